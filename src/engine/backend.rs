@@ -1,0 +1,191 @@
+//! The primitives a device must offer. Written for a device with its own memory: every argument of a decode step is a
+//! device buffer, and nothing comes back to the host but what the host asks for, so that one step can become one CUDA
+//! graph.
+//!
+//! Shapes use one vocabulary: `B` batch, `S` samples, `M` mel bins, `F` mel frames, `T` encoder frames, `L` text
+//! positions, `C` width, `H` heads, `D` head dim, `V` vocabulary, `R` rows of a decoder pass, `K` beams.
+//! Implementations may rely on the checks of [`ops`](super::ops); nobody else calls these methods.
+//!
+//! Every output row must depend only on its own inputs, in an order of additions that does not depend on how many
+//! other rows there are: results are bit-equal whatever the batch size (`tests/invariance.rs`).
+
+use super::tensor::{Element, Tensor};
+use super::weights::HostMatrix;
+use crate::error::Result;
+
+/// What a matrix product does with its result before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// `out = x W^T + b`
+    Store,
+    /// `out = gelu_erf(x W^T + b)`, with the exact error function.
+    GeluErf,
+    /// `out += x W^T + b`: the residual connection.
+    Add,
+}
+
+/// The rows of one decoder pass: which token, at which position, of which cache row. All three live on the device; the
+/// host knows only how many rows there are (the size a graph is captured for).
+///
+/// A cache row is `slot * beams + beam`: a slot decodes one chunk. A step has one row for each live beam of each busy
+/// slot; a prompt is prefilled by a pass with one row for each prompt token, all with the same cache row.
+pub struct StepRows<B: Backend> {
+    /// `[R]` token id to feed.
+    pub token: Tensor<B, i32>,
+    /// `[R]` position of that token, counted from the start of the prompt.
+    pub position: Tensor<B, i32>,
+    /// `[R]` cache row. Rows of one slot are neighbours.
+    pub row: Tensor<B, i32>,
+}
+
+impl<B: Backend> StepRows<B> {
+    /// Room for `capacity` rows.
+    pub fn zeros(be: &B, capacity: usize) -> Result<Self> {
+        Ok(StepRows {
+            token: Tensor::zeros(be, &[capacity])?,
+            position: Tensor::zeros(be, &[capacity])?,
+            row: Tensor::zeros(be, &[capacity])?,
+        })
+    }
+
+    /// Number of rows in use.
+    pub fn num_rows(&self) -> usize {
+        self.token.len()
+    }
+
+    /// Sets the number of rows in use, within the capacity.
+    pub fn set_num_rows(&mut self, rows: usize) -> Result<()> {
+        self.token.reshape(&[rows])?;
+        self.position.reshape(&[rows])?;
+        self.row.reshape(&[rows])
+    }
+}
+
+/// A device: memory, and the primitives models are made of.
+pub trait Backend: Clone + Send + Sync + Sized + 'static {
+    /// Type in which activations are stored; sums are always f32.
+    type Act: Element;
+    /// Device memory.
+    type Buffer<T: Element>: Send + Sync;
+    /// A weight `[N, K]` in whatever layout and precision the device multiplies it fastest.
+    type Matrix: Send + Sync;
+    /// Constants of the log-mel transform (window, twiddles, filterbank).
+    type MelPlan: Send + Sync;
+    /// Keys and values of the text positions of one decoder layer, `rows x L x C` each, in a layout of its own.
+    type SelfCache: Send + Sync;
+    /// Keys and values of the encoder output for one decoder layer, `slots x T x C` each, in a layout of its own.
+    type CrossCache: Send + Sync;
+
+    /// One line for people: device, threads or memory.
+    fn describe(&self) -> String;
+
+    // ---- memory ----
+
+    /// `len` zeros.
+    fn zeros<T: Element>(&self, len: usize) -> Result<Self::Buffer<T>>;
+    /// Host to device, at element `at`.
+    fn write<T: Element>(&self, dst: &mut Self::Buffer<T>, at: usize, src: &[T]) -> Result<()>;
+    /// Device to host, from element `at`; waits for the work queued before it.
+    fn read<T: Element>(&self, dst: &mut [T], src: &Self::Buffer<T>, at: usize) -> Result<()>;
+    /// Host f32 to device activations, converting.
+    fn write_act(&self, dst: &mut Self::Buffer<Self::Act>, at: usize, src: &[f32]) -> Result<()>;
+    /// Device activations to host f32, converting.
+    fn read_act(&self, dst: &mut [f32], src: &Self::Buffer<Self::Act>, at: usize) -> Result<()>;
+    /// Prepares a weight `[N, K]` (output features first, as checkpoints store it).
+    fn matrix(&self, weight: &HostMatrix) -> Result<Self::Matrix>;
+    /// `(N, K)` of a prepared weight.
+    fn matrix_shape(&self, matrix: &Self::Matrix) -> (usize, usize);
+
+    // ---- features ----
+
+    /// Constants for [`log_mel`](Self::log_mel) with `n_mels` bins.
+    fn mel_plan(&self, n_mels: usize) -> Result<Self::MelPlan>;
+    /// Whisper's log-mel spectrogram: `audio` `[B, S]` in `[-1, 1]`, 16 kHz, already padded to the window; `out`
+    /// `[B, F, M]`, `F = S / 160` (frames first: a convolution then reads contiguous memory). Hann 400, hop 160,
+    /// reflect padding of 200, power, filterbank, `log10` floored at 1e-10, floored at the row's maximum - 8,
+    /// `(x + 4) / 4`.
+    fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &Self::MelPlan) -> Result<()>;
+
+    // ---- networks ----
+
+    /// `out` `[R, N]` from `x` `[R, K]`, weight `[N, K]`, bias `[N]`.
+    fn linear(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Self::Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        epilogue: Epilogue,
+    ) -> Result<()>;
+    /// Convolution over time of width `W` (odd), zero padding `W / 2`: `out` `[B, ceil(F / stride), N]` from `x`
+    /// `[B, F, C]`, weight `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`.
+    fn conv1d(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Self::Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        stride: usize,
+        epilogue: Epilogue,
+    ) -> Result<()>;
+    /// `out[r] = (x[r] - mean) / sqrt(var + eps) * gamma + beta` over the last axis; `gamma`, `beta` `[C]`.
+    fn layer_norm(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        gamma: &Tensor<Self, f32>,
+        beta: &Tensor<Self, f32>,
+        eps: f32,
+    ) -> Result<()>;
+    /// `x[b, t] += table[t]`: `x` `[B, T, C]`, `table` `[T' >= T, C]`.
+    fn add_positions(&self, x: &mut Tensor<Self>, table: &Tensor<Self, f32>) -> Result<()>;
+    /// `out[i] = x[index[i]]`: `out` `[N, C]`, `x` `[R, C]`, `index` `[N]`.
+    fn gather_rows(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, index: &Tensor<Self, i32>) -> Result<()>;
+    /// Bidirectional attention: `out` `[B, T, C]` from `qkv` `[B, T, 3 C]` (queries, keys, values side by side),
+    /// `C = heads * D`; scores are multiplied by `scale` before the softmax.
+    fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()>;
+
+    // ---- decoder ----
+
+    /// An empty cache of text keys and values for `rows` cache rows of `positions` positions.
+    fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<Self::SelfCache>;
+    /// An empty cache of encoder keys and values for `slots` chunks of `frames` encoder frames.
+    fn cross_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<Self::CrossCache>;
+    /// Stores keys and values of freshly encoded chunks: `kv` `[B, T, 2 C]` (keys, values side by side); chunk `b` goes
+    /// to slot `slots[b]`.
+    fn cross_store(&self, cache: &mut Self::CrossCache, slots: &[usize], kv: &Tensor<Self>) -> Result<()>;
+    /// `out[r] = table[token[r]] + positions[position[r]]`: `out` `[R, C]`, `table` `[V, C]`, `positions` `[L, C]`.
+    fn embed(
+        &self,
+        out: &mut Tensor<Self>,
+        rows: &StepRows<Self>,
+        table: &Self::Matrix,
+        positions: &Tensor<Self, f32>,
+    ) -> Result<()>;
+    /// Appends each row's key and value at (its cache row, its position), then attends from each row to the positions
+    /// `0 ..= position`. Position `p` of row `r` is read from cache row `lineage[r, p]`: reordering beams rewrites that
+    /// table and never moves the cache. `out` `[R, C]`, `qkv` `[R, 3 C]`, `lineage` `[cache rows, L]`.
+    #[allow(clippy::too_many_arguments)]
+    fn self_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        qkv: &Tensor<Self>,
+        cache: &mut Self::SelfCache,
+        rows: &StepRows<Self>,
+        lineage: &Tensor<Self, i32>,
+        scale: f32,
+    ) -> Result<()>;
+    /// Attends from each row to all encoder frames of its slot (`row / beams`): `out` `[R, C]`, `q` `[R, C]`. The
+    /// cache is read once for all rows of a slot.
+    fn cross_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &Self::CrossCache,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()>;
+    /// `out` `[R, V]` f32 from `x` `[R, C]` and the tied embedding `[V, C]`.
+    fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Self::Matrix) -> Result<()>;
+}

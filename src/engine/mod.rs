@@ -1,0 +1,13 @@
+//! How things are computed: tensors, the short list of primitives a device must offer ([`Backend`]), and weights.
+//!
+//! Models and stages are generic over [`Backend`] and never name a device. The functions of [`ops`] check every shape
+//! once and then call the backend, which trusts them.
+
+pub mod backend;
+pub mod cpu;
+pub mod ops;
+pub mod tensor;
+pub mod weights;
+
+pub use backend::{Backend, Epilogue, StepRows};
+pub use tensor::{Element, Tensor};

@@ -1,0 +1,195 @@
+//! The primitives as models call them: every shape is checked here, once, for all backends.
+
+use super::backend::{Backend, Epilogue, StepRows};
+use super::tensor::{Element, Tensor};
+use crate::error::{Error, Result};
+
+fn check(op: &'static str, what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Shape { op, what, expected: format!("{expected:?}"), got: format!("{got:?}") })
+}
+
+fn check_len<B: Backend, T: Element>(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor<B, T>,
+    len: usize,
+) -> Result<()> {
+    check(op, what, &[tensor.len()], &[len])
+}
+
+fn check_heads(op: &'static str, width: usize, heads: usize) -> Result<()> {
+    if heads > 0 && width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    Err(Error::Shape { op, what: "width", expected: format!("a multiple of {heads} heads"), got: format!("{width}") })
+}
+
+/// See [`Backend::log_mel`]. `out` `[B, F, M]`, `audio` `[B, 160 F]`.
+pub fn log_mel<B: Backend>(be: &B, out: &mut Tensor<B>, audio: &Tensor<B, f32>, plan: &B::MelPlan) -> Result<()> {
+    let &[batch, frames, _] = out.shape() else {
+        return Err(Error::Shape {
+            op: "log_mel",
+            what: "out",
+            expected: "[B, F, M]".into(),
+            got: format!("{:?}", out.shape()),
+        });
+    };
+    check("log_mel", "audio", audio.shape(), &[batch, frames * crate::units::MelFrame::SAMPLES])?;
+    be.log_mel(out, audio, plan)
+}
+
+/// See [`Backend::linear`]. Leading axes of `out` and `x` count as rows.
+pub fn linear<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    weight: &B::Matrix,
+    bias: Option<&Tensor<B, f32>>,
+    epilogue: Epilogue,
+) -> Result<()> {
+    let (n, k) = be.matrix_shape(weight);
+    check("linear", "x", &[x.width()], &[k])?;
+    check("linear", "out", &[out.rows(), out.width()], &[x.rows(), n])?;
+    if let Some(bias) = bias {
+        check_len("linear", "bias", bias, n)?;
+    }
+    be.linear(out, x, weight, bias, epilogue)
+}
+
+/// See [`Backend::conv1d`].
+pub fn conv1d<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    weight: &B::Matrix,
+    bias: Option<&Tensor<B, f32>>,
+    stride: usize,
+    epilogue: Epilogue,
+) -> Result<()> {
+    let (n, k) = be.matrix_shape(weight);
+    let (shape, width) = (x.shape().to_vec(), x.width());
+    let odd_taps = width > 0 && k.is_multiple_of(width) && !(k / width).is_multiple_of(2);
+    if shape.len() != 3 || stride == 0 || !odd_taps {
+        return Err(Error::Shape {
+            op: "conv1d",
+            what: "x",
+            expected: format!("[B, F, C] with {k} = taps * C, taps odd"),
+            got: format!("{shape:?}, stride {stride}"),
+        });
+    }
+    check("conv1d", "out", out.shape(), &[shape[0], shape[1].div_ceil(stride), n])?;
+    if let Some(bias) = bias {
+        check_len("conv1d", "bias", bias, n)?;
+    }
+    be.conv1d(out, x, weight, bias, stride, epilogue)
+}
+
+/// See [`Backend::layer_norm`].
+pub fn layer_norm<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    gamma: &Tensor<B, f32>,
+    beta: &Tensor<B, f32>,
+    eps: f32,
+) -> Result<()> {
+    check("layer_norm", "out", out.shape(), x.shape())?;
+    check_len("layer_norm", "gamma", gamma, x.width())?;
+    check_len("layer_norm", "beta", beta, x.width())?;
+    be.layer_norm(out, x, gamma, beta, eps)
+}
+
+/// See [`Backend::add_positions`].
+pub fn add_positions<B: Backend>(be: &B, x: &mut Tensor<B>, table: &Tensor<B, f32>) -> Result<()> {
+    let &[_, frames, width] = x.shape() else {
+        return Err(Error::Shape {
+            op: "add_positions",
+            what: "x",
+            expected: "[B, T, C]".into(),
+            got: format!("{:?}", x.shape()),
+        });
+    };
+    check("add_positions", "table width", &[table.width()], &[width])?;
+    if table.rows() < frames {
+        return Err(Error::Shape {
+            op: "add_positions",
+            what: "table",
+            expected: format!("at least {frames} rows"),
+            got: format!("{:?}", table.shape()),
+        });
+    }
+    be.add_positions(x, table)
+}
+
+/// See [`Backend::gather_rows`]. The indices are the caller's to keep in range.
+pub fn gather_rows<B: Backend>(be: &B, out: &mut Tensor<B>, x: &Tensor<B>, index: &Tensor<B, i32>) -> Result<()> {
+    check("gather_rows", "out", &[out.rows(), out.width()], &[index.len(), x.width()])?;
+    be.gather_rows(out, x, index)
+}
+
+/// See [`Backend::attention`].
+pub fn attention<B: Backend>(be: &B, out: &mut Tensor<B>, qkv: &Tensor<B>, heads: usize, scale: f32) -> Result<()> {
+    check_heads("attention", out.width(), heads)?;
+    let mut expected = out.shape().to_vec();
+    if let (3, Some(last)) = (expected.len(), expected.last_mut()) {
+        *last *= 3;
+    }
+    check("attention", "qkv", qkv.shape(), &expected)?;
+    be.attention(out, qkv, heads, scale)
+}
+
+/// See [`Backend::embed`]. Token ids and positions are the decoder's to keep in range.
+pub fn embed<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    rows: &StepRows<B>,
+    table: &B::Matrix,
+    positions: &Tensor<B, f32>,
+) -> Result<()> {
+    let (_, width) = be.matrix_shape(table);
+    check("embed", "out", out.shape(), &[rows.num_rows(), width])?;
+    check("embed", "positions width", &[positions.width()], &[width])?;
+    be.embed(out, rows, table, positions)
+}
+
+/// See [`Backend::self_attention_step`].
+#[allow(clippy::too_many_arguments)]
+pub fn self_attention_step<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    qkv: &Tensor<B>,
+    cache: &mut B::SelfCache,
+    rows: &StepRows<B>,
+    lineage: &Tensor<B, i32>,
+    scale: f32,
+) -> Result<()> {
+    check("self_attention_step", "out rows", &[out.rows()], &[rows.num_rows()])?;
+    check("self_attention_step", "qkv", qkv.shape(), &[out.rows(), 3 * out.width()])?;
+    be.self_attention_step(out, qkv, cache, rows, lineage, scale)
+}
+
+/// See [`Backend::cross_attention_step`].
+pub fn cross_attention_step<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    q: &Tensor<B>,
+    cache: &B::CrossCache,
+    rows: &StepRows<B>,
+    beams: usize,
+    scale: f32,
+) -> Result<()> {
+    check("cross_attention_step", "out", out.shape(), q.shape())?;
+    check("cross_attention_step", "rows", &[rows.num_rows()], &[q.rows()])?;
+    be.cross_attention_step(out, q, cache, rows, beams, scale)
+}
+
+/// See [`Backend::logits`].
+pub fn logits<B: Backend>(be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B>, table: &B::Matrix) -> Result<()> {
+    let (vocab, width) = be.matrix_shape(table);
+    check("logits", "x", &[x.width()], &[width])?;
+    check("logits", "out", &[out.rows(), out.width()], &[x.rows(), vocab])?;
+    be.logits(out, x, table)
+}

@@ -1,0 +1,175 @@
+//! Reading safetensors: memory-mapped, checked against the shapes the model expects, converted to f32 on the host one
+//! tensor at a time.
+
+#![allow(unsafe_code)] // the memory map, and nothing else
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use half::slice::HalfFloatSliceExt;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Error, Result};
+
+/// A weight `[N, K]` on the host, row-major.
+#[derive(Clone, Debug)]
+pub struct HostMatrix {
+    /// `N * K` values.
+    pub values: Vec<f32>,
+    /// `N`: output features.
+    pub rows: usize,
+    /// `K`: input features.
+    pub cols: usize,
+}
+
+/// The tensors of one checkpoint, in one file or in the shards of an index.
+pub struct Weights {
+    shards: Vec<Shard>,
+    /// Tensor name to shard.
+    index: HashMap<String, usize>,
+    origin: PathBuf,
+}
+
+struct Shard {
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    Static(&'static [u8]),
+}
+
+impl Shard {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Static(bytes) => bytes,
+        }
+    }
+}
+
+impl Weights {
+    /// Opens `model.safetensors`, or the shards named by `model.safetensors.index.json`, of a model folder.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] naming the file, if it is missing, truncated, or not safetensors.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let single = folder.join("model.safetensors");
+        if single.is_file() {
+            return Self::from_shards(single.clone(), vec![(single.clone(), map(&single)?)]);
+        }
+        let index = folder.join("model.safetensors.index.json");
+        if !index.is_file() {
+            let cure = if folder.join("pytorch_model.bin").is_file() {
+                "only pytorch_model.bin is there; convert it to safetensors"
+            } else if folder.join("model.bin").is_file() {
+                "this is a CTranslate2 model; diarist reads the Hugging Face layout with model.safetensors"
+            } else {
+                "expected model.safetensors or model.safetensors.index.json in this folder"
+            };
+            return Err(Error::weights(folder, "*", cure));
+        }
+        let text = std::fs::read_to_string(&index).map_err(|e| Error::io(&index, e))?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| Error::weights(&index, "*", format!("not valid JSON: {e}")))?;
+        let map_of = json["weight_map"]
+            .as_object()
+            .ok_or_else(|| Error::weights(&index, "*", "has no `weight_map`; fetch the model again"))?;
+        let mut names: Vec<&str> = map_of.values().filter_map(|v| v.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut shards = Vec::new();
+        for name in names {
+            if Path::new(name).components().count() != 1 || name.starts_with("..") {
+                return Err(Error::weights(&index, "*", format!("shard name `{name}` is not a plain file name")));
+            }
+            let path = folder.join(name);
+            shards.push((path.clone(), map(&path)?));
+        }
+        Self::from_shards(index, shards)
+    }
+
+    /// Reads safetensors that are part of the program.
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Static(bytes))])
+    }
+
+    fn from_shards(origin: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
+        let mut shards = Vec::new();
+        let mut index = HashMap::new();
+        for (path, bytes) in files {
+            let shard = Shard { bytes };
+            let parsed = SafeTensors::deserialize(shard.bytes()).map_err(|e| {
+                Error::weights(&path, "*", format!("damaged or truncated ({e}); fetch the model again"))
+            })?;
+            for name in parsed.names() {
+                index.insert(name.to_string(), shards.len());
+            }
+            shards.push(shard);
+        }
+        Ok(Weights { shards, index, origin })
+    }
+
+    /// Whether the checkpoint has a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// The tensor's values as f32, checked against `shape`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it is missing, has another shape, is not f32/f16/bf16, or holds NaN or infinity.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let fail = |reason: String| Error::weights(&self.origin, name, reason);
+        let shard =
+            self.index.get(name).ok_or_else(|| fail("missing; is this the checkpoint of this config?".into()))?;
+        let parsed =
+            SafeTensors::deserialize(self.shards[*shard].bytes()).map_err(|e| fail(format!("damaged file: {e}")))?;
+        let view = parsed.tensor(name).map_err(|e| fail(e.to_string()))?;
+        if view.shape() != shape {
+            return Err(fail(format!(
+                "has shape {:?}, but config.json asks for {shape:?}; do config and weights belong together?",
+                view.shape()
+            )));
+        }
+        let values = to_f32(view.dtype(), view.data())
+            .ok_or_else(|| fail(format!("is {:?}; f32, f16 and bf16 can be read", view.dtype())))?;
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(fail(format!("element {at} is {}; the file is damaged, fetch the model again", values[at])));
+        }
+        Ok(values)
+    }
+
+    /// A two-dimensional weight `[rows, cols]`.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostMatrix> {
+        Ok(HostMatrix { values: self.tensor(name, &[rows, cols])?, rows, cols })
+    }
+}
+
+fn map(path: &Path) -> Result<Bytes> {
+    let file = File::open(path).map_err(|e| Error::weights(path, "*", format!("cannot be opened: {e}")))?;
+    // SAFETY: the map is read-only and private to this process. If another process truncates the file while it is
+    // mapped, reading it faults; that is the accepted price of not copying gigabytes of weights, as in every loader
+    // of this format.
+    let map = unsafe { memmap2::Mmap::map(&file) };
+    Ok(Bytes::Mapped(map.map_err(|e| Error::weights(path, "*", format!("cannot be mapped: {e}")))?))
+}
+
+/// Little-endian bytes to f32; `None` for a type that is not a float of at most 32 bits.
+fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    match dtype {
+        Dtype::F32 => Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+        Dtype::F16 => {
+            let halves: Vec<half::f16> =
+                bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]])).collect();
+            let mut out = vec![0.0; halves.len()];
+            halves.convert_to_f32_slice(&mut out);
+            Some(out)
+        }
+        Dtype::BF16 => Some(
+            bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)).collect(),
+        ),
+        _ => None,
+    }
+}

@@ -1,0 +1,143 @@
+//! The one error type of the crate: what failed, what was expected, what was found, and the cure where it is known.
+
+use std::path::PathBuf;
+
+/// Result with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor handed to an op has the wrong shape: a bug in a model, or weights that disagree with their config.
+    #[error("{op}: {what} has shape {got}, expected {expected}")]
+    Shape {
+        /// The op that checked.
+        op: &'static str,
+        /// The argument that was wrong.
+        what: &'static str,
+        /// The shape the op needs.
+        expected: String,
+        /// The shape it was given.
+        got: String,
+    },
+    /// A weight file is missing, damaged or does not hold what the config promises.
+    #[error("{}: weight `{name}`: {reason}", path.display())]
+    Weights {
+        /// The file (or folder) read.
+        path: PathBuf,
+        /// The tensor asked for, or `*` for the file as a whole.
+        name: String,
+        /// What is wrong with it, and the cure.
+        reason: String,
+    },
+    /// A model folder is incomplete, or one of its JSON files cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Model {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and the cure.
+        reason: String,
+    },
+    /// A recording cannot be read or decoded.
+    #[error("{}: {reason}", path.display())]
+    Audio {
+        /// The recording.
+        path: PathBuf,
+        /// What is wrong with it, and the cure.
+        reason: String,
+    },
+    /// An option has a value that cannot be honoured.
+    #[error("option `{option}` = `{value}`: {rule}")]
+    Config {
+        /// The option's name as on the command line, without dashes.
+        option: &'static str,
+        /// The value given.
+        value: String,
+        /// What would be accepted.
+        rule: String,
+    },
+    /// A result could not be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A compute device refused a call.
+    #[error("{call}: {text} (code {code})")]
+    Device {
+        /// The driver call or kernel.
+        call: String,
+        /// The driver's error code.
+        code: i32,
+        /// The driver's text and, where known, the cure.
+        text: String,
+    },
+    /// The device has not enough free memory.
+    #[error("out of device memory during {during}: wanted {wanted} bytes, {free} free")]
+    OutOfMemory {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes free.
+        free: u64,
+        /// What they were for.
+        during: String,
+    },
+    /// Fetching a model failed.
+    #[error("model `{model}`: {reason}")]
+    Hub {
+        /// The model's name.
+        model: String,
+        /// Why, and how to go on without the network.
+        reason: String,
+    },
+    /// The caller asked to stop (Ctrl-C, a dropped client).
+    #[error("cancelled")]
+    Cancelled,
+    /// An error with the stage of the pipeline it happened in.
+    #[error("{stage}: {source}")]
+    Stage {
+        /// The stage, named as in `pipeline.rs`.
+        stage: &'static str,
+        /// What happened there.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    /// Short constructor for [`Error::Config`].
+    pub fn config(option: &'static str, value: impl ToString, rule: impl Into<String>) -> Self {
+        Error::Config { option, value: value.to_string(), rule: rule.into() }
+    }
+
+    /// Short constructor for [`Error::Audio`].
+    pub fn audio(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Error::Audio { path: path.into(), reason: reason.into() }
+    }
+
+    /// Short constructor for [`Error::Model`].
+    pub fn model(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Error::Model { path: path.into(), reason: reason.into() }
+    }
+
+    /// Short constructor for [`Error::Weights`].
+    pub fn weights(path: impl Into<PathBuf>, name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Weights { path: path.into(), name: name.into(), reason: reason.into() }
+    }
+
+    /// Short constructor for [`Error::Io`].
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+
+    /// The same error, with the stage it happened in. An error that already has a stage, and a cancellation, stay
+    /// as they are.
+    pub fn in_stage(self, stage: &'static str) -> Self {
+        match self {
+            Error::Stage { .. } | Error::Cancelled => self,
+            source => Error::Stage { stage, source: Box::new(source) },
+        }
+    }
+}

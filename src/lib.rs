@@ -1,0 +1,10 @@
+//! Who said what, when.
+
+#![warn(missing_docs)]
+
+pub mod engine;
+pub mod error;
+pub mod types;
+pub mod units;
+
+pub use error::{Error, Result};

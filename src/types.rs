@@ -1,0 +1,106 @@
+//! What the stages hand to one another, and what the caller gets: nouns of the domain, no device memory.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Seconds;
+
+/// A stretch of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// First moment, in seconds from the start of the recording.
+    pub start: Seconds,
+    /// Last moment, in seconds; never before `start`.
+    pub end: Seconds,
+}
+
+impl Span {
+    /// A span from `start` to `end`, both in seconds.
+    pub fn new(start: f64, end: f64) -> Self {
+        Span { start: Seconds(start), end: Seconds(end) }
+    }
+
+    /// Length in seconds.
+    pub fn duration(self) -> f64 {
+        self.end.0 - self.start.0
+    }
+}
+
+/// What one pass of the recogniser hears: speech spans merged until they fill the model's window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// From the first span's start to the last span's end, silence between them kept.
+    #[serde(flatten)]
+    pub span: Span,
+    /// The speech inside.
+    pub segments: Vec<Span>,
+}
+
+/// A word with its time. Times are absent until alignment has run, or where it could not place the word.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Word {
+    /// The word as written, without surrounding spaces.
+    pub word: String,
+    /// Start, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Seconds>,
+    /// End, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Seconds>,
+    /// Confidence of the time, in `[0, 1]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// The speaker's label, when diarization has run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
+}
+
+/// A piece of the transcript. The recogniser's own fields are absent where a transcript was read from a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Start, in seconds.
+    pub start: Seconds,
+    /// End, in seconds.
+    pub end: Seconds,
+    /// The text, with Whisper's leading space.
+    pub text: String,
+    /// The speaker's label, when diarization has run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
+    /// The words, when they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<Word>>,
+    /// Token ids of the text, timestamps included where the model wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<u32>,
+    /// Mean natural-log probability per token, end-of-text included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avg_logprob: Option<f64>,
+    /// Probability of `<|nospeech|>` at the start of the transcript.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_speech_prob: Option<f64>,
+    /// UTF-8 length of the text over its zlib-compressed length; high for repetitive text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_ratio: Option<f64>,
+    /// Sampling temperature of the attempt that was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+}
+
+/// The result for one recording. Serialises to the JSON the CLI writes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Transcript {
+    /// The pieces, in order of time.
+    pub segments: Vec<Segment>,
+    /// All words of all segments, when they are known (WhisperX's key).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub word_segments: Vec<Word>,
+    /// Code of the language spoken: the one asked for, else the one detected. Nothing overwrites it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Probability of the detected language; absent when the caller chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_probability: Option<f64>,
+    /// Length of the recording, in seconds.
+    #[serde(default)]
+    pub duration: Seconds,
+}
