@@ -1,0 +1,120 @@
+"""Greedy tokens of transformers' `generate`, with and without timestamps.
+
+Of a range of feature seeds those with the widest margins are kept: the least difference between the best and the second
+best token, and between "the timestamps together" and the best text token, over all steps. Equal tokens are then a fair
+demand on any f32 implementation.
+"""
+
+import math
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation.logits_process import (
+    SuppressTokensAtBeginLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    WhisperTimeStampLogitsProcessor,
+)
+
+import golden
+import seeded
+import tokenizer as tok
+import whisper_model
+
+CONFIGS = {
+    "multilingual-64": ((51865, 80, 64, 1, 2, 2, 1500), {"seed": 31, "eot_gain": 2.0, "timestamp_gain": 1.1}),
+    "large-v3-128": ((51866, 128, 128, 2, 3, 2, 500), {"seed": 32, "timestamp_gain": 1.0}),
+    "english-64": ((51864, 80, 64, 2, 2, 3, 100), {"seed": 33, "eot_gain": 1.5, "timestamp_gain": 1.2}),
+}
+NEW_TOKENS = 56
+KEEP = 3
+CANDIDATES = range(300, 324)
+
+
+def search(model, encoded, prompt, fields):
+    """Greedy by hand with transformers' own processors. Returns tokens, least margin."""
+    settings = GenerationConfig.from_dict(fields)
+    begin = len(prompt)
+    processors = []
+    if fields.get("suppress_tokens"):
+        processors.append(SuppressTokensLogitsProcessor(fields["suppress_tokens"]))
+    if fields.get("begin_suppress_tokens"):
+        processors.append(SuppressTokensAtBeginLogitsProcessor(fields["begin_suppress_tokens"], begin))
+    timestamps = fields["return_timestamps"]
+    first = fields["no_timestamps_token_id"] + 1
+    tokens, margin = list(prompt), math.inf
+    for _ in range(NEW_TOKENS):
+        ids = torch.tensor([tokens])
+        scores = model(encoder_outputs=(encoded,), decoder_input_ids=ids).logits[:, -1]
+        for processor in processors:
+            scores = processor(ids, scores)
+        if timestamps:
+            # the rules first without the comparison of probabilities, whose margin counts too
+            settings._detect_timestamp_from_logprob = False
+            masked = WhisperTimeStampLogitsProcessor(settings, begin_index=begin)(ids, scores)
+            if torch.isfinite(masked[0, first:]).any() and torch.isfinite(masked[0, :first]).any():
+                margin = min(margin, abs(float(torch.logsumexp(masked[0, first:], -1) - masked[0, :first].max())))
+            settings._detect_timestamp_from_logprob = True
+            scores = WhisperTimeStampLogitsProcessor(settings, begin_index=begin)(ids, scores)
+        top = torch.topk(scores[0], 2)
+        margin = min(margin, float(top.values[0] - top.values[1]))
+        tokens.append(int(top.indices[0]))
+        if tokens[-1] == fields["eos_token_id"]:
+            break
+    return tokens[begin:], margin
+
+
+@torch.no_grad()
+def main():
+    torch.set_num_threads(2)
+    meta = {"script": "whisper_greedy.py", **golden.versions("transformers", "torch", "numpy")}
+    cases, configs = [], {}
+    for name, (shape, weights) in CONFIGS.items():
+        vocab, mels, context = shape[0], shape[1], shape[-1]
+        config = configs[name] = whisper_model.config_of(*shape, **weights)
+        model = whisper_model.build(config)
+        ids = tok.special_ids(vocab)
+        encoded = {}
+        for seed in CANDIDATES:
+            features = torch.from_numpy(seeded.features(seed, mels, 2 * context))[None]
+            encoded[seed] = (features, model.model.encoder(features).last_hidden_state)
+        plain = {**whisper_model.generation_config(vocab), "suppress_tokens": None, "begin_suppress_tokens": None}
+        lists = whisper_model.generation_config(vocab)
+        for option, fields in {
+            "plain": plain,
+            "suppress": lists,
+            "timestamps": {**lists, "return_timestamps": True},
+        }.items():
+            task = [ids["sot"] + 1 + 3, ids["transcribe"]] if vocab >= 51865 else []
+            prompt = [ids["sot"], *task] + ([] if fields["return_timestamps"] else [ids["no_timestamps"]])
+            tried = []
+            for seed in CANDIDATES:
+                tokens, margin = search(model, encoded[seed][1], prompt, fields)
+                tried.append((margin, seed, tokens))
+            for margin, seed, tokens in sorted(tried, reverse=True)[:KEEP]:
+                model.generation_config = GenerationConfig.from_dict({**fields, "max_length": None})
+                multilingual = {"language": tok.languages(vocab)[3], "task": "transcribe"} if task else {}
+                output = model.generate(encoded[seed][0], max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1,
+                                        return_timestamps=fields["return_timestamps"], **multilingual)[0].tolist()
+                output = output[len(prompt):] if output[: len(prompt)] == prompt else output
+                expected = tokens[:-1] if tokens[-1] == ids["eot"] and output[-1:] != [ids["eot"]] else tokens
+                assert output == expected, (name, option, seed, output, tokens)
+                cases.append({
+                    "config": name,
+                    "option": option,
+                    "features_seed": seed,
+                    "prompt": prompt,
+                    "suppress_tokens": fields["suppress_tokens"] or [],
+                    "begin_suppress_tokens": fields["begin_suppress_tokens"] or [],
+                    "max_initial_timestamp_index": fields["max_initial_timestamp_index"],
+                    "timestamps": fields["return_timestamps"],
+                    "max_new_tokens": NEW_TOKENS,
+                    "tokens": tokens,
+                    "least_margin": round(margin, 5),
+                })
+                stamps = sum(t >= ids["timestamp_begin"] for t in tokens)
+                print(f"{name} {option} {seed}: {len(tokens)} tokens, {len(set(tokens))} distinct, {stamps} timestamps, margin {margin:.4f}")
+    golden.write_json("whisper/greedy.json", {"meta": meta, "configs": configs, "cases": cases})
+
+
+if __name__ == "__main__":
+    main()
