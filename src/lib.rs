@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod error;
+pub mod features;
 pub mod types;
 pub mod units;
 

@@ -1,0 +1,5 @@
+//! What the networks hear: spectral features and their constants.
+
+pub mod mel;
+
+pub use mel::mel_filterbank;
