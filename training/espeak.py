@@ -1,0 +1,135 @@
+"""espeak-ng through its library: sentences to samples with exact word and phone times.
+
+In-process through ctypes: starting a program per sentence costs more than the synthesis.
+"""
+
+import ctypes
+import math
+import re
+
+import numpy as np
+from scipy.signal import resample_poly
+
+ACCENTS = ["en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-us-nyc"]
+HELD_OUT_ACCENTS = ["en-gb-x-gbcwmd"]
+VARIANTS = """Alex Alicia Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Mike Mr Nguyen
+RicishayMax RicishayMax2 RicishayMax3 Storm Tweaky adam anika antonio aunty belinda benjamin boris caleb david ed edward
+edward2 f1 f2 f4 f5 grandma gustave iven iven2 iven3 iven4 john kaukovalta klatt klatt2 klatt4 klatt5 klatt6 linda m1 m2 m3 m4
+m6 m7 m8 max michel miguel norbert pablo paul pedro quincy rob robert sandro steph2 steph3 travis victor zac""".split()
+HELD_OUT_VARIANTS = "f3 m5 Andrea Michael steph grandpa marcelo shelby klatt3 serious".split()
+PITCHES = [30, 45, 60, 75]  # a speaker is an accent, a variant and one of these base pitches
+
+EVENT_WORD, EVENT_PHONEME = 1, 7
+RATE, PITCH = 1, 3  # espeak_PARAMETER
+
+
+class _Id(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+                ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
+                ("user_data", ctypes.c_void_p), ("id", _Id)]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class Espeak:
+    """One synthesiser; the library keeps its state in globals, so there is one of these per process."""
+
+    def __init__(self):
+        self.lib = ctypes.CDLL("libespeak-ng.so.1")
+        # 1 = hand the samples to a callback, 1 = report phoneme events too.
+        self.rate_hz = self.lib.espeak_Initialize(1, 0, None, 1)
+        self.chunks, self.events = [], []
+        self._callback = _CALLBACK(self._collect)  # must outlive every call
+        self.lib.espeak_SetSynthCallback(self._callback)
+
+    def _collect(self, samples, count, events):
+        if samples and count > 0:
+            self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        i = 0
+        while events[i].type != 0:
+            event = events[i]
+            name = event.id.string.decode("utf-8", "replace") if event.type == EVENT_PHONEME else ""
+            self.events.append((event.type, event.text_position - 1, event.sample, name))
+            i += 1
+        return 0
+
+    def draw(self, rng, held_out):
+        """A random voice of the wanted side: the arguments of `say`."""
+        accent, variant = _draw_voice(rng, held_out)
+        return accent, variant, rng.choice(PITCHES), rng.randint(125, 215)
+
+    def say(self, text, accent, variant, pitch, rate):
+        """(samples, words, phones, about); words and phones are None where the times cannot be told."""
+        self.lib.espeak_SetVoiceByName(f"{accent}+{variant}".encode())
+        self.lib.espeak_SetParameter(RATE, rate, 0)
+        self.lib.espeak_SetParameter(PITCH, pitch, 0)
+        self.chunks, self.events = [], []
+        data = text.encode()
+        self.lib.espeak_Synth(data, len(data) + 1, 0, 1, 0, 1, None, None)
+        self.lib.espeak_Synchronize()
+        if not self.chunks:
+            return None
+        divisor = math.gcd(16000, self.rate_hz)
+        audio = resample_poly(np.concatenate(self.chunks).astype(np.float32) / 32768, 16000 // divisor,
+                              self.rate_hz // divisor)
+        words, phones = _times(text, self.events, self.rate_hz)
+        speaker = f"{accent}+{variant}@{pitch}"
+        return audio, words, phones, {"engine": "espeak-ng", "voice": f"{accent}+{variant}", "speaker": speaker,
+                                      "rate": rate}
+
+
+def _draw_voice(rng, held_out):
+    if not held_out:
+        return rng.choice(ACCENTS), rng.choice(VARIANTS)
+    if rng.random() < 0.25:
+        return rng.choice(HELD_OUT_ACCENTS), rng.choice(HELD_OUT_VARIANTS)
+    return rng.choice(ACCENTS), rng.choice(HELD_OUT_VARIANTS)
+
+
+def _times(text, events, rate_hz):
+    """Words as (index of the written word, start, end) and phones as (symbol, start, end), in seconds.
+
+    espeak says some pairs as one ("of the"): such a run shares one event, and is split by letters.
+    """
+    spans = [(m.start(), m.end()) for m in re.finditer(r"\S+", text)]
+    starts, phones, seen_to = [], [], -1
+    for kind, position, sample, name in events:
+        time = sample / rate_hz
+        if kind == EVENT_WORD and position > seen_to:  # a second event at an older place belongs to a pause
+            index = next((i for i, (a, b) in enumerate(spans) if a <= position < b), None)
+            if index is not None and (not starts or index > starts[-1][0]):
+                starts.append((index, time))
+                seen_to = position
+        elif kind == EVENT_PHONEME:
+            phones.append((name, time))
+    last = max([t for _, t in phones] + [0.0])
+    phones = [(name, start, phones[i + 1][1] if i + 1 < len(phones) else last) for i, (name, start) in enumerate(phones)]
+    speech = [p for p in phones if not is_pause(p[0])]
+    words = []
+    for i, (index, start) in enumerate(starts):
+        next_index, next_start = starts[i + 1] if i + 1 < len(starts) else (len(spans), last + 1)
+        inside = [p for p in speech if start - 1e-3 <= p[1] < next_start - 1e-3]
+        if not inside:
+            return None, None
+        words += _split(text, spans[index:next_index], index, start, inside[-1][2])
+    return (words, speech) if words and words[0][0] == 0 else (None, None)
+
+
+def is_pause(symbol):
+    """espeak's pause and linking symbols begin with an underscore or are punctuation alone."""
+    return not symbol or symbol[0] in "_;:|" or symbol in ("?", "!")
+
+
+def _split(text, spans, first_index, start, end):
+    letters = [sum(c.isalpha() for c in text[a:b]) for a, b in spans]
+    words, at = [], start
+    for i, count in enumerate(letters):
+        to = at + (end - start) * count / sum(letters)
+        words.append((first_index + i, at, to))
+        at = to
+    return words

@@ -1,0 +1,157 @@
+"""Composes windows from the corpus: several utterances with pauses, then room, noise, gain and band limits.
+
+Everything is drawn anew each time, so the same sentence never comes back in the same dress.
+"""
+
+import glob
+import json
+import os
+
+import numpy as np
+from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
+
+import phones
+
+SAMPLE_RATE = 16000
+
+
+class Corpus:
+    """The shards of a folder; `refresh` picks up those written since."""
+
+    def __init__(self, folder):
+        self.folder, self.rows, self.samples, self._known = folder, [], {}, set()
+        self.by_engine = {}
+        self.refresh()
+
+    def refresh(self):
+        for path in sorted(glob.glob(os.path.join(self.folder, "*.jsonl"))):
+            if path in self._known:
+                continue
+            self._known.add(path)
+            data = np.memmap(path.replace(".jsonl", ".i16"), dtype="<i2", mode="r")
+            with open(path) as file:
+                for line in file:
+                    row = json.loads(line)
+                    row["data"] = data
+                    row["seconds"] = row["samples"] / SAMPLE_RATE
+                    self.rows.append(row)
+                    self.by_engine.setdefault(row["engine"], []).append(row)
+        return len(self.rows)
+
+    def draw(self, rng, weights):
+        """A random sentence, the engine first: `weights` keeps the rarer natural-sounding voices from drowning."""
+        engines = [e for e in weights if e in self.by_engine]
+        engine = rng.choices(engines, [weights[e] for e in engines])[0]
+        return rng.choice(self.by_engine[engine])
+
+
+ENGINE_WEIGHTS = {"espeak-ng": 5, "flite": 3, "festival": 2}
+
+
+def utterance(row, rng, vary=True):
+    """(samples, words, phones) of a row, with pitch and tempo moved together by up to an eighth."""
+    audio = row["data"][row["offset"]:row["offset"] + row["samples"]].astype(np.float32) / 32768
+    factor = 1.0
+    if vary and rng.random() < 0.7:
+        up = rng.randint(88, 114)
+        audio = resample_poly(audio, up, 100)
+        factor = up / 100
+    words = [(w, s * factor, e * factor) for w, s, e in row["words"]]
+    marks = [(p, s * factor, e * factor) for p, s, e in row["phones"]]
+    # Leading and trailing silence of the synthesiser is cut; the composer makes its own.
+    first, last = max(0.0, words[0][1] - 0.03), min(len(audio) / SAMPLE_RATE, words[-1][2] + 0.06)
+    audio = audio[int(first * SAMPLE_RATE):int(last * SAMPLE_RATE)]
+    shift = [(w, s - first, e - first) for w, s, e in words]
+    return audio, shift, [(p, s - first, e - first) for p, s, e in marks]
+
+
+def compose(corpus, rng, seconds, fill=None, noisy=True):
+    """One window: samples and its utterances, each with text, words, phones (times in s from the window's start).
+
+    `fill` bounds the part of the window that may carry speech; what follows is silence, as in a zero-padded window.
+    """
+    fill = seconds if fill is None else fill
+    window = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
+    said, at = [], rng.uniform(0.0, 0.4)
+    for _ in range(40):
+        row = corpus.draw(rng, ENGINE_WEIGHTS)
+        if at + row["seconds"] * 1.14 > fill:
+            if said or rng.random() < 0.05:
+                break
+            at = 0.0
+            continue
+        audio, words, marks = utterance(row, rng)
+        begin = int(at * SAMPLE_RATE)
+        audio = audio[:len(window) - begin] * 10 ** (rng.uniform(-8, 0) / 20)
+        window[begin:begin + len(audio)] += audio
+        at = begin / SAMPLE_RATE
+        said.append({"text": row["text"], "speaker": row["speaker"], "engine": row["engine"],
+                     "words": [(w, s + at, e + at) for w, s, e in words],
+                     "phones": [(p, s + at, e + at) for p, s, e in marks]})
+        at += len(audio) / SAMPLE_RATE + rng.uniform(0.15, 1.2)
+    if noisy:
+        window = dress(window, rng, spoken=fill if said else 0)
+    return window, said
+
+
+def noise_only(rng, seconds):
+    """A window in which nobody speaks: silence, noise or hum at any level."""
+    window = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
+    if rng.random() < 0.8:
+        window += noise(rng, len(window)) * 10 ** (rng.uniform(-70, -15) / 20)
+    return window
+
+
+def dress(window, rng, spoken):
+    """Room, microphone, noise and level."""
+    if rng.random() < 0.3:
+        window = fftconvolve(window, _room(rng))[:len(window)].astype(np.float32)
+    if rng.random() < 0.5:
+        tilt = rng.uniform(-0.5, 0.5)
+        window[1:] += tilt * window[:-1]
+    if rng.random() < 0.15:
+        cutoff = rng.uniform(3300, 7000)
+        window = sosfilt(butter(4, cutoff, fs=SAMPLE_RATE, output="sos"), window).astype(np.float32)
+    if rng.random() < 0.15:
+        window = sosfilt(butter(2, rng.uniform(60, 300), "high", fs=SAMPLE_RATE, output="sos"), window).astype(np.float32)
+    level = float(np.sqrt(np.mean(window ** 2) + 1e-12))
+    if rng.random() < 0.65:
+        length = len(window)
+        if rng.random() < 0.4:  # what is padded with zeros carries no noise either
+            length = min(length, int((spoken + 0.3) * SAMPLE_RATE))
+        window[:length] += noise(rng, length) * (level * 10 ** (-rng.uniform(8, 40) / 20))
+    peak = float(np.abs(window).max()) + 1e-6
+    return window * (10 ** (rng.uniform(-25, -0.5) / 20) / peak)
+
+
+def noise(rng, length):
+    """Unit-power noise between white and brown, sometimes with mains hum."""
+    draw = np.random.default_rng(rng.getrandbits(32))
+    spectrum = np.fft.rfft(draw.standard_normal(length, dtype=np.float32))
+    frequency = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 30)
+    shaped = np.fft.irfft(spectrum * frequency ** -rng.choice([0, 0.25, 0.5, 0.75, 1.0]), length)
+    if rng.random() < 0.15:
+        time = np.arange(length) / SAMPLE_RATE
+        hum = sum(np.sin(2 * np.pi * 50 * k * time) / k for k in (1, 2, 3))
+        shaped = shaped / (shaped.std() + 1e-9) + hum * rng.uniform(0.3, 2)
+    return (shaped / (shaped.std() + 1e-9)).astype(np.float32)
+
+
+def _room(rng):
+    """A direct path and an exponentially decaying tail of noise."""
+    decay = rng.uniform(0.08, 0.4)
+    length = int(decay * SAMPLE_RATE)
+    draw = np.random.default_rng(rng.getrandbits(32))
+    tail = draw.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+    tail *= rng.uniform(0.1, 0.6) / np.sqrt(np.sum(tail ** 2))
+    tail[0] = 1.0
+    return tail.astype(np.float32)
+
+
+def frame_targets(said, frames):
+    """Phone class of every 20 ms encoder frame."""
+    target = np.zeros(frames, np.int64)
+    for part in said:
+        for symbol, start, end in part["phones"]:
+            target[int(start * 50 + 0.5):max(int(end * 50 + 0.5), int(start * 50 + 0.5) + 1)] = phones.index(symbol)
+    return target
