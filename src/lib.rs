@@ -5,6 +5,7 @@
 pub mod engine;
 pub mod error;
 pub mod features;
+pub mod models;
 pub mod types;
 pub mod units;
 

@@ -1,0 +1,4 @@
+//! The networks, written once: device-free, generic over [`Backend`](crate::engine::Backend), with the weight names of
+//! the published checkpoints.
+
+pub mod whisper;

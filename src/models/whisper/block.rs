@@ -1,0 +1,137 @@
+//! The pieces encoder and decoder share: a linear layer, a layer norm, the feed-forward half of a block.
+
+use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::{Backend, Epilogue, Tensor, ops};
+use crate::error::Result;
+
+/// `eps` of every layer norm: PyTorch's default, which Whisper uses.
+const EPS: f32 = 1e-5;
+
+/// Reads weights under a name prefix, onto a device.
+pub(super) struct Scope<'a, B: Backend> {
+    pub be: &'a B,
+    pub weights: &'a Weights,
+    pub prefix: String,
+}
+
+impl<'a, B: Backend> Scope<'a, B> {
+    pub fn root(be: &'a B, weights: &'a Weights) -> Self {
+        Scope { be, weights, prefix: "model".into() }
+    }
+
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Scope { be: self.be, weights: self.weights, prefix: format!("{}.{name}", self.prefix) }
+    }
+
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<B, f32>> {
+        self.table(name, &[len])
+    }
+
+    pub fn table(&self, name: &str, shape: &[usize]) -> Result<Tensor<B, f32>> {
+        let values = self.weights.tensor(&format!("{}.{name}", self.prefix), shape)?;
+        Tensor::from_host(self.be, shape, &values)
+    }
+
+    pub fn host_matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostMatrix> {
+        self.weights.matrix(&format!("{}.{name}", self.prefix), rows, cols)
+    }
+
+    /// A linear layer `name.weight`, `name.bias`.
+    pub fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear<B>> {
+        self.linears(&[(name, Bias::Yes)], outputs, inputs)
+    }
+
+    /// Several linear layers over the same input as one product: their outputs stand side by side.
+    pub fn linears(&self, names: &[(&str, Bias)], outputs: usize, inputs: usize) -> Result<Linear<B>> {
+        let mut fused = HostMatrix { values: Vec::new(), rows: outputs * names.len(), cols: inputs };
+        let mut bias = vec![0.0; fused.rows];
+        for (i, (name, has_bias)) in names.iter().enumerate() {
+            fused.values.extend(self.host_matrix(&format!("{name}.weight"), outputs, inputs)?.values);
+            if *has_bias == Bias::Yes {
+                let values = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[outputs])?;
+                bias[i * outputs..][..outputs].copy_from_slice(&values);
+            }
+        }
+        Ok(Linear { weight: self.be.matrix(&fused)?, bias: Tensor::from_host(self.be, &[fused.rows], &bias)? })
+    }
+
+    /// A convolution `[N, C, taps]`, rearranged tap by tap to `[N, taps * C]`, as [`Backend::conv1d`] wants it.
+    pub fn conv1d(&self, name: &str, outputs: usize, inputs: usize, taps: usize) -> Result<Linear<B>> {
+        let name = format!("{}.{name}", self.prefix);
+        let source = self.weights.tensor(&format!("{name}.weight"), &[outputs, inputs, taps])?;
+        let mut values = vec![0.0; source.len()];
+        for (from, to) in source.chunks_exact(inputs * taps).zip(values.chunks_exact_mut(inputs * taps)) {
+            for channel in 0..inputs {
+                for tap in 0..taps {
+                    to[tap * inputs + channel] = from[channel * taps + tap];
+                }
+            }
+        }
+        let bias = self.weights.tensor(&format!("{name}.bias"), &[outputs])?;
+        let matrix = HostMatrix { values, rows: outputs, cols: inputs * taps };
+        Ok(Linear { weight: self.be.matrix(&matrix)?, bias: Tensor::from_host(self.be, &[outputs], &bias)? })
+    }
+
+    pub fn layer_norm(&self, name: &str, width: usize) -> Result<LayerNorm<B>> {
+        let scope = self.at(name);
+        Ok(LayerNorm { gamma: scope.vector("weight", width)?, beta: scope.vector("bias", width)? })
+    }
+}
+
+/// Whether the checkpoint has a bias for a layer: Whisper's key projections have none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bias {
+    Yes,
+    No,
+}
+
+/// `y = x W^T + b`.
+pub(super) struct Linear<B: Backend> {
+    /// `[N, K]`.
+    pub weight: B::Matrix,
+    /// `[N]` f32.
+    pub bias: Tensor<B, f32>,
+}
+
+impl<B: Backend> Linear<B> {
+    pub fn run(&self, be: &B, out: &mut Tensor<B>, x: &Tensor<B>, epilogue: Epilogue) -> Result<()> {
+        ops::linear(be, out, x, &self.weight, Some(&self.bias), epilogue)
+    }
+}
+
+pub(super) struct LayerNorm<B: Backend> {
+    /// `[C]` f32.
+    gamma: Tensor<B, f32>,
+    /// `[C]` f32.
+    beta: Tensor<B, f32>,
+}
+
+impl<B: Backend> LayerNorm<B> {
+    pub fn run(&self, be: &B, out: &mut Tensor<B>, x: &Tensor<B>) -> Result<()> {
+        ops::layer_norm(be, out, x, &self.gamma, &self.beta, EPS)
+    }
+}
+
+/// The second half of every block: `x += fc2(gelu(fc1(norm(x))))`.
+pub(super) struct FeedForward<B: Backend> {
+    norm: LayerNorm<B>,
+    fc1: Linear<B>,
+    fc2: Linear<B>,
+}
+
+impl<B: Backend> FeedForward<B> {
+    pub fn load(scope: &Scope<B>, width: usize, inner: usize) -> Result<Self> {
+        Ok(FeedForward {
+            norm: scope.layer_norm("final_layer_norm", width)?,
+            fc1: scope.linear("fc1", inner, width)?,
+            fc2: scope.linear("fc2", width, inner)?,
+        })
+    }
+
+    /// `x` `[R, C]` in place; `normed` `[R, C]` and `inner` `[R, ffn]` are scratch.
+    pub fn run(&self, be: &B, x: &mut Tensor<B>, normed: &mut Tensor<B>, inner: &mut Tensor<B>) -> Result<()> {
+        self.norm.run(be, normed, x)?;
+        self.fc1.run(be, inner, normed, Epilogue::GeluErf)?;
+        self.fc2.run(be, x, inner, Epilogue::Add)
+    }
+}

@@ -1,0 +1,178 @@
+//! Text tokens in, hidden states and logits out; keys and values of the past and of the audio stay in caches.
+//!
+//! One function serves a decode step (one row per live beam) and a prefill (one row per prompt token). Nothing here
+//! depends on the host: tokens, positions and cache rows are device buffers ([`StepRows`]).
+//!
+//! Source: openai/whisper `model.py::TextDecoder`. Weight names: transformers `modeling_whisper.py::WhisperDecoder`.
+
+use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
+use super::config::Config;
+use crate::engine::{Backend, Epilogue, StepRows, Tensor, ops};
+use crate::error::Result;
+
+pub(super) struct Decoder<B: Backend> {
+    /// `[V, C]`, also the output projection.
+    tokens: B::Matrix,
+    /// `[L, C]`, learned.
+    positions: Tensor<B, f32>,
+    layers: Vec<DecoderLayer<B>>,
+    norm: LayerNorm<B>,
+    heads: usize,
+}
+
+struct DecoderLayer<B: Backend> {
+    self_norm: LayerNorm<B>,
+    /// Queries, keys and values side by side: `[3 C, C]`.
+    self_qkv: Linear<B>,
+    self_out: Linear<B>,
+    cross_norm: LayerNorm<B>,
+    cross_q: Linear<B>,
+    /// Keys and values of the encoder output, side by side: `[2 C, C]`.
+    cross_kv: Linear<B>,
+    cross_out: Linear<B>,
+    feed_forward: FeedForward<B>,
+}
+
+/// Keys and values of all layers, for `slots` chunks of up to `beams` hypotheses each.
+pub struct DecoderCaches<B: Backend> {
+    self_caches: Vec<B::SelfCache>,
+    cross_caches: Vec<B::CrossCache>,
+    /// Cache rows per slot.
+    pub beams: usize,
+    /// Chunks held at once.
+    pub slots: usize,
+}
+
+/// Working memory of the decoder for up to `R` rows.
+pub struct DecoderScratch<B: Backend> {
+    /// `[R, C]` residual stream.
+    x: Tensor<B>,
+    /// `[R, C]` layer norm output, and in the end the hidden states.
+    pub hidden: Tensor<B>,
+    /// `[R, C]` attention output.
+    attended: Tensor<B>,
+    /// `[R, C]` cross-attention queries.
+    q: Tensor<B>,
+    /// `[R, 3 C]`.
+    qkv: Tensor<B>,
+    /// `[R, ffn]`.
+    inner: Tensor<B>,
+}
+
+impl<B: Backend> DecoderScratch<B> {
+    pub(super) fn new(be: &B, config: &Config, rows: usize) -> Result<Self> {
+        let width = config.d_model;
+        Ok(DecoderScratch {
+            x: Tensor::zeros(be, &[rows, width])?,
+            hidden: Tensor::zeros(be, &[rows, width])?,
+            attended: Tensor::zeros(be, &[rows, width])?,
+            q: Tensor::zeros(be, &[rows, width])?,
+            qkv: Tensor::zeros(be, &[rows, 3 * width])?,
+            inner: Tensor::zeros(be, &[rows, config.decoder_ffn_dim])?,
+        })
+    }
+
+    fn set_rows(&mut self, rows: usize) -> Result<()> {
+        for tensor in [&mut self.x, &mut self.hidden, &mut self.attended, &mut self.q, &mut self.qkv, &mut self.inner] {
+            let width = tensor.width();
+            tensor.reshape(&[rows, width])?;
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend> Decoder<B> {
+    pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
+        let scope = scope.at("decoder");
+        let width = config.d_model;
+        let layers = (0..config.decoder_layers).map(|i| {
+            let scope = scope.at(format!("layers.{i}"));
+            let (own, cross) = (scope.at("self_attn"), scope.at("encoder_attn"));
+            Ok(DecoderLayer {
+                self_norm: scope.layer_norm("self_attn_layer_norm", width)?,
+                self_qkv: own.linears(
+                    &[("q_proj", Bias::Yes), ("k_proj", Bias::No), ("v_proj", Bias::Yes)],
+                    width,
+                    width,
+                )?,
+                self_out: own.linear("out_proj", width, width)?,
+                cross_norm: scope.layer_norm("encoder_attn_layer_norm", width)?,
+                cross_q: cross.linear("q_proj", width, width)?,
+                cross_kv: cross.linears(&[("k_proj", Bias::No), ("v_proj", Bias::Yes)], width, width)?,
+                cross_out: cross.linear("out_proj", width, width)?,
+                feed_forward: FeedForward::load(&scope, width, config.decoder_ffn_dim)?,
+            })
+        });
+        Ok(Decoder {
+            tokens: scope.be.matrix(&scope.host_matrix("embed_tokens.weight", config.vocab_size, width)?)?,
+            positions: scope.table("embed_positions.weight", &[config.max_target_positions, width])?,
+            layers: layers.collect::<Result<_>>()?,
+            norm: scope.layer_norm("layer_norm", width)?,
+            heads: config.decoder_attention_heads,
+        })
+    }
+
+    pub fn caches(&self, be: &B, config: &Config, slots: usize, beams: usize) -> Result<DecoderCaches<B>> {
+        let (width, heads) = (config.d_model, config.decoder_attention_heads);
+        let own = |_: usize| be.self_cache(slots * beams, config.max_target_positions, width, heads);
+        let cross = |_: usize| be.cross_cache(slots, config.max_source_positions, width, heads);
+        Ok(DecoderCaches {
+            self_caches: (0..self.layers.len()).map(own).collect::<Result<_>>()?,
+            cross_caches: (0..self.layers.len()).map(cross).collect::<Result<_>>()?,
+            beams,
+            slots,
+        })
+    }
+
+    /// Computes and stores every layer's keys and values of `encoded` `[B, T, C]`; clip `b` belongs to `slots[b]`.
+    /// `kv` `[B, T, 2 C]` is scratch.
+    pub fn store_cross(
+        &self,
+        be: &B,
+        caches: &mut DecoderCaches<B>,
+        slots: &[usize],
+        encoded: &Tensor<B>,
+        kv: &mut Tensor<B>,
+    ) -> Result<()> {
+        for (layer, cache) in self.layers.iter().zip(&mut caches.cross_caches) {
+            layer.cross_kv.run(be, kv, encoded, Epilogue::Store)?;
+            be.cross_store(cache, slots, kv)?;
+        }
+        Ok(())
+    }
+
+    /// One pass over `rows`; leaves the hidden states in `s.hidden` `[R, C]`.
+    pub fn run(
+        &self,
+        be: &B,
+        s: &mut DecoderScratch<B>,
+        caches: &mut DecoderCaches<B>,
+        rows: &StepRows<B>,
+        lineage: &Tensor<B, i32>,
+    ) -> Result<()> {
+        s.set_rows(rows.num_rows())?;
+        let scale = ((s.x.width() / self.heads) as f32).powf(-0.5);
+        ops::embed(be, &mut s.x, rows, &self.tokens, &self.positions)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            layer.self_norm.run(be, &mut s.hidden, &s.x)?;
+            layer.self_qkv.run(be, &mut s.qkv, &s.hidden, Epilogue::Store)?;
+            let cache = &mut caches.self_caches[i];
+            ops::self_attention_step(be, &mut s.attended, &s.qkv, cache, rows, lineage, scale)?;
+            layer.self_out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
+
+            layer.cross_norm.run(be, &mut s.hidden, &s.x)?;
+            layer.cross_q.run(be, &mut s.q, &s.hidden, Epilogue::Store)?;
+            let cache = &caches.cross_caches[i];
+            ops::cross_attention_step(be, &mut s.attended, &s.q, cache, rows, caches.beams, scale)?;
+            layer.cross_out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
+
+            layer.feed_forward.run(be, &mut s.x, &mut s.hidden, &mut s.inner)?;
+        }
+        self.norm.run(be, &mut s.hidden, &s.x)
+    }
+
+    /// `out` `[R, V]` from hidden states `[R, C]`.
+    pub fn logits(&self, be: &B, out: &mut Tensor<B, f32>, hidden: &Tensor<B>) -> Result<()> {
+        ops::logits(be, out, hidden, &self.tokens)
+    }
+}

@@ -1,0 +1,128 @@
+//! Whisper: an encoder over log-mel frames and a decoder over text tokens.
+//!
+//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> per-layer keys and values in the slots of
+//! [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
+
+mod block;
+mod config;
+mod decoder;
+mod encoder;
+
+use std::path::Path;
+
+pub use config::{Config, GenerationConfig};
+pub use decoder::{DecoderCaches, DecoderScratch};
+pub use encoder::EncoderScratch;
+
+use crate::engine::weights::Weights;
+use crate::engine::{Backend, StepRows, Tensor, ops};
+use crate::error::{Error, Result};
+
+/// A loaded checkpoint.
+pub struct Whisper<B: Backend> {
+    /// The device that holds it.
+    pub be: B,
+    /// Sizes.
+    pub config: Config,
+    /// Lists and limits for decoding.
+    pub generation: GenerationConfig,
+    mel: B::MelPlan,
+    encoder: encoder::Encoder<B>,
+    decoder: decoder::Decoder<B>,
+}
+
+impl<B: Backend> Whisper<B> {
+    /// Loads a model folder in the Hugging Face layout: `config.json`, `generation_config.json` (optional),
+    /// `model.safetensors` or its shards.
+    ///
+    /// # Errors
+    /// [`Error::Model`] or [`Error::Weights`] naming the file and the field or tensor that is missing or wrong.
+    pub fn open(be: &B, folder: &Path) -> Result<Self> {
+        let config = Config::read(folder)?;
+        let generation = GenerationConfig::read(folder)?;
+        Self::load(be, config, generation, &Weights::open(folder)?)
+    }
+
+    /// Puts the weights on the device.
+    pub fn load(be: &B, config: Config, generation: GenerationConfig, weights: &Weights) -> Result<Self> {
+        let scope = block::Scope::root(be, weights);
+        Ok(Whisper {
+            mel: be.mel_plan(config.num_mel_bins)?,
+            encoder: encoder::Encoder::load(&scope, &config)?,
+            decoder: decoder::Decoder::load(&scope, &config)?,
+            be: be.clone(),
+            config,
+            generation,
+        })
+    }
+
+    /// Working memory for encoding up to `batch` clips at once.
+    pub fn encoder_scratch(&self, batch: usize) -> Result<EncoderScratch<B>> {
+        EncoderScratch::new(&self.be, &self.config, batch)
+    }
+
+    /// Working memory for decoder passes of up to `rows` rows.
+    pub fn decoder_scratch(&self, rows: usize) -> Result<DecoderScratch<B>> {
+        DecoderScratch::new(&self.be, &self.config, rows)
+    }
+
+    /// Caches for `slots` chunks decoded at once, with up to `beams` hypotheses each.
+    pub fn caches(&self, slots: usize, beams: usize) -> Result<DecoderCaches<B>> {
+        self.decoder.caches(&self.be, &self.config, slots, beams)
+    }
+
+    /// Encodes clips `[B, S]`, `S` = one window ([`Config::window_samples`]), into `s.out` `[B, T, C]`.
+    pub fn encode(&self, s: &mut EncoderScratch<B>, audio: &Tensor<B, f32>) -> Result<()> {
+        s.set_batch(&self.config, audio.rows())?;
+        ops::log_mel(&self.be, &mut s.mel, audio, &self.mel)?;
+        self.encoder.run(&self.be, s)
+    }
+
+    /// Encodes the log-mel spectrograms the caller put into `s.mel` `[B, F, M]`; the result is in `s.out` `[B, T, C]`.
+    pub fn encode_mel(&self, s: &mut EncoderScratch<B>, batch: usize) -> Result<()> {
+        s.set_batch(&self.config, batch)?;
+        self.encoder.run(&self.be, s)
+    }
+
+    /// Makes the clips in `s.out` the audio of `slots`: stores every layer's keys and values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many slots as clips, or a slot does not exist.
+    pub fn fill_slots(&self, caches: &mut DecoderCaches<B>, slots: &[usize], s: &mut EncoderScratch<B>) -> Result<()> {
+        let &[batch, frames, width] = s.out.shape() else {
+            return Err(Error::Shape {
+                op: "fill_slots",
+                what: "encoded",
+                expected: "[B, T, C]".into(),
+                got: String::new(),
+            });
+        };
+        if slots.len() != batch || slots.iter().any(|slot| *slot >= caches.slots) {
+            return Err(Error::Shape {
+                op: "fill_slots",
+                what: "slots",
+                expected: format!("{batch} slots below {}", caches.slots),
+                got: format!("{slots:?}"),
+            });
+        }
+        s.qkv.reshape(&[batch, frames, 2 * width])?;
+        self.decoder.store_cross(&self.be, caches, slots, &s.out, &mut s.qkv)
+    }
+
+    /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` says which cache
+    /// row holds each position of a row; see [`Backend::self_attention_step`].
+    pub fn decode(
+        &self,
+        s: &mut DecoderScratch<B>,
+        caches: &mut DecoderCaches<B>,
+        rows: &StepRows<B>,
+        lineage: &Tensor<B, i32>,
+    ) -> Result<()> {
+        self.decoder.run(&self.be, s, caches, rows, lineage)
+    }
+
+    /// `out` `[R, V]` from hidden states `[R, C]`.
+    pub fn logits(&self, out: &mut Tensor<B, f32>, hidden: &Tensor<B>) -> Result<()> {
+        self.decoder.logits(&self.be, out, hidden)
+    }
+}
