@@ -1,0 +1,79 @@
+//! What several test binaries need: committed goldens, shared recordings, seeded numbers, comparisons.
+
+#![allow(dead_code)] // each test binary uses its own part
+
+pub mod seeded;
+
+use std::path::{Path, PathBuf};
+
+/// A file of `tests/data`.
+pub fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// A JSON golden.
+pub fn json(name: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(data(name)).expect("a committed golden");
+    serde_json::from_str(&text).expect("golden JSON")
+}
+
+/// A file of the folder of real recordings (`$DIARIST_SHARED`, default `../shared`), which is not part of the
+/// repository. `None`, with a line on stderr that makes the skip visible, where it is not there.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("DIARIST_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not there (set DIARIST_SHARED)", path.display());
+    None
+}
+
+/// Tensors of a safetensors golden.
+pub struct Golden(Vec<u8>);
+
+impl Golden {
+    /// Reads `tests/data/{name}`.
+    pub fn open(name: &str) -> Self {
+        Golden(std::fs::read(data(name)).expect("a committed golden"))
+    }
+
+    fn view<T>(&self, name: &str, f: impl FnOnce(&[u8]) -> T) -> (Vec<usize>, T) {
+        let file = safetensors::SafeTensors::deserialize(&self.0).expect("golden safetensors");
+        let view = file.tensor(name).unwrap_or_else(|_| panic!("golden has no {name}"));
+        (view.shape().to_vec(), f(view.data()))
+    }
+
+    /// Shape and values of an f32 tensor.
+    pub fn f32(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        self.view(name, |b| b.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect())
+    }
+
+    /// Shape and values of an i32 tensor.
+    pub fn i32(&self, name: &str) -> (Vec<usize>, Vec<i32>) {
+        self.view(name, |b| b.chunks_exact(4).map(|c| i32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect())
+    }
+
+    /// The JSON under the metadata key `meta`.
+    pub fn meta(&self) -> serde_json::Value {
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&self.0).expect("golden safetensors");
+        let meta = metadata.metadata().as_ref().and_then(|m| m.get("meta")).expect("meta");
+        serde_json::from_str(meta).expect("meta JSON")
+    }
+}
+
+/// Fails on the first element that differs by more than `atol + rtol * |want|`, or is NaN; returns the largest absolute
+/// difference.
+#[track_caller]
+pub fn assert_close(what: &str, got: &[f32], want: &[f32], atol: f32, rtol: f32) -> f32 {
+    assert_eq!(got.len(), want.len(), "{what}: number of elements");
+    let mut worst = 0.0f32;
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        let diff = (g - w).abs();
+        // Written so that NaN fails.
+        assert!(diff <= atol + rtol * w.abs(), "{what}[{i}]: got {g}, want {w}, differ by {diff}");
+        worst = worst.max(diff);
+    }
+    worst
+}
