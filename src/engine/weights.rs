@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt;
@@ -25,14 +26,18 @@ pub struct HostMatrix {
 
 /// The tensors of one checkpoint, in one file or in the shards of an index.
 pub struct Weights {
-    shards: Vec<Shard>,
-    /// Tensor name to shard.
-    index: HashMap<String, usize>,
+    shards: Vec<Bytes>,
+    index: HashMap<String, Entry>,
     origin: PathBuf,
 }
 
-struct Shard {
-    bytes: Bytes,
+/// Where a tensor is.
+struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Bytes of the shard.
+    range: Range<usize>,
 }
 
 enum Bytes {
@@ -40,9 +45,10 @@ enum Bytes {
     Static(&'static [u8]),
 }
 
-impl Shard {
-    fn bytes(&self) -> &[u8] {
-        match &self.bytes {
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
             Bytes::Mapped(map) => map,
             Bytes::Static(bytes) => bytes,
         }
@@ -99,14 +105,17 @@ impl Weights {
         let mut shards = Vec::new();
         let mut index = HashMap::new();
         for (path, bytes) in files {
-            let shard = Shard { bytes };
-            let parsed = SafeTensors::deserialize(shard.bytes()).map_err(|e| {
-                Error::weights(&path, "*", format!("damaged or truncated ({e}); fetch the model again"))
-            })?;
-            for name in parsed.names() {
-                index.insert(name.to_string(), shards.len());
+            let damaged = |e| Error::weights(&path, "*", format!("damaged or truncated ({e}); fetch the model again"));
+            // Checks that every tensor lies within the file, that none overlap, and that sizes match shapes.
+            SafeTensors::deserialize(&bytes).map_err(damaged)?;
+            let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+            let data = header + size_of::<u64>();
+            for (name, info) in metadata.tensors() {
+                let range = data + info.data_offsets.0..data + info.data_offsets.1;
+                let entry = Entry { shard: shards.len(), dtype: info.dtype, shape: info.shape.clone(), range };
+                index.insert(name, entry);
             }
-            shards.push(shard);
+            shards.push(bytes);
         }
         Ok(Weights { shards, index, origin })
     }
@@ -122,19 +131,16 @@ impl Weights {
     /// [`Error::Weights`] if it is missing, has another shape, is not f32/f16/bf16, or holds NaN or infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let fail = |reason: String| Error::weights(&self.origin, name, reason);
-        let shard =
-            self.index.get(name).ok_or_else(|| fail("missing; is this the checkpoint of this config?".into()))?;
-        let parsed =
-            SafeTensors::deserialize(self.shards[*shard].bytes()).map_err(|e| fail(format!("damaged file: {e}")))?;
-        let view = parsed.tensor(name).map_err(|e| fail(e.to_string()))?;
-        if view.shape() != shape {
+        let missing = || fail("missing; is this the checkpoint of this config?".into());
+        let entry = self.index.get(name).ok_or_else(missing)?;
+        if entry.shape != shape {
             return Err(fail(format!(
                 "has shape {:?}, but config.json asks for {shape:?}; do config and weights belong together?",
-                view.shape()
+                entry.shape
             )));
         }
-        let values = to_f32(view.dtype(), view.data())
-            .ok_or_else(|| fail(format!("is {:?}; f32, f16 and bf16 can be read", view.dtype())))?;
+        let values = to_f32(entry.dtype, &self.shards[entry.shard][entry.range.clone()])
+            .ok_or_else(|| fail(format!("is {:?}; f32, f16 and bf16 can be read", entry.dtype)))?;
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(fail(format!("element {at} is {}; the file is damaged, fetch the model again", values[at])));
         }

@@ -206,10 +206,7 @@ pub fn write_checkpoint(folder: &Path, config: &Value, layout: Layout) {
                 _ if name.ends_with("encoder.embed_positions.weight") => {
                     (safetensors::Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
                 }
-                _ => (
-                    safetensors::Dtype::F16,
-                    values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-                ),
+                _ => (safetensors::Dtype::F16, values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()),
             };
             (name, shape, dtype, bytes)
         })
