@@ -43,6 +43,7 @@ struct Entry {
 enum Bytes {
     Mapped(memmap2::Mmap),
     Static(&'static [u8]),
+    Owned(Vec<u8>),
 }
 
 impl Deref for Bytes {
@@ -51,6 +52,7 @@ impl Deref for Bytes {
         match self {
             Bytes::Mapped(map) => map,
             Bytes::Static(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
         }
     }
 }
@@ -99,6 +101,11 @@ impl Weights {
     /// Reads safetensors that are part of the program.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Static(bytes))])
+    }
+
+    /// Reads safetensors from memory; `name` stands for the file in errors.
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Owned(bytes))])
     }
 
     fn from_shards(origin: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
