@@ -288,7 +288,7 @@ def transcripts():
                 if [s.tokens for s in segments] != [s.tokens for s in runs[0][0]] or not segments:
                     break
             windows = sorted({s.seek for s in segments})
-            if len(runs) == 3 and segments and [s.tokens for s in segments] == [s.tokens for s in runs[0][0]] and len(windows) > 2:
+            if len(runs) == 3 and segments and [s.tokens for s in segments] == [s.tokens for s in runs[0][0]] and len(windows) > 1:
                 break
             print(name, seed, "rejected", len(runs), len(segments), windows, flush=True)
         segments, info = runs[0]
