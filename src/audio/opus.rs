@@ -1,0 +1,172 @@
+//! Opus for symphonia, which reads its containers (Ogg, Matroska, MP4) but has no decoder for it.
+
+use std::sync::OnceLock;
+
+use opus_decoder::OpusMultistreamDecoder;
+use symphonia::core::audio::{AsGenericAudioBufferRef, Audio, AudioBuffer, AudioMut, AudioSpec, Channels};
+use symphonia::core::audio::{GenericAudioBufferRef, layouts};
+use symphonia::core::codecs::CodecInfo;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions, FinalizeResult};
+use symphonia::core::codecs::registry::{CodecRegistry, RegisterableAudioDecoder, SupportedAudioCodec};
+use symphonia::core::errors::{Error, Result};
+use symphonia::core::packet::PacketRef;
+
+/// Opus always decodes to this rate, in Hz, and counts its header's times in it.
+const RATE: u32 = 48_000;
+
+/// The longest packet, 120 ms, in frames.
+const MAX_FRAMES: usize = 5760;
+
+/// Every codec of symphonia, and Opus.
+pub(super) fn codecs() -> &'static CodecRegistry {
+    static CODECS: OnceLock<CodecRegistry> = OnceLock::new();
+    CODECS.get_or_init(|| {
+        let mut registry = CodecRegistry::new();
+        symphonia::default::register_enabled_codecs(&mut registry);
+        registry.register_audio_decoder::<Opus>();
+        registry
+    })
+}
+
+/// The identification header, RFC 7845 section 5.1.
+struct Head {
+    channels: usize,
+    /// Frames to drop at the start.
+    pre_skip: usize,
+    /// Linear factor for every sample.
+    gain: f32,
+    streams: usize,
+    coupled: usize,
+    /// Per output channel: which decoded channel it takes.
+    mapping: Vec<u8>,
+}
+
+impl Head {
+    /// `big_endian` as in MP4, where the same fields lie in an atom.
+    fn parse(data: &[u8]) -> Option<Self> {
+        let body = data.strip_prefix(b"OpusHead")?;
+        let (&version, rest) = body.split_first()?;
+        // The atom of MP4 counts its versions from 0 and writes its numbers big-endian.
+        let u16_at = |at: usize| -> Option<u16> {
+            let bytes = [*rest.get(at)?, *rest.get(at + 1)?];
+            Some(if version == 0 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+        };
+        let channels = usize::from(*rest.first()?);
+        let pre_skip = usize::from(u16_at(1)?);
+        // Signed, in 1/256 dB.
+        let gain = 10f32.powf(f32::from(u16_at(7)? as i16) / (20.0 * 256.0));
+        let family = *rest.get(9)?;
+        let (streams, coupled, mapping) = match family {
+            0 if channels == 1 => (1, 0, vec![0]),
+            0 if channels == 2 => (1, 1, vec![0, 1]),
+            0 => return None,
+            _ => {
+                let mapping = rest.get(12..12 + channels)?.to_vec();
+                (usize::from(*rest.get(10)?), usize::from(*rest.get(11)?), mapping)
+            }
+        };
+        Some(Head { channels, pre_skip, gain, streams, coupled, mapping })
+    }
+
+    /// What a file without the header must mean: plain mono or stereo.
+    fn plain(channels: usize) -> Option<Self> {
+        let coupled = channels.checked_sub(1).filter(|&coupled| coupled < 2)?;
+        let mapping = (0..channels as u8).collect();
+        Some(Head { channels, pre_skip: 0, gain: 1.0, streams: 1, coupled, mapping })
+    }
+}
+
+/// The decoder: one or more Opus streams, the start skipped, the gain applied, the end trimmed as the container says.
+struct Opus {
+    params: AudioCodecParameters,
+    decoder: OpusMultistreamDecoder,
+    gain: f32,
+    /// Frames still to be dropped at the start.
+    skip: usize,
+    /// One packet, `[frames, channels]`.
+    pcm: Vec<f32>,
+    buffer: AudioBuffer<f32>,
+}
+
+impl Opus {
+    fn new(params: &AudioCodecParameters) -> Result<Self> {
+        let stated = params.channels.as_ref().map_or(2, Channels::count);
+        let head = match &params.extra_data {
+            Some(data) => Head::parse(data),
+            None => Head::plain(stated),
+        };
+        let head = head.ok_or(Error::DecodeError("opus: the identification header is damaged"))?;
+        let Head { channels, pre_skip, gain, streams, coupled, mapping } = head;
+        let decoder = OpusMultistreamDecoder::new(RATE, channels, streams, coupled, &mapping)
+            .map_err(|_| Error::DecodeError("opus: the channel mapping is damaged"))?;
+        let layout = match channels {
+            1 => layouts::CHANNEL_LAYOUT_MONO,
+            2 => layouts::CHANNEL_LAYOUT_STEREO,
+            _ => Channels::Discrete(channels as u16),
+        };
+        Ok(Opus {
+            params: params.clone(),
+            decoder,
+            gain,
+            skip: pre_skip,
+            pcm: vec![0.0; MAX_FRAMES * channels],
+            buffer: AudioBuffer::new(AudioSpec::new(RATE, layout), MAX_FRAMES),
+        })
+    }
+}
+
+impl AudioDecoder for Opus {
+    fn reset(&mut self) {
+        self.decoder.reset();
+    }
+
+    fn codec_info(&self) -> &CodecInfo {
+        &SUPPORTED[0].info
+    }
+
+    fn codec_params(&self) -> &AudioCodecParameters {
+        &self.params
+    }
+
+    fn decode_ref(&mut self, packet: &PacketRef<'_>) -> Result<GenericAudioBufferRef<'_>> {
+        self.buffer.clear();
+        let channels = self.buffer.num_planes();
+        let frames = self
+            .decoder
+            .decode_float(packet.data, &mut self.pcm, false)
+            .map_err(|_| Error::DecodeError("opus: the packet is damaged"))?;
+        let pcm = self.pcm.get_mut(..frames * channels).ok_or(Error::DecodeError("opus: the packet is too long"))?;
+        pcm.iter_mut().for_each(|sample| *sample *= self.gain);
+        self.buffer.render_uninit(Some(frames));
+        self.buffer.copy_from_slice_interleaved(&pcm);
+        let start = self.skip.min(frames);
+        self.skip -= start;
+        let end = usize::try_from(packet.trim_end.get()).unwrap_or(usize::MAX).min(frames - start);
+        self.buffer.trim(start, end);
+        Ok(self.buffer.as_generic_audio_buffer_ref())
+    }
+
+    fn finalize(&mut self) -> FinalizeResult {
+        FinalizeResult::default()
+    }
+
+    fn last_decoded(&self) -> GenericAudioBufferRef<'_> {
+        self.buffer.as_generic_audio_buffer_ref()
+    }
+}
+
+const SUPPORTED: &[SupportedAudioCodec] = &[SupportedAudioCodec {
+    id: CODEC_ID_OPUS,
+    info: CodecInfo { short_name: "opus", long_name: "Opus", profiles: &[] },
+}];
+
+impl RegisterableAudioDecoder for Opus {
+    fn try_registry_new(params: &AudioCodecParameters, _: &AudioDecoderOptions) -> Result<Box<dyn AudioDecoder>> {
+        Ok(Box::new(Opus::new(params)?))
+    }
+
+    fn supported_codecs() -> &'static [SupportedAudioCodec] {
+        SUPPORTED
+    }
+}
