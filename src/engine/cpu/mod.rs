@@ -1,1 +1,248 @@
-//! The CPU backend.
+//! The CPU backend: f32, every core, the widest vectors the machine has, no `unsafe`.
+//!
+//! One op, one file. Most ops are the matrix product of `gemm` in other clothes: a convolution is a product over
+//! windows of its input, attention is two products with a softmax between them, and a decode step reads its weights and
+//! its cache through the same kernel.
+
+#![forbid(unsafe_code)]
+
+mod add_positions;
+mod aligned;
+mod attention;
+mod conv1d;
+mod cross_attention_step;
+mod embed;
+mod gather_rows;
+mod gelu;
+mod gemm;
+mod isa;
+mod layer_norm;
+mod linear;
+mod log_mel;
+mod logits;
+mod matrix;
+mod self_attention_step;
+mod softmax;
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+pub use cross_attention_step::{CrossCache, CrossCacheType};
+pub use log_mel::MelPlan;
+pub use matrix::{Matrix, WeightType};
+pub use self_attention_step::SelfCache;
+
+use super::weights::HostMatrix;
+use super::{Backend, Element, Epilogue, StepRows, Tensor};
+use crate::error::{Error, Result};
+
+/// The processor: its threads, its instruction set, and how weights are stored.
+#[derive(Clone)]
+pub struct Cpu {
+    pool: Arc<rayon::ThreadPool>,
+    level: isa::Level,
+    weight_type: WeightType,
+    cross_cache_type: CrossCacheType,
+}
+
+impl Cpu {
+    /// A backend with its own `threads`; `None` is one for each core.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|i| format!("diarist-cpu-{i}"))
+            .build()
+            .map_err(|e| Error::config("threads", threads.unwrap_or(0), format!("the threads did not start: {e}")))?;
+        Ok(Cpu {
+            pool: Arc::new(pool),
+            level: isa::Level::detect(),
+            weight_type: WeightType::default(),
+            cross_cache_type: CrossCacheType::default(),
+        })
+    }
+
+    /// The same backend, storing weights loaded from now on as `kind`.
+    pub fn with_weights(mut self, kind: WeightType) -> Self {
+        self.weight_type = kind;
+        self
+    }
+
+    /// The same backend, storing encoder keys and values in caches made from now on as `kind`.
+    pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
+        self.cross_cache_type = kind;
+        self
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}
+
+/// An index from the caller, or a length, outside of what it indexes.
+fn out_of_range(op: &'static str, what: &'static str, limit: usize, got: impl Display) -> Error {
+    Error::Shape { op, what, expected: format!("0 <= {what} < {limit}"), got: got.to_string() }
+}
+
+/// `slice[at..at + len]`, or an error.
+fn part<'a, T>(op: &'static str, slice: &'a [T], at: usize, len: usize) -> Result<&'a [T]> {
+    let end = at.checked_add(len);
+    end.and_then(|end| slice.get(at..end)).ok_or_else(|| out_of_range(op, "end", slice.len() + 1, at + len))
+}
+
+impl Backend for Cpu {
+    type Act = f32;
+    type Buffer<T: Element> = Vec<T>;
+    type Matrix = Matrix;
+    type MelPlan = MelPlan;
+    type SelfCache = SelfCache;
+    type CrossCache = CrossCache;
+
+    fn describe(&self) -> String {
+        format!("CPU, {} threads, {}", self.threads(), self.level.name())
+    }
+
+    fn zeros<T: Element>(&self, len: usize) -> Result<Vec<T>> {
+        Ok(vec![T::default(); len])
+    }
+
+    fn write<T: Element>(&self, dst: &mut Vec<T>, at: usize, src: &[T]) -> Result<()> {
+        part("write", dst, at, src.len())?;
+        dst[at..at + src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn read<T: Element>(&self, dst: &mut [T], src: &Vec<T>, at: usize) -> Result<()> {
+        dst.copy_from_slice(part("read", src, at, dst.len())?);
+        Ok(())
+    }
+
+    fn write_act(&self, dst: &mut Vec<f32>, at: usize, src: &[f32]) -> Result<()> {
+        self.write(dst, at, src)
+    }
+
+    fn read_act(&self, dst: &mut [f32], src: &Vec<f32>, at: usize) -> Result<()> {
+        self.read(dst, src, at)
+    }
+
+    fn matrix(&self, weight: &HostMatrix) -> Result<Matrix> {
+        Ok(Matrix::pack(weight, self.weight_type, self.level.panel_width()))
+    }
+
+    fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {
+        (matrix.n, matrix.k)
+    }
+
+    fn mel_plan(&self, n_mels: usize) -> Result<MelPlan> {
+        Ok(MelPlan::new(n_mels))
+    }
+
+    fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &MelPlan) -> Result<()> {
+        log_mel::log_mel(self, out, audio, plan)
+    }
+
+    fn linear(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        linear::linear(self, out, x, weight, bias, epilogue);
+        Ok(())
+    }
+
+    fn conv1d(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        stride: usize,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        conv1d::conv1d(self, out, x, weight, bias, stride, epilogue);
+        Ok(())
+    }
+
+    fn layer_norm(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        gamma: &Tensor<Self, f32>,
+        beta: &Tensor<Self, f32>,
+        eps: f32,
+    ) -> Result<()> {
+        layer_norm::layer_norm(self, out, x, gamma, beta, eps);
+        Ok(())
+    }
+
+    fn add_positions(&self, x: &mut Tensor<Self>, table: &Tensor<Self, f32>) -> Result<()> {
+        add_positions::add_positions(self, x, table);
+        Ok(())
+    }
+
+    fn gather_rows(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, index: &Tensor<Self, i32>) -> Result<()> {
+        gather_rows::gather_rows(out, x, index)
+    }
+
+    fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
+        attention::attention(self, out, qkv, heads, scale);
+        Ok(())
+    }
+
+    fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache> {
+        Ok(SelfCache::new(rows, positions, width, heads))
+    }
+
+    fn cross_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<CrossCache> {
+        Ok(CrossCache::new(self, slots, frames, width, heads))
+    }
+
+    fn cross_store(&self, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
+        cross_attention_step::cross_store(self, cache, slots, kv)
+    }
+
+    fn embed(
+        &self,
+        out: &mut Tensor<Self>,
+        rows: &StepRows<Self>,
+        table: &Matrix,
+        positions: &Tensor<Self, f32>,
+    ) -> Result<()> {
+        embed::embed(out, rows, table, positions)
+    }
+
+    fn self_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        qkv: &Tensor<Self>,
+        cache: &mut SelfCache,
+        rows: &StepRows<Self>,
+        lineage: &Tensor<Self, i32>,
+        scale: f32,
+    ) -> Result<()> {
+        self_attention_step::self_attention_step(self, out, qkv, cache, rows, lineage, scale)
+    }
+
+    fn cross_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &CrossCache,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()> {
+        cross_attention_step::cross_attention_step(self, out, q, cache, rows, beams, scale)
+    }
+
+    fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix) -> Result<()> {
+        logits::logits(self, out, x, table);
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! Softmax attention as two products of the kernel in [`gemm`](super::gemm): queries times packed keys, and the softmax
+//! of that times packed values. Every query is treated alone, over all keys in order, so the blocking does not show in
+//! the result.
+
+use rayon::prelude::*;
+
+use super::Cpu;
+use super::aligned::Aligned;
+use super::gemm::{Finish, Product};
+use super::isa::{Isa, Kernel};
+use super::matrix::{PanelData, Panels};
+use super::softmax::exp_row;
+use crate::engine::{Epilogue, Tensor};
+
+/// Queries of one task: 48 rows of 1500 scores fit the second-level cache with room for the keys passing by.
+const QUERIES_PER_TASK: usize = 48;
+
+/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`.
+pub(super) fn attention(cpu: &Cpu, out: &mut Tensor<Cpu>, qkv: &Tensor<Cpu>, heads: usize, scale: f32) {
+    let &[batch, frames, width] = out.shape() else { return };
+    let head_dim = width / heads;
+    let len = out.len();
+    if len == 0 {
+        return;
+    }
+    let qkv = &qkv.buf[..qkv.len()];
+    let mut tasks: Vec<Head> =
+        (0..batch * heads).map(|i| Head { clip: i / heads, head: i % heads, out: Vec::new() }).collect();
+    for (i, part) in out.buf[..len].chunks_exact_mut(head_dim).enumerate() {
+        tasks[i / (frames * heads) * heads + i % heads].out.push(part);
+    }
+    let shape = Shape { frames, width, head_dim, scale };
+    cpu.pool.install(|| tasks.par_iter_mut().with_max_len(1).for_each(|head| head.run(cpu, qkv, shape)));
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    frames: usize,
+    width: usize,
+    head_dim: usize,
+    scale: f32,
+}
+
+/// One head of one clip.
+struct Head<'a> {
+    clip: usize,
+    head: usize,
+    /// `[T]` rows of `[D]`
+    out: Vec<&'a mut [f32]>,
+}
+
+impl Head<'_> {
+    fn run(&mut self, cpu: &Cpu, qkv: &[f32], shape: Shape) {
+        let Shape { frames, width, head_dim, scale } = shape;
+        let part = |which: usize| {
+            let first = self.clip * frames * 3 * width + which * width + self.head * head_dim;
+            move |t: usize| &qkv[first + t * 3 * width..][..head_dim]
+        };
+        let nr = cpu.level.panel_width();
+        let mut keys = Aligned::zeros(key_len(frames, head_dim, nr));
+        let mut values = Aligned::zeros(value_len(frames, head_dim, nr));
+        pack_keys(&mut keys, part(1), frames, nr);
+        pack_values(&mut values, part(2), head_dim, nr);
+        let keys = Panels { n: frames, k: head_dim, nr, data: PanelData::F32(&keys) };
+        let values = Panels { n: head_dim, k: frames, nr, data: PanelData::F32(&values) };
+        let query = part(0);
+        self.out.par_chunks_mut(QUERIES_PER_TASK).enumerate().for_each(|(block, out)| {
+            let queries = |i: usize| query(block * QUERIES_PER_TASK + i);
+            cpu.level.run(Attend { queries, keys, values, scale, out });
+        });
+    }
+}
+
+/// Values of [`pack_keys`]' result.
+pub(super) fn key_len(frames: usize, head_dim: usize, nr: usize) -> usize {
+    frames.next_multiple_of(nr) * head_dim
+}
+
+/// Values of [`pack_values`]' result.
+pub(super) fn value_len(frames: usize, head_dim: usize, nr: usize) -> usize {
+    head_dim.next_multiple_of(nr) * frames
+}
+
+/// Keys `[T]` of `[D]` to panels `[ceil(T / NR), D, NR]`: scores are a product over `D`.
+pub(super) fn pack_keys<'a>(out: &mut [f32], key: impl Fn(usize) -> &'a [f32], frames: usize, nr: usize) {
+    let panel_len = out.len() / frames.div_ceil(nr).max(1);
+    for (p, panel) in out.chunks_exact_mut(panel_len.max(1)).enumerate() {
+        for j in 0..nr {
+            if p * nr + j < frames {
+                for (d, v) in key(p * nr + j).iter().enumerate() {
+                    panel[d * nr + j] = *v;
+                }
+            } else {
+                panel.iter_mut().skip(j).step_by(nr).for_each(|v| *v = 0.0);
+            }
+        }
+    }
+}
+
+/// Values `[T]` of `[D]` to panels `[ceil(D / NR), T, NR]`: the result is a product over `T`.
+pub(super) fn pack_values<'a>(out: &mut [f32], value: impl Fn(usize) -> &'a [f32], head_dim: usize, nr: usize) {
+    let panel_len = out.len() / head_dim.div_ceil(nr).max(1);
+    for (p, panel) in out.chunks_exact_mut(panel_len.max(1)).enumerate() {
+        for (t, row) in panel.chunks_exact_mut(nr).enumerate() {
+            let part = &value(t)[p * nr..((p + 1) * nr).min(head_dim)];
+            row[..part.len()].copy_from_slice(part);
+            row[part.len()..].fill(0.0);
+        }
+    }
+}
+
+/// Attention of some queries to all keys, on one thread.
+pub(super) struct Attend<'t, 'o, F> {
+    /// Query `i`, `[D]`.
+    pub queries: F,
+    /// `N = T`, `K = D`
+    pub keys: Panels<'t>,
+    /// `N = D`, `K = T`
+    pub values: Panels<'t>,
+    pub scale: f32,
+    /// `[D]` for each query
+    pub out: &'t mut [&'o mut [f32]],
+}
+
+impl<'a, F: Fn(usize) -> &'a [f32]> Kernel for Attend<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa, const NV: usize>(self, isa: I) {
+        let Attend { queries, keys, values, scale, out } = self;
+        let frames = keys.n;
+        let stride = frames.next_multiple_of(keys.nr);
+        let finish = Finish { bias: None, epilogue: Epilogue::Store };
+        let mut scores = Aligned::zeros(out.len() * stride);
+        let mut rows: Vec<&mut [f32]> = scores.chunks_exact_mut(stride).map(|row| &mut row[..frames]).collect();
+        let panels = 0..frames.div_ceil(keys.nr);
+        Product { rows: queries, weight: keys, panels, finish, out: &mut rows }.run::<I, NV>(isa);
+        let sums: Vec<f32> = rows.iter_mut().map(|row| exp_row(isa, row, scale)).collect();
+        let row = |i: usize| &scores[i * stride..i * stride + frames];
+        let panels = 0..values.n.div_ceil(values.nr);
+        Product { rows: row, weight: values, panels, finish, out }.run::<I, NV>(isa);
+        for (out, sum) in out.iter_mut().zip(&sums) {
+            for o in out.iter_mut() {
+                *o /= sum;
+            }
+        }
+    }
+}

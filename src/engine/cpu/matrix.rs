@@ -1,0 +1,128 @@
+//! Weights as the product kernel reads them: panels of `NR` output features, `K` rows of `NR` values each, so that one
+//! pass over a panel is one contiguous stream.
+
+use bytemuck::Zeroable;
+use half::f16;
+
+use super::aligned::Aligned;
+
+use crate::engine::weights::HostMatrix;
+
+/// How weights are stored. Products are always computed in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightType {
+    /// f16 for a matrix whose every value f16 can represent exactly (true of published Whisper checkpoints: half the
+    /// memory traffic, not one bit changed), f32 for any other.
+    #[default]
+    Auto,
+    /// f32.
+    F32,
+    /// f16, rounding to nearest.
+    F16,
+    /// 8-bit integers with one scale for each output feature: `round(127 w / max |w|)`.
+    Int8,
+}
+
+/// A weight `[N, K]` in panels.
+pub struct Matrix {
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) nr: usize,
+    storage: Storage,
+}
+
+enum Storage {
+    F32(Aligned<f32>),
+    F16(Aligned<f16>),
+    Int8 { values: Aligned<i8>, scales: Vec<f32> },
+}
+
+/// A borrowed `[N, K]` operand in panels: `[ceil(N / NR), K, NR]`, the last panel filled up with zeros.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    /// `N`: output features.
+    pub n: usize,
+    /// `K`: input features.
+    pub k: usize,
+    /// `NR`: output features of one panel.
+    pub nr: usize,
+    /// The values.
+    pub data: PanelData<'a>,
+}
+
+/// The values of [`Panels`].
+#[derive(Clone, Copy)]
+pub(super) enum PanelData<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    /// Value = `values * scales[n]`.
+    Int8 {
+        values: &'a [i8],
+        scales: &'a [f32],
+    },
+}
+
+impl Matrix {
+    /// Packs a weight into panels of `nr` output features.
+    pub(super) fn pack(weight: &HostMatrix, kind: WeightType, nr: usize) -> Self {
+        let (n, k, values) = (weight.rows, weight.cols, &weight.values);
+        let kind = match kind {
+            WeightType::Auto if values.iter().all(|v| f16::from_f32(*v).to_f32() == *v) => WeightType::F16,
+            WeightType::Auto => WeightType::F32,
+            given => given,
+        };
+        let storage = match kind {
+            WeightType::F16 => Storage::F16(panels(n, k, nr, |n, k_index| f16::from_f32(values[n * k + k_index]))),
+            WeightType::Int8 => {
+                let scales: Vec<f32> = values.chunks_exact(k).map(|row| absmax(row) / 127.0).collect();
+                let quantise = |n: usize, k_index: usize| {
+                    let scale = scales[n];
+                    if scale > 0.0 { (values[n * k + k_index] / scale).round() as i8 } else { 0 }
+                };
+                Storage::Int8 { values: panels(n, k, nr, quantise), scales }
+            }
+            _ => Storage::F32(panels(n, k, nr, |n, k_index| values[n * k + k_index])),
+        };
+        Matrix { n, k, nr, storage }
+    }
+
+    pub(super) fn panels(&self) -> Panels<'_> {
+        let data = match &self.storage {
+            Storage::F32(values) => PanelData::F32(values),
+            Storage::F16(values) => PanelData::F16(values),
+            Storage::Int8 { values, scales } => PanelData::Int8 { values, scales },
+        };
+        Panels { n: self.n, k: self.k, nr: self.nr, data }
+    }
+
+    /// Row `n` of the weight, as f32, into `out` `[K]`.
+    pub(super) fn read_row(&self, n: usize, out: &mut [f32]) {
+        let first = n / self.nr * self.nr * self.k + n % self.nr;
+        for (k, o) in out.iter_mut().enumerate() {
+            let at = first + k * self.nr;
+            *o = match &self.storage {
+                Storage::F32(values) => values[at],
+                Storage::F16(values) => values[at].to_f32(),
+                Storage::Int8 { values, scales } => f32::from(values[at]) * scales[n],
+            };
+        }
+    }
+}
+
+fn absmax(row: &[f32]) -> f32 {
+    row.iter().fold(0.0, |max, v| max.max(v.abs()))
+}
+
+/// `[ceil(N / NR), K, NR]` from the value at `(n, k)`.
+fn panels<T: Zeroable + Copy>(n: usize, k: usize, nr: usize, value: impl Fn(usize, usize) -> T) -> Aligned<T> {
+    let mut out = Aligned::zeros(n.div_ceil(nr) * nr * k);
+    for (panel_index, panel) in out.chunks_exact_mut(nr * k).enumerate() {
+        let first = panel_index * nr;
+        for j in 0..nr.min(n - first) {
+            for k_index in 0..k {
+                panel[k_index * nr + j] = value(first + j, k_index);
+            }
+        }
+    }
+    out
+}

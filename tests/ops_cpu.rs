@@ -1,0 +1,13 @@
+//! Every op of the CPU backend against the plainest loop in f64, over odd sizes; and every row computed alone against
+//! the same row computed in a batch, bit for bit.
+
+#[path = "ops/attention.rs"]
+mod attention;
+#[path = "ops/common.rs"]
+mod common;
+#[path = "ops/log_mel.rs"]
+mod log_mel;
+#[path = "ops/products.rs"]
+mod products;
+#[path = "ops/steps.rs"]
+mod steps;
