@@ -4,7 +4,6 @@ import json
 import pathlib
 
 import torch
-
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 import seeded
