@@ -2,10 +2,12 @@
 
 #![warn(missing_docs)]
 
+pub mod assets;
 pub mod audio;
 pub mod engine;
 pub mod error;
 pub mod features;
+pub mod hub;
 pub mod models;
 pub mod types;
 pub mod units;

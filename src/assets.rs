@@ -1,0 +1,33 @@
+//! What is compiled into the program, so that it does its main job on a bare machine without a network: a small
+//! English model in the Hugging Face layout, and a conversation to try it on. `assets/MODEL_CARD.md` says what the
+//! model is good for.
+
+/// The files of a model folder, as bytes.
+#[derive(Clone, Copy)]
+pub struct StaticModel {
+    /// `config.json`.
+    pub config: &'static str,
+    /// `generation_config.json`.
+    pub generation_config: &'static str,
+    /// `preprocessor_config.json`.
+    pub preprocessor_config: &'static str,
+    /// `tokenizer.json`.
+    pub tokenizer: &'static str,
+    /// `model.safetensors`.
+    pub weights: &'static [u8],
+}
+
+/// The model named `builtin`.
+pub static MODEL: StaticModel = StaticModel {
+    config: include_str!("../assets/builtin/config.json"),
+    generation_config: include_str!("../assets/builtin/generation_config.json"),
+    preprocessor_config: include_str!("../assets/builtin/preprocessor_config.json"),
+    tokenizer: include_str!("../assets/builtin/tokenizer.json"),
+    weights: include_bytes!("../assets/builtin/model.safetensors"),
+};
+
+/// The sample conversation, a FLAC file.
+pub static SAMPLE: &[u8] = include_bytes!("../assets/sample/conversation.flac");
+
+/// Who says what and when in [`SAMPLE`], as JSON.
+pub static SAMPLE_SCRIPT: &str = include_str!("../assets/sample/conversation.json");

@@ -1,0 +1,228 @@
+//! Fetching models: from a server that behaves, and from servers and networks that do not.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use diarist::Error;
+use diarist::hub::{Fetching, Hub, Network, Source};
+
+use crate::server::{Fault, Server};
+
+const CONFIG: &[u8] = br#"{"model_type": "whisper"}"#;
+const TOKENIZER: &[u8] = br#"{"version": "1.0"}"#;
+const WEIGHTS: &str = "model.safetensors";
+
+fn weights() -> Vec<u8> {
+    (0..200_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn server() -> Server {
+    Server::new(&[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), (WEIGHTS, &weights()), ("README.md", b"x")])
+}
+
+fn hub(server: &Server, cache: &Path) -> Hub {
+    Hub {
+        model_dir: None,
+        network: Network::Allowed,
+        cache: Some(cache.to_path_buf()),
+        endpoint: server.endpoint.clone(),
+        token: None,
+        stall: Duration::from_secs(30),
+        retry_pause: Duration::from_millis(5),
+    }
+}
+
+fn obtain(hub: &Hub) -> diarist::Result<Source> {
+    hub.obtain("tiny", &mut |_| ControlFlow::Continue(()))
+}
+
+fn folder(found: diarist::Result<Source>) -> std::path::PathBuf {
+    match found.unwrap() {
+        Source::Folder(folder) => folder,
+        Source::Builtin => panic!("not the built-in model"),
+    }
+}
+
+#[test]
+fn a_model_is_fetched_once_and_then_found_without_the_network() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    let mut hub = hub(&server, cache.path());
+    let folder = folder(obtain(&hub));
+    assert_eq!(std::fs::read(folder.join(WEIGHTS)).unwrap(), weights());
+    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), CONFIG);
+    assert!(!folder.join("README.md").exists(), "fetched what nobody needs");
+    let before = server.requests();
+    hub.network = Network::Forbidden;
+    assert_eq!(obtain(&hub).unwrap(), Source::Folder(folder));
+    assert_eq!(server.requests(), before);
+}
+
+#[test]
+fn an_interrupted_download_goes_on_where_it_stopped() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    server.fail(WEIGHTS, &[Fault::CloseAfter(70_000), Fault::Status(503), Fault::EndAfter(50_000)]);
+    let folder = folder(obtain(&hub(&server, cache.path())));
+    assert_eq!(server.offsets(WEIGHTS), [0, 70_000, 70_000, 120_000]);
+    assert_eq!(std::fs::read(folder.join(WEIGHTS)).unwrap(), weights());
+}
+
+#[test]
+fn what_an_earlier_run_has_fetched_is_kept() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    server.fail(WEIGHTS, &[Fault::CloseAfter(10_000); 5]);
+    let hub = hub(&server, cache.path());
+    let error = obtain(&hub).unwrap_err().to_string();
+    assert!(error.contains("run the same command again to continue"), "{error}");
+    assert_eq!(hub.find("tiny").unwrap(), None, "half a model passes for one");
+    let folder = folder(obtain(&hub));
+    assert_eq!(server.offsets(WEIGHTS).last(), Some(&50_000));
+    assert_eq!(std::fs::read(folder.join(WEIGHTS)).unwrap(), weights());
+}
+
+#[test]
+fn a_part_that_is_already_whole_does_not_block_the_download() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    let hub = hub(&server, cache.path());
+    let first = folder(obtain(&hub));
+    let blob = first.join(WEIGHTS).canonicalize().unwrap();
+    std::fs::rename(&blob, blob.with_extension("part")).unwrap();
+    std::fs::remove_file(first.join(WEIGHTS)).unwrap();
+    assert_eq!(std::fs::read(folder(obtain(&hub)).join(WEIGHTS)).unwrap(), weights());
+}
+
+#[test]
+fn damaged_bytes_are_fetched_again_and_never_kept() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    let hub = hub(&server, cache.path());
+    server.fail(WEIGHTS, &[Fault::FlipByte, Fault::FlipByte]);
+    let error = obtain(&hub).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors arrived damaged twice (SHA-256"), "{error}");
+    assert_eq!(hub.find("tiny").unwrap(), None);
+    server.fail(WEIGHTS, &[Fault::FlipByte]);
+    assert_eq!(std::fs::read(folder(obtain(&hub)).join(WEIGHTS)).unwrap(), weights());
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    server.fail(WEIGHTS, &[Fault::SilentAfter(1000)]);
+    let mut hub = hub(&server, cache.path());
+    hub.stall = Duration::from_millis(400);
+    let error = obtain(&hub).unwrap_err().to_string();
+    assert!(error.contains("nothing arrived for"), "{error}");
+}
+
+#[test]
+fn a_download_can_be_stopped_and_tells_how_far_it_is() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    server.fail(WEIGHTS, &[Fault::SilentAfter(1000)]);
+    let mut seen = Vec::new();
+    let stopped = hub(&server, cache.path()).obtain("tiny", &mut |state: &Fetching| {
+        seen.push(state.clone());
+        if state.done == 1000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+    let last = seen.last().unwrap();
+    assert_eq!((last.file.as_str(), last.done, last.total), (WEIGHTS, 1000, 200_000));
+}
+
+#[test]
+fn shards_are_fetched_as_the_index_names_them() {
+    let index =
+        br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
+    let server = Server::new(&[
+        ("config.json", CONFIG),
+        ("tokenizer.json", TOKENIZER),
+        ("model.safetensors.index.json", index),
+        ("model-1.safetensors", b"one"),
+        ("model-2.safetensors", b"two"),
+    ]);
+    let cache = tempfile::tempdir().unwrap();
+    let folder = folder(obtain(&hub(&server, cache.path())));
+    assert_eq!(std::fs::read(folder.join("model-2.safetensors")).unwrap(), b"two");
+}
+
+#[test]
+fn an_index_cannot_name_files_outside_the_folder() {
+    let index = br#"{"weight_map": {"a": "../../../evil.safetensors"}}"#;
+    let files: &[(&str, &[u8])] =
+        &[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("model.safetensors.index.json", index)];
+    let (server, cache) = (Server::new(files), tempfile::tempdir().unwrap());
+    let error = obtain(&hub(&server, cache.path())).unwrap_err().to_string();
+    assert!(error.contains("is not a list of shards"), "{error}");
+    assert!(server.offsets("evil.safetensors").is_empty());
+}
+
+#[test]
+fn a_repository_in_another_layout_is_refused() {
+    let server = Server::new(&[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("pytorch_model.bin", b"x")]);
+    let cache = tempfile::tempdir().unwrap();
+    let error = obtain(&hub(&server, cache.path())).unwrap_err().to_string();
+    assert!(error.contains("only pytorch_model.bin"), "{error}");
+    assert!(server.offsets("config.json").is_empty(), "fetched from a repository that cannot be used");
+}
+
+#[test]
+fn a_refused_or_unknown_repository_says_so() {
+    for (status, text) in [(401, "set HF_TOKEN"), (404, "has no repository openai/whisper-tiny")] {
+        let (server, cache) = (server(), tempfile::tempdir().unwrap());
+        server.fail("api", &[Fault::Status(status)]);
+        let error = obtain(&hub(&server, cache.path())).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
+}
+
+#[test]
+fn the_access_token_is_sent() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    let mut hub = hub(&server, cache.path());
+    hub.token = Some("hf_secret".into());
+    obtain(&hub).unwrap();
+    assert!(server.tokens().iter().all(|t| t == "Bearer hf_secret") && !server.tokens().is_empty());
+}
+
+#[test]
+fn without_network_the_error_says_what_to_put_where() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut hub = hub(&server(), cache.path());
+    // A port that nobody listens on.
+    hub.endpoint = "http://127.0.0.1:9".into();
+    for network in [Network::Allowed, Network::Forbidden] {
+        hub.network = network;
+        let error = obtain(&hub).unwrap_err().to_string();
+        for part in [
+            "model `tiny`",
+            "config.json",
+            "tokenizer.json",
+            WEIGHTS,
+            "openai/whisper-tiny",
+            "--model FOLDER",
+            "--model builtin",
+        ] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        assert!(error.contains(&cache.path().display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn folders_names_and_the_model_dir_are_told_apart() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    let mut hub = hub(&server, cache.path());
+    hub.network = Network::Forbidden;
+    let own = cache.path().join("own").join("tiny");
+    std::fs::create_dir_all(&own).unwrap();
+    let error = hub.find(own.to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("missing config.json, tokenizer.json, model.safetensors"), "{error}");
+    for (file, bytes) in [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), (WEIGHTS, b"w")] {
+        std::fs::write(own.join(file), bytes).unwrap();
+    }
+    assert_eq!(hub.find(own.to_str().unwrap()).unwrap(), Some(Source::Folder(own.clone())));
+    hub.model_dir = Some(cache.path().join("own"));
+    assert_eq!(hub.find("tiny").unwrap(), Some(Source::Folder(own)));
+    assert_eq!(hub.find("base").unwrap(), None);
+    assert_eq!(hub.find("builtin").unwrap(), Some(Source::Builtin));
+    assert!(matches!(hub.find("no-such-name"), Err(Error::Config { option: "model", .. })));
+    assert!(matches!(hub.find("./nowhere"), Err(Error::Model { .. })));
+}

@@ -1,0 +1,165 @@
+//! A model hub in miniature on a local port, which can be told to misbehave.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// What the server does when a file's bytes are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Sends this many bytes, then closes the connection.
+    CloseAfter(usize),
+    /// Sends this many bytes without saying how many there are, then closes the connection.
+    EndAfter(usize),
+    /// Sends this many bytes, then goes silent.
+    SilentAfter(usize),
+    /// Sends all bytes, one of them changed.
+    FlipByte,
+    /// Answers with this status.
+    Status(u16),
+}
+
+#[derive(Default)]
+struct State {
+    files: HashMap<String, Vec<u8>>,
+    /// Faults still to come, per file, first one first.
+    faults: HashMap<String, Vec<Fault>>,
+    /// `(file, first byte asked for)` of every request for bytes.
+    asked: Vec<(String, usize)>,
+    requests: usize,
+    tokens: Vec<String>,
+}
+
+/// The hub. It serves one repository, whatever it is called, at commit `c0ffee`.
+pub struct Server {
+    /// Its address, for `HF_ENDPOINT`.
+    pub endpoint: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Server {
+    pub fn new(files: &[(&str, &[u8])]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State::default()));
+        state.lock().unwrap().files = files.iter().map(|(n, b)| (n.to_string(), b.to_vec())).collect();
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                std::thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        Server { endpoint, state }
+    }
+
+    /// Misbehaves once for each of `faults` when the bytes of `file` are asked for.
+    pub fn fail(&self, file: &str, faults: &[Fault]) {
+        self.state.lock().unwrap().faults.insert(file.into(), faults.to_vec());
+    }
+
+    /// The first bytes asked for in the requests for `file`.
+    pub fn offsets(&self, file: &str) -> Vec<usize> {
+        self.state.lock().unwrap().asked.iter().filter(|(name, _)| name == file).map(|(_, from)| *from).collect()
+    }
+
+    /// Requests of any kind so far.
+    pub fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests
+    }
+
+    /// The access tokens that came with requests.
+    pub fn tokens(&self) -> Vec<String> {
+        self.state.lock().unwrap().tokens.clone()
+    }
+}
+
+/// Answers one request and closes the connection.
+fn serve(mut stream: TcpStream, state: &Mutex<State>) {
+    let reader = BufReader::new(stream.try_clone().unwrap());
+    let mut head = Vec::new();
+    for line in reader.lines() {
+        match line {
+            Ok(line) if !line.is_empty() => head.push(line),
+            _ => break,
+        }
+    }
+    let Some(path) = head.first().and_then(|line| line.split(' ').nth(1)) else { return };
+    let header = |name: &str| {
+        head.iter().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
+    };
+    let mut state_now = state.lock().unwrap();
+    state_now.requests += 1;
+    state_now.tokens.extend(header("authorization").map(str::to_string));
+    if path.starts_with("/api/models/") {
+        let files: Vec<String> = state_now.files.keys().map(|f| format!("{{\"rfilename\":\"{f}\"}}")).collect();
+        let fault = state_now.faults.get_mut("api").and_then(|f| (!f.is_empty()).then(|| f.remove(0)));
+        let body = format!("{{\"sha\":\"c0ffee\",\"siblings\":[{}]}}", files.join(","));
+        let status = if let Some(Fault::Status(code)) = fault { code } else { 200 };
+        let _ =
+            write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        return;
+    }
+    let name = path.rsplit('/').next().unwrap_or_default().to_string();
+    let Some(bytes) = state_now.files.get(&name).cloned() else {
+        let _ = write!(stream, "HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return;
+    };
+    let range = header("range").and_then(|r| r.strip_prefix("bytes=")).and_then(|r| r.split_once('-'));
+    let (from, to) = range.unwrap_or(("0", ""));
+    let from: usize = from.parse().unwrap();
+    let to = to.parse().map_or(bytes.len(), |to: usize| (to + 1).min(bytes.len()));
+    // Requests for the first byte alone ask for the headers.
+    let for_bytes = to != 1;
+    let fault = if for_bytes {
+        state_now.asked.push((name.clone(), from));
+        state_now.faults.get_mut(&name).and_then(|f| (!f.is_empty()).then(|| f.remove(0)))
+    } else {
+        None
+    };
+    drop(state_now);
+    send(&mut stream, &name, &bytes, from..to, fault);
+}
+
+fn send(stream: &mut TcpStream, name: &str, bytes: &[u8], range: std::ops::Range<usize>, fault: Option<Fault>) {
+    let etag: String = if name.ends_with(".json") {
+        "0123456789012345678901234567890123456789".into()
+    } else {
+        Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let status = match fault {
+        Some(Fault::Status(code)) => code,
+        _ if range.start >= bytes.len() => 416,
+        _ => 206,
+    };
+    let mut part = bytes.get(range.clone()).unwrap_or_default().to_vec();
+    if fault == Some(Fault::FlipByte) {
+        part[0] ^= 1;
+    }
+    let length = match fault {
+        Some(Fault::EndAfter(_)) => String::new(),
+        _ => format!("Content-Length: {}\r\n", part.len()),
+    };
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status} X\r\n{length}Content-Range: bytes {}-{}/{}\r\nETag: \"{etag}-{name}\"\r\n\
+         X-Linked-Etag: \"{}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
+        range.start,
+        range.end.saturating_sub(1),
+        bytes.len(),
+        if name.ends_with(".json") { format!("{etag}-{}", name.replace('.', "-")) } else { etag.clone() },
+    );
+    let sent = match fault {
+        Some(Fault::CloseAfter(n) | Fault::EndAfter(n) | Fault::SilentAfter(n)) => n.min(part.len()),
+        _ => part.len(),
+    };
+    let _ = stream.write_all(&part[..sent]);
+    let _ = stream.flush();
+    if matches!(fault, Some(Fault::SilentAfter(_))) {
+        std::thread::sleep(Duration::from_secs(20));
+    }
+}
