@@ -9,6 +9,7 @@
 //! Every output row must depend only on its own inputs, in an order of additions that does not depend on how many
 //! other rows there are: results are bit-equal whatever the batch size (`tests/invariance.rs`).
 
+use super::decode::DecodeState;
 use super::tensor::{Element, Tensor};
 use super::weights::HostMatrix;
 use crate::error::Result;
@@ -188,4 +189,36 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     ) -> Result<()>;
     /// `out` `[R, V]` f32 from `x` `[R, C]` and the tied embedding `[V, C]`.
     fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Self::Matrix) -> Result<()>;
+
+    // ---- search: logit_rules, pick_candidates, advance_search make one step ----
+
+    /// Makes the logits `[R, V]` of tokens the rules forbid the lowest finite f32, in this order: repetition penalty,
+    /// no-repeat n-grams, suppressed tokens, tokens suppressed at the beginning, timestamp rules. Row `r` belongs to
+    /// cache row `rows.row[r]`, whose slot has the options and whose history the rules look at. Rows of idle or
+    /// finished slots, and rows that are not live, are left as they are.
+    fn logit_rules(
+        &self,
+        logits: &mut Tensor<Self, f32>,
+        rows: &StepRows<Self>,
+        state: &DecodeState<Self>,
+    ) -> Result<()>;
+    /// Decode steps to queue between two looks at the finished flags: 1 where a look costs nothing.
+    fn steps_per_look(&self) -> usize {
+        1
+    }
+    /// Fills the candidates of each live row. Beam search: the `2 * beams` best tokens by the row's score +
+    /// `log_softmax(logits)`, best first, the lower id first among equals. Sampling: one token drawn from
+    /// `softmax(logits / temperature)` for each sample that continues from this row (all of them at the first step),
+    /// with the row's score + its untempered log-probability; the best token at temperature 0. A draw depends on seed,
+    /// stream, sample and number of generated tokens only.
+    fn pick_candidates(
+        &self,
+        state: &mut DecodeState<Self>,
+        logits: &Tensor<Self, f32>,
+        rows: &StepRows<Self>,
+    ) -> Result<()>;
+    /// Turns the candidates of every slot that has some into its next rows: registers hypotheses that ended, keeps the
+    /// best of them, decides whether the slot is done, moves histories, scores and lineage of the rows that go on, and
+    /// writes their tokens and positions both to the state and to those `rows` that continue.
+    fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()>;
 }

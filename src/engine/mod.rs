@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod decode;
 pub mod ops;
 pub mod tensor;
 pub mod weights;

@@ -1,6 +1,7 @@
 //! The primitives as models call them: every shape is checked here, once, for all backends.
 
 use super::backend::{Backend, Epilogue, StepRows};
+use super::decode::DecodeState;
 use super::tensor::{Element, Tensor};
 use crate::error::{Error, Result};
 
@@ -192,4 +193,39 @@ pub fn logits<B: Backend>(be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B>, table
     check("logits", "x", &[x.width()], &[width])?;
     check("logits", "out", &[out.rows(), out.width()], &[x.rows(), vocab])?;
     be.logits(out, x, table)
+}
+
+/// See [`Backend::logit_rules`]. Token ids in the state are the caller's to keep below the vocabulary's size.
+pub fn logit_rules<B: Backend>(
+    be: &B,
+    logits: &mut Tensor<B, f32>,
+    rows: &StepRows<B>,
+    state: &DecodeState<B>,
+) -> Result<()> {
+    check("logit_rules", "logits rows", &[logits.rows()], &[rows.num_rows()])?;
+    be.logit_rules(logits, rows, state)
+}
+
+/// See [`Backend::pick_candidates`].
+pub fn pick_candidates<B: Backend>(
+    be: &B,
+    state: &mut DecodeState<B>,
+    logits: &Tensor<B, f32>,
+    rows: &StepRows<B>,
+) -> Result<()> {
+    check("pick_candidates", "logits rows", &[logits.rows()], &[rows.num_rows()])?;
+    if logits.width() < state.sizes.candidates() {
+        return Err(Error::Shape {
+            op: "pick_candidates",
+            what: "logits",
+            expected: format!("at least {} tokens, twice the beams", state.sizes.candidates()),
+            got: format!("{:?}", logits.shape()),
+        });
+    }
+    be.pick_candidates(state, logits, rows)
+}
+
+/// See [`Backend::advance_search`].
+pub fn advance_search<B: Backend>(be: &B, rows: &mut StepRows<B>, state: &mut DecodeState<B>) -> Result<()> {
+    be.advance_search(rows, state)
 }

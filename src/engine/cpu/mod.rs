@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod add_positions;
+mod advance_search;
 mod aligned;
 mod attention;
 mod conv1d;
@@ -19,8 +20,10 @@ mod isa;
 mod layer_norm;
 mod linear;
 mod log_mel;
+mod logit_rules;
 mod logits;
 mod matrix;
+mod pick_candidates;
 mod self_attention_step;
 mod softmax;
 
@@ -32,6 +35,7 @@ pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
 pub use self_attention_step::SelfCache;
 
+use super::decode::DecodeState;
 use super::weights::HostMatrix;
 use super::{Backend, Element, Epilogue, StepRows, Tensor};
 use crate::error::{Error, Result};
@@ -243,6 +247,31 @@ impl Backend for Cpu {
 
     fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix) -> Result<()> {
         logits::logits(self, out, x, table);
+        Ok(())
+    }
+
+    fn logit_rules(
+        &self,
+        logits: &mut Tensor<Self, f32>,
+        rows: &StepRows<Self>,
+        state: &DecodeState<Self>,
+    ) -> Result<()> {
+        logit_rules::logit_rules(self, logits, rows, state);
+        Ok(())
+    }
+
+    fn pick_candidates(
+        &self,
+        state: &mut DecodeState<Self>,
+        logits: &Tensor<Self, f32>,
+        rows: &StepRows<Self>,
+    ) -> Result<()> {
+        pick_candidates::pick_candidates(self, state, logits, rows);
+        Ok(())
+    }
+
+    fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
+        advance_search::advance_search(rows, state);
         Ok(())
     }
 }
