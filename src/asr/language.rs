@@ -1,0 +1,83 @@
+//! Which language is spoken: one decoder step from `<|startoftranscript|>`, softmax over the language tokens only.
+//!
+//! Source: CTranslate2 `whisper.cc::detect_language`, faster-whisper `transcribe.py::detect_language`.
+
+use super::tokenizer::Tokenizer;
+
+/// A language and how likely it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detected {
+    /// Its code.
+    pub code: &'static str,
+    /// Its token.
+    pub token: u32,
+    /// Its probability among the model's languages.
+    pub probability: f64,
+}
+
+/// All languages by falling probability, from the logits `[V]` after `<|startoftranscript|>`. Empty for an
+/// English-only model.
+pub fn rank(tokenizer: &Tokenizer, logits: &[f32]) -> Vec<Detected> {
+    let logit = |token: u32| f64::from(logits.get(token as usize).copied().unwrap_or(f32::MIN));
+    let max = tokenizer.languages.iter().map(|&(_, token)| logit(token)).fold(f64::MIN, f64::max);
+    let sum: f64 = tokenizer.languages.iter().map(|&(_, token)| (logit(token) - max).exp()).sum();
+    let mut all: Vec<Detected> = tokenizer
+        .languages
+        .iter()
+        .map(|&(code, token)| Detected { code, token, probability: (logit(token) - max).exp() / sum })
+        .collect();
+    all.sort_by(|a, b| b.probability.total_cmp(&a.probability)); // stable: of equals the lower token
+    all
+}
+
+/// The votes of several windows.
+#[derive(Clone, Debug, Default)]
+pub struct Vote {
+    /// The likeliest language of each window so far.
+    winners: Vec<Detected>,
+}
+
+impl Vote {
+    /// Adds a window's likeliest language. It decides if it is likelier than `threshold`.
+    pub fn add(&mut self, winner: Detected, threshold: f64) -> Option<Detected> {
+        self.winners.push(winner);
+        (winner.probability > threshold).then_some(winner)
+    }
+
+    /// The language most windows voted for, of equals the one seen first, with its highest probability.
+    pub fn majority(&self) -> Option<Detected> {
+        let votes = |code: &str| self.winners.iter().filter(|w| w.code == code).count();
+        let mut best: Option<Detected> = None;
+        for winner in &self.winners {
+            if best.is_none_or(|best| votes(winner.code) > votes(best.code)) {
+                best = Some(*winner);
+            }
+        }
+        let code = best?.code;
+        let of_it = self.winners.iter().filter(|w| w.code == code).copied();
+        of_it.reduce(|a, b| if b.probability > a.probability { b } else { a })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vote(code: &'static str, probability: f64) -> Detected {
+        Detected { code, token: 0, probability }
+    }
+
+    #[test]
+    fn majority_of_the_windows() {
+        let mut votes = Vote::default();
+        assert_eq!(votes.majority(), None);
+        for (code, probability) in [("en", 0.4), ("de", 0.3), ("de", 0.45), ("en", 0.2), ("fr", 0.5)] {
+            assert_eq!(votes.add(vote(code, probability), 0.5), None);
+        }
+        // two each: `en` came first
+        assert_eq!(votes.majority(), Some(vote("en", 0.4)));
+        votes.add(vote("de", 0.1), 0.5);
+        assert_eq!(votes.majority(), Some(vote("de", 0.45)));
+        assert_eq!(votes.add(vote("ja", 0.51), 0.5), Some(vote("ja", 0.51)));
+    }
+}

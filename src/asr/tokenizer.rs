@@ -1,0 +1,222 @@
+//! Text to token ids and back, and the ids that mean something to the decoder.
+
+use std::path::{Path, PathBuf};
+
+use super::language_names::LANGUAGES;
+use crate::engine::decode::RuleTokens;
+use crate::error::{Error, Result};
+use crate::units::{EncoderFrame, Seconds};
+
+/// A `tokenizer.json` in the layout Whisper's checkpoints have: text tokens first, then `<|endoftext|>` and the other
+/// special tokens, timestamps last.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Where it was read from; for messages.
+    path: PathBuf,
+    /// The special tokens.
+    pub special: SpecialTokens,
+    /// Language codes and tokens in the order of the tokens; empty for an English-only model.
+    pub languages: Vec<(&'static str, u32)>,
+}
+
+/// Ids found by content. `None`: this tokenizer has no such token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// `<|endoftext|>`; all text tokens lie below.
+    pub eot: u32,
+    /// `<|startoftranscript|>`
+    pub sot: u32,
+    /// `<|translate|>`
+    pub translate: Option<u32>,
+    /// `<|transcribe|>`
+    pub transcribe: Option<u32>,
+    /// `<|startoflm|>`
+    pub sot_lm: Option<u32>,
+    /// `<|startofprev|>`: before text that comes earlier.
+    pub sot_prev: Option<u32>,
+    /// `<|nospeech|>`, called `<|nocaptions|>` before large-v3.
+    pub no_speech: Option<u32>,
+    /// `<|notimestamps|>`
+    pub no_timestamps: u32,
+    /// `<|0.00|>`: the first of the timestamps, 0.02 s apart, which are all later ids.
+    pub timestamp_begin: u32,
+}
+
+impl SpecialTokens {
+    /// The ids the decoding rules need.
+    pub fn rule_tokens(&self) -> RuleTokens {
+        RuleTokens {
+            eot: self.eot as i32,
+            no_timestamps: self.no_timestamps as i32,
+            timestamp_begin: self.timestamp_begin as i32,
+        }
+    }
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` of a model folder. `multilingual`: whether the model was trained with languages and
+    /// tasks; English-only models have those tokens too, and no use for them.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming the file, and the token if one is missing.
+    pub fn open(folder: &Path, multilingual: bool) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        let bytes = std::fs::read(&path).map_err(|e| {
+            Error::model(&path, format!("cannot be read ({e}); fetch the model again, or add its tokenizer.json"))
+        })?;
+        Self::from_bytes(&path, &bytes, multilingual)
+    }
+
+    /// Parses the bytes of a `tokenizer.json`; `path` names it in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(path: &Path, bytes: &[u8], multilingual: bool) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|e| Error::model(path, format!("is not a tokenizer: {e}; fetch the model again")))?;
+        let special = find_special(&inner, path)?;
+        let mut languages = Vec::new();
+        if multilingual {
+            languages = LANGUAGES
+                .iter()
+                .filter_map(|(code, _)| Some((*code, inner.token_to_id(&format!("<|{code}|>"))?)))
+                .collect();
+            languages.sort_unstable_by_key(|&(_, id)| id);
+            if languages.is_empty() {
+                return Err(missing(path, "<|en|>"));
+            }
+            special.transcribe.ok_or_else(|| missing(path, "<|transcribe|>"))?;
+        }
+        Ok(Tokenizer { inner, path: path.to_path_buf(), special, languages })
+    }
+
+    /// Whether prompts name a language and a task.
+    pub fn is_multilingual(&self) -> bool {
+        !self.languages.is_empty()
+    }
+
+    /// The token of a language code, if the model has it.
+    pub fn language_token(&self, code: &str) -> Option<u32> {
+        self.languages.iter().find(|(c, _)| *c == code).map(|&(_, id)| id)
+    }
+
+    /// `<|startofprev|>`, which any prompt of earlier text or hotwords needs.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if this tokenizer has none.
+    pub(super) fn sot_prev(&self) -> Result<u32> {
+        self.special.sot_prev.ok_or_else(|| missing(&self.path, "<|startofprev|>"))
+    }
+
+    /// `<|translate|>`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if this tokenizer has none.
+    pub(super) fn translate(&self) -> Result<u32> {
+        self.special.translate.ok_or_else(|| missing(&self.path, "<|translate|>"))
+    }
+
+    /// Token ids of a text; no special token is added.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the tokenizer refuses the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false);
+        let encoding = encoding.map_err(|e| Error::model(&self.path, format!("cannot encode {text:?}: {e}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of the tokens, special tokens and timestamps left out. Bytes that are not UTF-8 (a character cut off
+    /// by the token limit) become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the tokenizer cannot decode.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        let text: Vec<u32> = tokens.iter().copied().filter(|&token| token < self.special.eot).collect();
+        self.inner.decode(&text, true).map_err(|e| Error::model(&self.path, format!("cannot decode tokens: {e}")))
+    }
+
+    /// Whether a token is a timestamp.
+    pub fn is_timestamp(&self, token: u32) -> bool {
+        token >= self.special.timestamp_begin
+    }
+
+    /// The time of a timestamp token from the start of the window.
+    pub fn timestamp(&self, token: u32) -> Seconds {
+        EncoderFrame(token.saturating_sub(self.special.timestamp_begin) as usize).to_seconds()
+    }
+
+    /// Ids of tokens that write symbols nobody says (brackets, notes, speaker dashes), as faster-whisper and
+    /// openai-whisper list them for `suppress_tokens = -1`. Sorted.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn non_speech_tokens(&self) -> Result<Vec<u32>> {
+        const SYMBOLS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 << >> <<< >>> -- --- -( -[ (' (\" (( )) \
+                               ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪";
+        // U+2640 to U+267F: if such a symbol takes several tokens, its first two bytes have no other use in speech
+        const NOTES: &str = "♩ ♪ ♫ ♬ ♭ ♮ ♯";
+        // hyphens and quotes are wanted within words, not at their beginning
+        let mut ids = Vec::new();
+        for text in [" -", " '"] {
+            ids.extend(self.encode(text)?.first());
+        }
+        let symbols = SYMBOLS.split_whitespace().map(|s| (s, false)).chain(NOTES.split(' ').map(|s| (s, true)));
+        for (symbol, first_is_enough) in symbols {
+            for text in [symbol.to_owned(), format!(" {symbol}")] {
+                let tokens = self.encode(&text)?;
+                if tokens.len() == 1 || first_is_enough {
+                    ids.extend(tokens.first());
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Ids of text tokens with a digit or one of `%$£`, in order.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn numeral_tokens(&self) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for id in 0..self.special.eot {
+            let text = self.decode(&[id])?;
+            if text.contains(|c: char| c.is_ascii_digit() || "%$£".contains(c)) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+fn missing(path: &Path, token: &str) -> Error {
+    let cure = "it is not the tokenizer of a Whisper model, or of another one; fetch the model again";
+    Error::model(path, format!("has no token `{token}`: {cure}"))
+}
+
+fn find_special(inner: &tokenizers::Tokenizer, path: &Path) -> Result<SpecialTokens> {
+    let find = |token: &str| inner.token_to_id(token);
+    let need = |token: &str| find(token).ok_or_else(|| missing(path, token));
+    let no_timestamps = need("<|notimestamps|>")?;
+    let special = SpecialTokens {
+        eot: need("<|endoftext|>")?,
+        sot: need("<|startoftranscript|>")?,
+        translate: find("<|translate|>"),
+        transcribe: find("<|transcribe|>"),
+        sot_lm: find("<|startoflm|>"),
+        sot_prev: find("<|startofprev|>"),
+        no_speech: find("<|nospeech|>").or_else(|| find("<|nocaptions|>")),
+        no_timestamps,
+        // the first tokenizers published had no entries for the timestamps, whose ids follow all the same
+        timestamp_begin: find("<|0.00|>").unwrap_or(no_timestamps + 1),
+    };
+    let order = [special.eot, special.sot, special.no_timestamps, special.timestamp_begin];
+    if !order.is_sorted_by(|a, b| a < b) {
+        let reason = "`<|endoftext|>`, `<|startoftranscript|>`, `<|notimestamps|>`, `<|0.00|>` do not have rising ids: it \
+                      is not the tokenizer of a Whisper model; fetch the model again";
+        return Err(Error::model(path, reason));
+    }
+    Ok(special)
+}

@@ -1,0 +1,92 @@
+//! Text and ids, on the built-in tokenizer and on the published ones.
+
+mod common;
+
+use std::path::Path;
+
+use diarist::asr::Tokenizer;
+
+fn built_in() -> Tokenizer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin");
+    Tokenizer::open(&folder, true).expect("the built-in tokenizer")
+}
+
+#[test]
+fn text_survives() {
+    let tokenizers = [Some(built_in()), common::tokenizer::published(51865), common::tokenizer::published(51864)];
+    for tokenizer in tokenizers.into_iter().flatten() {
+        for text in [" And so, my fellow Americans", " £5 — naïve 日本語 🎧", "\n two  spaces", ""] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert!(ids.iter().all(|&id| id < tokenizer.special.eot));
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+            let special = tokenizer.special;
+            let dressed: Vec<u32> =
+                [special.sot, special.timestamp_begin + 7].into_iter().chain(ids).chain([special.eot]).collect();
+            assert_eq!(tokenizer.decode(&dressed).unwrap(), text);
+        }
+    }
+}
+
+#[test]
+fn special_tokens_are_found_by_content() {
+    for vocab in [51864, 51865, 51866] {
+        let Some(tokenizer) = common::tokenizer::published(vocab) else { return };
+        assert_eq!(tokenizer.special, common::tokenizer::special_tokens(vocab));
+        let languages = match vocab {
+            51864 => 0,
+            51865 => 99,
+            _ => 100,
+        };
+        assert_eq!(tokenizer.languages.len(), languages);
+        assert_eq!(tokenizer.language_token("yue").is_some(), vocab == 51866);
+        assert_eq!(tokenizer.timestamp(tokenizer.special.timestamp_begin + 1499).0, 29.98);
+    }
+}
+
+#[test]
+fn symbols_that_are_not_spoken() {
+    // openai-whisper's list, as the published multilingual checkpoints carry it in `suppress_tokens`
+    #[rustfmt::skip]
+    let want = [
+        1, 2, 7, 8, 9, 10, 14, 25, 26, 27, 28, 29, 31, 58, 59, 60, 61, 62, 63, 90, 91, 92, 93, 359, 503, 522, 542, 873,
+        893, 902, 918, 922, 931, 1350, 1853, 1982, 2460, 2627, 3246, 3253, 3268, 3536, 3846, 3961, 4183, 4667, 6585,
+        6647, 7273, 9061, 9383, 10428, 10929, 11938, 12033, 12331, 12562, 13793, 14157, 14635, 15265, 15618, 16553,
+        16604, 18362, 18956, 20075, 21675, 22520, 26130, 26161, 26435, 28279, 29464, 31650, 32302, 32470, 36865, 42863,
+        47425, 49870, 50254,
+    ];
+    let Some(tokenizer) = common::tokenizer::published(51865) else { return };
+    assert_eq!(tokenizer.non_speech_tokens().unwrap(), want);
+}
+
+#[test]
+fn numerals_are_all_tokens_that_write_them() {
+    for tokenizer in [Some(built_in()), common::tokenizer::published(51865)].into_iter().flatten() {
+        let numerals = tokenizer.numeral_tokens().unwrap();
+        for text in ["7", " 1984", "100%", "$", " £3"] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert!(ids.iter().any(|id| numerals.contains(id)), "{text}: {ids:?}");
+        }
+        let words = tokenizer.encode(" one hundred percent of nothing").unwrap();
+        assert!(words.iter().all(|id| !numerals.contains(id)));
+    }
+}
+
+#[test]
+fn a_tokenizer_of_another_kind_is_refused_with_file_token_and_cure() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/tokenizer.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    for (token, multilingual) in
+        [("<|notimestamps|>", false), ("<|startoftranscript|>", false), ("<|en|>", true), ("<|transcribe|>", true)]
+    {
+        let other = text.replace(token, "<|other|>");
+        let parse =
+            |multilingual| Tokenizer::from_bytes(Path::new("some/tokenizer.json"), other.as_bytes(), multilingual);
+        let message = parse(multilingual).err().expect("refused").to_string();
+        for part in ["some/tokenizer.json", token, "fetch"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(parse(false).is_ok(), multilingual);
+    }
+    let garbage = Tokenizer::from_bytes(Path::new("t.json"), b"{}", false).err().expect("refused").to_string();
+    assert!(garbage.contains("t.json"), "{garbage}");
+}
