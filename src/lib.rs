@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod asr;
 pub mod assets;
 pub mod audio;
 pub mod engine;

@@ -1,0 +1,98 @@
+//! What one clip goes through: prompt, search, judgement, and perhaps another search.
+
+use super::AsrOptions;
+use super::fallback::{Attempt, Fallback, Verdict, compression_ratio, mean_log_probability};
+use super::prompt::{Prompt, PromptParts};
+use super::slots::{Decode, Decoded};
+use super::tokenizer::Tokenizer;
+use crate::error::Result;
+
+/// What all clips of a run have in common.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// Text and ids.
+    pub tokenizer: &'a Tokenizer,
+    /// What the caller asked for.
+    pub options: &'a AsrOptions,
+    /// Text positions of the model.
+    pub positions: usize,
+    /// Token of the language; `None` for an English-only model.
+    pub language: Option<u32>,
+}
+
+impl Setup<'_> {
+    /// The prompt of a clip after the text `previous`, in its own `language` if it has one. `prefix`: whether the
+    /// transcript begins with the prefix of the options.
+    pub fn prompt(&self, previous: &[u32], language: Option<u32>, prefix: bool) -> Result<Prompt> {
+        let parts = PromptParts {
+            previous,
+            hotwords: self.options.hotwords.as_deref(),
+            language: language.or(self.language),
+            task: self.options.task,
+            without_timestamps: self.options.without_timestamps,
+            prefix: self.options.prefix.as_deref().filter(|_| prefix),
+        };
+        Prompt::new(self.tokenizer, &parts, self.positions)
+    }
+
+    /// Tokens of the initial prompt.
+    pub fn initial_prompt(&self) -> Result<Vec<u32>> {
+        match self.options.initial_prompt.as_deref() {
+            Some(text) => self.tokenizer.encode(&super::prompt::spoken(text)),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A clip being decoded.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    prompt: Prompt,
+    fallback: Fallback,
+    /// Names the clip's random stream.
+    id: usize,
+}
+
+/// Whether a clip is finished.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is.
+    Done(Attempt),
+    /// It is to be decoded again.
+    Again(Decode),
+}
+
+impl Trial {
+    /// A clip with its prompt. `id` must be its own, and the same in every run with the same options.
+    pub fn new(id: usize, prompt: Prompt) -> Self {
+        Trial { prompt, fallback: Fallback::default(), id }
+    }
+
+    /// Its first search.
+    pub fn first(&self, options: &AsrOptions) -> Decode {
+        self.search(options.temperatures.first().copied().unwrap_or(0.0))
+    }
+
+    fn search(&self, temperature: f64) -> Decode {
+        let stream = [self.id as u32, self.fallback.attempts() as u32];
+        Decode { prompt: self.prompt.clone(), temperature, stream }
+    }
+
+    /// Judges what the last search found.
+    pub fn judge(&mut self, decoded: Decoded, setup: &Setup) -> Result<Outcome> {
+        let text = setup.tokenizer.decode(&decoded.tokens)?;
+        let options = setup.options;
+        let attempt = Attempt {
+            avg_logprob: mean_log_probability(decoded.sum, decoded.tokens.len()),
+            no_speech_prob: decoded.no_speech_prob,
+            compression_ratio: compression_ratio(text.trim()),
+            temperature: options.temperatures.get(self.fallback.attempts()).copied().unwrap_or(0.0),
+            tokens: decoded.tokens,
+            text,
+        };
+        Ok(match self.fallback.judge(attempt, options) {
+            Verdict::Accept(attempt) => Outcome::Done(attempt),
+            Verdict::Retry(temperature) => Outcome::Again(self.search(temperature)),
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! Chunks -> tokens -> text.
+//!
+//! [`transcribe`] decodes the chunks of a recording (or, without voice activity detection, its windows) in the slots of
+//! one device:
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`options`] | what can be asked for |
+//! | [`tokenizer`], [`language_names`] | text and ids |
+//! | [`prompt`] | what the decoder is told |
+//! | [`clips`] | audio to encoder output |
+//! | [`slots`] | the decoder's slots: prompt in, steps, transcript out |
+//! | [`scheduler`] | which clip is in which slot |
+//! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
+//! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
+//! | [`segments`] | cutting a transcript at its timestamps |
+//! | [`language`] | which language it is |
+//!
+//! The rules and searches themselves are primitives of the device: [`Backend::logit_rules`],
+//! [`Backend::pick_candidates`], [`Backend::advance_search`].
+
+pub mod attempt;
+pub mod batched;
+pub mod clips;
+pub mod fallback;
+pub mod language;
+pub mod language_names;
+pub mod options;
+pub mod prompt;
+pub mod scheduler;
+pub mod segments;
+pub mod sequential;
+pub mod slots;
+pub mod suppress;
+pub mod tokenizer;
+
+use std::ops::Range;
+
+pub use options::{AsrOptions, Task};
+pub use tokenizer::Tokenizer;
+
+use self::attempt::Setup;
+use self::batched::Batched;
+use self::clips::Clips;
+use self::language::{Detected, Vote};
+use self::scheduler::Scheduler;
+use self::sequential::Sequential;
+use self::slots::Slots;
+use self::suppress::{MinusOne, suppressed};
+use crate::engine::Backend;
+use crate::error::{Error, Result};
+use crate::models::whisper::Whisper;
+use crate::types::{Chunk, Segment};
+use crate::units::{EncoderFrame, MelFrame};
+
+/// What to decode.
+#[derive(Clone, Copy, Debug)]
+pub enum Chunks<'a> {
+    /// These, independently; each at most as long as the model's window.
+    Speech(&'a [Chunk]),
+    /// Everything: windows that follow each other.
+    Windows,
+}
+
+/// Hears of progress, and may ask to stop.
+pub trait Observer {
+    /// A chunk or window is finished: its segments (chunks may finish in any order), and the share of all work done,
+    /// in `[0, 1]`.
+    fn chunk(&mut self, segments: &[Segment], progress: f64) {
+        let _ = (segments, progress);
+    }
+    /// Whether to stop as soon as possible; asked before every step.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Wants to know nothing.
+impl Observer for () {}
+
+/// What was said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AsrResult {
+    /// In order of time.
+    pub segments: Vec<Segment>,
+    /// Code of the language.
+    pub language: String,
+    /// Its probability, if it was detected.
+    pub language_probability: Option<f64>,
+}
+
+/// Transcribes `samples` (16 kHz mono in `[-1, 1]`).
+///
+/// # Errors
+/// [`Error::Config`] for an option that cannot be honoured, also one this model cannot (a language it does not know);
+/// [`Error::Cancelled`]; whatever the model and the device report.
+pub fn transcribe<B: Backend>(
+    model: &Whisper<B>,
+    tokenizer: &Tokenizer,
+    samples: &[f32],
+    chunks: Chunks,
+    options: &AsrOptions,
+    observer: &mut dyn Observer,
+) -> Result<AsrResult> {
+    options.check()?;
+    let (minus_one, slots) = match chunks {
+        Chunks::Speech(chunks) => (MinusOne::ModelList, options.batch_size.min(chunks.len()).max(1)),
+        Chunks::Windows => (MinusOne::NonSpeech, 1),
+    };
+    let suppressed = suppressed(model, tokenizer, options, minus_one)?;
+    let slots = Slots::new(model, tokenizer.special, options, &suppressed, slots)?;
+    let mut scheduler = Scheduler::new(model, slots, options, tokenizer.special.sot)?;
+    let clips = match chunks {
+        Chunks::Speech(_) => Clips::Samples(samples),
+        Chunks::Windows => Clips::recording(model, samples)?,
+    };
+    let language =
+        decide_language(&mut scheduler, tokenizer, &clips, &detection_ranges(model, samples, chunks), options)?;
+    let setup = Setup {
+        tokenizer,
+        options,
+        positions: model.config.max_target_positions,
+        language: language.as_ref().and_then(|language| tokenizer.language_token(language.code)),
+    };
+    let segments = match chunks {
+        Chunks::Speech(chunks) => {
+            let mut source = Batched::new(setup, chunks, observer)?;
+            scheduler.run(&clips, &mut source)?;
+            source.into_segments()
+        }
+        Chunks::Windows => {
+            let frames = samples.len() / MelFrame::SAMPLES;
+            let mut source = Sequential::new(setup, frames, model.config.max_source_positions, observer)?;
+            scheduler.run(&clips, &mut source)?;
+            source.into_segments()
+        }
+    };
+    Ok(AsrResult {
+        segments,
+        language: language.map_or("en", |language| language.code).to_owned(),
+        language_probability: language.and_then(|language| language.probability),
+    })
+}
+
+/// Whether a model was trained with languages and tasks: what [`Tokenizer::open`] asks. Where the checkpoint does not
+/// say, the size of the vocabulary does: the published English-only models have 51864 tokens, the others more.
+pub fn is_multilingual<B: Backend>(model: &Whisper<B>) -> bool {
+    model.generation.is_multilingual.unwrap_or(model.config.vocab_size >= 51_865)
+}
+
+/// The language of a run.
+#[derive(Clone, Copy)]
+struct Language {
+    code: &'static str,
+    probability: Option<f64>,
+}
+
+/// The clips the language may be detected from, in the clock of [`Clips`]: the first chunks with speech, or the first
+/// windows.
+fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chunks) -> Vec<Range<usize>> {
+    match chunks {
+        Chunks::Speech(chunks) => {
+            chunks.iter().map(|c| c.span.start.to_samples_floor()..c.span.end.to_samples_floor()).collect()
+        }
+        Chunks::Windows => {
+            let window = model.config.max_source_positions * EncoderFrame::MEL_FRAMES;
+            let frames = samples.len() / MelFrame::SAMPLES + 1;
+            (0..frames).step_by(window).map(|start| start..frames.min(start + window)).collect()
+        }
+    }
+}
+
+/// The language asked for, or the one detected; `None` for an English-only model, and where there is nothing to
+/// detect it from.
+fn decide_language<B: Backend>(
+    scheduler: &mut Scheduler<B>,
+    tokenizer: &Tokenizer,
+    clips: &Clips<B>,
+    ranges: &[Range<usize>],
+    options: &AsrOptions,
+) -> Result<Option<Language>> {
+    let asked = options.language.as_deref().map(language_names::code).transpose()?;
+    if !tokenizer.is_multilingual() {
+        if asked.is_some_and(|code| code != "en") || options.task == Task::Translate {
+            let value = asked.unwrap_or("translate");
+            return Err(Error::config("language", value, "this model knows English only; use a multilingual one"));
+        }
+        return Ok(None);
+    }
+    if let Some(code) = asked {
+        let rule = || Error::config("language", code, "this model was not trained on it; use a newer one");
+        tokenizer.language_token(code).ok_or_else(rule)?;
+        return Ok(Some(Language { code, probability: None }));
+    }
+    let mut votes = Vote::default();
+    for range in ranges.iter().take(options.language_detection_segments) {
+        let logits = scheduler.logits_at_start(clips, range.clone())?;
+        let Some(&winner) = language::rank(tokenizer, &logits).first() else { continue };
+        if let Some(decided) = votes.add(winner, options.language_detection_threshold) {
+            return Ok(Some(detected(decided)));
+        }
+    }
+    Ok(votes.majority().map(detected))
+}
+
+fn detected(language: Detected) -> Language {
+    Language { code: language.code, probability: Some(language.probability) }
+}

@@ -1,0 +1,138 @@
+//! Keeps the slots busy: when a search ends, its slot goes to the next clip (or to the same one again, at a higher
+//! temperature) while the others go on. Nothing waits for the slowest of a batch.
+
+use std::ops::Range;
+
+use super::clips::Clips;
+use super::slots::{Decode, Decoded, Slots};
+use crate::engine::Backend;
+use crate::error::{Error, Result};
+use crate::models::whisper::{EncoderScratch, Whisper};
+
+/// A clip to decode. Clips are known by the number their source gives them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clip {
+    /// Its number.
+    pub id: usize,
+    /// Where it is; see [`Clips`].
+    pub range: Range<usize>,
+    /// Whether [`Source::begin`] wants the logits after `<|startoftranscript|>`, to tell the language.
+    pub detect_language: bool,
+}
+
+/// Where clips come from and transcripts go.
+pub trait Source {
+    /// The next clip for a free slot; `None` if there is none, or none before another is finished.
+    fn next(&mut self) -> Option<Clip>;
+    /// How to decode clip `id`, which has been encoded. `logits` `[V]` follow `<|startoftranscript|>`, if wanted.
+    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Decode>;
+    /// Takes the result of clip `id`. Another search of the same clip, or `None` if it is finished.
+    fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
+    /// Whether to stop with [`Error::Cancelled`].
+    fn is_cancelled(&self) -> bool;
+}
+
+/// Decodes all clips of a source.
+pub struct Scheduler<'m, B: Backend> {
+    model: &'m Whisper<B>,
+    encoder: EncoderScratch<B>,
+    slots: Slots<'m, B>,
+    options: super::AsrOptions,
+    sot: u32,
+    /// Clip in each slot.
+    held: Vec<Option<usize>>,
+    steps_per_look: usize,
+}
+
+impl<'m, B: Backend> Scheduler<'m, B> {
+    /// A scheduler over empty slots. `sot` is `<|startoftranscript|>`.
+    pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &super::AsrOptions, sot: u32) -> Result<Self> {
+        Ok(Scheduler {
+            model,
+            encoder: model.encoder_scratch(slots.len())?,
+            held: vec![None; slots.len()],
+            slots,
+            options: options.clone(),
+            sot,
+            steps_per_look: model.be.steps_per_look().max(1),
+        })
+    }
+
+    /// Overrides how often finished searches are looked for. Results do not depend on it.
+    pub fn set_steps_per_look(&mut self, steps: usize) {
+        self.steps_per_look = steps.max(1);
+    }
+
+    /// Runs until the source has no more clips.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], or what the source, the model or the device report.
+    pub fn run(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
+        loop {
+            self.fill(clips, source)?;
+            if self.held.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            for _ in 0..self.steps_per_look {
+                if source.is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                self.slots.step()?;
+            }
+            self.collect(source)?;
+        }
+    }
+
+    /// The logits after `<|startoftranscript|>` `[V]` of one clip. Only while all slots are free.
+    pub fn logits_at_start(&mut self, clips: &Clips<B>, range: Range<usize>) -> Result<Vec<f32>> {
+        clips.encode(self.model, &mut self.encoder, &[range])?;
+        self.slots.load(&[0], &mut self.encoder)?;
+        let mut logits = self.slots.logits_after(self.sot, &[0])?;
+        Ok(logits.pop().unwrap_or_default())
+    }
+
+    /// Gives every free slot a clip, while there are any.
+    fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
+        let mut taken: Vec<(usize, Clip)> = Vec::new();
+        for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
+            match source.next() {
+                Some(clip) => taken.push((slot, clip)),
+                None => break,
+            }
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let slots: Vec<usize> = taken.iter().map(|&(slot, _)| slot).collect();
+        let ranges: Vec<Range<usize>> = taken.iter().map(|(_, clip)| clip.range.clone()).collect();
+        clips.encode(self.model, &mut self.encoder, &ranges)?;
+        self.slots.load(&slots, &mut self.encoder)?;
+        let asking: Vec<usize> = taken.iter().filter(|(_, clip)| clip.detect_language).map(|&(slot, _)| slot).collect();
+        let answers = if asking.is_empty() { Vec::new() } else { self.slots.logits_after(self.sot, &asking)? };
+        let mut searches = Vec::with_capacity(taken.len());
+        for (slot, clip) in &taken {
+            let logits = asking.iter().position(|asked| asked == slot).map(|i| &answers[i][..]);
+            searches.push((*slot, source.begin(clip.id, logits)?));
+            self.held[*slot] = Some(clip.id);
+        }
+        self.start(&searches)
+    }
+
+    fn start(&mut self, searches: &[(usize, Decode)]) -> Result<()> {
+        let searches: Vec<(usize, &Decode)> = searches.iter().map(|(slot, decode)| (*slot, decode)).collect();
+        self.slots.start(&searches, &self.options)
+    }
+
+    /// Hands in what has ended; slots are freed, or start their clip again.
+    fn collect(&mut self, source: &mut impl Source) -> Result<()> {
+        let mut again = Vec::new();
+        for (slot, decoded) in self.slots.collect()? {
+            let Some(id) = self.held[slot] else { continue };
+            match source.finish(id, decoded)? {
+                Some(decode) => again.push((slot, decode)),
+                None => self.held[slot] = None,
+            }
+        }
+        self.start(&again)
+    }
+}

@@ -1,0 +1,300 @@
+//! The decoder's slots: prompts go in, steps are taken, transcripts come out. What each slot holds, and what comes next,
+//! is [`scheduler`](super::scheduler)'s business.
+
+use super::options::AsrOptions;
+use super::prompt::Prompt;
+use super::tokenizer::SpecialTokens;
+use crate::engine::decode::{DecodeSizes, DecodeState, Search, SlotOptions};
+use crate::engine::{Backend, StepRows, Tensor, ops};
+use crate::error::Result;
+use crate::models::whisper::{DecoderCaches, DecoderScratch, EncoderScratch, Whisper};
+
+/// One search: what to decode after, and how.
+#[derive(Clone, Debug)]
+pub struct Decode {
+    /// What the decoder is told.
+    pub prompt: Prompt,
+    /// 0: beam search; above: sampling.
+    pub temperature: f64,
+    /// Names the random stream: chunk and attempt.
+    pub stream: [u32; 2],
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// Tokens of the best hypothesis; forced prefix included, end-of-text not.
+    pub tokens: Vec<u32>,
+    /// Their summed log-probability, end-of-text included.
+    pub sum: f32,
+    /// Probability of `<|nospeech|>` at the start of the transcript, if there is such a token.
+    pub no_speech_prob: Option<f64>,
+}
+
+/// Tokens that are never written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Anywhere.
+    pub always: Vec<u32>,
+    /// As the first token, if [`AsrOptions::suppress_blank`] is on.
+    pub begin: Vec<u32>,
+}
+
+/// All slots of one device.
+pub struct Slots<'m, B: Backend> {
+    model: &'m Whisper<B>,
+    caches: DecoderCaches<B>,
+    scratch: DecoderScratch<B>,
+    state: DecodeState<B>,
+    /// `[R]` rows of the next step.
+    rows: StepRows<B>,
+    /// `[P]` rows of a prompt pass.
+    prompt_rows: StepRows<B>,
+    /// `[N]` those of them whose logits are wanted.
+    picked: StepRows<B>,
+    /// `[N]` their indices.
+    picked_index: Tensor<B, i32>,
+    /// `[N, C]` their hidden states.
+    picked_hidden: Tensor<B>,
+    /// `[R, V]`.
+    logits: Tensor<B, f32>,
+    /// Whether each slot holds a search.
+    busy: Vec<bool>,
+    /// Probability of `<|nospeech|>` in each slot.
+    no_speech: Vec<Option<f64>>,
+    no_speech_token: Option<u32>,
+}
+
+impl<'m, B: Backend> Slots<'m, B> {
+    /// `slots` empty slots for searches of `options`.
+    pub fn new(
+        model: &'m Whisper<B>,
+        special: SpecialTokens,
+        options: &AsrOptions,
+        suppressed: &Suppressed,
+        slots: usize,
+    ) -> Result<Self> {
+        let be = &model.be;
+        let positions = model.config.max_target_positions;
+        let sizes = DecodeSizes { slots, beams: options.rows_per_slot(), positions, new_tokens: positions / 2 };
+        // a pass has a row for every beam, or for every token of at least one prompt
+        let capacity = sizes.rows().max(positions);
+        let signed = |ids: &[u32]| ids.iter().map(|&id| id as i32).collect::<Vec<i32>>();
+        let vocab = model.config.vocab_size;
+        let (always, begin) = (signed(&suppressed.always), signed(&suppressed.begin));
+        let mut rows = StepRows::zeros(be, sizes.rows())?;
+        rows.set_num_rows(0)?;
+        Ok(Slots {
+            caches: model.caches(slots, sizes.beams)?,
+            scratch: model.decoder_scratch(capacity)?,
+            state: DecodeState::new(be, sizes, special.rule_tokens(), &always, &begin)?,
+            rows,
+            prompt_rows: StepRows::zeros(be, capacity)?,
+            picked: StepRows::zeros(be, slots)?,
+            picked_index: Tensor::zeros(be, &[2 * slots])?,
+            picked_hidden: Tensor::zeros(be, &[2 * slots, model.config.d_model])?,
+            logits: Tensor::zeros(be, &[sizes.rows().max(2 * slots), vocab])?,
+            busy: vec![false; slots],
+            no_speech: vec![None; slots],
+            no_speech_token: special.no_speech,
+            model,
+        })
+    }
+
+    /// Number of slots.
+    pub fn len(&self) -> usize {
+        self.busy.len()
+    }
+
+    /// Makes the clips in `encoded` the audio of `slots`.
+    pub fn load(&mut self, slots: &[usize], encoded: &mut EncoderScratch<B>) -> Result<()> {
+        self.model.fill_slots(&mut self.caches, slots, encoded)
+    }
+
+    /// Logits `[V]` after `token` alone, for each of `slots`.
+    pub fn logits_after(&mut self, token: u32, slots: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let prompt = [token];
+        let prompts: Vec<(usize, &[u32])> = slots.iter().map(|&slot| (slot, &prompt[..])).collect();
+        for &slot in slots {
+            self.point_lineage_home(slot)?;
+        }
+        self.prefill(&prompts, &vec![0; slots.len()])?;
+        (0..slots.len()).map(|i| self.read_logits(i)).collect()
+    }
+
+    /// Starts a search in each of the slots given: feeds the prompt and takes the first step.
+    pub fn start(&mut self, searches: &[(usize, &Decode)], options: &AsrOptions) -> Result<()> {
+        let mut rest = searches;
+        while !rest.is_empty() {
+            // as many prompts as one pass has rows for
+            let mut tokens = 0;
+            let fits = |&(_, decode): &&(usize, &Decode)| {
+                tokens += decode.prompt.tokens.len();
+                tokens <= self.prompt_capacity()
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            self.start_group(&rest[..count], options)?;
+            rest = &rest[count..];
+        }
+        self.list_rows()
+    }
+
+    fn prompt_capacity(&self) -> usize {
+        self.state.sizes.rows().max(self.state.sizes.positions)
+    }
+
+    fn start_group(&mut self, searches: &[(usize, &Decode)], options: &AsrOptions) -> Result<()> {
+        let be = &self.model.be;
+        let beams = self.state.sizes.beams;
+        let count = searches.len();
+        for &(slot, decode) in searches {
+            let prefix: Vec<i32> = decode.prompt.prefix().iter().map(|&id| id as i32).collect();
+            let slot_options = slot_options(decode, options, self.state.sizes.positions);
+            self.state.start(be, slot, &slot_options, &prefix)?;
+            self.busy[slot] = true;
+        }
+        // logits after the last token of each prompt, which the search begins with, and at each start of transcript
+        let prompts: Vec<(usize, &[u32])> = searches.iter().map(|&(s, d)| (s, &d.prompt.tokens[..])).collect();
+        let wanted: Vec<usize> = searches.iter().map(|(_, d)| d.prompt.tokens.len() - 1).collect();
+        let starts = searches.iter().map(|(_, d)| d.prompt.sot);
+        let wanted: Vec<usize> = wanted.into_iter().chain(starts).collect();
+        self.prefill(&prompts, &wanted)?;
+        for (i, &(slot, _)) in searches.iter().enumerate() {
+            self.no_speech[slot] = match self.no_speech_token {
+                Some(token) => Some(probability(&self.read_logits(count + i)?, token)),
+                None => None,
+            };
+        }
+        let vocab = self.model.config.vocab_size;
+        self.logits.reshape(&[count, vocab])?;
+        self.picked.set_num_rows(count)?;
+        let first_rows: Vec<i32> = searches.iter().map(|&(slot, _)| (slot * beams) as i32).collect();
+        be.write(&mut self.picked.row.buf, 0, &first_rows)?;
+        ops::logit_rules(be, &mut self.logits, &self.picked, &self.state)?;
+        ops::pick_candidates(be, &mut self.state, &self.logits, &self.picked)?;
+        ops::advance_search(be, &mut self.picked, &mut self.state)
+    }
+
+    /// One pass over whole prompts, each on the first cache row of its slot. Leaves in `self.logits` those after token
+    /// `wanted[i]` of prompt `i % prompts.len()`.
+    fn prefill(&mut self, prompts: &[(usize, &[u32])], wanted: &[usize]) -> Result<()> {
+        let be = &self.model.be;
+        let beams = self.state.sizes.beams;
+        let (mut token, mut position, mut row, mut first) = (vec![], vec![], vec![], vec![]);
+        for &(slot, tokens) in prompts {
+            first.push(token.len());
+            token.extend(tokens.iter().map(|&id| id as i32));
+            position.extend(0..tokens.len() as i32);
+            row.extend(std::iter::repeat_n((slot * beams) as i32, tokens.len()));
+        }
+        write_rows(be, &mut self.prompt_rows, &token, &position, &row)?;
+        let index: Vec<i32> = wanted.iter().enumerate().map(|(i, at)| (first[i % prompts.len()] + at) as i32).collect();
+        self.model.decode(&mut self.scratch, &mut self.caches, &self.prompt_rows, &self.state.lineage)?;
+        self.picked_index.reshape(&[index.len()])?;
+        be.write(&mut self.picked_index.buf, 0, &index)?;
+        self.picked_hidden.reshape(&[index.len(), self.model.config.d_model])?;
+        ops::gather_rows(be, &mut self.picked_hidden, &self.scratch.hidden, &self.picked_index)?;
+        self.logits.reshape(&[index.len(), self.model.config.vocab_size])?;
+        self.model.logits(&mut self.logits, &self.picked_hidden)
+    }
+
+    /// Takes one step in all busy slots.
+    pub fn step(&mut self) -> Result<()> {
+        let be = &self.model.be;
+        let rows = self.rows.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        self.model.decode(&mut self.scratch, &mut self.caches, &self.rows, &self.state.lineage)?;
+        self.logits.reshape(&[rows, self.model.config.vocab_size])?;
+        self.model.logits(&mut self.logits, &self.scratch.hidden)?;
+        ops::logit_rules(be, &mut self.logits, &self.rows, &self.state)?;
+        ops::pick_candidates(be, &mut self.state, &self.logits, &self.rows)?;
+        ops::advance_search(be, &mut self.rows, &mut self.state)
+    }
+
+    /// The slots whose search has ended, each with what it found; they are empty afterwards.
+    pub fn collect(&mut self) -> Result<Vec<(usize, Decoded)>> {
+        let be = &self.model.be;
+        let done = self.state.done.to_host(be)?;
+        let mut found = Vec::new();
+        for slot in (0..self.len()).filter(|&slot| self.busy[slot] && done[slot] != 0) {
+            let (tokens, sum) = self.state.best(be, slot)?;
+            let tokens = tokens.into_iter().map(|id| id.max(0) as u32).collect();
+            found.push((slot, Decoded { tokens, sum, no_speech_prob: self.no_speech[slot] }));
+        }
+        for &(slot, _) in &found {
+            self.state.clear(be, slot)?;
+            self.busy[slot] = false;
+        }
+        self.list_rows()?;
+        Ok(found)
+    }
+
+    /// Makes the live rows of busy slots the rows of the next step.
+    fn list_rows(&mut self) -> Result<()> {
+        let be = &self.model.be;
+        let (live, done) = (self.state.live.to_host(be)?, self.state.done.to_host(be)?);
+        let (tokens, positions) = (self.state.token.to_host(be)?, self.state.position.to_host(be)?);
+        let beams = self.state.sizes.beams;
+        let takes_part = |row: &usize| live[*row] != 0 && self.busy[row / beams] && done[row / beams] == 0;
+        let rows: Vec<usize> = (0..live.len()).filter(takes_part).collect();
+        let of = |values: &[i32]| rows.iter().map(|&row| values[row]).collect::<Vec<i32>>();
+        let row: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        write_rows(be, &mut self.rows, &of(&tokens), &of(&positions), &row)
+    }
+
+    fn read_logits(&self, row: usize) -> Result<Vec<f32>> {
+        let vocab = self.model.config.vocab_size;
+        let mut logits = vec![0.0; vocab];
+        self.model.be.read(&mut logits, &self.logits.buf, row * vocab)?;
+        Ok(logits)
+    }
+
+    /// A pass of a prompt reads position `p` of its cache row where the lineage says; before a search has started,
+    /// that may be a row of the last one.
+    fn point_lineage_home(&mut self, slot: usize) -> Result<()> {
+        let first = slot * self.state.sizes.beams;
+        self.model.be.write(&mut self.state.lineage.buf, first * self.state.sizes.positions, &[first as i32])
+    }
+}
+
+fn write_rows<B: Backend>(be: &B, rows: &mut StepRows<B>, token: &[i32], position: &[i32], row: &[i32]) -> Result<()> {
+    rows.set_num_rows(row.len())?;
+    be.write(&mut rows.token.buf, 0, token)?;
+    be.write(&mut rows.position.buf, 0, position)?;
+    be.write(&mut rows.row.buf, 0, row)
+}
+
+fn slot_options(decode: &Decode, options: &AsrOptions, positions: usize) -> SlotOptions {
+    let search = match decode.temperature {
+        t if t > 0.0 => Search::Sample { samples: options.best_of, temperature: t as f32 },
+        _ if options.beam_size == 1 => Search::Sample { samples: 1, temperature: 0.0 },
+        _ => Search::Beam { beams: options.beam_size, max_finished: options.max_finished() },
+    };
+    let prefix = decode.prompt.prefix().len();
+    let most = options.max_new_tokens.unwrap_or(usize::MAX).max(prefix + 1);
+    // timestamps are 20 ms apart; faster-whisper rounds half to even, which no option in hundredths meets
+    let max_initial = (options.max_initial_timestamp * crate::units::EncoderFrame::PER_SECOND as f64).round();
+    SlotOptions {
+        search,
+        prompt: decode.prompt.len,
+        prefix,
+        limit: decode.prompt.limit(positions).min(most),
+        length_penalty: options.length_penalty as f32,
+        repetition_penalty: options.repetition_penalty as f32,
+        no_repeat_ngram: options.no_repeat_ngram_size,
+        max_initial_timestamp: (!options.without_timestamps).then_some(max_initial as usize),
+        suppress_blank: options.suppress_blank,
+        seed: options.seed,
+        stream: decode.stream,
+    }
+}
+
+/// Probability of one token under `softmax(logits)`.
+fn probability(logits: &[f32], token: u32) -> f64 {
+    let max = logits.iter().copied().fold(f32::MIN, f32::max);
+    let weight = |logit: f32| f64::from(logit - max).exp();
+    let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    logits.get(token as usize).map_or(0.0, |&logit| weight(logit) / sum)
+}
