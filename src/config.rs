@@ -1,0 +1,17 @@
+//! What a caller can ask of the whole pipeline: the options of each stage, side by side.
+
+use crate::asr::AsrOptions;
+use crate::audio::DecodeOptions;
+use crate::vad::VadOptions;
+
+/// Options of [`Pipeline::transcribe`](crate::pipeline::Pipeline::transcribe). The defaults are WhisperX's, except
+/// that speech is found by energy: its neural detector comes with diarization.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which channel, and what to do with damaged files.
+    pub audio: DecodeOptions,
+    /// How speech is cut into chunks.
+    pub vad: VadOptions,
+    /// How chunks become text.
+    pub asr: AsrOptions,
+}

@@ -1,0 +1,163 @@
+//! The spine: a recording in, a transcript out, one line per stage.
+//!
+//! Every stage goes through [`Run::stage`], which times it, marks it in the log, reports it and adds its name to an
+//! error. No stage calls another.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::asr::{self, Chunks, Tokenizer};
+use crate::audio::{self, Audio};
+use crate::config::Options;
+use crate::engine::Backend;
+use crate::error::{Error, Result};
+use crate::models::whisper::Whisper;
+use crate::types::{Chunk, Segment, Transcript};
+use crate::units::Seconds;
+use crate::vad::{Detector, VadOptions};
+
+/// A recording, as the caller has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A file of any format that [`audio`] reads.
+    Path(&'a Path),
+    /// Such a file in memory, with a name for errors.
+    Bytes(&'a [u8], &'a str),
+    /// Decoded already: 16 kHz mono in `[-1, 1]`.
+    Samples(&'a [f32]),
+}
+
+/// Hears how the work goes on, and may stop it. Every method has a body that does nothing.
+pub trait Observer {
+    /// `done` of `total` seconds of audio have passed `stage`; no total where the container does not tell.
+    fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
+        let _ = (stage, done, total);
+    }
+    /// New segments, as soon as they are known. Chunks may finish in any order.
+    fn segments(&mut self, segments: &[Segment]) {
+        let _ = segments;
+    }
+    /// `stage` is finished.
+    fn finished(&mut self, stage: &'static str, took: Duration) {
+        let _ = (stage, took);
+    }
+    /// Whether to stop as soon as possible, with [`Error::Cancelled`].
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Wants to know nothing.
+impl Observer for () {}
+
+/// The models of every stage, loaded once.
+pub struct Pipeline<B: Backend> {
+    /// The recogniser.
+    pub whisper: Whisper<B>,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What finds speech. [`Detector::None`] decodes windows that follow each other, as openai-whisper does.
+    pub detector: Detector,
+}
+
+impl<B: Backend> Pipeline<B> {
+    /// Loads a Whisper model folder in the Hugging Face layout.
+    ///
+    /// # Errors
+    /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing or wrong.
+    pub fn open(be: &B, folder: &Path, detector: Detector) -> Result<Self> {
+        let whisper = Whisper::open(be, folder)?;
+        let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
+        Ok(Pipeline { whisper, tokenizer, detector })
+    }
+
+    /// Writes down what is said in a recording.
+    ///
+    /// # Errors
+    /// [`Error::Stage`] with the stage that failed and why; [`Error::Cancelled`] if the observer asked to stop.
+    pub fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
+        let mut run = Run { observer };
+        let audio = run.stage("audio", |run| run.decode(input, options))?;
+        let chunks = run.stage("vad", |_| self.chunks(&audio.samples, &options.vad))?;
+        let found = run.stage("asr", |run| self.recognise(&audio, &chunks, options, run))?;
+        Ok(Transcript {
+            duration: audio.duration(),
+            language: (!found.language.is_empty()).then_some(found.language),
+            language_probability: found.language_probability,
+            segments: found.segments,
+            word_segments: Vec::new(),
+        })
+    }
+
+    /// Speech, merged into chunks that fit `chunk_size` and the model's window.
+    fn chunks(&self, samples: &[f32], options: &VadOptions) -> Result<Vec<Chunk>> {
+        let window = self.whisper.config.window();
+        let chunk_size = if options.chunk_size.0 < window.0 { options.chunk_size } else { window };
+        self.detector.chunks(samples, &VadOptions { chunk_size, ..*options })
+    }
+
+    fn recognise(&self, audio: &Audio, chunks: &[Chunk], options: &Options, run: &mut Run) -> Result<asr::AsrResult> {
+        let chunks = match self.detector {
+            Detector::None => Chunks::Windows,
+            _ if chunks.is_empty() => return Ok(asr::AsrResult::default()),
+            _ => Chunks::Speech(chunks),
+        };
+        let mut watch = AsrWatch { run, duration: audio.duration() };
+        asr::transcribe(&self.whisper, &self.tokenizer, &audio.samples, chunks, &options.asr, &mut watch)
+    }
+}
+
+/// One recording on its way through the stages.
+struct Run<'a> {
+    observer: &'a mut dyn Observer,
+}
+
+impl Run<'_> {
+    fn stage<T>(&mut self, name: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.observer.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let _span = tracing::info_span!("stage", name).entered();
+        let start = Instant::now();
+        let result = work(self).map_err(|error| error.in_stage(name))?;
+        let took = start.elapsed();
+        tracing::info!(stage = name, ms = took.as_millis() as u64, "done");
+        self.observer.finished(name, took);
+        Ok(result)
+    }
+
+    fn decode(&mut self, input: Input, options: &Options) -> Result<Audio> {
+        let observer = &mut *self.observer;
+        let watch = |progress: audio::Progress| {
+            observer.progress("audio", progress.decoded, progress.total);
+            if observer.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let audio = match input {
+            Input::Path(path) => audio::decode(path, &options.audio, watch),
+            Input::Bytes(bytes, name) => audio::decode_bytes(bytes, name, &options.audio, watch),
+            Input::Samples(samples) => {
+                audio::from_samples(samples, 1, crate::units::SAMPLE_RATE as u32, options.audio.channel)
+            }
+        }?;
+        tracing::info!(source = ?audio.source, duration = audio.duration().0, "decoded");
+        Ok(audio)
+    }
+}
+
+/// The recogniser's view of the observer.
+struct AsrWatch<'a, 'b> {
+    run: &'a mut Run<'b>,
+    duration: Seconds,
+}
+
+impl asr::Observer for AsrWatch<'_, '_> {
+    fn chunk(&mut self, segments: &[Segment], progress: f64) {
+        self.run.observer.segments(segments);
+        self.run.observer.progress("asr", Seconds(progress * self.duration.0), Some(self.duration));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.run.observer.is_cancelled()
+    }
+}
