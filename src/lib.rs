@@ -12,5 +12,6 @@ pub mod hub;
 pub mod models;
 pub mod types;
 pub mod units;
+pub mod vad;
 
 pub use error::{Error, Result};

@@ -98,6 +98,14 @@ impl Weights {
         Self::from_shards(index, shards)
     }
 
+    /// Opens one safetensors file of any name.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] naming the file, if it is missing, truncated, or not safetensors.
+    pub fn open_file(path: &Path) -> Result<Self> {
+        Self::from_shards(path.to_path_buf(), vec![(path.to_path_buf(), map(path)?)])
+    }
+
     /// Reads safetensors that are part of the program.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Static(bytes))])

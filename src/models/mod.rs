@@ -1,4 +1,5 @@
 //! The networks, written once: device-free, generic over [`Backend`](crate::engine::Backend), with the weight names of
 //! the published checkpoints.
 
+pub mod silero;
 pub mod whisper;

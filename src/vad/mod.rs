@@ -1,0 +1,141 @@
+//! Where somebody speaks: a recording to spans of speech, and spans to chunks of at most 30 s.
+//!
+//! | file | |
+//! |---|---|
+//! | [`energy`] | a detector without a model |
+//! | [`silero`] | the Silero network, and its published rules from probabilities to spans |
+//! | [`mod@binarize`] | frame scores to spans, as WhisperX does with pyannote's scores |
+//! | [`merge`] | spans to chunks, as WhisperX does |
+
+pub mod binarize;
+pub mod energy;
+pub mod merge;
+pub mod silero;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::models::silero::Silero;
+use crate::types::{Chunk, Span};
+use crate::units::{SAMPLE_RATE, Seconds};
+
+/// How to find speech: the values of `--vad_method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VadMethod {
+    /// Take everything for speech.
+    None,
+    /// Band energies above the noise floor; see [`energy`].
+    Energy,
+    /// The Silero network; see [`silero`].
+    #[default]
+    Silero,
+}
+
+impl std::str::FromStr for VadMethod {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "none" => Ok(VadMethod::None),
+            "energy" => Ok(VadMethod::Energy),
+            "silero" => Ok(VadMethod::Silero),
+            "pyannote" => Err(Error::config("vad_method", name, "not available yet; use silero, energy or none")),
+            _ => Err(Error::config("vad_method", name, "must be silero, energy or none")),
+        }
+    }
+}
+
+impl std::fmt::Display for VadMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            VadMethod::None => "none",
+            VadMethod::Energy => "energy",
+            VadMethod::Silero => "silero",
+        })
+    }
+}
+
+/// Settings of every method. The defaults are WhisperX's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VadOptions {
+    /// Speech begins above this score, in (0, 1). `--vad_onset`, 0.500.
+    pub onset: f64,
+    /// Speech ends below this score, in (0, 1). `--vad_offset`, 0.363. Silero has its own, 0.15 below the onset.
+    pub offset: f64,
+    /// Longest span and longest chunk, in seconds. `--chunk_size`, 30: what one pass of the recogniser hears.
+    pub chunk_size: Seconds,
+}
+
+impl Default for VadOptions {
+    fn default() -> Self {
+        VadOptions { onset: 0.500, offset: 0.363, chunk_size: Seconds(30.0) }
+    }
+}
+
+impl VadOptions {
+    /// # Errors
+    /// [`Error::Config`] naming the option that cannot be honoured.
+    pub fn check(&self) -> Result<()> {
+        for (option, value) in [("vad_onset", self.onset), ("vad_offset", self.offset)] {
+            if !(value > 0.0 && value < 1.0) {
+                return Err(Error::config(option, value, "must be above 0 and below 1"));
+            }
+        }
+        // Below a second Silero's rules leave no room for speech; above 30 the recogniser would not hear the rest.
+        if !(self.chunk_size.0 >= 1.0 && self.chunk_size.0 <= 30.0) {
+            return Err(Error::config("chunk_size", self.chunk_size.0, "must be 1 to 30 seconds"));
+        }
+        Ok(())
+    }
+}
+
+/// A method with the model it needs.
+pub enum Detector {
+    /// See [`VadMethod::None`].
+    None,
+    /// See [`VadMethod::Energy`].
+    Energy,
+    /// See [`VadMethod::Silero`].
+    Silero(Box<Silero>),
+}
+
+impl Detector {
+    /// Gets `method` ready. `silero` is the file `silero_vad.onnx` of the Silero project (or a safetensors file,
+    /// see [`Silero::open`]); the other methods do not look at it.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the file is missing or is not this network.
+    pub fn load(method: VadMethod, silero: &Path) -> Result<Self> {
+        Ok(match method {
+            VadMethod::None => Detector::None,
+            VadMethod::Energy => Detector::Energy,
+            VadMethod::Silero => Detector::Silero(Box::new(Silero::open(silero)?)),
+        })
+    }
+
+    /// Speech in `samples` (16 kHz mono in `[-1, 1]`): spans in order, never overlapping, none longer than
+    /// `options.chunk_size`, all within the recording. None at all where nobody speaks.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if an option cannot be honoured.
+    pub fn speech(&self, samples: &[f32], options: &VadOptions) -> Result<Vec<Span>> {
+        options.check()?;
+        let spans = match self {
+            Detector::None if samples.is_empty() => Vec::new(),
+            Detector::None => vec![Span::new(0.0, samples.len() as f64 / SAMPLE_RATE as f64)],
+            Detector::Energy => energy::speech(samples, options.onset, options.offset, options.chunk_size)?,
+            Detector::Silero(network) => {
+                silero::speech(samples, network, &silero::SileroOptions::new(options.onset, options.chunk_size))
+            }
+        };
+        Ok(merge::split_long(&spans, options.chunk_size, merge::cut_late))
+    }
+
+    /// [`speech`](Self::speech), merged into chunks of at most `options.chunk_size`.
+    ///
+    /// # Errors
+    /// As [`speech`](Self::speech).
+    pub fn chunks(&self, samples: &[f32], options: &VadOptions) -> Result<Vec<Chunk>> {
+        Ok(merge::merge_chunks(&self.speech(samples, options)?, options.chunk_size))
+    }
+}
