@@ -10,6 +10,7 @@ pub mod error;
 pub mod features;
 pub mod hub;
 pub mod models;
+pub mod output;
 pub mod types;
 pub mod units;
 pub mod vad;

@@ -1,0 +1,81 @@
+//! json: WhisperX's keys, and the recogniser's figures for each segment.
+//!
+//! | where | WhisperX's keys | further ones |
+//! |---|---|---|
+//! | top | `segments`, `word_segments`, `language` | `language_probability`, `duration` |
+//! | segment | `start`, `end`, `text`, `speaker`, `words`, `avg_logprob` | `tokens`, `no_speech_prob`, `compression_ratio`, `temperature` |
+//! | word | `word`, `start`, `end`, `score`, `speaker` | |
+//!
+//! A key is left out where nothing is known, as WhisperX does. One line, UTF-8, with Python's separators.
+//! [`Transcript`] reads back from it, and from WhisperX's own JSON.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+use crate::error::{Error, Result};
+use crate::types::{Transcript, Word};
+use crate::units::Seconds;
+
+/// The transcript as JSON, its numbers [`rounded`].
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be serialised: never, for a type without maps.
+pub fn json(transcript: &Transcript) -> Result<String> {
+    let mut out = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut out, PythonStyle);
+    let written = rounded(transcript).serialize(&mut serializer).map_err(io::Error::from);
+    let text = written.and_then(|()| String::from_utf8(out).map_err(io::Error::other));
+    text.map_err(|source| Error::io("json", source))
+}
+
+/// Times to milliseconds, scores to three decimals, the other figures to six. A time that is not finite becomes 0, any
+/// other such figure is left out: JSON has no word for it.
+pub fn rounded(transcript: &Transcript) -> Transcript {
+    let mut out = transcript.clone();
+    out.duration = time(out.duration);
+    out.language_probability = figure(out.language_probability, 1e6);
+    out.word_segments.iter_mut().for_each(round_word);
+    for segment in &mut out.segments {
+        (segment.start, segment.end) = (time(segment.start), time(segment.end));
+        segment.words.iter_mut().flatten().for_each(round_word);
+        segment.avg_logprob = figure(segment.avg_logprob, 1e6);
+        segment.no_speech_prob = figure(segment.no_speech_prob, 1e6);
+        segment.compression_ratio = figure(segment.compression_ratio, 1e6);
+        segment.temperature = figure(segment.temperature, 1e6);
+    }
+    out
+}
+
+fn round_word(word: &mut Word) {
+    word.start = word.start.map(time);
+    word.end = word.end.map(time);
+    word.score = figure(word.score, 1e3);
+}
+
+fn time(time: Seconds) -> Seconds {
+    if time.round_ms().0.is_finite() { time.round_ms() } else { Seconds(0.0) }
+}
+
+/// Adding zero turns -0.0 into 0.0.
+fn figure(value: Option<f64>, scale: f64) -> Option<f64> {
+    value.map(|v| (v * scale).round() / scale + 0.0).filter(|v| v.is_finite())
+}
+
+/// `", "` and `": "`, as Python's `json.dump` separates.
+struct PythonStyle;
+
+impl Formatter for PythonStyle {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
