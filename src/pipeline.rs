@@ -8,11 +8,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::asr::{self, Chunks, Tokenizer};
+use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
 use crate::engine::Backend;
+use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
-use crate::models::whisper::Whisper;
+use crate::hub::Source;
+use crate::models::whisper::{Config, GenerationConfig, Whisper};
 use crate::types::{Chunk, Segment, Transcript};
 use crate::units::Seconds;
 use crate::vad::{Detector, VadOptions};
@@ -70,6 +73,31 @@ impl<B: Backend> Pipeline<B> {
         let whisper = Whisper::open(be, folder)?;
         let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
         Ok(Pipeline { whisper, tokenizer, detector })
+    }
+
+    /// Loads the model that is compiled into the program.
+    ///
+    /// # Errors
+    /// None, unless the device has no room.
+    pub fn builtin(be: &B, detector: Detector) -> Result<Self> {
+        let (name, files) = (Path::new("builtin"), &assets::MODEL);
+        let config = Config::parse(files.config, name)?;
+        let generation = GenerationConfig::parse(files.generation_config, name)?;
+        let weights = Weights::from_static("builtin", files.weights)?;
+        let whisper = Whisper::load(be, config, generation, &weights)?;
+        let tokenizer = Tokenizer::from_bytes(name, files.tokenizer.as_bytes(), asr::is_multilingual(&whisper))?;
+        Ok(Pipeline { whisper, tokenizer, detector })
+    }
+
+    /// Loads what [`Hub::obtain`](crate::hub::Hub::obtain) found.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn load(be: &B, source: &Source, detector: Detector) -> Result<Self> {
+        match source {
+            Source::Folder(folder) => Self::open(be, folder, detector),
+            Source::Builtin => Self::builtin(be, detector),
+        }
     }
 
     /// Writes down what is said in a recording.
