@@ -21,6 +21,19 @@ impl<T: Zeroable + Copy> Aligned<T> {
         let start = buf.as_ptr().align_offset(LINE).min(slack);
         Aligned { buf, start, len }
     }
+
+    /// Makes room for at least `len` elements; what they hold afterwards is unspecified.
+    pub fn reserve(&mut self, len: usize) {
+        if self.len < len {
+            *self = Self::zeros(len);
+        }
+    }
+}
+
+impl<T> Default for Aligned<T> {
+    fn default() -> Self {
+        Aligned { buf: Vec::new(), start: 0, len: 0 }
+    }
 }
 
 impl<T> std::ops::Deref for Aligned<T> {

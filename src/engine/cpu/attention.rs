@@ -2,12 +2,14 @@
 //! of that times packed values. Every query is treated alone, over all keys in order, so the blocking does not show in
 //! the result.
 
+use std::cell::Cell;
+
 use rayon::prelude::*;
 
 use super::Cpu;
 use super::aligned::Aligned;
 use super::gemm::{Finish, Product};
-use super::isa::{Isa, Kernel};
+use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, Panels};
 use super::softmax::exp_row;
 use crate::engine::{Epilogue, Tensor};
@@ -57,17 +59,23 @@ impl Head<'_> {
             move |t: usize| &qkv[first + t * 3 * width..][..head_dim]
         };
         let nr = cpu.level.panel_width();
-        let mut keys = Aligned::zeros(key_len(frames, head_dim, nr));
-        let mut values = Aligned::zeros(value_len(frames, head_dim, nr));
-        pack_keys(&mut keys, part(1), frames, nr);
-        pack_values(&mut values, part(2), head_dim, nr);
-        let keys = Panels { n: frames, k: head_dim, nr, data: PanelData::F32(&keys) };
-        let values = Panels { n: head_dim, k: frames, nr, data: PanelData::F32(&values) };
+        let mut packed = PACKED.take();
+        let [keys, values] = &mut packed;
+        keys.reserve(key_len(frames, head_dim, nr));
+        values.reserve(value_len(frames, head_dim, nr));
+        let keys = &mut keys[..key_len(frames, head_dim, nr)];
+        let values = &mut values[..value_len(frames, head_dim, nr)];
+        pack_keys(keys, part(1), frames, nr);
+        pack_values(values, part(2), head_dim, nr);
+        let keys = Panels { n: frames, k: head_dim, nr, data: PanelData::F32(keys) };
+        let values = Panels { n: head_dim, k: frames, nr, data: PanelData::F32(values) };
         let query = part(0);
         self.out.par_chunks_mut(QUERIES_PER_TASK).enumerate().for_each(|(block, out)| {
-            let queries = |i: usize| query(block * QUERIES_PER_TASK + i);
-            cpu.level.run(Attend { queries, keys, values, scale, out });
+            let first = block * QUERIES_PER_TASK;
+            let queries: Vec<&[f32]> = (first..first + out.len()).map(&query).collect();
+            Attend { queries: &queries, keys, values, scale, out }.run(cpu.level);
         });
+        PACKED.set(packed);
     }
 }
 
@@ -109,10 +117,17 @@ pub(super) fn pack_values<'a>(out: &mut [f32], value: impl Fn(usize) -> &'a [f32
     }
 }
 
+thread_local! {
+    /// Scores of one task, `[queries, T]`, kept by each thread from one task to the next.
+    static SCORES: Cell<Aligned<f32>> = Cell::default();
+    /// Packed keys and values of one head, likewise.
+    static PACKED: Cell<[Aligned<f32>; 2]> = Cell::default();
+}
+
 /// Attention of some queries to all keys, on one thread.
-pub(super) struct Attend<'t, 'o, F> {
-    /// Query `i`, `[D]`.
-    pub queries: F,
+pub(super) struct Attend<'t, 'o> {
+    /// Each `[D]`.
+    pub queries: &'t [&'t [f32]],
     /// `N = T`, `K = D`
     pub keys: Panels<'t>,
     /// `N = D`, `K = T`
@@ -122,27 +137,46 @@ pub(super) struct Attend<'t, 'o, F> {
     pub out: &'t mut [&'o mut [f32]],
 }
 
-impl<'a, F: Fn(usize) -> &'a [f32]> Kernel for Attend<'_, '_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa, const NV: usize>(self, isa: I) {
+impl Attend<'_, '_> {
+    pub fn run(self, level: Level) {
         let Attend { queries, keys, values, scale, out } = self;
         let frames = keys.n;
         let stride = frames.next_multiple_of(keys.nr);
         let finish = Finish { bias: None, epilogue: Epilogue::Store };
-        let mut scores = Aligned::zeros(out.len() * stride);
+        let mut scratch = SCORES.take();
+        scratch.reserve(out.len() * stride);
+        let scores = &mut scratch[..out.len() * stride];
         let mut rows: Vec<&mut [f32]> = scores.chunks_exact_mut(stride).map(|row| &mut row[..frames]).collect();
         let panels = 0..frames.div_ceil(keys.nr);
-        Product { rows: queries, weight: keys, panels, finish, out: &mut rows }.run::<I, NV>(isa);
-        let sums: Vec<f32> = rows.iter_mut().map(|row| exp_row(isa, row, scale)).collect();
-        let row = |i: usize| &scores[i * stride..i * stride + frames];
+        Product { rows: queries, weight: keys, panels, finish, out: &mut rows }.run(level);
+        let sums = level.run(ExpRows { rows: &mut rows, scale });
+        let rows: Vec<&[f32]> = rows.iter().map(|row| &**row).collect();
         let panels = 0..values.n.div_ceil(values.nr);
-        Product { rows: row, weight: values, panels, finish, out }.run::<I, NV>(isa);
+        Product { rows: &rows, weight: values, panels, finish, out }.run(level);
         for (out, sum) in out.iter_mut().zip(&sums) {
             for o in out.iter_mut() {
                 *o /= sum;
             }
         }
+        SCORES.set(scratch);
+    }
+}
+
+/// [`exp_row`] of some rows; the sums.
+struct ExpRows<'t, 'o> {
+    rows: &'t mut [&'o mut [f32]],
+    scale: f32,
+}
+
+impl Kernel for ExpRows<'_, '_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<I: Isa, const NV: usize>(self, isa: I) -> Vec<f32> {
+        let mut sums = Vec::with_capacity(self.rows.len());
+        for row in self.rows {
+            sums.push(exp_row(isa, row, self.scale));
+        }
+        sums
     }
 }

@@ -156,8 +156,8 @@ pub(super) fn cross_attention_step(
     let run = |task: &mut Task| {
         let (keys, values) = cache.panels(task.slot, task.head);
         let first = task.first_row * width + task.head * head_dim;
-        let queries = |i: usize| &q.buf[first + i * width..][..head_dim];
-        cpu.level.run(Attend { queries, keys, values, scale, out: &mut task.out });
+        let queries: Vec<&[f32]> = (0..task.out.len()).map(|i| &q.buf[first + i * width..][..head_dim]).collect();
+        Attend { queries: &queries, keys, values, scale, out: &mut task.out }.run(cpu.level);
     };
     cpu.pool.install(|| tasks.par_iter_mut().for_each(run));
     Ok(())

@@ -5,13 +5,14 @@
 //! set. Blocking only decides which chains advance together. (That is why this is not a general GEMM crate: those
 //! choose their order of additions from the shape of the whole problem.)
 //!
-//! Blocking: a tile of 6 rows x `NR` outputs lives in registers; `KC` rows of a panel (32 KiB) stay in the first-level
+//! Blocking: a tile of 6 rows x `NR` outputs lives in registers; `KC` rows of a panel (24 KiB) stay in the first-level
 //! cache while all rows of the block pass by; the rows of a block stay in the second level while all panels pass by.
 //! Weights narrower than f32 are widened into that first-level block, once for all rows.
 //!
 //! Source of the scheme: Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", with rows of
 //! activations left unpacked, since a tile reads only one value of each row at a time. Journal: docs/kernels/cpu-gemm.md.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -19,16 +20,17 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::aligned::Aligned;
 use super::gelu::gelu_erf;
-use super::isa::{Isa, Kernel};
+use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, Panels};
 use crate::engine::Epilogue;
 
 /// Rows of a register tile: 6 x `NR` accumulators leave room for the operands on every instruction set.
 const TILE_ROWS: usize = 6;
-/// Values of the first-level block of a panel, `KC * NR`: 32 KiB as f32.
-const BLOCK_VALUES: usize = 8192;
+/// Values of the first-level block of a panel, `KC * NR`: 24 KiB as f32, half of the first-level
+/// cache of a server core, because its other half belongs to the activations or to a neighbouring hardware thread.
+const BLOCK_VALUES: usize = 6144;
 /// Most rows of one task: their activations and partial sums fit the second-level cache for usual widths.
-const ROWS_PER_TASK: usize = 192;
+const ROWS_PER_TASK: usize = 96;
 /// Fewest multiply-adds worth handing to another thread.
 const MIN_TASK: usize = 1 << 16;
 
@@ -46,8 +48,8 @@ pub(super) fn gemm<'a>(
     let mut tasks = split(cpu.threads(), num_rows, weight, out);
     let run = |task: &mut Task| {
         let Task { first_row, panels, out } = task;
-        let row = |r: usize| rows(*first_row + r);
-        cpu.level.run(Product { rows: row, weight, panels: panels.clone(), finish, out });
+        let rows: Vec<&[f32]> = (*first_row..*first_row + out.len()).map(&rows).collect();
+        Product { rows: &rows, weight, panels: panels.clone(), finish, out }.run(cpu.level);
     };
     if let [task] = tasks.as_mut_slice() {
         return run(task);
@@ -100,9 +102,9 @@ fn split<'a>(threads: usize, num_rows: usize, weight: Panels, out: &'a mut [f32]
 }
 
 /// The product of some rows with some panels, on one thread.
-pub(super) struct Product<'t, 'o, F> {
-    /// Row `r` of the activations, `[K]`.
-    pub rows: F,
+pub(super) struct Product<'t, 'o> {
+    /// The activations, each `[K]`.
+    pub rows: &'t [&'t [f32]],
     pub weight: Panels<'t>,
     pub panels: Range<usize>,
     pub finish: Finish<'t>,
@@ -110,23 +112,51 @@ pub(super) struct Product<'t, 'o, F> {
     pub out: &'t mut [&'o mut [f32]],
 }
 
-impl<'a, F: Fn(usize) -> &'a [f32]> Kernel for Product<'_, '_, F> {
+impl Product<'_, '_> {
+    pub fn run(self, level: Level) {
+        let mut scratch = SCRATCH.take();
+        scratch.sums.reserve(self.rows.len() * self.weight.nr);
+        scratch.wide.reserve(BLOCK_VALUES);
+        level.run(ProductWith { product: self, scratch: &mut scratch });
+        SCRATCH.set(scratch);
+    }
+}
+
+/// What a product needs besides its operands, kept by each thread from one product to the next.
+#[derive(Default)]
+struct Scratch {
+    /// Running sums of one panel, `[rows, NR]`.
+    sums: Aligned<f32>,
+    /// A block of weights, widened to f32.
+    wide: Aligned<f32>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+struct ProductWith<'s, 't, 'o> {
+    product: Product<'t, 'o>,
+    scratch: &'s mut Scratch,
+}
+
+impl Kernel for ProductWith<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa, const NV: usize>(self, isa: I) {
-        let Product { rows, weight, panels, finish, out } = self;
+        let Product { rows, weight, panels, finish, out } = self.product;
         let nr = weight.nr;
-        let mut sums = Aligned::zeros(out.len() * nr);
-        let mut wide = Aligned::zeros(BLOCK_VALUES);
+        let sums = &mut self.scratch.sums[..rows.len() * nr];
         let first_panel = panels.start;
         for panel in panels {
             let columns = panel * nr..((panel + 1) * nr).min(weight.n);
             let depth = BLOCK_VALUES / nr;
+            sums.fill(0.0);
             for start in (0..weight.k).step_by(depth) {
                 let span = start..(start + depth).min(weight.k);
-                let block = widen(isa, weight, panel, span.clone(), &mut wide);
-                advance::<I, NV>(isa, &rows, block, span, &mut sums);
+                let block = widen(isa, weight, panel, span.clone(), &mut self.scratch.wide);
+                advance::<I, NV>(isa, rows, block, span, sums);
             }
             let first_column = (panel - first_panel) * nr;
             for (sums, out) in sums.chunks_exact(nr).zip(out.iter_mut()) {
@@ -155,15 +185,9 @@ fn widen<'a, I: Isa>(isa: I, weight: Panels<'a>, panel: usize, span: Range<usize
     }
 }
 
-/// Adds the products over `span` to the running sums `[rows, NR]` of all rows; the first span starts them.
+/// Adds the products over `span` to the running sums `[rows, NR]` of all rows.
 #[inline(always)]
-fn advance<'a, I: Isa, const NV: usize>(
-    isa: I,
-    rows: &impl Fn(usize) -> &'a [f32],
-    block: &[f32],
-    span: Range<usize>,
-    sums: &mut [f32],
-) {
+fn advance<I: Isa, const NV: usize>(isa: I, rows: &[&[f32]], block: &[f32], span: Range<usize>, sums: &mut [f32]) {
     let (sums, _) = I::as_mut_simd_f32s(sums);
     let (sums, _) = sums.as_chunks_mut::<NV>();
     let mut first = 0;
@@ -171,14 +195,14 @@ fn advance<'a, I: Isa, const NV: usize>(
         let left = sums.len() - first;
         // Seven to eleven rows are halved: a tile of one or two rows would wait for its own sums.
         let height = if left > TILE_ROWS && left < 2 * TILE_ROWS { left.div_ceil(2) } else { left.min(TILE_ROWS) };
-        let tile = &mut sums[first..first + height];
+        let (tile, tile_rows) = (&mut sums[first..first + height], &rows[first..first + height]);
         match height {
-            1 => advance_tile::<I, NV, 1>(isa, rows, first, block, &span, tile),
-            2 => advance_tile::<I, NV, 2>(isa, rows, first, block, &span, tile),
-            3 => advance_tile::<I, NV, 3>(isa, rows, first, block, &span, tile),
-            4 => advance_tile::<I, NV, 4>(isa, rows, first, block, &span, tile),
-            5 => advance_tile::<I, NV, 5>(isa, rows, first, block, &span, tile),
-            _ => advance_tile::<I, NV, TILE_ROWS>(isa, rows, first, block, &span, tile),
+            1 => advance_tile::<I, NV, 1>(isa, tile_rows, block, &span, tile),
+            2 => advance_tile::<I, NV, 2>(isa, tile_rows, block, &span, tile),
+            3 => advance_tile::<I, NV, 3>(isa, tile_rows, block, &span, tile),
+            4 => advance_tile::<I, NV, 4>(isa, tile_rows, block, &span, tile),
+            5 => advance_tile::<I, NV, 5>(isa, tile_rows, block, &span, tile),
+            _ => advance_tile::<I, NV, TILE_ROWS>(isa, tile_rows, block, &span, tile),
         }
         first += height;
     }
@@ -186,21 +210,18 @@ fn advance<'a, I: Isa, const NV: usize>(
 
 /// [`advance`] for `MR` rows, with the sums in registers.
 #[inline(always)]
-fn advance_tile<'a, I: Isa, const NV: usize, const MR: usize>(
+fn advance_tile<I: Isa, const NV: usize, const MR: usize>(
     isa: I,
-    rows: &impl Fn(usize) -> &'a [f32],
-    first: usize,
+    rows: &[&[f32]],
     block: &[f32],
     span: &Range<usize>,
     sums: &mut [[I::f32s; NV]],
 ) {
     let (block, _) = I::as_simd_f32s(block);
     let (block, _) = block.as_chunks::<NV>();
-    let rows: [&[f32]; MR] = std::array::from_fn(|i| &rows(first + i)[span.clone()][..block.len()]);
-    let mut tile = [[isa.splat_f32s(0.0); NV]; MR];
-    if span.start > 0 {
-        tile.copy_from_slice(sums);
-    }
+    let Some(sums) = sums.first_chunk_mut::<MR>() else { return };
+    let rows: [&[f32]; MR] = std::array::from_fn(|i| &rows[i][span.clone()][..block.len()]);
+    let mut tile = *sums;
     for (k, weights) in block.iter().enumerate() {
         for i in 0..MR {
             let x = isa.splat_f32s(rows[i][k]);
@@ -209,28 +230,48 @@ fn advance_tile<'a, I: Isa, const NV: usize, const MR: usize>(
             }
         }
     }
-    sums.copy_from_slice(&tile);
+    *sums = tile;
 }
 
 /// Scales, adds the bias, applies the epilogue: `sums` `[NR]` to `out`, the row's columns from `column`.
 #[inline(always)]
 fn store<I: Isa>(isa: I, sums: &[f32], out: &mut [f32], data: PanelData, column: usize, finish: Finish) {
     let (sums, _) = I::as_simd_f32s(sums);
-    for ((index, sums), out) in sums.iter().enumerate().zip(out.chunks_mut(I::F32_LANES)) {
-        let column = column + index * I::F32_LANES;
-        let columns = column..column + out.len();
-        let mut y = *sums;
-        if let PanelData::Int8 { scales, .. } = data {
-            y = isa.mul_f32s(y, isa.partial_load_f32s(&scales[columns.clone()]));
-        }
-        if let Some(bias) = finish.bias {
-            y = isa.add_f32s(y, isa.partial_load_f32s(&bias[columns]));
-        }
-        y = match finish.epilogue {
-            Epilogue::Store => y,
-            Epilogue::GeluErf => gelu_erf(isa, y),
-            Epilogue::Add => isa.add_f32s(isa.partial_load_f32s(out), y),
-        };
-        isa.partial_store_f32s(out, y);
+    let columns = column..column + out.len();
+    let scales = match data {
+        PanelData::Int8 { scales, .. } => Some(I::as_simd_f32s(&scales[columns.clone()])),
+        _ => None,
+    };
+    let bias = finish.bias.map(|bias| I::as_simd_f32s(&bias[columns]));
+    let (out, out_tail) = I::as_mut_simd_f32s(out);
+    let end = out.len();
+    for (i, (sum, out)) in sums.iter().zip(out).enumerate() {
+        let (scale, bias) = (scales.map(|s| s.0[i]), bias.map(|b| b.0[i]));
+        *out = finished(isa, *sum, scale, bias, *out, finish.epilogue);
+    }
+    if !out_tail.is_empty() {
+        let scale = scales.map(|s| isa.partial_load_f32s(s.1));
+        let bias = bias.map(|b| isa.partial_load_f32s(b.1));
+        let before = isa.partial_load_f32s(out_tail);
+        isa.partial_store_f32s(out_tail, finished(isa, sums[end], scale, bias, before, finish.epilogue));
+    }
+}
+
+/// One vector of results from one vector of sums.
+#[inline(always)]
+fn finished<I: Isa>(
+    isa: I,
+    sum: I::f32s,
+    scale: Option<I::f32s>,
+    bias: Option<I::f32s>,
+    before: I::f32s,
+    epilogue: Epilogue,
+) -> I::f32s {
+    let y = scale.map_or(sum, |scale| isa.mul_f32s(sum, scale));
+    let y = bias.map_or(y, |bias| isa.add_f32s(y, bias));
+    match epilogue {
+        Epilogue::Store => y,
+        Epilogue::GeluErf => gelu_erf(isa, y),
+        Epilogue::Add => isa.add_f32s(before, y),
     }
 }

@@ -7,7 +7,7 @@ use super::isa::{Isa, Kernel};
 use crate::engine::Tensor;
 
 /// Fewest values worth a task.
-const MIN_VALUES: usize = 1 << 14;
+const MIN_VALUES: usize = 1 << 16;
 
 /// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`.
 pub(super) fn layer_norm(

@@ -104,18 +104,26 @@ impl Kernel for Row<'_> {
     #[inline(always)]
     fn run<I: Isa, const NV: usize>(self, isa: I) {
         let head_dim = self.cache.width / self.cache.heads;
-        let mut scores = vec![0.0; self.sources.len()];
-        for (head, (out, query)) in
-            self.out.chunks_exact_mut(head_dim).zip(self.query.chunks_exact(head_dim)).enumerate()
-        {
-            let first = head * head_dim;
-            for (score, source) in scores.iter_mut().zip(&self.sources) {
-                *score = dot(isa, query, &self.cache.keys[source + first..][..head_dim]);
+        let num_positions = self.sources.len();
+        // [H, positions]; positions are walked in the outer loop, so that the cache is read in whole rows.
+        let mut scores = vec![0.0; self.cache.heads * num_positions];
+        for (p, source) in self.sources.iter().enumerate() {
+            let keys = &self.cache.keys[*source..source + self.cache.width];
+            for (head, (query, key)) in self.query.chunks_exact(head_dim).zip(keys.chunks_exact(head_dim)).enumerate() {
+                scores[head * num_positions + p] = dot(isa, query, key);
             }
-            let sum = exp_row(isa, &mut scores, self.scale);
-            out.fill(0.0);
-            for (weight, source) in scores.iter().zip(&self.sources) {
-                add_scaled(isa, out, *weight / sum, &self.cache.values[source + first..][..head_dim]);
+        }
+        for scores in scores.chunks_exact_mut(num_positions) {
+            let sum = exp_row(isa, scores, self.scale);
+            scores.iter_mut().for_each(|s| *s /= sum);
+        }
+        self.out.fill(0.0);
+        for (p, source) in self.sources.iter().enumerate() {
+            let values = &self.cache.values[*source..source + self.cache.width];
+            for (head, (out, value)) in
+                self.out.chunks_exact_mut(head_dim).zip(values.chunks_exact(head_dim)).enumerate()
+            {
+                add_scaled(isa, out, scores[head * num_positions + p], value);
             }
         }
     }
