@@ -1,4 +1,9 @@
 //! The program as its users meet it: command lines in, exit status, text and files out.
 
+mod damaged_models; // model folders that are incomplete or do not fit together
+mod dsl;
 mod hub; // fetching models, from good and bad servers
-mod server; // those servers
+mod sample; // recordings and models for the tests
+mod server; // a model hub in miniature
+mod transcripts; // recordings in, files out
+mod usage; // help, and command lines that cannot be honoured

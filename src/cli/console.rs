@@ -1,0 +1,72 @@
+//! What the user sees: results on stdout, errors and progress bars on stderr.
+
+#![allow(clippy::print_stderr)] // the one place that may
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Set once the reader of stdout has gone (`diarist ... | head`): there is nobody left to print to, and that is no
+/// reason to stop writing the files.
+static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line of result to stdout at once.
+pub fn line(text: &str) {
+    if STDOUT_CLOSED.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        STDOUT_CLOSED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Prints an error to stderr.
+pub fn error(text: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "diarist: {text}");
+}
+
+/// A progress bar on stderr; draws nothing when stderr is not a terminal.
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// A bar that counts bytes.
+    pub fn bytes() -> Self {
+        Self::with("{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})")
+    }
+
+    /// A bar that counts tenths of a second of recording.
+    pub fn recording() -> Self {
+        Self::with("{msg} [{wide_bar}] {percent:>3} % ({eta})")
+    }
+
+    fn with(template: &str) -> Self {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(0).with_style(style.progress_chars("=> "));
+        Bar { bar }
+    }
+
+    /// Shows that `done` of `total` have passed.
+    pub fn set(&self, what: &str, done: u64, total: u64) {
+        if self.bar.message() != what {
+            self.bar.set_message(what.to_string());
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
+    /// Prints a line to stdout without tearing the bar.
+    pub fn line(&self, text: &str) {
+        self.bar.suspend(|| line(text));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,35 @@
+//! `diarist demo`: the built-in model on the built-in sample, with nothing but this program.
+
+use std::time::Instant;
+
+use diarist::config::Options;
+use diarist::engine::cpu::Cpu;
+use diarist::pipeline::Input;
+use diarist::vad::Detector;
+use diarist::{Result, assets};
+
+use super::console;
+use super::engine::Engine;
+use super::watch::{Lines, Watch};
+
+/// Prints the transcript of the sample, and how long it took.
+///
+/// # Errors
+/// [`diarist::Error::Cancelled`]; nothing else, unless the program was built from damaged assets.
+pub fn run() -> Result<()> {
+    let start = Instant::now();
+    let pipeline = Engine::builtin(&Cpu::new(None)?, Detector::Energy)?;
+    let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
+    let mut watch = Watch::new("the sample".into(), Lines::Plain, false);
+    let transcript = pipeline.transcribe(sample, &Options::default(), &mut watch)?;
+    drop(watch);
+    let (audio, wall) = (transcript.duration.0, start.elapsed().as_secs_f64());
+    console::line("");
+    console::line(&format!("{audio:.1} s of audio in {wall:.1} s: {:.1} times real time.", audio / wall));
+    console::line(
+        "The built-in model knows about a thousand English words. With a real one, your recordings:\n  \
+         diarist transcribe --model large-v3-turbo talk.mp3\n  \
+         diarist models",
+    );
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `diarist models`: the names `--model` knows, and which of them are here.
+
+use diarist::Result;
+use diarist::hub::{self, Hub, Source, names};
+
+use super::console;
+
+/// Prints the table.
+///
+/// # Errors
+/// None so far: a folder that lacks files is shown as such.
+pub fn run(hub: &Hub) -> Result<()> {
+    console::line(&row("NAME", "REPOSITORY", "PARAMETERS", "HERE", "NOTE"));
+    console::line(&row(hub::BUILTIN, "(part of this program)", "", "yes", "small, English, for trying out"));
+    for model in names::KNOWN {
+        let here = match hub.find(model.name) {
+            Ok(Some(Source::Folder(folder))) => megabytes(hub::size_of(&folder)),
+            Ok(Some(Source::Builtin)) => "yes".into(),
+            Ok(None) => "-".into(),
+            Err(_) => "incomplete".into(),
+        };
+        console::line(&row(model.name, model.repo, &format!("{} M", model.megaparams), &here, model.note));
+    }
+    let places: Vec<String> = hub.model_dir.iter().chain(&hub.cache).map(|p| p.display().to_string()).collect();
+    console::line("");
+    console::line(&format!("Looked in {}.", if places.is_empty() { "no folder".into() } else { places.join(", ") }));
+    console::line(
+        "`--model` takes these names, organisation/name of the hub, or a folder; what is not here is fetched.",
+    );
+    Ok(())
+}
+
+fn row(name: &str, repo: &str, parameters: &str, here: &str, note: &str) -> String {
+    format!("{name:<18} {repo:<34} {parameters:>10}  {here:>10}  {note}")
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1_000_000))
+}

@@ -1,0 +1,171 @@
+//! The command line's options as the library's, or the reason why they cannot be honoured.
+
+use diarist::asr::{AsrOptions, Task};
+use diarist::audio::{Channel, DecodeOptions};
+use diarist::config::Options;
+use diarist::units::Seconds;
+use diarist::vad::{VadMethod, VadOptions};
+use diarist::{Error, Result};
+
+use super::options::{Audio, Decode, Model, Transcribe, Vad};
+use super::values::{self, Device};
+
+/// Refuses what this version cannot do, before anything is done.
+///
+/// # Errors
+/// [`Error::Config`] naming the option and the reason.
+pub fn check(args: &Transcribe) -> Result<()> {
+    if let Some((option, reason)) = args.elsewhere.refusal() {
+        return Err(Error::config(option, "given", reason));
+    }
+    check_device(&args.model)?;
+    vad(&args.vad)?;
+    if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
+        let rule = "chunks found by a VAD are decoded side by side and have no text before them; add --vad none";
+        return Err(Error::config("condition_on_previous_text", "True", rule));
+    }
+    Ok(())
+}
+
+fn check_device(model: &Model) -> Result<()> {
+    if model.device == Device::Cuda {
+        return Err(Error::config("device", "cuda", "GPUs are not in this version yet; use cpu or auto"));
+    }
+    if model.device_index != 0 {
+        return Err(Error::config("device_index", model.device_index, "the CPU is the only device in this version: 0"));
+    }
+    Ok(())
+}
+
+/// The detector asked for: without a word, Silero where its network is given, else loudness.
+pub fn method(vad: &Vad) -> VadMethod {
+    vad.method.unwrap_or(if vad.model.is_some() { VadMethod::Silero } else { VadMethod::Energy })
+}
+
+/// How speech is found.
+///
+/// # Errors
+/// [`Error::Config`] for values out of range, and for a network that is missing or would not be used.
+pub fn vad(vad: &Vad) -> Result<VadOptions> {
+    match (method(vad), &vad.model) {
+        (VadMethod::Silero, None) => {
+            let rule = "needs its network: --vad-model FILE, the safetensors file of Silero VAD v6";
+            return Err(Error::config("vad_method", "silero", rule));
+        }
+        (VadMethod::None | VadMethod::Energy, Some(file)) => {
+            let rule = "only --vad silero reads a network; leave one of the two out";
+            return Err(Error::config("vad_model", file.display(), rule));
+        }
+        _ => {}
+    }
+    let options = VadOptions { onset: vad.onset, offset: vad.offset, chunk_size: Seconds(vad.chunk_size) };
+    options.check()?;
+    Ok(options)
+}
+
+/// The options of every stage.
+///
+/// # Errors
+/// [`Error::Config`] naming the option that cannot be honoured.
+pub fn all(args: &Transcribe) -> Result<Options> {
+    Ok(Options {
+        audio: audio(&args.audio),
+        vad: vad(&args.vad)?,
+        asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
+    })
+}
+
+/// What is heard of a recording.
+pub fn audio(audio: &Audio) -> DecodeOptions {
+    let channel = audio.channel.map_or(Channel::Mix, Channel::Pick);
+    DecodeOptions { channel, allow_truncated: audio.allow_truncated, ..DecodeOptions::default() }
+}
+
+/// How the words are found.
+///
+/// # Errors
+/// [`Error::Config`] naming the option that cannot be honoured.
+pub fn asr(decode: &Decode, batch_size: u32, method: VadMethod) -> Result<AsrOptions> {
+    let options = AsrOptions {
+        language: decode.language.clone(),
+        task: match decode.task {
+            values::Task::Transcribe => Task::Transcribe,
+            values::Task::Translate => Task::Translate,
+        },
+        batch_size: batch_size as usize,
+        beam_size: decode.beam_size.0.unwrap_or(1),
+        best_of: decode.best_of.0.unwrap_or(1),
+        patience: decode.patience,
+        length_penalty: decode.length_penalty,
+        repetition_penalty: decode.repetition_penalty,
+        no_repeat_ngram_size: decode.no_repeat_ngram_size,
+        temperatures: temperatures(decode.temperature, decode.temperature_increment_on_fallback.0)?,
+        compression_ratio_threshold: decode.compression_ratio_threshold.0,
+        log_prob_threshold: decode.logprob_threshold.0,
+        no_speech_threshold: decode.no_speech_threshold.0,
+        condition_on_previous_text: decode.condition_on_previous_text,
+        initial_prompt: decode.initial_prompt.clone(),
+        hotwords: decode.hotwords.clone(),
+        prefix: decode.prefix.clone(),
+        suppress_tokens: token_ids(&decode.suppress_tokens)?,
+        suppress_numerals: decode.suppress_numerals,
+        // The windows of the sequential mode are advanced by the timestamps.
+        without_timestamps: decode.without_timestamps.unwrap_or(method != VadMethod::None),
+        max_initial_timestamp: decode.max_initial_timestamp,
+        max_new_tokens: decode.max_new_tokens,
+        multilingual: decode.multilingual,
+        language_detection_segments: decode.language_detection_segments,
+        seed: decode.seed,
+        ..AsrOptions::default()
+    };
+    options.check()?;
+    if let Some(language) = &options.language {
+        diarist::asr::language_names::code(language)?;
+    }
+    Ok(options)
+}
+
+/// The temperatures tried one after another: from `first` to 1 in steps of `increment`.
+fn temperatures(first: f64, increment: Option<f64>) -> Result<Vec<f64>> {
+    let Some(step) = increment else { return Ok(vec![first]) };
+    // Smaller steps would only repeat nearly the same attempt.
+    if !(0.01..=10.0).contains(&step) {
+        let rule = "expected 0.01 or more, or None for a single attempt";
+        return Err(Error::config("temperature_increment_on_fallback", step, rule));
+    }
+    // Computed from the index, and rounded, so that 0.6 is 0.6 and not a sum of errors.
+    let nth = |index: u32| ((first + f64::from(index) * step) * 1e6).round() / 1e6;
+    let mut all: Vec<f64> = (0..).map(nth).take_while(|t| *t <= 1.0 + 1e-6).collect();
+    if all.is_empty() {
+        all.push(first);
+    }
+    Ok(all)
+}
+
+fn token_ids(list: &str) -> Result<Vec<i64>> {
+    let parse = |id: &str| {
+        id.trim().parse().map_err(|_| Error::config("suppress_tokens", list, "expected token ids separated by commas"))
+    };
+    list.split(',').filter(|id| !id.trim().is_empty()).map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temperatures_are_those_of_whisperx() {
+        assert_eq!(temperatures(0.0, Some(0.2)).unwrap(), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        assert_eq!(temperatures(0.5, Some(0.3)).unwrap(), [0.5, 0.8]);
+        assert_eq!(temperatures(0.0, None).unwrap(), [0.0]);
+        assert_eq!(temperatures(1.5, Some(0.2)).unwrap(), [1.5]);
+        assert!(temperatures(0.0, Some(0.0)).is_err() && temperatures(0.0, Some(f64::NAN)).is_err());
+    }
+
+    #[test]
+    fn token_ids_may_be_negative_and_empty() {
+        assert_eq!(token_ids("-1, 5").unwrap(), [-1, 5]);
+        assert!(token_ids("").unwrap().is_empty());
+        assert!(token_ids("a").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! `diarist transcribe`: each recording's results are written as it is finished; one that fails does not stop the
+//! others.
+
+use std::path::{Path, PathBuf};
+
+use diarist::config::Options;
+use diarist::output::{self, OutputFormat, SubtitleOptions};
+use diarist::pipeline::Input;
+use diarist::vad::Detector;
+use diarist::{Error, Result};
+
+use super::engine::{self, Engine};
+use super::options::Transcribe;
+use super::watch::{Lines, Watch};
+use super::{Failure, console, interrupt, settings};
+
+/// Transcribes every recording that can be.
+pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
+    // Everything that can be refused is refused before a model is fetched or a recording decoded.
+    settings::check(args)?;
+    let job = Job {
+        options: settings::all(args)?,
+        formats: OutputFormat::parse_list(&args.output.output_format)?,
+        lines: if args.output.verbose { Lines::WhisperX } else { Lines::Silent },
+        print_progress: args.output.print_progress,
+    };
+    super::hub(args.model.model_dir.clone(), true, None).find(&args.model.model)?;
+    let stems = output::plan(&args.files, &args.output.output_dir)?;
+    writable(&args.output.output_dir)?;
+    let mut failed = false;
+    let mut todo = Vec::new();
+    for (file, stem) in args.files.iter().zip(&stems) {
+        match readable(file) {
+            Ok(()) => todo.push((file, stem)),
+            Err(error) => {
+                console::error(&error.to_string());
+                failed = true;
+            }
+        }
+    }
+    if todo.is_empty() {
+        return Err(Failure::Files);
+    }
+    let network = args.vad.model.clone().unwrap_or_default();
+    let detector = Detector::load(settings::method(&args.vad), &network)?;
+    let engine = engine::load(&args.model, detector)?;
+    for (file, stem) in todo {
+        match job.one(&engine, file, stem) {
+            Ok(()) => {}
+            Err(Error::Cancelled) => break,
+            Err(error) => {
+                console::error(&naming(file, &error));
+                failed = true;
+            }
+        }
+    }
+    if failed { Err(Failure::Files) } else { Ok(()) }
+}
+
+/// What is done with each recording.
+struct Job {
+    options: Options,
+    formats: Vec<OutputFormat>,
+    lines: Lines,
+    print_progress: bool,
+}
+
+impl Job {
+    fn one(&self, engine: &Engine, file: &Path, stem: &Path) -> Result<()> {
+        if interrupt::asked() {
+            return Err(Error::Cancelled);
+        }
+        let mut watch = Watch::new(file.display().to_string(), self.lines, self.print_progress);
+        let transcript = engine.transcribe(Input::Path(file), &self.options, &mut watch)?;
+        output::write_all(&self.formats, &transcript, stem, &SubtitleOptions::default())?;
+        Ok(())
+    }
+}
+
+/// The error, with the recording's name unless it is there already.
+fn naming(file: &Path, error: &Error) -> String {
+    let (text, name) = (error.to_string(), file.display().to_string());
+    if text.contains(&name) { text } else { format!("{name}: {text}") }
+}
+
+/// Refuses what is no file, before the model is loaded.
+fn readable(file: &Path) -> Result<()> {
+    let reason = match std::fs::metadata(file) {
+        Ok(meta) if meta.is_dir() => "is a directory; name the recordings in it".to_string(),
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let pattern = file.to_string_lossy().contains(['*', '?', '[']);
+            let hint = if pattern { "; the shell hands on a pattern that matches nothing" } else { "" };
+            format!("no such file{hint}")
+        }
+        Err(e) => format!("cannot be read: {e}"),
+    };
+    Err(Error::audio(file, reason))
+}
+
+/// Makes the folder for the results, and tries whether it can be written to: better now than after hours of work.
+fn writable(folder: &Path) -> Result<()> {
+    let refuse = |e: std::io::Error| {
+        let text = format!("results cannot be written here: {e}; give another --output-dir");
+        Error::io(folder, std::io::Error::new(e.kind(), text))
+    };
+    std::fs::create_dir_all(folder).map_err(refuse)?;
+    let probe: PathBuf = folder.join(format!(".diarist-{}.probe", std::process::id()));
+    std::fs::File::create_new(&probe).map_err(refuse)?;
+    std::fs::remove_file(&probe).map_err(refuse)
+}

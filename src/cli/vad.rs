@@ -1,0 +1,66 @@
+//! `diarist vad`: where somebody speaks, and the chunks the recogniser would hear.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::Args;
+use diarist::Result;
+use diarist::types::{Chunk, Span};
+use diarist::units::Seconds;
+use diarist::vad::{Detector, merge};
+use serde_json::{Value, json};
+
+use super::console::{self, Bar};
+use super::{interrupt, options, settings};
+
+/// Options of `vad`.
+#[derive(Args, Debug)]
+#[command(after_help = "Prints one JSON object, times in seconds from the start of the recording:
+  {\"speech\": [{\"start\": 0.33, \"end\": 4.02}, ...],
+   \"chunks\": [{\"start\": 0.33, \"end\": 27.9, \"segments\": [{\"start\": 0.33, \"end\": 4.02}, ...]}, ...]}
+speech: what the method finds, before merging. chunks: the same after merging to at most --chunk-size.")]
+pub struct VadArgs {
+    /// A recording.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    vad: options::Vad,
+    #[command(flatten)]
+    audio: options::Audio,
+}
+
+/// Prints the speech of one recording.
+///
+/// # Errors
+/// What reading the recording or the network runs into.
+pub fn run(args: &VadArgs) -> Result<()> {
+    let options = settings::vad(&args.vad)?;
+    let network = args.vad.model.clone().unwrap_or_default();
+    let detector = Detector::load(settings::method(&args.vad), &network)?;
+    let bar = Bar::recording();
+    let name = args.file.display().to_string();
+    let audio = diarist::audio::decode(&args.file, &settings::audio(&args.audio), |progress| {
+        bar.set(&name, tenths(progress.decoded), progress.total.map_or(0, tenths));
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let speech = detector.speech(&audio.samples, &options)?;
+    let chunks = merge::merge_chunks(&speech, options.chunk_size);
+    drop(bar);
+    let speech: Vec<Value> = speech.iter().map(span).collect();
+    let chunks: Vec<Value> = chunks.iter().map(chunk).collect();
+    console::line(&format!("{{\"speech\": {},\n \"chunks\": {}}}", Value::from(speech), Value::from(chunks)));
+    Ok(())
+}
+
+fn tenths(time: Seconds) -> u64 {
+    (time.0 * 10.0) as u64
+}
+
+fn span(span: &Span) -> Value {
+    json!({"start": span.start.round_ms(), "end": span.end.round_ms()})
+}
+
+fn chunk(chunk: &Chunk) -> Value {
+    let segments: Vec<Value> = chunk.segments.iter().map(span).collect();
+    json!({"start": chunk.span.start.round_ms(), "end": chunk.span.end.round_ms(), "segments": segments})
+}

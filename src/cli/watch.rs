@@ -1,0 +1,85 @@
+//! What is shown while a recording is worked on.
+
+use diarist::pipeline::Observer;
+use diarist::types::Segment;
+use diarist::units::Seconds;
+
+use super::console::Bar;
+use super::interrupt;
+
+/// How the text of a segment is printed as it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// Not at all.
+    Silent,
+    /// As WhisperX does: `Transcript: [0.33 --> 4.02] text`.
+    WhisperX,
+    /// `[0.33 --> 4.02] text`.
+    Plain,
+}
+
+/// Shows one recording's progress and text.
+pub struct Watch {
+    bar: Bar,
+    lines: Lines,
+    /// Whether to print per cents to stdout.
+    percent: bool,
+    name: String,
+}
+
+impl Watch {
+    /// For the recording called `name`.
+    pub fn new(name: String, lines: Lines, print_progress: bool) -> Self {
+        Watch { bar: Bar::recording(), lines, percent: print_progress, name }
+    }
+}
+
+impl Observer for Watch {
+    fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
+        let doing = match stage {
+            "audio" => "reading",
+            "vad" => "finding speech",
+            _ => "transcribing",
+        };
+        // Tenths of a second: the bar counts in whole numbers.
+        let tenths = |time: Seconds| (time.0 * 10.0) as u64;
+        self.bar.set(&format!("{doing} {}", self.name), tenths(done), total.map_or(0, tenths));
+        if let (true, "asr", Some(total)) = (self.percent, stage, total) {
+            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
+        }
+    }
+
+    fn segments(&mut self, segments: &[Segment]) {
+        let prefix = match self.lines {
+            Lines::Silent => return,
+            Lines::WhisperX => "Transcript: ",
+            Lines::Plain => "",
+        };
+        for segment in segments {
+            self.bar.line(&format!("{prefix}{}", line(segment)));
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::asked()
+    }
+}
+
+/// A segment on one line, times in seconds.
+fn line(segment: &Segment) -> String {
+    // A line break in the text would look like another segment.
+    let text = segment.text.trim().replace(['\n', '\r'], " ");
+    format!("[{:.2} --> {:.2}] {text}", segment.start.0, segment.end.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_one_line() {
+        let segment =
+            Segment { start: Seconds(0.334), end: Seconds(61.0), text: " Good\nmorning.".into(), ..Segment::default() };
+        assert_eq!(line(&segment), "[0.33 --> 61.00] Good morning.");
+    }
+}

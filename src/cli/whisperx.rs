@@ -1,0 +1,207 @@
+//! What becomes of each of WhisperX's options: it works here, or it is refused with the reason.
+//!
+//! WhisperX parses some options and ignores them; here none is ignored. [`OPTIONS`] is the whole list, and a test
+//! walks through it.
+
+use clap::Args;
+
+/// What an option does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It does what its name says. The value is one that is accepted, or empty for a switch.
+    Works(&'static str),
+    /// It is understood and refused. The value is one that is refused, or empty for a switch.
+    Refused(&'static str, &'static str),
+}
+
+use Fate::{Refused, Works};
+
+const ALIGN: &str = "word alignment is not in this version yet, so there are no word times; leave it out";
+const SPEAKERS: &str = "telling speakers apart is not in this version yet; leave it out";
+const RESOLUTION: &str = "WhisperX reads this and ignores it; segments are what the recogniser heard as one chunk";
+const PYTHON: &str = "there is no Python in this program; --version prints its own";
+
+/// Every option of WhisperX 3.8.7, in the order of its `--help`.
+pub const OPTIONS: &[(&str, Fate)] = &[
+    ("model", Works("builtin")),
+    ("model_cache_only", Works("True")),
+    ("model_dir", Works("models")),
+    ("device", Works("cpu")),
+    ("device_index", Works("0")),
+    ("batch_size", Works("4")),
+    ("compute_type", Works("float32")),
+    ("output_dir", Works("out")),
+    ("output_format", Works("srt")),
+    ("verbose", Works("False")),
+    ("log-level", Works("info")),
+    ("task", Works("translate")),
+    ("language", Works("en")),
+    ("align_model", Refused("WAV2VEC2_ASR_LARGE_LV60K_960H", ALIGN)),
+    ("interpolate_method", Refused("linear", ALIGN)),
+    ("no_align", Works("")),
+    ("return_char_alignments", Refused("", ALIGN)),
+    ("vad_method", Works("energy")),
+    ("vad_onset", Works("0.6")),
+    ("vad_offset", Works("0.4")),
+    ("chunk_size", Works("20")),
+    ("diarize", Refused("", SPEAKERS)),
+    ("min_speakers", Refused("2", SPEAKERS)),
+    ("max_speakers", Refused("3", SPEAKERS)),
+    ("diarize_model", Refused("pyannote/speaker-diarization-community-1", SPEAKERS)),
+    ("speaker_embeddings", Refused("", SPEAKERS)),
+    ("temperature", Works("0.2")),
+    ("best_of", Works("3")),
+    ("beam_size", Works("2")),
+    ("patience", Works("2.0")),
+    ("length_penalty", Works("0.9")),
+    ("suppress_tokens", Works("-1,5")),
+    ("suppress_numerals", Works("")),
+    ("initial_prompt", Works("Hello.")),
+    ("hotwords", Works("diarist")),
+    ("condition_on_previous_text", Works("False")),
+    ("fp16", Works("False")),
+    ("temperature_increment_on_fallback", Works("None")),
+    ("compression_ratio_threshold", Works("2.0")),
+    ("logprob_threshold", Works("-0.5")),
+    ("no_speech_threshold", Works("0.5")),
+    ("max_line_width", Refused("42", ALIGN)),
+    ("max_line_count", Refused("2", ALIGN)),
+    ("highlight_words", Refused("True", ALIGN)),
+    ("segment_resolution", Refused("chunk", RESOLUTION)),
+    ("threads", Works("2")),
+    ("hf_token", Works("hf_x")),
+    ("print_progress", Works("True")),
+    ("python-version", Refused("", PYTHON)),
+];
+
+/// Options of stages that are yet to come, or that mean nothing here. They are parsed so that the refusal can say why,
+/// and kept out of the help.
+#[derive(Args, Debug)]
+pub struct Elsewhere {
+    /// Accepted: there is no alignment in this version to switch off.
+    #[arg(long, hide = true)]
+    pub no_align: bool,
+    #[arg(long, hide = true)]
+    align_model: Option<String>,
+    #[arg(long, hide = true)]
+    interpolate_method: Option<String>,
+    #[arg(long, hide = true)]
+    return_char_alignments: bool,
+    #[arg(long, hide = true)]
+    diarize: bool,
+    #[arg(long, hide = true)]
+    min_speakers: Option<String>,
+    #[arg(long, hide = true)]
+    max_speakers: Option<String>,
+    #[arg(long, hide = true)]
+    diarize_model: Option<String>,
+    #[arg(long, hide = true)]
+    speaker_embeddings: bool,
+    #[arg(long, hide = true)]
+    max_line_width: Option<String>,
+    #[arg(long, hide = true)]
+    max_line_count: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_parser = super::values::boolean,
+          default_missing_value = "True", default_value = "False")]
+    highlight_words: bool,
+    #[arg(long, hide = true)]
+    segment_resolution: Option<String>,
+    #[arg(long, short = 'P', hide = true)]
+    python_version: bool,
+}
+
+impl Elsewhere {
+    /// The first option given that is refused, with the reason; `None` if there is none.
+    pub fn refusal(&self) -> Option<(&'static str, &'static str)> {
+        let given = [
+            ("align_model", self.align_model.is_some()),
+            ("interpolate_method", self.interpolate_method.is_some()),
+            ("return_char_alignments", self.return_char_alignments),
+            ("diarize", self.diarize),
+            ("min_speakers", self.min_speakers.is_some()),
+            ("max_speakers", self.max_speakers.is_some()),
+            ("diarize_model", self.diarize_model.is_some()),
+            ("speaker_embeddings", self.speaker_embeddings),
+            ("max_line_width", self.max_line_width.is_some()),
+            ("max_line_count", self.max_line_count.is_some()),
+            ("highlight_words", self.highlight_words),
+            ("segment_resolution", self.segment_resolution.is_some()),
+            ("python-version", self.python_version),
+        ];
+        let (name, _) = given.into_iter().find(|(_, given)| *given)?;
+        OPTIONS.iter().find_map(|(option, fate)| match fate {
+            Refused(_, reason) if *option == name => Some((name, *reason)),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::argv;
+    use super::super::options::Transcribe;
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(infer_long_args = true)]
+    struct Line {
+        #[command(flatten)]
+        transcribe: Transcribe,
+    }
+
+    fn parse(args: &[&str]) -> Result<Transcribe, clap::Error> {
+        let args = argv::normalise(args.iter().map(Into::into));
+        Line::try_parse_from(args).map(|line| line.transcribe)
+    }
+
+    #[test]
+    fn every_option_of_whisperx_works_or_is_refused_with_a_reason() {
+        assert_eq!(OPTIONS.len(), 49);
+        for (name, fate) in OPTIONS {
+            let option = format!("--{name}");
+            let (Works(value) | Refused(value, _)) = *fate;
+            let line = ["x", "a.wav", &option, value];
+            let parsed = parse(if value.is_empty() { &line[..3] } else { &line });
+            let parsed = parsed.unwrap_or_else(|e| panic!("{name}: {e}"));
+            match (fate, parsed.elsewhere.refusal()) {
+                (Works(_), None) => {}
+                (Refused(_, reason), Some((_, given))) => assert_eq!(*reason, given, "{name}"),
+                (fate, refusal) => panic!("{name}: the table says {fate:?}, the program {refusal:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_option_of_whisperx_changes_anything_by_being_absent() {
+        let bare = parse(&["x", "a.wav"]).unwrap();
+        assert_eq!(bare.elsewhere.refusal(), None);
+        assert_eq!((bare.model.model.as_str(), bare.model.batch_size), ("small", 8));
+        assert_eq!((bare.decode.beam_size.0, bare.decode.best_of.0), (Some(5), Some(5)));
+        assert_eq!((bare.vad.onset, bare.vad.offset, bare.vad.chunk_size), (0.5, 0.363, 30.0));
+        assert!(bare.output.verbose && bare.output.output_format == "all" && !bare.output.print_progress);
+    }
+
+    #[test]
+    fn a_bare_switch_does_not_swallow_the_file_after_it() {
+        let line = parse(&["x", "--verbose", "a.wav", "--fp16", "False", "b.wav"]).unwrap();
+        assert_eq!(line.files.len(), 2);
+        assert!(line.output.verbose && line.model.fp16 == Some(false));
+    }
+
+    #[test]
+    fn booleans_are_known_to_the_normaliser() {
+        use clap::CommandFactory;
+        let command = Line::command();
+        let optional: Vec<String> = command
+            .get_arguments()
+            .filter(|a| a.get_num_args().is_some_and(|n| n.min_values() == 0 && n.max_values() == 1))
+            .filter_map(|a| a.get_long().map(|long| format!("--{long}")))
+            .collect();
+        for name in &optional {
+            assert!(argv::BOOLEANS.contains(&name.as_str()), "{name}");
+        }
+        assert_eq!(optional.len(), argv::BOOLEANS.len());
+    }
+}

@@ -1,0 +1,188 @@
+//! Runs the program in a folder of its own, and says what came of it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// No run of the program takes longer, on the slowest machine the tests run on.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A folder that is gone after the test.
+pub struct Dir {
+    root: tempfile::TempDir,
+}
+
+impl Dir {
+    pub fn new() -> Self {
+        Dir { root: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}; there are {:?}", self.files()))
+    }
+
+    /// The files below the folder, sorted, without those the harness makes.
+    pub fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.root.path().to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                let name = path.strip_prefix(self.root.path()).unwrap().display().to_string();
+                match path.is_dir() {
+                    true if name == "home" => {}
+                    true => folders.push(path),
+                    false if name.starts_with(".std") => {}
+                    false => found.push(name),
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// A run of `diarist` in this folder, its arguments separated by spaces. It sees no network, no cache and no
+    /// token of the machine the tests run on.
+    pub fn diarist(&self, args: &str) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_diarist"));
+        command.args(args.split_whitespace()).current_dir(self.root.path()).stdin(Stdio::null());
+        for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "XDG_CACHE_HOME", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", self.path("home")).env("HF_HUB_OFFLINE", "1");
+        Run { command, out: self.path(".stdout"), err: self.path(".stderr") }
+    }
+}
+
+/// A run that has not begun.
+pub struct Run {
+    command: Command,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Run {
+    pub fn arg(mut self, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(value);
+        self
+    }
+
+    /// Begins; the output goes to files, so that nobody waits for a pipe.
+    pub fn start(mut self) -> Running {
+        self.command.stdout(File::create(&self.out).unwrap()).stderr(File::create(&self.err).unwrap());
+        let child = self.command.spawn().unwrap();
+        Running { child, out: self.out, err: self.err }
+    }
+
+    /// Runs to the end.
+    pub fn run(self) -> Outcome {
+        self.start().wait()
+    }
+
+    /// Runs with stdout going to a reader that has already left.
+    pub fn run_into_closed_pipe(mut self) -> Outcome {
+        self.command.stdout(Stdio::piped()).stderr(File::create(&self.err).unwrap());
+        File::create(&self.out).unwrap();
+        let mut child = self.command.spawn().unwrap();
+        drop(child.stdout.take());
+        Running { child, out: self.out, err: self.err }.wait()
+    }
+}
+
+/// A run that is under way.
+pub struct Running {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Running {
+    /// Waits until `there` holds; fails if the run ends before.
+    pub fn until(&mut self, what: &str, there: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !there() {
+            assert!(self.child.try_wait().unwrap().is_none(), "ended before {what}: {}", read(&self.err));
+            assert!(start.elapsed() < PATIENCE, "{what} never came: {}", read(&self.err));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends the signal of Ctrl-C.
+    pub fn interrupt(&self) {
+        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub fn wait(mut self) -> Outcome {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if start.elapsed() > PATIENCE {
+                let _ = self.child.kill();
+                panic!("still running after {PATIENCE:?}: {}", read(&self.err));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Outcome { status, stdout: read(&self.out), stderr: read(&self.err) }
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// What came of a run.
+pub struct Outcome {
+    status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Checks the exit status. A panic anywhere is never right.
+    #[track_caller]
+    pub fn exits(&self, code: i32) -> &Self {
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        assert_eq!(self.status.code(), Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Checks that stderr holds each of `parts`.
+    #[track_caller]
+    pub fn complains(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is not in stderr: {}", self.stderr);
+        }
+        self
+    }
+
+    /// Checks that stdout holds each of `parts`.
+    #[track_caller]
+    pub fn prints(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(self.stdout.contains(part), "{part:?} is not in stdout: {}", self.stdout);
+        }
+        self
+    }
+
+    /// Checks that stderr is empty.
+    #[track_caller]
+    pub fn without_complaint(&self) -> &Self {
+        assert_eq!(self.stderr, "");
+        self
+    }
+}

@@ -1,0 +1,46 @@
+//! Recordings and models for the tests, made from what is built into the program.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+
+use crate::dsl::Dir;
+
+/// The built-in conversation, `[n]` f32 at 16 kHz.
+fn conversation() -> &'static [f32] {
+    static SAMPLES: OnceLock<Vec<f32>> = OnceLock::new();
+    SAMPLES.get_or_init(|| {
+        let sample = diarist::assets::SAMPLE;
+        decode_bytes(sample, "conversation.flac", &DecodeOptions::default(), unwatched).unwrap().samples
+    })
+}
+
+impl Dir {
+    /// Writes the first `seconds` of the conversation as a 16-bit WAV file.
+    pub fn speech(&self, name: &str, seconds: f64) -> PathBuf {
+        let path = self.write(name, b"");
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut file = hound::WavWriter::create(&path, spec).unwrap();
+        for sample in &conversation()[..(seconds * 16_000.0) as usize] {
+            file.write_sample((sample * 32_767.0) as i16).unwrap();
+        }
+        file.finalize().unwrap();
+        path
+    }
+
+    /// Writes the built-in model as a folder of the Hugging Face layout.
+    pub fn model(&self, name: &str) {
+        let model = diarist::assets::MODEL;
+        self.write(&format!("{name}/config.json"), model.config);
+        self.write(&format!("{name}/generation_config.json"), model.generation_config);
+        self.write(&format!("{name}/preprocessor_config.json"), model.preprocessor_config);
+        self.write(&format!("{name}/tokenizer.json"), model.tokenizer);
+        self.write(&format!("{name}/model.safetensors"), model.weights);
+    }
+}

@@ -1,0 +1,91 @@
+//! Help, and command lines that cannot be honoured.
+
+use crate::dsl::Dir;
+
+#[test]
+fn help_fits_a_screen_and_names_the_first_steps() {
+    let help = Dir::new().diarist("--help").run();
+    help.exits(0).without_complaint().prints(&["diarist demo", "transcribe", "vad", "models"]);
+    assert!(help.stdout.lines().count() <= 30, "{}", help.stdout);
+    let short = Dir::new().diarist("transcribe -h").run();
+    short.exits(0).prints(&["--model", "[default: small]", "--language", "--output-dir", "--help"]);
+    assert!(short.stdout.lines().count() <= 60, "{} lines", short.stdout.lines().count());
+    let long = Dir::new().diarist("transcribe --help").run();
+    long.exits(0).prints(&["--beam-size", "--compression-ratio-threshold", "[default: 2.4]"]);
+}
+
+#[test]
+fn the_version_is_that_of_the_crate() {
+    let expected = format!("diarist {}\n", env!("CARGO_PKG_VERSION"));
+    let outcome = Dir::new().diarist("--version").run();
+    assert_eq!(outcome.exits(0).without_complaint().stdout, expected);
+}
+
+#[test]
+fn a_wrong_option_is_a_usage_error() {
+    let dir = Dir::new();
+    dir.diarist("transcribe a.wav --beem-size 5").run().exits(2).complains(&["--beem-size", "--beam-size"]);
+    dir.diarist("transcribe").run().exits(2).complains(&["FILE"]);
+    dir.diarist("transcribe a.wav -f doc").run().exits(2).complains(&["doc", "srt"]);
+    dir.diarist("transcribe a.wav --batch_size 0").run().exits(2).complains(&["--batch-size"]);
+    dir.diarist("").run().exits(2);
+    assert!(dir.files().is_empty());
+}
+
+#[test]
+fn a_file_named_first_gets_a_hint() {
+    let dir = Dir::new();
+    dir.write("talk.wav", b"");
+    dir.diarist("talk.wav").run().exits(2).complains(&["diarist transcribe talk.wav"]);
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused_before_anything_is_done() {
+    let dir = Dir::new();
+    for (args, parts) in [
+        ("--diarize", ["diarize", "not in this version"]),
+        ("--min_speakers 2", ["min_speakers", "not in this version"]),
+        ("--align_model X", ["align_model", "not in this version"]),
+        ("--highlight_words True", ["highlight_words", "word alignment"]),
+        ("--segment_resolution chunk", ["segment_resolution", "ignores it"]),
+        ("--device cuda", ["device", "GPU"]),
+        ("--device_index 1", ["device_index", "CPU"]),
+        ("--vad_method pyannote", ["vad", "silero"]),
+        ("--vad silero", ["--vad-model", "safetensors"]),
+        ("--vad energy --vad-model x", ["vad_model", "silero"]),
+        ("--vad_onset 1.5", ["vad-onset", "1"]),
+        ("--condition_on_previous_text True", ["condition_on_previous_text", "--vad none"]),
+        ("--language Klingon", ["language", "Klingon"]),
+        ("--suppress_tokens a,b", ["suppress_tokens", "token ids"]),
+        ("--temperature_increment_on_fallback 0", ["temperature_increment_on_fallback", "None"]),
+        ("--beam_size 0", ["beam_size", "1"]),
+        ("--model no-such-model", ["no-such-model", "large-v3"]),
+    ] {
+        let outcome = dir.diarist(&format!("transcribe a.wav {args}")).run();
+        outcome.exits(2).complains(&parts);
+        assert_eq!(outcome.stdout, "", "{args}");
+    }
+    assert!(dir.files().is_empty());
+}
+
+#[test]
+fn two_recordings_cannot_be_written_to_one_name() {
+    let dir = Dir::new();
+    dir.write("a/talk.wav", b"");
+    dir.write("b/talk.mp3", b"");
+    let outcome = dir.diarist("transcribe --model builtin a/talk.wav b/talk.mp3").run();
+    outcome.exits(2).complains(&["a/talk.wav", "b/talk.mp3", "output_dir"]);
+}
+
+#[test]
+fn models_lists_names_and_what_is_here() {
+    let dir = Dir::new();
+    let outcome = dir.diarist("models").run();
+    outcome.exits(0).without_complaint().prints(&["large-v3-turbo", "openai/whisper-tiny.en", "builtin", "home"]);
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        dir.write(&format!("mine/base/{file}"), vec![0; 1_500_000]);
+    }
+    let outcome = dir.diarist("models --model-dir mine").run();
+    let row = outcome.stdout.lines().find(|l| l.starts_with("base ")).unwrap();
+    assert!(row.contains("5 MB"), "{row}");
+}
