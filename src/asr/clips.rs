@@ -27,7 +27,8 @@ impl<'a, B: Backend> Clips<'a, B> {
     pub fn recording(model: &Whisper<B>, samples: &[f32]) -> Result<Self> {
         let be = &model.be;
         let mels = model.config.num_mel_bins;
-        let frames = samples.len() / MelFrame::SAMPLES + 1;
+        // two frames at least: the transform reflects 200 samples at both ends
+        let frames = (samples.len() / MelFrame::SAMPLES + 1).max(2);
         let mut padded = samples.to_vec();
         padded.resize(frames * MelFrame::SAMPLES, 0.0);
         let audio = Tensor::from_host(be, &[1, padded.len()], &padded)?;
