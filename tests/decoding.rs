@@ -1,6 +1,8 @@
 //! Greedy search against transformers, beam search and language detection against CTranslate2, on random checkpoints;
 //! and that nothing depends on what else is in the batch.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
 mod common;
 
 use std::collections::HashMap;

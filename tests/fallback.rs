@@ -1,6 +1,8 @@
 //! Which results are believed, where transcripts are cut, where the next window begins, what prompts hold: against
 //! faster-whisper's own code on scripted results (`tests/reference/sequential.py`).
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
 mod common;
 
 use diarist::asr::AsrOptions;

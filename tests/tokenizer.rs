@@ -1,5 +1,7 @@
 //! Text and ids, on the built-in tokenizer and on the published ones.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
 mod common;
 
 use std::path::Path;

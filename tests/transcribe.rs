@@ -1,6 +1,8 @@
 //! From samples to segments: whole transcripts against faster-whisper on a random checkpoint, and what must hold for any
 //! model on the built-in one.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
 mod common;
 
 use std::path::Path;

@@ -49,8 +49,8 @@ impl<'m, B: Backend> Scheduler<'m, B> {
     pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &super::AsrOptions, sot: u32) -> Result<Self> {
         Ok(Scheduler {
             model,
-            encoder: model.encoder_scratch(slots.len())?,
-            held: vec![None; slots.len()],
+            encoder: model.encoder_scratch(slots.count())?,
+            held: vec![None; slots.count()],
             slots,
             options: options.clone(),
             sot,

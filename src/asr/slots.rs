@@ -101,8 +101,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         })
     }
 
-    /// Number of slots.
-    pub fn len(&self) -> usize {
+    /// Number of slots, busy or not.
+    pub fn count(&self) -> usize {
         self.busy.len()
     }
 
@@ -218,7 +218,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         let be = &self.model.be;
         let done = self.state.done.to_host(be)?;
         let mut found = Vec::new();
-        for slot in (0..self.len()).filter(|&slot| self.busy[slot] && done[slot] != 0) {
+        for slot in (0..self.count()).filter(|&slot| self.busy[slot] && done[slot] != 0) {
             let (tokens, sum) = self.state.best(be, slot)?;
             let tokens = tokens.into_iter().map(|id| id.max(0) as u32).collect();
             found.push((slot, Decoded { tokens, sum, no_speech_prob: self.no_speech[slot] }));

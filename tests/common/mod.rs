@@ -1,6 +1,7 @@
 //! What several test binaries need: committed goldens, shared recordings, seeded numbers, comparisons.
 
 #![allow(dead_code)] // each test binary uses its own part
+#![allow(clippy::print_stderr)] // skips are visible
 
 pub mod seeded;
 pub mod tokenizer;

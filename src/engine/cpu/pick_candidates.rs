@@ -170,17 +170,18 @@ pub(super) fn log_sum_exp(values: &[f32]) -> f32 {
 pub(super) fn best(tokens: &mut [i32], scores: &mut [f32], logits: &[f32], score: f32) {
     let wanted = tokens.len();
     let normalizer = log_sum_exp(logits);
-    let total = |logit: f32| (logit - normalizer) + score;
+    // `max` leaves no NaN, whatever the network made of it
+    let total = |logit: f32| ((logit - normalizer) + score).max(f32::MIN);
     let mut found = 0;
     let mut worst = f32::NEG_INFINITY;
     for (index, block) in logits.chunks(LANES * 4).enumerate() {
         // rounding is monotone, so the best of a block has the best total
-        if found == wanted && !(total(max(block)) > worst) {
+        if found == wanted && total(max(block)) <= worst {
             continue;
         }
         for (i, &logit) in block.iter().enumerate() {
             let value = total(logit);
-            if found == wanted && !(value > worst) {
+            if found == wanted && value <= worst {
                 continue;
             }
             let place = scores[..found].iter().position(|&other| value > other).unwrap_or(found);
