@@ -61,7 +61,7 @@ impl Observer for Watch {
     }
 
     fn is_cancelled(&self) -> bool {
-        false
+        interrupt::asked()
     }
 }
 
