@@ -119,6 +119,12 @@ impl Running {
         }
     }
 
+    /// Waits until stdout holds `text`.
+    pub fn until_printed(&mut self, text: &str) {
+        let out = self.out.clone();
+        self.until(text, || read(&out).contains(text));
+    }
+
     /// Sends the signal of Ctrl-C.
     pub fn interrupt(&self) {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();

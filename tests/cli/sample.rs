@@ -17,7 +17,7 @@ fn conversation() -> &'static [f32] {
 }
 
 impl Dir {
-    /// Writes the first `seconds` of the conversation as a 16-bit WAV file.
+    /// Writes the first `seconds` of the conversation, begun again where it ends, as a 16-bit WAV file.
     pub fn speech(&self, name: &str, seconds: f64) -> PathBuf {
         let path = self.write(name, b"");
         let spec = hound::WavSpec {
@@ -27,7 +27,7 @@ impl Dir {
             sample_format: hound::SampleFormat::Int,
         };
         let mut file = hound::WavWriter::create(&path, spec).unwrap();
-        for sample in &conversation()[..(seconds * 16_000.0) as usize] {
+        for sample in conversation().iter().cycle().take((seconds * 16_000.0) as usize) {
             file.write_sample((sample * 32_767.0) as i16).unwrap();
         }
         file.finalize().unwrap();

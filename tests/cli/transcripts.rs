@@ -114,6 +114,17 @@ fn ctrl_c_keeps_what_is_finished_and_leaves_nothing_half_written() {
 }
 
 #[test]
+fn ctrl_c_is_heard_in_the_middle_of_a_recording() {
+    let dir = Dir::new();
+    dir.speech("long.wav", 900.0);
+    let mut running = dir.diarist(&format!("transcribe long.wav {BUILTIN} --batch-size 1 -o out")).start();
+    running.until_printed("Transcript: ");
+    running.interrupt();
+    running.wait().exits(130);
+    assert_eq!(dir.files(), ["long.wav"], "it went on to the end");
+}
+
+#[test]
 fn vad_prints_spans_and_chunks() {
     let dir = Dir::new();
     dir.speech("talk.wav", 20.0);
