@@ -79,6 +79,8 @@ fn cross_attention_step_matches_f64() {
         }
         let narrow = cross.run(&two.clone().with_cross_cache(CrossCacheType::F16), &q, &row);
         assert_close(&format!("f16 {case}"), &narrow, &cross.f64(&q, &row), 5e-3, 5e-3);
+        let narrow = cross.run(&two.clone().with_cross_cache(CrossCacheType::Int8), &q, &row);
+        assert_close(&format!("int8 {case}"), &narrow, &cross.f64(&q, &row), 5e-2, 5e-2);
     }
 }
 

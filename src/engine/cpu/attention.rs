@@ -80,12 +80,12 @@ impl Head<'_> {
 }
 
 /// Values of [`pack_keys`]' result.
-pub(super) fn key_len(frames: usize, head_dim: usize, nr: usize) -> usize {
+fn key_len(frames: usize, head_dim: usize, nr: usize) -> usize {
     frames.next_multiple_of(nr) * head_dim
 }
 
 /// Values of [`pack_values`]' result.
-pub(super) fn value_len(frames: usize, head_dim: usize, nr: usize) -> usize {
+fn value_len(frames: usize, head_dim: usize, nr: usize) -> usize {
     head_dim.next_multiple_of(nr) * frames
 }
 

@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::attention::{Attend, key_len, pack_keys, pack_values, value_len};
+use super::attention::{Attend, pack_keys, pack_values};
 use super::matrix::{PanelData, Panels};
 use super::{Cpu, out_of_range};
 use crate::engine::{StepRows, Tensor};
@@ -20,6 +20,8 @@ pub enum CrossCacheType {
     F32,
     /// f16, rounding to nearest: half the memory traffic of a decode step's largest part.
     F16,
+    /// 8-bit integers, with one scale for each key and one for each channel of the values: a quarter of it.
+    Int8,
 }
 
 /// Encoder keys and values of one decoder layer: for each slot and head, keys in panels over frames
@@ -29,47 +31,105 @@ pub struct CrossCache {
     frames: usize,
     width: usize,
     heads: usize,
-    nr: usize,
+    key_part: Part,
+    value_part: Part,
     keys: Store,
     values: Store,
 }
 
+/// Parts of equal length, one for each slot and head; a part is one operand in panels.
 enum Store {
     F32(Aligned<f32>),
     F16(Aligned<f16>),
+    /// `scales` has one value for each output feature, a part's worth for each part.
+    Int8 {
+        values: Aligned<i8>,
+        scales: Vec<f32>,
+    },
+}
+
+/// The shape of a part: output features and depth, as in [`Panels`].
+#[derive(Clone, Copy)]
+struct Part {
+    n: usize,
+    k: usize,
+    nr: usize,
+}
+
+impl Part {
+    fn width(self) -> usize {
+        self.n.next_multiple_of(self.nr)
+    }
+
+    fn len(self) -> usize {
+        self.width() * self.k
+    }
 }
 
 impl Store {
-    fn zeros(kind: CrossCacheType, len: usize) -> Self {
+    fn zeros(kind: CrossCacheType, parts: usize, part: Part) -> Self {
+        let len = parts * part.len();
         match kind {
             CrossCacheType::F32 => Store::F32(Aligned::zeros(len)),
             CrossCacheType::F16 => Store::F16(Aligned::zeros(len)),
+            CrossCacheType::Int8 => {
+                Store::Int8 { values: Aligned::zeros(len), scales: vec![0.0; parts * part.width()] }
+            }
         }
     }
 
-    fn part(&self, index: usize, len: usize) -> PanelData<'_> {
-        match self {
-            Store::F32(values) => PanelData::F32(&values[index * len..(index + 1) * len]),
-            Store::F16(values) => PanelData::F16(&values[index * len..(index + 1) * len]),
-        }
+    fn panels(&self, index: usize, part: Part) -> Panels<'_> {
+        let span = index * part.len()..(index + 1) * part.len();
+        let data = match self {
+            Store::F32(values) => PanelData::F32(&values[span]),
+            Store::F16(values) => PanelData::F16(&values[span]),
+            Store::Int8 { values, scales } => {
+                PanelData::Int8 { values: &values[span], scales: &scales[index * part.width()..][..part.width()] }
+            }
+        };
+        Panels { n: part.n, k: part.k, nr: part.nr, data }
     }
 
-    /// Fills each part of `len` values by `pack(part index, part)`; parts for which `wanted` is false stay as they are.
-    fn fill(&mut self, len: usize, wanted: impl Fn(usize) -> bool + Sync, pack: impl Fn(usize, &mut [f32]) + Sync) {
+    /// Fills each part by `pack(part index, part)`; parts for which `wanted` is false stay as they are.
+    fn fill(&mut self, part: Part, wanted: impl Fn(usize) -> bool + Sync, pack: impl Fn(usize, &mut [f32]) + Sync) {
+        let len = part.len();
         match self {
             Store::F32(values) => {
                 let parts = values.par_chunks_exact_mut(len).enumerate().filter(|(i, _)| wanted(*i));
-                parts.for_each(|(i, part)| pack(i, part));
+                parts.for_each(|(i, values)| pack(i, values));
             }
             Store::F16(values) => {
                 let parts = values.par_chunks_exact_mut(len).enumerate().filter(|(i, _)| wanted(*i));
-                parts.for_each_init(
-                    || vec![0.0; len],
-                    |wide, (i, part)| {
-                        pack(i, wide);
-                        part.convert_from_f32_slice(wide);
-                    },
-                );
+                let convert = |wide: &mut Vec<f32>, (i, values): (usize, &mut [f16])| {
+                    pack(i, wide);
+                    values.convert_from_f32_slice(wide);
+                };
+                parts.for_each_init(|| vec![0.0; len], convert);
+            }
+            Store::Int8 { values, scales } => {
+                let parts = values.par_chunks_exact_mut(len).zip(scales.par_chunks_exact_mut(part.width()));
+                let quantise_part = |wide: &mut Vec<f32>, (i, (values, scales)): (usize, (&mut [i8], &mut [f32]))| {
+                    pack(i, wide);
+                    quantise(values, scales, wide, part);
+                };
+                parts.enumerate().filter(|(i, _)| wanted(*i)).for_each_init(|| vec![0.0; len], quantise_part);
+            }
+        }
+    }
+}
+
+/// Panels of f32 to 8-bit integers and a scale for each output feature.
+fn quantise(values: &mut [i8], scales: &mut [f32], wide: &[f32], part: Part) {
+    let panel_len = part.k * part.nr;
+    scales.fill(0.0);
+    let panels = wide.chunks_exact(panel_len).zip(scales.chunks_exact_mut(part.nr));
+    for ((wide, scales), values) in panels.zip(values.chunks_exact_mut(panel_len)) {
+        for row in wide.chunks_exact(part.nr) {
+            scales.iter_mut().zip(row).for_each(|(s, v)| *s = s.max(v.abs() / 127.0));
+        }
+        for (row, wide) in values.chunks_exact_mut(part.nr).zip(wide.chunks_exact(part.nr)) {
+            for ((q, v), s) in row.iter_mut().zip(wide).zip(scales.iter()) {
+                *q = if *s > 0.0 { (v / s).round() as i8 } else { 0 };
             }
         }
     }
@@ -78,9 +138,11 @@ impl Store {
 impl CrossCache {
     pub(super) fn new(cpu: &Cpu, slots: usize, frames: usize, width: usize, heads: usize) -> Self {
         let (nr, head_dim) = (cpu.level.panel_width(), width / heads);
-        let keys = Store::zeros(cpu.cross_cache_type, slots * heads * key_len(frames, head_dim, nr));
-        let values = Store::zeros(cpu.cross_cache_type, slots * heads * value_len(frames, head_dim, nr));
-        CrossCache { slots, frames, width, heads, nr, keys, values }
+        let key_part = Part { n: frames, k: head_dim, nr };
+        let value_part = Part { n: head_dim, k: frames, nr };
+        let keys = Store::zeros(cpu.cross_cache_type, slots * heads, key_part);
+        let values = Store::zeros(cpu.cross_cache_type, slots * heads, value_part);
+        CrossCache { slots, frames, width, heads, key_part, value_part, keys, values }
     }
 
     fn head_dim(&self) -> usize {
@@ -89,17 +151,15 @@ impl CrossCache {
 
     /// Keys and values of one head of one slot.
     fn panels(&self, slot: usize, head: usize) -> (Panels<'_>, Panels<'_>) {
-        let (head_dim, frames, nr) = (self.head_dim(), self.frames, self.nr);
         let index = slot * self.heads + head;
-        let keys = self.keys.part(index, key_len(frames, head_dim, nr));
-        let values = self.values.part(index, value_len(frames, head_dim, nr));
-        (Panels { n: frames, k: head_dim, nr, data: keys }, Panels { n: head_dim, k: frames, nr, data: values })
+        (self.keys.panels(index, self.key_part), self.values.panels(index, self.value_part))
     }
 }
 
 /// See [`Backend::cross_store`](crate::engine::Backend::cross_store): `kv` `[B, T, 2 C]`.
 pub(super) fn cross_store(cpu: &Cpu, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Cpu>) -> Result<()> {
-    let (frames, width, heads, head_dim, nr) = (cache.frames, cache.width, cache.heads, cache.head_dim(), cache.nr);
+    let (frames, width, heads, head_dim) = (cache.frames, cache.width, cache.heads, cache.head_dim());
+    let (key_part, value_part) = (cache.key_part, cache.value_part);
     if let Some(slot) = slots.iter().find(|s| **s >= cache.slots) {
         return Err(out_of_range("cross_store", "slot", cache.slots, slot));
     }
@@ -113,10 +173,8 @@ pub(super) fn cross_store(cpu: &Cpu, cache: &mut CrossCache, slots: &[usize], kv
     };
     let wanted = |part: usize| chunk_of(part).is_some();
     cpu.pool.install(|| {
-        cache.keys.fill(key_len(frames, head_dim, nr), wanted, |i, part| pack_keys(part, row(0, i), frames, nr));
-        cache.values.fill(value_len(frames, head_dim, nr), wanted, |i, part| {
-            pack_values(part, row(1, i), head_dim, nr);
-        });
+        cache.keys.fill(key_part, wanted, |i, part| pack_keys(part, row(0, i), frames, key_part.nr));
+        cache.values.fill(value_part, wanted, |i, part| pack_values(part, row(1, i), head_dim, value_part.nr));
     });
     Ok(())
 }

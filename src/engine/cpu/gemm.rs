@@ -7,7 +7,7 @@
 //!
 //! Blocking: a tile of 6 rows x `NR` outputs lives in registers; `KC` rows of a panel (24 KiB) stay in the first-level
 //! cache while all rows of the block pass by; the rows of a block stay in the second level while all panels pass by.
-//! Weights narrower than f32 are widened into that first-level block, once for all rows.
+//! Weights narrower than f32 are widened into that first-level block by the first tile that needs them.
 //!
 //! Source of the scheme: Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", with rows of
 //! activations left unpacked, since a tile reads only one value of each row at a time. Journal: docs/kernels/cpu-gemm.md.
@@ -15,6 +15,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use half::f16;
 use rayon::prelude::*;
 
 use super::Cpu;
@@ -22,6 +23,7 @@ use super::aligned::Aligned;
 use super::gelu::gelu_erf;
 use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, Panels};
+use super::stored::Stored;
 use crate::engine::Epilogue;
 
 /// Rows of a register tile: 6 x `NR` accumulators leave room for the operands on every instruction set.
@@ -29,8 +31,8 @@ const TILE_ROWS: usize = 6;
 /// Values of the first-level block of a panel, `KC * NR`: 24 KiB as f32, half of the first-level
 /// cache of a server core, because its other half belongs to the activations or to a neighbouring hardware thread.
 const BLOCK_VALUES: usize = 6144;
-/// Most rows of one task: their activations and partial sums fit the second-level cache for usual widths.
-const ROWS_PER_TASK: usize = 96;
+/// Activations of one task, `rows * K`: 768 KiB, which the second-level cache of a server core holds beside a panel.
+const TASK_VALUES: usize = 196_608;
 /// Fewest multiply-adds worth handing to another thread.
 const MIN_TASK: usize = 1 << 16;
 
@@ -76,12 +78,14 @@ struct Task<'a> {
 /// Cuts `out` into tasks: blocks of rows if there are many, groups of panels too if there are few.
 fn split<'a>(threads: usize, num_rows: usize, weight: Panels, out: &'a mut [f32]) -> Vec<Task<'a>> {
     let num_panels = weight.n.div_ceil(weight.nr);
-    let rows_per_task = num_rows.div_ceil(threads).next_multiple_of(TILE_ROWS).min(ROWS_PER_TASK);
+    // With few rows to a task, fetching the weights anew for each task would show.
+    let most_rows = (TASK_VALUES / weight.k.max(1)).clamp(96, 192).next_multiple_of(TILE_ROWS);
+    let rows_per_task = num_rows.div_ceil(threads).next_multiple_of(TILE_ROWS).min(most_rows);
     let (rows_per_task, groups) = if num_rows >= 8 * TILE_ROWS * threads {
         (rows_per_task, 1)
     } else {
         let worth = num_rows * weight.k * weight.n / MIN_TASK;
-        (num_rows.clamp(1, ROWS_PER_TASK), (4 * threads).min(worth).min(num_panels).max(1))
+        (num_rows.clamp(1, most_rows), (4 * threads).min(worth).min(num_panels).max(1))
     };
     let groups = if threads == 1 { 1 } else { groups };
     let panels_per_group = num_panels.div_ceil(groups);
@@ -155,8 +159,16 @@ impl Kernel for ProductWith<'_, '_, '_> {
             sums.fill(0.0);
             for start in (0..weight.k).step_by(depth) {
                 let span = start..(start + depth).min(weight.k);
-                let block = widen(isa, weight, panel, span.clone(), &mut self.scratch.wide);
-                advance::<I, NV>(isa, rows, block, span, sums);
+                let first = (panel * weight.k + start) * nr;
+                let block = first..first + span.len() * nr;
+                let wide = &mut self.scratch.wide[..block.len()];
+                match weight.data {
+                    PanelData::F32(values) => advance::<I, f32, NV>(isa, rows, &values[block], span, sums),
+                    PanelData::F16(values) => widen_advance::<I, f16, NV>(isa, rows, &values[block], wide, span, sums),
+                    PanelData::Int8 { values, .. } => {
+                        widen_advance::<I, i8, NV>(isa, rows, &values[block], wide, span, sums);
+                    }
+                }
             }
             let first_column = (panel - first_panel) * nr;
             for (sums, out) in sums.chunks_exact(nr).zip(out.iter_mut()) {
@@ -167,64 +179,93 @@ impl Kernel for ProductWith<'_, '_, '_> {
     }
 }
 
-/// Rows `span` of a panel as f32 `[span, NR]`: in place, or widened into `wide`.
+/// [`advance`] for weights narrower than f32. They are widened while the first tile reads them, so that memory and
+/// arithmetic overlap, and kept in `wide` for the other tiles.
 #[inline(always)]
-fn widen<'a, I: Isa>(isa: I, weight: Panels<'a>, panel: usize, span: Range<usize>, wide: &'a mut [f32]) -> &'a [f32] {
-    let first = (panel * weight.k + span.start) * weight.nr;
-    let len = span.len() * weight.nr;
-    match weight.data {
-        PanelData::F32(values) => &values[first..first + len],
-        PanelData::F16(values) => {
-            isa.widen_f16(&mut wide[..len], &values[first..first + len]);
-            &wide[..len]
-        }
-        PanelData::Int8 { values, .. } => {
-            isa.widen_i8(&mut wide[..len], &values[first..first + len]);
-            &wide[..len]
-        }
+fn widen_advance<I: Isa, T: Stored<I>, const NV: usize>(
+    isa: I,
+    rows: &[&[f32]],
+    block: &[T],
+    wide: &mut [f32],
+    span: Range<usize>,
+    sums: &mut [f32],
+) {
+    if rows.len() <= TILE_ROWS {
+        return advance::<I, T, NV>(isa, rows, block, span, sums);
     }
+    let height = tile_height(rows.len());
+    let (tile_rows, rows) = rows.split_at(height);
+    let (tile, sums) = sums.split_at_mut(height * NV * I::F32_LANES);
+    match height {
+        4 => advance_tile::<I, T, NV, 4, true>(isa, tile_rows, block, wide, &span, tile),
+        5 => advance_tile::<I, T, NV, 5, true>(isa, tile_rows, block, wide, &span, tile),
+        _ => advance_tile::<I, T, NV, TILE_ROWS, true>(isa, tile_rows, block, wide, &span, tile),
+    }
+    advance::<I, f32, NV>(isa, rows, wide, span, sums);
 }
 
-/// Adds the products over `span` to the running sums `[rows, NR]` of all rows.
+/// Rows of the next tile. Seven to eleven are halved: a tile of one or two rows would wait for its own sums.
+fn tile_height(left: usize) -> usize {
+    if left > TILE_ROWS && left < 2 * TILE_ROWS { left.div_ceil(2) } else { left.min(TILE_ROWS) }
+}
+
+/// Adds the products over `span` to the running sums `[rows, NR]` of all rows; `block` `[span, NR]`.
 #[inline(always)]
-fn advance<I: Isa, const NV: usize>(isa: I, rows: &[&[f32]], block: &[f32], span: Range<usize>, sums: &mut [f32]) {
-    let (sums, _) = I::as_mut_simd_f32s(sums);
-    let (sums, _) = sums.as_chunks_mut::<NV>();
+fn advance<I: Isa, T: Stored<I>, const NV: usize>(
+    isa: I,
+    rows: &[&[f32]],
+    block: &[T],
+    span: Range<usize>,
+    sums: &mut [f32],
+) {
     let mut first = 0;
-    while first < sums.len() {
-        let left = sums.len() - first;
-        // Seven to eleven rows are halved: a tile of one or two rows would wait for its own sums.
-        let height = if left > TILE_ROWS && left < 2 * TILE_ROWS { left.div_ceil(2) } else { left.min(TILE_ROWS) };
-        let (tile, tile_rows) = (&mut sums[first..first + height], &rows[first..first + height]);
+    while first < rows.len() {
+        let height = tile_height(rows.len() - first);
+        let tile_rows = &rows[first..first + height];
+        let tile = &mut sums[first * NV * I::F32_LANES..];
         match height {
-            1 => advance_tile::<I, NV, 1>(isa, tile_rows, block, &span, tile),
-            2 => advance_tile::<I, NV, 2>(isa, tile_rows, block, &span, tile),
-            3 => advance_tile::<I, NV, 3>(isa, tile_rows, block, &span, tile),
-            4 => advance_tile::<I, NV, 4>(isa, tile_rows, block, &span, tile),
-            5 => advance_tile::<I, NV, 5>(isa, tile_rows, block, &span, tile),
-            _ => advance_tile::<I, NV, TILE_ROWS>(isa, tile_rows, block, &span, tile),
+            1 => advance_tile::<I, T, NV, 1, false>(isa, tile_rows, block, &mut [], &span, tile),
+            2 => advance_tile::<I, T, NV, 2, false>(isa, tile_rows, block, &mut [], &span, tile),
+            3 => advance_tile::<I, T, NV, 3, false>(isa, tile_rows, block, &mut [], &span, tile),
+            4 => advance_tile::<I, T, NV, 4, false>(isa, tile_rows, block, &mut [], &span, tile),
+            5 => advance_tile::<I, T, NV, 5, false>(isa, tile_rows, block, &mut [], &span, tile),
+            _ => advance_tile::<I, T, NV, TILE_ROWS, false>(isa, tile_rows, block, &mut [], &span, tile),
         }
         first += height;
     }
 }
 
-/// [`advance`] for `MR` rows, with the sums in registers.
+/// [`advance`] for `MR` rows, with the sums in registers. With `KEEP`, leaves the block as f32 in `wide`.
 #[inline(always)]
-fn advance_tile<I: Isa, const NV: usize, const MR: usize>(
+fn advance_tile<I: Isa, T: Stored<I>, const NV: usize, const MR: usize, const KEEP: bool>(
     isa: I,
     rows: &[&[f32]],
-    block: &[f32],
+    block: &[T],
+    wide: &mut [f32],
     span: &Range<usize>,
-    sums: &mut [[I::f32s; NV]],
+    sums: &mut [f32],
 ) {
-    let (block, _) = I::as_simd_f32s(block);
-    let (block, _) = block.as_chunks::<NV>();
-    let Some(sums) = sums.first_chunk_mut::<MR>() else { return };
-    let rows: [&[f32]; MR] = std::array::from_fn(|i| &rows[i][span.clone()][..block.len()]);
+    let block = T::vectors(block).as_chunks::<NV>().0;
+    let wide = I::as_mut_simd_f32s(wide).0.as_chunks_mut::<NV>().0;
+    let wide = if KEEP { &mut wide[..block.len()] } else { wide };
+    let Some(sums) = I::as_mut_simd_f32s(sums).0.as_chunks_mut::<NV>().0.first_chunk_mut::<MR>() else { return };
+    // Written out, for closures would not be compiled for the instruction set; cut to the length of `block`, so that
+    // the loop needs no bounds checks.
+    let mut x: [&[f32]; MR] = [&[]; MR];
+    for i in 0..MR {
+        x[i] = &rows[i][span.start..span.end][..block.len()];
+    }
     let mut tile = *sums;
-    for (k, weights) in block.iter().enumerate() {
+    for (k, block) in block.iter().enumerate() {
+        let mut weights = [isa.splat_f32s(0.0); NV];
+        for j in 0..NV {
+            weights[j] = T::widen(isa, block[j]);
+        }
+        if KEEP {
+            wide[k] = weights;
+        }
         for i in 0..MR {
-            let x = isa.splat_f32s(rows[i][k]);
+            let x = isa.splat_f32s(x[i][k]);
             for j in 0..NV {
                 tile[i][j] = isa.mul_add_f32s(x, weights[j], tile[i][j]);
             }
@@ -273,5 +314,38 @@ fn finished<I: Isa>(
         Epilogue::Store => y,
         Epilogue::GeluErf => gelu_erf(isa, y),
         Epilogue::Add => isa.add_f32s(before, y),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::isa::Level;
+    use super::super::{Matrix, WeightType};
+    use super::*;
+    use crate::engine::weights::HostMatrix;
+
+    /// Fused multiply-adds in one order have one result, whatever the width of the vectors.
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let (num_rows, n, k) = (17, 83, 211);
+        let value = |i: usize| ((i * 7919 % 2003) as f32 - 1001.0) / 512.0;
+        let x: Vec<f32> = (0..num_rows * k).map(value).collect();
+        // Includes numbers that are subnormal in f16.
+        let values = (0..n * k).map(|i| value(i + 5) * if i % 7 == 0 { 1e-6 } else { 1.0 }).collect();
+        let weight = HostMatrix { values, rows: n, cols: k };
+        for kind in [WeightType::F32, WeightType::F16, WeightType::Int8] {
+            let results = Level::available().into_iter().map(|level| {
+                let cpu = Cpu { level, ..Cpu::new(Some(1)).unwrap() };
+                let matrix = Matrix::pack(&weight, kind, level.panel_width());
+                let mut out = vec![0.0; num_rows * n];
+                gemm(&cpu, |r| &x[r * k..(r + 1) * k], num_rows, matrix.panels(), None, Epilogue::Store, &mut out);
+                (level, out.iter().map(|v: &f32| v.to_bits()).collect::<Vec<u32>>())
+            });
+            let results: Vec<_> = results.collect();
+            assert!(results[0].1.iter().any(|bits| *bits != 0));
+            for (level, bits) in &results {
+                assert!(*bits == results[0].1, "{kind:?}: {} differs from {}", level.name(), results[0].0.name());
+            }
+        }
     }
 }

@@ -3,46 +3,91 @@
 //! A kernel is written once over [`Isa`] and compiled once per instruction set; [`Level::run`] picks the copy.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use pulp::{Simd, WithSimd};
 
-/// Vector instructions of one kind: `pulp`'s arithmetic, and the two conversions packed weights need.
+/// Vector instructions of one kind: `pulp`'s arithmetic, and the two conversions packed weights need. Both convert one
+/// vector's worth of values, exactly.
 pub(super) trait Isa: Simd {
-    /// `dst[i] = src[i]`, exactly.
+    /// `[f16; F32_LANES]`
+    type Halves: bytemuck::Pod;
+    /// `[i8; F32_LANES]`
+    type Bytes: bytemuck::Pod;
+    /// Weights are finite; what infinities and NaN become is unspecified.
+    fn widen_f16(self, src: Self::Halves) -> Self::f32s;
+    /// As numbers, not as fractions.
+    fn widen_i8(self, src: Self::Bytes) -> Self::f32s;
+}
+
+impl Isa for pulp::Scalar {
+    type Halves = f16;
+    type Bytes = i8;
+
     #[inline(always)]
-    fn widen_f16(self, dst: &mut [f32], src: &[f16]) {
-        src.convert_to_f32_slice(dst);
+    fn widen_f16(self, src: f16) -> f32 {
+        src.to_f32()
     }
 
-    /// `dst[i] = src[i]`, exactly.
     #[inline(always)]
-    fn widen_i8(self, dst: &mut [f32], src: &[i8]) {
-        for (d, s) in dst.iter_mut().zip(src) {
-            *d = f32::from(*s);
-        }
+    fn widen_i8(self, src: i8) -> f32 {
+        f32::from(src)
     }
 }
 
-impl Isa for pulp::Scalar {}
-
 #[cfg(target_arch = "x86_64")]
-impl Isa for pulp::x86::V3 {}
+impl Isa for pulp::x86::V3 {
+    type Halves = [f16; 8];
+    type Bytes = [i8; 8];
+
+    #[inline(always)]
+    fn widen_f16(self, src: [f16; 8]) -> Self::f32s {
+        // F16C is not part of this instruction set in `pulp`. Moved into an f32, the bits of an f16 are that number
+        // times 2^-112 (its exponent counts from 15 instead of 127), subnormal ones included.
+        let bits: Self::u32s = pulp::cast(self.avx2._mm256_cvtepu16_epi32(pulp::cast(src)));
+        let magnitude = self.and_u32s(bits, self.splat_u32s(0x7fff));
+        let magnitude = self.wrapping_dyn_shl_u32s(magnitude, self.splat_u32s(13));
+        let magnitude = self.mul_f32s(self.transmute_f32s_u32s(magnitude), self.splat_f32s(f32::from_bits(239 << 23)));
+        let sign = self.wrapping_dyn_shl_u32s(self.and_u32s(bits, self.splat_u32s(0x8000)), self.splat_u32s(16));
+        self.transmute_f32s_u32s(self.or_u32s(self.transmute_u32s_f32s(magnitude), sign))
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, src: [i8; 8]) -> Self::f32s {
+        let bytes: [[i8; 8]; 2] = [src, [0; 8]];
+        pulp::cast(self.avx._mm256_cvtepi32_ps(self.avx2._mm256_cvtepi8_epi32(pulp::cast(bytes))))
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 impl Isa for pulp::x86::V4 {
+    type Halves = [f16; 16];
+    type Bytes = [i8; 16];
+
     #[inline(always)]
-    fn widen_f16(self, dst: &mut [f32], src: &[f16]) {
-        let (src, src_tail) = src.as_chunks::<16>();
-        let (dst, dst_tail) = dst.as_chunks_mut::<16>();
-        for (d, s) in dst.iter_mut().zip(src) {
-            *d = pulp::cast(self.avx512f._mm512_cvtph_ps(pulp::cast(*s)));
-        }
-        src_tail.convert_to_f32_slice(dst_tail);
+    fn widen_f16(self, src: [f16; 16]) -> Self::f32s {
+        pulp::cast(self.avx512f._mm512_cvtph_ps(pulp::cast(src)))
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, src: [i8; 16]) -> Self::f32s {
+        pulp::cast(self.avx512f._mm512_cvtepi32_ps(self.avx512f._mm512_cvtepi8_epi32(pulp::cast(src))))
     }
 }
 
 #[cfg(target_arch = "aarch64")]
-impl Isa for pulp::aarch64::Neon {}
+impl Isa for pulp::aarch64::Neon {
+    type Halves = [f16; 4];
+    type Bytes = [i8; 4];
+
+    #[inline(always)]
+    fn widen_f16(self, src: [f16; 4]) -> Self::f32s {
+        self.partial_load_f32s(&src.map(f16::to_f32))
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, src: [i8; 4]) -> Self::f32s {
+        self.partial_load_f32s(&src.map(f32::from))
+    }
+}
 
 /// Code that is compiled for every [`Isa`]. `NV` is the width of a weight panel in vectors: as many as leave room for
 /// six rows of accumulators in the registers.

@@ -26,6 +26,7 @@ mod matrix;
 mod pick_candidates;
 mod self_attention_step;
 mod softmax;
+mod stored;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -107,6 +108,10 @@ impl Backend for Cpu {
 
     fn describe(&self) -> String {
         format!("CPU, {} threads, {}", self.threads(), self.level.name())
+    }
+
+    fn scope<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(f)
     }
 
     fn zeros<T: Element>(&self, len: usize) -> Result<Vec<T>> {
