@@ -8,8 +8,8 @@
 //! | [`files`] | names, and files that are there in full or not at all |
 //!
 //! The texts are WhisperX's (3.8), byte for byte, except where it has a bug that spoils the file:
-//! - `-->` in the words of a cue ends up as `->`, with words as well as without; a blank line in a text, which would end
-//!   the cue, is dropped;
+//! - `-->` in the words of a cue ends up as `->`, with words as well as without; a blank line in a text, which would
+//!   end the cue, is dropped;
 //! - `max_line_width` counts the spaces between words (m-bain/whisperX#1456), so that no line is longer than asked
 //!   unless a word is; there is no space at the end of a broken line;
 //! - highlighted Japanese and Chinese has no spaces between characters;

@@ -83,7 +83,7 @@ fn safe(text: &str) -> String {
     out
 }
 
-/// Whether a line's width includes the spaces between its words. WhisperX leaves them out; the tests use that to compare.
+/// Whether a line's width includes the spaces between its words. WhisperX leaves them out; the tests do so to compare.
 #[derive(Clone, Copy, PartialEq)]
 enum Spaces {
     Counted,

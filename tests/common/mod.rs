@@ -79,3 +79,15 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], atol: f32, rtol: f32)
     }
     worst
 }
+
+/// Fails unless the spans are ordered, apart or touching, within the recording, none too long; in seconds.
+#[track_caller]
+pub fn check_spans(spans: &[diarist::types::Span], duration: f64, longest: f64) {
+    let mut last = 0.0;
+    for span in spans {
+        assert!(span.start.0 >= last && span.end > span.start, "{span:?} after {last}");
+        assert!(span.duration() <= longest + 1e-9, "{span:?} is longer than {longest}");
+        last = span.end.0;
+    }
+    assert!(last <= duration + 1e-9, "{last} is after the end {duration}");
+}

@@ -1,7 +1,8 @@
 //! Silero VAD v6: the probability of speech in every 32 ms of a 16 kHz recording.
 //!
 //! Runs on the host whatever the device: about 0.7 million multiplications per 32 ms are a thousandth of the work of
-//! the recogniser, and the recurrence has to go window by window.
+//! the recogniser, and the recurrence has to go window by window. A second of processor time hears about 250 s of sound
+//! (one core of a busy 2.8 GHz Xeon with AVX-512, 2026-11, 30 s recordings).
 //!
 //! | step | shape | |
 //! |---|---|---|
@@ -12,8 +13,8 @@
 //! | `lstm_cell` | `[128]` | state carried from window to window |
 //! | `final_conv` | `[1]` | of the ReLU of the state; then a sigmoid |
 //!
-//! The weights are in the file `silero_vad.onnx` of the project. Its `silero_vad_16k.safetensors` has the same layout but,
-//! in 6.2.3, other weights, from an earlier training: both load, only the ONNX file gives what WhisperX hears.
+//! The weights are in the file `silero_vad.onnx` of the project. Its `silero_vad_16k.safetensors` has the same layout
+//! but, in 6.2.3, other weights: both load, only the ONNX file gives what WhisperX hears.
 //!
 //! Source: snakers4/silero-vad 6.2, 16 kHz branch (MIT).
 
@@ -319,8 +320,11 @@ impl Dense {
 /// Products of `R` rows with one panel. Each sum runs over the inputs in order, however many rows there are.
 #[inline(always)]
 fn block<const R: usize>(rows: [&[f32]; R], panel: &[f32]) -> [[f32; PANEL]; R] {
+    let (panel, _) = panel.as_chunks::<PANEL>();
+    // One check of each length here instead of one per product.
+    let rows = rows.map(|row| &row[..panel.len()]);
     let mut sums = [[0.0; PANEL]; R];
-    for (input, weights) in panel.chunks_exact(PANEL).enumerate() {
+    for (input, weights) in panel.iter().enumerate() {
         for r in 0..R {
             let x = rows[r][input];
             for c in 0..PANEL {

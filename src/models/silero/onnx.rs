@@ -89,8 +89,8 @@ fn read_graph(bytes: &[u8], out: &mut Vec<OnnxTensor>, depth: usize) -> Option<(
     })
 }
 
-/// NodeProto: output = 2, attribute = 5; AttributeProto: t = 5, g = 6. A constant goes by the name of the node's output:
-/// its own name is the same in both branches.
+/// NodeProto: output = 2, attribute = 5; AttributeProto: t = 5, g = 6. A constant goes by the name of the node's
+/// output: its own name is the same in both branches.
 fn read_node(bytes: &[u8], out: &mut Vec<OnnxTensor>, depth: usize) -> Option<()> {
     let mut output = String::new();
     read_message(bytes, |field, value| match (field, value) {
