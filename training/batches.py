@@ -1,8 +1,7 @@
-"""Turns composed windows into training batches, in a process of its own."""
+"""Turns composed windows into training batches."""
 
 import random
 
-import numpy as np
 import torch
 
 import windows
@@ -65,9 +64,9 @@ def batch_of(examples, tokens, rng, masked=True):
     mels, phone_targets, rows = [], [], []
     for audio, said in examples:
         mel = log_mel(audio)
-        mels.append(mask_spectrogram(mel, rng) if masked and rng.random() < 0.7 else mel)
+        mels.append(mask_spectrogram(mel, rng) if masked and rng.random() < 0.15 else mel)
         phone_targets.append(torch.from_numpy(windows.frame_targets(said, mel.shape[1] // 2)))
-        rows.append(target_of(said, tokens, rng.random() < 0.5, rng))
+        rows.append(target_of(said, tokens, rng.random() < 0.3, rng))
     longest = max(len(ids) for ids, _ in rows)
     inputs = torch.full((len(rows), longest - 1), tokens.end)
     targets = torch.full((len(rows), longest - 1), IGNORE)
@@ -85,33 +84,32 @@ def batch_of(examples, tokens, rng, masked=True):
             "spans": spans}
 
 
-class Batches(torch.utils.data.IterableDataset):
-    """Endless batches of the current stage; `stage` is a shared integer the trainer advances."""
+class Batches:
+    """Endless batches; `progress()` is the part of the run that has passed."""
 
-    # (seconds per window, windows per batch): short windows first, since attention learns to align on them for a
-    # fraction of the price.
-    STAGES = [(3.2, 12), (5.0, 8), (10.0, 5)]
+    SHORT, LONG = (5.0, 6), (10.0, 4)  # seconds per window, windows per batch
+    DRESSED = 0.2  # part of the windows with room, noise or band limits, once training has got going
+    GOING = 0.5  # part of the run from which on that many are
 
-    def __init__(self, folder, tokens_path, stage, seed):
-        self.folder, self.tokens_path, self.stage, self.seed = folder, tokens_path, stage, seed
+    def __init__(self, folder, tokens, progress, long, seed):
+        self.corpus, self.tokens, self.rng = windows.Corpus(folder), tokens, random.Random(seed)
+        self.progress, self.long, self.count = progress, long, 0  # long: part of the batches that is
 
     def __iter__(self):
-        from tokenizer import Tokens
-        worker = torch.utils.data.get_worker_info()
-        torch.set_num_threads(1)
-        rng = random.Random(f"{self.seed}-{worker.id if worker else 0}")
-        corpus, tokens, count = windows.Corpus(self.folder), Tokens(self.tokens_path), 0
         while True:
-            if count % 50 == 0:
-                corpus.refresh()
-            count += 1
-            seconds, size = self.STAGES[self.stage.value]
-            yield batch_of([self._example(corpus, rng, seconds) for _ in range(size)], tokens, rng)
+            progress = self.progress()
+            seconds, size = self.LONG if self.rng.random() < self.long else self.SHORT
+            self.count += 1
+            if self.count % 100 == 0:
+                self.corpus.refresh()  # the corpus may still be growing
+            dressed = self.DRESSED * min(1.0, progress / self.GOING)
+            yield batch_of([self._example(seconds, dressed) for _ in range(size)], self.tokens, self.rng)
 
-    def _example(self, corpus, rng, seconds):
+    def _example(self, seconds, dressed):
+        rng = self.rng
         if rng.random() < 0.03:
             return windows.noise_only(rng, seconds), []
         fill = seconds
-        if seconds == 10.0 and rng.random() < 0.35:
-            fill = rng.uniform(1.5, 10)
-        return windows.compose(corpus, rng, seconds, fill)
+        if rng.random() < (0.7 if seconds == 10.0 else 0.2):
+            fill = rng.uniform(1.5, 5.5)
+        return windows.compose(self.corpus, rng, seconds, fill, noisy=rng.random() < dressed)

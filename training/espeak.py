@@ -10,7 +10,7 @@ import re
 import numpy as np
 from scipy.signal import resample_poly
 
-ACCENTS = ["en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-us-nyc"]
+ACCENTS = ["en-us", "en-us-nyc", "en-gb", "en-gb-x-rp"]
 HELD_OUT_ACCENTS = ["en-gb-x-gbcwmd"]
 VARIANTS = """Alex Alicia Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Mike Mr Nguyen
 RicishayMax RicishayMax2 RicishayMax3 Storm Tweaky adam anika antonio aunty belinda benjamin boris caleb david ed edward

@@ -1,12 +1,27 @@
-"""Word error rate, counted on lower-case words without punctuation."""
+"""Word error rate, counted on lower-case words without punctuation.
 
+    python evaluate.py --model DIR --heldout DIR [--sample DIR]
+
+reads an exported model folder, decodes every window greedily and prints words, errors and WER per engine and condition.
+"""
+
+import argparse
+import json
+import os
 import random
 
+import numpy as np
+import soundfile
 import torch
+from safetensors.torch import load_file
 
+import tokenizer as bpe
 import windows
 from features import log_mel
+from model import Config, Model
 from sentences import words_of
+
+WINDOW = 160000  # samples
 
 
 def edits(reference, hypothesis):
@@ -24,9 +39,9 @@ def decode(model, tokens, audios, batch=10):
     texts = []
     prompt = [tokens.start, tokens.english, tokens.transcribe, tokens.no_timestamps]
     for i in range(0, len(audios), batch):
-        padded = [torch.nn.functional.pad(torch.as_tensor(a), (0, 160000 - len(a))) for a in audios[i:i + batch]]
+        padded = [torch.nn.functional.pad(torch.as_tensor(a), (0, WINDOW - len(a))) for a in audios[i:i + batch]]
         mel = torch.stack([log_mel(a) for a in padded])
-        texts += [tokens.decode(ids) for ids in model.transcribe(mel, prompt, tokens.end)]
+        texts += [tokens.decode(ids).strip() for ids in model.transcribe(mel, prompt, tokens.end)]
     return texts
 
 
@@ -35,14 +50,84 @@ def dev_error(model, tokens, folder, count):
     corpus, rng = windows.Corpus(folder), random.Random(7)
     audios, references = [], []
     for i in range(count):
-        seconds = rng.uniform(3, 10)
-        audio, said = windows.compose(corpus, rng, seconds, noisy=i % 2 == 0)
+        audio, said = windows.compose(corpus, rng, rng.uniform(3, 10), noisy=i % 2 == 0)
         audios.append(audio)
         references.append(" ".join(part["text"] for part in said))
-    model.eval()
     got = decode(model, tokens, audios)
-    model.train()
     for reference, text in list(zip(references, got))[:4]:
-        print(f"  said: {reference}\n  got:  {text.strip()}", flush=True)
+        print(f"  said: {reference}\n  got:  {text}", flush=True)
     errors = sum(edits(words_of(r), words_of(g)) for r, g in zip(references, got))
     return errors, sum(len(words_of(r)) for r in references)
+
+
+def read_model(folder):
+    """An exported folder as our own module, f32."""
+    with open(os.path.join(folder, "config.json")) as file:
+        c = json.load(file)
+    model = Model(Config(c["vocab_size"], c["d_model"], c["encoder_attention_heads"], c["encoder_layers"],
+                         c["decoder_layers"], c["max_source_positions"], c["max_target_positions"]))
+    state = {k.removeprefix("model."): v.float() for k, v in load_file(os.path.join(folder, "model.safetensors")).items()}
+    model.load_state_dict(state, strict=False)  # the phone head is not exported
+    return model.eval(), bpe.Tokens(os.path.join(folder, "tokenizer.json"))
+
+
+def cut_at_pauses(audio, rate=16000, frame=320, limit=5):
+    """Chunks of at most `limit` seconds where pauses allow, each ending in the last pause that fits: what an energy VAD would hand over."""
+    power = np.array([np.mean(audio[i:i + frame] ** 2) for i in range(0, len(audio) - frame, frame)])
+    quiet = np.convolve(power < power.max() * 1e-4, np.ones(13) / 13, "same") > 0.99  # a quarter of a second of silence
+    chunks, start = [], 0
+    while len(audio) - start > limit * rate:
+        first, last = start // frame + 40, (start + limit * rate) // frame
+        pauses = [i for i in range(first, last) if quiet[i]] or [int(np.argmin(power[first:last])) + first]
+        end = pauses[-1] * frame
+        chunks.append(audio[start:end])
+        start = end
+    return [*chunks, audio[start:]]
+
+
+def report(name, pairs):
+    errors = sum(edits(words_of(r), words_of(g)) for r, g in pairs)
+    words = sum(len(words_of(r)) for r, _ in pairs)
+    print(f"{name:24} {len(pairs):4} windows {words:5} words {errors:4} errors  WER {100 * errors / words:6.2f} %")
+
+
+def heldout(model, tokens, folder, verbose):
+    with open(os.path.join(folder, "transcripts.json")) as file:
+        entries = json.load(file)["windows"]
+    got = decode(model, tokens, [soundfile.read(os.path.join(folder, e["audio"]), dtype="float32")[0] for e in entries])
+    pairs = [(e["text"], g) for e, g in zip(entries, got)]
+    for pair in pairs if verbose else []:
+        print(f"said: {pair[0]}\ngot:  {pair[1]}")
+    for limit in sorted({e["limit"] for e in entries}):
+        some = [(p, e) for p, e in zip(pairs, entries) if e["limit"] == limit]
+        for key, values in (("engine", ("espeak-ng", "flite")), ("noisy", (False, True))):
+            for value in values:
+                report(f"{limit:.0f} s, {key} {value}", [p for p, e in some if e[key] == value])
+        report(f"{limit:.0f} s, all", [p for p, _ in some])
+
+
+def sample(model, tokens, folder):
+    with open(os.path.join(folder, "conversation.json")) as file:
+        wanted = " ".join(turn["text"] for turn in json.load(file)["turns"])
+    chunks = cut_at_pauses(soundfile.read(os.path.join(folder, "conversation.flac"), dtype="float32")[0])
+    got = " ".join(decode(model, tokens, chunks))
+    print(f"said: {wanted}\ngot:  {got}")
+    report("sample conversation", [(wanted, got)])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--heldout")
+    parser.add_argument("--sample")
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    model, tokens = read_model(options.model)
+    if options.heldout:
+        heldout(model, tokens, options.heldout, options.verbose)
+    if options.sample:
+        sample(model, tokens, options.sample)
+
+
+if __name__ == "__main__":
+    main()

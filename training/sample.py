@@ -14,7 +14,7 @@ from flite import Flite
 
 SAMPLE_RATE = 16000
 VOICES = {"A": ("slt", 1.0, 175.0), "B": ("awb", 1.0, 120.0), "C": ("kal16", 0.95, 105.0)}  # voice, stretch, F0 in Hz
-PAUSES = [0.6, 0.5, 0.45, 0.7, 0.55, 0.6, 0.5, 0.65]  # s, between turns
+PAUSES = [0.6, 0.5, 0.55, 0.7, 0.55, 0.6, 0.5, 0.65, 0.6, 0.5, 0.7, 0.55, 0.6]  # s, between turns
 FULL_SCALE = 0.25
 
 

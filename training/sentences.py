@@ -17,13 +17,13 @@ HELD_OUT_IN = 20  # one sentence in twenty is kept for the tests
 
 GRAMMAR = {
     "S": ["{statement}."] * 9 + ["{question}?"] * 4 + ["{opening}, {lower_statement}."] * 3 + ["{social}"] * 2
-         + ["{statement}, {conj} {lower_statement}."] * 2 + ["{request}."] * 3 + ["{numeric}."] * 3 + ["{meeting}"] * 4 + ["{salad}."] * 2,
+         + ["{statement}, {conj} {lower_statement}."] * 2 + ["{request}."] * 3 + ["{numeric}."] * 3 + ["{meeting}"] * 6 + ["{salad}."],
     "statement": [
         "{SUBJ_S} {adv_s} {v_s} {np}", "{SUBJ_P} {v_b} {np}", "{SUBJ_S} {v_d} {np} {when}", "{SUBJ_P} {v_d} {np}",
         "{SUBJ_S} {m_d} {where}", "{SUBJ_P} {m_b} {where}", "{SUBJ_S} {modal} {v_b} {np} {when}",
         "{SUBJ_P} {modal} {v_b} {np}", "{SUBJ_S} is {v_g} {np}", "{SUBJ_P} are {m_g} {where} {when}",
         "{NP} is {degree} {adj}", "{NP_P} are {adj} and {adj}", "{NP} was {adj} {when}", "I think {np} is {degree} {adj}",
-        "There is {a_np} {where}", "There are {count} {nouns} {where}", "I {modal} {v_b} {np} with {person}",
+        "There is {a_np} {where}", "There are {count} {nouns} {where}", "I {modal} {v_b} {np} with {whom}",
         "{SUBJ_S} wants to {v_b} {np}", "We have to {v_b} {np} before {time}", "I don't {v_b} {np}",
         "{SUBJ_S} doesn't {v_b} {np}", "We didn't {v_b} {np} {when}", "It's {degree} {adj}", "That's {a_np}",
         "I've {adv} {v_p} {np}", "They're {v_g} {np} {when}", "I'm {adj} because {np} is {adj}", "{NP} isn't {adj} enough",
@@ -32,7 +32,7 @@ GRAMMAR = {
         "My {person_n} is from {place}", "{Name} lives in {place} with {poss} {person_n}", "If {np} is {adj}, we can {v_b} it",
         "Most of {np_p} are {adj}", "Some {nouns} are {adj}", "Nobody {v_s} {np}", "Everyone {v_d} {np}",
         "{NP} {where} is {adj}", "{poss_cap} {noun} has {count} {nouns}", "We need more {mass}", "There isn't any {mass} {where}",
-        "{SUBJ_S} used to {v_b} {np}", "It was {a_np} for {person}", "The {ord} {noun} is {adj}", "I {m_d} {where} {when}",
+        "{SUBJ_S} used to {v_b} {np}", "It was {a_np} for {whom}", "The {ord} {noun} is {adj}", "I {m_d} {where} {when}",
         "You should {v_b} {np} {when}", "{adv_cap} {person} {v_d} {np}",
         "{SUBJ_S} {v_d} it {when}", "We can {v_b} them {when}", "I hope {np} will be {adj}", "This is {a_np}",
         "They were {degree} {adj} {when}", "{NP_P} were {adj}", "We were {m_g} {where}", "{SUBJ_S} was {v_g} {np}",
@@ -50,8 +50,8 @@ GRAMMAR = {
     ],
     "request": [
         "Please {v_b} {np}", "Please {v_b} {np} {when}", "Let's {v_b} {np}", "Let's {v_b} {np} {when}", "{V_B} {np}, please",
-        "Don't {v_b} {np}", "Tell {person} about {np}", "Give me {np}", "Let me {v_b} {np}", "{Name}, please {v_b} {np}",
-        "Make sure that {np} is {adj}", "Help {person} with {np}", "Try to {v_b} {np}",
+        "Don't {v_b} {np}", "Tell {whom} about {np}", "Give me {np}", "Let me {v_b} {np}", "{Name}, please {v_b} {np}",
+        "Make sure that {np} is {adj}", "Help {whom} with {np}", "Try to {v_b} {np}",
     ],
     "meeting": [
         "Good morning, everyone, and thank you for coming.", "Let's start with the {noun}.", "Who wants to {v_b} the {noun}?",
@@ -93,6 +93,7 @@ GRAMMAR = {
            "the {mass}"],
     "np_p": ["{det_p} {nouns}", "{det_p} {adj} {nouns}"],
     "person": ["{name}"] * 4 + ["{poss} {person_n}", "the {person_n}", "the {adj} {person_n}", "he", "she"],
+    "whom": ["{name}"] * 4 + ["{poss} {person_n}", "the {person_n}", "the {adj} {person_n}", "him", "her", "them"],
     "prep": ["in", "on", "under", "near", "behind", "with", "without", "for", "from", "of", "between", "over", "next to"],
     "where": ["in {place}", "at the {noun}", "near the {noun}", "in the {adj} {noun}", "behind the {noun}", "to the {noun}",
               "with {name}", "here", "there", "at home", "outside", "across the street", "on the {ord} floor", "downstairs"],
@@ -131,11 +132,10 @@ def _salad(rng):
 
 
 SALAD = [OBJECTS, [plural(n) for n in OBJECTS], ADJECTIVES, ADVERBS, NAMES, PLACES, ONES + TEENS + TENS, DAYS + MONTHS, PEOPLE,
-         [v[i].split("_")[0] for v in VERBS + MOVES for i in range(4)], MASS,
-         "because although against through during until since perhaps enough several yourself himself anything something".split()]
+         [v[i].split()[0] for v in VERBS + MOVES for i in range(4)], MASS,
+         "because although until since enough anything something".split()]
 
-_PARTICIPLE = {"chose": "chosen", "drew": "drawn", "forgot": "forgotten", "gave": "given", "knew": "known", "saw": "seen",
-               "showed": "shown", "took": "taken", "threw": "thrown", "wrote": "written"}
+_PARTICIPLE = {"forgot": "forgotten", "saw": "seen", "showed": "shown", "wrote": "written"}
 
 
 def _leaf(name, rng):
@@ -154,7 +154,7 @@ def _leaf(name, rng):
         "v_p": lambda: _PARTICIPLE.get(verb[2], verb[2]),
         "m_b": lambda: rng.choice(MOVES)[0], "m_d": lambda: rng.choice(MOVES)[2], "m_g": lambda: rng.choice(MOVES)[3],
     }
-    return draws[name]().replace("_", " ") if name in draws else None
+    return draws[name]() if name in draws else None
 
 
 def _article(noun_phrase):

@@ -8,7 +8,7 @@ import json
 import os
 
 import numpy as np
-from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
+from scipy.signal import butter, fftconvolve, sosfilt
 
 import phones
 
@@ -45,7 +45,7 @@ class Corpus:
         return rng.choice(self.by_engine[engine])
 
 
-ENGINE_WEIGHTS = {"espeak-ng": 5, "flite": 3, "festival": 2}
+ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 4, "festival": 2}
 
 
 def utterance(row, rng, vary=True):
@@ -53,9 +53,9 @@ def utterance(row, rng, vary=True):
     audio = row["data"][row["offset"]:row["offset"] + row["samples"]].astype(np.float32) / 32768
     factor = 1.0
     if vary and rng.random() < 0.7:
-        up = rng.randint(88, 114)
-        audio = resample_poly(audio, up, 100)
-        factor = up / 100
+        factor = rng.uniform(0.88, 1.14)
+        # Linear interpolation: it dulls the top of the band a little, which a microphone does as well.
+        audio = np.interp(np.arange(0, len(audio) - 1, 1 / factor), np.arange(len(audio)), audio).astype(np.float32)
     words = [(w, s * factor, e * factor) for w, s, e in row["words"]]
     marks = [(p, s * factor, e * factor) for p, s, e in row["phones"]]
     # Leading and trailing silence of the synthesiser is cut; the composer makes its own.
@@ -65,7 +65,7 @@ def utterance(row, rng, vary=True):
     return audio, shift, [(p, s - first, e - first) for p, s, e in marks]
 
 
-def compose(corpus, rng, seconds, fill=None, noisy=True):
+def compose(corpus, rng, seconds, fill=None, noisy=True, engines=None):
     """One window: samples and its utterances, each with text, words, phones (times in s from the window's start).
 
     `fill` bounds the part of the window that may carry speech; what follows is silence, as in a zero-padded window.
@@ -74,7 +74,7 @@ def compose(corpus, rng, seconds, fill=None, noisy=True):
     window = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
     said, at = [], rng.uniform(0.0, 0.4)
     for _ in range(40):
-        row = corpus.draw(rng, ENGINE_WEIGHTS)
+        row = corpus.draw(rng, engines or ENGINE_WEIGHTS)
         if at + row["seconds"] * 1.14 > fill:
             if said or rng.random() < 0.05:
                 break
@@ -86,6 +86,7 @@ def compose(corpus, rng, seconds, fill=None, noisy=True):
         window[begin:begin + len(audio)] += audio
         at = begin / SAMPLE_RATE
         said.append({"text": row["text"], "speaker": row["speaker"], "engine": row["engine"],
+                     "voice": row["voice"],
                      "words": [(w, s + at, e + at) for w, s, e in words],
                      "phones": [(p, s + at, e + at) for p, s, e in marks]})
         at += len(audio) / SAMPLE_RATE + rng.uniform(0.15, 1.2)
@@ -119,22 +120,30 @@ def dress(window, rng, spoken):
         length = len(window)
         if rng.random() < 0.4:  # what is padded with zeros carries no noise either
             length = min(length, int((spoken + 0.3) * SAMPLE_RATE))
-        window[:length] += noise(rng, length) * (level * 10 ** (-rng.uniform(8, 40) / 20))
+        window[:length] += noise(rng, length) * (level * 10 ** (-rng.uniform(12, 45) / 20))
     peak = float(np.abs(window).max()) + 1e-6
     return window * (10 ** (rng.uniform(-25, -0.5) / 20) / peak)
 
 
 def noise(rng, length):
-    """Unit-power noise between white and brown, sometimes with mains hum."""
-    draw = np.random.default_rng(rng.getrandbits(32))
-    spectrum = np.fft.rfft(draw.standard_normal(length, dtype=np.float32))
-    frequency = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 30)
-    shaped = np.fft.irfft(spectrum * frequency ** -rng.choice([0, 0.25, 0.5, 0.75, 1.0]), length)
-    if rng.random() < 0.15:
-        time = np.arange(length) / SAMPLE_RATE
-        hum = sum(np.sin(2 * np.pi * 50 * k * time) / k for k in (1, 2, 3))
-        shaped = shaped / (shaped.std() + 1e-9) + hum * rng.uniform(0.3, 2)
-    return (shaped / (shaped.std() + 1e-9)).astype(np.float32)
+    """Unit-power noise between white and brown, sometimes with mains hum: a random cut from a bank made once."""
+    if not _bank:
+        draw = np.random.default_rng(0)
+        frequency = np.maximum(np.fft.rfftfreq(_BANK_SAMPLES, 1 / SAMPLE_RATE), 30)
+        for slope in (0, 0.25, 0.5, 0.75, 1.0):
+            spectrum = np.fft.rfft(draw.standard_normal(_BANK_SAMPLES))
+            shaped = np.fft.irfft(spectrum * frequency ** -slope, _BANK_SAMPLES)
+            _bank.append((shaped / shaped.std()).astype(np.float32))
+    start = rng.randrange(_BANK_SAMPLES - length)
+    cut = rng.choice(_bank)[start:start + length]
+    if rng.random() < 0.1:
+        time = np.arange(length, dtype=np.float32) / SAMPLE_RATE
+        cut = cut + rng.uniform(0.3, 2) * sum(np.sin(2 * np.pi * 50 * k * time) / k for k in (1, 2, 3))
+    return cut / (cut.std() + 1e-9)
+
+
+_BANK_SAMPLES = 60 * SAMPLE_RATE
+_bank = []
 
 
 def _room(rng):
