@@ -1,0 +1,31 @@
+#!/bin/sh
+# Reproduces assets/ end to end: corpus, tokenizer, training, export, held-out set, sample conversation, report.
+# Usage: training/run.sh [WORK_DIR] [STEPS]
+# Needs Debian's espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts and requirements.txt.
+set -eu
+work=${1:-./train-data}
+steps=${2:-20000}
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+assets=$here/../assets
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+cd "$here"
+
+for job in "espeak 15000" "flite 5500" "festival 5000"; do
+    set -- $job
+    python corpus.py --engine "$1" --count "$2" --seed 1 --out "$work/corpus"
+done
+python corpus.py --engine espeak --count 300 --seed 9 --held-out --out "$work/dev"
+python corpus.py --engine flite --count 200 --seed 9 --held-out --out "$work/dev"
+python corpus.py --engine espeak --count 240 --seed 78 --held-out --out "$work/test"
+python corpus.py --engine flite --count 160 --seed 78 --held-out --out "$work/test"
+
+python tokenizer.py --out "$work/tokenizer"
+python train.py --corpus "$work/corpus" --dev "$work/dev" --tokenizer "$work/tokenizer/tokenizer.json" \
+    --out "$work/run" --steps "$steps" --long 0.3
+
+python export.py --checkpoint "$work/run/checkpoint.pt" --tokenizer "$work/tokenizer/tokenizer.json" --out "$assets/builtin"
+python heldout.py --corpus "$work/test" --out "$assets/heldout"
+python sample.py --out "$assets/sample"
+python evaluate.py --model "$assets/builtin" --heldout "$assets/heldout" --sample "$assets/sample"
