@@ -1,4 +1,45 @@
-//! Who said what, when.
+//! Who said what, when: speech to text in one crate, without Python, ffmpeg or cuDNN.
+//!
+//! A recording passes through the stages in the order of this list. Each is a module that can be used alone;
+//! [`pipeline`] is the line through all of them.
+//!
+//! | stage | module | from -> to |
+//! |---|---|---|
+//! | decode | [`audio`] | any file -> 16 kHz mono samples |
+//! | find speech | [`vad`] | samples -> spans -> chunks of at most one window |
+//! | hear | [`features`], [`models`] | samples `[B, S]` -> log-mel `[B, F, M]` -> encoder output `[B, T, C]` |
+//! | write | [`asr`] | chunks -> tokens -> text |
+//! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud |
+//!
+//! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU), [`hub`] (a model's name to its
+//! files), [`assets`] (the model and the sample in the program), and the nouns they share: [`types`], [`units`],
+//! [`config`], [`error`].
+//!
+//! # Example
+//!
+//! The model that is compiled into the program, on the sample that is too:
+//!
+//! ```
+//! use diarist::config::Options;
+//! use diarist::engine::cpu::Cpu;
+//! use diarist::pipeline::{Input, Pipeline};
+//! use diarist::vad::Detector;
+//!
+//! let pipeline = Pipeline::builtin(&Cpu::new(None)?, Detector::Energy)?;
+//! let recording = Input::Bytes(diarist::assets::SAMPLE, "conversation.flac");
+//! let transcript = pipeline.transcribe(recording, &Options::default(), &mut ())?;
+//! assert_eq!(transcript.language.as_deref(), Some("en"));
+//! for segment in &transcript.segments {
+//!     println!("[{:.2} --> {:.2}]{}", segment.start.0, segment.end.0, segment.text);
+//! }
+//! # Ok::<(), diarist::Error>(())
+//! ```
+//!
+//! # Conventions
+//!
+//! Tensors are contiguous and row-major; shapes are written `[B, T, C]` with one vocabulary (see
+//! [`engine::backend`]). Only [`Seconds`](units::Seconds) crosses from stage to stage. The library never prints, exits
+//! or panics on input: every [`Error`] says what failed, what was expected, what was found and, where known, the cure.
 
 #![warn(missing_docs)]
 
