@@ -36,6 +36,8 @@ pub trait Source {
 pub struct Scheduler<'m, B: Backend> {
     model: &'m Whisper<B>,
     encoder: EncoderScratch<B>,
+    /// Clips encoded in one pass.
+    encoder_batch: usize,
     slots: Slots<'m, B>,
     options: super::AsrOptions,
     sot: u32,
@@ -47,9 +49,11 @@ pub struct Scheduler<'m, B: Backend> {
 impl<'m, B: Backend> Scheduler<'m, B> {
     /// A scheduler over empty slots. `sot` is `<|startoftranscript|>`.
     pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &super::AsrOptions, sot: u32) -> Result<Self> {
+        let encoder_batch = model.be.encoder_batch().clamp(1, slots.count().max(1));
         Ok(Scheduler {
             model,
-            encoder: model.encoder_scratch(slots.count())?,
+            encoder: model.encoder_scratch(encoder_batch)?,
+            encoder_batch,
             held: vec![None; slots.count()],
             slots,
             options: options.clone(),
@@ -103,10 +107,12 @@ impl<'m, B: Backend> Scheduler<'m, B> {
         if taken.is_empty() {
             return Ok(());
         }
-        let slots: Vec<usize> = taken.iter().map(|&(slot, _)| slot).collect();
+        let slots: Vec<usize> = taken.iter().map(|(slot, _)| *slot).collect();
         let ranges: Vec<Range<usize>> = taken.iter().map(|(_, clip)| clip.range.clone()).collect();
-        clips.encode(self.model, &mut self.encoder, &ranges)?;
-        self.slots.load(&slots, &mut self.encoder)?;
+        for (slots, ranges) in slots.chunks(self.encoder_batch).zip(ranges.chunks(self.encoder_batch)) {
+            clips.encode(self.model, &mut self.encoder, ranges)?;
+            self.slots.load(slots, &mut self.encoder)?;
+        }
         let asking: Vec<usize> = taken.iter().filter(|(_, clip)| clip.detect_language).map(|&(slot, _)| slot).collect();
         let answers = if asking.is_empty() { Vec::new() } else { self.slots.logits_after(self.sot, &asking)? };
         let mut searches = Vec::with_capacity(taken.len());

@@ -86,6 +86,12 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
         f()
     }
 
+    /// Most clips worth encoding in one pass. A processor is busy with one, and more only cost memory; results do not
+    /// depend on it.
+    fn encoder_batch(&self) -> usize {
+        usize::MAX
+    }
+
     // ---- memory ----
 
     /// `len` zeros.

@@ -114,6 +114,10 @@ impl Backend for Cpu {
         self.pool.install(f)
     }
 
+    fn encoder_batch(&self) -> usize {
+        1
+    }
+
     fn zeros<T: Element>(&self, len: usize) -> Result<Vec<T>> {
         Ok(vec![T::default(); len])
     }
