@@ -1,6 +1,6 @@
 //! The spine: a recording in, a transcript out, one line per stage.
 //!
-//! Every stage goes through [`Run::stage`], which times it, marks it in the log, reports it and adds its name to an
+//! Every stage goes through `Run::stage`, which times it, marks it in the log, reports it and adds its name to an
 //! error. No stage calls another.
 
 use std::ops::ControlFlow;

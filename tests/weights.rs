@@ -57,7 +57,8 @@ fn all_layouts_hold_the_same_numbers() {
 
 #[test]
 fn damage_is_named() {
-    let cases: [(&str, fn(&mut Vec<u8>), &str); 6] = [
+    type Damage = fn(&mut Vec<u8>);
+    let cases: [(&str, Damage, &str); 6] = [
         ("empty", |b| b.clear(), "truncated"),
         ("header only half there", |b| b.truncate(100), "truncated"),
         ("data cut off", |b| b.truncate(b.len() - 10), "truncated"),
