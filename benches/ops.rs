@@ -3,6 +3,8 @@
 //! `cargo bench --bench ops` reports time and throughput: operations per second where arithmetic is the limit (2 for
 //! each multiply-add), bytes per second where memory is. Compare with `peak`, measured in the same run.
 
+#![allow(missing_docs)] // the macro of the benchmark harness writes a function without
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -152,8 +152,7 @@ fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) ->
     let total = decoder.source().length;
     let mut samples = Vec::new();
     samples.try_reserve_exact(plausible_samples(decoder.source())).map_err(full)?;
-    loop {
-        let Some(block) = decoder.next_block()? else { break };
+    while let Some(block) = decoder.next_block()? {
         if samples.capacity() - samples.len() < block.len() {
             // Doubling could take twice what a long recording needs; an eighth at a time copies little more.
             samples.try_reserve_exact(block.len().max(samples.len() / 8)).map_err(full)?;
