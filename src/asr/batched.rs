@@ -46,10 +46,9 @@ impl<'a> Batched<'a> {
         let segments = segments_of(&self.chunks[id], attempt, &self.setup)?;
         self.finished[id] = Some(segments);
         // Chunks finish in any order, but are read in one: a chunk is told when all before it have been.
-        let finished = self.finished.iter().filter(|chunk| chunk.is_some()).count();
         while let Some(segments) = self.finished.get(self.told).and_then(Option::as_deref) {
-            self.observer.chunk(segments, finished as f64 / self.chunks.len() as f64);
             self.told += 1;
+            self.observer.chunk(segments, self.told as f64 / self.chunks.len() as f64);
         }
         Ok(())
     }

@@ -45,6 +45,14 @@ impl<B: Backend> Whisper<B> {
 
     /// Puts the weights on the device.
     pub fn load(be: &B, config: Config, generation: GenerationConfig, weights: &Weights) -> Result<Self> {
+        for (side, layers) in [("encoder", config.encoder_layers), ("decoder", config.decoder_layers)] {
+            let surplus = format!("model.{side}.layers.{layers}.fc1.weight");
+            if weights.contains(&surplus) {
+                let reason =
+                    format!("is there, but config.json has only {layers} {side} layers; do they belong together?");
+                return Err(Error::weights(weights.origin(), surplus, reason));
+            }
+        }
         let scope = block::Scope::root(be, weights);
         Ok(Whisper {
             mel: be.mel_plan(config.num_mel_bins)?,
