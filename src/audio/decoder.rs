@@ -7,8 +7,9 @@ use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 
+use super::guard::guard;
 use super::mix::{self, MixError, Mixer};
-use super::open::{self, Length, Opened, Playing};
+use super::open::{self, Facts, Length, Opened, Playing};
 use super::resample::Resampler;
 use super::{DecodeOptions, Source};
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use crate::units::Seconds;
 const MAX_LOST_SECONDS: f64 = 1.0;
 
 /// A recording of which the sample rate changes more often than this is damaged. Each change costs a resampler.
-const MAX_RATE_CHANGES: usize = 64;
+const MAX_RATE_CHANGES: usize = 16;
 
 /// Reads a recording block by block, without ever holding more than a packet of it.
 ///
@@ -146,7 +147,11 @@ impl<'a> Decoder<'a> {
 
     /// Reads one packet, appending to `block`, or ends.
     fn step(&mut self) -> Result<()> {
-        match self.format.next_packet() {
+        let next = match guard(|| self.format.next_packet()) {
+            Ok(next) => next,
+            Err(panic) => return self.break_off(panic),
+        };
+        match next {
             Ok(Some(packet)) if packet.track_id == self.playing.track_id => self.decode(&packet),
             Ok(Some(_)) => Ok(()),
             Ok(None) => self.finish(),
@@ -158,7 +163,7 @@ impl<'a> Decoder<'a> {
 
     /// Ogg files may follow one another in one file, each with its own tracks.
     fn next_chain_link(&mut self) -> Result<()> {
-        match open::choose_track(self.format.as_ref(), false) {
+        match guard(|| open::choose_track(self.format.as_ref(), &Facts::default())).flatten() {
             Ok(playing) => {
                 self.playing = Playing { length: Length::Unknown, ..playing };
                 Ok(())
@@ -169,7 +174,12 @@ impl<'a> Decoder<'a> {
 
     fn decode(&mut self, packet: &Packet) -> Result<()> {
         self.packets += 1;
-        let buffer = match self.playing.decoder.decode(packet) {
+        let decoder = &mut self.playing.decoder;
+        let decoded = match guard(move || decoder.decode(packet)) {
+            Ok(decoded) => decoded,
+            Err(panic) => return self.replace_decoder(packet, panic),
+        };
+        let buffer = match decoded {
             Ok(buffer) => buffer,
             Err(SymphoniaError::DecodeError(reason)) => return self.lose(packet, reason.into()),
             Err(SymphoniaError::IoError(error)) => return self.lose(packet, error.to_string()),
@@ -201,11 +211,25 @@ impl<'a> Decoder<'a> {
         if self.seconds == 0.0 {
             (self.source.rate, self.source.channels) = (rate, channels);
         }
+        let skipped = mono.len().min((self.playing.start * f64::from(rate)).round() as usize);
+        self.playing.start -= skipped as f64 / f64::from(rate);
+        let mono = &mono[skipped..];
         self.seconds += mono.len() as f64 / f64::from(rate);
         if let Some(resampler) = &mut self.resampler {
             resampler.push(mono, &mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
         }
         self.check_duration()
+    }
+
+    /// Goes on behind a packet that made the decoder panic, with a new one.
+    fn replace_decoder(&mut self, packet: &Packet, panic: String) -> Result<()> {
+        match guard(|| open::make_decoder(&self.playing.params)) {
+            Ok(Ok(decoder)) => {
+                self.playing.decoder = decoder;
+                self.lose(packet, panic)
+            }
+            _ => self.break_off(panic),
+        }
     }
 
     /// A packet that cannot be decoded becomes silence, so that everything after it keeps its time.

@@ -12,8 +12,8 @@ pub enum Channel {
     Pick(usize),
 }
 
-/// Most channels a recording may have. Microphone arrays go to 64; more is a damaged header.
-pub const MAX_CHANNELS: usize = 64;
+/// Most channels a recording may have: those that symphonia has names for.
+pub const MAX_CHANNELS: usize = 26;
 
 /// Largest sample accepted. Audio lies in -1..1; files written as float but scaled like 32-bit integers reach 2^31.
 /// Beyond that it is not audio, and the resampler's sums might overflow.

@@ -6,17 +6,23 @@
 //! | file          | step                                                                                       |
 //! |---------------|--------------------------------------------------------------------------------------------|
 //! | `open.rs`     | path or bytes -> container reader, first audio track with a decoder, the length it states  |
+//! | `wav.rs`      | WAV as it is found in the wild -> the form symphonia reads                                  |
+//! | `mp4.rs`      | where an MP4 track begins to be heard; the core of HE-AAC                                  |
 //! | `opus.rs`     | the one codec symphonia lacks                                                              |
 //! | `decoder.rs`  | packets -> blocks, lost packets, truncation                                                |
+//! | `guard.rs`    | panics of third-party decoders -> errors                                                    |
 //! | `mix.rs`      | any sample format and channel count -> one channel of finite f32                           |
 //! | `resample.rs` | any rate -> 16 kHz, exactly `round(n * 16000 / rate)` samples, no delay                     |
 
 mod decoder;
+mod guard;
 mod mix;
+mod mp4;
 mod names;
 mod open;
 mod opus;
 mod resample;
+mod wav;
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -5,6 +5,7 @@ use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_OPUS};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
@@ -12,7 +13,10 @@ use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, Track, Tra
 use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
+use super::guard::guard;
+use super::mp4::{self, Starts};
 use super::opus;
+use super::wav::{self, Normalised};
 use crate::error::{Error, Result};
 
 /// What a reader of an error can always do with a recording this crate cannot read.
@@ -33,6 +37,8 @@ pub(super) struct Playing {
     pub(super) params: AudioCodecParameters,
     /// Seconds per tick of the track's time stamps.
     pub(super) tick: f64,
+    /// Seconds to drop at the start.
+    pub(super) start: f64,
     pub(super) length: Length,
 }
 
@@ -51,6 +57,15 @@ impl Length {
         match self {
             Length::Stated(seconds) | Length::Guessed(seconds) => Some(seconds),
             Length::Unknown => None,
+        }
+    }
+
+    /// Without what is dropped at the start.
+    fn shortened(self, seconds: f64) -> Self {
+        match self {
+            Length::Stated(all) => Length::Stated((all - seconds).max(0.0)),
+            Length::Guessed(all) => Length::Guessed((all - seconds).max(0.0)),
+            Length::Unknown => Length::Unknown,
         }
     }
 }
@@ -84,27 +99,55 @@ pub(super) fn open_bytes<'a>(bytes: &'a [u8], name: &Path) -> Result<Opened<'a>>
 }
 
 fn open_source<'a>(mut source: Box<dyn MediaSource + 'a>, bytes: u64, name: &Path, ext: &str) -> Result<Opened<'a>> {
-    let mp3_tag = has_mp3_length(&mut source).map_err(|error| Error::audio(name, io_reason(&error)))?;
+    let io_error = |error: std::io::Error| Error::audio(name, io_reason(&error));
+    let mut facts = Facts { mp3_tag: has_mp3_length(&mut source).map_err(io_error)?, ..Facts::default() };
+    // Damage there is as good as nothing there; symphonia will say what else is wrong.
+    facts.starts = mp4::starts(&mut source, bytes).unwrap_or_default();
+    source.seek(SeekFrom::Start(0)).map_err(io_error)?;
+    let source = match wav::normalise(source, bytes).map_err(io_error)? {
+        Ok(Normalised::Wav(window)) => {
+            facts.wav = Some(window.promised);
+            Box::new(window)
+        }
+        Ok(Normalised::Other(source)) => source,
+        Err(reason) => return Err(Error::audio(name, reason)),
+    };
     let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     hint.with_extension(ext);
-    let format = symphonia::default::get_probe()
-        .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|error| Error::audio(name, probe_reason(&error)))?;
-    let playing = choose_track(format.as_ref(), mp3_tag).map_err(|reason| Error::audio(name, reason))?;
+    let probe = || {
+        let (format, meta) = (FormatOptions::default(), MetadataOptions::default());
+        symphonia::default::get_probe().probe(&hint, stream, format, meta)
+    };
+    let damaged = |panic: String| Error::audio(name, format!("its header is damaged ({panic}); {CONVERT}"));
+    let format = guard(probe).map_err(damaged)?.map_err(|error| Error::audio(name, probe_reason(&error)))?;
+    let playing = guard(|| choose_track(format.as_ref(), &facts)).map_err(damaged)?;
+    let playing = playing.map_err(|reason| Error::audio(name, reason))?;
     Ok(Opened { format, playing, bytes })
 }
 
+/// What was seen of the file before symphonia, which does not tell.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// The first frame of an MP3 holds its length.
+    mp3_tag: bool,
+    /// Where the tracks of an MP4 begin.
+    starts: Starts,
+    /// It is a WAV file; by what factor it ought to be longer, if it tells.
+    wav: Option<Option<f64>>,
+}
+
 /// The first audio track that there is a decoder for; the error is the reason why there is none.
-pub(super) fn choose_track(format: &dyn FormatReader, mp3_tag: bool) -> Result<Playing, String> {
+pub(super) fn choose_track(format: &dyn FormatReader, facts: &Facts) -> Result<Playing, String> {
     let mut refused = None;
     for track in format.tracks() {
         let Some(CodecParameters::Audio(params)) = &track.codec_params else { continue };
-        match opus::codecs().make_audio_decoder(params, &AudioDecoderOptions::default()) {
+        match make_decoder(params) {
             Ok(decoder) => {
                 let tick = track.time_base.map_or(0.0, f64::from);
-                let length = track_length(format, track, tick, mp3_tag);
-                return Ok(Playing { track_id: track.id, decoder, params: params.clone(), tick, length });
+                let start = start_ticks(track.id, params, facts) as f64 * tick;
+                let length = track_length(format, track, tick, facts).shortened(start);
+                return Ok(Playing { track_id: track.id, decoder, params: params.clone(), tick, start, length });
             }
             Err(error) => refused = refused.or(Some((params.codec, error))),
         }
@@ -122,8 +165,25 @@ pub(super) fn choose_track(format: &dyn FormatReader, mp3_tag: bool) -> Result<P
     }
 }
 
+/// A decoder for a track.
+pub(super) fn make_decoder(params: &AudioCodecParameters) -> symphonia::core::errors::Result<Box<dyn AudioDecoder>> {
+    let options = AudioDecoderOptions::default();
+    opus::codecs().make_audio_decoder(params, &options).or_else(|error| {
+        let core = params.extra_data.as_deref().filter(|_| params.codec == CODEC_ID_AAC).and_then(mp4::aac_core);
+        let Some(core) = core else { return Err(error) };
+        let mut core_params = params.clone();
+        core_params.with_extra_data(core);
+        opus::codecs().make_audio_decoder(&core_params, &options)
+    })
+}
+
+/// Ticks before the track begins to be heard. Opus has its own header for that, which says the same.
+fn start_ticks(track_id: u32, params: &AudioCodecParameters, facts: &Facts) -> u64 {
+    if params.codec == CODEC_ID_OPUS { 0 } else { facts.starts.of(track_id) }
+}
+
 /// The length of a track as its container tells it.
-fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, mp3_tag: bool) -> Length {
+fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Facts) -> Length {
     let ticks = match (track.duration, track.num_frames) {
         (Some(duration), _) => duration.get(),
         (None, Some(frames)) => frames,
@@ -138,7 +198,13 @@ fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, mp3_tag: bo
     if ticks == 0 || tick == 0.0 {
         return Length::Unknown;
     }
-    if states_length(format.format_info().format, mp3_tag) { Length::Stated(seconds) } else { Length::Guessed(seconds) }
+    match facts.wav {
+        Some(Some(factor)) => return Length::Stated(seconds * factor),
+        Some(None) => return Length::Guessed(seconds),
+        None => {}
+    }
+    let stated = states_length(format.format_info().format, facts.mp3_tag);
+    if stated { Length::Stated(seconds) } else { Length::Guessed(seconds) }
 }
 
 /// Matroska's length is that of the longest track, so it binds only where there is one.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use opus_decoder::OpusMultistreamDecoder;
+use opus_pure::{MAX_PACKET_SAMPLES, OpusMSDecoder};
 use symphonia::core::audio::{AsGenericAudioBufferRef, Audio, AudioBuffer, AudioMut, AudioSpec, Channels};
 use symphonia::core::audio::{GenericAudioBufferRef, layouts};
 use symphonia::core::codecs::CodecInfo;
@@ -14,9 +14,6 @@ use symphonia::core::packet::PacketRef;
 
 /// Opus always decodes to this rate, in Hz, and counts its header's times in it.
 const RATE: u32 = 48_000;
-
-/// The longest packet, 120 ms, in frames.
-const MAX_FRAMES: usize = 5760;
 
 /// Every codec of symphonia, and Opus.
 pub(super) fn codecs() -> &'static CodecRegistry {
@@ -36,18 +33,17 @@ struct Head {
     pre_skip: usize,
     /// Linear factor for every sample.
     gain: f32,
-    streams: usize,
-    coupled: usize,
-    /// Per output channel: which decoded channel it takes.
-    mapping: Vec<u8>,
+    /// 0 for mono and stereo, 1 for surround.
+    family: u8,
+    /// Streams, those of them that are stereo, and per output channel the decoded channel it takes.
+    layout: Option<(usize, usize, Vec<u8>)>,
 }
 
 impl Head {
-    /// `big_endian` as in MP4, where the same fields lie in an atom.
     fn parse(data: &[u8]) -> Option<Self> {
         let body = data.strip_prefix(b"OpusHead")?;
         let (&version, rest) = body.split_first()?;
-        // The atom of MP4 counts its versions from 0 and writes its numbers big-endian.
+        // MP4 counts its versions from 0 and writes its numbers big-endian.
         let u16_at = |at: usize| -> Option<u16> {
             let bytes = [*rest.get(at)?, *rest.get(at + 1)?];
             Some(if version == 0 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
@@ -57,30 +53,36 @@ impl Head {
         // Signed, in 1/256 dB.
         let gain = 10f32.powf(f32::from(u16_at(7)? as i16) / (20.0 * 256.0));
         let family = *rest.get(9)?;
-        let (streams, coupled, mapping) = match family {
-            0 if channels == 1 => (1, 0, vec![0]),
-            0 if channels == 2 => (1, 1, vec![0, 1]),
-            0 => return None,
+        let layout = match family {
+            0 => None,
             _ => {
                 let mapping = rest.get(12..12 + channels)?.to_vec();
-                (usize::from(*rest.get(10)?), usize::from(*rest.get(11)?), mapping)
+                Some((usize::from(*rest.get(10)?), usize::from(*rest.get(11)?), mapping))
             }
         };
-        Some(Head { channels, pre_skip, gain, streams, coupled, mapping })
+        Some(Head { channels, pre_skip, gain, family, layout })
     }
 
     /// What a file without the header must mean: plain mono or stereo.
-    fn plain(channels: usize) -> Option<Self> {
-        let coupled = channels.checked_sub(1).filter(|&coupled| coupled < 2)?;
-        let mapping = (0..channels as u8).collect();
-        Some(Head { channels, pre_skip: 0, gain: 1.0, streams: 1, coupled, mapping })
+    fn plain(channels: usize) -> Self {
+        Head { channels, pre_skip: 0, gain: 1.0, family: 0, layout: None }
+    }
+
+    /// A decoder for the usual mono, stereo and surround layouts, the only ones that encoders write.
+    fn decoder(&self) -> Option<OpusMSDecoder> {
+        let decoder = OpusMSDecoder::new(RATE as i32, self.channels, self.family).ok()?;
+        let usual = decoder.layout();
+        let agrees = self.layout.as_ref().is_none_or(|(streams, coupled, mapping)| {
+            (*streams, *coupled, mapping) == (usual.nb_streams, usual.nb_coupled_streams, &usual.mapping)
+        });
+        agrees.then_some(decoder)
     }
 }
 
 /// The decoder: one or more Opus streams, the start skipped, the gain applied, the end trimmed as the container says.
 struct Opus {
     params: AudioCodecParameters,
-    decoder: OpusMultistreamDecoder,
+    decoder: OpusMSDecoder,
     gain: f32,
     /// Frames still to be dropped at the start.
     skip: usize,
@@ -93,13 +95,11 @@ impl Opus {
     fn new(params: &AudioCodecParameters) -> Result<Self> {
         let stated = params.channels.as_ref().map_or(2, Channels::count);
         let head = match &params.extra_data {
-            Some(data) => Head::parse(data),
+            Some(data) => Head::parse(data).ok_or(Error::DecodeError("opus: the identification header is damaged"))?,
             None => Head::plain(stated),
         };
-        let head = head.ok_or(Error::DecodeError("opus: the identification header is damaged"))?;
-        let Head { channels, pre_skip, gain, streams, coupled, mapping } = head;
-        let decoder = OpusMultistreamDecoder::new(RATE, channels, streams, coupled, &mapping)
-            .map_err(|_| Error::DecodeError("opus: the channel mapping is damaged"))?;
+        let decoder = head.decoder().ok_or(Error::Unsupported("opus: unusual channel mapping"))?;
+        let channels = head.channels;
         let layout = match channels {
             1 => layouts::CHANNEL_LAYOUT_MONO,
             2 => layouts::CHANNEL_LAYOUT_STEREO,
@@ -108,17 +108,18 @@ impl Opus {
         Ok(Opus {
             params: params.clone(),
             decoder,
-            gain,
-            skip: pre_skip,
-            pcm: vec![0.0; MAX_FRAMES * channels],
-            buffer: AudioBuffer::new(AudioSpec::new(RATE, layout), MAX_FRAMES),
+            gain: head.gain,
+            skip: head.pre_skip,
+            pcm: vec![0.0; MAX_PACKET_SAMPLES * channels],
+            buffer: AudioBuffer::new(AudioSpec::new(RATE, layout), MAX_PACKET_SAMPLES),
         })
     }
 }
 
 impl AudioDecoder for Opus {
     fn reset(&mut self) {
-        self.decoder.reset();
+        // It fails only for rates Opus does not have.
+        let _ = self.decoder.reset_state();
     }
 
     fn codec_info(&self) -> &CodecInfo {
@@ -131,10 +132,14 @@ impl AudioDecoder for Opus {
 
     fn decode_ref(&mut self, packet: &PacketRef<'_>) -> Result<GenericAudioBufferRef<'_>> {
         self.buffer.clear();
+        // To the decoder an empty packet is a lost one, to be made up from the one before.
+        if packet.data.is_empty() {
+            return Err(Error::DecodeError("opus: the packet is empty"));
+        }
         let channels = self.buffer.num_planes();
         let frames = self
             .decoder
-            .decode_float(packet.data, &mut self.pcm, false)
+            .decode(packet.data, MAX_PACKET_SAMPLES, &mut self.pcm)
             .map_err(|_| Error::DecodeError("opus: the packet is damaged"))?;
         let pcm = self.pcm.get_mut(..frames * channels).ok_or(Error::DecodeError("opus: the packet is too long"))?;
         pcm.iter_mut().for_each(|sample| *sample *= self.gain);
