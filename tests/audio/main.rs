@@ -1,0 +1,73 @@
+//! Decoding: containers, codecs, sample formats, resampling, and everything that must be refused with a good reason.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod files;
+mod formats;
+mod goldens;
+mod hostile;
+mod refusals;
+mod resampling;
+mod watching;
+
+use std::f64::consts::TAU;
+use std::path::Path;
+
+use diarist::audio::{self, Audio, DecodeOptions};
+
+/// The signal of every file in tests/data/audio: 200 Hz rising by 4800 Hz/s (tests/reference/audio_files.sh).
+fn chirp(seconds: f64) -> f64 {
+    0.5 * (TAU * (200.0 * seconds + 2400.0 * seconds * seconds)).sin()
+}
+
+/// The second channel of the stereo files.
+fn tone(seconds: f64) -> f64 {
+    0.25 * (TAU * 440.0 * seconds).sin()
+}
+
+/// `count` samples of a signal at `rate` Hz.
+fn sampled(signal: impl Fn(f64) -> f64, rate: u32, count: usize) -> Vec<f32> {
+    (0..count).map(|i| signal(i as f64 / f64::from(rate)) as f32).collect()
+}
+
+/// Decodes with the default options.
+#[track_caller]
+fn decoded(path: &Path) -> Audio {
+    match audio::decode(path, &DecodeOptions::default(), audio::unwatched) {
+        Ok(audio) => audio,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The refusal's text.
+#[track_caller]
+fn refused(path: &Path, options: &DecodeOptions) -> String {
+    match audio::decode(path, options, audio::unwatched) {
+        Ok(audio) => panic!("{} was accepted: {} samples", path.display(), audio.samples.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Signal-to-noise ratio in dB of `got` against `want` over their common length; NaN if `got` holds one.
+fn snr(got: &[f32], want: &[f32]) -> f64 {
+    let power = |x: f32| f64::from(x) * f64::from(x);
+    let signal: f64 = want.iter().map(|&w| power(w)).sum();
+    let noise: f64 = got.iter().zip(want).map(|(&g, &w)| power(g - w)).sum();
+    10.0 * (signal / noise.max(1e-30)).log10()
+}
+
+/// By how many samples `got` comes later than `want`, at most `reach`: the shift at which they agree best.
+fn delay(got: &[f32], want: &[f32], reach: usize) -> i64 {
+    let reach = reach as i64;
+    let agreement = |shift: i64| -> f64 {
+        let (skip_got, skip_want) = (shift.max(0) as usize, (-shift).max(0) as usize);
+        let pairs = got.iter().skip(skip_got).zip(want.iter().skip(skip_want));
+        pairs.map(|(&g, &w)| f64::from(g) * f64::from(w)).sum()
+    };
+    let best = (-reach..=reach).map(|shift| (shift, agreement(shift))).fold((0, f64::MIN), |best, this| {
+        assert!(!this.1.is_nan(), "the decoded signal holds NaN");
+        if this.1 > best.1 { this } else { best }
+    });
+    best.0
+}

@@ -1,0 +1,240 @@
+//! What cannot be read, each with an error that names the file, says what is wrong, and says what to do.
+
+use std::fs;
+use std::path::PathBuf;
+
+use diarist::Error;
+use diarist::audio::{self, DecodeOptions, decode_bytes};
+use tempfile::TempDir;
+
+use crate::common::data;
+use crate::files::Wav;
+use crate::{chirp, decoded, refused, sampled};
+
+/// A folder, and a file in it.
+fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).expect("a temporary file");
+    (folder, path)
+}
+
+/// Refuses the file and checks that the text names it and holds the words.
+#[track_caller]
+fn says(name: &str, bytes: &[u8], words: &[&str]) {
+    let (_folder, path) = file(name, bytes);
+    let text = refused(&path, &DecodeOptions::default());
+    assert!(text.starts_with(&path.display().to_string()), "{text}");
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+fn second(rate: u32) -> Vec<f32> {
+    sampled(|t| chirp(t / 4.0), rate, rate as usize)
+}
+
+#[test]
+fn a_path_that_is_no_recording() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = DecodeOptions::default();
+    assert!(refused(&folder.path().join("none.wav"), &options).contains("no such file"));
+    assert!(refused(folder.path(), &options).contains("folder"));
+    says("empty.mp3", b"", &["empty"]);
+    says(
+        "notes.wav",
+        b"Dear diary, today I learnt that a text is not a recording. ".repeat(50).as_slice(),
+        &["known format", "ffmpeg"],
+    );
+    says("zeros.wav", &[0; 4096], &["known format"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_or_a_pipe_is_refused_without_waiting_for_it() {
+    let text = refused("/dev/zero".as_ref(), &DecodeOptions::default());
+    assert!(text.contains("pipe or a device"), "{text}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pipe = folder.path().join("pipe.wav");
+    if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+        assert!(refused(&pipe, &DecodeOptions::default()).contains("pipe or a device"));
+    } else {
+        eprintln!("skipped: no mkfifo here");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, path) = file("secret.wav", &Wav::pcm16(16_000, 1, &second(16_000)).bytes());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("permissions");
+    if fs::File::open(&path).is_ok() {
+        eprintln!("skipped: this user may read everything");
+        return;
+    }
+    assert!(refused(&path, &DecodeOptions::default()).contains("permission"));
+}
+
+#[test]
+fn headers_that_make_no_sense() {
+    let wav = |change: &dyn Fn(&mut Wav)| {
+        let mut wav = Wav::pcm16(16_000, 1, &second(16_000));
+        change(&mut wav);
+        wav.bytes()
+    };
+    says("many.wav", &wav(&|w| w.channels = 300), &["300 channels"]);
+    says("none.wav", &wav(&|w| w.channels = 0), &["no channels"]);
+    says("fast.wav", &wav(&|w| w.rate = 1_092_676), &["1092676", "768000"]);
+    says("slow.wav", &wav(&|w| w.rate = 0), &["damaged"]);
+    says("tag.wav", &wav(&|w| w.format = 0x31), &["0x0031"]);
+    says("bits.wav", &wav(&|w| w.bits = 40), &["ffmpeg"]);
+    says("bare.wav", &wav(&|w| w.data.clear()), &["no audio"]);
+    let whole = wav(&|_| {});
+    says("half-header.wav", &whole[..30], &["damaged", "only 10 follow"]);
+    says("no-data.wav", &whole[..36], &["cut off"]);
+    let mut long = whole;
+    long[16..20].copy_from_slice(&0x6666_6666u32.to_le_bytes());
+    says("long-chunk.wav", &long, &["fmt ", "damaged"]);
+}
+
+#[test]
+fn samples_that_are_not_numbers() {
+    for (name, value) in [("nan.wav", f32::NAN), ("inf.wav", f32::INFINITY), ("huge.wav", 1e30)] {
+        let mut samples = second(48_000);
+        samples[36_000] = value;
+        says(name, &Wav::float(48_000, 1, &samples).bytes(), &["0.750 seconds", &value.to_string()]);
+    }
+    // One bad channel of two spoils the mix, but not the other channel.
+    let mut samples: Vec<f32> = second(16_000).iter().flat_map(|&s| [s, s]).collect();
+    samples[101] = f32::NAN;
+    let bytes = Wav::float(16_000, 2, &samples).bytes();
+    says("stereo.wav", &bytes, &["NaN"]);
+    let left = DecodeOptions { channel: audio::Channel::Pick(0), ..Default::default() };
+    assert!(decode_bytes(&bytes, "a.wav", &left, audio::unwatched).is_ok());
+}
+
+#[test]
+fn silence_and_loud_floats_are_fine() {
+    let silence = decode_bytes(
+        &Wav::float(48_000, 1, &[0.0; 48_000]).bytes(),
+        "a.wav",
+        &DecodeOptions::default(),
+        audio::unwatched,
+    );
+    assert!(silence.expect("silence").samples.iter().all(|&s| s == 0.0));
+    let loud = Wav::float(16_000, 1, &[32_768.0, -40_000.0]).bytes();
+    assert_eq!(
+        decode_bytes(&loud, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("loud").samples,
+        [32_768.0, -40_000.0]
+    );
+}
+
+/// Files whose header states their length, cut to about half.
+const CUT: &[&str] = &["stereo.flac", "lame.mp3", "alac.m4a", "stereo.aiff", "mono.caf", "alaw.wav", "adpcm_ms.wav"];
+
+#[test]
+fn a_file_that_was_cut_off_is_refused_unless_allowed() {
+    for name in CUT {
+        let whole = fs::read(data("audio").join(name)).expect("a committed file");
+        // The index of an ffmpeg MP4 lies at the end, and symphonia wants to see all chunks of AIFF and CAF.
+        if let Some(word) =
+            [(".m4a", "moov"), (".aiff", "cut off"), (".caf", "cut off")].iter().find(|w| name.ends_with(w.0))
+        {
+            says(name, &whole[..whole.len() / 2], &[word.1, "ffmpeg"]);
+            continue;
+        }
+        let cut = &whole[..whole.len() * 6 / 10];
+        says(name, cut, &["0.5 seconds", "--allow-truncated"]);
+        let options = DecodeOptions { allow_truncated: true, ..Default::default() };
+        let audio = decode_bytes(cut, name, &options, audio::unwatched).expect("what is there");
+        let (full, seconds) = (decoded(&data("audio").join(name)), audio.duration().0);
+        assert!((0.15..0.42).contains(&seconds), "{name}: {seconds} seconds");
+        // What is there is what the whole file begins with; the last packet and the resampler's edge apart.
+        let same = audio.samples.len().saturating_sub(1_200);
+        assert!(crate::snr(&audio.samples[..same], &full.samples[..same]) > 60.0, "{name}");
+    }
+}
+
+#[test]
+fn files_without_a_stated_length_end_where_they_end() {
+    for name in ["untagged.mp3", "adts.aac", "mono.opus"] {
+        let whole = fs::read(data("audio").join(name)).expect("a committed file");
+        let cut = decode_bytes(&whole[..whole.len() * 9 / 10], name, &DecodeOptions::default(), audio::unwatched);
+        assert!(cut.is_ok(), "{name}: {}", cut.expect_err("an error"));
+        let mut junk = whole.clone();
+        junk.extend([0x55; 5_000]);
+        let (with, without) = (
+            decode_bytes(&junk, name, &DecodeOptions::default(), audio::unwatched),
+            decoded(&data("audio").join(name)),
+        );
+        assert_eq!(with.expect(name).samples.len(), without.samples.len(), "{name} with junk at its end");
+    }
+}
+
+#[test]
+fn a_wav_whose_size_was_never_filled_in_is_read_to_its_end() {
+    let whole = decode_bytes(
+        &Wav::pcm16(16_000, 1, &second(16_000)).bytes(),
+        "a.wav",
+        &DecodeOptions::default(),
+        audio::unwatched,
+    );
+    for claimed in [0, u32::MAX] {
+        let wav = Wav { claimed: Some(claimed), ..Wav::pcm16(16_000, 1, &second(16_000)) };
+        let audio = decode_bytes(&wav.bytes(), "a.wav", &DecodeOptions::default(), audio::unwatched).expect("a stream");
+        assert_eq!(audio.samples, whole.as_ref().expect("a plain file").samples);
+    }
+}
+
+#[test]
+fn a_lying_length_costs_neither_memory_nor_trust() {
+    let wav = Wav { claimed: Some(u32::MAX - 100), ..Wav::pcm16(16_000, 1, &second(16_000)) };
+    says("lie.wav", &wav.bytes(), &["134217.7 seconds", "only 1.0"]);
+    let options = DecodeOptions { allow_truncated: true, ..Default::default() };
+    let audio = decode_bytes(&wav.bytes(), "lie.wav", &options, audio::unwatched).expect("what is there");
+    assert_eq!(audio.samples.len(), 16_000);
+    assert!(audio.samples.capacity() < 3_000_000, "{} samples reserved", audio.samples.capacity());
+}
+
+#[test]
+fn a_video_without_sound_says_so() {
+    assert!(refused(&data("audio/video_only.mp4"), &DecodeOptions::default()).contains("video only"));
+}
+
+#[test]
+fn damaged_packets_become_silence_and_the_rest_keeps_its_time() {
+    for name in ["untagged.mp3", "mono.opus", "adts.aac", "stereo.webm"] {
+        let path = data("audio").join(name);
+        let mut bytes = fs::read(&path).expect("a committed file");
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 60].fill(0xa5);
+        let Ok(audio) = decode_bytes(
+            &bytes,
+            name,
+            &DecodeOptions { allow_truncated: true, ..Default::default() },
+            audio::unwatched,
+        ) else {
+            panic!("{name}: a damaged packet must not spoil the file")
+        };
+        let whole = decoded(&path);
+        assert!(audio.samples.iter().all(|s| s.is_finite()));
+        println!("{name}: {} of {} samples", audio.samples.len(), whole.samples.len());
+        assert!(audio.samples.len() * 10 > whole.samples.len() * 4, "{name}: {} samples", audio.samples.len());
+    }
+}
+
+#[test]
+fn nothing_but_damage_is_an_error() {
+    let mut bytes = fs::read(data("audio/mono.opus")).expect("a committed file");
+    let body = bytes.windows(8).position(|w| w == b"OpusTags").expect("tags") + 200;
+    bytes[body..].fill(0);
+    let error = decode_bytes(&bytes, "a.opus", &DecodeOptions::default(), audio::unwatched).expect_err("no packets");
+    assert!(matches!(error, Error::Audio { .. }), "{error}");
+}
+
+#[test]
+fn a_recording_longer_than_allowed_is_refused() {
+    let options = DecodeOptions { max_duration: diarist::units::Seconds(0.25), ..Default::default() };
+    assert!(refused(&data("audio/stereo.flac"), &options).contains("0.25 seconds"));
+}
