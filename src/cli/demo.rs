@@ -27,7 +27,7 @@ pub fn run() -> Result<()> {
     console::line("");
     console::line(&format!("{audio:.1} s of audio in {wall:.1} s: {:.1} times real time.", audio / wall));
     console::line(
-        "The built-in model knows about a thousand English words. With a real one, your recordings:\n  \
+        "The built-in model knows about 650 English words. With a real one, your recordings:\n  \
          diarist transcribe --model large-v3-turbo talk.mp3\n  \
          diarist models",
     );
