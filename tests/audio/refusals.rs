@@ -68,7 +68,7 @@ fn a_device_or_a_pipe_is_refused_without_waiting_for_it() {
 fn a_file_that_may_not_be_read() {
     use std::os::unix::fs::PermissionsExt;
     let (_folder, path) = file("secret.wav", &Wav::pcm16(16_000, 1, &second(16_000)).bytes());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("permissions");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("permissions");
     if fs::File::open(&path).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;
