@@ -37,7 +37,7 @@ pub trait Observer {
     fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
         let _ = (stage, done, total);
     }
-    /// New segments, as soon as they are known. Chunks may finish in any order.
+    /// New segments, in the order of the recording, as soon as they and all before them are known.
     fn segments(&mut self, segments: &[Segment]) {
         let _ = segments;
     }

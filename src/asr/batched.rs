@@ -23,6 +23,8 @@ pub struct Batched<'a> {
     observer: &'a mut dyn Observer,
     /// The first chunk not yet handed out.
     next: usize,
+    /// The first chunk the observer has not heard of.
+    told: usize,
     trials: Vec<Option<Trial>>,
     finished: Vec<Option<Vec<Segment>>>,
 }
@@ -32,7 +34,7 @@ impl<'a> Batched<'a> {
     pub fn new(setup: Setup<'a>, chunks: &'a [Chunk], observer: &'a mut dyn Observer) -> Result<Self> {
         let initial = setup.initial_prompt()?;
         let (trials, finished) = (vec![None; chunks.len()], vec![None; chunks.len()]);
-        Ok(Batched { setup, chunks, initial, observer, next: 0, trials, finished })
+        Ok(Batched { setup, chunks, initial, observer, next: 0, told: 0, trials, finished })
     }
 
     /// The segments of all chunks, in the order of the chunks.
@@ -43,9 +45,11 @@ impl<'a> Batched<'a> {
     fn done(&mut self, id: usize, attempt: &Attempt) -> Result<()> {
         let segments = segments_of(&self.chunks[id], attempt, &self.setup)?;
         self.finished[id] = Some(segments);
-        let finished = self.finished.iter().filter(|chunk| chunk.is_some()).count();
-        let segments = self.finished[id].as_deref().unwrap_or_default();
-        self.observer.chunk(segments, finished as f64 / self.chunks.len() as f64);
+        // Chunks finish in any order, but are read in one: a chunk is told when all before it have been.
+        while let Some(segments) = self.finished.get(self.told).and_then(Option::as_deref) {
+            self.told += 1;
+            self.observer.chunk(segments, self.told as f64 / self.chunks.len() as f64);
+        }
         Ok(())
     }
 }

@@ -64,8 +64,7 @@ pub enum Chunks<'a> {
 
 /// Hears of progress, and may ask to stop.
 pub trait Observer {
-    /// A chunk or window is finished: its segments (chunks may finish in any order), and the share of all work done,
-    /// in `[0, 1]`.
+    /// A chunk or window is finished, and all before it: its segments, and the share of all work done, in `[0, 1]`.
     fn chunk(&mut self, segments: &[Segment], progress: f64) {
         let _ = (segments, progress);
     }

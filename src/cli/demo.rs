@@ -5,7 +5,8 @@ use std::time::Instant;
 use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::pipeline::Input;
-use diarist::vad::Detector;
+use diarist::units::Seconds;
+use diarist::vad::{Detector, VadOptions};
 use diarist::{Result, assets};
 
 use super::console;
@@ -21,7 +22,10 @@ pub fn run() -> Result<()> {
     let pipeline = Engine::builtin(&Cpu::new(None)?, Detector::Energy)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
     let mut watch = Watch::new("the sample".into(), Lines::Plain, false);
-    let transcript = pipeline.transcribe(sample, &Options::default(), &mut watch)?;
+    // The small model was trained mostly on windows of a few seconds, and hears those best.
+    let vad = VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() };
+    let options = Options { vad, ..Options::default() };
+    let transcript = pipeline.transcribe(sample, &options, &mut watch)?;
     drop(watch);
     let (audio, wall) = (transcript.duration.0, start.elapsed().as_secs_f64());
     console::line("");

@@ -135,6 +135,11 @@ impl Weights {
         Ok(Weights { shards, index, origin })
     }
 
+    /// The file the tensors come from, for errors.
+    pub fn origin(&self) -> &Path {
+        &self.origin
+    }
+
     /// Whether the checkpoint has a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.index.contains_key(name)

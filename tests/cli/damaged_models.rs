@@ -112,10 +112,11 @@ fn a_weight_that_is_not_a_number() {
 #[test]
 fn a_config_that_disagrees_with_the_weights() {
     let json: serde_json::Value = serde_json::from_str(diarist::assets::MODEL.config).unwrap();
-    for (field, wrong) in
-        [("d_model", 128), ("encoder_layers", 3), ("vocab_size", 1000), ("decoder_ffn_dim", 512), ("num_mel_bins", 128)]
-    {
-        let (from, to) = (format!("\"{field}\": {}", json[field]), format!("\"{field}\": {wrong}"));
+    let by =
+        [("d_model", 64), ("encoder_layers", -1), ("decoder_layers", 1), ("vocab_size", -10), ("num_mel_bins", 48)];
+    for (field, change) in by {
+        let right = json[field].as_i64().unwrap();
+        let (from, to) = (format!("\"{field}\": {right}"), format!("\"{field}\": {}", right + change));
         with(|dir| edit(dir, "m/config.json", &from, &to)).exits(1).complains(&["m/", "config"]);
     }
 }

@@ -45,6 +45,14 @@ impl<B: Backend> Whisper<B> {
 
     /// Puts the weights on the device.
     pub fn load(be: &B, config: Config, generation: GenerationConfig, weights: &Weights) -> Result<Self> {
+        for (side, layers) in [("encoder", config.encoder_layers), ("decoder", config.decoder_layers)] {
+            let surplus = format!("model.{side}.layers.{layers}.fc1.weight");
+            if weights.contains(&surplus) {
+                let reason =
+                    format!("is there, but config.json has only {layers} {side} layers; do they belong together?");
+                return Err(Error::weights(weights.origin(), surplus, reason));
+            }
+        }
         let scope = block::Scope::root(be, weights);
         Ok(Whisper {
             mel: be.mel_plan(config.num_mel_bins)?,
@@ -74,14 +82,16 @@ impl<B: Backend> Whisper<B> {
     /// Encodes clips `[B, S]`, `S` = one window ([`Config::window_samples`]), into `s.out` `[B, T, C]`.
     pub fn encode(&self, s: &mut EncoderScratch<B>, audio: &Tensor<B, f32>) -> Result<()> {
         s.set_batch(&self.config, audio.rows())?;
-        ops::log_mel(&self.be, &mut s.mel, audio, &self.mel)?;
-        self.encoder.run(&self.be, s)
+        self.be.scope(|| {
+            ops::log_mel(&self.be, &mut s.mel, audio, &self.mel)?;
+            self.encoder.run(&self.be, s)
+        })
     }
 
     /// Encodes the log-mel spectrograms the caller put into `s.mel` `[B, F, M]`; the result is in `s.out` `[B, T, C]`.
     pub fn encode_mel(&self, s: &mut EncoderScratch<B>, batch: usize) -> Result<()> {
         s.set_batch(&self.config, batch)?;
-        self.encoder.run(&self.be, s)
+        self.be.scope(|| self.encoder.run(&self.be, s))
     }
 
     /// Makes the clips in `s.out` the audio of `slots`: stores every layer's keys and values.
@@ -106,7 +116,7 @@ impl<B: Backend> Whisper<B> {
             });
         }
         s.qkv.reshape(&[batch, frames, 2 * width])?;
-        self.decoder.store_cross(&self.be, caches, slots, &s.out, &mut s.qkv)
+        self.be.scope(|| self.decoder.store_cross(&self.be, caches, slots, &s.out, &mut s.qkv))
     }
 
     /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` says which cache
@@ -118,11 +128,11 @@ impl<B: Backend> Whisper<B> {
         rows: &StepRows<B>,
         lineage: &Tensor<B, i32>,
     ) -> Result<()> {
-        self.decoder.run(&self.be, s, caches, rows, lineage)
+        self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage))
     }
 
     /// `out` `[R, V]` from hidden states `[R, C]`.
     pub fn logits(&self, out: &mut Tensor<B, f32>, hidden: &Tensor<B>) -> Result<()> {
-        self.decoder.logits(&self.be, out, hidden)
+        self.be.scope(|| self.decoder.logits(&self.be, out, hidden))
     }
 }
