@@ -126,6 +126,8 @@ __device__ __forceinline__ uint4 load_once(const uint4* p) {
 
 // ---- the same text everywhere ----
 
+__device__ __forceinline__ float to_float(int8 x) { return float(x); }
+
 const uint32 FULL_WARP = 0xffffffffu;
 const int WARP = 32;
 

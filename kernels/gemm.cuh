@@ -77,7 +77,7 @@ template <class T>
 __device__ __forceinline__ void store(const Output<T>& o, const float* sums, int64 row, int n) {
     T* out = o.out + row * o.features + n;
     bool vector = n + 8 <= o.features && (reinterpret_cast<uint64>(out) & 15) == 0;
-    float residual[8], y[8];
+    float residual[8] = {}, y[8];
     if (vector && o.epilogue == ADD) unpack_8<T>(residual, *reinterpret_cast<const uint4*>(out));
 #pragma unroll
     for (int i = 0; i < 8; i++) {

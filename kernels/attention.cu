@@ -1,0 +1,156 @@
+// attention: every frame of a clip attends to all of them, without storing the scores.
+//
+// Shapes   out [B,T,C] T · qkv [B,T,3C] T (queries, keys, values side by side), C = heads * D, D a multiple of 8, at most 64
+// Math     out = softmax(scale q.k^T) v per head; scores and sums in f32, online softmax (Milakov & Gimelshein 2018,
+//          arXiv:1805.02867; Dao 2023, arXiv:2307.08691)
+// Launch   grid (ceil(T/64), heads, B), block 128 = 4 warps of 16 queries; keys come in tiles of 64, two stages, 32 KiB shared
+// Traffic  2*B*T*4C B if keys and values of a head stay in the L2; 4*B*T*T*C flops; bound by arithmetic
+// Edge     keys past T are masked, queries past T are not stored; dims past D are zeros in both operands
+// Oracle   engine/cpu/attention.rs
+// Source   transformers modeling_whisper.py::WhisperAttention
+// Journal  docs/kernels/attention.md
+#include "matrix.cuh"
+
+namespace attention {
+
+const int QUERIES = 64, KEYS = 64, DIM = 64, THREADS = 128;
+const float NEVER = -1e30f;  // below every score, and unlike minus infinity it survives a subtraction from itself
+
+// Where chunk `c` (8 dims) of a row of a tile lies. Rows are 128 bytes, so without this all would start in the same bank. Bit 2
+// differs between neighbouring rows, which keeps 16-byte fragment loads apart; all three bits differ among eight rows, which
+// keeps ldmatrix apart.
+__device__ __forceinline__ int place(int row, int c) { return row * DIM + 8 * (c ^ ((row & 1) << 2 | (row >> 1 & 3))); }
+
+// One tile of keys or values: rows `first ..` of a matrix with rows `stride` apart.
+template <class T>
+__device__ __forceinline__ void load_tile(T* shared, const T* rows, int first, int frames, int64 stride, int head_dim) {
+#pragma unroll
+    for (int i = threadIdx.x; i < KEYS * DIM / 8; i += THREADS) {
+        int row = i / (DIM / 8), c = i % (DIM / 8);
+        bool exists = first + row < frames && 8 * c < head_dim;
+        cp_async_16(shared + place(row, c), exists ? rows + (first + row) * stride + 8 * c : rows, exists ? 16 : 0);
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void run(T* out, const T* qkv, int frames, int width, int head_dim, float scale) {
+    SHARED(T, keys, 2 * KEYS * DIM);
+    SHARED(T, values, 2 * KEYS * DIM);
+    const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    const int first_query = blockIdx.x * QUERIES + threadIdx.x / WARP * 16;
+    const int64 stride = 3 * int64(width);
+    const T* q = qkv + int64(blockIdx.z) * frames * stride + blockIdx.y * head_dim;
+    const T* k = q + width;
+    const T* v = k + width;
+
+    // Queries straight into registers: [half of the dims][rows g and g + 8].
+    uint4 query[2][2];
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int row = first_query + g + 8 * i, d = 32 * half + 8 * t;
+            query[half][i] = make_uint4(0, 0, 0, 0);
+            if (row < frames && d < head_dim) query[half][i] = *reinterpret_cast<const uint4*>(q + row * stride + d);
+        }
+
+    float sums[8][4] = {};                                     // [8 dims][fragment]
+    float largest[2] = {NEVER, NEVER}, total[2] = {0.0f, 0.0f};  // rows g and g + 8
+    scale *= 1.4426950408889634f;                              // softmax in base 2
+
+    const int tiles = (frames + KEYS - 1) / KEYS;
+    auto fetch = [&](int tile) {
+        if (tile < tiles) {
+            load_tile(keys + tile % 2 * KEYS * DIM, k, tile * KEYS, frames, stride, head_dim);
+            load_tile(values + tile % 2 * KEYS * DIM, v, tile * KEYS, frames, stride, head_dim);
+        }
+        cp_async_commit();
+    };
+    fetch(0);
+    for (int tile = 0; tile < tiles; tile++) {
+        fetch(tile + 1);
+        cp_async_wait<1>();
+        __syncthreads();
+        const T* tile_keys = keys + tile % 2 * KEYS * DIM;
+        const T* tile_values = values + tile % 2 * KEYS * DIM;
+
+        float scores[8][4] = {};  // [8 keys][fragment]
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                uint4 b = *reinterpret_cast<const uint4*>(tile_keys + place(8 * j + g, 4 * half + t));
+                multiply<T>(scores[j], query[half][0], query[half][1], b);
+            }
+        float top[2] = {largest[0], largest[1]};
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                bool exists = tile * KEYS + 8 * j + 2 * t + e % 2 < frames;
+                scores[j][e] = exists ? scores[j][e] * scale : NEVER;
+                top[e / 2] = fmaxf(top[e / 2], scores[j][e]);
+            }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            top[i] = warp_max<4>(top[i]);  // the four lanes of a row
+            float shrink = exp2f(largest[i] - top[i]);
+            largest[i] = top[i];
+            total[i] *= shrink;
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                sums[j][2 * i] *= shrink;
+                sums[j][2 * i + 1] *= shrink;
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                scores[j][e] = exp2f(scores[j][e] - largest[e / 2]);
+                total[e / 2] += scores[j][e];
+            }
+        // Scores of 16 keys as they lie in the accumulators are the left operand of the second product as it must lie.
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const float(&low)[4] = scores[2 * j];
+            const float(&high)[4] = scores[2 * j + 1];
+            const uint32 a[4] = {pack<T>(low[0], low[1]), pack<T>(low[2], low[3]), pack<T>(high[0], high[1]),
+                                 pack<T>(high[2], high[3])};
+#pragma unroll
+            for (int d = 0; d < 4; d++) {
+                uint32 b[4];
+                ldmatrix_x4_trans(b, tile_values + place(16 * j + lane % 16, 2 * d + lane / 16));
+                const uint32 left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
+                mma_16x8x16<T>(sums[2 * d], a, left);
+                mma_16x8x16<T>(sums[2 * d + 1], a, right);
+            }
+        }
+        __syncthreads();  // nobody still reads the stage that is filled next
+    }
+    cp_async_wait<0>();
+
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float share = 1.0f / warp_sum<4>(total[i]);
+        int row = first_query + g + 8 * i;
+        if (row >= frames) continue;
+        T* o = out + (int64(blockIdx.z) * frames + row) * width + blockIdx.y * head_dim;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            int d = 8 * j + 2 * t;
+            if (d < head_dim) *reinterpret_cast<uint32*>(o + d) = pack<T>(sums[j][2 * i] * share, sums[j][2 * i + 1] * share);
+        }
+    }
+}
+
+}  // namespace attention
+
+#define INSTANCE(T)                                                                                                         \
+    extern "C" __global__ void __launch_bounds__(128)                                                                       \
+        attention_##T(T* __restrict__ out, const T* __restrict__ qkv, int frames, int width, int head_dim, float scale) {   \
+        attention::run<T>(out, qkv, frames, width, head_dim, scale);                                                        \
+    }                                                                                                                       \
+    EXPORT(attention_##T)
+FOR_EACH_ACTIVATION(INSTANCE)
+#undef INSTANCE
