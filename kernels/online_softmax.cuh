@@ -40,14 +40,14 @@ struct State {
         for (int i = 0; i < 8; i++) sums[i] = fmaf(weight, value[i], sums[i] * shrink);
     }
 
-    // Joins the four groups of a warp: every lane gets the sums of its dims.
+    // Joins the four groups of a warp into the first one.
     __device__ __forceinline__ void merge_warp() {
 #pragma unroll
         for (int step = GROUP; step < WARP; step *= 2) {
             float other = __shfl_xor_sync(FULL_WARP, largest, step);
             float top = fmaxf(largest, other);
             float mine = exp2f(largest - top), theirs = exp2f(other - top);
-            // Written so that both partners add the same two products in an order that does not matter.
+            // Partners may differ in the last bit, since one rounds the product the other fuses; only the first group is kept.
             total = total * mine + __shfl_xor_sync(FULL_WARP, total, step) * theirs;
 #pragma unroll
             for (int i = 0; i < 8; i++) sums[i] = sums[i] * mine + __shfl_xor_sync(FULL_WARP, sums[i], step) * theirs;
