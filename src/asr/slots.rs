@@ -58,6 +58,8 @@ pub struct Slots<'m, B: Backend> {
     picked_hidden: Tensor<B>,
     /// `[R, V]`.
     logits: Tensor<B, f32>,
+    /// Steps of each number of rows, for devices that record them.
+    recorded: B::Recorded,
     /// Whether each slot holds a search.
     busy: Vec<bool>,
     /// Probability of `<|nospeech|>` in each slot.
@@ -94,6 +96,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             picked_index: Tensor::zeros(be, &[2 * slots])?,
             picked_hidden: Tensor::zeros(be, &[2 * slots, model.config.d_model])?,
             logits: Tensor::zeros(be, &[sizes.rows().max(2 * slots), vocab])?,
+            recorded: B::Recorded::default(),
             busy: vec![false; slots],
             no_speech: vec![None; slots],
             no_speech_token: special.no_speech,
@@ -198,19 +201,23 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.model.logits(&mut self.logits, &self.picked_hidden)
     }
 
-    /// Takes one step in all busy slots.
+    /// Takes one step in all busy slots. All that a step needs lies on the device, so the number of rows is the only thing
+    /// in which one differs from another.
     pub fn step(&mut self) -> Result<()> {
-        let be = &self.model.be;
-        let rows = self.rows.num_rows();
-        if rows == 0 {
+        let Slots { model, caches, scratch, state, rows, logits, recorded, .. } = self;
+        let be = &model.be;
+        let num_rows = rows.num_rows();
+        if num_rows == 0 {
             return Ok(());
         }
-        self.model.decode(&mut self.scratch, &mut self.caches, &self.rows, &self.state.lineage)?;
-        self.logits.reshape(&[rows, self.model.config.vocab_size])?;
-        self.model.logits(&mut self.logits, &self.scratch.hidden)?;
-        ops::logit_rules(be, &mut self.logits, &self.rows, &self.state)?;
-        ops::pick_candidates(be, &mut self.state, &self.logits, &self.rows)?;
-        ops::advance_search(be, &mut self.rows, &mut self.state)
+        be.replay(recorded, num_rows, || {
+            model.decode(scratch, caches, rows, &state.lineage)?;
+            logits.reshape(&[num_rows, model.config.vocab_size])?;
+            model.logits(logits, &scratch.hidden)?;
+            ops::logit_rules(be, logits, rows, state)?;
+            ops::pick_candidates(be, state, logits, rows)?;
+            ops::advance_search(be, rows, state)
+        })
     }
 
     /// The slots whose search has ended, each with what it found; they are empty afterwards.

@@ -76,6 +76,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     type SelfCache: Send + Sync;
     /// Keys and values of the encoder output for one decoder layer, `slots x T x C` each, in a layout of its own.
     type CrossCache: Send + Sync;
+    /// Sequences of ops that [`replay`](Self::replay) has seen.
+    type Recorded: Default + Send + Sync;
 
     /// One line for people: device, threads or memory.
     fn describe(&self) -> String;
@@ -83,6 +85,16 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// Runs `f`, a pass of many ops, where this device starts ops fastest. On the CPU that is one of its own threads: an
     /// op called from any other has to wake one up first, which costs as much as a small op.
     fn scope<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        f()
+    }
+
+    /// Runs `f`, a sequence of ops that comes again and again. A device on which starting an op is slow may record it and
+    /// run the recording the next time, without calling `f`.
+    ///
+    /// Within one `recorded`, equal keys promise equal ops: the same shapes and scalars, on tensors that stay where they
+    /// were for as long as `recorded` is used. `f` must not move data between host and device.
+    fn replay(&self, recorded: &mut Self::Recorded, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
+        let _ = (recorded, key);
         f()
     }
 

@@ -5,8 +5,10 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod cuda;
 pub mod decode;
 pub mod ops;
+pub mod profile;
 pub mod tensor;
 pub mod weights;
 

@@ -105,6 +105,7 @@ impl Backend for Cpu {
     type MelPlan = MelPlan;
     type SelfCache = SelfCache;
     type CrossCache = CrossCache;
+    type Recorded = ();
 
     fn describe(&self) -> String {
         format!("CPU, {} threads, {}", self.threads(), self.level.name())

@@ -1,0 +1,195 @@
+//! `cross_attention_step`: the rows of a decoder pass attend to the encoder frames of their chunk. Keys and values are
+//! laid out by head once for each chunk, and read once per step for all beams of the chunk.
+
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::device::Device;
+use super::launch::Launch;
+use super::{Activation, Cuda, head_dim};
+use crate::engine::profile::Work;
+use crate::engine::{StepRows, Tensor};
+use crate::error::{Error, Result};
+
+/// Frames of a block; a row's blocks leave partial sums that are joined afterwards.
+const SPLIT: usize = 256;
+/// Floats of a partial sum: 64 dims, the largest score, the total weight.
+const PARTIAL: usize = 66;
+/// Clips of one launch: `Slots` of the kernel.
+const MAX_CLIPS: usize = 32;
+/// Frames a block of `cross_store` lays out.
+const STORED_FRAMES: usize = 16;
+
+/// How encoder keys and values are stored; products are computed in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CrossCacheType {
+    /// As activations are: f16 or bf16.
+    #[default]
+    Activation,
+    /// 8-bit integers, with one scale for each key and each value of a head: half the traffic of a decode step's largest
+    /// part.
+    Int8,
+}
+
+/// Encoder keys and values of one decoder layer, both `[slots, H, T, D]`.
+pub struct CrossCache<A: Activation> {
+    slots: usize,
+    frames: usize,
+    width: usize,
+    heads: usize,
+    store: Store<A>,
+}
+
+enum Store<A: Activation> {
+    Plain {
+        keys: Buffer<A>,
+        values: Buffer<A>,
+    },
+    /// The integers are signed; scales `[slots, H, T]`.
+    Int8 {
+        keys: Buffer<u8>,
+        values: Buffer<u8>,
+        key_scales: Buffer<f32>,
+        value_scales: Buffer<f32>,
+    },
+}
+
+impl<A: Activation> CrossCache<A> {
+    pub(super) fn new(
+        device: &Arc<Device>,
+        kind: CrossCacheType,
+        slots: usize,
+        frames: usize,
+        width: usize,
+        heads: usize,
+    ) -> Result<Self> {
+        let (len, scales) = (slots * frames * width, slots * heads * frames);
+        let store = match kind {
+            CrossCacheType::Activation => {
+                Store::Plain { keys: Buffer::zeros(device, len)?, values: Buffer::zeros(device, len)? }
+            }
+            CrossCacheType::Int8 => Store::Int8 {
+                keys: Buffer::zeros(device, len)?,
+                values: Buffer::zeros(device, len)?,
+                key_scales: Buffer::zeros(device, scales)?,
+                value_scales: Buffer::zeros(device, scales)?,
+            },
+        };
+        Ok(CrossCache { slots, frames, width, heads, store })
+    }
+
+    /// Keys, values and their scales, as the kernels take them; null for no scales.
+    fn arguments(&self, launch: &mut Launch) {
+        let (len, num_scales) = (self.slots * self.frames * self.width, self.slots * self.heads * self.frames);
+        match &self.store {
+            Store::Plain { keys, values } => {
+                launch.input(keys, len).input(values, len);
+                launch.optional::<f32>(None, 0).optional::<f32>(None, 0)
+            }
+            Store::Int8 { keys, values, key_scales, value_scales } => {
+                launch.input(keys, len).input(values, len).input(key_scales, num_scales).input(value_scales, num_scales)
+            }
+        };
+    }
+
+    /// Bytes of the keys and values of one slot.
+    fn slot_bytes(&self) -> usize {
+        let values = 2 * self.frames * self.width;
+        match self.store {
+            Store::Plain { .. } => values * size_of::<A>(),
+            Store::Int8 { .. } => values + 2 * self.heads * self.frames * size_of::<f32>(),
+        }
+    }
+}
+
+/// See [`Backend::cross_store`](crate::engine::Backend::cross_store): `kv` `[B, T, 2 C]`.
+pub(super) fn cross_store<A: Activation>(
+    be: &Cuda<A>,
+    cache: &mut CrossCache<A>,
+    slots: &[usize],
+    kv: &Tensor<Cuda<A>>,
+) -> Result<()> {
+    let clip_len = cache.frames * 2 * cache.width;
+    if kv.len() != slots.len() * clip_len || slots.iter().any(|slot| *slot >= cache.slots) {
+        return Err(Error::Shape {
+            op: "cross_store",
+            what: "kv and slots",
+            expected: format!("{} elements, slots below {}", slots.len() * clip_len, cache.slots),
+            got: format!("{} elements, slots {slots:?}", kv.len()),
+        });
+    }
+    let head_dim = head_dim("cross_store", cache.width, cache.heads)?;
+    let stem = match cache.store {
+        Store::Plain { .. } => "cross_store",
+        Store::Int8 { .. } => "cross_store_int8",
+    };
+    for (group, slots) in slots.chunks(MAX_CLIPS).enumerate() {
+        let mut by_value = [0i32; MAX_CLIPS];
+        by_value.iter_mut().zip(slots).for_each(|(place, slot)| *place = *slot as i32);
+        let mut launch = be.device.launch(stem, A::SUFFIX)?;
+        launch.grid(cache.frames.div_ceil(STORED_FRAMES), cache.heads, slots.len()).block(128);
+        cache.arguments(&mut launch);
+        launch.input_from(&kv.buf, group * MAX_CLIPS * clip_len, slots.len() * clip_len);
+        launch.record(&by_value).int(cache.frames).int(cache.width).int(head_dim);
+        let work = Work::bytes(slots.len() * (clip_len * size_of::<A>() + cache.slot_bytes()));
+        // SAFETY: (1) keys, values, their scales, kv, slots, frames, width, head_dim, as cross_attention_step.cu declares
+        // them, `by_value` laid out like its `Slots`; (2) it writes keys and values [slots, H, T, D] and scales
+        // [slots, H, T] of the slots listed, all of which exist, and reads kv [B, T, 2 C]; `cache` is borrowed mutably;
+        // (3) blocks of 16 frames, for each head and clip.
+        unsafe { launch.run(work) }?;
+    }
+    Ok(())
+}
+
+/// See [`Backend::cross_attention_step`](crate::engine::Backend::cross_attention_step): `out`, `q` `[R, C]`.
+pub(super) fn cross_attention_step<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    q: &Tensor<Cuda<A>>,
+    cache: &CrossCache<A>,
+    rows: &StepRows<Cuda<A>>,
+    beams: usize,
+    scale: f32,
+) -> Result<()> {
+    let (count, width, heads) = (rows.num_rows(), cache.width, cache.heads);
+    let head_dim = head_dim("cross_attention_step", width, heads)?;
+    let splits = cache.frames.div_ceil(SPLIT);
+    let partial_bytes = count * heads * splits * PARTIAL * size_of::<f32>();
+    let scratch = be.device.scratch(partial_bytes)?;
+
+    let mut launch = be.device.launch(stem(cache, count, beams), A::SUFFIX)?;
+    launch.grid(splits, heads, count).block(128);
+    launch.scratch(&scratch, 0, partial_bytes).input(&q.buf, count * width);
+    cache.arguments(&mut launch);
+    launch.input(&rows.row.buf, count).int(count).int(cache.slots).int(beams.max(1));
+    launch.int(cache.frames).int(width).int(head_dim).float(scale);
+    let (slots, attended) = (count.min(cache.slots), count * cache.frames * width);
+    let work = Work { bytes: (slots * cache.slot_bytes()) as u64, flops: 4 * attended as u64 };
+    // SAFETY: (1) partial, q, keys, values, their scales, rows, num_rows, slots, beams, frames, width, head_dim, scale, as
+    // cross_attention_step.cu declares them; (2) it touches partial [R, H, splits, 66], q [R, C], rows [R], keys and values
+    // [slots, H, T, D], scales [slots, H, T], and follows no slot outside of these; (3) a block for each split, head and
+    // row.
+    unsafe { launch.run(work) }?;
+
+    let mut launch = be.device.launch("cross_attention_combine", A::SUFFIX)?;
+    launch.grid(heads, count, 1).block(64);
+    launch.output(&mut out.buf, count * width).scratch(&scratch, 0, partial_bytes).int(splits).int(head_dim);
+    // SAFETY: (1) out, partial, splits, head_dim, as cross_attention_step.cu declares them; (2) it touches out [R, C] and
+    // partial [R, H, splits, 66]; (3) a block for each head and row. The scratch memory is held until here, so nobody
+    // else's launch comes between the two.
+    unsafe { launch.run(Work::bytes(partial_bytes + count * width * size_of::<A>())) }
+}
+
+/// The kernel for as many neighbouring rows of a slot as there may be: a decode step has one for each beam, a prompt one
+/// for each token. Results do not depend on it.
+fn stem<A: Activation>(cache: &CrossCache<A>, rows: usize, beams: usize) -> &'static str {
+    let is_prompt = rows > cache.slots * beams;
+    match (&cache.store, beams) {
+        (Store::Plain { .. }, 0 | 1) if !is_prompt => "cross_attention_step_1",
+        (Store::Plain { .. }, 2) if !is_prompt => "cross_attention_step_2",
+        (Store::Plain { .. }, _) => "cross_attention_step_5",
+        (Store::Int8 { .. }, 0 | 1) if !is_prompt => "cross_attention_step_int8_1",
+        (Store::Int8 { .. }, 2) if !is_prompt => "cross_attention_step_int8_2",
+        (Store::Int8 { .. }, _) => "cross_attention_step_int8_5",
+    }
+}

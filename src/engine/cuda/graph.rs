@@ -1,0 +1,163 @@
+//! A sequence of launches recorded once and replayed with one call.
+//!
+//! A decode step is hundreds of small kernels; launching them one by one takes the processor longer than the GPU needs to
+//! run them.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::device::Device;
+use super::driver::{check, sys};
+use crate::error::Result;
+
+/// Graphs kept for one sequence, one for each key; the one not used for longest makes room.
+const KEPT: usize = 32;
+
+thread_local! {
+    /// The stream this thread records on, while it records.
+    static RECORDING: Cell<Option<sys::CUstream>> = const { Cell::new(None) };
+}
+
+/// Where this thread's launches are recorded, if they are.
+pub(super) fn recording() -> Option<sys::CUstream> {
+    RECORDING.get()
+}
+
+/// The recordings of one sequence of launches, by key. Holds on to nothing that the launches use: whoever records keeps
+/// the buffers where they are.
+#[derive(Default)]
+pub struct Recorded {
+    /// Least recently used first.
+    entries: Vec<(usize, State)>,
+}
+
+enum State {
+    /// Ran once, launch by launch: the driver has loaded its kernels.
+    Seen,
+    Ready(Graph),
+    /// Cannot be recorded.
+    Eager,
+}
+
+impl Recorded {
+    /// Runs `f`'s launches: the first time for this `key` one by one, then recorded, then replayed without calling `f`.
+    pub(super) fn replay(&mut self, device: &Arc<Device>, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
+        if device.synchronous || device.is_profiling() {
+            return f();
+        }
+        let found = self.entries.iter().position(|(k, _)| *k == key).map(|at| self.entries.remove(at).1);
+        let state = match found {
+            Some(State::Ready(graph)) if graph.launch()? => State::Ready(graph),
+            Some(State::Seen) => match Graph::record(device, &mut f) {
+                Ok(graph) if graph.launch()? => State::Ready(graph),
+                Ok(_) => {
+                    f()?;
+                    State::Seen
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "launches could not be recorded; they go on one by one");
+                    f()?;
+                    State::Eager
+                }
+            },
+            Some(State::Eager) => {
+                f()?;
+                State::Eager
+            }
+            Some(State::Ready(_)) | None => {
+                f()?;
+                State::Seen
+            }
+        };
+        if self.entries.len() == KEPT {
+            self.entries.remove(0);
+        }
+        self.entries.push((key, state));
+        Ok(())
+    }
+}
+
+/// An executable graph.
+struct Graph {
+    device: Arc<Device>,
+    executable: sys::CUgraphExec,
+    /// [`Device::scratch_moves`] when it was recorded.
+    scratch_moves: u64,
+}
+
+// SAFETY: (1) the handle is the driver's, which any thread may use; (2) it is whole until dropped; (3) launches of it
+// need `&mut Recorded`, so they come one after another.
+unsafe impl Send for Graph {}
+// SAFETY: as above.
+unsafe impl Sync for Graph {}
+
+impl Graph {
+    fn record(device: &Arc<Device>, f: &mut impl FnMut() -> Result<()>) -> Result<Self> {
+        device.bind()?;
+        let recording_stream = device.recording_stream();
+        // Only this thread's launches are redirected; another thread's go on to the compute stream meanwhile.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: (1) the signature is cuda.h's; (2) the stream is this device's, and locked; (3) the
+        // recording is ended below, whatever `f` does but panic.
+        check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(recording_stream.0, mode) })?;
+        let scratch_moves = device.scratch_moves();
+        let redirected = Redirect::to(recording_stream.0);
+        let done = f();
+        drop(redirected);
+        let mut graph = std::ptr::null_mut();
+        // SAFETY: (1) the signature is cuda.h's; (2) `graph` outlives the call; (3) the recording was begun above.
+        let ended = unsafe { sys::cuStreamEndCapture(recording_stream.0, &mut graph) };
+        let recorded = done.and_then(|()| check("cuStreamEndCapture", ended)).and_then(|()| {
+            let mut executable = std::ptr::null_mut();
+            // SAFETY: (1) the signature is cuda.h's; (2) the graph is whole and `executable` outlives the call; (3)
+            // nothing runs yet.
+            let code = unsafe { sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0) };
+            check("cuGraphInstantiate", code)?;
+            Ok(Graph { device: device.clone(), executable, scratch_moves })
+        });
+        if !graph.is_null() {
+            // SAFETY: (1) the signature is cuda.h's; (2) ours, destroyed once; (3) the executable is a copy.
+            let _ = unsafe { sys::cuGraphDestroy(graph) };
+        }
+        recorded
+    }
+
+    /// Queues the recorded launches; false if they name scratch memory that is no longer there.
+    fn launch(&self) -> Result<bool> {
+        self.device.bind()?;
+        let scratch = self.device.scratch(0)?;
+        if self.scratch_moves != self.device.scratch_moves() {
+            return Ok(false);
+        }
+        // SAFETY: (1) the signature is cuda.h's; (2) the caller of `replay` keeps the recorded buffers where they were,
+        // and the scratch memory is held here; (3) the compute stream orders it with everything else.
+        check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.executable, self.device.stream) })?;
+        drop(scratch);
+        Ok(true)
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if self.device.bind().is_ok() {
+            // SAFETY: (1) the signature is cuda.h's; (2) ours, destroyed once; (3) the driver keeps it while it runs.
+            let _ = unsafe { sys::cuGraphExecDestroy(self.executable) };
+        }
+    }
+}
+
+/// Sends this thread's launches elsewhere until dropped, also by a panic.
+struct Redirect;
+
+impl Redirect {
+    fn to(stream: sys::CUstream) -> Self {
+        RECORDING.set(Some(stream));
+        Redirect
+    }
+}
+
+impl Drop for Redirect {
+    fn drop(&mut self) {
+        RECORDING.set(None);
+    }
+}

@@ -1,0 +1,392 @@
+//! Launching kernels: a kernel by its name, its arguments one after another, checked against what the driver knows of
+//! it.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::buffer::Buffer;
+use super::device::{Device, ScratchGuard};
+use super::driver::{self, check, sys};
+use super::graph;
+use super::module::Module;
+use crate::engine::Element;
+use crate::engine::profile::{Launched, Work};
+use crate::error::Result;
+
+/// Most arguments a kernel of ours has, and most 8-byte words they take.
+const MAX_ARGUMENTS: usize = 24;
+const MAX_WORDS: usize = 64;
+const WARP: usize = 32;
+/// Shared memory a block gets without being asked for more.
+const PLAIN_SHARED: usize = 48 << 10;
+
+/// The kernels found so far. A kernel's symbol is its stem, and the suffix of the activation type where there is one
+/// for each.
+pub(super) struct Kernels {
+    module: Module,
+    found: Mutex<HashMap<(&'static str, &'static str), Arc<Kernel>>>,
+}
+
+struct Kernel {
+    name: String,
+    function: sys::CUfunction,
+    /// Bytes of each parameter; `None` if the driver cannot tell (before 12.4).
+    parameters: Option<Vec<usize>>,
+    /// Shared memory a launch may ask for so far.
+    shared: Mutex<usize>,
+}
+
+// SAFETY: (1) a function is a handle of the driver, which any thread may use; (2) its module is unloaded only with the
+// device; (3) nothing is changed through it but an attribute, behind a mutex.
+unsafe impl Send for Kernel {}
+// SAFETY: as above.
+unsafe impl Sync for Kernel {}
+
+impl Kernels {
+    pub fn new(module: Module) -> Self {
+        Kernels { module, found: Mutex::new(HashMap::new()) }
+    }
+
+    fn get(&self, stem: &'static str, suffix: &'static str) -> Result<Arc<Kernel>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = found.get(&(stem, suffix)) {
+            return Ok(kernel.clone());
+        }
+        let name = if suffix.is_empty() { stem.to_string() } else { format!("{stem}_{suffix}") };
+        let function = self.module.function(&name)?;
+        let parameters = parameters(function);
+        let kernel = Arc::new(Kernel { name, function, parameters, shared: Mutex::new(PLAIN_SHARED) });
+        found.insert((stem, suffix), kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Gives the code back; every launch must have run, and the context be bound.
+    pub fn unload(&mut self) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.module.unload();
+    }
+}
+
+/// Sizes of a kernel's parameters, from drivers that tell (12.4 and newer).
+fn parameters(function: sys::CUfunction) -> Option<Vec<usize>> {
+    if !driver::has("cuFuncGetParamInfo") {
+        return None;
+    }
+    let mut sizes = Vec::new();
+    loop {
+        let (mut offset, mut size) = (0, 0);
+        // SAFETY: (1) the signature is cuda.h's, and the symbol is there; (2) both numbers outlive the call; (3) asking
+        // has no order. One index too many is an error, which ends the loop.
+        let code = unsafe { sys::cuFuncGetParamInfo(function, sizes.len(), &mut offset, &mut size) };
+        match code {
+            sys::CUresult::CUDA_SUCCESS => sizes.push(size),
+            sys::CUresult::CUDA_ERROR_INVALID_VALUE => return Some(sizes),
+            _ => return None,
+        }
+    }
+}
+
+/// A launch being put together: kernel, grid, block, and the arguments in the kernel's order.
+///
+/// An array comes with the number of elements the kernel touches, and must be of this device and at least that long. The
+/// first thing that is wrong is kept until [`run`](Self::run).
+pub(super) struct Launch<'a> {
+    device: &'a Device,
+    kernel: Arc<Kernel>,
+    grid: [usize; 3],
+    block: usize,
+    shared: usize,
+    /// The arguments, each at a multiple of 8 bytes.
+    words: [u64; MAX_WORDS],
+    used: usize,
+    /// First word and bytes of each argument.
+    places: [(u8, u16); MAX_ARGUMENTS],
+    count: usize,
+    wrong: Option<String>,
+}
+
+impl Device {
+    /// A launch of `stem_suffix`, or of `stem` if there is no suffix: one block of one warp until told otherwise.
+    pub fn launch(&self, stem: &'static str, suffix: &'static str) -> Result<Launch<'_>> {
+        self.bind()?;
+        Ok(Launch {
+            kernel: self.kernels.get(stem, suffix)?,
+            device: self,
+            grid: [1; 3],
+            block: WARP,
+            shared: 0,
+            words: [0; MAX_WORDS],
+            used: 0,
+            places: [(0, 0); MAX_ARGUMENTS],
+            count: 0,
+            wrong: None,
+        })
+    }
+}
+
+impl Launch<'_> {
+    /// Blocks along x, y and z. No blocks at all: nothing will be launched.
+    pub fn grid(&mut self, x: usize, y: usize, z: usize) -> &mut Self {
+        self.grid = [x, y, z];
+        self
+    }
+
+    /// Threads of a block.
+    pub fn block(&mut self, threads: usize) -> &mut Self {
+        self.block = threads;
+        self
+    }
+
+    /// Dynamic shared memory of a block, in bytes.
+    pub fn shared(&mut self, bytes: usize) -> &mut Self {
+        self.shared = bytes;
+        self
+    }
+
+    fn argument(&mut self, bytes: &[u8]) -> &mut Self {
+        let words = bytes.len().div_ceil(size_of::<u64>());
+        if self.count == MAX_ARGUMENTS || self.used + words > MAX_WORDS {
+            self.wrong.get_or_insert_with(|| "has more arguments than a launch has room for".into());
+            return self;
+        }
+        bytemuck::cast_slice_mut(&mut self.words[self.used..self.used + words])[..bytes.len()].copy_from_slice(bytes);
+        self.places[self.count] = (self.used as u8, bytes.len() as u16);
+        self.used += words;
+        self.count += 1;
+        self
+    }
+
+    /// An array the kernel writes, or reads and writes, of `len` elements at least.
+    pub fn output<T: Element>(&mut self, buffer: &mut Buffer<T>, len: usize) -> &mut Self {
+        self.input(buffer, len)
+    }
+
+    /// An array the kernel reads, of `len` elements at least.
+    pub fn input<T: Element>(&mut self, buffer: &Buffer<T>, len: usize) -> &mut Self {
+        self.input_from(buffer, 0, len)
+    }
+
+    /// `len` elements of an array, from element `at` on.
+    pub fn input_from<T: Element>(&mut self, buffer: &Buffer<T>, at: usize, len: usize) -> &mut Self {
+        let pointer = self.address(buffer, at, len);
+        self.argument(&pointer.to_ne_bytes())
+    }
+
+    /// Where an argument's elements are, after looking whether they are all there.
+    pub fn address<T: Element>(&mut self, buffer: &Buffer<T>, at: usize, len: usize) -> sys::CUdeviceptr {
+        let index = self.count;
+        if !buffer.is_on(self.device) {
+            self.wrong.get_or_insert_with(|| format!("argument {index} is an array of another device"));
+        }
+        match buffer.range("launch", at, len) {
+            Ok(pointer) => pointer,
+            Err(error) => {
+                self.wrong.get_or_insert_with(|| format!("argument {index}: {error}"));
+                0
+            }
+        }
+    }
+
+    /// An array the kernel reads, or null.
+    pub fn optional<T: Element>(&mut self, buffer: Option<&Buffer<T>>, len: usize) -> &mut Self {
+        match buffer {
+            Some(buffer) => self.input(buffer, len),
+            None => self.argument(&0u64.to_ne_bytes()),
+        }
+    }
+
+    /// `bytes` bytes of scratch memory, from byte `at` on.
+    pub fn scratch(&mut self, scratch: &ScratchGuard, at: usize, bytes: usize) -> &mut Self {
+        let index = self.count;
+        let pointer = scratch.address(at, bytes);
+        if pointer.is_none() {
+            self.wrong.get_or_insert_with(|| format!("argument {index}: the scratch memory is too small"));
+        }
+        self.argument(&pointer.unwrap_or(0).to_ne_bytes())
+    }
+
+    /// A count or size, as a 32-bit `int`.
+    pub fn int(&mut self, value: usize) -> &mut Self {
+        if let Ok(value) = i32::try_from(value) {
+            return self.argument(&value.to_ne_bytes());
+        }
+        let index = self.count;
+        self.wrong.get_or_insert_with(|| format!("argument {index} is {value}, which is too large for an int"));
+        self
+    }
+
+    /// A count or size, as a 64-bit `int64`.
+    pub fn long(&mut self, value: usize) -> &mut Self {
+        self.argument(&(value as u64).to_ne_bytes())
+    }
+
+    /// A 32-bit float.
+    pub fn float(&mut self, value: f32) -> &mut Self {
+        self.argument(&value.to_ne_bytes())
+    }
+
+    /// A struct by value, laid out as C does.
+    pub fn record<T: bytemuck::NoUninit>(&mut self, value: &T) -> &mut Self {
+        self.argument(bytemuck::bytes_of(value))
+    }
+
+    /// Queues the launch; it runs after everything queued before it.
+    ///
+    /// # Safety
+    /// The caller vouches for what cannot be checked here: (1) the arguments mean what the kernel's header says, in its
+    /// order (their number and sizes are checked); (2) the kernel touches no more elements of each array than were
+    /// claimed for it; (3) grid, block and shared memory are those the header asks for.
+    pub unsafe fn run(&mut self, work: Work) -> Result<()> {
+        if self.grid.contains(&0) {
+            return Ok(());
+        }
+        self.check_arguments()?;
+        let [x, y, z] = self.grid;
+        // Beyond these the driver only says "invalid value".
+        if x > i32::MAX as usize || y > 65535 || z > 65535 || !(1..=1024).contains(&self.block) {
+            return Err(self.refuse(format!("{x} x {y} x {z} blocks of {} threads are beyond any GPU", self.block)));
+        }
+        self.allow_shared()?;
+        let mut pointers = [std::ptr::null_mut::<c_void>(); MAX_ARGUMENTS];
+        for (pointer, (word, _)) in pointers.iter_mut().zip(&self.places[..self.count]) {
+            *pointer = std::ptr::from_mut(&mut self.words[usize::from(*word)]).cast();
+        }
+        let timer = self.start_timer()?;
+        // SAFETY: (1) the caller vouches for the arguments, whose number and sizes were checked above; (2) the pointers
+        // lead into `self.words`, which outlives the call, and the driver copies what they lead to; (3) stream and
+        // function belong to the bound context, and `address` refused arrays that do not.
+        let code = unsafe {
+            let (function, stream) = (self.kernel.function, self.device.queue());
+            let (x, y, z, block, shared) = (x as u32, y as u32, z as u32, self.block as u32, self.shared as u32);
+            let (arguments, nothing) = (pointers.as_mut_ptr(), std::ptr::null_mut());
+            sys::cuLaunchKernel(function, x, y, z, block, 1, 1, shared, stream, arguments, nothing)
+        };
+        check(&self.kernel.name, code)?;
+        if let Some(timer) = timer {
+            self.device.add_timed(timer.stop(self.device, &self.kernel.name, work)?);
+        }
+        if self.device.synchronous && graph::recording().is_none() {
+            self.device.wait(&self.kernel.name)?;
+        }
+        Ok(())
+    }
+
+    fn check_arguments(&self) -> Result<()> {
+        if let Some(wrong) = &self.wrong {
+            return Err(self.refuse(wrong.clone()));
+        }
+        let Some(expected) = &self.kernel.parameters else { return Ok(()) };
+        let given = self.places[..self.count].iter().map(|(_, bytes)| usize::from(*bytes));
+        if given.clone().eq(expected.iter().copied()) {
+            return Ok(());
+        }
+        Err(self.refuse(format!("takes arguments of {expected:?} bytes, was given {:?}", given.collect::<Vec<_>>())))
+    }
+
+    /// More than 48 KiB of shared memory must be asked for, once for each kernel.
+    fn allow_shared(&self) -> Result<()> {
+        let mut allowed = self.kernel.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared <= *allowed {
+            return Ok(());
+        }
+        if self.shared > self.device.max_shared {
+            let most = self.device.max_shared;
+            return Err(self.refuse(format!("needs {} bytes of shared memory; a block has {most}", self.shared)));
+        }
+        let what = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: (1) the signature is cuda.h's; (2) no memory is passed; (3) launches queued already keep their size.
+        let code = unsafe { sys::cuFuncSetAttribute(self.kernel.function, what, self.shared as i32) };
+        check(&self.kernel.name, code)?;
+        *allowed = self.shared;
+        Ok(())
+    }
+
+    fn start_timer(&self) -> Result<Option<Timer>> {
+        if !self.device.is_profiling() || graph::recording().is_some() {
+            return Ok(None);
+        }
+        Timer::start(self.device).map(Some)
+    }
+
+    fn refuse(&self, text: String) -> crate::error::Error {
+        driver::refuse(self.kernel.name.clone(), text)
+    }
+}
+
+/// An event of the driver, destroyed when dropped.
+struct Event(sys::CUevent);
+
+// SAFETY: (1) an event is a handle of the driver, which any thread may use; (2) it is whole until dropped; (3) recording
+// and asking are ordered by the stream.
+unsafe impl Send for Event {}
+
+impl Event {
+    fn record(device: &Device) -> Result<Self> {
+        let event = Event(device.event(sys::CUevent_flags::CU_EVENT_DEFAULT)?);
+        // SAFETY: (1) the signature is cuda.h's; (2) event and stream are this device's; (3) it marks this point of it.
+        check("cuEventRecord", unsafe { sys::cuEventRecord(event.0, device.stream) })?;
+        Ok(event)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: (1) the signature is cuda.h's; (2) ours, destroyed once; (3) the driver keeps it until it has passed.
+        let _ = unsafe { sys::cuEventDestroy_v2(self.0) };
+    }
+}
+
+/// A launch whose start is marked.
+struct Timer {
+    start: Event,
+}
+
+impl Timer {
+    fn start(device: &Device) -> Result<Self> {
+        Ok(Timer { start: Event::record(device)? })
+    }
+
+    fn stop(self, device: &Device, kernel: &str, work: Work) -> Result<Timed> {
+        Ok(Timed { kernel: kernel.to_string(), work, start: self.start, end: Event::record(device)? })
+    }
+}
+
+/// A launch whose start and end are marked.
+pub(super) struct Timed {
+    kernel: String,
+    work: Work,
+    start: Event,
+    end: Event,
+}
+
+impl Timed {
+    /// Its time; both marks must have passed.
+    pub fn finish(self) -> Result<Launched> {
+        let ms = driver::elapsed_ms(self.start.0, self.end.0)?;
+        Ok(Launched {
+            kernel: self.kernel,
+            work: self.work,
+            took: Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3),
+        })
+    }
+}
+
+impl Module {
+    fn function(&self, name: &str) -> Result<sys::CUfunction> {
+        let symbol = CString::new(name).map_err(|_| driver::refuse(name, "a kernel's name has no zero byte"))?;
+        let mut function = std::ptr::null_mut();
+        // SAFETY: (1) the signature is cuda.h's; (2) `function` and `symbol` outlive the call; (3) the module is loaded in
+        // the bound context.
+        let code = unsafe { sys::cuModuleGetFunction(&mut function, self.handle(), symbol.as_ptr()) };
+        if code == sys::CUresult::CUDA_ERROR_NOT_FOUND {
+            return Err(driver::refuse(
+                name,
+                "this program's kernels do not include it; build again from clean sources",
+            ));
+        }
+        check(name, code)?;
+        Ok(function)
+    }
+}

@@ -1,0 +1,26 @@
+//! `layer_norm`: each row to mean 0 and variance 1, then scaled and shifted.
+
+use super::{Activation, Cuda};
+use crate::engine::Tensor;
+use crate::engine::profile::Work;
+use crate::error::Result;
+
+/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm).
+pub(super) fn layer_norm<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    gamma: &Tensor<Cuda<A>, f32>,
+    beta: &Tensor<Cuda<A>, f32>,
+    eps: f32,
+) -> Result<()> {
+    let (rows, width) = (x.rows(), x.width());
+    let len = out.len();
+    let mut launch = be.device.launch("layer_norm", A::SUFFIX)?;
+    launch.grid(rows.div_ceil(8), 1, 1).block(256);
+    launch.output(&mut out.buf, len).input(&x.buf, len).input(&gamma.buf, width).input(&beta.buf, width);
+    launch.int(rows).int(width).float(eps);
+    // SAFETY: (1) out, x, gamma, beta, rows, width, eps, as layer_norm.cu declares them; (2) it touches out, x [R, C],
+    // gamma, beta [C]; (3) blocks of 8 rows cover them.
+    unsafe { launch.run(Work::bytes(2 * len * size_of::<A>() + 2 * width * size_of::<f32>())) }
+}

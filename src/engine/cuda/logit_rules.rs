@@ -1,0 +1,28 @@
+//! `logit_rules`: forbids the tokens that may not come next.
+
+use super::search::SearchState;
+use super::{Activation, Cuda};
+use crate::engine::decode::DecodeState;
+use crate::engine::profile::Work;
+use crate::engine::{StepRows, Tensor};
+use crate::error::Result;
+
+/// See [`Backend::logit_rules`](crate::engine::Backend::logit_rules): `logits` `[R, V]`.
+pub(super) fn logit_rules<A: Activation>(
+    be: &Cuda<A>,
+    logits: &mut Tensor<Cuda<A>, f32>,
+    rows: &StepRows<Cuda<A>>,
+    state: &DecodeState<Cuda<A>>,
+) -> Result<()> {
+    let (count, vocab, len) = (rows.num_rows(), logits.width(), logits.len());
+    let mut launch = be.device.launch("logit_rules_step", "")?;
+    let search = SearchState::new(&mut launch, state, Some(vocab))?;
+    launch.grid(count, 1, 1).block(512);
+    launch.output(&mut logits.buf, len).input(&rows.row.buf, count).record(&search).int(vocab);
+    // Where timestamps are on, every logit is read twice and some are written.
+    let work = Work::bytes(3 * len * size_of::<f32>());
+    // SAFETY: (1) logits, rows, state, vocab, as logit_rules.cu declares them; (2) it touches logits [R, V], rows [R], the
+    // arrays of `SearchState`, whose lengths it checked, and no token outside of V, which is the contract of
+    // `ops::logit_rules`; (3) a block for each of R rows.
+    unsafe { launch.run(work) }
+}

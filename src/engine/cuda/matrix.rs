@@ -1,0 +1,148 @@
+//! Weights as the kernels read them (`kernels/matrix.cuh`): row-major, output features first, each row padded with
+//! zeros to a multiple of 32 values.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::Activation;
+use super::buffer::Buffer;
+use super::device::Device;
+use crate::engine::Epilogue;
+use crate::engine::profile::Work;
+use crate::engine::weights::HostMatrix;
+use crate::error::Result;
+
+/// `K_STEP` of `kernels/matrix.cuh`.
+const K_STEP: usize = 32;
+
+/// How weights are stored. Products are always summed in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightType {
+    /// As activations are: f16 or bf16.
+    #[default]
+    Activation,
+    /// 8-bit integers with one scale for each output feature: `round(127 w / max |w|)`.
+    Int8,
+}
+
+/// A weight `[N, K]` on the GPU.
+pub struct Matrix<A: Activation> {
+    pub(super) n: usize,
+    pub(super) k: usize,
+    /// `K` rounded up to a multiple of [`K_STEP`].
+    pub(super) stride: usize,
+    pub(super) storage: Storage<A>,
+}
+
+/// The values, `[N, stride]`.
+pub(super) enum Storage<A: Activation> {
+    Plain(Buffer<A>),
+    /// Value = `values * scales[n]`; the integers are signed.
+    Int8 {
+        values: Buffer<u8>,
+        scales: Buffer<f32>,
+    },
+}
+
+impl<A: Activation> Matrix<A> {
+    pub(super) fn upload(device: &Arc<Device>, weight: &HostMatrix, kind: WeightType) -> Result<Self> {
+        let (n, k) = (weight.rows, weight.cols);
+        let stride = k.next_multiple_of(K_STEP);
+        let storage = match kind {
+            WeightType::Activation => {
+                let mut values = Buffer::uninitialised(device, n * stride)?;
+                let fill = |row: &mut [A], from: usize, index: usize| {
+                    let source = &weight.values[index * k..(index + 1) * k];
+                    let inside = source.get(from..).map_or(0, |rest| rest.len().min(row.len()));
+                    A::narrow(&mut row[..inside], &source[from.min(k)..][..inside]);
+                    row[inside..].fill(A::default());
+                };
+                values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
+                Storage::Plain(values)
+            }
+            WeightType::Int8 => {
+                let largest = |row: &[f32]| row.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+                let scales: Vec<f32> =
+                    weight.values.par_chunks_exact(k.max(1)).map(|row| largest(row) / 127.0).collect();
+                let mut values = Buffer::uninitialised(device, n * stride)?;
+                let fill = |row: &mut [u8], from: usize, index: usize| {
+                    let (source, scale) = (&weight.values[index * k..(index + 1) * k], scales[index]);
+                    for (i, out) in row.iter_mut().enumerate() {
+                        let value = source.get(from + i).copied().unwrap_or(0.0);
+                        *out = if scale > 0.0 { (value / scale).round() as i8 as u8 } else { 0 };
+                    }
+                };
+                values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
+                let mut device_scales = Buffer::uninitialised(device, n)?;
+                device_scales.write(0, &scales)?;
+                Storage::Int8 { values, scales: device_scales }
+            }
+        };
+        Ok(Matrix { n, k, stride, storage })
+    }
+
+    /// Bytes a product reads of it.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.storage {
+            Storage::Plain(_) => self.n * self.stride * size_of::<A>(),
+            Storage::Int8 { .. } => self.n * (self.stride + size_of::<f32>()),
+        }
+    }
+
+    /// What `rows` rows times this weight cost, with results of `out` bytes each.
+    pub(super) fn work(&self, rows: usize, x_values: usize, out: usize, epilogue: Epilogue) -> Work {
+        let outputs = rows * self.n * out * if epilogue == Epilogue::Add { 2 } else { 1 };
+        Work {
+            bytes: (self.bytes() + x_values * size_of::<A>() + outputs) as u64,
+            flops: 2 * (rows * self.n) as u64 * self.k as u64,
+        }
+    }
+}
+
+/// The number of an epilogue in `kernels/matrix.cuh`.
+pub(super) fn epilogue_code(epilogue: Epilogue) -> usize {
+    match epilogue {
+        Epilogue::Store => 0,
+        Epilogue::GeluErf => 1,
+        Epilogue::Add => 2,
+    }
+}
+
+/// Calls `fill(part of a row, its first column, row)` for the rows that `piece`, elements `at ..` of a matrix, consists
+/// of, on all cores. Pieces of the staging memory begin and end within rows.
+fn by_rows<T: Send>(piece: &mut [T], at: usize, stride: usize, fill: &(impl Fn(&mut [T], usize, usize) + Sync)) {
+    if stride == 0 {
+        return;
+    }
+    let (row, from) = (at / stride, at % stride);
+    let head = if from == 0 { 0 } else { (stride - from).min(piece.len()) };
+    let (first, rest) = piece.split_at_mut(head);
+    if head > 0 {
+        fill(first, from, row);
+    }
+    let next = if head > 0 { row + 1 } else { row };
+    rest.par_chunks_mut(stride).enumerate().for_each(|(i, part)| fill(part, 0, next + i));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_length_make_the_whole_matrix() {
+        let (rows, stride) = (7, 32);
+        for piece_len in [5, 16, 32, 40, 100, 1000] {
+            let mut all = vec![0usize; rows * stride];
+            let mut at = 0;
+            for piece in all.chunks_mut(piece_len) {
+                let len = piece.len();
+                by_rows(piece, at, stride, &|part: &mut [usize], from, row| {
+                    part.iter_mut().enumerate().for_each(|(i, v)| *v = row * stride + from + i);
+                });
+                at += len;
+            }
+            assert!(all.iter().enumerate().all(|(i, v)| i == *v), "pieces of {piece_len}");
+        }
+    }
+}

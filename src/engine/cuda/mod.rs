@@ -1,0 +1,331 @@
+//! The CUDA backend: our own kernels on NVIDIA GPUs, compute capability 8.0 and newer. It needs the driver and nothing
+//! else.
+//!
+//! Activations and weights are f16 or bf16, sums f32. An op is one file here and one of the same name in `kernels/`; its
+//! function checks what only the device knows, puts the launch together and returns before it has run. All of the
+//! crate's `unsafe` but the weights' memory map lives in this folder: `driver`, `device`, `memory`, `buffer`, `module`,
+//! `launch` and `graph` talk to the driver, and each op vouches for the arguments of its own kernels.
+
+#![allow(unsafe_code)]
+
+mod activation;
+mod add_positions;
+mod advance_search;
+mod attention;
+mod buffer;
+mod conv1d;
+mod cross_attention_step;
+mod device;
+mod driver;
+mod embed;
+mod gather_rows;
+mod graph;
+mod launch;
+mod layer_norm;
+mod linear;
+mod log_mel;
+mod logit_rules;
+mod logits;
+mod matrix;
+mod memory;
+mod module;
+mod pick_candidates;
+mod search;
+mod self_attention_step;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+pub use activation::Activation;
+pub use buffer::Buffer;
+pub use cross_attention_step::{CrossCache, CrossCacheType};
+use device::Device;
+pub use graph::Recorded;
+pub use log_mel::MelPlan;
+pub use matrix::{Matrix, WeightType};
+pub use memory::MemoryUse;
+pub use self_attention_step::SelfCache;
+
+use super::decode::DecodeState;
+use super::profile::Launched;
+use super::weights::HostMatrix;
+use super::{Backend, Element, Epilogue, StepRows, Tensor};
+use crate::error::Result;
+
+/// Decode steps between two looks at the finished flags. A look waits for the device and lets it run dry; the steps a
+/// finished slot takes meanwhile are lost, on average half of these for each chunk.
+const STEPS_PER_LOOK: usize = 8;
+/// Clips encoded in one pass: 12 000 frames, which fill the tensor cores of any card, in about 0.5 GB for large models.
+const ENCODER_BATCH: usize = 8;
+
+/// A GPU whose activations are stored as `A`: [`half::f16`] or [`half::bf16`].
+pub struct Cuda<A: Activation> {
+    device: Arc<Device>,
+    weight_type: WeightType,
+    cross_cache_type: CrossCacheType,
+    activation: PhantomData<A>,
+}
+
+impl<A: Activation> Clone for Cuda<A> {
+    fn clone(&self) -> Self {
+        Cuda { device: self.device.clone(), ..*self }
+    }
+}
+
+/// Number of GPUs the driver shows; those too old for the kernels count too.
+///
+/// # Errors
+/// [`Error::Device`](crate::Error::Device) saying why there is no driver to ask.
+pub fn device_count() -> Result<usize> {
+    Device::count()
+}
+
+impl<A: Activation> Cuda<A> {
+    /// Opens GPU `index`. Buffers may take at most `memory_limit` bytes of its memory together.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) saying what is missing: the driver, a GPU, kernels for this GPU;
+    /// [`Error::Config`](crate::Error::Config) for an index that does not exist.
+    pub fn new(index: usize, memory_limit: Option<u64>) -> Result<Self> {
+        Ok(Cuda {
+            device: Arc::new(Device::open(index, memory_limit)?),
+            weight_type: WeightType::default(),
+            cross_cache_type: CrossCacheType::default(),
+            activation: PhantomData,
+        })
+    }
+
+    /// The same backend, storing weights loaded from now on as `kind`.
+    pub fn with_weights(mut self, kind: WeightType) -> Self {
+        self.weight_type = kind;
+        self
+    }
+
+    /// The same backend, storing encoder keys and values in caches made from now on as `kind`.
+    pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
+        self.cross_cache_type = kind;
+        self
+    }
+
+    /// What the buffers take of the device's memory.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.device.account.state()
+    }
+
+    /// Bytes the driver could still give.
+    pub fn free_memory(&self) -> Result<u64> {
+        self.device.free_memory()
+    }
+
+    /// Times every launch from now on, which slows them down, and stops replaying recorded steps.
+    pub fn start_profile(&self) {
+        self.device.start_profile();
+    }
+
+    /// The launches since [`start_profile`](Self::start_profile), in order; stops timing.
+    pub fn profile(&self) -> Result<Vec<Launched>> {
+        self.device.profile()
+    }
+
+    /// Waits until everything queued has run.
+    pub fn synchronize(&self) -> Result<()> {
+        self.device.wait("cuStreamSynchronize")
+    }
+}
+
+impl<A: Activation> Backend for Cuda<A> {
+    type Act = A;
+    type Buffer<T: Element> = Buffer<T>;
+    type Matrix = Matrix<A>;
+    type MelPlan = MelPlan;
+    type SelfCache = SelfCache<A>;
+    type CrossCache = CrossCache<A>;
+    type Recorded = Recorded;
+
+    fn describe(&self) -> String {
+        format!("{}, {}", self.device.describe(), A::SUFFIX)
+    }
+
+    fn encoder_batch(&self) -> usize {
+        ENCODER_BATCH
+    }
+
+    fn replay(&self, recorded: &mut Recorded, key: usize, f: impl FnMut() -> Result<()>) -> Result<()> {
+        recorded.replay(&self.device, key, f)
+    }
+
+    fn zeros<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
+        Buffer::zeros(&self.device, len)
+    }
+
+    fn write<T: Element>(&self, dst: &mut Buffer<T>, at: usize, src: &[T]) -> Result<()> {
+        dst.write(at, src)
+    }
+
+    fn read<T: Element>(&self, dst: &mut [T], src: &Buffer<T>, at: usize) -> Result<()> {
+        src.read(dst, at)
+    }
+
+    fn write_act(&self, dst: &mut Buffer<A>, at: usize, src: &[f32]) -> Result<()> {
+        dst.write_with(at, src.len(), |staged, from| A::narrow(staged, &src[from..from + staged.len()]))
+    }
+
+    fn read_act(&self, dst: &mut [f32], src: &Buffer<A>, at: usize) -> Result<()> {
+        let mut values = vec![A::default(); dst.len()];
+        src.read(&mut values, at)?;
+        dst.iter_mut().zip(values).for_each(|(wide, value)| *wide = value.to_f32());
+        Ok(())
+    }
+
+    fn matrix(&self, weight: &HostMatrix) -> Result<Matrix<A>> {
+        Matrix::upload(&self.device, weight, self.weight_type)
+    }
+
+    fn matrix_shape(&self, matrix: &Matrix<A>) -> (usize, usize) {
+        (matrix.n, matrix.k)
+    }
+
+    fn mel_plan(&self, n_mels: usize) -> Result<MelPlan> {
+        MelPlan::new(&self.device, n_mels)
+    }
+
+    fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &MelPlan) -> Result<()> {
+        log_mel::log_mel(self, out, audio, plan)
+    }
+
+    fn linear(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix<A>,
+        bias: Option<&Tensor<Self, f32>>,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        linear::linear(self, out, x, weight, bias, epilogue)
+    }
+
+    fn conv1d(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix<A>,
+        bias: Option<&Tensor<Self, f32>>,
+        stride: usize,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        conv1d::conv1d(self, out, x, weight, bias, stride, epilogue)
+    }
+
+    fn layer_norm(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        gamma: &Tensor<Self, f32>,
+        beta: &Tensor<Self, f32>,
+        eps: f32,
+    ) -> Result<()> {
+        layer_norm::layer_norm(self, out, x, gamma, beta, eps)
+    }
+
+    fn add_positions(&self, x: &mut Tensor<Self>, table: &Tensor<Self, f32>) -> Result<()> {
+        add_positions::add_positions(self, x, table)
+    }
+
+    fn gather_rows(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, index: &Tensor<Self, i32>) -> Result<()> {
+        gather_rows::gather_rows(self, out, x, index)
+    }
+
+    fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
+        attention::attention(self, out, qkv, heads, scale)
+    }
+
+    fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache<A>> {
+        SelfCache::new(&self.device, rows, positions, width, heads)
+    }
+
+    fn cross_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<CrossCache<A>> {
+        CrossCache::new(&self.device, self.cross_cache_type, slots, frames, width, heads)
+    }
+
+    fn cross_store(&self, cache: &mut CrossCache<A>, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
+        cross_attention_step::cross_store(self, cache, slots, kv)
+    }
+
+    fn embed(
+        &self,
+        out: &mut Tensor<Self>,
+        rows: &StepRows<Self>,
+        table: &Matrix<A>,
+        positions: &Tensor<Self, f32>,
+    ) -> Result<()> {
+        embed::embed(self, out, rows, table, positions)
+    }
+
+    fn self_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        qkv: &Tensor<Self>,
+        cache: &mut SelfCache<A>,
+        rows: &StepRows<Self>,
+        lineage: &Tensor<Self, i32>,
+        scale: f32,
+    ) -> Result<()> {
+        self_attention_step::self_attention_step(self, out, qkv, cache, rows, lineage, scale)
+    }
+
+    fn cross_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &CrossCache<A>,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()> {
+        cross_attention_step::cross_attention_step(self, out, q, cache, rows, beams, scale)
+    }
+
+    fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix<A>) -> Result<()> {
+        logits::logits(self, out, x, table)
+    }
+
+    fn logit_rules(
+        &self,
+        logits: &mut Tensor<Self, f32>,
+        rows: &StepRows<Self>,
+        state: &DecodeState<Self>,
+    ) -> Result<()> {
+        logit_rules::logit_rules(self, logits, rows, state)
+    }
+
+    fn steps_per_look(&self) -> usize {
+        STEPS_PER_LOOK
+    }
+
+    fn pick_candidates(
+        &self,
+        state: &mut DecodeState<Self>,
+        logits: &Tensor<Self, f32>,
+        rows: &StepRows<Self>,
+    ) -> Result<()> {
+        pick_candidates::pick_candidates(self, state, logits, rows)
+    }
+
+    fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
+        advance_search::advance_search(self, rows, state)
+    }
+}
+
+/// The head dimension, if the attention kernels can do it: they hold a head in eight registers of eight lanes.
+fn head_dim(op: &'static str, width: usize, heads: usize) -> Result<usize> {
+    let head_dim = width / heads.max(1);
+    if head_dim > 0 && head_dim <= 64 && head_dim.is_multiple_of(8) && head_dim * heads == width {
+        return Ok(head_dim);
+    }
+    Err(crate::error::Error::Shape {
+        op,
+        what: "head",
+        expected: "a multiple of 8, at most 64, on the GPU".into(),
+        got: format!("{width} / {heads} heads"),
+    })
+}
