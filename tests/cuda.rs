@@ -1,0 +1,20 @@
+//! The CUDA engine: every op against the CPU's, searches step by step, whole transcripts.
+//!
+//! On a machine with a GPU and `DIARIST_TEST_GPU=1` this runs on the card. Otherwise on the emulated driver, which executes the
+//! same kernels on the processor, in three different orders of threads and blocks, and punishes what a GPU punishes
+//! (`tests/cuda-emulator`). Without a C++ compiler every test says that it was skipped.
+
+#![allow(unsafe_code)] // loading the emulated driver
+
+#[path = "cuda/cases.rs"]
+mod cases;
+#[path = "cuda/driver.rs"]
+mod driver;
+#[path = "cuda/networks.rs"]
+mod networks;
+#[path = "cuda/search.rs"]
+mod search;
+#[path = "cuda/steps.rs"]
+mod steps;
+#[path = "cuda/transcripts.rs"]
+mod transcripts;

@@ -1,0 +1,109 @@
+//! The card under test, or what stands in for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
+
+/// Seeds of the emulator's schedules: a missing barrier shows in one of them.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// The machine, for one test at a time.
+pub struct Machine {
+    emulator: Option<&'static Library>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// The card or the emulator; `None`, with a line that makes the skip visible, where there is neither.
+#[allow(clippy::print_stderr)]
+pub fn machine() -> Option<Machine> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static EMULATOR: OnceLock<Result<Library, String>> = OnceLock::new();
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::env::var_os("DIARIST_TEST_GPU").is_some_and(|value| value == "1") {
+        return Some(Machine { emulator: None, _alone: alone });
+    }
+    match EMULATOR.get_or_init(|| load(&build(None)?)) {
+        Ok(emulator) => Some(Machine { emulator: Some(emulator), _alone: alone }),
+        Err(reason) => {
+            eprintln!("skipped: no emulated driver: {reason}");
+            None
+        }
+    }
+}
+
+/// Compiles the emulator with these kernels, or with the repository's. An error only where there is no compiler: what does
+/// not compile is a failure.
+fn build(kernels: Option<&Path>) -> Result<PathBuf, String> {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        return Err(format!("{compiler} is not there"));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
+    let mut command = Command::new("sh");
+    command.arg(root.join("tests/cuda-emulator/build.sh")).arg(out).args(kernels);
+    let output = command.output().expect("a shell");
+    assert!(output.status.success(), "the emulator does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+fn load(path: &Path) -> Result<Library, String> {
+    // SAFETY: the library is ours; its constructors only fill tables. It is never unloaded. Being loaded, it answers when
+    // the engine asks for the driver by name.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| error.to_string())
+}
+
+impl Machine {
+    /// Whether this is no real card.
+    pub fn is_emulated(&self) -> bool {
+        self.emulator.is_some()
+    }
+
+    /// Runs `f` under every schedule; once on a card, which has its own ideas.
+    pub fn schedules(&self, mut f: impl FnMut(u64)) {
+        match self.emulator {
+            None => f(0),
+            Some(_) => {
+                for seed in SEEDS {
+                    self.call("emulator_set_seed", seed);
+                    f(seed);
+                }
+            }
+        }
+    }
+
+    /// Calls a function of the emulator that takes one number.
+    pub fn call(&self, name: &str, argument: u64) {
+        let Some(emulator) = self.emulator else { return };
+        // SAFETY: the name and signature are those of tests/cuda-emulator/README.md.
+        unsafe {
+            let function: Symbol<unsafe extern "C" fn(u64)> = emulator.get(name.as_bytes()).expect("a control function");
+            function(argument);
+        }
+    }
+
+    /// Lets the `n`-th launch or allocation from now on fail with the driver's error `code`.
+    pub fn fail_after(&self, kind: &str, n: u64, code: i32) {
+        let Some(emulator) = self.emulator else { return };
+        let kind = std::ffi::CString::new(kind).expect("no zero byte");
+        // SAFETY: as above.
+        unsafe {
+            type FailAfter = unsafe extern "C" fn(*const std::ffi::c_char, u64, i32);
+            let function: Symbol<FailAfter> = emulator.get(b"emulator_fail_after").expect("a control function");
+            function(kind.as_ptr(), n, code);
+        }
+    }
+
+    /// Bytes the emulated device has given out.
+    pub fn allocated(&self) -> u64 {
+        let Some(emulator) = self.emulator else { return 0 };
+        // SAFETY: as above.
+        unsafe {
+            let function: Symbol<unsafe extern "C" fn() -> u64> =
+                emulator.get(b"emulator_allocated_bytes").expect("a control function");
+            function()
+        }
+    }
+}
