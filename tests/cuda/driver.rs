@@ -79,7 +79,8 @@ impl Machine {
         let Some(emulator) = self.emulator else { return };
         // SAFETY: the name and signature are those of tests/cuda-emulator/README.md.
         unsafe {
-            let function: Symbol<unsafe extern "C" fn(u64)> = emulator.get(name.as_bytes()).expect("a control function");
+            let function: Symbol<unsafe extern "C" fn(u64)> =
+                emulator.get(name.as_bytes()).expect("a control function");
             function(argument);
         }
     }

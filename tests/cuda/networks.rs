@@ -22,7 +22,10 @@ impl Case for LogMel {
         let mut audio = random(1, self.clips * samples);
         // each clip at its own level, so that a maximum taken over the wrong clip shows
         for (clip, audio) in audio.chunks_exact_mut(samples).enumerate() {
-            audio.iter_mut().enumerate().for_each(|(i, x)| *x *= (i as f32 / 40.0).sin() * 0.5f32.powi(4 * clip as i32));
+            audio
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, x)| *x *= (i as f32 / 40.0).sin() * 0.5f32.powi(4 * clip as i32));
         }
         let plan = be.mel_plan(self.bands).unwrap();
         let mut out = Tensor::zeros(be, &[self.clips, self.frames, self.bands]).unwrap();
@@ -70,7 +73,9 @@ impl Case for Linear {
 fn linear_over_many_rows() {
     let Some(machine) = machine() else { return };
     let sizes = [(1, 1, 1), (31, 8, 33), (33, 64, 31), (129, 96, 130), (64, 240, 128), (130, 31, 8)];
-    for ((rows, width, features), epilogue) in sizes.into_iter().zip([Epilogue::Store, Epilogue::GeluErf, Epilogue::Add].into_iter().cycle()) {
+    for ((rows, width, features), epilogue) in
+        sizes.into_iter().zip([Epilogue::Store, Epilogue::GeluErf, Epilogue::Add].into_iter().cycle())
+    {
         let shape = vec![1, rows, width];
         check(&machine, &Linear { shape, features, epilogue }, STORED_ONCE);
     }
@@ -80,7 +85,9 @@ fn linear_over_many_rows() {
 fn linear_over_few_rows() {
     let Some(machine) = machine() else { return };
     let sizes = [(1, 1, 1), (8, 64, 33), (9, 1500, 31), (17, 31, 16), (33, 520, 130), (5, 384, 1536)];
-    for ((rows, width, features), epilogue) in sizes.into_iter().zip([Epilogue::Store, Epilogue::GeluErf, Epilogue::Add].into_iter().cycle()) {
+    for ((rows, width, features), epilogue) in
+        sizes.into_iter().zip([Epilogue::Store, Epilogue::GeluErf, Epilogue::Add].into_iter().cycle())
+    {
         let shape = vec![rows, width];
         check(&machine, &Linear { shape, features, epilogue }, STORED_ONCE);
     }
@@ -134,7 +141,10 @@ struct Conv1d {
 
 impl Case for Conv1d {
     fn name(&self) -> String {
-        format!("conv1d [{}, {}, {}] -> {}, stride {}", self.clips, self.frames, self.channels, self.features, self.stride)
+        format!(
+            "conv1d [{}, {}, {}] -> {}, stride {}",
+            self.clips, self.frames, self.channels, self.features, self.stride
+        )
     }
 
     fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
@@ -143,7 +153,8 @@ impl Case for Conv1d {
         let values = random(8, self.features * width).iter().map(|v| v * scale).collect();
         let weight = be.matrix(&HostMatrix { values, rows: self.features, cols: width }).unwrap();
         let bias = floats(be, &[self.features], &random(9, self.features));
-        let x = act(be, &[self.clips, self.frames, self.channels], &random(10, self.clips * self.frames * self.channels));
+        let x =
+            act(be, &[self.clips, self.frames, self.channels], &random(10, self.clips * self.frames * self.channels));
         let mut out = Tensor::zeros(be, &[self.clips, self.frames.div_ceil(self.stride), self.features]).unwrap();
         ops::conv1d(be, &mut out, &x, &weight, Some(&bias), self.stride, Epilogue::GeluErf).unwrap();
         host(be, &out)
@@ -153,7 +164,9 @@ impl Case for Conv1d {
 #[test]
 fn conv1d() {
     let Some(machine) = machine() else { return };
-    for (clips, frames, channels, features, stride) in [(1, 1, 1, 1, 1), (2, 31, 8, 33, 2), (1, 66, 80, 128, 1), (2, 33, 5, 8, 2)] {
+    for (clips, frames, channels, features, stride) in
+        [(1, 1, 1, 1, 1), (2, 31, 8, 33, 2), (1, 66, 80, 128, 1), (2, 33, 5, 8, 2)]
+    {
         check(&machine, &Conv1d { clips, frames, channels, features, stride }, STORED_ONCE);
     }
 }
@@ -172,7 +185,8 @@ impl Case for LayerNorm {
         let x = act(be, &[self.rows, self.width], &random(11, self.rows * self.width));
         let (gamma, beta) = (random(12, self.width), random(13, self.width));
         let mut out = Tensor::zeros(be, &[self.rows, self.width]).unwrap();
-        ops::layer_norm(be, &mut out, &x, &floats(be, &[self.width], &gamma), &floats(be, &[self.width], &beta), 1e-5).unwrap();
+        ops::layer_norm(be, &mut out, &x, &floats(be, &[self.width], &gamma), &floats(be, &[self.width], &beta), 1e-5)
+            .unwrap();
         host(be, &out)
     }
 }
@@ -236,7 +250,9 @@ impl Case for Attention {
 #[test]
 fn attention() {
     let Some(machine) = machine() else { return };
-    for (clips, frames, heads, head_dim) in [(1, 1, 1, 8), (2, 31, 2, 64), (1, 33, 3, 32), (1, 65, 1, 48), (2, 150, 1, 64)] {
+    for (clips, frames, heads, head_dim) in
+        [(1, 1, 1, 8), (2, 31, 2, 64), (1, 33, 3, 32), (1, 65, 1, 48), (2, 150, 1, 64)]
+    {
         check(&machine, &Attention { clips, frames, heads, head_dim }, ATTENTION);
     }
 }

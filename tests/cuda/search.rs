@@ -100,7 +100,8 @@ fn look<B: Backend>(be: &B, state: &DecodeState<B>, rows: &StepRows<B>) -> Snaps
     let generated = |row: usize| length[row / SIZES.beams] as usize;
     let best_length = read(&state.best_length);
     let best = read(&state.best_tokens);
-    let best = best.chunks_exact(SIZES.new_tokens).zip(&best_length).flat_map(|(t, n)| t[..*n as usize].to_vec()).collect();
+    let best =
+        best.chunks_exact(SIZES.new_tokens).zip(&best_length).flat_map(|(t, n)| t[..*n as usize].to_vec()).collect();
     let floats = |t: &Tensor<B, f32>| t.to_host(be).unwrap();
     let score = floats(&state.score);
     let mut scores: Vec<f32> = (0..live.len()).filter(|row| live[*row] != 0).map(|row| score[row]).collect();

@@ -23,7 +23,7 @@ fn options(beam_size: usize) -> Options {
 /// The text and times of the built-in sample.
 fn transcribe<B: Backend>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
     let pipeline = Pipeline::builtin(be, Detector::Energy)?;
-    let input = Input::Bytes(diarist::assets::SAMPLE.audio, "sample");
+    let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
     let transcript = pipeline.transcribe(input, options, &mut ())?;
     Ok(transcript.segments.iter().map(|s| format!("{:.2} {:.2} {}", s.start.0, s.end.0, s.text)).collect())
 }
@@ -67,7 +67,7 @@ fn nothing_grows_from_file_to_file() {
     let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let mut seen = Vec::new();
     for _ in 0..3 {
-        let input = Input::Bytes(diarist::assets::SAMPLE.audio, "sample");
+        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
         pipeline.transcribe(input, &options(1), &mut ()).unwrap();
         seen.push((be.memory_use().used, machine.allocated()));
     }
@@ -87,7 +87,8 @@ fn a_failing_device_is_an_error() {
     }
     const LAUNCH_FAILED: i32 = 719;
     const OUT_OF_MEMORY: i32 = 2;
-    for (kind, code, text) in [("launch", LAUNCH_FAILED, "code 719"), ("alloc", OUT_OF_MEMORY, "out of device memory")] {
+    for (kind, code, text) in [("launch", LAUNCH_FAILED, "code 719"), ("alloc", OUT_OF_MEMORY, "out of device memory")]
+    {
         for n in [1, 2, 40, 90] {
             machine.fail_after(kind, n, code);
             let result = Cuda::<f16>::new(0, None).and_then(|be| transcribe(&be, &options(1)));

@@ -127,6 +127,19 @@ impl<A: Activation> Cuda<A> {
         self.device.profile()
     }
 
+    /// Runs `f` between `cuProfilerStart` and `cuProfilerStop`: what `nsys profile --capture-range=cudaProfilerApi` and
+    /// `ncu --profile-from-start off` wait for.
+    pub fn with_profiler<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.synchronize()?;
+        // SAFETY: (1) the signature is cuda.h's, which has no arguments; (2) no memory is passed; (3) nothing is queued.
+        driver::check("cuProfilerStart", unsafe { driver::sys::cuProfilerStart() })?;
+        let done = f();
+        self.synchronize()?;
+        // SAFETY: as above.
+        driver::check("cuProfilerStop", unsafe { driver::sys::cuProfilerStop() })?;
+        done
+    }
+
     /// Waits until everything queued has run.
     pub fn synchronize(&self) -> Result<()> {
         self.device.wait("cuStreamSynchronize")

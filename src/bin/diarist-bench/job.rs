@@ -1,0 +1,118 @@
+//! The work that is timed: windows of features, a prompt, and a fixed number of tokens for each window.
+
+use diarist::asr::AsrOptions;
+use diarist::asr::clips::Clips;
+use diarist::asr::prompt::Prompt;
+use diarist::asr::scheduler::{Clip, Scheduler, Source};
+use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
+use diarist::asr::tokenizer::SpecialTokens;
+use diarist::engine::{Backend, Tensor};
+use diarist::models::whisper::Whisper;
+use diarist::{Error, Result};
+
+/// What to decode.
+pub struct Job {
+    pub special: SpecialTokens,
+    pub prompt: Prompt,
+    /// Windows in all.
+    pub chunks: usize,
+    /// Windows decoded at once.
+    pub batch: usize,
+    /// Tokens decoded for each.
+    pub tokens: usize,
+    /// Beams; 1 is greedy.
+    pub beam: usize,
+}
+
+impl Job {
+    /// Encodes and decodes all chunks; the tokens of each.
+    pub fn run<B: Backend>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
+        let options = AsrOptions {
+            batch_size: self.batch,
+            beam_size: self.beam,
+            temperatures: vec![0.0],
+            suppress_blank: false,
+            max_new_tokens: Some(self.tokens),
+            ..AsrOptions::default()
+        };
+        let never = Suppressed { always: vec![self.special.eot], begin: Vec::new() };
+        let slots = Slots::new(model, self.special, &options, &never, self.batch)?;
+        let mut scheduler = Scheduler::new(model, slots, &options, self.special.sot)?;
+        let mut work = Work {
+            prompt: self.prompt.clone(),
+            window: 2 * model.config.max_source_positions,
+            next: 0,
+            tokens: vec![Vec::new(); self.chunks],
+        };
+        scheduler.run(clips, &mut work)?;
+        let counts: Vec<usize> = work.tokens.iter().map(Vec::len).collect();
+        if counts.iter().any(|n| *n != self.tokens) {
+            let reason = format!("the chunks gave {counts:?} tokens; nothing is timed");
+            return Err(Error::config("tokens", self.tokens, reason));
+        }
+        Ok(work.tokens)
+    }
+}
+
+/// Every chunk once, with the same prompt, greedy or by beams.
+struct Work {
+    prompt: Prompt,
+    /// Mel frames of a chunk.
+    window: usize,
+    next: usize,
+    tokens: Vec<Vec<u32>>,
+}
+
+impl Source for Work {
+    fn next(&mut self) -> Option<Clip> {
+        let id = self.next;
+        self.next += 1;
+        let range = id * self.window..(id + 1) * self.window;
+        (id < self.tokens.len()).then_some(Clip { id, range, detect_language: false })
+    }
+
+    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Decode> {
+        Ok(Decode { prompt: self.prompt.clone(), temperature: 0.0, stream: [id as u32, 0] })
+    }
+
+    fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {
+        self.tokens[id] = decoded.tokens;
+        Ok(None)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Features of all chunks one after another, constant over 8 frames: those of `tests/reference/seeded.py` with the seeds
+/// 2024, 2025, ..., which the peers get too.
+pub fn clips<B: Backend>(model: &Whisper<B>, chunks: usize) -> Result<Clips<'static, B>> {
+    let (mels, window) = (model.config.num_mel_bins, 2 * model.config.max_source_positions);
+    let blocks = window.div_ceil(8);
+    let frames = chunks * window;
+    let mut values = Vec::with_capacity((frames + 1) * mels);
+    for chunk in 0..chunks {
+        let base = fnv1a("features") ^ (2024 + chunk as u64);
+        for frame in 0..window {
+            values.extend((0..mels).map(|mel| seeded(base, (mel * blocks + frame / 8) as u64)));
+        }
+    }
+    values.resize((frames + 1) * mels, 0.0);
+    let mut mel = Tensor::zeros(&model.be, &[frames + 1, mels])?;
+    model.be.write_act(&mut mel.buf, 0, &values)?;
+    Ok(Clips::Recording { mel, frames })
+}
+
+fn fnv1a(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The splitmix64 generator at `index`, as an f16-exact number in [-1, 1).
+fn seeded(base: u64, index: u64) -> f32 {
+    let mut z = base.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    half::f16::from_f32((z >> 40) as f32 / (1u32 << 24) as f32 * 2.0 - 1.0).to_f32()
+}
