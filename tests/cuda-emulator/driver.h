@@ -1,0 +1,111 @@
+// The state behind the driver's functions: one device, its context, streams, events, graphs.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "runtime.h"
+
+#define DRIVER extern "C" __attribute__((visibility("default")))
+
+typedef unsigned long long CUdeviceptr;
+typedef int CUdevice;
+
+namespace emulator {
+
+// Something that happens in the order of its stream.
+struct Operation {
+    std::function<CUresult()> run;
+    bool cleanup = false;  // happens even after an error
+};
+
+struct Graph {
+    std::vector<Operation> operations;
+    struct Stream* origin = nullptr;
+    int mode = 0;  // global, of this thread, relaxed: who is refused what while this graph is captured
+    std::thread::id thread;
+    bool invalid = false;
+};
+
+// A point in a stream. An event that is recorded again gets a new one.
+struct Mark {
+    bool done = false;
+    double seconds = 0;
+    struct Stream* stream = nullptr;
+};
+
+struct Event {
+    std::shared_ptr<Mark> mark;
+    bool timed = true;
+    Graph* captured = nullptr;
+    struct Stream* stream = nullptr;
+    uint64_t position = 0;  // in the capture of `stream`
+};
+
+struct Stream {
+    bool blocking = true;  // keeps in order with the null stream
+    std::deque<Operation> queue;
+    Graph* capture = nullptr;
+    uint64_t position = 0, joined = 0;  // operations captured here, and how many of them another stream waited for
+};
+
+struct State {
+    std::recursive_mutex mutex;
+    bool initialised = false;
+    // Work is queued and runs when the host waits for it, as late as a GPU may; otherwise at once.
+    bool lazy = true;
+    CUresult sticky = CUDA_SUCCESS;
+    std::string report;
+    uint64_t launch_count = 0, allocation_count = 0;
+    // Counts down to the call that fails.
+    struct Injection {
+        uint64_t left = 0;
+        CUresult code = CUDA_SUCCESS;
+    } injections[3];
+    Stream null_stream;
+    std::set<Stream*> streams;
+    std::set<Event*> events;
+    std::set<Graph*> graphs, captures;
+};
+
+State& state();
+extern thread_local bool has_context;
+
+enum class Fail { Launch, Allocation, Execution };
+// The code to fail with, if it is this call's turn.
+CUresult injected(Fail kind);
+
+// Every function of the driver begins with one: a lock, and what is wrong before anything is done.
+class Call {
+  public:
+    explicit Call(bool needs_context = true);
+    CUresult status = CUDA_SUCCESS;
+
+  private:
+    std::lock_guard<std::recursive_mutex> lock_;
+};
+#define ENTER(...)           \
+    Call call{__VA_ARGS__};  \
+    if (call.status != CUDA_SUCCESS) return call.status
+
+// Null: not a stream.
+Stream* find_stream(void* handle);
+// Into the queue of a stream, or into the graph that it captures.
+CUresult submit(Stream* stream, std::function<CUresult()> run, bool cleanup = false);
+// Runs all that is queued; the result is the context's error, if it has one.
+CUresult drain(Stream* stream);
+CUresult drain_all();
+// What a synchronous copy waits for: the null stream and all that keep in order with it.
+CUresult drain_blocking();
+// Refuses what must not happen while a stream is being captured, and spoils the capture.
+CUresult refuse_in_capture();
+CUresult report_and_return(CUresult code, std::string text);
+
+void set_attribute(int attribute, int value);
+int get_attribute(int attribute);
+
+}  // namespace emulator
