@@ -3,23 +3,25 @@
 use std::time::Instant;
 
 use diarist::config::Options;
-use diarist::engine::cpu::Cpu;
+use diarist::hub::Source;
 use diarist::pipeline::Input;
 use diarist::units::Seconds;
 use diarist::vad::{Detector, VadOptions};
 use diarist::{Result, assets};
 
 use super::console;
-use super::engine::Engine;
+use super::engine;
+use super::options::Compute;
 use super::watch::{Lines, Watch};
 
 /// Prints the transcript of the sample, and how long it took.
 ///
 /// # Errors
-/// [`diarist::Error::Cancelled`]; nothing else, unless the program was built from damaged assets.
-pub fn run() -> Result<()> {
+/// [`diarist::Error::Cancelled`], and a device that cannot be had; nothing else, unless the program was built from damaged
+/// assets.
+pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
-    let pipeline = Engine::builtin(&Cpu::new(None)?, Detector::Energy)?;
+    let pipeline = engine::open(compute)?.load(&Source::Builtin, Detector::Energy)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
     let mut watch = Watch::new("the sample".into(), Lines::Plain, false);
     // The small model was trained mostly on windows of a few seconds, and hears those best.

@@ -1,46 +1,165 @@
-//! The models that a command line asks for, ready to run.
+//! What a command line asks to compute on and with, ready to run. The one place where a device becomes a type.
 
 use std::ops::ControlFlow;
 
-use diarist::Result;
-use diarist::engine::cpu::{Cpu, WeightType};
+use diarist::config::Options;
+use diarist::engine::cpu::{self, Cpu};
+use diarist::engine::cuda::{self, Activation, Cuda};
 use diarist::hub::{Fetching, Hub, Source};
-use diarist::pipeline::Pipeline;
+use diarist::pipeline::{Input, Observer, Pipeline};
+use diarist::types::Transcript;
 use diarist::vad::Detector;
+use diarist::{Error, Result};
+use half::{bf16, f16};
 
 use super::console::Bar;
-use super::options::Model;
-use super::values::ComputeType;
+use super::options::{Compute, Model};
+use super::values::{ComputeType, CrossCache, Device};
 use super::{hub, interrupt};
 
-/// The models of one run.
-pub type Engine = Pipeline<Cpu>;
+/// A device, opened.
+pub enum Backend {
+    /// The processor.
+    Cpu(Cpu),
+    /// A GPU that computes with float16.
+    Half(Cuda<f16>),
+    /// A GPU that computes with bfloat16.
+    Brain(Cuda<bf16>),
+}
 
-/// Finds the model, fetches it if need be, and loads it.
+/// The models of one run, on some device.
+pub enum Engine {
+    /// See [`Backend::Cpu`].
+    Cpu(Box<Pipeline<Cpu>>),
+    /// See [`Backend::Half`].
+    Half(Box<Pipeline<Cuda<f16>>>),
+    /// See [`Backend::Brain`].
+    Brain(Box<Pipeline<Cuda<bf16>>>),
+}
+
+impl Engine {
+    /// See [`Pipeline::transcribe`].
+    pub fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
+        match self {
+            Engine::Cpu(pipeline) => pipeline.transcribe(input, options, observer),
+            Engine::Half(pipeline) => pipeline.transcribe(input, options, observer),
+            Engine::Brain(pipeline) => pipeline.transcribe(input, options, observer),
+        }
+    }
+}
+
+impl Backend {
+    /// Puts a model on the device.
+    ///
+    /// # Errors
+    /// Those of the model's files, and of a device without room for it.
+    pub fn load(&self, source: &Source, detector: Detector) -> Result<Engine> {
+        Ok(match self {
+            Backend::Cpu(be) => Engine::Cpu(Box::new(Pipeline::load(be, source, detector)?)),
+            Backend::Half(be) => Engine::Half(Box::new(Pipeline::load(be, source, detector)?)),
+            Backend::Brain(be) => Engine::Brain(Box::new(Pipeline::load(be, source, detector)?)),
+        })
+    }
+}
+
+/// Opens the device asked for.
 ///
 /// # Errors
-/// Those of the hub and of the model's files.
-pub fn load(model: &Model, detector: Detector) -> Result<Engine> {
-    let hub = hub(model.model_dir.clone(), model.model_cache_only, model.hf_token.clone());
-    let source = obtain(&hub, &model.model)?;
-    let cpu = Cpu::new((model.threads > 0).then_some(model.threads))?.with_weights(weight_type(model));
-    Pipeline::load(&cpu, &source, detector)
+/// [`Error::Config`] saying why the device, or what is asked of it, cannot be had.
+pub fn open(compute: &Compute) -> Result<Backend> {
+    let compute_type = match compute.fp16 {
+        Some(true) => ComputeType::Float16,
+        Some(false) => ComputeType::Float32,
+        None => compute.compute_type,
+    };
+    match compute.device {
+        Device::Cpu => open_cpu(compute, compute_type),
+        Device::Cuda(number) => open_gpu(compute, number.unwrap_or(compute.device_index), compute_type),
+        Device::Auto if matches!(compute_type, ComputeType::Float32 | ComputeType::Int8Float32) => {
+            open_cpu(compute, compute_type)
+        }
+        Device::Auto => match open_gpu(compute, compute.device_index, compute_type) {
+            Ok(backend) => Ok(backend),
+            Err(error) => {
+                // Most machines have none, and need not hear of it; one that cannot be used is worth a warning.
+                if cuda::device_count().is_ok_and(|count| count > 0) {
+                    tracing::warn!(%error, "the GPU is not used");
+                } else {
+                    tracing::info!(%error, "no GPU; computing on the CPU");
+                }
+                open_cpu(compute, compute_type)
+            }
+        },
+    }
+}
+
+fn open_cpu(compute: &Compute, compute_type: ComputeType) -> Result<Backend> {
+    if compute.device_index != 0 {
+        return Err(Error::config("device_index", compute.device_index, "no such GPU, and the CPU has only 0"));
+    }
+    let weights = match compute_type {
+        ComputeType::Default => cpu::WeightType::Auto,
+        ComputeType::Float32 => cpu::WeightType::F32,
+        ComputeType::Float16 => cpu::WeightType::F16,
+        ComputeType::Int8 | ComputeType::Int8Float32 => cpu::WeightType::Int8,
+        ComputeType::Bfloat16 | ComputeType::Int8Float16 | ComputeType::Int8Bfloat16 => {
+            let rule = "only on a GPU; the CPU has float32, float16 and int8";
+            return Err(Error::config("compute_type", name(compute_type), rule));
+        }
+    };
+    let cross_cache = match compute.cross_cache {
+        CrossCache::Default => cpu::CrossCacheType::F32,
+        CrossCache::F16 => cpu::CrossCacheType::F16,
+        CrossCache::Int8 => cpu::CrossCacheType::Int8,
+    };
+    let cpu = Cpu::new((compute.threads > 0).then_some(compute.threads))?;
+    Ok(Backend::Cpu(cpu.with_weights(weights).with_cross_cache(cross_cache)))
+}
+
+fn open_gpu(compute: &Compute, number: usize, compute_type: ComputeType) -> Result<Backend> {
+    match compute_type {
+        ComputeType::Float32 | ComputeType::Int8Float32 => {
+            let rule = "only on the CPU; a GPU has float16, bfloat16, int8_float16 and int8_bfloat16";
+            Err(Error::config("compute_type", name(compute_type), rule))
+        }
+        ComputeType::Bfloat16 | ComputeType::Int8Bfloat16 => {
+            Ok(Backend::Brain(cuda(compute, number, compute_type == ComputeType::Int8Bfloat16)?))
+        }
+        ComputeType::Default | ComputeType::Float16 | ComputeType::Int8 | ComputeType::Int8Float16 => {
+            let quantised = matches!(compute_type, ComputeType::Int8 | ComputeType::Int8Float16);
+            Ok(Backend::Half(cuda(compute, number, quantised)?))
+        }
+    }
+}
+
+fn cuda<A: Activation>(compute: &Compute, number: usize, quantised: bool) -> Result<Cuda<A>> {
+    let weights = if quantised { cuda::WeightType::Int8 } else { cuda::WeightType::Activation };
+    let cross_cache = match compute.cross_cache {
+        CrossCache::Default | CrossCache::F16 => cuda::CrossCacheType::Activation,
+        CrossCache::Int8 => cuda::CrossCacheType::Int8,
+    };
+    let device = Cuda::new(number, compute.gpu_memory_limit).map_err(|error| match error {
+        // What the command line asks for cannot be honoured, and nothing has been done.
+        Error::Device { text, .. } => Error::config("device", format!("cuda:{number}"), text),
+        other => other,
+    })?;
+    Ok(device.with_weights(weights).with_cross_cache(cross_cache))
+}
+
+fn name(compute_type: ComputeType) -> String {
+    use clap::ValueEnum;
+    compute_type.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
 }
 
 /// The model's files, fetched if need be under a progress bar.
-fn obtain(hub: &Hub, model: &str) -> Result<Source> {
+///
+/// # Errors
+/// Those of the hub.
+pub fn obtain(model: &Model) -> Result<Source> {
+    let hub: Hub = hub(model.model_dir.clone(), model.model_cache_only, model.hf_token.clone());
     let bar = Bar::bytes();
-    hub.obtain(model, &mut |state: &Fetching| {
+    hub.obtain(&model.model, &mut |state: &Fetching| {
         bar.set(&state.file, state.done, state.total);
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
-}
-
-fn weight_type(model: &Model) -> WeightType {
-    match (model.compute_type, model.fp16) {
-        (ComputeType::Float32, _) | (_, Some(false)) => WeightType::F32,
-        (ComputeType::Float16, _) | (_, Some(true)) => WeightType::F16,
-        (ComputeType::Int8, _) => WeightType::Int8,
-        (ComputeType::Default, None) => WeightType::Auto,
-    }
 }

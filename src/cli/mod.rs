@@ -52,7 +52,7 @@ enum Command {
     /// Print where somebody speaks in a recording, as JSON.
     Vad(vad::VadArgs),
     /// Transcribe the built-in sample with the built-in model.
-    Demo,
+    Demo(options::Compute),
     /// List the models that can be named, and which are on this machine.
     Models(ModelsArgs),
 }
@@ -92,7 +92,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             transcribe::run(&args)
         }
         Command::Vad(args) => vad::run(&args).map_err(Failure::from),
-        Command::Demo => demo::run().map_err(Failure::from),
+        Command::Demo(args) => demo::run(&args).map_err(Failure::from),
         Command::Models(args) => models::run(&hub(args.model_dir, false, None)).map_err(Failure::from),
     };
     match ended {

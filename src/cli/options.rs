@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 
 use diarist::vad::VadMethod;
 
-use super::values::{ComputeType, Device, LogLevel, OrNone, Task, boolean, probability, within};
+use super::values::{ComputeType, CrossCache, Device, LogLevel, OrNone, Task, boolean, bytes, probability, within};
 use super::whisperx::Elsewhere;
 
 /// Everything `transcribe` can be told.
@@ -48,26 +48,40 @@ pub struct Model {
     /// Access token for gated models (also HF_TOKEN).
     #[arg(long, value_name = "TOKEN", hide_short_help = true)]
     pub hf_token: Option<String>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "auto")]
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Chunks decoded side by side. The text does not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch_size: u32,
+}
+
+/// What is computed on, and in what precision.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Computing")]
+pub struct Compute {
+    /// What to compute on: auto (a GPU if there is one, else the CPU), cpu, cuda, or cuda:N for the GPU of that number.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
-    /// Number of the GPU; the CPU has only 0.
+    /// Number of the GPU, as in cuda:N; the CPU has only 0.
     #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true)]
-    pub device_index: u32,
+    pub device_index: usize,
+    /// Most memory of the GPU to use, for example 8G [default: all of it].
+    #[arg(long, value_name = "BYTES", value_parser = bytes, hide_short_help = true)]
+    pub gpu_memory_limit: Option<u64>,
     /// CPU threads; 0 for one per core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
-    /// How weights are held in memory: float32 is exact, the others smaller.
+    /// How numbers are held in memory: float32 is exact, the others smaller.
     #[arg(long, value_enum, default_value = "default", hide_short_help = true)]
     pub compute_type: ComputeType,
     /// True is `--compute-type float16`, False is `--compute-type float32`.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_missing_value = "True", conflicts_with = "compute_type", hide_short_help = true)]
     pub fp16: Option<bool>,
-    /// Chunks decoded side by side. The text does not depend on it.
-    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true,
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub batch_size: u32,
+    /// How the encoder's output is held for the decoder: int8 halves the memory of a batch, and its traffic.
+    #[arg(long, value_enum, default_value = "default", hide_short_help = true)]
+    pub cross_cache: CrossCache,
 }
 
 /// Where the results go.

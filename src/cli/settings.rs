@@ -7,8 +7,8 @@ use diarist::units::Seconds;
 use diarist::vad::{VadMethod, VadOptions};
 use diarist::{Error, Result};
 
-use super::options::{Audio, Decode, Model, Transcribe, Vad};
-use super::values::{self, Device};
+use super::options::{Audio, Decode, Transcribe, Vad};
+use super::values;
 
 /// Refuses what this version cannot do, before anything is done.
 ///
@@ -18,21 +18,10 @@ pub fn check(args: &Transcribe) -> Result<()> {
     if let Some((option, reason)) = args.elsewhere.refusal() {
         return Err(Error::config(option, "given", reason));
     }
-    check_device(&args.model)?;
     vad(&args.vad)?;
     if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
         let rule = "chunks found by a VAD are decoded side by side and have no text before them; add --vad none";
         return Err(Error::config("condition_on_previous_text", "True", rule));
-    }
-    Ok(())
-}
-
-fn check_device(model: &Model) -> Result<()> {
-    if model.device == Device::Cuda {
-        return Err(Error::config("device", "cuda", "GPUs are not in this version yet; use cpu or auto"));
-    }
-    if model.device_index != 0 {
-        return Err(Error::config("device_index", model.device_index, "the CPU is the only device in this version: 0"));
     }
     Ok(())
 }

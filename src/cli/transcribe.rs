@@ -25,6 +25,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
         print_progress: args.output.print_progress,
     };
     super::hub(args.model.model_dir.clone(), true, None).find(&args.model.model)?;
+    let backend = engine::open(&args.model.compute)?;
     let stems = output::plan(&args.files, &args.output.output_dir)?;
     writable(&args.output.output_dir)?;
     let mut failed = false;
@@ -43,7 +44,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     }
     let network = args.vad.model.clone().unwrap_or_default();
     let detector = Detector::load(settings::method(&args.vad), &network)?;
-    let engine = engine::load(&args.model, detector)?;
+    let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
     for (file, stem) in todo {
         match job.one(&engine, file, stem) {
             Ok(()) => {}

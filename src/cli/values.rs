@@ -46,28 +46,81 @@ pub fn probability(text: &str) -> Result<f64, String> {
     within(text, 0.0, 1.0)
 }
 
-/// The names of devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What to compute on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// The best there is: in this version, the CPU.
+    /// A GPU if there is one that can be used, else the CPU.
     Auto,
     /// All cores, or as many as `--threads` says.
     Cpu,
-    /// Not in this version.
-    #[value(hide = true)]
-    Cuda,
+    /// A GPU; the first one, or `--device-index`, if no number is given.
+    Cuda(Option<usize>),
 }
 
-/// How weights are held in memory.
+impl FromStr for Device {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |digits: &str| digits.parse().map_err(|_| format!("`{digits}` is not the number of a GPU"));
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Device::Auto),
+            None if text == "cpu" => Ok(Device::Cpu),
+            None if text == "cuda" => Ok(Device::Cuda(None)),
+            Some(("cuda", digits)) => Ok(Device::Cuda(Some(number(digits)?))),
+            _ => Err("expected auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+/// A number of bytes: `8000000000`, `8G`, `7.5GiB`, `500MB`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1048576.0,
+        "gib" => 1073741824.0,
+        _ => return Err(format!("`{unit}` is no unit; use M, G, MiB or GiB")),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(value) if value > 0.0 && value * scale < 1e18 => Ok((value * scale) as u64),
+        _ => Err("expected a number of bytes, for example 8G".into()),
+    }
+}
+
+/// How numbers are held in memory: CTranslate2's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum ComputeType {
-    /// What is best on the device: float32 on the CPU.
+    /// What is best on the device: float32 on the CPU, float16 on a GPU.
     Default,
-    /// Four bytes a weight: exact.
+    /// Four bytes a weight: exact. Only on the CPU.
     Float32,
-    /// Two bytes a weight.
+    /// Two bytes a weight; on a GPU also for what lies between two layers.
     Float16,
+    /// The same with the range of float32 and less precision. Only on a GPU.
+    Bfloat16,
     /// One byte a weight.
+    Int8,
+    /// Weights in int8, the rest in float16. Only on a GPU.
+    Int8Float16,
+    /// Weights in int8, the rest in bfloat16. Only on a GPU.
+    Int8Bfloat16,
+    /// Weights in int8, the rest in float32. Only on the CPU.
+    Int8Float32,
+}
+
+/// How the encoder's keys and values are held for the decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CrossCache {
+    /// float32 on the CPU; as everything else on a GPU.
+    Default,
+    /// Two bytes a number.
+    F16,
+    /// One byte a number.
     Int8,
 }
 
@@ -105,6 +158,26 @@ mod tests {
         assert_eq!("0.2".parse::<OrNone<f64>>(), Ok(OrNone(Some(0.2))));
         assert!("x".parse::<OrNone<u32>>().is_err());
         assert_eq!(OrNone::<u32>(None).to_string(), "None");
+    }
+
+    #[test]
+    fn devices_have_numbers() {
+        assert_eq!("auto".parse(), Ok(Device::Auto));
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(None)));
+        assert_eq!("cuda:3".parse(), Ok(Device::Cuda(Some(3))));
+        for bad in ["cuda:", "cuda:-1", "cuda:x", "cpu:0", "gpu", ""] {
+            assert!(bad.parse::<Device>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes("8G"), Ok(8_000_000_000));
+        assert_eq!(bytes("7.5GiB"), Ok(8_053_063_680));
+        assert_eq!(bytes("12345"), Ok(12345));
+        for bad in ["", "G", "0", "-1G", "1T", "1e30", "NaN", "inf"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

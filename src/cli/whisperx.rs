@@ -187,7 +187,7 @@ mod tests {
     fn a_bare_switch_does_not_swallow_the_file_after_it() {
         let line = parse(&["x", "--verbose", "a.wav", "--fp16", "False", "b.wav"]).unwrap();
         assert_eq!(line.files.len(), 2);
-        assert!(line.output.verbose && line.model.fp16 == Some(false));
+        assert!(line.output.verbose && line.model.compute.fp16 == Some(false));
     }
 
     #[test]
