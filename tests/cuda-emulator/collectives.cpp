@@ -94,9 +94,9 @@ static void complete_mma(void* const* operands, uint32) {
     alignas(32) uint16 a16[16][16], b16[16][8];
     alignas(32) float a[16][16];
     float8 b[16], d[16];
-    for (int lane = 0; lane < 32; lane++) {
+    for (unsigned lane = 0; lane < 32; lane++) {
         const Mma* own = static_cast<const Mma*>(operands[lane]);
-        int g = lane / 4, t = lane % 4;
+        unsigned g = lane / 4, t = lane % 4;
         memcpy(&a16[g][2 * t], &own->a[0], 4);
         memcpy(&a16[g + 8][2 * t], &own->a[1], 4);
         memcpy(&a16[g][2 * t + 8], &own->a[2], 4);
@@ -119,9 +119,9 @@ static void complete_mma(void* const* operands, uint32) {
         }
         for (int i = 0; i < 8; i++) d[half + i] = sum[i];
     }
-    for (int lane = 0; lane < 32; lane++) {
+    for (unsigned lane = 0; lane < 32; lane++) {
         const Mma* own = static_cast<const Mma*>(operands[lane]);
-        int g = lane / 4, t = lane % 4;
+        unsigned g = lane / 4, t = lane % 4;
         own->d[0] += d[g][2 * t];
         own->d[1] += d[g][2 * t + 1];
         own->d[2] += d[g + 8][2 * t];

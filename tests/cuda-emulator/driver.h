@@ -105,6 +105,16 @@ CUresult drain_blocking();
 CUresult refuse_in_capture();
 CUresult report_and_return(CUresult code, std::string text);
 
+// Those numbers of cuda.h that the emulator itself goes by.
+enum {
+    MULTIPROCESSORS = 16,
+    MAX_THREADS_PER_MULTIPROCESSOR = 39,
+    CAPABILITY_MAJOR = 75,
+    CAPABILITY_MINOR = 76,
+    SHARED_PER_MULTIPROCESSOR = 81,
+    SHARED_OPTIN = 97,
+    MAX_BLOCKS_PER_MULTIPROCESSOR = 106,
+};
 void set_attribute(int attribute, int value);
 int get_attribute(int attribute);
 

@@ -26,6 +26,8 @@ const size_t STACK = 128 << 10, PAGE = 4096;
 struct Fiber {
     void* context = nullptr;
     char* stack = nullptr;
+    // Stacks that begin at the same place in a page would fight for the same cache lines.
+    size_t color = 0;
     bool fresh = true;  // nothing to come back to
 };
 
@@ -58,8 +60,8 @@ emulator_switch:
 )");
 extern "C" void emulator_switch(void** from, void* to);
 
-static void prepare(Fiber* fiber, size_t color) {
-    void** top = reinterpret_cast<void**>(fiber->stack + STACK - 64 - color);
+static void prepare(Fiber* fiber) {
+    void** top = reinterpret_cast<void**>(fiber->stack + STACK - 64 - fiber->color);
     // As after a call of fiber_main: the stack is 8 below a multiple of 16.
     *--top = nullptr;
     *--top = nullptr;
@@ -76,11 +78,11 @@ static void emulator_switch(void** from, void* to) {
     swapcontext(&here, static_cast<ucontext_t*>(to));
 }
 
-static void prepare(Fiber* fiber, size_t color) {
+static void prepare(Fiber* fiber) {
     ucontext_t* context = new (fiber->stack + PAGE) ucontext_t;
     getcontext(context);
     context->uc_stack.ss_sp = fiber->stack + PAGE + sizeof(ucontext_t) + 64;
-    context->uc_stack.ss_size = STACK - PAGE - sizeof(ucontext_t) - 128 - color;
+    context->uc_stack.ss_size = STACK - PAGE - sizeof(ucontext_t) - 128 - fiber->color;
     makecontext(context, fiber_main, 0);
     fiber->context = context;
 }
@@ -93,6 +95,7 @@ static Fiber* take_fiber() {
         void* stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (stack == MAP_FAILED) throw std::bad_alloc();
         fiber->stack = static_cast<char*>(stack);
+        fiber->color = w.fibers.size() * 9 % 64 * 64;
         mprotect(stack, PAGE, PROT_NONE);
         w.fibers.push_back(fiber);
         w.idle.push_back(fiber);
@@ -100,8 +103,7 @@ static Fiber* take_fiber() {
     Fiber* fiber = w.idle.back();
     w.idle.pop_back();
     if (fiber->fresh) {
-        // Stacks that begin at the same offset in a page would fight for the same cache lines.
-        prepare(fiber, w.idle.size() % 32 * 128);
+        prepare(fiber);
         fiber->fresh = false;
     }
     return fiber;
@@ -229,8 +231,9 @@ int barrier_sum(int value) {
     if (w.living != int(w.threads.size())) {
         fault(CUDA_ERROR_LAUNCH_FAILED, "__syncthreads after other threads of the block have returned");
     }
-    if (++w.waiting == w.living) open_barrier();
-    rest(true);
+    bool last = ++w.waiting == w.living;
+    if (last) open_barrier();
+    rest(last);
     return w.barrier_result;
 }
 
