@@ -48,12 +48,14 @@ template <>
 __device__ __forceinline__ float from_float<float>(float x) {
     return x;
 }
-// Round to nearest even; what is too large becomes the largest finite value, so that one overflow does not turn a whole
-// transcript into NaN.
+// Round to nearest even. What is too large becomes the largest finite value, so that one overflow does not turn a whole
+// transcript into NaN; NaN itself stays, since it is nobody's overflow.
 template <>
 __device__ __forceinline__ f16 from_float<f16>(float x) {
+    x = x > 65504.0f ? 65504.0f : x;
+    x = x < -65504.0f ? -65504.0f : x;
     f16 y;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(fminf(fmaxf(x, -65504.0f), 65504.0f)));
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
     return y;
 }
 template <>

@@ -165,9 +165,10 @@ template <>
 inline float from_float<float>(float x) {
     return x;
 }
-// Round to nearest even. The clamp, NaN included, is that of device.cuh.
+// Round to nearest even. The clamp is that of device.cuh; NaN becomes the one the instruction gives.
 template <>
 inline f16 from_float<f16>(float x) {
+    if (x != x) return f16{0x7fff};
     x = fminf(fmaxf(x, -65504.0f), 65504.0f);
     uint32 bits = __float_as_uint(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude < 0x38800000) {
