@@ -102,7 +102,7 @@ def compiled_step(model, batch, tokens, repeats):
 
 
 def diarist(command, shape, batch, tokens, repeats):
-    arguments = [command, "--shape", shape, "--device", "cuda", "--batch", str(batch), "--tokens", str(tokens), "--runs",
+    arguments = [command, "--shape", shape, "--device", "cuda", "--batch", str(batch), "--tokens", str(tokens), "--stages", "--runs",
                  str(repeats), "--json"]
     return json.loads(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
