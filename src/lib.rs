@@ -11,7 +11,8 @@
 //! | write | [`asr`] | chunks -> tokens -> text |
 //! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud |
 //!
-//! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU), [`hub`] (a model's name to its
+//! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
+//! CUDA), [`hub`] (a model's name to its
 //! files), [`assets`] (the model and the sample in the program), and the nouns they share: [`types`], [`units`],
 //! [`config`], [`error`].
 //!

@@ -1,0 +1,57 @@
+//! Numbers in the documents are the measured ones.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a committed file")
+}
+
+/// Median seconds and peak MiB of each (model, beams, contender), from the newest result that has it.
+fn peers() -> HashMap<(String, u64, String), (f64, u64)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+    let mut files: Vec<_> = std::fs::read_dir(folder).expect("results").map(|f| f.unwrap().path()).collect();
+    files.retain(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("asr-peers-")));
+    files.sort();
+    let mut found = HashMap::new();
+    for path in files {
+        let json: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        for row in json["rows"].as_array().unwrap() {
+            let key = (
+                row["model"].as_str().unwrap().into(),
+                row["beam"].as_u64().unwrap(),
+                row["contender"].as_str().unwrap().into(),
+            );
+            let mut seconds: Vec<f64> =
+                row["seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+            assert!(seconds.len() >= 5, "{}: fewer than five rounds", path.display());
+            seconds.sort_by(f64::total_cmp);
+            found.insert(key, (seconds[seconds.len() / 2], row["peak_rss_bytes"].as_u64().unwrap() >> 20));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_readme_quotes_the_measured_ratios() {
+    let (readme, peers) = (file("README.md"), peers());
+    let rows: Vec<Vec<&str>> = readme
+        .lines()
+        .filter(|line| ["| tiny |", "| base |", "| small |"].iter().any(|start| line.starts_with(start)))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let measured = peers.keys().filter(|key| key.2 == "diarist").count();
+    assert_eq!(rows.len(), measured, "a row for each measured model and beam size");
+    for row in rows {
+        let beams: u64 = row[1].parse().unwrap();
+        let of = |contender: &str| peers[&(row[0].to_string(), beams, contender.to_string())];
+        let ours = of("diarist");
+        let contenders = ["CTranslate2 float32", "CTranslate2 int8", "openai-whisper"];
+        for (cell, contender) in row[2..].iter().zip(contenders) {
+            assert_eq!(*cell, format!("{:.2}", of(contender).0 / ours.0), "{} {beams} {contender}", row[0]);
+        }
+        assert_eq!(row[5], format!("{} / {} MiB", ours.1, of("CTranslate2 float32").1), "{} {beams} memory", row[0]);
+    }
+}
