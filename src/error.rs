@@ -132,6 +132,16 @@ impl Error {
         Error::Io { path: path.into(), source }
     }
 
+    /// The same error; one of memory says what the memory was for.
+    pub fn while_doing(self, what: impl FnOnce() -> String) -> Self {
+        match self {
+            Error::OutOfMemory { wanted, free, during } => {
+                Error::OutOfMemory { wanted, free, during: format!("{} ({during})", what()) }
+            }
+            other => other,
+        }
+    }
+
     /// The same error, with the stage it happened in. An error that already has a stage, and a cancellation, stay
     /// as they are.
     pub fn in_stage(self, stage: &'static str) -> Self {

@@ -303,6 +303,15 @@ mod tests {
         assert_ne!(nvrtc.cache_name("sm_86"), other.cache_name("sm_86"));
     }
 
+    /// Needs no GPU, but NVRTC; where that is not installed there is nothing to test.
+    #[test]
+    fn nvrtc_compiles_the_kernels() {
+        let Ok(nvrtc) = Nvrtc::find() else { return eprintln!("skipped: NVRTC is not on this machine") };
+        let arch = nvrtc.architecture(90).unwrap();
+        let image = nvrtc.compile(&arch).unwrap_or_else(|error| panic!("{arch}: {error}"));
+        assert!(image.starts_with(b"\x7fELF"), "{arch}: {:?}", &image[..16]);
+    }
+
     #[test]
     fn a_cache_file_appears_whole() {
         let folder = tempfile::tempdir().unwrap();

@@ -54,29 +54,30 @@ impl<B: Backend> Whisper<B> {
             }
         }
         let scope = block::Scope::root(be, weights);
-        Ok(Whisper {
-            mel: be.mel_plan(config.num_mel_bins)?,
-            encoder: encoder::Encoder::load(&scope, &config)?,
-            decoder: decoder::Decoder::load(&scope, &config)?,
-            be: be.clone(),
-            config,
-            generation,
-        })
+        let parts = || {
+            let mel = be.mel_plan(config.num_mel_bins)?;
+            Ok((mel, encoder::Encoder::load(&scope, &config)?, decoder::Decoder::load(&scope, &config)?))
+        };
+        let (mel, encoder, decoder) = parts().map_err(|e: Error| e.while_doing(|| "loading the weights".into()))?;
+        Ok(Whisper { mel, encoder, decoder, be: be.clone(), config, generation })
     }
 
     /// Working memory for encoding up to `batch` clips at once.
     pub fn encoder_scratch(&self, batch: usize) -> Result<EncoderScratch<B>> {
-        EncoderScratch::new(&self.be, &self.config, batch)
+        let what = || format!("making room to encode {batch} clips at once");
+        EncoderScratch::new(&self.be, &self.config, batch).map_err(|e| e.while_doing(what))
     }
 
     /// Working memory for decoder passes of up to `rows` rows.
     pub fn decoder_scratch(&self, rows: usize) -> Result<DecoderScratch<B>> {
-        DecoderScratch::new(&self.be, &self.config, rows)
+        let what = || format!("making room for decoder passes of {rows} rows");
+        DecoderScratch::new(&self.be, &self.config, rows).map_err(|e| e.while_doing(what))
     }
 
     /// Caches for `slots` chunks decoded at once, with up to `beams` hypotheses each.
     pub fn caches(&self, slots: usize, beams: usize) -> Result<DecoderCaches<B>> {
-        self.decoder.caches(&self.be, &self.config, slots, beams)
+        let what = || format!("making room for {slots} chunks of {beams} beams; a smaller --batch-size needs less");
+        self.decoder.caches(&self.be, &self.config, slots, beams).map_err(|e| e.while_doing(what))
     }
 
     /// Encodes clips `[B, S]`, `S` = one window ([`Config::window_samples`]), into `s.out` `[B, T, C]`.
