@@ -13,6 +13,7 @@
 //! | [`scheduler`] | which clip is in which slot |
 //! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
 //! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
+//! | [`memory`] | how many slots fit the device |
 //! | [`segments`] | cutting a transcript at its timestamps |
 //! | [`language`] | which language it is |
 //!
@@ -25,6 +26,7 @@ pub mod clips;
 pub mod fallback;
 pub mod language;
 pub mod language_names;
+pub mod memory;
 pub mod options;
 pub mod prompt;
 pub mod scheduler;
@@ -107,6 +109,7 @@ pub fn transcribe<B: Backend>(
         Chunks::Windows => (MinusOne::NonSpeech, 1),
     };
     let suppressed = suppressed(model, tokenizer, options, minus_one)?;
+    let slots = memory::slots_that_fit(model, options, slots)?;
     let slots = Slots::new(model, tokenizer.special, options, &suppressed, slots)?;
     let mut scheduler = Scheduler::new(model, slots, options, tokenizer.special.sot)?;
     let clips = match chunks {

@@ -106,6 +106,11 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
 
     // ---- memory ----
 
+    /// Bytes that buffers may still take; `None` where nobody counts, as in a process's own memory.
+    fn available_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// `len` zeros.
     fn zeros<T: Element>(&self, len: usize) -> Result<Self::Buffer<T>>;
     /// Host to device, at element `at`.

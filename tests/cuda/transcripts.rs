@@ -1,5 +1,6 @@
 //! Whole recordings through the CUDA engine, and what happens when the device fails.
 
+use diarist::asr::memory::Plan;
 use diarist::config::Options;
 use diarist::engine::Backend;
 use diarist::engine::cpu::Cpu;
@@ -106,6 +107,37 @@ fn a_device_that_is_not_there_is_named() {
     let Some(_machine) = machine() else { return };
     let error = Cuda::<f16>::new(99, None).map(|_| ()).expect_err("no hundred cards").to_string();
     assert!(error.contains("99"), "{error}");
+}
+
+/// The plan made before decoding against what decoding took: never less, and not much more.
+#[test]
+fn memory_is_planned_before_it_is_taken() {
+    let Some(_machine) = machine() else { return };
+    let be = open::<f16>();
+    let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
+    let loaded = be.memory_use().used;
+    let options = options(5);
+    let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+    let chunks = pipeline.transcribe(input, &options, &mut ()).unwrap().segments.len();
+    let taken = be.memory_use().peak - loaded;
+    let slots = options.asr.batch_size.min(chunks);
+    let plan = Plan::new(&pipeline.whisper.config, &options.asr, slots, 2, be.encoder_batch()).total();
+    assert!(taken <= plan, "{taken} bytes were taken, {plan} planned");
+    assert!(plan <= taken + taken / 4, "{taken} bytes were taken, {plan} planned");
+}
+
+/// With room for two chunks at once instead of seven, the text is the same.
+#[test]
+fn a_smaller_batch_fits_less_memory() {
+    let Some(_machine) = machine() else { return };
+    let be = open::<f16>();
+    let want = transcribe(&be, &options(1)).unwrap();
+    let config = Pipeline::builtin(&be, Detector::Energy).unwrap();
+    let weights = be.memory_use().used;
+    let two = Plan::new(&config.whisper.config, &options(1).asr, 2, 2, be.encoder_batch()).total();
+    let small = Cuda::<f16>::new(0, Some(weights + two)).unwrap();
+    assert_eq!(transcribe(&small, &options(1)).unwrap(), want);
+    assert!(small.memory_use().peak <= weights + two);
 }
 
 #[test]

@@ -163,6 +163,13 @@ impl<A: Activation> Backend for Cuda<A> {
         ENCODER_BATCH
     }
 
+    fn available_memory(&self) -> Result<Option<u64>> {
+        // Some is left alone: the driver's own needs grow with recorded steps, and pieces of memory do not all fit.
+        let free = self.free_memory()? / 16 * 15;
+        let MemoryUse { used, limit, .. } = self.memory_use();
+        Ok(Some(free.min(limit.saturating_sub(used))))
+    }
+
     fn replay(&self, recorded: &mut Recorded, key: usize, f: impl FnMut() -> Result<()>) -> Result<()> {
         recorded.replay(&self.device, key, f)
     }

@@ -1,0 +1,75 @@
+//! How much of a device's memory decoding takes, known before the first buffer is made.
+//!
+//! A slot costs most of it: keys and values of the audio for every decoder layer, of the text for every beam. So the
+//! number of slots is what gives way where memory is short.
+
+use super::options::AsrOptions;
+use crate::engine::Backend;
+use crate::error::{Error, Result};
+use crate::models::whisper::{Config, Whisper};
+
+/// Bytes per number of logits, scores and ids.
+const WORD: usize = 4;
+
+/// Bytes that decoding takes beside the weights and the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Slots planned for.
+    pub slots: usize,
+    /// Keys and values of audio and text.
+    pub caches: u64,
+    /// What the encoder's and decoder's layers work in.
+    pub scratch: u64,
+    /// Logits and the state of the searches.
+    pub search: u64,
+}
+
+impl Plan {
+    /// The plan for `slots` slots, activations of `bytes` bytes, `encoder_batch` clips encoded at once.
+    pub fn new(config: &Config, options: &AsrOptions, slots: usize, bytes: usize, encoder_batch: usize) -> Self {
+        let (frames, width, layers) = (config.max_source_positions, config.d_model, config.decoder_layers);
+        let positions = config.max_target_positions;
+        let rows = slots * options.rows_per_slot();
+        let caches = layers * 2 * width * (slots * frames + rows * positions) * bytes;
+        let clips = encoder_batch.clamp(1, slots.max(1));
+        let of_clip = 2 * frames * (config.num_mel_bins + width) + frames * (6 * width + config.encoder_ffn_dim);
+        let spectrum = 2 * frames * (config.num_mel_bins + 160) * WORD; // of the transform: f32 bands and samples
+        let pass_rows = rows.max(positions);
+        // partial sums of the attention over the audio: 66 numbers for each head and 256 frames
+        let partial = pass_rows * config.decoder_attention_heads * frames.div_ceil(256) * 66 * WORD;
+        let of_row = (7 * width + config.decoder_ffn_dim) * bytes;
+        let scratch = clips * (of_clip * bytes + spectrum) + pass_rows * of_row + partial;
+        let search = rows.max(2 * slots) * config.vocab_size * WORD + rows * (2 * positions + 64) * WORD;
+        Plan { slots, caches: caches as u64, scratch: scratch as u64, search: search as u64 }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.caches + self.scratch + self.search
+    }
+}
+
+/// The largest number of slots, at most `wanted`, whose plan fits what the device has left.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] if not even one slot does.
+pub fn slots_that_fit<B: Backend>(model: &Whisper<B>, options: &AsrOptions, wanted: usize) -> Result<usize> {
+    let plan = |slots| Plan::new(&model.config, options, slots, size_of::<B::Act>(), model.be.encoder_batch());
+    let Some(free) = model.be.available_memory()? else { return Ok(wanted) };
+    let fits = |slots: usize| plan(slots).total() <= free;
+    let (mut low, mut high) = (0, wanted);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    if low == 0 {
+        let during = "decoding a single chunk; use a smaller model, or a smaller --beam-size".into();
+        return Err(Error::OutOfMemory { wanted: plan(1).total(), free, during });
+    }
+    let Plan { caches, scratch, search, .. } = plan(low);
+    tracing::info!(slots = low, wanted, caches, scratch, search, free, "device memory planned");
+    if low < wanted {
+        tracing::warn!("{low} chunks are decoded at once instead of {wanted}: more do not fit the device's memory");
+    }
+    Ok(low)
+}
