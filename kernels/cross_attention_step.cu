@@ -142,8 +142,8 @@ __device__ __forceinline__ void cross_attention_combine(T* out, const float* par
     out[(int64(r) * heads + head) * head_dim + d] = from_float<T>(online_softmax::combine(mine, splits, d));
 }
 
-#define STEP(T, S, NAME, G)                                                                                                    \
-    extern "C" __global__ void __launch_bounds__(128)                                                                          \
+#define STEP(T, S, NAME, G, BLOCKS)                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                                          \
         cross_attention_step_##NAME(float* __restrict__ partial, const T* __restrict__ q, const S* __restrict__ keys,          \
                                     const S* __restrict__ values, const float* __restrict__ key_scales,                        \
                                     const float* __restrict__ value_scales, const int* __restrict__ rows, int num_rows,        \
@@ -163,12 +163,12 @@ __device__ __forceinline__ void cross_attention_combine(T* out, const float* par
 #define INSTANCE(T)                                                                                                            \
     STORE_KV(T, T, T)                                                                                                          \
     STORE_KV(T, int8, int8_##T)                                                                                                \
-    STEP(T, T, 1_##T, 1)                                                                                                       \
-    STEP(T, T, 2_##T, 2)                                                                                                       \
-    STEP(T, T, 5_##T, 5)                                                                                                       \
-    STEP(T, int8, int8_1_##T, 1)                                                                                               \
-    STEP(T, int8, int8_2_##T, 2)                                                                                               \
-    STEP(T, int8, int8_5_##T, 5)                                                                                               \
+    STEP(T, T, 1_##T, 1, 4)                                                                                                       \
+    STEP(T, T, 2_##T, 2, 4)                                                                                                       \
+    STEP(T, T, 5_##T, 5, 3)                                                                                                       \
+    STEP(T, int8, int8_1_##T, 1, 4)                                                                                               \
+    STEP(T, int8, int8_2_##T, 2, 4)                                                                                               \
+    STEP(T, int8, int8_5_##T, 5, 3)                                                                                               \
     extern "C" __global__ void __launch_bounds__(64)                                                                           \
         cross_attention_combine_##T(T* __restrict__ out, const float* __restrict__ partial, int splits, int head_dim) {        \
         cross_attention_combine<T>(out, partial, splits, head_dim);                                                            \

@@ -69,7 +69,7 @@ __device__ __forceinline__ void self_attention_step(T* out, const T* qkv, const 
         cache_append<T>(keys, values, qkv, rows, positions, cache_rows, length, width);                                      \
     }                                                                                                                        \
     EXPORT(cache_append_##T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128)                                                                        \
+    extern "C" __global__ void __launch_bounds__(128, 4)                                                                        \
         self_attention_step_##T(T* __restrict__ out, const T* __restrict__ qkv, const T* __restrict__ keys,                  \
                                 const T* __restrict__ values, const int* __restrict__ rows,                                  \
                                 const int* __restrict__ positions, const int* __restrict__ lineage, int cache_rows,          \
