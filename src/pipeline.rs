@@ -72,6 +72,7 @@ impl<B: Backend> Pipeline<B> {
     pub fn open(be: &B, folder: &Path, detector: Detector) -> Result<Self> {
         let whisper = Whisper::open(be, folder)?;
         let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
+        tokenizer.check_vocab(whisper.config.vocab_size)?;
         Ok(Pipeline { whisper, tokenizer, detector })
     }
 
