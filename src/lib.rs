@@ -51,6 +51,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod features;
+mod guard;
 pub mod hub;
 pub mod models;
 pub mod output;

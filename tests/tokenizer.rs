@@ -92,3 +92,38 @@ fn a_tokenizer_of_another_kind_is_refused_with_file_token_and_cure() {
     let garbage = Tokenizer::from_bytes(Path::new("t.json"), b"{}", false).err().expect("refused").to_string();
     assert!(garbage.contains("t.json"), "{garbage}");
 }
+
+/// Ids that would overflow, or that loops over all ids below would never reach.
+#[test]
+fn absurd_ids_are_refused() {
+    let text = diarist::assets::MODEL.tokenizer;
+    let mut json: serde_json::Value = serde_json::from_str(text).unwrap();
+    let tokens = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"];
+    for highest in [u32::MAX, i32::MAX as u32, 1 << 24] {
+        json["added_tokens"] = serde_json::json!([]);
+        for (token, below) in tokens.iter().zip([2, 1, 0]) {
+            json["model"]["vocab"][token] = (highest - below).into();
+        }
+        let parsed = Tokenizer::from_bytes(Path::new("here.json"), json.to_string().as_bytes(), false);
+        let error = parsed.err().expect("a refusal").to_string();
+        assert!(error.contains("here.json") && error.contains("at most"), "{error}");
+    }
+}
+
+/// Found by fuzzing: the library that reads it panics at JSON that breaks off within the decoder.
+#[test]
+fn a_damaged_file_is_refused() {
+    let text = diarist::assets::MODEL.tokenizer;
+    let decoder = text.find("\"decoder\"").unwrap();
+    let breaks = [0, 1, 1000, decoder + 11, decoder + 30, decoder + 60, text.len() - 20];
+    for at in breaks {
+        for rest in ["", "\u{1}\"", "nope"] {
+            let bytes = format!("{}{rest}", &text[..at]);
+            let error = Tokenizer::from_bytes(Path::new("here.json"), bytes.as_bytes(), true).err().expect("a refusal");
+            assert!(error.to_string().contains("fetch the model again"), "{error}");
+        }
+    }
+    let other = text.replace("\"type\": \"ByteLevel\"", "\"type\": \"Nonsense\"");
+    assert_ne!(other, text);
+    assert!(Tokenizer::from_bytes(Path::new("here.json"), other.as_bytes(), true).is_err());
+}

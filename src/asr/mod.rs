@@ -104,6 +104,7 @@ pub fn transcribe<B: Backend>(
     observer: &mut dyn Observer,
 ) -> Result<AsrResult> {
     options.check()?;
+    tokenizer.check_vocab(model.config.vocab_size)?;
     let (minus_one, slots) = match chunks {
         Chunks::Speech(chunks) => (MinusOne::ModelList, options.batch_size.min(chunks.len()).max(1)),
         Chunks::Windows => (MinusOne::NonSpeech, 1),

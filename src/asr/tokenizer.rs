@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::language_names::LANGUAGES;
 use crate::engine::decode::RuleTokens;
 use crate::error::{Error, Result};
+use crate::guard::guard;
 use crate::units::{EncoderFrame, Seconds};
 
 /// A `tokenizer.json` in the layout Whisper's checkpoints have: text tokens first, then `<|endoftext|>` and the other
@@ -18,6 +19,9 @@ pub struct Tokenizer {
     /// Language codes and tokens in the order of the tokens; empty for an English-only model.
     pub languages: Vec<(&'static str, u32)>,
 }
+
+/// Upper bound on the id of a special token; the largest published one is 51865. Loops run over the ids below them.
+const MAX_ID: u32 = 1 << 20;
 
 /// Ids found by content. `None`: this tokenizer has no such token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,13 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
+    /// All there are.
+    fn all(&self) -> impl Iterator<Item = u32> {
+        let optional = [self.translate, self.transcribe, self.sot_lm, self.sot_prev, self.no_speech];
+        let needed = [self.eot, self.sot, self.no_timestamps, self.timestamp_begin];
+        optional.into_iter().flatten().chain(needed)
+    }
+
     /// The ids the decoding rules need.
     pub fn rule_tokens(&self) -> RuleTokens {
         RuleTokens {
@@ -72,8 +83,12 @@ impl Tokenizer {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(path: &Path, bytes: &[u8], multilingual: bool) -> Result<Self> {
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|e| Error::model(path, format!("is not a tokenizer: {e}; fetch the model again")))?;
+        let damaged =
+            |reason: String| Error::model(path, format!("is not a tokenizer: {reason}; fetch the model again"));
+        // The reader of tokenizers panics at JSON that ends or breaks within a decoder.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| damaged(e.to_string()))?;
+        let inner = guard(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(damaged)?;
+        let inner = inner.map_err(|e| damaged(e.to_string()))?;
         let special = find_special(&inner, path)?;
         let mut languages = Vec::new();
         if multilingual {
@@ -88,6 +103,23 @@ impl Tokenizer {
             special.transcribe.ok_or_else(|| missing(path, "<|transcribe|>"))?;
         }
         Ok(Tokenizer { inner, path: path.to_path_buf(), special, languages })
+    }
+
+    /// Whether a model of `vocab` tokens can have been trained with this tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if a special token is beyond them.
+    pub fn check_vocab(&self, vocab: usize) -> Result<()> {
+        let languages = self.languages.iter().map(|&(_, id)| id);
+        let highest = self.special.all().chain(languages).max().unwrap_or_default();
+        if (highest as usize) < vocab {
+            return Ok(());
+        }
+        let reason = format!(
+            "has special tokens up to {highest}, but config.json only {vocab} tokens; do tokenizer and weights belong \
+             together?"
+        );
+        Err(Error::model(&self.path, reason))
     }
 
     /// Whether prompts name a language and a task.
@@ -121,9 +153,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Model`] if the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false);
-        let encoding = encoding.map_err(|e| Error::model(&self.path, format!("cannot encode {text:?}: {e}")))?;
-        Ok(encoding.get_ids().to_vec())
+        let refuse = |reason: String| Error::model(&self.path, format!("cannot encode {text:?}: {reason}"));
+        let encoding = guard(|| self.inner.encode_fast(text, false)).map_err(refuse)?;
+        Ok(encoding.map_err(|e| refuse(e.to_string()))?.get_ids().to_vec())
     }
 
     /// The text of the tokens, special tokens and timestamps left out. Bytes that are not UTF-8 (a character cut off
@@ -133,7 +165,8 @@ impl Tokenizer {
     /// [`Error::Model`] if the tokenizer cannot decode.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         let text: Vec<u32> = tokens.iter().copied().filter(|&token| token < self.special.eot).collect();
-        self.inner.decode(&text, true).map_err(|e| Error::model(&self.path, format!("cannot decode tokens: {e}")))
+        let refuse = |reason: String| Error::model(&self.path, format!("cannot decode tokens: {reason}"));
+        guard(|| self.inner.decode(&text, true)).map_err(refuse)?.map_err(|e| refuse(e.to_string()))
     }
 
     /// Whether a token is a timestamp.
@@ -210,8 +243,11 @@ fn find_special(inner: &tokenizers::Tokenizer, path: &Path) -> Result<SpecialTok
         no_speech: find("<|nospeech|>").or_else(|| find("<|nocaptions|>")),
         no_timestamps,
         // the first tokenizers published had no entries for the timestamps, whose ids follow all the same
-        timestamp_begin: find("<|0.00|>").unwrap_or(no_timestamps + 1),
+        timestamp_begin: find("<|0.00|>").unwrap_or(no_timestamps.saturating_add(1)),
     };
+    if let Some(id) = special.all().find(|id| *id > MAX_ID) {
+        return Err(Error::model(path, format!("has a special token {id}, expected at most {MAX_ID}")));
+    }
     let order = [special.eot, special.sot, special.no_timestamps, special.timestamp_begin];
     if !order.is_sorted_by(|a, b| a < b) {
         let reason = "`<|endoftext|>`, `<|startoftranscript|>`, `<|notimestamps|>`, `<|0.00|>` do not have rising ids: it \

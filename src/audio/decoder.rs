@@ -7,12 +7,12 @@ use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::Packet;
 
-use super::guard::guard;
 use super::mix::{self, MixError, Mixer};
 use super::open::{self, Facts, Length, Opened, Playing};
 use super::resample::Resampler;
 use super::{DecodeOptions, Source};
 use crate::error::{Error, Result};
+use crate::guard::guard;
 use crate::units::Seconds;
 
 /// A lost packet is replaced by silence of its length, but of no more than this: its length is not to be trusted.

@@ -10,12 +10,10 @@
 //! | `mp4.rs`      | where an MP4 track begins to be heard; the core of HE-AAC                                  |
 //! | `opus.rs`     | the one codec symphonia lacks                                                              |
 //! | `decoder.rs`  | packets -> blocks, lost packets, truncation                                                |
-//! | `guard.rs`    | panics of third-party decoders -> errors                                                    |
 //! | `mix.rs`      | any sample format and channel count -> one channel of finite f32                           |
 //! | `resample.rs` | any rate -> 16 kHz, exactly `round(n * 16000 / rate)` samples, no delay                     |
 
 mod decoder;
-mod guard;
 mod mix;
 mod mp4;
 mod names;

@@ -13,11 +13,11 @@ use symphonia::core::formats::{FormatId, FormatOptions, FormatReader, Track, Tra
 use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
-use super::guard::guard;
 use super::mp4::{self, Starts};
 use super::opus;
 use super::wav::{self, Normalised};
 use crate::error::{Error, Result};
+use crate::guard::guard;
 
 /// What a reader of an error can always do with a recording this crate cannot read.
 const CONVERT: &str = "if another program plays it, convert it first, for example with `ffmpeg -i IN -ac 1 OUT.wav`";

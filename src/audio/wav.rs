@@ -18,6 +18,8 @@ const W64_TAIL: [u8; 12] = *b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a";
 const W64_RIFF: [u8; 16] = *b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00";
 /// A format chunk is 40 bytes, or 50 for ADPCM; what is longer is padding.
 const MAX_FORMAT: u64 = 256;
+/// A PCM sample of more bytes is none.
+const MAX_SAMPLE_BYTES: u16 = 8;
 
 const PCM: u16 = 1;
 const ADPCM_MS: u16 = 2;
@@ -174,7 +176,8 @@ fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, String> {
     }
     mix::check_channels(usize::from(channels), mix::Channel::Mix)?;
     // Samples of, say, 20 bits lie in whole bytes, counted by the size of a frame.
-    let bits = if tag == PCM && align > 0 && align % channels == 0 { 8 * (align / channels) } else { bits };
+    let whole = |align: u16| align > 0 && align % channels == 0 && align / channels <= MAX_SAMPLE_BYTES;
+    let bits = if tag == PCM && whole(align) { 8 * (align / channels) } else { bits };
     let mut out = format[..16].to_vec();
     out[..2].copy_from_slice(&tag.to_le_bytes());
     out[14..16].copy_from_slice(&bits.to_le_bytes());

@@ -112,7 +112,7 @@ fn open_cpu(compute: &Compute, compute_type: ComputeType) -> Result<Backend> {
         CrossCache::F16 => cpu::CrossCacheType::F16,
         CrossCache::Int8 => cpu::CrossCacheType::Int8,
     };
-    let cpu = Cpu::new((compute.threads > 0).then_some(compute.threads))?;
+    let cpu = Cpu::new(threads(compute.threads))?;
     Ok(Backend::Cpu(cpu.with_weights(weights).with_cross_cache(cross_cache)))
 }
 
@@ -149,6 +149,13 @@ fn cuda<A: Activation>(compute: &Compute, number: usize, quantised: bool) -> Res
 fn name(compute_type: ComputeType) -> String {
     use clap::ValueEnum;
     compute_type.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
+}
+
+/// `None` is one per core. More than that only wait for each other: 64 threads on two busy cores took over a minute for
+/// what two do in a second, and half a minute to hear Ctrl-C.
+fn threads(asked: usize) -> Option<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (1..cores).contains(&asked).then_some(asked)
 }
 
 /// The model's files, fetched if need be under a progress bar.

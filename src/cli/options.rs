@@ -69,7 +69,7 @@ pub struct Compute {
     /// Most memory of the GPU to use, for example 8G [default: all of it].
     #[arg(long, value_name = "BYTES", value_parser = bytes, hide_short_help = true)]
     pub gpu_memory_limit: Option<u64>,
-    /// CPU threads; 0 for one per core.
+    /// CPU threads, at most one per core; 0 for one per core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
     /// How numbers are held in memory: float32 is exact, the others smaller.
@@ -126,7 +126,7 @@ pub struct Vad {
     /// none, energy or silero [default: silero with --vad-model, else energy].
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
-    /// The Silero v6 network: a safetensors file.
+    /// The Silero v6 network: silero_vad.onnx, or a safetensors file.
     #[arg(id = "vad_model", long = "vad-model", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
     /// Speech begins where its probability is above this.

@@ -34,6 +34,17 @@ fn second(rate: u32) -> Vec<f32> {
     sampled(|t| chirp(t / 4.0), rate, rate as usize)
 }
 
+/// Found by fuzzing: a frame of 63 487 bytes, whose bits are more than 16 bits can count.
+#[test]
+fn a_wav_with_absurd_frames() {
+    let wav = b"RIFF\x26\0\0\0WAVEfmt \x12\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\xff\xf7\x10\0\0\0data\0\0\0\0";
+    says("absurd.wav", wav, &["the samples are not"]);
+    // The bits it states are taken at their word.
+    let with_samples = [&wav[..], &[7; 2000]].concat();
+    let audio = decode_bytes(&with_samples, "absurd.wav", &DecodeOptions::default(), audio::unwatched);
+    assert_eq!(audio.expect("16 bits").samples.len(), 1000);
+}
+
 #[test]
 fn a_path_that_is_no_recording() {
     let folder = tempfile::tempdir().expect("a temporary folder");

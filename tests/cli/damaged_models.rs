@@ -153,6 +153,19 @@ fn a_tokenizer_without_the_tokens_of_whisper() {
         outcome.exits(1).complains(&["m/tokenizer.json", token]);
     }
     with(|dir| {
+        // Of a model with more words: its special tokens come after them.
+        let mut json: serde_json::Value = serde_json::from_str(diarist::assets::MODEL.tokenizer).unwrap();
+        for id in 1256..2256 {
+            json["model"]["vocab"][format!("word {id}")] = id.into();
+        }
+        json["added_tokens"].as_array_mut().unwrap().iter_mut().for_each(|token| {
+            token["id"] = (token["id"].as_u64().unwrap() + 1000).into();
+        });
+        dir.write("m/tokenizer.json", json.to_string());
+    })
+    .exits(1)
+    .complains(&["m/tokenizer.json", "1766 tokens", "belong together"]);
+    with(|dir| {
         dir.write("m/tokenizer.json", "[]");
     })
     .exits(1)

@@ -23,7 +23,7 @@ mod onnx;
 use std::path::Path;
 
 use crate::engine::weights::Weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Samples per probability: 32 ms.
 pub const WINDOW: usize = 512;
@@ -55,14 +55,23 @@ impl Silero {
     /// Reads the network from `silero_vad.onnx`, or from a safetensors file if `path` ends so.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) naming the file if it is missing or damaged, and the tensor that is
+    /// [`Error::Weights`] naming the file if it is missing or damaged, and the tensor that is
     /// missing or has another shape.
     pub fn open(path: &Path) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension == "safetensors") {
             let weights = Weights::open_file(path)?;
             return Self::load(|name, shape| weights.tensor(name, shape));
         }
-        let weights = onnx::OnnxTensors::open(path)?;
+        let bytes = std::fs::read(path).map_err(|e| Error::weights(path, "*", format!("cannot be read: {e}")))?;
+        Self::from_onnx(path, &bytes)
+    }
+
+    /// Reads the network from the bytes of a `silero_vad.onnx`; `path` names it in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_onnx(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let weights = onnx::OnnxTensors::parse(path, bytes)?;
         Self::load(|name, shape| weights.tensor(path, name, shape))
     }
 

@@ -44,11 +44,10 @@ struct OnnxTensor {
 }
 
 impl OnnxTensors {
-    pub fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::weights(path, "*", format!("cannot be read: {e}")))?;
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let mut tensors = Vec::new();
         // ModelProto.graph = 7
-        let read = read_message(&bytes, |field, value| match (field, value) {
+        let read = read_message(bytes, |field, value| match (field, value) {
             (7, Value::Bytes(graph)) => read_graph(graph, &mut tensors, 0),
             _ => Some(()),
         });
