@@ -5,7 +5,8 @@
 //          rules. A forbidden logit becomes the lowest finite f32
 // Launch   grid R, block 512
 // Traffic  at most 3*R*V*4 B, and only where timestamps are on; the lists are short
-// Edge     rows of idle or finished slots, and rows that are not live, are left as they are
+// Edge     rows of idle or finished slots, and rows that are not live, are left as they are; so are ids past the vocabulary, which
+//          a forced prefix may hold
 // Oracle   engine/cpu/logit_rules.rs
 // Source   CTranslate2 decoding_utils.cc and models/whisper.cc::ApplyTimestampRules
 #include "search.cuh"
@@ -24,21 +25,22 @@ __device__ __forceinline__ void forbid_all(float* logits, const int* tokens, int
 }
 
 // Once per distinct token, however often it occurred: the thread of its first occurrence does it.
-__device__ __forceinline__ void penalize_repetition(float* logits, const int* generated, int count, float penalty) {
+__device__ __forceinline__ void penalize_repetition(float* logits, const int* generated, int count, float penalty, int vocab) {
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
         bool first = true;
         for (int j = 0; j < i; j++) first = first && generated[j] != generated[i];
-        if (!first) continue;
+        if (!first || generated[i] < 0 || generated[i] >= vocab) continue;
         float x = logits[generated[i]];
         logits[generated[i]] = x < 0 ? x * penalty : x / penalty;
     }
 }
 
-__device__ __forceinline__ void forbid_ngrams(float* logits, const int* generated, int count, int size) {
+__device__ __forceinline__ void forbid_ngrams(float* logits, const int* generated, int count, int size, int vocab) {
     for (int i = threadIdx.x; i + size <= count; i += blockDim.x) {
         bool same = true;
         for (int j = 0; j < size - 1; j++) same = same && generated[i + j] == generated[count + 1 - size + j];
-        if (same) logits[generated[i + size - 1]] = LOWEST;
+        const int last = generated[i + size - 1];
+        if (same && last >= 0 && last < vocab) logits[last] = LOWEST;
     }
 }
 
@@ -89,10 +91,10 @@ extern "C" __global__ void __launch_bounds__(512)
     const int count = s.length[slot], prefix = ints[PREFIX];
     float* logits = all_logits + int64(blockIdx.x) * vocab;
     if (penalty != 1.0f) {
-        penalize_repetition(logits, generated, count, penalty);
+        penalize_repetition(logits, generated, count, penalty, vocab);
         __syncthreads();
     }
-    if (ints[NO_REPEAT_NGRAM] > 0) forbid_ngrams(logits, generated, count, ints[NO_REPEAT_NGRAM]);
+    if (ints[NO_REPEAT_NGRAM] > 0) forbid_ngrams(logits, generated, count, ints[NO_REPEAT_NGRAM], vocab);
     forbid_all(logits, s.suppress, s.num_suppress, vocab);
     if (ints[SUPPRESS_BLANK] && count == prefix) forbid_all(logits, s.suppress_begin, s.num_suppress_begin, vocab);
     __syncthreads();

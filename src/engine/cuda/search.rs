@@ -36,22 +36,8 @@ impl SearchState {
     /// [`Error::Config`] for more beams than the kernels have room for; [`Error::Shape`] for special tokens outside of a
     /// vocabulary of `vocab`.
     pub fn new<A: Activation>(launch: &mut Launch, state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> Result<Self> {
-        let sizes = state.sizes;
-        if sizes.beams > MAX_BEAMS {
-            return Err(Error::config("beam_size", sizes.beams, format!("at most {MAX_BEAMS} on the GPU")));
-        }
-        let special = state.special;
-        let ids = [special.eot, special.no_timestamps, special.timestamp_begin];
-        // The first timestamp may be the vocabulary's end: a model without timestamps.
-        let inside = |id: &i32| usize::try_from(*id).is_ok_and(|id| vocab.is_none_or(|vocab| id <= vocab));
-        if !ids.iter().all(inside) || vocab.is_some_and(|vocab| special.no_timestamps as usize >= vocab) {
-            return Err(Error::Shape {
-                op: "search",
-                what: "special tokens",
-                expected: format!("ids below {}", vocab.unwrap_or(i32::MAX as usize)),
-                got: format!("{special:?}"),
-            });
-        }
+        check(state, vocab)?;
+        let (sizes, special) = (state.sizes, state.special);
         let (slots, rows, candidates) = (sizes.slots, sizes.rows(), sizes.rows() * sizes.candidates());
         let mut ints = |tensor: &Tensor<Cuda<A>, i32>, len: usize| launch.address(&tensor.buf, 0, len);
         let (suppress, begin) =
@@ -106,4 +92,25 @@ impl SearchState {
             unused: 0,
         })
     }
+}
+
+/// Whether the kernels have room for the beams, and the special tokens lie in the vocabulary.
+fn check<A: Activation>(state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> Result<()> {
+    let sizes = state.sizes;
+    if sizes.beams > MAX_BEAMS {
+        return Err(Error::config("beam_size", sizes.beams, format!("at most {MAX_BEAMS} on the GPU")));
+    }
+    let special = state.special;
+    let ids = [special.eot, special.no_timestamps, special.timestamp_begin];
+    // The first timestamp may be the vocabulary's end: a model without timestamps.
+    let inside = |id: &i32| usize::try_from(*id).is_ok_and(|id| vocab.is_none_or(|vocab| id <= vocab));
+    if !ids.iter().all(inside) || vocab.is_some_and(|vocab| special.no_timestamps as usize >= vocab) {
+        return Err(Error::Shape {
+            op: "search",
+            what: "special tokens",
+            expected: format!("ids below {}", vocab.unwrap_or(i32::MAX as usize)),
+            got: format!("{special:?}"),
+        });
+    }
+    Ok(())
 }
