@@ -22,7 +22,7 @@ pub enum Error {
         got: String,
     },
     /// A weight file is missing, damaged or does not hold what the config promises.
-    #[error("{}: weight `{name}`: {reason}", path.display())]
+    #[error("{}: {}{reason}", path.display(), tensor(name))]
     Weights {
         /// The file (or folder) read.
         path: PathBuf,
@@ -104,6 +104,11 @@ pub enum Error {
         /// What happened there.
         source: Box<Error>,
     },
+}
+
+/// Names the tensor an error is about, if it is about one.
+fn tensor(name: &str) -> String {
+    if name == "*" { String::new() } else { format!("weight `{name}`: ") }
 }
 
 impl Error {

@@ -108,6 +108,7 @@ impl<B: Backend> Pipeline<B> {
     pub fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         let mut run = Run { observer };
         let audio = run.stage("audio", |run| run.decode(input, options))?;
+        run.observer.progress("vad", Seconds(0.0), Some(audio.duration()));
         let chunks = run.stage("vad", |_| self.chunks(&audio.samples, &options.vad))?;
         let found = run.stage("asr", |run| self.recognise(&audio, &chunks, options, run))?;
         Ok(Transcript {

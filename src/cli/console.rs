@@ -2,14 +2,16 @@
 
 #![allow(clippy::print_stderr)] // the one place that may
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Set once the reader of stdout has gone (`diarist ... | head`): there is nobody left to print to, and that is no
-/// reason to stop writing the files.
+/// Set once stdout takes no more. If its reader has gone (`diarist ... | head`), there is nobody left to print to, and
+/// that is no reason to stop writing the files.
 static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+/// Set if something else was the reason, such as a full disk: then text is missing that somebody wanted.
+static STDOUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line of result to stdout at once.
 pub fn line(text: &str) {
@@ -17,9 +19,18 @@ pub fn line(text: &str) {
         return;
     }
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+    if let Err(reason) = writeln!(out, "{text}").and_then(|()| out.flush()) {
         STDOUT_CLOSED.store(true, Ordering::Relaxed);
+        if reason.kind() != ErrorKind::BrokenPipe {
+            STDOUT_FAILED.store(true, Ordering::Relaxed);
+            error(&format!("standard output cannot be written: {reason}"));
+        }
     }
+}
+
+/// Whether text is lost that should have gone to stdout.
+pub fn lost_output() -> bool {
+    STDOUT_FAILED.load(Ordering::Relaxed)
 }
 
 /// Prints an error to stderr.

@@ -97,6 +97,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match ended {
         _ if interrupt::asked() => ExitCode::from(interrupt::EXIT),
+        Ok(()) if console::lost_output() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Files) => ExitCode::FAILURE,
         Err(Failure::Error(error)) => {

@@ -54,7 +54,7 @@ pub struct Model {
     /// Number of the GPU; the CPU has only 0.
     #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true)]
     pub device_index: u32,
-    /// CPU threads; 0 for one per core.
+    /// CPU threads, at most one per core; 0 for one per core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
     /// How weights are held in memory: float32 is exact, the others smaller.
@@ -112,7 +112,7 @@ pub struct Vad {
     /// none, energy or silero [default: silero with --vad-model, else energy].
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
-    /// The Silero v6 network: a safetensors file.
+    /// The Silero v6 network: silero_vad.onnx, or a safetensors file.
     #[arg(id = "vad_model", long = "vad-model", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
     /// Speech begins where its probability is above this.

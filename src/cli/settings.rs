@@ -49,7 +49,7 @@ pub fn method(vad: &Vad) -> VadMethod {
 pub fn vad(vad: &Vad) -> Result<VadOptions> {
     match (method(vad), &vad.model) {
         (VadMethod::Silero, None) => {
-            let rule = "needs its network: --vad-model FILE, the safetensors file of Silero VAD v6";
+            let rule = "needs its network: --vad-model FILE, silero_vad.onnx or the safetensors file of Silero VAD v6";
             return Err(Error::config("vad_method", "silero", rule));
         }
         (VadMethod::None | VadMethod::Energy, Some(file)) => {

@@ -70,8 +70,14 @@ impl Job {
         if interrupt::asked() {
             return Err(Error::Cancelled);
         }
-        let mut watch = Watch::new(file.display().to_string(), self.lines, self.print_progress);
+        // The folders would leave no room for the bar.
+        let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string());
+        let mut watch = Watch::new(name, self.lines, self.print_progress);
         let transcript = engine.transcribe(Input::Path(file), &self.options, &mut watch)?;
+        drop(watch);
+        if transcript.segments.is_empty() {
+            console::error(&format!("{}: no speech was found in it; its results are empty", file.display()));
+        }
         output::write_all(&self.formats, &transcript, stem, &SubtitleOptions::default())?;
         Ok(())
     }
@@ -90,7 +96,11 @@ fn readable(file: &Path) -> Result<()> {
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let pattern = file.to_string_lossy().contains(['*', '?', '[']);
-            let hint = if pattern { "; the shell hands on a pattern that matches nothing" } else { "" };
+            let hint = match () {
+                () if pattern => "; the shell hands on a pattern that matches nothing",
+                () if file == Path::new("-") => "; recordings are read from files, not from a pipe",
+                () => "",
+            };
             format!("no such file{hint}")
         }
         Err(e) => format!("cannot be read: {e}"),
@@ -104,6 +114,9 @@ fn writable(folder: &Path) -> Result<()> {
         let text = format!("results cannot be written here: {e}; give another --output-dir");
         Error::io(folder, std::io::Error::new(e.kind(), text))
     };
+    if folder.exists() && !folder.is_dir() {
+        return Err(refuse(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
+    }
     std::fs::create_dir_all(folder).map_err(refuse)?;
     let probe: PathBuf = folder.join(format!(".diarist-{}.probe", std::process::id()));
     std::fs::File::create_new(&probe).map_err(refuse)?;

@@ -9,9 +9,12 @@ use clap::ValueEnum;
 pub struct OrNone<T>(pub Option<T>);
 
 impl<T: FromStr> FromStr for OrNone<T> {
-    type Err = T::Err;
-    fn from_str(text: &str) -> Result<Self, T::Err> {
-        if matches!(text, "None" | "none") { Ok(OrNone(None)) } else { text.parse().map(|v| OrNone(Some(v))) }
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if matches!(text, "None" | "none") {
+            return Ok(OrNone(None));
+        }
+        text.parse().map(|value| OrNone(Some(value))).map_err(|_| "expected a number or None".into())
     }
 }
 
@@ -61,7 +64,7 @@ pub enum Device {
 /// How weights are held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ComputeType {
-    /// What is best on the device: float32 on the CPU.
+    /// What is best on the device: on the CPU, float16 where the file has no more, else float32.
     Default,
     /// Four bytes a weight: exact.
     Float32,

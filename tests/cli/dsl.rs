@@ -91,6 +91,14 @@ impl Run {
         self.start().wait()
     }
 
+    /// Runs with stdout going to `path`.
+    pub fn run_onto(mut self, path: &str) -> Outcome {
+        let onto = File::options().write(true).open(path).unwrap();
+        self.command.stdout(onto).stderr(File::create(&self.err).unwrap());
+        File::create(&self.out).unwrap();
+        Running { child: self.command.spawn().unwrap(), out: self.out, err: self.err }.wait()
+    }
+
     /// Runs with stdout going to a reader that has already left.
     pub fn run_into_closed_pipe(mut self) -> Outcome {
         self.command.stdout(Stdio::piped()).stderr(File::create(&self.err).unwrap());

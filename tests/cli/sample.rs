@@ -19,6 +19,15 @@ fn conversation() -> &'static [f32] {
 impl Dir {
     /// Writes the first `seconds` of the conversation, begun again where it ends, as a 16-bit WAV file.
     pub fn speech(&self, name: &str, seconds: f64) -> PathBuf {
+        self.wav(name, conversation().iter().copied().cycle().take((seconds * 16_000.0) as usize))
+    }
+
+    /// Writes `seconds` in which nobody speaks.
+    pub fn silence(&self, name: &str, seconds: f64) -> PathBuf {
+        self.wav(name, std::iter::repeat_n(0.0, (seconds * 16_000.0) as usize))
+    }
+
+    fn wav(&self, name: &str, samples: impl Iterator<Item = f32>) -> PathBuf {
         let path = self.write(name, b"");
         let spec = hound::WavSpec {
             channels: 1,
@@ -27,7 +36,7 @@ impl Dir {
             sample_format: hound::SampleFormat::Int,
         };
         let mut file = hound::WavWriter::create(&path, spec).unwrap();
-        for sample in conversation().iter().cycle().take((seconds * 16_000.0) as usize) {
+        for sample in samples {
             file.write_sample((sample * 32_767.0) as i16).unwrap();
         }
         file.finalize().unwrap();

@@ -57,10 +57,10 @@ fn what_cannot_be_read_is_named_and_the_rest_is_done() {
     dir.write("empty.wav", "");
     dir.write("cut.flac", &diarist::assets::SAMPLE[..60_000]);
     std::fs::create_dir(dir.path("folder.wav")).unwrap();
-    let run = dir.diarist("transcribe text.wav good.wav empty.wav missing.wav folder.wav cut.flac *.mp3 -f txt");
+    let run = dir.diarist("transcribe text.wav good.wav empty.wav missing.wav folder.wav cut.flac *.mp3 - -f txt");
     let outcome = run.arg("also good.wav").arg("--model=builtin").arg("-o").arg("out").run();
     outcome.exits(1).complains(&["text.wav", "empty.wav: ", "missing.wav: ", "folder.wav: ", "directory", "cut.flac"]);
-    outcome.complains(&["*.mp3", "--allow-truncated"]);
+    outcome.complains(&["*.mp3", "--allow-truncated", "-: no such file", "pipe"]);
     let written: Vec<String> = dir.files().into_iter().filter(|f| f.starts_with("out/")).collect();
     assert_eq!(written, ["out/also good.txt", "out/good.txt"]);
 }
@@ -80,6 +80,8 @@ fn results_that_cannot_be_written_are_no_reason_to_work_for_hours_first() {
     let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} -o file/sub")).run();
     outcome.exits(1).complains(&["file/sub", "--output-dir"]);
     assert_eq!(outcome.stdout, "");
+    let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} -o file")).run();
+    outcome.exits(1).complains(&["file: ", "not a directory", "--output-dir"]);
     assert_eq!(dir.read("file"), "");
 }
 
@@ -92,6 +94,36 @@ fn a_reader_that_leaves_does_not_keep_the_files_from_being_written() {
     assert!(dir.files().contains(&"talk.txt".to_string()));
     dir.diarist("models").run_into_closed_pipe().exits(0).without_complaint();
     dir.diarist("transcribe --help").run_into_closed_pipe().exits(0).without_complaint();
+}
+
+/// A full disk under stdout is no reader that has left: somebody wanted the text.
+#[test]
+#[cfg(target_os = "linux")]
+fn text_that_is_lost_is_told() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 3.0);
+    dir.diarist("vad talk.wav").run_onto("/dev/full").exits(1).complains(&["standard output"]);
+    let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} -f txt")).run_onto("/dev/full");
+    outcome.exits(1).complains(&["standard output"]);
+    assert_eq!(outcome.stderr.lines().count(), 1, "told more than once: {}", outcome.stderr);
+    assert!(!dir.read("talk.txt").is_empty());
+}
+
+#[test]
+fn silence_gives_empty_files_and_a_word_about_it() {
+    let dir = Dir::new();
+    dir.silence("hush.wav", 3.0);
+    let outcome = dir.diarist(&format!("transcribe hush.wav {BUILTIN}")).run();
+    outcome.exits(0).complains(&["hush.wav: no speech was found"]);
+    assert_eq!(dir.files(), ["hush.json", "hush.srt", "hush.tsv", "hush.txt", "hush.vtt", "hush.wav"]);
+}
+
+/// Without the limit this takes minutes.
+#[test]
+fn more_threads_than_cores_are_not_started() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 3.0);
+    dir.diarist(&format!("transcribe talk.wav {BUILTIN} -f txt --threads 100000")).run().exits(0).without_complaint();
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn a_wrong_option_is_a_usage_error() {
     dir.diarist("transcribe").run().exits(2).complains(&["FILE"]);
     dir.diarist("transcribe a.wav -f doc").run().exits(2).complains(&["doc", "srt"]);
     dir.diarist("transcribe a.wav --batch_size 0").run().exits(2).complains(&["--batch-size"]);
+    dir.diarist("transcribe a.wav --beam-size x").run().exits(2).complains(&["--beam-size", "a number or None"]);
     dir.diarist("").run().exits(2);
     assert!(dir.files().is_empty());
 }
