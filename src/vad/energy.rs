@@ -10,10 +10,10 @@
 //!
 //! The bands matter: hum, rumble and hiss fill some of them all the time and are their floor, whereas speech rises in
 //! most. Against the reference turns of eight 18 to 30 s recordings (six of them meetings with distant microphones,
-//! frames of 10 ms, no collar), 2026-11: 8.9 % of the time is wrong, 5.5 % missed and 3.4 % false; Silero's default
-//! is wrong in 11.0 %, nearly all missed, since those turns span short pauses. What it cannot do is tell speech from
-//! other sounds that come and go: music, typing, laughter. And where nobody pauses for breath in 30 s, quiet speech
-//! is taken for the floor.
+//! frames of 10 ms, no collar): 9.0 % of the time is wrong, 5.5 % missed and 3.6 % false; Silero's default is wrong in
+//! 11.0 %, nearly all missed, since those turns span short pauses (`tests/vad_audio.rs` holds these numbers to what it
+//! measures). What it cannot do is tell speech from other sounds that come and go: music, typing, laughter. And where
+//! nobody pauses for breath in 30 s, quiet speech is taken for the floor.
 
 use realfft::RealFftPlanner;
 
