@@ -112,10 +112,12 @@ fn json_text_is_what_people_expect() {
             tokens: vec![50364, 220],
             avg_logprob: Some(-0.123456789),
             no_speech_prob: Some(f64::NAN),
+            compression_ratio: Some(f64::INFINITY),
             temperature: Some(0.2 + 0.4),
             ..segment(" Grüße \"hier\"", 0.1 + 0.2, 12.340000000000002, Some(vec![word("Grüße", 0.3, 1.23456)]))
         }],
         language: Some("de".into()),
+        language_probability: Some(f64::NEG_INFINITY),
         duration: Seconds(12.5),
         ..Transcript::default()
     };
@@ -235,29 +237,54 @@ fn any_time() -> impl Strategy<Value = f64> {
     prop_oneof![-10.0..20000.0f64, Just(f64::NAN), Just(f64::INFINITY), Just(f64::MAX), Just(0.0)]
 }
 
+fn any_figure() -> impl Strategy<Value = Option<f64>> {
+    const ODD: [f64; 5] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -0.0];
+    prop::option::of(prop_oneof![-20.0..20.0f64, prop::sample::select(&ODD[..])])
+}
+
 fn any_word() -> impl Strategy<Value = Word> {
     let times = (prop::option::of(any_time()), prop::option::of(any_time()));
-    ("\\PC{0,8}|[-> \n\t]{0,5}", times, prop::option::of(prop_oneof![-1.0..2.0f64, Just(f64::NAN)])).prop_map(
-        |(word, (start, end), score)| Word {
-            word,
-            start: start.map(Seconds),
-            end: end.map(Seconds),
-            score,
-            speaker: None,
-        },
-    )
+    ("\\PC{0,8}|[-> \n\t]{0,5}", times, any_figure()).prop_map(|(word, (start, end), score)| Word {
+        word,
+        start: start.map(Seconds),
+        end: end.map(Seconds),
+        score,
+        speaker: None,
+    })
 }
 
 fn any_transcript() -> impl Strategy<Value = Transcript> {
     let words = prop::option::of(prop::collection::vec(any_word(), 0..12));
-    let segment = ("\\PC{0,30}|[-> \n\t]{0,8}", any_time(), any_time(), words, prop::option::of("[A-Z_0-9]{0,10}"))
-        .prop_map(|(text, start, end, words, speaker)| Segment { speaker, ..segment(&text, start, end, words) });
+    let speaker = prop::option::of("[A-Z_0-9]{0,10}");
+    let figures = [any_figure(), any_figure(), any_figure(), any_figure()];
+    let segment = ("\\PC{0,30}|[-> \n\t]{0,8}", any_time(), any_time(), words, speaker, figures).prop_map(
+        |(text, start, end, words, speaker, [avg_logprob, no_speech_prob, compression_ratio, temperature])| Segment {
+            speaker,
+            avg_logprob,
+            no_speech_prob,
+            compression_ratio,
+            temperature,
+            ..segment(&text, start, end, words)
+        },
+    );
     let language = prop::option::of(prop_oneof![Just("en"), Just("ja"), Just("zh")]);
-    (prop::collection::vec(segment, 0..6), language).prop_map(|(segments, language)| Transcript {
+    let whole = (prop::collection::vec(segment, 0..6), language, any_figure(), any_time());
+    whole.prop_map(|(segments, language, language_probability, duration)| Transcript {
         segments,
         language: language.map(String::from),
+        language_probability,
+        duration: Seconds(duration),
         ..Transcript::default()
     })
+}
+
+/// Whether a `null` stands anywhere: what `serde_json` writes for a number that JSON has no word for.
+fn has_null(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Array(items) => items.iter().any(has_null),
+        serde_json::Value::Object(fields) => fields.values().any(has_null),
+        other => other.is_null(),
+    }
 }
 
 proptest! {
@@ -285,6 +312,7 @@ proptest! {
     fn json_reads_back_as_written(transcript in any_transcript()) {
         let text = render(OutputFormat::Json, &transcript, &SubtitleOptions::default()).unwrap();
         let back: Transcript = serde_json::from_str(&text).unwrap();
+        prop_assert!(!has_null(&serde_json::from_str(&text).unwrap()), "{}", text);
         // `serde_json` may lose the last bit in reading a number; rounding gives it back.
         prop_assert_eq!(&rounded(&back), &rounded(&transcript));
     }
