@@ -7,7 +7,7 @@
 //! Implementations may rely on the checks of [`ops`](super::ops); nobody else calls these methods.
 //!
 //! Every output row must depend only on its own inputs, in an order of additions that does not depend on how many
-//! other rows there are: results are bit-equal whatever the batch size (`tests/invariance.rs`).
+//! other rows there are: results are bit-equal whatever the batch size (`tests/ops_cpu.rs`, `tests/transcribe.rs`).
 
 use super::decode::DecodeState;
 use super::tensor::{Element, Tensor};

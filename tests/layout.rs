@@ -1,0 +1,223 @@
+//! Rules of the house that a program can check: sizes, who may know what, and maps that lead somewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Folders and files that know neither a device nor a build option: models and stages are written once.
+const DEVICE_FREE: [&str; 7] =
+    ["src/models", "src/audio", "src/features", "src/vad", "src/asr", "src/output", "src/pipeline.rs"];
+
+/// Where `unsafe` may be: the memory map of weight files, and the calls of a device's driver.
+const UNSAFE: [&str; 2] = ["src/engine/weights.rs", "src/engine/cuda/"];
+
+const MAX_LINES: usize = 400;
+const MAX_FUNCTION: usize = 60;
+
+/// A text file of the checkout.
+struct File {
+    /// From the root, with `/`.
+    name: String,
+    text: String,
+}
+
+/// All files below `folder` (or that file) with one of these endings, in order.
+fn files(folder: &str, endings: &[&str]) -> Vec<File> {
+    let mut out = Vec::new();
+    let mut paths = vec![Path::new(ROOT).join(folder)];
+    while let Some(path) = paths.pop() {
+        let name = name(&path);
+        if path.is_dir() {
+            let built = matches!(path.file_name().and_then(|n| n.to_str()), Some("target" | "corpus" | "artifacts"));
+            let entries = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+            paths.extend(entries.filter(|_| !built));
+        } else if endings.iter().any(|ending| name.ends_with(ending)) {
+            out.push(File { text: fs::read_to_string(&path).unwrap(), name });
+        }
+    }
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(!out.is_empty(), "{folder} has none of {endings:?}");
+    out
+}
+
+fn name(path: &Path) -> String {
+    path.strip_prefix(ROOT).unwrap().to_string_lossy().replace('\\', "/")
+}
+
+fn rust() -> Vec<File> {
+    ["src", "tests", "benches", "fuzz"].iter().flat_map(|folder| files(folder, &[".rs"])).collect()
+}
+
+fn markdown() -> Vec<File> {
+    let mut all =
+        vec![File { name: "README.md".into(), text: fs::read_to_string(format!("{ROOT}/README.md")).unwrap() }];
+    for folder in ["assets", "benches", "docs", "fuzz", "tests", "training"] {
+        all.extend(files(folder, &[".md"]));
+    }
+    all
+}
+
+#[track_caller]
+fn assert_none(rule: &str, found: &[String]) {
+    assert!(found.is_empty(), "{rule}:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn files_fit_in_the_head() {
+    let long = rust().into_iter().filter(|file| file.text.lines().count() > MAX_LINES).map(|file| file.name);
+    assert_none(&format!("files of more than {MAX_LINES} lines"), &long.collect::<Vec<_>>());
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut long = Vec::new();
+    for file in files("src", &[".rs"]) {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            // As rustfmt leaves it: the closing brace stands under the first letter of the function.
+            let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+            let modifiers = ["pub", "pub(super)", "pub(crate)", "const", "unsafe"];
+            let is_function = rest.split(' ').find(|word| !modifiers.contains(word)) == Some("fn");
+            if !is_function || line.ends_with([';', '}']) {
+                continue;
+            }
+            // A method that a trait only declares ends with its arguments.
+            let ends = |line: &str| {
+                line == format!("{indent}}}") || (line.starts_with(&format!("{indent})")) && line.ends_with(';'))
+            };
+            let length = lines[at..].iter().position(|line| ends(line)).expect("an end") + 1;
+            if length > MAX_FUNCTION {
+                long.push(format!("{}:{}: {length} lines: {rest}", file.name, at + 1));
+            }
+        }
+    }
+    assert_none(&format!("functions of more than {MAX_FUNCTION} lines"), &long);
+}
+
+#[test]
+fn models_and_stages_know_no_device() {
+    let mut found = Vec::new();
+    for file in DEVICE_FREE.iter().flat_map(|place| files(place, &[".rs"])) {
+        for (number, line) in file.text.lines().enumerate() {
+            // Comments may compare with what others do on a GPU.
+            let code = line.split("//").next().unwrap_or_default().to_lowercase();
+            let device = ["cuda", "cfg(feature", "cfg!(", "*const ", "*mut ", "typeid", "engine::cpu"];
+            if device.iter().any(|word| code.contains(word)) {
+                found.push(format!("{}:{}: {}", file.name, number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("devices in models or stages", &found);
+}
+
+#[test]
+fn unsafe_is_where_it_may_be() {
+    let files =
+        files("src", &[".rs"]).into_iter().filter(|file| !UNSAFE.iter().any(|place| file.name.starts_with(place)));
+    let code = |line: &&str| !line.trim_start().starts_with("//") && !line.contains("forbid(unsafe_code)");
+    let unsafe_code = |file: &File| file.text.lines().filter(code).any(|line| line.contains("unsafe"));
+    let found: Vec<String> = files.filter(unsafe_code).map(|file| file.name).collect();
+    assert_none("unsafe code in other places", &found);
+}
+
+/// One op has one name in all its places.
+#[test]
+fn every_op_has_a_file_and_a_test() {
+    let ops = files("src/engine/ops.rs", &[".rs"]).remove(0).text;
+    let ops: Vec<&str> = ops
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub fn ")?.split_once("<B: Backend>"))
+        .map(|op| op.0)
+        .collect();
+    assert!(ops.len() >= 14, "the list of ops is not read right: {ops:?}");
+    let tests: String = files("tests", &[".rs"]).into_iter().map(|file| file.text).collect();
+    // The whole of a search, hypothesis by hypothesis, is compared with CTranslate2's.
+    assert!(tests.contains("whisper/beam.json"));
+    let tested_as_a_whole = ["advance_search"];
+    let mut missing = Vec::new();
+    for op in ops {
+        let path = format!("src/engine/cpu/{op}.rs");
+        let Ok(text) = fs::read_to_string(format!("{ROOT}/{path}")) else {
+            missing.push(path);
+            continue;
+        };
+        let tested = text.contains("#[cfg(test)]") || tests.contains(&format!("ops::{op}("));
+        if !tested && !tested_as_a_whole.contains(&op) {
+            missing.push(format!("a test of {path}"));
+        }
+    }
+    assert_none("ops without", &missing);
+}
+
+#[test]
+fn the_maps_show_every_place() {
+    let (library, readme) = (files("src/lib.rs", &[".rs"]).remove(0).text, files("README.md", &[".md"]).remove(0).text);
+    let docs: String = library.lines().filter(|line| line.starts_with("//!")).collect();
+    let modules = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let mut missing = Vec::new();
+    for module in modules {
+        if !docs.contains(&format!("[`{module}`]")) {
+            missing.push(format!("{module} in the map of src/lib.rs"));
+        }
+        let stage = DEVICE_FREE.iter().any(|place| *place == format!("src/{module}"));
+        if stage && !readme.contains(&format!("](src/{module})")) {
+            missing.push(format!("src/{module} in the map of README.md"));
+        }
+    }
+    assert_none("places that a map leaves out", &missing);
+}
+
+#[test]
+fn links_and_paths_in_texts_lead_somewhere() {
+    let mut broken = Vec::new();
+    for file in markdown() {
+        let folder = Path::new(ROOT).join(&file.name).parent().unwrap().to_path_buf();
+        let targets = file.text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            if !folder.join(target).exists() {
+                broken.push(format!("{}: ({target})", file.name));
+            }
+        }
+    }
+    for file in rust().into_iter().chain(markdown()) {
+        for path in quoted_paths(&file.text) {
+            if !Path::new(ROOT).join(path).exists() {
+                broken.push(format!("{}: `{path}`", file.name));
+            }
+        }
+    }
+    assert_none("paths to nowhere", &broken);
+}
+
+/// What stands between backquotes and looks like a source file or text of this checkout.
+fn quoted_paths(text: &str) -> impl Iterator<Item = &str> {
+    let ours = ["src/", "tests/", "benches/", "docs/", "training/", "fuzz/", "assets/", "examples/"];
+    let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let plain = |path: &&str| !path.contains(|c: char| c.is_whitespace() || "*{}<>$".contains(c));
+    let known = |path: &&str| [".rs", ".md", ".py"].iter().any(|ending| path.ends_with(ending));
+    quoted.filter(move |path| ours.iter().any(|folder| path.starts_with(folder))).filter(plain).filter(known)
+}
+
+#[test]
+fn every_bench_and_fuzz_target_is_known_to_cargo() {
+    let known = |manifest: &str, path: &str| files(manifest, &[".toml"])[0].text.contains(&format!("\"{path}\""));
+    let mut unknown = Vec::new();
+    let stems = |folder: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    };
+    for path in stems("benches") {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !known("Cargo.toml", &stem) {
+            unknown.push(name(&path));
+        }
+    }
+    for path in stems("fuzz/fuzz_targets") {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !known("fuzz/Cargo.toml", &format!("fuzz_targets/{file}")) {
+            unknown.push(name(&path));
+        }
+    }
+    assert_none("targets without an entry", &unknown);
+}
