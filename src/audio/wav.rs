@@ -176,7 +176,7 @@ fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, String> {
     }
     mix::check_channels(usize::from(channels), mix::Channel::Mix)?;
     // Samples of, say, 20 bits lie in whole bytes, counted by the size of a frame.
-    let whole = |align: u16| align > 0 && align % channels == 0 && align / channels <= MAX_SAMPLE_BYTES;
+    let whole = |align: u16| align > 0 && align.is_multiple_of(channels) && align / channels <= MAX_SAMPLE_BYTES;
     let bits = if tag == PCM && whole(align) { 8 * (align / channels) } else { bits };
     let mut out = format[..16].to_vec();
     out[..2].copy_from_slice(&tag.to_le_bytes());
