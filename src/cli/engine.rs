@@ -28,7 +28,7 @@ pub fn load(model: &Model, detector: Detector) -> Result<Engine> {
 }
 
 /// `None` is one per core. More than that gain nothing, and many more wait for each other: 11 s of sound took 0.2 s with 2
-/// threads on two cores, 11 s with 1000, and with 4000 was not done, nor interrupted, after a minute.
+/// threads on two cores, 11 s with 1000, and with 4000 was not done after a minute.
 fn threads(asked: usize) -> Option<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (1..cores).contains(&asked).then_some(asked)
