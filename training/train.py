@@ -24,6 +24,7 @@ from tokenizer import Tokens
 
 WARM_UP = 150  # steps
 SMOOTHING = 0.1
+LONGEST_STEP = 10  # s
 AVERAGED = 0.85  # weights are averaged from this part of the run on
 
 
@@ -73,8 +74,9 @@ class Run:
             self.optimiser.load_state_dict(saved["optimiser"])
             self.step, self.spent, self.windows = saved["step"], saved["spent"], saved["windows"]
             if options.reset_clock:
-                self.spent = 0.0
-            self.averages, self.mean = saved["averages"], saved["mean"]
+                self.spent = 0.0  # and the mean of the last sitting's end is no part of this one's
+            else:
+                self.averages, self.mean = saved["averages"], saved["mean"]
 
     def share(self):
         """Moves weights, optimiser state and counts into memory that forked processes share."""
@@ -149,7 +151,7 @@ def work(run, rank, log):
             continue
         run.average()
         now = time.time()
-        run.spent += now - started
+        run.spent += min(now - started, LONGEST_STEP)  # a stopped run does not age
         started = now
         if len(sums) == 25:
             log(run, "train", [sum(c) / len(c) for c in zip(*sums)])

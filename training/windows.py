@@ -49,11 +49,11 @@ ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 4, "festival": 2}
 
 
 def utterance(row, rng, vary=True):
-    """(samples, words, phones) of a row, with pitch and tempo moved together by up to an eighth."""
+    """(samples, words, phones) of a row, with pitch and tempo moved together by up to a sixth."""
     audio = row["data"][row["offset"]:row["offset"] + row["samples"]].astype(np.float32) / 32768
     factor = 1.0
     if vary and rng.random() < 0.7:
-        factor = rng.uniform(0.88, 1.14)
+        factor = rng.uniform(0.85, 1.18)
         # Linear interpolation: it dulls the top of the band a little, which a microphone does as well.
         audio = np.interp(np.arange(0, len(audio) - 1, 1 / factor), np.arange(len(audio)), audio).astype(np.float32)
     words = [(w, s * factor, e * factor) for w, s, e in row["words"]]
@@ -75,7 +75,7 @@ def compose(corpus, rng, seconds, fill=None, noisy=True, engines=None):
     said, at = [], rng.uniform(0.0, 0.4)
     for _ in range(40):
         row = corpus.draw(rng, engines or ENGINE_WEIGHTS)
-        if at + row["seconds"] * 1.14 > fill:
+        if at + row["seconds"] * 1.18 > fill:
             if said or rng.random() < 0.05:
                 break
             at = 0.0
