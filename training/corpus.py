@@ -20,7 +20,7 @@ from sentences import sentence
 SHARD = 500  # sentences
 
 
-def spoken(engine, rng, count, held_out):
+def spoken(engine, rng, count, held_out, seed):
     """Yields (text, audio, words, phones, about) endlessly enough for `count` sentences."""
     if engine == "festival":
         from festival import say_all
@@ -28,7 +28,7 @@ def spoken(engine, rng, count, held_out):
             yield from say_all(rng, [sentence(rng, held_out) for _ in range(min(count, 250))])
     if engine == "espeak":
         from espeak import Espeak
-        synthesiser = Espeak()
+        synthesiser = Espeak(seed)
     else:
         from flite import Flite
         synthesiser = Flite()
@@ -67,7 +67,7 @@ def main():
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     rng = random.Random(f"{options.engine}-{options.seed}-{options.held_out}")
-    source = spoken(options.engine, rng, options.count, options.held_out)
+    source = spoken(options.engine, rng, options.count, options.held_out, options.seed)
     for start in range(0, options.count, SHARD):
         rows = [next(source) for _ in range(min(SHARD, options.count - start))]
         write_shard(os.path.join(options.out, f"{options.engine}-{options.seed}-{start // SHARD:04}"), rows)

@@ -5,12 +5,16 @@ In-process through ctypes: starting a program per sentence costs more than the s
 
 import ctypes
 import math
+import os
+import random
 import re
+import shutil
+import tempfile
 
 import numpy as np
 from scipy.signal import resample_poly
 
-ACCENTS = ["en-us", "en-us-nyc", "en-gb", "en-gb-x-rp"]
+ACCENTS = ["en-us"] * 3 + ["en-gb"] * 2 + ["en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan"]
 HELD_OUT_ACCENTS = ["en-gb-x-gbcwmd"]
 VARIANTS = """Alex Alicia Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Mike Mr Nguyen
 RicishayMax RicishayMax2 RicishayMax3 Storm Tweaky adam anika antonio aunty belinda benjamin boris caleb david ed edward
@@ -18,6 +22,9 @@ edward2 f1 f2 f4 f5 grandma gustave iven iven2 iven3 iven4 john kaukovalta klatt
 m6 m7 m8 max michel miguel norbert pablo paul pedro quincy rob robert sandro steph2 steph3 travis victor zac""".split()
 HELD_OUT_VARIANTS = "f3 m5 Andrea Michael steph grandpa marcelo shelby klatt3 serious".split()
 PITCHES = [30, 45, 60, 75]  # a speaker is an accent, a variant and one of these base pitches
+DRAWN_VOICES = 200  # variants made up by `drawn_voice`, beside the listed ones; espeak-ng knows at most 350 voices in all
+DRAWN_SHARE = 0.75  # part of the sentences spoken by them
+DATA = "/usr/lib/x86_64-linux-gnu/espeak-ng-data"
 
 EVENT_WORD, EVENT_PHONEME = 1, 7
 RATE, PITCH = 1, 3  # espeak_PARAMETER
@@ -39,10 +46,14 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Espeak:
     """One synthesiser; the library keeps its state in globals, so there is one of these per process."""
 
-    def __init__(self):
+    def __init__(self, seed=0):
+        """`seed` makes other drawn voices."""
+        self.seed = seed
         self.lib = ctypes.CDLL("libespeak-ng.so.1")
+        self._folder = tempfile.TemporaryDirectory()
+        _write_voices(self._folder.name, seed)
         # 1 = hand the samples to a callback, 1 = report phoneme events too.
-        self.rate_hz = self.lib.espeak_Initialize(1, 0, None, 1)
+        self.rate_hz = self.lib.espeak_Initialize(1, 0, self._folder.name.encode(), 1)
         self.chunks, self.events = [], []
         self._callback = _CALLBACK(self._collect)  # must outlive every call
         self.lib.espeak_SetSynthCallback(self._callback)
@@ -78,14 +89,50 @@ class Espeak:
         audio = resample_poly(np.concatenate(self.chunks).astype(np.float32) / 32768, 16000 // divisor,
                               self.rate_hz // divisor)
         words, phones = _times(text, self.events, self.rate_hz)
-        speaker = f"{accent}+{variant}@{pitch}"
+        drawn = f"/{self.seed}" if variant.startswith("drawn") else ""
+        speaker = f"{accent}+{variant}{drawn}@{pitch}"
         return audio, words, phones, {"engine": "espeak-ng", "voice": f"{accent}+{variant}", "speaker": speaker,
                                       "rate": rate}
 
 
+def _write_voices(folder, seed):
+    """A copy of espeak's data with the drawn voices among its variants, and English alone, to stay below its limit."""
+    data = os.path.join(folder, "espeak-ng-data")
+    shutil.copytree(DATA, data, ignore=lambda path, names: [
+        n for n in names if n.endswith("_dict") and n != "en_dict" or os.path.basename(path) == "gmw" and not n.startswith("en")
+        or os.path.basename(path) == "lang" and n != "gmw" or n == "mb"])
+    rng = random.Random(f"voices-{seed}")
+    for i in range(DRAWN_VOICES):
+        with open(os.path.join(data, "voices", "!v", f"drawn{i}"), "w") as file:
+            file.write(drawn_voice(f"drawn{i}", rng))
+
+
+def drawn_voice(name, rng):
+    """A voice file: the formants of one tract, and how its owner speaks (espeak-ng's docs/voices.md)."""
+    tract = rng.uniform(0.84, 1.22)
+    low = min(230, max(60, round(100 * tract ** 2 * 2 ** rng.gauss(0, 0.35))))
+    lines = ["language variant", f"name {name}", f"gender {'female' if tract > 1.05 else 'male'}",
+             f"pitch {low} {round(low * rng.uniform(1.1, 1.7))}"]
+    if rng.random() < 0.2:
+        lines.append(f"klatt {rng.randint(1, 5)}")
+    for formant in range(9):
+        frequency = 100 if formant == 0 else round(100 * tract * 2 ** rng.gauss(0, 0.06))
+        lines.append(f"formant {formant} {frequency} {rng.randint(65, 130)} {rng.randint(70, 170)}")
+    if rng.random() < 0.3:
+        tones = [(60, rng.randint(120, 255)), (700, rng.randint(60, 200)), (1300, rng.randint(30, 150)),
+                 (2200, rng.randint(20, 150)), (3500, rng.randint(5, 120))]
+        lines.append("tone " + " ".join(f"{hertz} {height}" for hertz, height in tones))
+    if rng.random() < 0.3:
+        lines.append("breath " + " ".join(str(rng.randint(0, 6)) for _ in range(8)))
+    lines += [f"voicing {rng.randint(70, 140)}", f"consonants {rng.randint(60, 140)} {rng.randint(60, 140)}",
+              f"flutter {rng.randint(0, 8)}", f"roughness {rng.randint(0, 4)}", f"intonation {rng.randint(1, 4)}"]
+    return "\n".join(lines) + "\n"
+
+
 def _draw_voice(rng, held_out):
     if not held_out:
-        return rng.choice(ACCENTS), rng.choice(VARIANTS)
+        drawn = rng.random() < DRAWN_SHARE
+        return rng.choice(ACCENTS), f"drawn{rng.randrange(DRAWN_VOICES)}" if drawn else rng.choice(VARIANTS)
     if rng.random() < 0.25:
         return rng.choice(HELD_OUT_ACCENTS), rng.choice(HELD_OUT_VARIANTS)
     return rng.choice(ACCENTS), rng.choice(HELD_OUT_VARIANTS)

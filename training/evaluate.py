@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import tokenizer as bpe
 import windows
 from features import log_mel
-from model import Config, Model
+from model import Config, Model, deepen
 from sentences import words_of
 
 WINDOW = 160000  # samples
@@ -60,12 +60,14 @@ def dev_error(model, tokens, folder, count):
     return errors, sum(len(words_of(r)) for r in references)
 
 
-def read_model(folder):
-    """An exported folder as our own module, f32."""
+def read_model(folder, encoder_layers=None):
+    """An exported folder as our own module, f32; with more encoder layers than it has, the others do nothing yet."""
     with open(os.path.join(folder, "config.json")) as file:
         c = json.load(file)
-    model = Model(Config(c["vocab_size"], c["d_model"], c["encoder_attention_heads"], c["encoder_layers"],
-                         c["decoder_layers"], c["max_source_positions"], c["max_target_positions"]))
+    model = Model(Config(c["vocab_size"], c["d_model"], c["encoder_attention_heads"],
+                         encoder_layers or c["encoder_layers"], c["decoder_layers"], c["max_source_positions"],
+                         c["max_target_positions"]))
+    deepen(model, c["encoder_layers"])
     state = {k.removeprefix("model."): v.float() for k, v in load_file(os.path.join(folder, "model.safetensors")).items()}
     model.load_state_dict(state, strict=False)  # the phone head is not exported
     return model.eval(), bpe.Tokens(os.path.join(folder, "tokenizer.json"))

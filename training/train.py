@@ -2,7 +2,7 @@
 
     python train.py --corpus DIR --dev DIR --tokenizer FILE --out DIR --minutes 100
 
-The schedule runs on the clock, because the machine it is made for has two cores and other work: window lengths and learning rate
+`--start` begins with the weights of an exported folder instead of random ones. The schedule runs on the clock, because the machine it is made for has two cores and other work: window lengths and learning rate
 depend on the part of `--minutes` that has passed. `--steps` bounds it by steps instead, which is what to use for a
 repeatable run. A checkpoint is written every few minutes; `--resume` continues from the last.
 """
@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 
 from batches import FRAME, IGNORE, Batches
-from evaluate import dev_error
+from evaluate import dev_error, read_model
 from model import Config, Model
 from tokenizer import Tokens
 
-WARM_UP = 150  # steps
+WARM_UP = 300  # steps
 SMOOTHING = 0.1
 LONGEST_STEP = 10  # s
 AVERAGED = 0.85  # weights are averaged from this part of the run on
@@ -60,7 +60,8 @@ class Run:
         self.options = options
         self.tokens = Tokens(options.tokenizer)
         torch.manual_seed(options.seed)
-        self.model = Model(Config(self.tokens.size))
+        config = Config(self.tokens.size)
+        self.model = read_model(options.start, config.encoder_layers)[0].train() if options.start else Model(config)
         decayed = [p for p in self.model.parameters() if p.requires_grad and p.dim() > 1]
         plain = [p for p in self.model.parameters() if p.requires_grad and p.dim() == 1]
         self.optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02},
@@ -168,7 +169,8 @@ def update(run, batch):
     """One optimiser step; returns the losses and hit rates."""
     frames = batch["mel"].shape[2] // 2
     first = int(torch.randint(0, 500 - frames + 1, ()))  # every position gets used while windows are short
-    token, phone, guided, *hits = losses(run.model, shift(batch, first, run.tokens), first)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # halves the time of a step where the processor has bf16 products
+        token, phone, guided, *hits = losses(run.model, shift(batch, first, run.tokens), first)
     fading = 1 - run.progress()  # the aids fade as the decoder finds its feet
     loss = token + (0.2 + 1.3 * fading) * phone + guided
     for group in run.optimiser.param_groups:
@@ -218,6 +220,7 @@ def main():
     parser.add_argument("--save-every", type=float, default=180)
     parser.add_argument("--dev-every", type=float, default=480)
     parser.add_argument("--dev-windows", type=int, default=40)
+    parser.add_argument("--start", help="folder with exported weights and tokenizer to begin with")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--reset-clock", action="store_true", help="with --resume: keep the weights, begin the schedule anew")
     options = parser.parse_args()
