@@ -19,7 +19,7 @@ import random
 import numpy as np
 import pyworld
 
-from corpus import SHARD, write_shard
+from corpus import write_shard
 
 SAMPLE_RATE = 16000
 FRAME = 0.005  # s, WORLD's default
@@ -55,23 +55,26 @@ class Throat:
         return 10 ** (decibel / 10)
 
 
-def revoice(audio, throat, rng):
-    """(samples, map of times): the same words by another throat; the map takes seconds of the old to seconds of the new."""
+def taken_apart(audio):
+    """Pitch [frames] in Hz (0 where unvoiced), log of the power envelope and aperiodicity [frames, bins]."""
     audio = audio.astype(np.float64)
     f0, times = pyworld.dio(audio, SAMPLE_RATE)
     f0 = pyworld.stonemask(audio, f0, times, SAMPLE_RATE)
-    envelope, aperiodicity = pyworld.cheaptrick(audio, f0, times, SAMPLE_RATE), pyworld.d4c(audio, f0, times, SAMPLE_RATE)
+    return f0, np.log(pyworld.cheaptrick(audio, f0, times, SAMPLE_RATE)), pyworld.d4c(audio, f0, times, SAMPLE_RATE)
 
-    voiced = f0 > 0
+
+def revoice(parts, throat, rng):
+    """(samples, map of times): the same words by another throat; the map takes seconds of the old to seconds of the new."""
+    f0, log_envelope, aperiodicity = parts
+    f0, voiced = f0.copy(), f0 > 0
     if voiced.any():
         mean = np.exp(np.log(f0[voiced]).mean())
         f0[voiced] = np.clip(throat.pitch * (f0[voiced] / mean) ** throat.range, 50, 450)
 
-    bins = envelope.shape[1]
+    bins = log_envelope.shape[1]
     source = throat.warp(bins)
     low = np.minimum(source.astype(int), bins - 2)
     share = source - low
-    log_envelope = np.log(envelope)
     log_envelope = log_envelope[:, low] * (1 - share) + log_envelope[:, low + 1] * share
     middle = log_envelope.mean(axis=1, keepdims=True)
     envelope = np.exp(middle + (log_envelope - middle) * throat.sharpness) * throat.gain(bins)
@@ -94,10 +97,9 @@ def revoice(audio, throat, rng):
     return out.astype(np.float32), moved
 
 
-def revoiced(row, audio, rng):
+def revoiced(row, parts, rng):
     """One row for `write_shard`."""
-    throat = Throat(rng)
-    samples, moved = revoice(audio, throat, rng)
+    samples, moved = revoice(parts, Throat(rng), rng)
     words = [(i, moved(start), moved(end)) for i, (_, start, end) in enumerate(row["words"])]
     phones = [(symbol, moved(start), moved(end)) for symbol, start, end in row["phones"]]
     speaker = f"{row['speaker']}*{rng.getrandbits(32):08x}"
@@ -110,9 +112,9 @@ def rows_of(path, each, rng):
     with open(path) as file:
         rows = [json.loads(line) for line in file]
     for row in rows:
-        audio = data[row["offset"]:row["offset"] + row["samples"]].astype(np.float32) / 32768
+        parts = taken_apart(data[row["offset"]:row["offset"] + row["samples"]] / 32768)
         for _ in range(each):
-            yield revoiced(row, audio, rng)
+            yield revoiced(row, parts, rng)
 
 
 def main():
@@ -125,11 +127,9 @@ def main():
         stem = os.path.basename(path).removesuffix(".jsonl")
         rng = random.Random(f"revoiced-{options.seed}-{stem}")
         target = os.path.join(options.corpus, f"revoiced-{options.seed}-{stem}")
-        if glob.glob(target + "-*.jsonl"):
+        if os.path.exists(target + ".jsonl"):
             continue  # done by an earlier call; the corpus may be growing
-        rows = list(rows_of(path, options.each, rng))
-        for start in range(0, len(rows), SHARD):
-            write_shard(f"{target}-{start // SHARD}", rows[start:start + SHARD])
+        write_shard(target, rows_of(path, options.each, rng))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ assets=$here/../assets
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 cd "$here"
 
-for seed in 1 2 3 4 5 6; do  # each seed has two hundred espeak-ng voices of its own
+for seed in 1 2 3 4 5; do  # each seed has two hundred espeak-ng voices of its own
     for job in "flite 1000" "espeak 2500" "festival 500"; do
         set -- $job
         python corpus.py --engine "$1" --count "$2" --seed "$seed" --out "$work/corpus"
     done
-    python revoice.py --corpus "$work/corpus" --each 2
+    python revoice.py --corpus "$work/corpus" --each 3
 done
 python corpus.py --engine espeak --count 300 --seed 9 --held-out --out "$work/dev"
 python corpus.py --engine flite --count 200 --seed 9 --held-out --out "$work/dev"

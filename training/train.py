@@ -198,7 +198,8 @@ def shift(batch, first, tokens):
     if first:
         for key in ("inputs", "targets"):
             stamped = batch[key] >= tokens.first_timestamp
-            batch[key] = torch.where(stamped, batch[key] + first, batch[key])
+            moved = (batch[key] + first).clamp(max=tokens.first_timestamp + 500)  # a word may end past its window
+            batch[key] = torch.where(stamped, moved, batch[key])
     return batch
 
 
