@@ -1,6 +1,6 @@
 //! The spine: a recording in, a transcript out, one line per stage.
 //!
-//! Every stage goes through `Run::stage`, which times it, marks it in the log, reports it and adds its name to an
+//! Every stage goes through `Run::stage`, which times it, marks it in the log and for profilers, reports it and adds its name to an
 //! error. No stage calls another.
 
 use std::ops::ControlFlow;
@@ -12,6 +12,7 @@ use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
 use crate::engine::Backend;
+use crate::engine::profile::range;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::hub::Source;
@@ -149,6 +150,7 @@ impl Run<'_> {
             return Err(Error::Cancelled);
         }
         let _span = tracing::info_span!("stage", name).entered();
+        let _range = range(name);
         let start = Instant::now();
         let result = work(self).map_err(|error| error.in_stage(name))?;
         let took = start.elapsed();

@@ -45,13 +45,19 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     let network = args.vad.model.clone().unwrap_or_default();
     let detector = Detector::load(settings::method(&args.vad), &network)?;
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
-    for (file, stem) in todo {
+    let mut todo = todo.into_iter();
+    while let Some((file, stem)) = todo.next() {
         match job.one(&engine, file, stem) {
             Ok(()) => {}
             Err(Error::Cancelled) => break,
             Err(error) => {
                 console::error(&naming(file, &error));
                 failed = true;
+                if is_of_device(&error) {
+                    todo.by_ref().for_each(|(file, _)| {
+                        console::error(&format!("{}: not tried, since the device has failed", file.display()));
+                    });
+                }
             }
         }
     }
@@ -81,6 +87,15 @@ impl Job {
         }
         output::write_all(&self.formats, &transcript, stem, &SubtitleOptions::default())?;
         Ok(())
+    }
+}
+
+/// Whether a device failed, which does not recover within a process. Running out of memory is no such failure.
+fn is_of_device(error: &Error) -> bool {
+    match error {
+        Error::Stage { source, .. } => is_of_device(source),
+        Error::Device { .. } => true,
+        _ => false,
     }
 }
 

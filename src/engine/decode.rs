@@ -30,6 +30,12 @@ impl DecodeSizes {
     pub fn candidates(&self) -> usize {
         2 * self.beams
     }
+
+    /// Numbers that [`Backend::pack_results`] packs for each slot: [`result_column`], then which rows are live, then the
+    /// tokens of the best hypothesis.
+    pub fn result_width(&self) -> usize {
+        result_column::COUNT + self.beams + self.new_tokens
+    }
 }
 
 /// The token ids the rules know by name.
@@ -142,6 +148,20 @@ pub mod float_column {
     pub const COUNT: usize = 3;
 }
 
+/// The first columns of what [`Backend::pack_results`] packs for a slot.
+pub mod result_column {
+    /// See [`DecodeState::done`](super::DecodeState::done).
+    pub const DONE: usize = 0;
+    /// See [`DecodeState::best_length`](super::DecodeState::best_length).
+    pub const LENGTH: usize = 1;
+    /// The bits of [`DecodeState::best_sum`](super::DecodeState::best_sum).
+    pub const SUM: usize = 2;
+    /// The bits of [`DecodeState::no_speech`](super::DecodeState::no_speech).
+    pub const NO_SPEECH: usize = 3;
+    /// Number of columns before the live rows.
+    pub const COUNT: usize = 4;
+}
+
 impl SlotOptions {
     /// The device's form: integers and floats in the order of [`int_column`] and [`float_column`].
     pub fn pack(&self) -> ([i32; int_column::COUNT], [f32; float_column::COUNT]) {
@@ -226,6 +246,8 @@ pub struct DecodeState<B: Backend> {
     pub best_score: Tensor<B, f32>,
     /// `[S, G]` its tokens.
     pub best_tokens: Tensor<B, i32>,
+    /// `[S]` probability of silence at the start of the transcript, where it was asked for.
+    pub no_speech: Tensor<B, f32>,
 
     /// `[S K]` token to feed next.
     pub token: Tensor<B, i32>,
@@ -275,6 +297,7 @@ impl<B: Backend> DecodeState<B> {
             best_sum: Tensor::zeros(be, &[slots])?,
             best_score: Tensor::zeros(be, &[slots])?,
             best_tokens: Tensor::zeros(be, &[slots, sizes.new_tokens])?,
+            no_speech: Tensor::zeros(be, &[slots])?,
             token: Tensor::zeros(be, &[rows])?,
             position: Tensor::zeros(be, &[rows])?,
             live: Tensor::zeros(be, &[rows])?,
@@ -306,7 +329,10 @@ impl<B: Backend> DecodeState<B> {
         live[0] = 1;
         be.write(&mut self.live.buf, first, &live)?;
         be.write(&mut self.history.buf, first * self.sizes.new_tokens, prefix)?;
+        // a row that is listed but never lives feeds this, to a position of its own that nobody reads
         let fed = options.prompt + options.prefix;
+        be.write(&mut self.token.buf, first, &vec![0; beams])?;
+        be.write(&mut self.position.buf, first, &vec![fed as i32; beams])?;
         let mut lineage = vec![first as i32; beams * self.sizes.positions];
         for (beam, row) in lineage.chunks_exact_mut(self.sizes.positions).enumerate() {
             row[fed..].fill((first + beam) as i32);
@@ -318,17 +344,6 @@ impl<B: Backend> DecodeState<B> {
     pub fn clear(&mut self, be: &B, slot: usize) -> Result<()> {
         be.write(&mut self.option_ints.buf, slot * int_column::COUNT, &[0])?;
         be.write(&mut self.live.buf, slot * self.sizes.beams, &vec![0; self.sizes.beams])
-    }
-
-    /// The best hypothesis of a finished slot: tokens (forced prefix included, end-of-text not) and its summed
-    /// log-probability (end-of-text included).
-    pub fn best(&self, be: &B, slot: usize) -> Result<(Vec<i32>, f32)> {
-        let (mut length, mut sum) = ([0], [0.0]);
-        be.read(&mut length, &self.best_length.buf, slot)?;
-        be.read(&mut sum, &self.best_sum.buf, slot)?;
-        let mut tokens = vec![0; length[0].max(0) as usize];
-        be.read(&mut tokens, &self.best_tokens.buf, slot * self.sizes.new_tokens)?;
-        Ok((tokens, sum[0]))
     }
 }
 

@@ -144,6 +144,7 @@ DRIVER CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     Stream* stream = find_stream(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult code = injected(Fail::Copy)) return code;
     if (CUresult code = check(to, bytes, "copy to the device")) return code;
     if (stream->capture || is_pinned(from, bytes)) {
         return submit(stream, copy(pointer(to), from, bytes, true, false));
@@ -159,6 +160,7 @@ DRIVER CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, v
     Stream* stream = find_stream(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult code = injected(Fail::Copy)) return code;
     if (CUresult code = check(from, bytes, "copy from the device")) return code;
     bool pinned = is_pinned(to, bytes);
     CUresult code = submit(stream, copy(to, pointer(from), bytes, false, true));
