@@ -67,6 +67,11 @@ DRIVER uint64_t emulator_host_allocations() {
     return memory_info().on_host;
 }
 
+DRIVER uint64_t emulator_standstills() {
+    std::lock_guard<std::recursive_mutex> lock(state().mutex);
+    return state().standstills;
+}
+
 DRIVER uint64_t emulator_profiled_launches() {
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
     return state().profiled_launches;

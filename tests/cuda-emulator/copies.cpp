@@ -65,6 +65,7 @@ static CUresult free_now(CUdeviceptr p) {
 DRIVER CUresult cuMemFree_v2(CUdeviceptr p) {
     Call call;
     if (CUresult code = refuse_in_capture()) return code;
+    state().standstills++;
     CUresult before = drain_all();
     CUresult code = free_now(p);
     return before ? before : code;
@@ -166,6 +167,7 @@ DRIVER CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, v
     CUresult code = submit(stream, copy(to, pointer(from), bytes, false, true));
     // To ordinary memory the copy is done when the call returns.
     if (code != CUDA_SUCCESS || stream->capture || pinned) return code;
+    state().standstills++;
     return stream == &state().null_stream ? drain_blocking() : drain(stream);
 }
 

@@ -64,6 +64,8 @@ struct State {
     CUresult sticky = CUDA_SUCCESS;
     std::string report;
     uint64_t launch_count = 0, allocation_count = 0;
+    // Calls that let the host wait until a stream, or the device, has run dry.
+    uint64_t standstills = 0;
     // Launches executed while a profiler was to look, and how often it was told to begin and to end.
     uint64_t profiled_launches = 0, profiler_starts = 0, profiler_stops = 0;
     // Counts down to the call that fails.

@@ -127,6 +127,7 @@ DRIVER CUresult cuStreamSynchronize(void* handle) {
         stream->capture->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
+    state().standstills++;
     return stream == &state().null_stream ? drain_blocking() : drain(stream);
 }
 

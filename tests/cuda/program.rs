@@ -147,6 +147,38 @@ fn a_card_lost_in_the_middle_costs_one_recording() {
     assert_eq!(ended("launches"), launches + 50);
 }
 
+/// While the device works on a recording the next one is read; one that cannot be read costs nobody else anything.
+#[test]
+fn the_next_recording_is_read_meanwhile() {
+    let Some((_machine, driver)) = emulator() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    speech(&path("a.wav"), 0, 5);
+    std::fs::write(path("b.wav"), b"no sound").unwrap();
+    speech(&path("c.wav"), 10, 5);
+    let run = |files: &str, log: &str| {
+        Run::diarist(&driver, folder.path(), &format!("transcribe {files} {ARGS}")).with("RUST_LOG", log).run()
+    };
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    let want = ["a", "c"].map(|name| {
+        assert_eq!(run(&format!("{name}.wav"), "error").0, Some(0));
+        read(&format!("out/{name}.txt"))
+    });
+    std::fs::remove_dir_all(path("out")).unwrap();
+    let (code, text) = run("a.wav b.wav c.wav", "error");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("b.wav") && !text.contains("not tried"), "{text}");
+    assert_eq!(["out/a.txt", "out/c.txt"].map(read), want);
+
+    let (code, text) = run("a.wav c.wav", "info");
+    assert_eq!(code, Some(0), "{text}");
+    let ended =
+        |stage: &str| text.lines().enumerate().filter(|(_, line)| line.contains("done") && line.contains(stage));
+    let (audio, asr) = (ended("audio").map(|(at, _)| at), ended("asr").map(|(at, _)| at));
+    let (audio, asr): (Vec<usize>, Vec<usize>) = (audio.collect(), asr.collect());
+    assert!(audio.len() >= 2 && asr.len() >= 2 && audio[1] < asr[0], "{text}");
+}
+
 /// `--gpu-memory-limit` and an absurd batch: as many chunks at once as there is room for.
 #[test]
 fn a_batch_too_large_for_the_memory_is_made_smaller() {

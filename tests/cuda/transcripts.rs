@@ -5,13 +5,14 @@ use diarist::config::Options;
 use diarist::engine::Backend;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{self, Cuda};
-use diarist::pipeline::{Input, Pipeline};
+use diarist::pipeline::{Input, Observer, Pipeline};
+use diarist::types::Segment;
 use diarist::units::Seconds;
 use diarist::vad::Detector;
 use half::{bf16, f16};
 
 use crate::cases::open;
-use crate::driver::machine;
+use crate::driver::{Machine, machine};
 
 pub fn options(beam_size: usize) -> Options {
     let mut options = Options::default();
@@ -64,6 +65,32 @@ fn the_batch_changes_nothing() {
         }
     }
     machine.call("emulator_set_hasty", 0);
+}
+
+/// Between the first chunk and the last nothing lets the device run dry, however many steps, looks and refilled slots there
+/// are: the host counts standstills when it hears of each.
+#[test]
+fn the_device_never_waits_for_the_host() {
+    let Some(machine) = machine() else { return };
+    if !machine.is_emulated() {
+        return;
+    }
+    struct Count<'a>(&'a Machine, Vec<u64>);
+    impl Observer for Count<'_> {
+        fn segments(&mut self, _: &[Segment]) {
+            self.1.push(self.0.count("emulator_standstills"));
+        }
+    }
+    let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
+    for (batch_size, beam_size) in [(1, 1), (2, 3)] {
+        let mut options = options(beam_size);
+        options.asr.batch_size = batch_size;
+        let mut seen = Count(&machine, Vec::new());
+        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+        pipeline.transcribe(input, &options, &mut seen).unwrap();
+        assert!(seen.1.len() >= 4, "{:?}", seen.1);
+        assert!(seen.1.iter().all(|count| *count == seen.1[0]), "batch {batch_size}: {:?}", seen.1);
+    }
 }
 
 #[test]
