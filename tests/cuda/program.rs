@@ -64,7 +64,7 @@ fn speech(path: &Path, from: usize, seconds: usize) {
 const ARGS: &str = "--model builtin --language en --beam_size 1 --device cuda --chunk_size 5 -f txt -o out";
 
 /// The numbers of the line that the emulator leaves at the end of a process, by name.
-fn ended(log: &Path) -> impl Fn(&str) -> u64 {
+fn ended(log: &Path) -> impl Fn(&str) -> u64 + use<> {
     let line = std::fs::read_to_string(log).unwrap();
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     move |name: &str| {
@@ -172,10 +172,11 @@ fn the_next_recording_is_read_meanwhile() {
 
     let (code, text) = run("a.wav c.wav", "info");
     assert_eq!(code, Some(0), "{text}");
-    let ended =
-        |stage: &str| text.lines().enumerate().filter(|(_, line)| line.contains("done") && line.contains(stage));
-    let (audio, asr) = (ended("audio").map(|(at, _)| at), ended("asr").map(|(at, _)| at));
-    let (audio, asr): (Vec<usize>, Vec<usize>) = (audio.collect(), asr.collect());
+    let ended = |stage: &str| -> Vec<usize> {
+        let lines = text.lines().enumerate().filter(|(_, line)| line.contains("done") && line.contains(stage));
+        lines.map(|(at, _)| at).collect()
+    };
+    let (audio, asr) = (ended("audio"), ended("asr"));
     assert!(audio.len() >= 2 && asr.len() >= 2 && audio[1] < asr[0], "{text}");
 }
 
