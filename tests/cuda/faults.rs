@@ -41,9 +41,9 @@ fn a_failing_device_is_an_error() {
     work().unwrap();
     let [launches, allocations] =
         ["emulator_launch_count", "emulator_allocation_count"].map(|name| machine.count(name));
-    assert!(launches > 1000 && allocations > 100, "{launches} launches, {allocations} allocations");
+    assert!(launches > 500 && allocations > 100, "{launches} launches, {allocations} allocations");
     let late = |count: u64| [1, 2, count / 3, count * 3 / 4];
-    let copies = [1, 2, 100, 300];
+    let copies = [1, 2, 50, 150];
     // A launch that is refused while it is recorded is made up for: only early ones are errors.
     for (kind, times, code, text) in [
         ("launch", [1, 2, 40, 90], LAUNCH_FAILED, "code 719"),
@@ -129,6 +129,6 @@ fn a_context_too_long_for_the_memory_is_refused() {
     assert!(transcribe(&limited(needed), &options).is_ok());
     // More beams are a longer context.
     options.asr.beam_size = 64;
-    assert!(plan(&options) > 4 * needed);
+    assert!(plan(&options) > needed);
     assert!(transcribe(&limited(needed), &options).unwrap_err().to_string().contains("memory"));
 }

@@ -61,7 +61,7 @@ fn speech(path: &Path, from: usize, seconds: usize) {
     file.finalize().unwrap();
 }
 
-const ARGS: &str = "--model builtin --language en --beam_size 1 --device cuda --chunk_size 5 -f txt -o out";
+const ARGS: &str = "--model builtin --language en --beam_size 1 --chunk_size 5 -f txt -o out";
 
 /// The numbers of the line that the emulator leaves at the end of a process, by name.
 fn ended(log: &Path) -> impl Fn(&str) -> u64 + use<> {
@@ -89,12 +89,20 @@ fn a_device_that_cannot_be_used_is_refused_with_the_reason() {
         assert!(!folder.path().join("out").exists(), "{args} {env:?}: something was done");
     };
     run("--device cuda:1", &[], &["cuda:1", "one GPU: 0"]);
-    run("--device_index 7", &[], &["cuda:7", "one GPU: 0"]);
-    run("--batch_size 100000", &[], &["batch_size", "100000", "4096"]);
-    run("", &[("DIARIST_EMULATOR_ATTRIBUTE", "75:7")], &["cuda:0", "compute capability 7.6", "8.0", "--device cpu"]);
-    run("", &[("DIARIST_EMULATOR_FAIL", "module:1:209")], &["cuda:0", "no kernel image", "build"]);
+    run("--device cuda --device_index 7", &[], &["cuda:7", "one GPU: 0"]);
+    run("--device cuda --batch_size 100000", &[], &["--batch-size", "100000", "1024"]);
+    run(
+        "--device cuda",
+        &[("DIARIST_EMULATOR_ATTRIBUTE", "75:7")],
+        &["cuda:0", "compute capability 7.6", "8.0", "--device cpu"],
+    );
+    run("--device cuda", &[("DIARIST_EMULATOR_FAIL", "module:1:209")], &["cuda:0", "no kernel image", "build"]);
     // No code that was compiled, whether by the build or from the sources, can be loaded.
-    run("", &[("DIARIST_EMULATOR_FAIL", "module:1:209"), ("DIARIST_CUDA_MODULE", "")], &["cuda:0", "compiled here"]);
+    run(
+        "--device cuda",
+        &[("DIARIST_EMULATOR_FAIL", "module:1:209"), ("DIARIST_CUDA_MODULE", "")],
+        &["cuda:0", "compiled here"],
+    );
 }
 
 /// A driver from before some function the engine needs.
@@ -109,7 +117,8 @@ fn a_driver_too_old_is_refused_with_what_it_lacks() {
     compile.args(["-shared", "-fPIC", "-x", "c", "-o"]).arg(folder.path().join("libcuda.so")).arg(&source);
     assert!(compile.status().unwrap().success());
     speech(&folder.path().join("a.wav"), 0, 1);
-    let (code, text) = Run::diarist(folder.path(), folder.path(), &format!("transcribe a.wav {ARGS}")).run();
+    let (code, text) =
+        Run::diarist(folder.path(), folder.path(), &format!("transcribe a.wav {ARGS} --device cuda")).run();
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("too old") && text.contains("cuCtx") && text.contains("cuda:0"), "{text}");
 }
@@ -125,7 +134,7 @@ fn a_card_lost_in_the_middle_costs_one_recording() {
         speech(&path(name), 5 * i, 5);
     }
     let run = |files: &str| {
-        Run::diarist(&driver, folder.path(), &format!("transcribe {files} {ARGS}"))
+        Run::diarist(&driver, folder.path(), &format!("transcribe {files} {ARGS} --device cuda"))
             .with("DIARIST_EMULATOR_LOG", path("log"))
     };
     let (code, text) = run("a.wav").run();
@@ -157,7 +166,8 @@ fn the_next_recording_is_read_meanwhile() {
     std::fs::write(path("b.wav"), b"no sound").unwrap();
     speech(&path("c.wav"), 10, 5);
     let run = |files: &str, log: &str| {
-        Run::diarist(&driver, folder.path(), &format!("transcribe {files} {ARGS}")).with("RUST_LOG", log).run()
+        Run::diarist(&driver, folder.path(), &format!("transcribe {files} {ARGS} --device cuda --log-level {log}"))
+            .run()
     };
     let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
     let want = ["a", "c"].map(|name| {
@@ -188,15 +198,17 @@ fn a_batch_too_large_for_the_memory_is_made_smaller() {
     let path = |name: &str| folder.path().join(name);
     speech(&path("a.wav"), 0, 15);
     let run = |args: &str| {
-        let (code, text) = Run::diarist(&driver, folder.path(), &format!("transcribe a.wav {ARGS} {args}")).run();
+        let (code, text) =
+            Run::diarist(&driver, folder.path(), &format!("transcribe a.wav {ARGS} --device cuda {args}")).run();
         assert_eq!(code, Some(0), "{text}");
         (std::fs::read_to_string(path("out/a.txt")).unwrap(), text)
     };
     let (want, _) = run("--batch_size 1");
-    let (got, _) = run("--batch_size 4096");
+    let (got, _) = run("--batch_size 1024");
     assert_eq!(got, want);
     let (code, text) =
-        Run::diarist(&driver, folder.path(), &format!("transcribe a.wav {ARGS} --gpu-memory-limit 1M")).run();
+        Run::diarist(&driver, folder.path(), &format!("transcribe a.wav {ARGS} --device cuda --gpu-memory-limit 1M"))
+            .run();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("out of device memory") && text.contains("gpu-memory-limit"), "{text}");
 }
@@ -229,7 +241,7 @@ fn a_profiler_that_is_not_there_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     speech(&folder.path().join("a.wav"), 0, 2);
     for profiler in [Path::new("/nowhere/profiler.so"), Path::new("a.wav"), &driver.join("libcuda.so")] {
-        let run = Run::diarist(&driver, folder.path(), &format!("transcribe a.wav {ARGS}"));
+        let run = Run::diarist(&driver, folder.path(), &format!("transcribe a.wav {ARGS} --device cuda"));
         let (code, text) = run.with("NVTX_INJECTION64_PATH", profiler).run();
         assert_eq!((code, text.contains("profiler")), (Some(0), false), "{text}");
     }
