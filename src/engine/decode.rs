@@ -351,10 +351,9 @@ impl<B: Backend> DecodeState<B> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn options_survive_the_device() {
-        let options = SlotOptions {
-            search: Search::Sample { samples: 3, temperature: 0.4 },
+    fn a_beam_search() -> SlotOptions {
+        SlotOptions {
+            search: Search::Beam { beams: 5, max_finished: 6 },
             prompt: 4,
             prefix: 2,
             limit: 224,
@@ -365,9 +364,31 @@ mod tests {
             suppress_blank: true,
             seed: 0xFEDC_BA98_7654_3210,
             stream: [u32::MAX, 7],
-        };
-        let beam =
-            SlotOptions { search: Search::Beam { beams: 5, max_finished: 6 }, max_initial_timestamp: None, ..options };
+        }
+    }
+
+    /// Rows of the slot's last search stand wherever that ended, perhaps within the new prompt. Listed before the host knows
+    /// that they do not go on, they must not write there.
+    #[test]
+    fn rows_of_the_last_search_write_behind_the_new_prompt() -> Result<()> {
+        let be = crate::engine::cpu::Cpu::new(Some(1))?;
+        let sizes = DecodeSizes { slots: 2, beams: 3, positions: 20, new_tokens: 10 };
+        let special = RuleTokens { eot: 5, no_timestamps: 6, timestamp_begin: 7 };
+        let mut state = DecodeState::new(&be, sizes, special, &[], &[])?;
+        be.write(&mut state.position.buf, 0, &[4; 6])?;
+        be.write(&mut state.token.buf, 0, &[-1; 6])?;
+        let search = Search::Sample { samples: 3, temperature: 1.0 };
+        let options = SlotOptions { search, prompt: 9, prefix: 2, limit: 8, ..a_beam_search() };
+        state.start(&be, 1, &options, &[1, 2])?;
+        assert_eq!(state.position.to_host(&be)?, [4, 4, 4, 11, 11, 11]);
+        assert_eq!(state.token.to_host(&be)?[3..], [0, 0, 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn options_survive_the_device() {
+        let options = SlotOptions { search: Search::Sample { samples: 3, temperature: 0.4 }, ..a_beam_search() };
+        let beam = SlotOptions { max_initial_timestamp: None, ..a_beam_search() };
         for options in [options, beam] {
             let (ints, floats) = options.pack();
             assert_eq!(SlotOptions::unpack(&ints, &floats), Some(options));
