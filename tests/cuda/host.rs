@@ -23,7 +23,7 @@ impl Case for TokenProbability {
         let values: Vec<f32> = random(60, self.rows * self.vocab).iter().map(|x| 8.0 * x).collect();
         let logits = floats(be, &[self.rows, self.vocab], &values);
         // every other row, into slots from the last to the first; what is not asked for stays as it was
-        let slot = |row: usize| if row % 2 == 0 { (self.rows - 1 - row) as i32 } else { -1 };
+        let slot = |row: usize| if row.is_multiple_of(2) { (self.rows - 1 - row) as i32 } else { -1 };
         let slots: Vec<i32> = (0..self.rows).map(slot).collect();
         let mut out = floats(be, &[self.rows], &vec![-7.0; self.rows]);
         ops::token_probability(be, &mut out, &logits, &ints(be, &slots), self.vocab / 2).unwrap();
