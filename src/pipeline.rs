@@ -1,6 +1,6 @@
 //! The spine: a recording in, a transcript out, one line per stage.
 //!
-//! Every stage goes through `Run::stage`, which times it, marks it in the log, reports it and adds its name to an
+//! Every stage goes through `Run::stage`, which times it, marks it in the log and for profilers, reports it and adds its name to an
 //! error. No stage calls another.
 
 use std::ops::ControlFlow;
@@ -12,6 +12,7 @@ use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
 use crate::engine::Backend;
+use crate::engine::profile::range;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::hub::Source;
@@ -53,6 +54,13 @@ pub trait Observer {
 
 /// Wants to know nothing.
 impl Observer for () {}
+
+/// A recording that has been read, and in which speech has been found.
+#[derive(Debug)]
+pub struct Prepared {
+    audio: Audio,
+    chunks: Vec<Chunk>,
+}
 
 /// The models of every stage, loaded once.
 pub struct Pipeline<B: Backend> {
@@ -106,11 +114,30 @@ impl<B: Backend> Pipeline<B> {
     /// # Errors
     /// [`Error::Stage`] with the stage that failed and why; [`Error::Cancelled`] if the observer asked to stop.
     pub fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
+        self.finish(&self.prepare(input, options, observer)?, options, observer)
+    }
+
+    /// The stages before the recogniser, which need the processor only: a caller with several recordings can read the next
+    /// one while the device is busy with this one.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe).
+    pub fn prepare(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Prepared> {
         let mut run = Run { observer };
         let audio = run.stage("audio", |run| run.decode(input, options))?;
         run.observer.progress("vad", Seconds(0.0), Some(audio.duration()));
         let chunks = run.stage("vad", |_| self.chunks(&audio.samples, &options.vad))?;
-        let found = run.stage("asr", |run| self.recognise(&audio, &chunks, options, run))?;
+        Ok(Prepared { audio, chunks })
+    }
+
+    /// The other stages, with the same options.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe).
+    pub fn finish(&self, prepared: &Prepared, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
+        let mut run = Run { observer };
+        let Prepared { audio, chunks } = prepared;
+        let found = run.stage("asr", |run| self.recognise(audio, chunks, options, run))?;
         Ok(Transcript {
             duration: audio.duration(),
             language: (!found.language.is_empty()).then_some(found.language),
@@ -149,6 +176,7 @@ impl Run<'_> {
             return Err(Error::Cancelled);
         }
         let _span = tracing::info_span!("stage", name).entered();
+        let _range = range(name);
         let start = Instant::now();
         let result = work(self).map_err(|error| error.in_stage(name))?;
         let took = start.elapsed();

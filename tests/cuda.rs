@@ -10,8 +10,16 @@
 mod cases;
 #[path = "cuda/driver.rs"]
 mod driver;
+#[path = "cuda/faults.rs"]
+mod faults;
+#[path = "cuda/host.rs"]
+mod host;
 #[path = "cuda/networks.rs"]
 mod networks;
+#[path = "cuda/profiler.rs"]
+mod profiler;
+#[path = "cuda/program.rs"]
+mod program;
 #[path = "cuda/search.rs"]
 mod search;
 #[path = "cuda/steps.rs"]

@@ -52,6 +52,14 @@ for tool in memcheck racecheck; do
     fi
 done
 
+# The ranges of stages and ops on a profiler's time line, which only a real profiler can judge.
+if command -v nsys >/dev/null; then
+    step nsys 120 nsys profile --trace cuda,nvtx --capture-range cudaProfilerApi --force-overwrite true --output "$out/decode" \
+        "$bin/diarist-bench" --shape tiny --device cuda --batch 8 --profile decode
+else
+    note nsys "skipped: no nsys"
+fi
+
 for shape in large-v2 turbo tiny; do
     for batch in 1 32; do
         step "bench-$shape-$batch" 60 bash -c "'$bin/diarist-bench' --shape $shape --device cuda --batch $batch --stages --json \

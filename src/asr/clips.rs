@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use crate::engine::{Backend, Tensor, ops};
+use crate::engine::{Backend, Element, Tensor, ops};
 use crate::error::{Error, Result};
 use crate::models::whisper::{EncoderScratch, Whisper};
-use crate::units::MelFrame;
+use crate::units::{EncoderFrame, MelFrame};
 
 /// The audio of all clips of a run.
 pub enum Clips<'a, B: Backend> {
@@ -43,11 +43,51 @@ impl<'a, B: Backend> Clips<'a, B> {
     ///
     /// # Errors
     /// [`Error::Config`] if a clip is longer than the model's window.
-    pub fn encode(&self, model: &Whisper<B>, scratch: &mut EncoderScratch<B>, clips: &[Range<usize>]) -> Result<()> {
+    pub fn encode(
+        &self,
+        model: &Whisper<B>,
+        scratch: &mut EncoderScratch<B>,
+        input: &mut ClipInput<B>,
+        clips: &[Range<usize>],
+    ) -> Result<()> {
         match self {
-            Clips::Samples(samples) => encode_samples(model, scratch, samples, clips),
-            Clips::Recording { mel, frames } => encode_frames(model, scratch, mel, *frames, clips),
+            Clips::Samples(samples) => model.encode(scratch, upload_samples(model, &mut input.audio, samples, clips)?),
+            Clips::Recording { mel, frames } => {
+                let index = upload_frames(model, &mut input.index, *frames, clips)?;
+                scratch.mel.reshape(&[clips.len(), window_frames(model), model.config.num_mel_bins])?;
+                ops::gather_rows(&model.be, &mut scratch.mel, mel, index)?;
+                model.encode_mel(scratch, clips.len())
+            }
         }
+    }
+}
+
+/// What the encoder is given of a group of clips. Kept from group to group: giving memory back stops a device.
+pub struct ClipInput<B: Backend> {
+    /// `[B, S]`, for clips of samples.
+    audio: Option<Tensor<B, f32>>,
+    /// `[B F]`, for clips of a recording's frames.
+    index: Option<Tensor<B, i32>>,
+}
+
+impl<B: Backend> Default for ClipInput<B> {
+    fn default() -> Self {
+        ClipInput { audio: None, index: None }
+    }
+}
+
+/// A tensor of this shape, in the place of an earlier one if there is room.
+fn reuse<'t, B: Backend, T: Element>(
+    be: &B,
+    kept: &'t mut Option<Tensor<B, T>>,
+    shape: &[usize],
+) -> Result<&'t mut Tensor<B, T>> {
+    if kept.as_mut().is_none_or(|tensor| tensor.reshape(shape).is_err()) {
+        *kept = None;
+    }
+    match kept {
+        Some(tensor) => Ok(tensor),
+        None => Ok(kept.insert(Tensor::zeros(be, shape)?)),
     }
 }
 
@@ -59,39 +99,47 @@ fn check_length(clip: &Range<usize>, window: usize, unit: &str) -> Result<()> {
     Err(Error::config("chunk_size", clip.len(), rule))
 }
 
-fn encode_samples<B: Backend>(
-    model: &Whisper<B>,
-    scratch: &mut EncoderScratch<B>,
-    samples: &[f32],
-    clips: &[Range<usize>],
-) -> Result<()> {
-    let window = model.config.window_samples();
-    let mut padded = vec![0.0; clips.len() * window];
-    for (clip, row) in clips.iter().zip(padded.chunks_exact_mut(window)) {
-        check_length(clip, window, "samples")?;
-        let range = clip.start.min(samples.len())..clip.end.min(samples.len());
-        row[..range.len()].copy_from_slice(&samples[range]);
-    }
-    let audio = Tensor::from_host(&model.be, &[clips.len(), window], &padded)?;
-    model.encode(scratch, &audio)
+/// Mel frames of a window.
+fn window_frames<B: Backend>(model: &Whisper<B>) -> usize {
+    EncoderFrame::MEL_FRAMES * model.config.max_source_positions
 }
 
-fn encode_frames<B: Backend>(
+/// The clips' samples, `[B, S]`, zero-padded.
+fn upload_samples<'t, B: Backend>(
     model: &Whisper<B>,
-    scratch: &mut EncoderScratch<B>,
-    mel: &Tensor<B>,
+    kept: &'t mut Option<Tensor<B, f32>>,
+    samples: &[f32],
+    clips: &[Range<usize>],
+) -> Result<&'t Tensor<B, f32>> {
+    let (be, window) = (&model.be, model.config.window_samples());
+    let audio = reuse(be, kept, &[clips.len(), window])?;
+    let mut padding = Vec::new();
+    for (i, clip) in clips.iter().enumerate() {
+        check_length(clip, window, "samples")?;
+        let range = clip.start.min(samples.len())..clip.end.min(samples.len());
+        let at = i * window + range.len();
+        be.write(&mut audio.buf, i * window, &samples[range])?;
+        padding.resize((i + 1) * window - at, 0.0);
+        be.write(&mut audio.buf, at, &padding)?;
+    }
+    Ok(audio)
+}
+
+/// Which frames of a recording the clips consist of, `[B F]`; past the end of a clip the row of padding.
+fn upload_frames<'t, B: Backend>(
+    model: &Whisper<B>,
+    kept: &'t mut Option<Tensor<B, i32>>,
     frames: usize,
     clips: &[Range<usize>],
-) -> Result<()> {
-    let window = 2 * model.config.max_source_positions;
+) -> Result<&'t Tensor<B, i32>> {
+    let window = window_frames(model);
     let mut index = Vec::with_capacity(clips.len() * window);
     for clip in clips {
         check_length(clip, window, "mel frames")?;
         let frame = |i: usize| if i < clip.len() { (clip.start + i).min(frames) } else { frames };
         index.extend((0..window).map(|i| frame(i) as i32));
     }
-    let index = Tensor::from_host(&model.be, &[index.len()], &index)?;
-    scratch.mel.reshape(&[clips.len(), window, model.config.num_mel_bins])?;
-    ops::gather_rows(&model.be, &mut scratch.mel, mel, &index)?;
-    model.encode_mel(scratch, clips.len())
+    let tensor = reuse(&model.be, kept, &[index.len()])?;
+    model.be.write(&mut tensor.buf, 0, &index)?;
+    Ok(tensor)
 }

@@ -3,6 +3,7 @@
 //! A slot costs most of it: keys and values of the audio for every decoder layer, of the text for every beam. So the
 //! number of slots is what gives way where memory is short.
 
+use super::ahead::GROUPS;
 use super::options::AsrOptions;
 use crate::engine::Backend;
 use crate::error::{Error, Result};
@@ -34,12 +35,15 @@ impl Plan {
         let clips = encoder_batch.clamp(1, slots.max(1));
         let of_clip = 2 * frames * (config.num_mel_bins + width) + frames * (6 * width + config.encoder_ffn_dim);
         let spectrum = 2 * frames * (config.num_mel_bins + 160) * WORD; // of the transform: f32 bands and samples
+        // clips that wait for a slot, and one on its way into it
+        let ahead = (GROUPS * clips + 2) * frames * width * bytes + clips * frames * WORD;
         let pass_rows = rows.max(positions);
         // partial sums of the attention over the audio: 66 numbers for each head and 256 frames
         let partial = pass_rows * config.decoder_attention_heads * frames.div_ceil(256) * 66 * WORD;
         let of_row = (7 * width + config.decoder_ffn_dim) * bytes;
-        let scratch = clips * (of_clip * bytes + spectrum) + pass_rows * of_row + partial;
-        let search = rows.max(2 * slots) * config.vocab_size * WORD + rows * (2 * positions + 64) * WORD;
+        let scratch = clips * (of_clip * bytes + spectrum) + ahead + pass_rows * of_row + partial;
+        let results = slots * (positions + options.rows_per_slot()) * WORD;
+        let search = rows.max(2 * slots) * config.vocab_size * WORD + rows * (2 * positions + 64) * WORD + results;
         Plan { slots, caches: caches as u64, scratch: scratch as u64, search: search as u64 }
     }
 

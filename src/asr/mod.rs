@@ -10,6 +10,8 @@
 //! | [`prompt`] | what the decoder is told |
 //! | [`clips`] | audio to encoder output |
 //! | [`slots`] | the decoder's slots: prompt in, steps, transcript out |
+//! | `looks` | what the host sees of the slots, a few steps late |
+//! | [`ahead`] | clips encoded before a slot is free |
 //! | [`scheduler`] | which clip is in which slot |
 //! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
 //! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
@@ -20,12 +22,14 @@
 //! The rules and searches themselves are primitives of the device: [`Backend::logit_rules`],
 //! [`Backend::pick_candidates`], [`Backend::advance_search`].
 
+pub mod ahead;
 pub mod attempt;
 pub mod batched;
 pub mod clips;
 pub mod fallback;
 pub mod language;
 pub mod language_names;
+mod looks;
 pub mod memory;
 pub mod options;
 pub mod prompt;

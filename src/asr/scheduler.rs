@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
+use super::ahead::Ahead;
 use super::clips::Clips;
 use super::slots::{Decode, Decoded, Slots};
 use crate::engine::Backend;
 use crate::error::{Error, Result};
-use crate::models::whisper::{EncoderScratch, Whisper};
+use crate::models::whisper::Whisper;
 
 /// A clip to decode. Clips are known by the number their source gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub struct Clip {
 
 /// Where clips come from and transcripts go.
 pub trait Source {
-    /// The next clip for a free slot; `None` if there is none, or none before another is finished.
+    /// The next clip; `None` if there is none, or none before another is finished. It may be asked for before a slot is
+    /// free.
     fn next(&mut self) -> Option<Clip>;
     /// How to decode clip `id`, which has been encoded. `logits` `[V]` follow `<|startoftranscript|>`, if wanted.
     fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Decode>;
@@ -34,10 +36,7 @@ pub trait Source {
 
 /// Decodes all clips of a source.
 pub struct Scheduler<'m, B: Backend> {
-    model: &'m Whisper<B>,
-    encoder: EncoderScratch<B>,
-    /// Clips encoded in one pass.
-    encoder_batch: usize,
+    ahead: Ahead<'m, B>,
     slots: Slots<'m, B>,
     options: super::AsrOptions,
     sot: u32,
@@ -51,9 +50,7 @@ impl<'m, B: Backend> Scheduler<'m, B> {
     pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &super::AsrOptions, sot: u32) -> Result<Self> {
         let encoder_batch = model.be.encoder_batch().clamp(1, slots.count().max(1));
         Ok(Scheduler {
-            model,
-            encoder: model.encoder_scratch(encoder_batch)?,
-            encoder_batch,
+            ahead: Ahead::new(model, encoder_batch)?,
             held: vec![None; slots.count()],
             slots,
             options: options.clone(),
@@ -83,14 +80,16 @@ impl<'m, B: Backend> Scheduler<'m, B> {
                 }
                 self.slots.step()?;
             }
+            // Both find their results ready later: the device has work until then.
+            self.slots.look()?;
+            self.ahead.prepare(clips, source)?;
             self.collect(source)?;
         }
     }
 
     /// The logits after `<|startoftranscript|>` `[V]` of one clip. Only while all slots are free.
     pub fn logits_at_start(&mut self, clips: &Clips<B>, range: Range<usize>) -> Result<Vec<f32>> {
-        clips.encode(self.model, &mut self.encoder, &[range])?;
-        self.slots.load(&[0], &mut self.encoder)?;
+        self.ahead.encode_into(clips, range, &mut self.slots, 0)?;
         let mut logits = self.slots.logits_after(self.sot, &[0])?;
         Ok(logits.pop().unwrap_or_default())
     }
@@ -99,19 +98,11 @@ impl<'m, B: Backend> Scheduler<'m, B> {
     fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
         let mut taken: Vec<(usize, Clip)> = Vec::new();
         for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
-            match source.next() {
-                Some(clip) => taken.push((slot, clip)),
-                None => break,
-            }
+            let Some(encoded) = self.ahead.next(clips, source)? else { break };
+            taken.push((slot, self.ahead.load(encoded, &mut self.slots, slot)?));
         }
         if taken.is_empty() {
             return Ok(());
-        }
-        let slots: Vec<usize> = taken.iter().map(|(slot, _)| *slot).collect();
-        let ranges: Vec<Range<usize>> = taken.iter().map(|(_, clip)| clip.range.clone()).collect();
-        for (slots, ranges) in slots.chunks(self.encoder_batch).zip(ranges.chunks(self.encoder_batch)) {
-            clips.encode(self.model, &mut self.encoder, ranges)?;
-            self.slots.load(slots, &mut self.encoder)?;
         }
         let asking: Vec<usize> = taken.iter().filter(|(_, clip)| clip.detect_language).map(|&(slot, _)| slot).collect();
         let answers = if asking.is_empty() { Vec::new() } else { self.slots.logits_after(self.sot, &asking)? };

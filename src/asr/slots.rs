@@ -1,10 +1,12 @@
 //! The decoder's slots: prompts go in, steps are taken, transcripts come out. What each slot holds, and what comes next,
 //! is [`scheduler`](super::scheduler)'s business.
 
+use super::looks::Looks;
 use super::options::AsrOptions;
 use super::prompt::Prompt;
 use super::tokenizer::SpecialTokens;
 use crate::engine::decode::{DecodeSizes, DecodeState, Search, SlotOptions};
+use crate::engine::profile::range;
 use crate::engine::{Backend, StepRows, Tensor, ops};
 use crate::error::Result;
 use crate::models::whisper::{DecoderCaches, DecoderScratch, EncoderScratch, Whisper};
@@ -60,11 +62,22 @@ pub struct Slots<'m, B: Backend> {
     logits: Tensor<B, f32>,
     /// Steps of each number of rows, for devices that record them.
     recorded: B::Recorded,
-    /// Whether each slot holds a search.
-    busy: Vec<bool>,
-    /// Probability of `<|nospeech|>` in each slot.
-    no_speech: Vec<Option<f64>>,
+    looks: Looks<B>,
+    /// What each slot holds.
+    held: Vec<Option<Held>>,
+    /// The cache rows of the next step, as last told to the device.
+    listed: Vec<usize>,
     no_speech_token: Option<u32>,
+}
+
+/// A search in a slot, as far as the host knows it.
+struct Held {
+    /// Looks asked for before it began: those show the slot's last search.
+    began: u64,
+    /// Whether its samples end one by one; beams live as long as the search.
+    sampling: bool,
+    /// Which of its rows go on; a few steps late.
+    live: Vec<bool>,
 }
 
 impl<'m, B: Backend> Slots<'m, B> {
@@ -97,8 +110,9 @@ impl<'m, B: Backend> Slots<'m, B> {
             picked_hidden: Tensor::zeros(be, &[2 * slots, model.config.d_model])?,
             logits: Tensor::zeros(be, &[sizes.rows().max(2 * slots), vocab])?,
             recorded: B::Recorded::default(),
-            busy: vec![false; slots],
-            no_speech: vec![None; slots],
+            looks: Looks::new(be, sizes)?,
+            held: (0..slots).map(|_| None).collect(),
+            listed: Vec::new(),
             no_speech_token: special.no_speech,
             model,
         })
@@ -106,12 +120,17 @@ impl<'m, B: Backend> Slots<'m, B> {
 
     /// Number of slots, busy or not.
     pub fn count(&self) -> usize {
-        self.busy.len()
+        self.held.len()
     }
 
     /// Makes the clips in `encoded` the audio of `slots`.
     pub fn load(&mut self, slots: &[usize], encoded: &mut EncoderScratch<B>) -> Result<()> {
         self.model.fill_slots(&mut self.caches, slots, encoded)
+    }
+
+    /// Makes the clip `encoded` `[1, T, C]` the audio of `slot`. `kv` `[1, T, 2 C]` is scratch.
+    pub fn load_encoded(&mut self, slot: usize, encoded: &Tensor<B>, kv: &mut Tensor<B>) -> Result<()> {
+        self.model.fill_slots_from(&mut self.caches, &[slot], encoded, kv)
     }
 
     /// Logits `[V]` after `token` alone, for each of `slots`.
@@ -127,6 +146,7 @@ impl<'m, B: Backend> Slots<'m, B> {
 
     /// Starts a search in each of the slots given: feeds the prompt and takes the first step.
     pub fn start(&mut self, searches: &[(usize, &Decode)], options: &AsrOptions) -> Result<()> {
+        let _range = range("start");
         let mut rest = searches;
         while !rest.is_empty() {
             // as many prompts as one pass has rows for
@@ -154,7 +174,11 @@ impl<'m, B: Backend> Slots<'m, B> {
             let prefix: Vec<i32> = decode.prompt.prefix().iter().map(|&id| id as i32).collect();
             let slot_options = slot_options(decode, options, self.state.sizes.positions);
             self.state.start(be, slot, &slot_options, &prefix)?;
-            self.busy[slot] = true;
+            self.held[slot] = Some(Held {
+                began: self.looks.asked(),
+                sampling: matches!(slot_options.search, Search::Sample { .. }),
+                live: vec![true; slot_options.search.width()],
+            });
         }
         // logits after the last token of each prompt, which the search begins with, and at each start of transcript
         let prompts: Vec<(usize, &[u32])> = searches.iter().map(|&(s, d)| (s, &d.prompt.tokens[..])).collect();
@@ -162,11 +186,12 @@ impl<'m, B: Backend> Slots<'m, B> {
         let starts = searches.iter().map(|(_, d)| d.prompt.sot);
         let wanted: Vec<usize> = wanted.into_iter().chain(starts).collect();
         self.prefill(&prompts, &wanted)?;
-        for (i, &(slot, _)) in searches.iter().enumerate() {
-            self.no_speech[slot] = match self.no_speech_token {
-                Some(token) => Some(probability(&self.read_logits(count + i)?, token)),
-                None => None,
-            };
+        if let Some(token) = self.no_speech_token {
+            let asked = searches.iter().map(|&(slot, _)| slot as i32);
+            let asked: Vec<i32> = std::iter::repeat_n(-1, count).chain(asked).collect();
+            be.write(&mut self.picked_index.buf, 0, &asked)?;
+            let no_speech = &mut self.state.no_speech;
+            ops::token_probability(be, no_speech, &self.logits, &self.picked_index, token as usize)?;
         }
         let vocab = self.model.config.vocab_size;
         self.logits.reshape(&[count, vocab])?;
@@ -210,6 +235,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         if num_rows == 0 {
             return Ok(());
         }
+        let _range = range("step");
         be.replay(recorded, num_rows, || {
             model.decode(scratch, caches, rows, &state.lineage)?;
             logits.reshape(&[num_rows, model.config.vocab_size])?;
@@ -220,35 +246,57 @@ impl<'m, B: Backend> Slots<'m, B> {
         })
     }
 
-    /// The slots whose search has ended, each with what it found; they are empty afterwards.
+    /// Asks for a look at the searches as the steps queued so far leave them. The next [`collect`](Self::collect) sees it
+    /// if it has arrived by then, the one after that in any case.
+    pub fn look(&mut self) -> Result<()> {
+        let _range = range("look");
+        self.looks.ask(&self.model.be, &self.state)
+    }
+
+    /// The slots whose search has ended, as far as the looks show, each with what it found; they are empty afterwards.
     pub fn collect(&mut self) -> Result<Vec<(usize, Decoded)>> {
+        let _range = range("collect");
         let be = &self.model.be;
-        let done = self.state.done.to_host(be)?;
         let mut found = Vec::new();
-        for slot in (0..self.count()).filter(|&slot| self.busy[slot] && done[slot] != 0) {
-            let (tokens, sum) = self.state.best(be, slot)?;
-            let tokens = tokens.into_iter().map(|id| id.max(0) as u32).collect();
-            found.push((slot, Decoded { tokens, sum, no_speech_prob: self.no_speech[slot] }));
+        while let Some(look) = self.looks.next(be)? {
+            for (slot, place) in self.held.iter_mut().enumerate() {
+                let Some(held) = place.as_mut().filter(|held| held.began <= look.number) else { continue };
+                if look.is_done(slot) {
+                    let (tokens, sum) = look.best(slot);
+                    let no_speech_prob = self.no_speech_token.map(|_| f64::from(look.no_speech(slot)));
+                    found.push((slot, Decoded { tokens, sum, no_speech_prob }));
+                    *place = None;
+                } else if held.sampling {
+                    (0..held.live.len()).for_each(|beam| held.live[beam] = look.is_live(slot, beam));
+                }
+            }
         }
         for &(slot, _) in &found {
             self.state.clear(be, slot)?;
-            self.busy[slot] = false;
         }
         self.list_rows()?;
         Ok(found)
     }
 
-    /// Makes the live rows of busy slots the rows of the next step.
+    /// Makes the rows that go on, as far as the host knows, the rows of the next step. One too many does no harm: nothing
+    /// is written for it.
     fn list_rows(&mut self) -> Result<()> {
-        let be = &self.model.be;
-        let (live, done) = (self.state.live.to_host(be)?, self.state.done.to_host(be)?);
-        let (tokens, positions) = (self.state.token.to_host(be)?, self.state.position.to_host(be)?);
         let beams = self.state.sizes.beams;
-        let takes_part = |row: &usize| live[*row] != 0 && self.busy[row / beams] && done[row / beams] == 0;
-        let rows: Vec<usize> = (0..live.len()).filter(takes_part).collect();
-        let of = |values: &[i32]| rows.iter().map(|&row| values[row]).collect::<Vec<i32>>();
-        let row: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-        write_rows(be, &mut self.rows, &of(&tokens), &of(&positions), &row)
+        let live = |(slot, held): (usize, &Option<Held>)| {
+            let rows = held.iter().flat_map(|held| held.live.iter().enumerate().filter(|(_, live)| **live));
+            rows.map(|(beam, _)| slot * beams + beam).collect::<Vec<usize>>()
+        };
+        let rows: Vec<usize> = self.held.iter().enumerate().flat_map(live).collect();
+        let begun = self.held.iter().flatten().any(|held| held.began == self.looks.asked());
+        if rows == self.listed && !begun {
+            return Ok(());
+        }
+        let be = &self.model.be;
+        self.rows.set_num_rows(rows.len())?;
+        let numbers: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        be.write(&mut self.rows.row.buf, 0, &numbers)?;
+        self.listed = rows;
+        ops::list_rows(be, &mut self.rows, &self.state)
     }
 
     fn read_logits(&self, row: usize) -> Result<Vec<f32>> {
@@ -296,12 +344,4 @@ fn slot_options(decode: &Decode, options: &AsrOptions, positions: usize) -> Slot
         seed: options.seed,
         stream: decode.stream,
     }
-}
-
-/// Probability of one token under `softmax(logits)`.
-fn probability(logits: &[f32], token: u32) -> f64 {
-    let max = logits.iter().copied().fold(f32::MIN, f32::max);
-    let weight = |logit: f32| f64::from(logit - max).exp();
-    let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-    logits.get(token as usize).map_or(0.0, |&logit| weight(logit) / sum)
 }

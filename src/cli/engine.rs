@@ -6,7 +6,7 @@ use diarist::config::Options;
 use diarist::engine::cpu::{self, Cpu};
 use diarist::engine::cuda::{self, Activation, Cuda};
 use diarist::hub::{Fetching, Hub, Source};
-use diarist::pipeline::{Input, Observer, Pipeline};
+use diarist::pipeline::{Input, Observer, Pipeline, Prepared};
 use diarist::types::Transcript;
 use diarist::vad::Detector;
 use diarist::{Error, Result};
@@ -45,6 +45,31 @@ impl Engine {
             Engine::Half(pipeline) => pipeline.transcribe(input, options, observer),
             Engine::Brain(pipeline) => pipeline.transcribe(input, options, observer),
         }
+    }
+}
+
+impl Engine {
+    /// See [`Pipeline::prepare`].
+    pub fn prepare(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Prepared> {
+        match self {
+            Engine::Cpu(pipeline) => pipeline.prepare(input, options, observer),
+            Engine::Half(pipeline) => pipeline.prepare(input, options, observer),
+            Engine::Brain(pipeline) => pipeline.prepare(input, options, observer),
+        }
+    }
+
+    /// See [`Pipeline::finish`].
+    pub fn finish(&self, prepared: &Prepared, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
+        match self {
+            Engine::Cpu(pipeline) => pipeline.finish(prepared, options, observer),
+            Engine::Half(pipeline) => pipeline.finish(prepared, options, observer),
+            Engine::Brain(pipeline) => pipeline.finish(prepared, options, observer),
+        }
+    }
+
+    /// Whether the processor is idle while the recogniser works.
+    pub fn spares_the_processor(&self) -> bool {
+        !matches!(self, Engine::Cpu(_))
     }
 }
 

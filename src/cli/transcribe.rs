@@ -2,10 +2,12 @@
 //! others.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use diarist::config::Options;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
-use diarist::pipeline::Input;
+use diarist::pipeline::{Input, Observer, Prepared};
 use diarist::vad::Detector;
 use diarist::{Error, Result};
 
@@ -45,16 +47,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     let network = args.vad.model.clone().unwrap_or_default();
     let detector = Detector::load(settings::method(&args.vad), &network)?;
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
-    for (file, stem) in todo {
-        match job.one(&engine, file, stem) {
-            Ok(()) => {}
-            Err(Error::Cancelled) => break,
-            Err(error) => {
-                console::error(&naming(file, &error));
-                failed = true;
-            }
-        }
-    }
+    failed |= !job.all(&engine, &todo);
     if failed { Err(Failure::Files) } else { Ok(()) }
 }
 
@@ -67,20 +60,80 @@ struct Job {
 }
 
 impl Job {
-    fn one(&self, engine: &Engine, file: &Path, stem: &Path) -> Result<()> {
-        if interrupt::asked() {
-            return Err(Error::Cancelled);
-        }
+    /// All recordings, one after another; whether all went well. While a GPU works on one, the next one is read.
+    fn all(&self, engine: &Engine, todo: &[(&PathBuf, &PathBuf)]) -> bool {
+        let unwanted = AtomicBool::new(false);
+        let read = |file: &Path, watch: &mut dyn Observer| engine.prepare(Input::Path(file), &self.options, watch);
+        std::thread::scope(|scope| {
+            let mut well = true;
+            let mut ahead: Option<ScopedJoinHandle<Result<Prepared>>> = None;
+            for (i, &(file, stem)) in todo.iter().enumerate() {
+                let mut watch = self.watch(file);
+                let prepared = match ahead.take() {
+                    Some(reading) => reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    None => read(file, &mut watch),
+                };
+                let next = todo.get(i + 1).filter(|_| engine.spares_the_processor());
+                ahead = next.map(|&(next, _)| scope.spawn(|| read(next, &mut Quiet(&unwanted))));
+                let Err(error) = prepared.and_then(|prepared| self.one(engine, &prepared, file, stem, watch)) else {
+                    continue;
+                };
+                let fatal = matches!(error, Error::Cancelled) || is_of_device(&error);
+                if !matches!(error, Error::Cancelled) {
+                    console::error(&naming(file, &error));
+                    well = false;
+                }
+                if fatal {
+                    unwanted.store(true, Ordering::Relaxed);
+                    not_tried(&error, &todo[i + 1..]);
+                    break;
+                }
+            }
+            well
+        })
+    }
+
+    fn watch(&self, file: &Path) -> Watch {
         // The folders would leave no room for the bar.
         let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string());
-        let mut watch = Watch::new(name, self.lines, self.print_progress);
-        let transcript = engine.transcribe(Input::Path(file), &self.options, &mut watch)?;
+        Watch::new(name, self.lines, self.print_progress)
+    }
+
+    fn one(&self, engine: &Engine, prepared: &Prepared, file: &Path, stem: &Path, mut watch: Watch) -> Result<()> {
+        let transcript = engine.finish(prepared, &self.options, &mut watch)?;
         drop(watch);
         if transcript.segments.is_empty() {
             console::error(&format!("{}: no speech was found in it; its results are empty", file.display()));
         }
         output::write_all(&self.formats, &transcript, stem, &SubtitleOptions::default())?;
         Ok(())
+    }
+}
+
+/// Watches over a recording that is read in advance: it is shown when its turn comes.
+struct Quiet<'a>(&'a AtomicBool);
+
+impl Observer for Quiet<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) || interrupt::asked()
+    }
+}
+
+/// Names the recordings that a failure has cost, besides the one it happened in.
+fn not_tried(error: &Error, files: &[(&PathBuf, &PathBuf)]) {
+    if is_of_device(error) {
+        for (file, _) in files {
+            console::error(&format!("{}: not tried, since the device has failed", file.display()));
+        }
+    }
+}
+
+/// Whether a device failed, which does not recover within a process. Running out of memory is no such failure.
+fn is_of_device(error: &Error) -> bool {
+    match error {
+        Error::Stage { source, .. } => is_of_device(source),
+        Error::Device { .. } => true,
+        _ => false,
     }
 }
 

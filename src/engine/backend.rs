@@ -78,6 +78,10 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     type CrossCache: Send + Sync;
     /// Sequences of ops that [`replay`](Self::replay) has seen.
     type Recorded: Default + Send + Sync;
+    /// Room on the host for a copy of a device array that is made behind the host's back.
+    type HostCopy: Send + Sync;
+    /// A point in the work given to [`beside`](Self::beside).
+    type Ticket: Send + Sync;
 
     /// One line for people: device, threads or memory.
     fn describe(&self) -> String;
@@ -96,6 +100,18 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     fn replay(&self, recorded: &mut Self::Recorded, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
         let _ = (recorded, key);
         f()
+    }
+
+    /// Queues the ops and writes of `f` beside the others: they wait for all that was queued before, but what is queued
+    /// afterwards does not wait for them, unless it comes [`after`](Self::after) the ticket. Until then nobody else may
+    /// touch what `f` writes, nor write what it reads. A device with nothing to gain from it runs them in turn.
+    fn beside(&self, f: impl FnOnce() -> Result<()>) -> Result<Self::Ticket>;
+    /// Makes everything queued from now on wait for the work of a ticket.
+    fn after(&self, ticket: &Self::Ticket) -> Result<()>;
+    /// Whether [`beside`](Self::beside) runs ops at the same time as others, so that it pays to begin before their results
+    /// are needed.
+    fn runs_beside(&self) -> bool {
+        false
     }
 
     /// Most clips worth encoding in one pass. A processor is busy with one, and more only cost memory; results do not
@@ -117,6 +133,14 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     fn write<T: Element>(&self, dst: &mut Self::Buffer<T>, at: usize, src: &[T]) -> Result<()>;
     /// Device to host, from element `at`; waits for the work queued before it.
     fn read<T: Element>(&self, dst: &mut [T], src: &Self::Buffer<T>, at: usize) -> Result<()>;
+    /// Room for copies of `len` elements.
+    fn host_copy(&self, len: usize) -> Result<Self::HostCopy>;
+    /// Queues a copy of the first elements of `src`, as many as there is room for; returns at once.
+    fn start_copy(&self, copy: &mut Self::HostCopy, src: &Self::Buffer<i32>) -> Result<()>;
+    /// Whether the copy that was started last is complete; does not wait.
+    fn has_arrived(&self, copy: &Self::HostCopy) -> Result<bool>;
+    /// The copy that was started last; waits for it, but not for what was queued after it.
+    fn arrived<'c>(&self, copy: &'c mut Self::HostCopy) -> Result<&'c [i32]>;
     /// Host f32 to device activations, converting.
     fn write_act(&self, dst: &mut Self::Buffer<Self::Act>, at: usize, src: &[f32]) -> Result<()>;
     /// Device activations to host f32, converting.
@@ -231,6 +255,20 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
         rows: &StepRows<Self>,
         state: &DecodeState<Self>,
     ) -> Result<()>;
+    /// `out[slot[r]] = softmax(logits[r])[token]` for the rows whose slot is one of `out`'s: `out` `[S]`, `logits`
+    /// `[R, V]`, `slot` `[R]`, any other number for a row not asked about.
+    fn token_probability(
+        &self,
+        out: &mut Tensor<Self, f32>,
+        logits: &Tensor<Self, f32>,
+        slot: &Tensor<Self, i32>,
+        token: usize,
+    ) -> Result<()>;
+    /// Fills in tokens and positions of the `rows` whose cache rows the host has listed.
+    fn list_rows(&self, rows: &mut StepRows<Self>, state: &DecodeState<Self>) -> Result<()>;
+    /// Packs what the host wants to know of every slot: `out` `[S, W]`, with the columns of
+    /// [`result_column`](super::decode::result_column), then `live` `[K]`, then `best_tokens` `[G]`.
+    fn pack_results(&self, out: &mut Tensor<Self, i32>, state: &DecodeState<Self>) -> Result<()>;
     /// Decode steps to queue between two looks at the finished flags: 1 where a look costs nothing.
     fn steps_per_look(&self) -> usize {
         1

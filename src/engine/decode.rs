@@ -30,6 +30,12 @@ impl DecodeSizes {
     pub fn candidates(&self) -> usize {
         2 * self.beams
     }
+
+    /// Numbers that [`Backend::pack_results`] packs for each slot: [`result_column`], then which rows are live, then the
+    /// tokens of the best hypothesis.
+    pub fn result_width(&self) -> usize {
+        result_column::COUNT + self.beams + self.new_tokens
+    }
 }
 
 /// The token ids the rules know by name.
@@ -142,6 +148,20 @@ pub mod float_column {
     pub const COUNT: usize = 3;
 }
 
+/// The first columns of what [`Backend::pack_results`] packs for a slot.
+pub mod result_column {
+    /// See [`DecodeState::done`](super::DecodeState::done).
+    pub const DONE: usize = 0;
+    /// See [`DecodeState::best_length`](super::DecodeState::best_length).
+    pub const LENGTH: usize = 1;
+    /// The bits of [`DecodeState::best_sum`](super::DecodeState::best_sum).
+    pub const SUM: usize = 2;
+    /// The bits of [`DecodeState::no_speech`](super::DecodeState::no_speech).
+    pub const NO_SPEECH: usize = 3;
+    /// Number of columns before the live rows.
+    pub const COUNT: usize = 4;
+}
+
 impl SlotOptions {
     /// The device's form: integers and floats in the order of [`int_column`] and [`float_column`].
     pub fn pack(&self) -> ([i32; int_column::COUNT], [f32; float_column::COUNT]) {
@@ -226,6 +246,8 @@ pub struct DecodeState<B: Backend> {
     pub best_score: Tensor<B, f32>,
     /// `[S, G]` its tokens.
     pub best_tokens: Tensor<B, i32>,
+    /// `[S]` probability of silence at the start of the transcript, where it was asked for.
+    pub no_speech: Tensor<B, f32>,
 
     /// `[S K]` token to feed next.
     pub token: Tensor<B, i32>,
@@ -275,6 +297,7 @@ impl<B: Backend> DecodeState<B> {
             best_sum: Tensor::zeros(be, &[slots])?,
             best_score: Tensor::zeros(be, &[slots])?,
             best_tokens: Tensor::zeros(be, &[slots, sizes.new_tokens])?,
+            no_speech: Tensor::zeros(be, &[slots])?,
             token: Tensor::zeros(be, &[rows])?,
             position: Tensor::zeros(be, &[rows])?,
             live: Tensor::zeros(be, &[rows])?,
@@ -306,7 +329,10 @@ impl<B: Backend> DecodeState<B> {
         live[0] = 1;
         be.write(&mut self.live.buf, first, &live)?;
         be.write(&mut self.history.buf, first * self.sizes.new_tokens, prefix)?;
+        // a row that is listed but never lives feeds this, to a position of its own that nobody reads
         let fed = options.prompt + options.prefix;
+        be.write(&mut self.token.buf, first, &vec![0; beams])?;
+        be.write(&mut self.position.buf, first, &vec![fed as i32; beams])?;
         let mut lineage = vec![first as i32; beams * self.sizes.positions];
         for (beam, row) in lineage.chunks_exact_mut(self.sizes.positions).enumerate() {
             row[fed..].fill((first + beam) as i32);
@@ -319,27 +345,15 @@ impl<B: Backend> DecodeState<B> {
         be.write(&mut self.option_ints.buf, slot * int_column::COUNT, &[0])?;
         be.write(&mut self.live.buf, slot * self.sizes.beams, &vec![0; self.sizes.beams])
     }
-
-    /// The best hypothesis of a finished slot: tokens (forced prefix included, end-of-text not) and its summed
-    /// log-probability (end-of-text included).
-    pub fn best(&self, be: &B, slot: usize) -> Result<(Vec<i32>, f32)> {
-        let (mut length, mut sum) = ([0], [0.0]);
-        be.read(&mut length, &self.best_length.buf, slot)?;
-        be.read(&mut sum, &self.best_sum.buf, slot)?;
-        let mut tokens = vec![0; length[0].max(0) as usize];
-        be.read(&mut tokens, &self.best_tokens.buf, slot * self.sizes.new_tokens)?;
-        Ok((tokens, sum[0]))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn options_survive_the_device() {
-        let options = SlotOptions {
-            search: Search::Sample { samples: 3, temperature: 0.4 },
+    fn a_beam_search() -> SlotOptions {
+        SlotOptions {
+            search: Search::Beam { beams: 5, max_finished: 6 },
             prompt: 4,
             prefix: 2,
             limit: 224,
@@ -350,9 +364,31 @@ mod tests {
             suppress_blank: true,
             seed: 0xFEDC_BA98_7654_3210,
             stream: [u32::MAX, 7],
-        };
-        let beam =
-            SlotOptions { search: Search::Beam { beams: 5, max_finished: 6 }, max_initial_timestamp: None, ..options };
+        }
+    }
+
+    /// Rows of the slot's last search stand wherever that ended, perhaps within the new prompt. Listed before the host knows
+    /// that they do not go on, they must not write there.
+    #[test]
+    fn rows_of_the_last_search_write_behind_the_new_prompt() -> Result<()> {
+        let be = crate::engine::cpu::Cpu::new(Some(1))?;
+        let sizes = DecodeSizes { slots: 2, beams: 3, positions: 20, new_tokens: 10 };
+        let special = RuleTokens { eot: 5, no_timestamps: 6, timestamp_begin: 7 };
+        let mut state = DecodeState::new(&be, sizes, special, &[], &[])?;
+        be.write(&mut state.position.buf, 0, &[4; 6])?;
+        be.write(&mut state.token.buf, 0, &[-1; 6])?;
+        let search = Search::Sample { samples: 3, temperature: 1.0 };
+        let options = SlotOptions { search, prompt: 9, prefix: 2, limit: 8, ..a_beam_search() };
+        state.start(&be, 1, &options, &[1, 2])?;
+        assert_eq!(state.position.to_host(&be)?, [4, 4, 4, 11, 11, 11]);
+        assert_eq!(state.token.to_host(&be)?[3..], [0, 0, 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn options_survive_the_device() {
+        let options = SlotOptions { search: Search::Sample { samples: 3, temperature: 0.4 }, ..a_beam_search() };
+        let beam = SlotOptions { max_initial_timestamp: None, ..a_beam_search() };
         for options in [options, beam] {
             let (ints, floats) = options.pack();
             assert_eq!(SlotOptions::unpack(&ints, &floats), Some(options));

@@ -2,6 +2,7 @@
 
 use super::backend::{Backend, Epilogue, StepRows};
 use super::decode::DecodeState;
+use super::profile::range;
 use super::tensor::{Element, Tensor};
 use crate::error::{Error, Result};
 
@@ -30,6 +31,7 @@ fn check_heads(op: &'static str, width: usize, heads: usize) -> Result<()> {
 
 /// See [`Backend::log_mel`]. `out` `[B, F, M]`, `audio` `[B, 160 F]`.
 pub fn log_mel<B: Backend>(be: &B, out: &mut Tensor<B>, audio: &Tensor<B, f32>, plan: &B::MelPlan) -> Result<()> {
+    let _range = range("log_mel");
     let &[batch, frames, _] = out.shape() else {
         return Err(Error::Shape {
             op: "log_mel",
@@ -51,6 +53,7 @@ pub fn linear<B: Backend>(
     bias: Option<&Tensor<B, f32>>,
     epilogue: Epilogue,
 ) -> Result<()> {
+    let _range = range("linear");
     let (n, k) = be.matrix_shape(weight);
     check("linear", "x", &[x.width()], &[k])?;
     check("linear", "out", &[out.rows(), out.width()], &[x.rows(), n])?;
@@ -70,6 +73,7 @@ pub fn conv1d<B: Backend>(
     stride: usize,
     epilogue: Epilogue,
 ) -> Result<()> {
+    let _range = range("conv1d");
     let (n, k) = be.matrix_shape(weight);
     let (shape, width) = (x.shape().to_vec(), x.width());
     let odd_taps = width > 0 && k.is_multiple_of(width) && !(k / width).is_multiple_of(2);
@@ -97,6 +101,7 @@ pub fn layer_norm<B: Backend>(
     beta: &Tensor<B, f32>,
     eps: f32,
 ) -> Result<()> {
+    let _range = range("layer_norm");
     check("layer_norm", "out", out.shape(), x.shape())?;
     check_len("layer_norm", "gamma", gamma, x.width())?;
     check_len("layer_norm", "beta", beta, x.width())?;
@@ -105,6 +110,7 @@ pub fn layer_norm<B: Backend>(
 
 /// See [`Backend::add_positions`].
 pub fn add_positions<B: Backend>(be: &B, x: &mut Tensor<B>, table: &Tensor<B, f32>) -> Result<()> {
+    let _range = range("add_positions");
     let &[_, frames, width] = x.shape() else {
         return Err(Error::Shape {
             op: "add_positions",
@@ -127,12 +133,14 @@ pub fn add_positions<B: Backend>(be: &B, x: &mut Tensor<B>, table: &Tensor<B, f3
 
 /// See [`Backend::gather_rows`]. The indices are the caller's to keep in range.
 pub fn gather_rows<B: Backend>(be: &B, out: &mut Tensor<B>, x: &Tensor<B>, index: &Tensor<B, i32>) -> Result<()> {
+    let _range = range("gather_rows");
     check("gather_rows", "out", &[out.rows(), out.width()], &[index.len(), x.width()])?;
     be.gather_rows(out, x, index)
 }
 
 /// See [`Backend::attention`].
 pub fn attention<B: Backend>(be: &B, out: &mut Tensor<B>, qkv: &Tensor<B>, heads: usize, scale: f32) -> Result<()> {
+    let _range = range("attention");
     check_heads("attention", out.width(), heads)?;
     let mut expected = out.shape().to_vec();
     if let (3, Some(last)) = (expected.len(), expected.last_mut()) {
@@ -150,6 +158,7 @@ pub fn embed<B: Backend>(
     table: &B::Matrix,
     positions: &Tensor<B, f32>,
 ) -> Result<()> {
+    let _range = range("embed");
     let (_, width) = be.matrix_shape(table);
     check("embed", "out", out.shape(), &[rows.num_rows(), width])?;
     check("embed", "positions width", &[positions.width()], &[width])?;
@@ -167,6 +176,7 @@ pub fn self_attention_step<B: Backend>(
     lineage: &Tensor<B, i32>,
     scale: f32,
 ) -> Result<()> {
+    let _range = range("self_attention_step");
     check("self_attention_step", "out rows", &[out.rows()], &[rows.num_rows()])?;
     check("self_attention_step", "qkv", qkv.shape(), &[out.rows(), 3 * out.width()])?;
     be.self_attention_step(out, qkv, cache, rows, lineage, scale)
@@ -182,6 +192,7 @@ pub fn cross_attention_step<B: Backend>(
     beams: usize,
     scale: f32,
 ) -> Result<()> {
+    let _range = range("cross_attention_step");
     check("cross_attention_step", "out", out.shape(), q.shape())?;
     check("cross_attention_step", "rows", &[rows.num_rows()], &[q.rows()])?;
     be.cross_attention_step(out, q, cache, rows, beams, scale)
@@ -189,6 +200,7 @@ pub fn cross_attention_step<B: Backend>(
 
 /// See [`Backend::logits`].
 pub fn logits<B: Backend>(be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B>, table: &B::Matrix) -> Result<()> {
+    let _range = range("logits");
     let (vocab, width) = be.matrix_shape(table);
     check("logits", "x", &[x.width()], &[width])?;
     check("logits", "out", &[out.rows(), out.width()], &[x.rows(), vocab])?;
@@ -202,6 +214,7 @@ pub fn logit_rules<B: Backend>(
     rows: &StepRows<B>,
     state: &DecodeState<B>,
 ) -> Result<()> {
+    let _range = range("logit_rules");
     check("logit_rules", "logits rows", &[logits.rows()], &[rows.num_rows()])?;
     be.logit_rules(logits, rows, state)
 }
@@ -213,6 +226,7 @@ pub fn pick_candidates<B: Backend>(
     logits: &Tensor<B, f32>,
     rows: &StepRows<B>,
 ) -> Result<()> {
+    let _range = range("pick_candidates");
     check("pick_candidates", "logits rows", &[logits.rows()], &[rows.num_rows()])?;
     if logits.width() < state.sizes.candidates() {
         return Err(Error::Shape {
@@ -227,5 +241,40 @@ pub fn pick_candidates<B: Backend>(
 
 /// See [`Backend::advance_search`].
 pub fn advance_search<B: Backend>(be: &B, rows: &mut StepRows<B>, state: &mut DecodeState<B>) -> Result<()> {
+    let _range = range("advance_search");
     be.advance_search(rows, state)
+}
+
+/// See [`Backend::token_probability`].
+pub fn token_probability<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    logits: &Tensor<B, f32>,
+    slot: &Tensor<B, i32>,
+    token: usize,
+) -> Result<()> {
+    let _range = range("token_probability");
+    check("token_probability", "slot", &[slot.len()], &[logits.rows()])?;
+    if token >= logits.width() {
+        return Err(Error::Shape {
+            op: "token_probability",
+            what: "token",
+            expected: format!("below {}", logits.width()),
+            got: format!("{token}"),
+        });
+    }
+    be.token_probability(out, logits, slot, token)
+}
+
+/// See [`Backend::list_rows`].
+pub fn list_rows<B: Backend>(be: &B, rows: &mut StepRows<B>, state: &DecodeState<B>) -> Result<()> {
+    let _range = range("list_rows");
+    be.list_rows(rows, state)
+}
+
+/// See [`Backend::pack_results`].
+pub fn pack_results<B: Backend>(be: &B, out: &mut Tensor<B, i32>, state: &DecodeState<B>) -> Result<()> {
+    let _range = range("pack_results");
+    check("pack_results", "out", out.shape(), &[state.sizes.slots, state.sizes.result_width()])?;
+    be.pack_results(out, state)
 }

@@ -29,15 +29,14 @@ DRIVER void emulator_set_lazy(int lazy) {
     if (!lazy) drain_all();
 }
 
+DRIVER void emulator_set_hasty(uint64_t hasty) {
+    std::lock_guard<std::recursive_mutex> lock(state().mutex);
+    state().hasty = hasty != 0;
+}
+
 DRIVER int emulator_fail_after(const char* kind, uint64_t n, int code) {
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
-    const char* kinds[] = {"launch", "alloc", "execution"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(kind, kinds[i]) != 0) continue;
-        state().injections[i] = State::Injection{n, CUresult(code)};
-        return 1;
-    }
-    return 0;
+    return inject(kind, n, CUresult(code));
 }
 
 // Valid until the calling thread asks again.
@@ -55,11 +54,27 @@ DRIVER void emulator_clear_error() {
     repair_zones();
     state().sticky = CUDA_SUCCESS;
     state().report.clear();
+    for (State::Injection& injection : state().injections) injection = {};
 }
 
 DRIVER uint64_t emulator_allocated_bytes() {
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
     return memory_info().used;
+}
+
+DRIVER uint64_t emulator_host_allocations() {
+    std::lock_guard<std::recursive_mutex> lock(state().mutex);
+    return memory_info().on_host;
+}
+
+DRIVER uint64_t emulator_standstills() {
+    std::lock_guard<std::recursive_mutex> lock(state().mutex);
+    return state().standstills;
+}
+
+DRIVER uint64_t emulator_profiled_launches() {
+    std::lock_guard<std::recursive_mutex> lock(state().mutex);
+    return state().profiled_launches;
 }
 
 DRIVER uint64_t emulator_allocation_count() {

@@ -65,6 +65,7 @@ static CUresult free_now(CUdeviceptr p) {
 DRIVER CUresult cuMemFree_v2(CUdeviceptr p) {
     Call call;
     if (CUresult code = refuse_in_capture()) return code;
+    state().standstills++;
     CUresult before = drain_all();
     CUresult code = free_now(p);
     return before ? before : code;
@@ -144,6 +145,7 @@ DRIVER CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     Stream* stream = find_stream(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult code = injected(Fail::Copy)) return code;
     if (CUresult code = check(to, bytes, "copy to the device")) return code;
     if (stream->capture || is_pinned(from, bytes)) {
         return submit(stream, copy(pointer(to), from, bytes, true, false));
@@ -159,11 +161,13 @@ DRIVER CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, v
     Stream* stream = find_stream(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult code = injected(Fail::Copy)) return code;
     if (CUresult code = check(from, bytes, "copy from the device")) return code;
     bool pinned = is_pinned(to, bytes);
     CUresult code = submit(stream, copy(to, pointer(from), bytes, false, true));
     // To ordinary memory the copy is done when the call returns.
     if (code != CUDA_SUCCESS || stream->capture || pinned) return code;
+    state().standstills++;
     return stream == &state().null_stream ? drain_blocking() : drain(stream);
 }
 

@@ -32,7 +32,51 @@ CUresult report_and_return(CUresult code, std::string text) {
 CUresult injected(Fail kind) {
     State::Injection& injection = state().injections[int(kind)];
     if (injection.left == 0 || --injection.left > 0) return CUDA_SUCCESS;
+    // What cannot be loaded once cannot be loaded the next time.
+    if (kind == Fail::Module) injection.left = 1;
     return report_and_return(injection.code, "failed on request");
+}
+
+bool inject(const char* kind, uint64_t n, CUresult code) {
+    const char* kinds[] = {"launch", "alloc", "execution", "copy", "module"};
+    for (int i = 0; i < 5; i++) {
+        if (strcmp(kind, kinds[i]) != 0) continue;
+        state().injections[i] = State::Injection{n, code};
+        return true;
+    }
+    return false;
+}
+
+// ---- what a process that is not the test's own is told by its environment ----
+
+// DIARIST_EMULATOR_FAIL=kind:n:code, DIARIST_EMULATOR_ATTRIBUTE=number:value, DIARIST_EMULATOR_MEMORY=bytes,
+// DIARIST_EMULATOR_LOG=path of a file for a line about the process's end.
+static void obey_environment() {
+    char kind[16];
+    unsigned long long n;
+    int code;
+    if (const char* text = getenv("DIARIST_EMULATOR_FAIL")) {
+        if (sscanf(text, "%15[a-z]:%llu:%d", kind, &n, &code) != 3 || !inject(kind, n, CUresult(code))) {
+            fprintf(stderr, "emulator: DIARIST_EMULATOR_FAIL=%s is not kind:n:code\n", text);
+            abort();
+        }
+    }
+    int attribute, value;
+    const char* text = getenv("DIARIST_EMULATOR_ATTRIBUTE");
+    if (text && sscanf(text, "%d:%d", &attribute, &value) == 2) set_attribute(attribute, value);
+    if (const char* bytes = getenv("DIARIST_EMULATOR_MEMORY")) set_total_memory(strtoull(bytes, nullptr, 10));
+    if (!getenv("DIARIST_EMULATOR_LOG")) return;
+    atexit([] {
+        FILE* log = fopen(getenv("DIARIST_EMULATOR_LOG"), "w");
+        if (!log) return;
+        std::lock_guard<std::recursive_mutex> lock(state().mutex);
+        MemoryInfo memory = memory_info();
+        fprintf(log, "launches %llu profiled %llu starts %llu stops %llu device %zu host %zu\n",
+                (unsigned long long)state().launch_count, (unsigned long long)state().profiled_launches,
+                (unsigned long long)state().profiler_starts, (unsigned long long)state().profiler_stops, memory.used,
+                memory.on_host);
+        fclose(log);
+    });
 }
 
 // ---- attributes ----
@@ -115,6 +159,7 @@ DRIVER CUresult cuInit(unsigned flags) {
     if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
     install_signal_handler();
+    if (!state().initialised) obey_environment();
     state().initialised = true;
     return CUDA_SUCCESS;
 }
@@ -216,7 +261,7 @@ DRIVER CUresult cuCtxSetLimit(int, size_t) { return CUDA_SUCCESS; }
 DRIVER CUresult cuCtxSetCacheConfig(int) { return CUDA_SUCCESS; }
 DRIVER CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
     *least = 0;
-    *greatest = 0;
+    *greatest = -5;
     return CUDA_SUCCESS;
 }
 
@@ -226,8 +271,16 @@ DRIVER CUresult cuCtxSynchronize() {
     return drain_all();
 }
 
-DRIVER CUresult cuProfilerStart() { return CUDA_SUCCESS; }
-DRIVER CUresult cuProfilerStop() { return CUDA_SUCCESS; }
+DRIVER CUresult cuProfilerStart() {
+    ENTER();
+    state().profiler_starts++;
+    return CUDA_SUCCESS;
+}
+DRIVER CUresult cuProfilerStop() {
+    ENTER();
+    state().profiler_stops++;
+    return CUDA_SUCCESS;
+}
 
 // ---- by name ----
 

@@ -48,6 +48,7 @@ struct Event {
 
 struct Stream {
     bool blocking = true;  // keeps in order with the null stream
+    int priority = 0;
     std::deque<Operation> queue;
     Graph* capture = nullptr;
     uint64_t position = 0, joined = 0;  // operations captured here, and how many of them another stream waited for
@@ -58,14 +59,20 @@ struct State {
     bool initialised = false;
     // Work is queued and runs when the host waits for it, as late as a GPU may; otherwise at once.
     bool lazy = true;
+    // Streams of the least priority run as early as a GPU may run them, the others as late.
+    bool hasty = false;
     CUresult sticky = CUDA_SUCCESS;
     std::string report;
     uint64_t launch_count = 0, allocation_count = 0;
+    // Calls that let the host wait until a stream, or the device, has run dry.
+    uint64_t standstills = 0;
+    // Launches executed while a profiler was to look, and how often it was told to begin and to end.
+    uint64_t profiled_launches = 0, profiler_starts = 0, profiler_stops = 0;
     // Counts down to the call that fails.
     struct Injection {
         uint64_t left = 0;
         CUresult code = CUDA_SUCCESS;
-    } injections[3];
+    } injections[5];
     Stream null_stream;
     std::set<Stream*> streams;
     std::set<Event*> events;
@@ -75,7 +82,9 @@ struct State {
 State& state();
 extern thread_local bool has_context;
 
-enum class Fail { Launch, Allocation, Execution };
+enum class Fail { Launch, Allocation, Execution, Copy, Module };
+// Asks for a failure by the kind's name; false for a kind that is not known.
+bool inject(const char* kind, uint64_t n, CUresult code);
 // The code to fail with, if it is this call's turn.
 CUresult injected(Fail kind);
 

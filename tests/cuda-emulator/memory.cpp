@@ -99,7 +99,11 @@ bool release(void* p) {
     return true;
 }
 
-MemoryInfo memory_info() { return MemoryInfo{total, used, living.size()}; }
+MemoryInfo memory_info() {
+    size_t on_host = 0;
+    for (const auto& entry : living) on_host += entry.second.on_host;
+    return MemoryInfo{total, used, living.size(), on_host};
+}
 void set_total_memory(size_t bytes) { total = bytes; }
 
 static const Allocation* find(const void* p) {

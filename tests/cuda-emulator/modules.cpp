@@ -16,6 +16,7 @@ struct Module {
 DRIVER CUresult cuModuleLoadData(void** module, const void* image) {
     ENTER();
     if (!image) return CUDA_ERROR_INVALID_VALUE;
+    if (CUresult code = injected(Fail::Module)) return code;
     *module = new Module;
     return CUDA_SUCCESS;
 }
@@ -165,6 +166,7 @@ DRIVER CUresult cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y,
     std::shared_ptr<Launch> launch = make_launch(kernel, grid, block, shared, arguments);
     return submit(stream, [launch] {
         state().launch_count++;
+        if (state().profiler_starts > state().profiler_stops) state().profiled_launches++;
         if (CUresult code = injected(Fail::Execution)) return code;
         std::string report;
         CUresult code = execute(*launch, report);

@@ -70,7 +70,7 @@ void* allocate(size_t bytes, bool on_host);
 // False: not the start of a living allocation.
 bool release(void* p);
 struct MemoryInfo {
-    size_t total, used, count;
+    size_t total, used, count, on_host;  // `on_host`: page-locked allocations
 };
 MemoryInfo memory_info();
 void set_total_memory(size_t bytes);

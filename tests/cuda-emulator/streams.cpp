@@ -78,7 +78,8 @@ CUresult submit(Stream* stream, std::function<CUresult()> run, bool cleanup) {
     }
     stream->queue.push_back(Operation{std::move(run), cleanup});
     // As on a GPU, the error of what runs is the next call's, not that of the call that brought it.
-    if (!s.lazy || stream->queue.size() > LONGEST_QUEUE) drain(stream);
+    bool at_once = !s.lazy || (s.hasty && stream->priority == 0 && stream != &s.null_stream);
+    if (at_once || stream->queue.size() > LONGEST_QUEUE) drain(stream);
     return CUDA_SUCCESS;
 }
 
@@ -96,15 +97,16 @@ CUresult refuse_in_capture() {
 
 // ---- streams ----
 
-DRIVER CUresult cuStreamCreate(void** handle, unsigned flags) {
+DRIVER CUresult cuStreamCreateWithPriority(void** handle, unsigned flags, int priority) {
     ENTER();
     Stream* stream = new Stream;
+    stream->priority = priority;
     stream->blocking = !(flags & 1);
     state().streams.insert(stream);
     *handle = stream;
     return CUDA_SUCCESS;
 }
-DRIVER CUresult cuStreamCreateWithPriority(void** handle, unsigned flags, int) { return cuStreamCreate(handle, flags); }
+DRIVER CUresult cuStreamCreate(void** handle, unsigned flags) { return cuStreamCreateWithPriority(handle, flags, 0); }
 
 DRIVER CUresult cuStreamDestroy_v2(void* handle) {
     // Also after an error, or nothing could ever be cleaned up.
@@ -125,6 +127,7 @@ DRIVER CUresult cuStreamSynchronize(void* handle) {
         stream->capture->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
+    state().standstills++;
     return stream == &state().null_stream ? drain_blocking() : drain(stream);
 }
 

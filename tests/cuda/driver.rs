@@ -11,7 +11,7 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// The machine, for one test at a time.
 pub struct Machine {
-    emulator: Option<&'static Library>,
+    emulator: Option<&'static Emulator>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -19,7 +19,7 @@ pub struct Machine {
 #[allow(clippy::print_stderr)]
 pub fn machine() -> Option<Machine> {
     static ALONE: Mutex<()> = Mutex::new(());
-    static EMULATOR: OnceLock<Result<Library, String>> = OnceLock::new();
+    static EMULATOR: OnceLock<Result<Emulator, String>> = OnceLock::new();
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if std::env::var_os("DIARIST_TEST_GPU").is_some_and(|value| value == "1") {
         return Some(Machine { emulator: None, _alone: alone });
@@ -31,6 +31,12 @@ pub fn machine() -> Option<Machine> {
             None
         }
     }
+}
+
+/// The emulated driver, loaded.
+struct Emulator {
+    path: PathBuf,
+    library: Library,
 }
 
 /// Compiles the emulator with these kernels, or with the repository's. An error only where there is no compiler: what does
@@ -49,13 +55,16 @@ fn build(kernels: Option<&Path>) -> Result<PathBuf, String> {
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
-fn load(path: &Path) -> Result<Library, String> {
-    // The emulator has the kernels already and looks at no image, but a program built without nvcc has none to offer.
+fn load(path: &Path) -> Result<Emulator, String> {
+    // The emulator has the kernels already and looks at no image, but a program built without nvcc has none to offer. It
+    // also is the profiler.
     // SAFETY: the library is ours; its constructors only fill tables. It is never unloaded. Being loaded, it answers when
-    // the engine asks for the driver by name. The variable is set while every other test waits for this one.
+    // the engine asks for the driver by name. The variable and the next are set while every other test waits for this one.
     unsafe {
         std::env::set_var("DIARIST_CUDA_MODULE", file!());
-        Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL).map_err(|error| error.to_string())
+        std::env::set_var("NVTX_INJECTION64_PATH", path);
+        let library = Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL).map_err(|error| error.to_string())?;
+        Ok(Emulator { path: path.to_path_buf(), library })
     }
 }
 
@@ -78,37 +87,61 @@ impl Machine {
         }
     }
 
+    /// The folder with the emulator, for programs of their own.
+    pub fn folder(&self) -> Option<&Path> {
+        self.emulator?.path.parent()
+    }
+
     /// Calls a function of the emulator that takes one number.
     pub fn call(&self, name: &str, argument: u64) {
         let Some(emulator) = self.emulator else { return };
         // SAFETY: the name and signature are those of tests/cuda-emulator/README.md.
         unsafe {
             let function: Symbol<unsafe extern "C" fn(u64)> =
-                emulator.get(name.as_bytes()).expect("a control function");
+                emulator.library.get(name.as_bytes()).expect("a control function");
             function(argument);
         }
     }
 
-    /// Lets the `n`-th launch or allocation from now on fail with the driver's error `code`.
+    /// Lets the `n`-th launch, allocation, copy or execution from now on fail with the driver's error `code`.
     pub fn fail_after(&self, kind: &str, n: u64, code: i32) {
         let Some(emulator) = self.emulator else { return };
         let kind = std::ffi::CString::new(kind).expect("no zero byte");
         // SAFETY: as above.
+        let known = unsafe {
+            type FailAfter = unsafe extern "C" fn(*const std::ffi::c_char, u64, i32) -> i32;
+            let function: Symbol<FailAfter> = emulator.library.get(b"emulator_fail_after").expect("a control function");
+            function(kind.as_ptr(), n, code)
+        };
+        assert_eq!(known, 1, "{kind:?}");
+    }
+
+    /// Asks a function of the emulator for a number; 0 on a card, which keeps such things to itself.
+    pub fn count(&self, name: &str) -> u64 {
+        let Some(emulator) = self.emulator else { return 0 };
+        // SAFETY: as above.
         unsafe {
-            type FailAfter = unsafe extern "C" fn(*const std::ffi::c_char, u64, i32);
-            let function: Symbol<FailAfter> = emulator.get(b"emulator_fail_after").expect("a control function");
-            function(kind.as_ptr(), n, code);
+            let function: Symbol<unsafe extern "C" fn() -> u64> =
+                emulator.library.get(name.as_bytes()).expect("a control function");
+            function()
         }
     }
 
     /// Bytes the emulated device has given out.
     pub fn allocated(&self) -> u64 {
-        let Some(emulator) = self.emulator else { return 0 };
-        // SAFETY: as above.
-        unsafe {
-            let function: Symbol<unsafe extern "C" fn() -> u64> =
-                emulator.get(b"emulator_allocated_bytes").expect("a control function");
-            function()
-        }
+        self.count("emulator_allocated_bytes")
+    }
+
+    /// The ranges that the profiler was told of since `emulator_listen`: thread, and `+name` or `-`.
+    pub fn ranges(&self) -> Vec<(String, String)> {
+        let Some(emulator) = self.emulator else { return Vec::new() };
+        // SAFETY: as above; the text is this thread's until it asks again.
+        let text = unsafe {
+            let function: Symbol<unsafe extern "C" fn() -> *const std::ffi::c_char> =
+                emulator.library.get(b"emulator_ranges").expect("a control function");
+            std::ffi::CStr::from_ptr(function()).to_string_lossy().into_owned()
+        };
+        let pair = |line: &str| line.split_once(' ').map(|(thread, range)| (thread.into(), range.into()));
+        text.lines().filter_map(pair).collect()
     }
 }

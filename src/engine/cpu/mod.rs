@@ -19,14 +19,17 @@ mod gemm;
 mod isa;
 mod layer_norm;
 mod linear;
+mod list_rows;
 mod log_mel;
 mod logit_rules;
 mod logits;
 mod matrix;
+mod pack_results;
 mod pick_candidates;
 mod self_attention_step;
 mod softmax;
 mod stored;
+mod token_probability;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -106,6 +109,8 @@ impl Backend for Cpu {
     type SelfCache = SelfCache;
     type CrossCache = CrossCache;
     type Recorded = ();
+    type HostCopy = Vec<i32>;
+    type Ticket = ();
 
     fn describe(&self) -> String {
         format!("CPU, {} threads, {}", self.threads(), self.level.name())
@@ -140,6 +145,30 @@ impl Backend for Cpu {
 
     fn read_act(&self, dst: &mut [f32], src: &Vec<f32>, at: usize) -> Result<()> {
         self.read(dst, src, at)
+    }
+
+    fn host_copy(&self, len: usize) -> Result<Vec<i32>> {
+        Ok(vec![0; len])
+    }
+
+    fn start_copy(&self, copy: &mut Vec<i32>, src: &Vec<i32>) -> Result<()> {
+        self.read(copy, src, 0)
+    }
+
+    fn has_arrived(&self, _: &Vec<i32>) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn arrived<'c>(&self, copy: &'c mut Vec<i32>) -> Result<&'c [i32]> {
+        Ok(copy)
+    }
+
+    fn beside(&self, f: impl FnOnce() -> Result<()>) -> Result<()> {
+        f()
+    }
+
+    fn after(&self, _: &()) -> Result<()> {
+        Ok(())
     }
 
     fn matrix(&self, weight: &HostMatrix) -> Result<Matrix> {
@@ -282,6 +311,26 @@ impl Backend for Cpu {
 
     fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
         advance_search::advance_search(rows, state);
+        Ok(())
+    }
+
+    fn list_rows(&self, rows: &mut StepRows<Self>, state: &DecodeState<Self>) -> Result<()> {
+        list_rows::list_rows(rows, state)
+    }
+
+    fn token_probability(
+        &self,
+        out: &mut Tensor<Self, f32>,
+        logits: &Tensor<Self, f32>,
+        slot: &Tensor<Self, i32>,
+        token: usize,
+    ) -> Result<()> {
+        token_probability::token_probability(out, logits, slot, token);
+        Ok(())
+    }
+
+    fn pack_results(&self, out: &mut Tensor<Self, i32>, state: &DecodeState<Self>) -> Result<()> {
+        pack_results::pack_results(out, state);
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! `attention`: every frame of a clip attends to all of them.
 
-use super::{Activation, Cuda, head_dim};
+use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Queries of a block.
 const QUERIES: usize = 64;
@@ -17,7 +17,7 @@ pub(super) fn attention<A: Activation>(
     scale: f32,
 ) -> Result<()> {
     let &[clips, frames, width] = out.shape() else {
-        return Err(crate::error::Error::Shape {
+        return Err(Error::Shape {
             op: "attention",
             what: "out",
             expected: "[B, T, C]".into(),
@@ -33,4 +33,18 @@ pub(super) fn attention<A: Activation>(
     // SAFETY: (1) out, qkv, frames, width, head_dim, scale, as attention.cu declares them; (2) it touches out [B, T, C] and
     // qkv [B, T, 3 C]; (3) blocks of 64 queries, for each head and clip.
     unsafe { launch.run(work) }
+}
+
+/// The head dimension, if the attention kernels can do it: they hold a head in eight registers of eight lanes.
+pub(super) fn head_dim(op: &'static str, width: usize, heads: usize) -> Result<usize> {
+    let head_dim = width / heads.max(1);
+    if head_dim > 0 && head_dim <= 64 && head_dim.is_multiple_of(8) && head_dim * heads == width {
+        return Ok(head_dim);
+    }
+    Err(Error::Shape {
+        op,
+        what: "head",
+        expected: "a multiple of 8, at most 64, on the GPU".into(),
+        got: format!("{width} / {heads} heads"),
+    })
 }

@@ -23,9 +23,10 @@ impl<T: Element> Buffer<T> {
     pub(super) fn zeros(device: &Arc<Device>, len: usize) -> Result<Self> {
         let buffer = Self::uninitialised(device, len)?;
         if len > 0 {
+            let stream = device.queue().stream;
             // SAFETY: (1) the signature is cuda.h's; (2) the buffer has that many bytes; (3) it is new, so nothing queued
             // uses it.
-            let code = unsafe { sys::cuMemsetD8Async(buffer.pointer, 0, buffer.bytes() as usize, device.stream) };
+            let code = unsafe { sys::cuMemsetD8Async(buffer.pointer, 0, buffer.bytes() as usize, stream) };
             check("cuMemsetD8Async", code)?;
         }
         Ok(buffer)
@@ -79,7 +80,9 @@ impl<T: Element> Buffer<T> {
     pub(super) fn write(&mut self, at: usize, src: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(src);
         let target = self.range("write", at, src.len())?;
-        self.device.staging().upload(&self.device, target, bytes.len(), |staged, from| {
+        self.device.bind()?;
+        let queue = self.device.queue();
+        queue.staging().upload(queue.stream, target, bytes.len(), |staged, from| {
             staged.copy_from_slice(&bytes[from..from + staged.len()]);
         })
     }
@@ -88,7 +91,9 @@ impl<T: Element> Buffer<T> {
     /// from 0, of the first element in each.
     pub(super) fn write_with(&mut self, at: usize, len: usize, mut fill: impl FnMut(&mut [T], usize)) -> Result<()> {
         let target = self.range("write", at, len)?;
-        self.device.staging().upload(&self.device, target, len * size_of::<T>(), |staged, from| {
+        self.device.bind()?;
+        let queue = self.device.queue();
+        queue.staging().upload(queue.stream, target, len * size_of::<T>(), |staged, from| {
             fill(bytemuck::cast_slice_mut(staged), from / size_of::<T>());
         })
     }
@@ -100,12 +105,13 @@ impl<T: Element> Buffer<T> {
             return Ok(());
         }
         self.device.bind()?;
+        let queue = self.device.queue();
         // SAFETY: (1) the signature is cuda.h's; (2) both sides have that many bytes: `range` and the slice say so; (3)
         // the copy is behind all work queued, and waited for below, before `dst` can move.
         let code =
-            unsafe { sys::cuMemcpyDtoHAsync_v2(dst.as_mut_ptr().cast(), source, size_of_val(dst), self.device.stream) };
+            unsafe { sys::cuMemcpyDtoHAsync_v2(dst.as_mut_ptr().cast(), source, size_of_val(dst), queue.stream) };
         check("cuMemcpyDtoHAsync", code)?;
-        self.device.wait("reading results back")
+        queue.wait("reading results back")
     }
 }
 

@@ -2,21 +2,30 @@
 //! first kernel runs.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::driver::{self, check, query, sys};
 use super::launch::{Kernels, Timed};
-use super::memory::{Account, Staging};
+use super::memory::{Account, PIECE};
 use super::module::Module;
-use super::{graph, memory};
+use super::queue::{Priority, Queue, ScratchGuard, stream};
+use super::{graph, memory, queue};
 use crate::engine::profile::Launched;
 use crate::error::{Error, Result};
 
 /// What the engine needs of a card: bf16 and asynchronous copies came with it.
 const OLDEST: (i32, i32) = (8, 0);
 
-/// A GPU that is ready to compute. All work is queued on one stream, in the order of the calls.
+/// Pieces of the main queue's staging memory.
+const MAIN_PIECES: usize = 8;
+/// Of the second queue's: the samples of a group of clips, and the piece they begin in the middle of, so that the host
+/// hands all of them over without waiting.
+const SECOND_PIECES: usize = (super::ENCODER_BATCH * CLIP_BYTES).div_ceil(PIECE) + 1;
+/// Samples of the longest window.
+const CLIP_BYTES: usize = 30 * crate::units::SAMPLE_RATE * size_of::<f32>();
+
+/// A GPU that is ready to compute.
 pub(super) struct Device {
     name: String,
     total_memory: u64,
@@ -27,15 +36,14 @@ pub(super) struct Device {
     pub max_shared: usize,
     pub account: Account,
     pub kernels: Kernels,
-    /// The stream everything is queued on.
-    pub stream: sys::CUstream,
+    /// What everything is queued on, in the order of the calls, but what is queued beside it.
+    pub main: Queue,
+    /// Made when it is first needed.
+    second: OnceLock<Queue>,
     /// The stream that launches are recorded on when they become a graph; nothing ever runs on it.
     recording_stream: Mutex<RecordingStream>,
     /// Whether to wait after every launch, so that an error names its kernel.
     pub synchronous: bool,
-    staging: Mutex<Staging>,
-    scratch: Mutex<Scratch>,
-    scratch_moves: AtomicU64,
     profiling: AtomicBool,
     timed: Mutex<Vec<Timed>>,
     /// Last: what is above is given back while the context is still there.
@@ -44,26 +52,6 @@ pub(super) struct Device {
 
 /// See [`Device::recording_stream`].
 pub(super) struct RecordingStream(pub sys::CUstream);
-
-/// Memory for what lives no longer than one op, shared by all of them: it grows to what the largest needs.
-#[derive(Default)]
-struct Scratch {
-    pointer: sys::CUdeviceptr,
-    bytes: u64,
-}
-
-/// The scratch memory, while one op has it. Kernels queued meanwhile run before those of the next op that gets it.
-pub(super) struct ScratchGuard<'a> {
-    scratch: MutexGuard<'a, Scratch>,
-}
-
-impl ScratchGuard<'_> {
-    /// Address of byte `at`, if `bytes` follow it.
-    pub fn address(&self, at: usize, bytes: usize) -> Option<sys::CUdeviceptr> {
-        let end = at.checked_add(bytes)? as u64;
-        (end <= self.scratch.bytes).then_some(self.scratch.pointer + at as u64)
-    }
-}
 
 /// The primary context of one device, held until dropped.
 struct Context {
@@ -116,20 +104,17 @@ impl Device {
             max_shared: card.max_shared,
             account: Account::new(limit),
             kernels: Kernels::new(module),
-            stream: std::ptr::null_mut(),
+            main: Queue::none(),
+            second: OnceLock::new(),
             recording_stream: Mutex::new(RecordingStream(std::ptr::null_mut())),
             synchronous: std::env::var_os("DIARIST_SYNC").is_some_and(|value| value != "0" && !value.is_empty()),
-            staging: Mutex::new(Staging::none()),
-            scratch: Mutex::new(Scratch::default()),
-            scratch_moves: AtomicU64::new(0),
             profiling: AtomicBool::new(false),
             timed: Mutex::new(Vec::new()),
             context,
         };
-        device.stream = stream()?;
-        device.recording_stream = Mutex::new(RecordingStream(stream()?));
-        let staging = Staging::new(&device)?;
-        *device.staging() = staging;
+        device.main = Queue::new(&device, MAIN_PIECES, Priority::High)?;
+        // A graph's kernels are as urgent as the stream they were recorded on.
+        device.recording_stream = Mutex::new(RecordingStream(stream(Priority::High)?));
         Ok(device)
     }
 
@@ -146,29 +131,38 @@ impl Device {
         self.context.bind()
     }
 
-    /// Where this thread's launches go: the compute stream, or a recording.
-    pub fn queue(&self) -> sys::CUstream {
-        graph::recording().unwrap_or(self.stream)
+    /// What this thread's calls are queued on.
+    pub fn queue(&self) -> &Queue {
+        match self.second.get() {
+            Some(second) if queue::is_beside(self) => second,
+            _ => &self.main,
+        }
+    }
+
+    /// Where this thread's launches go: its queue, or a recording.
+    pub fn stream(&self) -> sys::CUstream {
+        graph::recording().unwrap_or(self.queue().stream)
+    }
+
+    /// The queue beside the main one.
+    pub fn second(&self) -> Result<&Queue> {
+        if let Some(second) = self.second.get() {
+            return Ok(second);
+        }
+        let mut made = Queue::new(self, SECOND_PIECES, Priority::Low)?;
+        if let Err(surplus) = self.second.set(std::mem::replace(&mut made, Queue::none())) {
+            // Another thread was quicker.
+            made = surplus;
+        }
+        made.free(self);
+        Ok(self.second.get().unwrap_or(&self.main))
     }
 
     /// Waits until everything queued has run.
     pub fn wait(&self, call: &str) -> Result<()> {
         self.bind()?;
-        // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours and whole; (3) waiting is in no one's way.
-        check(call, unsafe { sys::cuStreamSynchronize(self.stream) })
-    }
-
-    /// A new event.
-    pub fn event(&self, flags: sys::CUevent_flags) -> Result<sys::CUevent> {
-        let mut event = std::ptr::null_mut();
-        // SAFETY: (1) the signature is cuda.h's; (2) `event` outlives the call; (3) this thread has the context.
-        check("cuEventCreate", unsafe { sys::cuEventCreate(&mut event, flags as u32) })?;
-        Ok(event)
-    }
-
-    /// The way to the device's memory, for one thread at a time.
-    pub fn staging(&self) -> MutexGuard<'_, Staging> {
-        self.staging.lock().unwrap_or_else(PoisonError::into_inner)
+        self.main.wait(call)?;
+        self.second.get().map_or(Ok(()), |second| second.wait(call))
     }
 
     /// The stream to record on, for one thread at a time.
@@ -176,20 +170,9 @@ impl Device {
         self.recording_stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// At least `bytes` bytes of scratch memory, for as long as the guard is held; what is in it is anybody's guess.
+    /// At least `bytes` bytes of scratch memory of this thread's queue, for as long as the guard is held.
     pub fn scratch(&self, bytes: usize) -> Result<ScratchGuard<'_>> {
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = bytes as u64;
-        if wanted > scratch.bytes {
-            if graph::recording().is_some() {
-                return Err(driver::refuse("scratch memory", "must not grow while launches are recorded"));
-            }
-            self.free_scratch(&mut scratch);
-            scratch.pointer = memory::allocate(self, wanted, || "scratch memory of an op".into())?;
-            scratch.bytes = wanted;
-            self.scratch_moves.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(ScratchGuard { scratch })
+        self.queue().scratch(self, bytes)
     }
 
     /// Queues zeros for `bytes` bytes of scratch memory, from byte `at` on.
@@ -199,21 +182,7 @@ impl Device {
         };
         // SAFETY: (1) the signature is cuda.h's; (2) `address` found the bytes within the allocation; (3) it is queued
         // behind the kernels that used it before.
-        check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(pointer, 0, bytes, self.queue()) })
-    }
-
-    /// How often the scratch memory has moved: a graph recorded before the last time must not be used again.
-    pub fn scratch_moves(&self) -> u64 {
-        self.scratch_moves.load(Ordering::Relaxed)
-    }
-
-    fn free_scratch(&self, scratch: &mut Scratch) {
-        let Scratch { pointer, bytes } = std::mem::take(scratch);
-        if bytes > 0 {
-            // SAFETY: (1) `allocate` gave it with these bytes; (2) it is forgotten here; (3) the driver waits for the
-            // kernels that use it, and graphs that name it are not launched again (`scratch_moves`).
-            unsafe { memory::release(self, pointer, bytes) };
-        }
+        check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(pointer, 0, bytes, self.stream()) })
     }
 
     /// Bytes the driver could still give.
@@ -250,28 +219,17 @@ impl Drop for Device {
         if self.wait("cuStreamSynchronize").is_err() && self.bind().is_err() {
             return;
         }
-        self.staging().free();
-        let mut scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
-        self.free_scratch(&mut scratch);
+        let mut queues =
+            [std::mem::replace(&mut self.main, Queue::none()), self.second.take().unwrap_or_else(Queue::none)];
+        queues.iter_mut().for_each(|queue| queue.free(self));
         self.timed.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.kernels.unload();
         let recording_stream = self.recording_stream().0;
-        for stream in [self.stream, recording_stream] {
-            if !stream.is_null() {
-                // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours and destroyed once; (3) it has run dry.
-                let _ = unsafe { sys::cuStreamDestroy_v2(stream) };
-            }
+        if !recording_stream.is_null() {
+            // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours and destroyed once; (3) nothing runs on it.
+            let _ = unsafe { sys::cuStreamDestroy_v2(recording_stream) };
         }
     }
-}
-
-/// A stream that waits for no other.
-fn stream() -> Result<sys::CUstream> {
-    let mut stream = std::ptr::null_mut();
-    let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
-    // SAFETY: (1) the signature is cuda.h's; (2) `stream` outlives the call; (3) the caller bound the context.
-    check("cuStreamCreate", unsafe { sys::cuStreamCreate(&mut stream, flags) })?;
-    Ok(stream)
 }
 
 impl Context {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 /// Every function of the driver that the engine cannot do without.
 const SYMBOLS: &[&str] = &[
+    "cuCtxGetStreamPriorityRange",
     "cuCtxSetCurrent",
     "cuDeviceGet",
     "cuDeviceGetAttribute",
@@ -24,6 +25,7 @@ const SYMBOLS: &[&str] = &[
     "cuEventCreate",
     "cuEventDestroy_v2",
     "cuEventElapsedTime",
+    "cuEventQuery",
     "cuEventRecord",
     "cuEventSynchronize",
     "cuFuncSetAttribute",
@@ -49,10 +51,11 @@ const SYMBOLS: &[&str] = &[
     "cuProfilerStart",
     "cuProfilerStop",
     "cuStreamBeginCapture_v2",
-    "cuStreamCreate",
+    "cuStreamCreateWithPriority",
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
     "cuStreamSynchronize",
+    "cuStreamWaitEvent",
 ];
 
 /// The code of a failure that is not the driver's own: the driver cannot be used at all.
@@ -174,6 +177,9 @@ fn cure(code: sys::CUresult) -> Option<&'static str> {
             "the compatibility library of another CUDA version is in the way: take it off LD_LIBRARY_PATH"
         }
         C::CUDA_ERROR_DEVICE_UNAVAILABLE => "another process holds this GPU for itself alone",
+        C::CUDA_ERROR_NO_BINARY_FOR_GPU => {
+            "the kernels were compiled for other cards: build with an nvcc that knows this one"
+        }
         C::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => "the driver is older than the kernels: update it",
         C::CUDA_ERROR_ILLEGAL_ADDRESS
         | C::CUDA_ERROR_MISALIGNED_ADDRESS

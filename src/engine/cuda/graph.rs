@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::device::Device;
 use super::driver::{check, sys};
+use super::queue::is_beside;
 use crate::error::Result;
 
 /// Graphs kept for one sequence, one for each key; the one not used for longest makes room.
@@ -42,7 +43,7 @@ enum State {
 impl Recorded {
     /// Runs `f`'s launches: the first time for this `key` one by one, then recorded, then replayed without calling `f`.
     pub(super) fn replay(&mut self, device: &Arc<Device>, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
-        if device.synchronous || device.is_profiling() {
+        if device.synchronous || device.is_profiling() || is_beside(device) {
             return f();
         }
         let found = self.entries.iter().position(|(k, _)| *k == key).map(|at| self.entries.remove(at).1);
@@ -81,7 +82,7 @@ impl Recorded {
 struct Graph {
     device: Arc<Device>,
     executable: sys::CUgraphExec,
-    /// [`Device::scratch_moves`] when it was recorded.
+    /// `scratch_moves` of the main queue when it was recorded.
     scratch_moves: u64,
 }
 
@@ -100,7 +101,7 @@ impl Graph {
         // SAFETY: (1) the signature is cuda.h's; (2) the stream is this device's, and locked; (3) the
         // recording is ended below, whatever `f` does but panic.
         check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(recording_stream.0, mode) })?;
-        let scratch_moves = device.scratch_moves();
+        let scratch_moves = device.main.scratch_moves();
         let redirected = Redirect::to(recording_stream.0);
         let done = f();
         drop(redirected);
@@ -125,13 +126,13 @@ impl Graph {
     /// Queues the recorded launches; false if they name scratch memory that is no longer there.
     fn launch(&self) -> Result<bool> {
         self.device.bind()?;
-        let scratch = self.device.scratch(0)?;
-        if self.scratch_moves != self.device.scratch_moves() {
+        let scratch = self.device.main.scratch(&self.device, 0)?;
+        if self.scratch_moves != self.device.main.scratch_moves() {
             return Ok(false);
         }
         // SAFETY: (1) the signature is cuda.h's; (2) the caller of `replay` keeps the recorded buffers where they were,
         // and the scratch memory is held here; (3) the compute stream orders it with everything else.
-        check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.executable, self.device.stream) })?;
+        check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.executable, self.device.main.stream) })?;
         drop(scratch);
         Ok(true)
     }

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::buffer::Buffer;
-use super::device::{Device, ScratchGuard};
+use super::device::Device;
 use super::driver::{self, check, sys};
+use super::event::Event;
 use super::graph;
 use super::module::Module;
+use super::queue::ScratchGuard;
 use crate::engine::Element;
 use crate::engine::profile::{Launched, Work};
 use crate::error::Result;
@@ -258,7 +260,7 @@ impl Launch<'_> {
         // lead into `self.words`, which outlives the call, and the driver copies what they lead to; (3) stream and
         // function belong to the bound context, and `address` refused arrays that do not.
         let code = unsafe {
-            let (function, stream) = (self.kernel.function, self.device.queue());
+            let (function, stream) = (self.kernel.function, self.device.stream());
             let (x, y, z, block, shared) = (x as u32, y as u32, z as u32, self.block as u32, self.shared as u32);
             let (arguments, nothing) = (pointers.as_mut_ptr(), std::ptr::null_mut());
             sys::cuLaunchKernel(function, x, y, z, block, 1, 1, shared, stream, arguments, nothing)
@@ -315,29 +317,6 @@ impl Launch<'_> {
     }
 }
 
-/// An event of the driver, destroyed when dropped.
-struct Event(sys::CUevent);
-
-// SAFETY: (1) an event is a handle of the driver, which any thread may use; (2) it is whole until dropped; (3) recording
-// and asking are ordered by the stream.
-unsafe impl Send for Event {}
-
-impl Event {
-    fn record(device: &Device) -> Result<Self> {
-        let event = Event(device.event(sys::CUevent_flags::CU_EVENT_DEFAULT)?);
-        // SAFETY: (1) the signature is cuda.h's; (2) event and stream are this device's; (3) it marks this point of it.
-        check("cuEventRecord", unsafe { sys::cuEventRecord(event.0, device.stream) })?;
-        Ok(event)
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: (1) the signature is cuda.h's; (2) ours, destroyed once; (3) the driver keeps it until it has passed.
-        let _ = unsafe { sys::cuEventDestroy_v2(self.0) };
-    }
-}
-
 /// A launch whose start is marked.
 struct Timer {
     start: Event,
@@ -345,11 +324,11 @@ struct Timer {
 
 impl Timer {
     fn start(device: &Device) -> Result<Self> {
-        Ok(Timer { start: Event::record(device)? })
+        Ok(Timer { start: Event::timed(device)? })
     }
 
     fn stop(self, device: &Device, kernel: &str, work: Work) -> Result<Timed> {
-        Ok(Timed { kernel: kernel.to_string(), work, start: self.start, end: Event::record(device)? })
+        Ok(Timed { kernel: kernel.to_string(), work, start: self.start, end: Event::timed(device)? })
     }
 }
 
@@ -364,7 +343,7 @@ pub(super) struct Timed {
 impl Timed {
     /// Its time; both marks must have passed.
     pub fn finish(self) -> Result<Launched> {
-        let ms = driver::elapsed_ms(self.start.0, self.end.0)?;
+        let ms = driver::elapsed_ms(self.start.handle(), self.end.handle())?;
         Ok(Launched {
             kernel: self.kernel,
             work: self.work,

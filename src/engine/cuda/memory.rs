@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::device::Device;
 use super::driver::{self, check, sys};
+use super::event::Event;
 use crate::error::{Error, Result};
 
 /// Bytes in use, and the most there may be.
@@ -100,116 +101,120 @@ pub(super) fn free(device: &Device) -> Result<u64> {
     Ok(free as u64)
 }
 
-/// Page-locked memory through which everything goes to the device: the copy engine reads it behind the processor's back,
-/// so that [`upload`](Self::upload) returns while the bytes are still on their way.
-///
-/// It is used from front to back, one half after the other; a half is written again only after the device has read it.
-pub(super) struct Staging {
-    /// Of `2 * HALF` bytes.
+/// Page-locked memory of the host: the copy engine reads and writes it behind the processor's back.
+pub(super) struct Pinned {
     memory: *mut u8,
-    /// Recorded behind the last copy out of each half.
-    read: [sys::CUevent; 2],
-    /// The half in use, and how much of it.
-    half: usize,
+}
+
+// SAFETY: (1) page-locked memory belongs to no thread; (2) it is whole until dropped; (3) whoever owns it orders its use.
+unsafe impl Send for Pinned {}
+// SAFETY: as above: a shared reference gives nothing but the address.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    pub fn new(device: &Device, bytes: usize) -> Result<Self> {
+        device.bind()?;
+        let mut memory: *mut c_void = std::ptr::null_mut();
+        // SAFETY: (1) the signature is cuda.h's; (2) `memory` outlives the call; (3) this thread has the context.
+        let code = unsafe { sys::cuMemHostAlloc(&mut memory, bytes, 0) };
+        if code == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            let during = "locking host memory for copies to and from the device".into();
+            return Err(Error::OutOfMemory { wanted: bytes as u64, free: 0, during });
+        }
+        check("cuMemHostAlloc", code)?;
+        Ok(Pinned { memory: memory.cast() })
+    }
+
+    pub fn pointer(&self) -> *mut u8 {
+        self.memory
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: (1) the signature is cuda.h's; (2) the memory came from the driver and is given back once; (3) the owner
+        // waited for the copies.
+        let _ = unsafe { sys::cuMemFreeHost(self.memory.cast()) };
+    }
+}
+
+/// Page-locked memory through which everything goes to the device, so that [`upload`](Self::upload) returns while the
+/// bytes are still on their way.
+///
+/// It is a ring of pieces; one is written again only after the device has read it.
+pub(super) struct Staging {
+    /// Of `read.len() * PIECE` bytes.
+    memory: Option<Pinned>,
+    /// Recorded behind the last copy out of each piece.
+    read: Vec<Event>,
+    /// The piece in use, and how much of it.
+    piece: usize,
     filled: usize,
 }
 
-/// Bytes of a half: long enough to keep the bus busy, short enough not to matter.
-const HALF: usize = 8 << 20;
-
-// SAFETY: (1) the pointers are the driver's handles and page-locked memory, which belong to no thread; (2) `memory` is
-// whole until `free`; (3) every use is behind the mutex of its device.
-unsafe impl Send for Staging {}
+/// Bytes of a piece: long enough to keep the bus busy, short enough for a ring of them to turn smoothly.
+pub(super) const PIECE: usize = 2 << 20;
 
 impl Staging {
     /// No memory yet: nothing can be uploaded.
     pub fn none() -> Self {
-        Staging { memory: std::ptr::null_mut(), read: [std::ptr::null_mut(); 2], half: 0, filled: HALF }
+        Staging { memory: None, read: Vec::new(), piece: 0, filled: PIECE }
     }
 
-    pub fn new(device: &Device) -> Result<Self> {
-        device.bind()?;
-        let mut memory: *mut c_void = std::ptr::null_mut();
-        // SAFETY: (1) the signature is cuda.h's; (2) `memory` outlives the call; (3) this thread has the context.
-        let code = unsafe { sys::cuMemHostAlloc(&mut memory, 2 * HALF, 0) };
-        if code == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-            let during = "locking host memory for copies to the device".into();
-            return Err(Error::OutOfMemory { wanted: 2 * HALF as u64, free: 0, during });
-        }
-        check("cuMemHostAlloc", code)?;
-        let mut staging = Staging { memory: memory.cast(), read: [std::ptr::null_mut(); 2], half: 0, filled: 0 };
-        for slot in 0..2 {
-            match device.event(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING) {
-                Ok(event) => staging.read[slot] = event,
-                Err(error) => {
-                    staging.free();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(staging)
+    /// A ring of `pieces` pieces.
+    pub fn new(device: &Device, pieces: usize) -> Result<Self> {
+        let memory = Some(Pinned::new(device, pieces * PIECE)?);
+        let read = (0..pieces).map(|_| Event::untimed(device)).collect::<Result<_>>()?;
+        Ok(Staging { memory, read, piece: 0, filled: 0 })
     }
 
-    /// Queues a copy of `bytes` bytes to `target` on the compute stream. `fill` is called with pieces of page-locked
-    /// memory, in order, and the position of each, and writes them; pieces are multiples of 16 bytes long, but the last.
+    /// Queues a copy of `bytes` bytes to `target` on the stream this staging memory belongs to. `fill` is called with
+    /// pieces of page-locked memory, in order, and the position of each, and writes them; pieces are multiples of 16
+    /// bytes long, but the last.
     pub fn upload(
         &mut self,
-        device: &Device,
+        stream: sys::CUstream,
         target: sys::CUdeviceptr,
         bytes: usize,
         mut fill: impl FnMut(&mut [u8], usize),
     ) -> Result<()> {
-        device.bind()?;
         let mut at = 0;
         while at < bytes {
-            if self.filled == HALF {
+            if self.filled == PIECE {
                 self.turn()?;
             }
-            let piece = (bytes - at).min(HALF - self.filled);
-            let start = self.half * HALF + self.filled;
-            // SAFETY: (1) `memory` has `2 * HALF` bytes and `start + piece` lies within; (2) no other slice of it
-            // exists, since `self` is borrowed mutably; (3) the device has read what it held: `turn` waited for that.
-            let staged = unsafe { std::slice::from_raw_parts_mut(self.memory.add(start), piece) };
+            let Some(memory) = &self.memory else {
+                return Err(driver::refuse("staging memory", "is not there"));
+            };
+            let length = (bytes - at).min(PIECE - self.filled);
+            let start = self.piece * PIECE + self.filled;
+            // SAFETY: (1) `memory` has a `PIECE` for every event and `start + length` lies within its own; (2) no other
+            // slice of it exists, since `self` is borrowed mutably; (3) the device has read what it held: `turn` waited.
+            let staged = unsafe { std::slice::from_raw_parts_mut(memory.pointer().add(start), length) };
             fill(staged, at);
-            // SAFETY: (1) the signature is cuda.h's; (2) the source is `piece` bytes of page-locked memory that stay as
+            // SAFETY: (1) the signature is cuda.h's; (2) the source is `length` bytes of page-locked memory that stay as
             // they are until the event below has passed, the target was checked by the caller; (3) it is queued behind
             // the kernels that still read the target's old content.
-            let code = unsafe {
-                let (target, source) = (target + at as u64, staged.as_ptr().cast());
-                sys::cuMemcpyHtoDAsync_v2(target, source, piece, device.stream)
-            };
+            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(target + at as u64, staged.as_ptr().cast(), length, stream) };
             check("cuMemcpyHtoDAsync", code)?;
-            // SAFETY: (1) the signature is cuda.h's; (2) event and stream are this device's; (3) it marks the copy above.
-            check("cuEventRecord", unsafe { sys::cuEventRecord(self.read[self.half], device.stream) })?;
-            // 16 keeps the next piece aligned for any element.
-            self.filled = (self.filled + piece).next_multiple_of(16).min(HALF);
-            at += piece;
+            self.read[self.piece].record(stream)?;
+            // 16 keeps the next slice aligned for any element.
+            self.filled = (self.filled + length).next_multiple_of(16).min(PIECE);
+            at += length;
         }
         Ok(())
     }
 
-    /// Goes on to the other half, when the device has read it.
+    /// Goes on to the next piece, when the device has read it.
     fn turn(&mut self) -> Result<()> {
-        self.half = 1 - self.half;
+        self.piece = (self.piece + 1) % self.read.len().max(1);
         self.filled = 0;
-        // SAFETY: (1) the signature is cuda.h's; (2) the event is ours; (3) one that was never recorded has passed.
-        check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(self.read[self.half]) })
+        self.read.get(self.piece).map_or(Ok(()), Event::wait)
     }
 
     /// Gives the memory back; the device must have read everything, or be lost.
     pub fn free(&mut self) {
-        // SAFETY: (1) the signatures are cuda.h's; (2) memory and events came from the driver, are given back once, and
-        // are forgotten; (3) the caller waited for the stream.
-        unsafe {
-            for event in &mut self.read {
-                if !event.is_null() {
-                    let _ = sys::cuEventDestroy_v2(std::mem::replace(event, std::ptr::null_mut()));
-                }
-            }
-            if !self.memory.is_null() {
-                let _ = sys::cuMemFreeHost(std::mem::replace(&mut self.memory, std::ptr::null_mut()).cast());
-            }
-        }
+        *self = Staging::none();
     }
 }
 

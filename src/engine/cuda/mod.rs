@@ -18,43 +18,54 @@ mod cross_attention_step;
 mod device;
 mod driver;
 mod embed;
+mod event;
 mod gather_rows;
 mod graph;
+mod host_copy;
+mod inspect;
 mod launch;
 mod layer_norm;
 mod linear;
+mod list_rows;
 mod log_mel;
 mod logit_rules;
 mod logits;
 mod matrix;
 mod memory;
 mod module;
+pub(super) mod nvtx;
+mod pack_results;
 mod pick_candidates;
+mod queue;
 mod search;
 mod self_attention_step;
+mod token_probability;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 pub use activation::Activation;
+use attention::head_dim;
 pub use buffer::Buffer;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
 use device::Device;
 pub use graph::Recorded;
+pub use host_copy::HostCopy;
 pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
 pub use memory::MemoryUse;
+pub use queue::Ticket;
 pub use self_attention_step::SelfCache;
 
 use super::decode::DecodeState;
-use super::profile::Launched;
 use super::weights::HostMatrix;
 use super::{Backend, Element, Epilogue, StepRows, Tensor};
 use crate::error::Result;
 
-/// Decode steps between two looks at the finished flags. A look waits for the device and lets it run dry; the steps a
-/// finished slot takes meanwhile are lost, on average half of these for each chunk.
-const STEPS_PER_LOOK: usize = 8;
+/// Decode steps between two looks at the finished flags. A look comes back while the steps after it run, so the device
+/// never waits for the host; but the steps a finished slot takes until its end is seen are lost, one and a half times
+/// these on average for each chunk.
+const STEPS_PER_LOOK: usize = 2;
 /// Clips encoded in one pass: 12 000 frames, which fill the tensor cores of any card, in about 0.5 GB for large models.
 const ENCODER_BATCH: usize = 8;
 
@@ -106,44 +117,6 @@ impl<A: Activation> Cuda<A> {
         self.cross_cache_type = kind;
         self
     }
-
-    /// What the buffers take of the device's memory.
-    pub fn memory_use(&self) -> MemoryUse {
-        self.device.account.state()
-    }
-
-    /// Bytes the driver could still give.
-    pub fn free_memory(&self) -> Result<u64> {
-        self.device.free_memory()
-    }
-
-    /// Times every launch from now on, which slows them down, and stops replaying recorded steps.
-    pub fn start_profile(&self) {
-        self.device.start_profile();
-    }
-
-    /// The launches since [`start_profile`](Self::start_profile), in order; stops timing.
-    pub fn profile(&self) -> Result<Vec<Launched>> {
-        self.device.profile()
-    }
-
-    /// Runs `f` between `cuProfilerStart` and `cuProfilerStop`: what `nsys profile --capture-range=cudaProfilerApi` and
-    /// `ncu --profile-from-start off` wait for.
-    pub fn with_profiler<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.synchronize()?;
-        // SAFETY: (1) the signature is cuda.h's, which has no arguments; (2) no memory is passed; (3) nothing is queued.
-        driver::check("cuProfilerStart", unsafe { driver::sys::cuProfilerStart() })?;
-        let done = f();
-        self.synchronize()?;
-        // SAFETY: as above.
-        driver::check("cuProfilerStop", unsafe { driver::sys::cuProfilerStop() })?;
-        done
-    }
-
-    /// Waits until everything queued has run.
-    pub fn synchronize(&self) -> Result<()> {
-        self.device.wait("cuStreamSynchronize")
-    }
 }
 
 impl<A: Activation> Backend for Cuda<A> {
@@ -154,6 +127,8 @@ impl<A: Activation> Backend for Cuda<A> {
     type SelfCache = SelfCache<A>;
     type CrossCache = CrossCache<A>;
     type Recorded = Recorded;
+    type HostCopy = HostCopy;
+    type Ticket = Ticket;
 
     fn describe(&self) -> String {
         format!("{}, {}", self.device.describe(), A::SUFFIX)
@@ -172,6 +147,34 @@ impl<A: Activation> Backend for Cuda<A> {
 
     fn replay(&self, recorded: &mut Recorded, key: usize, f: impl FnMut() -> Result<()>) -> Result<()> {
         recorded.replay(&self.device, key, f)
+    }
+
+    fn beside(&self, f: impl FnOnce() -> Result<()>) -> Result<Ticket> {
+        queue::beside(&self.device, f)
+    }
+
+    fn after(&self, ticket: &Ticket) -> Result<()> {
+        queue::after(&self.device, ticket)
+    }
+
+    fn runs_beside(&self) -> bool {
+        true
+    }
+
+    fn host_copy(&self, len: usize) -> Result<HostCopy> {
+        HostCopy::new(&self.device, len)
+    }
+
+    fn start_copy(&self, copy: &mut HostCopy, src: &Buffer<i32>) -> Result<()> {
+        copy.start(src)
+    }
+
+    fn has_arrived(&self, copy: &HostCopy) -> Result<bool> {
+        copy.has_arrived()
+    }
+
+    fn arrived<'c>(&self, copy: &'c mut HostCopy) -> Result<&'c [i32]> {
+        copy.values()
     }
 
     fn zeros<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
@@ -318,6 +321,24 @@ impl<A: Activation> Backend for Cuda<A> {
         logit_rules::logit_rules(self, logits, rows, state)
     }
 
+    fn token_probability(
+        &self,
+        out: &mut Tensor<Self, f32>,
+        logits: &Tensor<Self, f32>,
+        slot: &Tensor<Self, i32>,
+        token: usize,
+    ) -> Result<()> {
+        token_probability::token_probability(self, out, logits, slot, token)
+    }
+
+    fn list_rows(&self, rows: &mut StepRows<Self>, state: &DecodeState<Self>) -> Result<()> {
+        list_rows::list_rows(self, rows, state)
+    }
+
+    fn pack_results(&self, out: &mut Tensor<Self, i32>, state: &DecodeState<Self>) -> Result<()> {
+        pack_results::pack_results(self, out, state)
+    }
+
     fn steps_per_look(&self) -> usize {
         STEPS_PER_LOOK
     }
@@ -334,18 +355,4 @@ impl<A: Activation> Backend for Cuda<A> {
     fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
         advance_search::advance_search(self, rows, state)
     }
-}
-
-/// The head dimension, if the attention kernels can do it: they hold a head in eight registers of eight lanes.
-fn head_dim(op: &'static str, width: usize, heads: usize) -> Result<usize> {
-    let head_dim = width / heads.max(1);
-    if head_dim > 0 && head_dim <= 64 && head_dim.is_multiple_of(8) && head_dim * heads == width {
-        return Ok(head_dim);
-    }
-    Err(crate::error::Error::Shape {
-        op,
-        what: "head",
-        expected: "a multiple of 8, at most 64, on the GPU".into(),
-        got: format!("{width} / {heads} heads"),
-    })
 }

@@ -32,7 +32,7 @@ impl Module {
     /// # Errors
     /// [`Error::Device`] that says what would be needed: an nvcc at build time, or NVRTC here, or a newer driver.
     pub fn load(capability: (i32, i32), card: &str) -> Result<Self> {
-        if let Some(path) = std::env::var_os("DIARIST_CUDA_MODULE") {
+        if let Some(path) = std::env::var_os("DIARIST_CUDA_MODULE").filter(|path| !path.is_empty()) {
             let path = PathBuf::from(path);
             let image = fs::read(&path).map_err(|e| Error::io(&path, e))?;
             return Self::from_image(image);

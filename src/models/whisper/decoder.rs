@@ -7,6 +7,7 @@
 
 use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
 use super::config::Config;
+use crate::engine::profile::range;
 use crate::engine::{Backend, Epilogue, StepRows, Tensor, ops};
 use crate::error::Result;
 
@@ -136,6 +137,7 @@ impl<B: Backend> Decoder<B> {
     ) -> Result<()> {
         for (layer, cache) in self.layers.iter().zip(&mut caches.cross_caches) {
             layer.cross_kv.run(be, kv, encoded, Epilogue::Store)?;
+            let _range = range("cross_store");
             be.cross_store(cache, slots, kv)?;
         }
         Ok(())

@@ -14,6 +14,7 @@ pub use config::{Config, GenerationConfig};
 pub use decoder::{DecoderCaches, DecoderScratch};
 pub use encoder::EncoderScratch;
 
+use crate::engine::profile::range;
 use crate::engine::weights::Weights;
 use crate::engine::{Backend, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
@@ -82,6 +83,7 @@ impl<B: Backend> Whisper<B> {
 
     /// Encodes clips `[B, S]`, `S` = one window ([`Config::window_samples`]), into `s.out` `[B, T, C]`.
     pub fn encode(&self, s: &mut EncoderScratch<B>, audio: &Tensor<B, f32>) -> Result<()> {
+        let _range = range("encode");
         s.set_batch(&self.config, audio.rows())?;
         self.be.scope(|| {
             ops::log_mel(&self.be, &mut s.mel, audio, &self.mel)?;
@@ -91,6 +93,7 @@ impl<B: Backend> Whisper<B> {
 
     /// Encodes the log-mel spectrograms the caller put into `s.mel` `[B, F, M]`; the result is in `s.out` `[B, T, C]`.
     pub fn encode_mel(&self, s: &mut EncoderScratch<B>, batch: usize) -> Result<()> {
+        let _range = range("encode");
         s.set_batch(&self.config, batch)?;
         self.be.scope(|| self.encoder.run(&self.be, s))
     }
@@ -100,7 +103,22 @@ impl<B: Backend> Whisper<B> {
     /// # Errors
     /// [`Error::Shape`] if there are not as many slots as clips, or a slot does not exist.
     pub fn fill_slots(&self, caches: &mut DecoderCaches<B>, slots: &[usize], s: &mut EncoderScratch<B>) -> Result<()> {
-        let &[batch, frames, width] = s.out.shape() else {
+        self.fill_slots_from(caches, slots, &s.out, &mut s.qkv)
+    }
+
+    /// The same for clips that were `encoded` `[B, T, C]` before. `kv` `[B, T, 2 C]` is scratch.
+    ///
+    /// # Errors
+    /// As [`fill_slots`](Self::fill_slots).
+    pub fn fill_slots_from(
+        &self,
+        caches: &mut DecoderCaches<B>,
+        slots: &[usize],
+        encoded: &Tensor<B>,
+        kv: &mut Tensor<B>,
+    ) -> Result<()> {
+        let _range = range("fill_slots");
+        let &[batch, frames, width] = encoded.shape() else {
             return Err(Error::Shape {
                 op: "fill_slots",
                 what: "encoded",
@@ -116,8 +134,8 @@ impl<B: Backend> Whisper<B> {
                 got: format!("{slots:?}"),
             });
         }
-        s.qkv.reshape(&[batch, frames, 2 * width])?;
-        self.be.scope(|| self.decoder.store_cross(&self.be, caches, slots, &s.out, &mut s.qkv))
+        kv.reshape(&[batch, frames, 2 * width])?;
+        self.be.scope(|| self.decoder.store_cross(&self.be, caches, slots, encoded, kv))
     }
 
     /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` says which cache
@@ -129,6 +147,7 @@ impl<B: Backend> Whisper<B> {
         rows: &StepRows<B>,
         lineage: &Tensor<B, i32>,
     ) -> Result<()> {
+        let _range = range("decode");
         self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage))
     }
 

@@ -82,8 +82,77 @@ static void forked_capture() {
     CHECK_CODE(0, call("cuStreamDestroy_v2", other));
 }
 
+// Of two streams that wait for nothing, the one of low priority is early and the other late; events still hold.
+static void haste() {
+    int least = 0, greatest = 0;
+    CHECK_CODE(0, call("cuCtxGetStreamPriorityRange", &least, &greatest));
+    check(greatest < least, "two priorities");
+    void *early, *late, *event;
+    CHECK_CODE(0, call("cuStreamCreateWithPriority", &early, 1u, least));
+    CHECK_CODE(0, call("cuStreamCreateWithPriority", &late, 1u, greatest));
+    CHECK_CODE(0, call("cuEventCreate", &event, 2u));
+    Buffer<float> x(std::vector<float>(4));
+    CHECK_CODE(0, synchronize());
+    call<void>("emulator_set_hasty", uint64_t(1));
+    for (bool ordered : {false, true}) {
+        // The copy from the late stream sees the launch on the early one, unless that has to wait for it.
+        float* pinned;
+        CHECK_CODE(0, call("cuMemHostAlloc", (void**)&pinned, size_t(16), 0u));
+        CHECK_CODE(0, call("cuMemcpyDtoHAsync_v2", (void*)pinned, x.p, size_t(16), late));
+        CHECK_CODE(0, call("cuEventRecord", event, late));
+        if (ordered) CHECK_CODE(0, call("cuStreamWaitEvent", early, event, 0u));
+        CHECK_CODE(0, launch_on(early, function("add_one"), {1, 4}, x.p, 4));
+        CHECK_CODE(ordered ? 0 : 600, call("cuEventQuery", event));
+        CHECK_CODE(0, call("cuStreamSynchronize", late));
+        check(pinned[0] == 1.0f, ordered ? "waited for the late stream" : "came before the late stream",
+              std::to_string(pinned[0]));
+        CHECK_CODE(0, call("cuMemFreeHost", (void*)pinned));
+    }
+    call<void>("emulator_set_hasty", uint64_t(0));
+    CHECK_CODE(0, call("cuEventDestroy_v2", event));
+    CHECK_CODE(0, call("cuStreamDestroy_v2", early));
+    CHECK_CODE(0, call("cuStreamDestroy_v2", late));
+}
+
+// The n-th copy, and every module from the n-th on.
+static void failures_on_request() {
+    Buffer<float> x(std::vector<float>(4));
+    float values[4];
+    auto copy = [&] { return call("cuMemcpyDtoHAsync_v2", (void*)values, x.p, size_t(16), stream); };
+    check(call("emulator_fail_after", "copy", uint64_t(2), 719) == 1, "a kind that is known");
+    check(call("emulator_fail_after", "weather", uint64_t(2), 719) == 0, "a kind that is not known");
+    CHECK_CODE(0, copy());
+    CHECK_CODE(719, copy());
+    CHECK_CODE(0, copy());
+    void* other;
+    call("emulator_fail_after", "module", uint64_t(1), 209);
+    CHECK_CODE(209, call("cuModuleLoadData", &other, (const void*)"x"));
+    CHECK_CODE(209, call("cuModuleLoadData", &other, (const void*)"x"));
+    call<void>("emulator_clear_error");
+    CHECK_CODE(0, call("cuModuleLoadData", &other, (const void*)"x"));
+    CHECK_CODE(0, call("cuModuleUnload", other));
+}
+
+// Launches while a profiler is to look.
+static void profiler_marks() {
+    Buffer<float> x(std::vector<float>(4));
+    CHECK_CODE(0, launch("add_one", {1, 4}, x.p, 4));
+    CHECK_CODE(0, synchronize());
+    uint64_t before = call<uint64_t>("emulator_profiled_launches");
+    CHECK_CODE(0, call("cuProfilerStart"));
+    for (int i = 0; i < 2; i++) CHECK_CODE(0, launch("add_one", {1, 4}, x.p, 4));
+    CHECK_CODE(0, synchronize());
+    CHECK_CODE(0, call("cuProfilerStop"));
+    CHECK_CODE(0, launch("add_one", {1, 4}, x.p, 4));
+    CHECK_CODE(0, synchronize());
+    check(call<uint64_t>("emulator_profiled_launches") - before == 2, "profiled launches");
+}
+
 void streams_and_graphs() {
     order();
+    haste();
+    failures_on_request();
+    profiler_marks();
     graphs();
     forked_capture();
 }

@@ -1,0 +1,127 @@
+//! Clips encoded before a slot is free for them, where the device can do that beside the decoding.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::clips::{ClipInput, Clips};
+use super::scheduler::{Clip, Source};
+use super::slots::Slots;
+use crate::engine::{Backend, Tensor, ops};
+use crate::error::Result;
+use crate::models::whisper::{EncoderScratch, Whisper};
+
+/// Groups of clips that may wait for slots: one being taken from, one being made.
+pub const GROUPS: usize = 2;
+
+/// The encoder, and what it has done in advance.
+pub struct Ahead<'m, B: Backend> {
+    model: &'m Whisper<B>,
+    encoder: EncoderScratch<B>,
+    input: ClipInput<B>,
+    /// Most clips encoded in one pass.
+    group: usize,
+    /// Which rows of a group's `[B T, C]` are clip `b`'s: `[T]` for each.
+    rows: Vec<Tensor<B, i32>>,
+    /// In the order of the source.
+    waiting: VecDeque<Encoded<B>>,
+    /// `[1, T, C]` each, for clips to come.
+    spare: Vec<Tensor<B>>,
+    /// `[1, T, 2 C]` keys and values on their way into a slot.
+    kv: Tensor<B>,
+}
+
+/// A clip that waits for a slot.
+pub struct Encoded<B: Backend> {
+    /// Which one it is.
+    pub clip: Clip,
+    /// `[1, T, C]`.
+    audio: Tensor<B>,
+    /// When that is there.
+    ticket: Arc<B::Ticket>,
+}
+
+impl<'m, B: Backend> Ahead<'m, B> {
+    /// Room for groups of up to `group` clips.
+    pub fn new(model: &'m Whisper<B>, group: usize) -> Result<Self> {
+        let (be, frames, width) = (&model.be, model.config.max_source_positions, model.config.d_model);
+        let rows = |clip: usize| {
+            let all: Vec<i32> = (clip * frames..(clip + 1) * frames).map(|row| row as i32).collect();
+            Tensor::from_host(be, &[frames], &all)
+        };
+        let waiting = if be.runs_beside() { GROUPS * group } else { group };
+        let spare = (0..waiting).map(|_| Tensor::zeros(be, &[1, frames, width]));
+        Ok(Ahead {
+            encoder: model.encoder_scratch(group)?,
+            input: ClipInput::default(),
+            group,
+            rows: (0..group).map(rows).collect::<Result<_>>()?,
+            waiting: VecDeque::new(),
+            spare: spare.collect::<Result<_>>()?,
+            kv: Tensor::zeros(be, &[1, frames, 2 * width])?,
+            model,
+        })
+    }
+
+    /// The next clip for a free slot, encoded; `None` if the source has none now.
+    pub fn next(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<Option<Encoded<B>>> {
+        if self.waiting.is_empty() {
+            self.encode_group(clips, source)?;
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    /// Encodes as many clips as may wait, if that can be done beside other work.
+    pub fn prepare(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
+        while self.model.be.runs_beside() && self.spare.len() >= self.group {
+            if !self.encode_group(clips, source)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a clip the audio of `slot`.
+    pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<Clip> {
+        self.model.be.after(&encoded.ticket)?;
+        slots.load_encoded(slot, &encoded.audio, &mut self.kv)?;
+        self.spare.push(encoded.audio);
+        Ok(encoded.clip)
+    }
+
+    /// Encodes the next clips of the source beside what is queued; false if it has none.
+    fn encode_group(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
+        let most = self.group.min(self.spare.len());
+        let group: Vec<Clip> = std::iter::from_fn(|| source.next()).take(most).collect();
+        if group.is_empty() {
+            return Ok(false);
+        }
+        let ranges: Vec<_> = group.iter().map(|clip| clip.range.clone()).collect();
+        let mut audio = self.spare.split_off(self.spare.len() - group.len());
+        let Ahead { model, encoder, input, rows, .. } = self;
+        let ticket = model.be.beside(|| {
+            clips.encode(model, encoder, input, &ranges)?;
+            for (audio, rows) in audio.iter_mut().zip(rows.iter()) {
+                ops::gather_rows(&model.be, audio, &encoder.out, rows)?;
+            }
+            Ok(())
+        })?;
+        let ticket = Arc::new(ticket);
+        let encoded = group.into_iter().zip(audio);
+        self.waiting.extend(encoded.map(|(clip, audio)| Encoded { clip, audio, ticket: ticket.clone() }));
+        Ok(true)
+    }
+
+    /// Encodes one clip and makes it the audio of `slot`, out of turn.
+    pub fn encode_into(
+        &mut self,
+        clips: &Clips<B>,
+        range: std::ops::Range<usize>,
+        slots: &mut Slots<B>,
+        slot: usize,
+    ) -> Result<()> {
+        let Ahead { model, encoder, input, kv, .. } = self;
+        let ticket = model.be.beside(|| clips.encode(model, encoder, input, &[range]))?;
+        model.be.after(&ticket)?;
+        slots.load_encoded(slot, &encoder.out, kv)
+    }
+}

@@ -1,0 +1,98 @@
+//! What the host sees of the searches: everything it wants to know in one small copy, which arrives while the steps after
+//! it run. The device never waits for the host to look.
+
+use crate::engine::decode::{DecodeSizes, DecodeState, result_column};
+use crate::engine::{Backend, Tensor, ops};
+use crate::error::Result;
+
+/// Looks under way. The two last ones: while one is being read, the other is being made.
+pub(super) struct Looks<B: Backend> {
+    sizes: DecodeSizes,
+    /// `[S, W]`, see [`Backend::pack_results`].
+    packed: Tensor<B, i32>,
+    copies: [B::HostCopy; 2],
+    /// Looks asked for so far, and those of them that were read.
+    asked: u64,
+    read: u64,
+}
+
+/// The searches as they were when the look was asked for.
+pub(super) struct Look<'a> {
+    /// How many were asked for before it: a search that began later is not what it shows.
+    pub number: u64,
+    sizes: DecodeSizes,
+    /// `[S, W]`.
+    values: &'a [i32],
+}
+
+impl<B: Backend> Looks<B> {
+    pub fn new(be: &B, sizes: DecodeSizes) -> Result<Self> {
+        let shape = [sizes.slots, sizes.result_width()];
+        let len = shape.iter().product();
+        Ok(Looks {
+            sizes,
+            packed: Tensor::zeros(be, &shape)?,
+            copies: [be.host_copy(len)?, be.host_copy(len)?],
+            asked: 0,
+            read: 0,
+        })
+    }
+
+    /// Looks asked for so far.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// Asks for a look at the searches as they are behind the steps queued so far. At most one may be unread.
+    pub fn ask(&mut self, be: &B, state: &DecodeState<B>) -> Result<()> {
+        ops::pack_results(be, &mut self.packed, state)?;
+        be.start_copy(&mut self.copies[(self.asked % 2) as usize], &self.packed.buf)?;
+        self.asked += 1;
+        Ok(())
+    }
+
+    /// The next look: one that has arrived, or, if there is another one behind it, one worth waiting for.
+    pub fn next(&mut self, be: &B) -> Result<Option<Look<'_>>> {
+        let copy = &mut self.copies[(self.read % 2) as usize];
+        match self.asked - self.read {
+            0 => return Ok(None),
+            1 if !be.has_arrived(copy)? => return Ok(None),
+            _ => {}
+        }
+        let number = self.read;
+        self.read += 1;
+        Ok(Some(Look { number, sizes: self.sizes, values: be.arrived(copy)? }))
+    }
+}
+
+impl Look<'_> {
+    fn slot(&self, slot: usize) -> &[i32] {
+        let width = self.sizes.result_width();
+        &self.values[slot * width..(slot + 1) * width]
+    }
+
+    /// Whether the slot's search has ended.
+    pub fn is_done(&self, slot: usize) -> bool {
+        self.slot(slot)[result_column::DONE] != 0
+    }
+
+    /// Whether beam or sample `beam` of the slot goes on.
+    pub fn is_live(&self, slot: usize, beam: usize) -> bool {
+        self.slot(slot)[result_column::COUNT + beam] != 0
+    }
+
+    /// The best hypothesis of a finished slot: tokens (forced prefix included, end-of-text not) and its summed
+    /// log-probability (end-of-text included).
+    pub fn best(&self, slot: usize) -> (Vec<u32>, f32) {
+        let row = self.slot(slot);
+        let tokens = &row[result_column::COUNT + self.sizes.beams..];
+        let length = (row[result_column::LENGTH].max(0) as usize).min(tokens.len());
+        let tokens = tokens[..length].iter().map(|id| (*id).max(0) as u32).collect();
+        (tokens, f32::from_bits(row[result_column::SUM] as u32))
+    }
+
+    /// See [`DecodeState::no_speech`].
+    pub fn no_speech(&self, slot: usize) -> f32 {
+        f32::from_bits(self.slot(slot)[result_column::NO_SPEECH] as u32)
+    }
+}

@@ -1,0 +1,47 @@
+//! What can be asked of a GPU besides computing: its memory, its time, and marks for a profiler.
+
+use super::driver::{self, check};
+use super::memory::MemoryUse;
+use super::{Activation, Cuda};
+use crate::engine::profile::Launched;
+use crate::error::Result;
+
+impl<A: Activation> Cuda<A> {
+    /// What the buffers take of the device's memory.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.device.account.state()
+    }
+
+    /// Bytes the driver could still give.
+    pub fn free_memory(&self) -> Result<u64> {
+        self.device.free_memory()
+    }
+
+    /// Times every launch from now on, which slows them down, and stops replaying recorded steps.
+    pub fn start_profile(&self) {
+        self.device.start_profile();
+    }
+
+    /// The launches since [`start_profile`](Self::start_profile), in order; stops timing.
+    pub fn profile(&self) -> Result<Vec<Launched>> {
+        self.device.profile()
+    }
+
+    /// Runs `f` between `cuProfilerStart` and `cuProfilerStop`: what `nsys profile --capture-range=cudaProfilerApi` and
+    /// `ncu --profile-from-start off` wait for.
+    pub fn with_profiler<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.synchronize()?;
+        // SAFETY: (1) the signature is cuda.h's, which has no arguments; (2) no memory is passed; (3) nothing is queued.
+        check("cuProfilerStart", unsafe { driver::sys::cuProfilerStart() })?;
+        let done = f();
+        self.synchronize()?;
+        // SAFETY: as above.
+        check("cuProfilerStop", unsafe { driver::sys::cuProfilerStop() })?;
+        done
+    }
+
+    /// Waits until everything queued has run.
+    pub fn synchronize(&self) -> Result<()> {
+        self.device.wait("cuStreamSynchronize")
+    }
+}

@@ -1,0 +1,23 @@
+//! `list_rows`: the tokens and positions of the rows listed for the next steps.
+
+use super::{Activation, Cuda};
+use crate::engine::StepRows;
+use crate::engine::decode::DecodeState;
+use crate::engine::profile::Work;
+use crate::error::Result;
+
+/// See [`Backend::list_rows`](crate::engine::Backend::list_rows).
+pub(super) fn list_rows<A: Activation>(
+    be: &Cuda<A>,
+    rows: &mut StepRows<Cuda<A>>,
+    state: &DecodeState<Cuda<A>>,
+) -> Result<()> {
+    let (count, all) = (rows.num_rows(), state.sizes.rows());
+    let mut launch = be.device.launch("list_rows", "")?;
+    launch.grid(count.div_ceil(128), 1, 1).block(128);
+    launch.output(&mut rows.token.buf, count).output(&mut rows.position.buf, count).input(&rows.row.buf, count);
+    launch.input(&state.token.buf, all).input(&state.position.buf, all).int(count).int(all);
+    // SAFETY: (1) token, position, row, all_tokens, all_positions, count, num_rows, as list_rows.cu declares them; (2) it
+    // touches token, position, row [R], the state's [S K], and follows no row outside of these; (3) a thread for each row.
+    unsafe { launch.run(Work::bytes(5 * count * size_of::<i32>())) }
+}

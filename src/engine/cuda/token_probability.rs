@@ -1,0 +1,25 @@
+//! `token_probability`: the probability of one token after some rows.
+
+use super::{Activation, Cuda};
+use crate::engine::Tensor;
+use crate::engine::profile::Work;
+use crate::error::Result;
+
+/// See [`Backend::token_probability`](crate::engine::Backend::token_probability): `out` `[S]`, `logits` `[R, V]`, `slot`
+/// `[R]`, `token` below `V`.
+pub(super) fn token_probability<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>, f32>,
+    logits: &Tensor<Cuda<A>, f32>,
+    slot: &Tensor<Cuda<A>, i32>,
+    token: usize,
+) -> Result<()> {
+    let (rows, vocab, slots) = (slot.len(), logits.width(), out.len());
+    let mut launch = be.device.launch("token_probability", "")?;
+    launch.grid(rows, 1, 1).block(256);
+    launch.output(&mut out.buf, slots).input(&logits.buf, rows * vocab).input(&slot.buf, rows);
+    launch.int(slots).int(vocab).int(token);
+    // SAFETY: (1) out, logits, slot, slots, vocab, token, as token_probability.cu declares them; (2) it touches logits
+    // [R, V], slot [R], and of out only what lies in [S]; `ops` saw to it that token < V; (3) a block for each of R rows.
+    unsafe { launch.run(Work::bytes(rows * vocab * size_of::<f32>())) }
+}

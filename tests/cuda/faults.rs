@@ -1,0 +1,134 @@
+//! What happens when the device fails: an error that says so, finished results kept, no hang, no leak, and the next device
+//! is as good as new.
+
+use diarist::asr::memory::Plan;
+use diarist::engine::Backend;
+use diarist::engine::cuda::Cuda;
+use diarist::pipeline::{Input, Observer, Pipeline};
+use diarist::types::Segment;
+use diarist::vad::Detector;
+use diarist::{Error, Result};
+use half::f16;
+
+use crate::cases::open;
+use crate::driver::{Machine, machine};
+use crate::transcripts::{options, transcribe};
+
+const OUT_OF_MEMORY: i32 = 2;
+const ECC_UNCORRECTABLE: i32 = 214;
+const LAUNCH_FAILED: i32 = 719;
+
+/// A transcription of the sample from nothing, with the `n`-th call of a kind failing: the error.
+fn failing(machine: &Machine, kind: &str, n: u64, code: i32, work: impl FnOnce() -> Result<()>) -> Error {
+    machine.fail_after(kind, n, code);
+    let result = work();
+    machine.call("emulator_clear_error", 0);
+    let error = result.err().unwrap_or_else(|| panic!("{kind} {n}: a failure that nobody noticed"));
+    assert_eq!(machine.allocated(), 0, "{kind} {n}: memory that nobody gave back");
+    assert_eq!(machine.count("emulator_host_allocations"), 0, "{kind} {n}: page-locked memory that nobody gave back");
+    error
+}
+
+/// Every launch, allocation and copy may be the one that fails, at once or when it is executed, early and late.
+#[test]
+fn a_failing_device_is_an_error() {
+    let Some(machine) = machine() else { return };
+    if !machine.is_emulated() {
+        return;
+    }
+    let work = || Cuda::<f16>::new(0, None).and_then(|be| transcribe(&be, &options(1)).map(|_| ()));
+    machine.call("emulator_reset_counts", 0);
+    work().unwrap();
+    let [launches, allocations] =
+        ["emulator_launch_count", "emulator_allocation_count"].map(|name| machine.count(name));
+    assert!(launches > 500 && allocations > 100, "{launches} launches, {allocations} allocations");
+    let late = |count: u64| [1, 2, count / 3, count * 3 / 4];
+    let copies = [1, 2, 50, 150];
+    // A launch that is refused while it is recorded is made up for: only early ones are errors.
+    for (kind, times, code, text) in [
+        ("launch", [1, 2, 40, 90], LAUNCH_FAILED, "code 719"),
+        ("alloc", late(allocations), OUT_OF_MEMORY, "out of device memory"),
+        ("copy", copies, LAUNCH_FAILED, "code 719"),
+        ("execution", late(launches), ECC_UNCORRECTABLE, "code 214"),
+    ] {
+        for n in times {
+            let error = failing(&machine, kind, n, code, work).to_string();
+            assert!(error.contains(text), "{kind} {n}: {error}");
+        }
+    }
+    assert!(transcribe(&open::<f16>(), &options(1)).is_ok());
+}
+
+/// Keeps what it hears of.
+#[derive(Default)]
+struct Kept(Vec<Segment>);
+
+impl Observer for Kept {
+    fn segments(&mut self, segments: &[Segment]) {
+        self.0.extend_from_slice(segments);
+    }
+}
+
+/// A card that is lost in the middle: the chunks finished before have been told, as they would have been without it.
+#[test]
+fn what_was_finished_before_the_device_failed_is_kept() {
+    let Some(machine) = machine() else { return };
+    if !machine.is_emulated() {
+        return;
+    }
+    let mut options = options(1);
+    options.asr.batch_size = 1;
+    let work = |kept: &mut Kept| {
+        let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy)?;
+        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+        pipeline.transcribe(input, &options, kept).map(|_| ())
+    };
+    machine.call("emulator_reset_counts", 0);
+    let mut whole = Kept::default();
+    work(&mut whole).unwrap();
+    let launches = machine.count("emulator_launch_count");
+    let mut kept = Kept::default();
+    let error = failing(&machine, "execution", launches * 3 / 4, LAUNCH_FAILED, || work(&mut kept)).to_string();
+    assert!(error.starts_with("asr: ") && error.contains("DIARIST_SYNC=1 names the kernel"), "{error}");
+    assert!(!kept.0.is_empty() && kept.0.len() < whole.0.len(), "{} of {} segments", kept.0.len(), whole.0.len());
+    assert_eq!(kept.0, whole.0[..kept.0.len()]);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named() {
+    let Some(_machine) = machine() else { return };
+    let error = Cuda::<f16>::new(99, None).map(|_| ()).expect_err("no hundred cards").to_string();
+    assert!(error.contains("99"), "{error}");
+}
+
+/// The weights fit, but not the caches of a single chunk: the error says what was wanted, what is free, and for what.
+#[test]
+fn a_context_too_long_for_the_memory_is_refused() {
+    let Some(_machine) = machine() else { return };
+    let mut options = options(5);
+    let (weights, config) = {
+        let be = open::<f16>();
+        let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
+        (be.memory_use().used, pipeline.whisper.config.clone())
+    };
+    let plan = |options: &diarist::config::Options| {
+        Plan::new(&config, &options.asr, 1, size_of::<f16>(), open::<f16>().encoder_batch()).total()
+    };
+    let needed = plan(&options);
+    let limited = |room: u64| Cuda::<f16>::new(0, Some(weights + room)).unwrap();
+    match transcribe(&limited(needed - 1), &options).unwrap_err() {
+        Error::Stage { stage: "asr", source } => match *source {
+            Error::OutOfMemory { wanted, free, during } => {
+                assert_eq!((wanted, free), (needed, needed - 1));
+                assert!(during.contains("a single chunk") && during.contains("--beam-size"), "{during}");
+            }
+            other => panic!("{other}"),
+        },
+        other => panic!("{other}"),
+    }
+    assert!(transcribe(&limited(needed), &options).is_ok());
+    // More beams are a longer context.
+    options.asr.beam_size = 64;
+    assert!(plan(&options) > needed);
+    assert!(transcribe(&limited(needed), &options).unwrap_err().to_string().contains("memory"));
+}

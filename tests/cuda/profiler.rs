@@ -1,0 +1,111 @@
+//! What a profiler sees: ranges named like stages and ops, and one stage between the marks.
+
+use std::collections::BTreeMap;
+
+use diarist::config::Options;
+use diarist::engine::{Backend, Tensor, ops};
+use diarist::pipeline::{Input, Pipeline};
+use diarist::units::Seconds;
+use diarist::vad::Detector;
+use half::f16;
+
+use crate::cases::{act, ints, open, random};
+use crate::driver::machine;
+
+/// For each thread, the paths of its ranges (`asr/step/linear`), each with the number of times it was opened.
+///
+/// Fails where a range is closed that is not open, or stays open.
+fn paths(ranges: &[(String, String)]) -> BTreeMap<String, usize> {
+    let mut open: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut seen = BTreeMap::new();
+    for (thread, range) in ranges {
+        let stack = open.entry(thread).or_default();
+        match range.strip_prefix('+') {
+            Some(name) => {
+                stack.push(name);
+                *seen.entry(stack.join("/")).or_insert(0) += 1;
+            }
+            None => assert!(stack.pop().is_some(), "a range was closed that is not open"),
+        }
+    }
+    assert!(open.values().all(Vec::is_empty), "ranges that stay open: {open:?}");
+    seen
+}
+
+#[test]
+fn ranges_are_named_like_stages_and_ops() {
+    let Some(machine) = machine() else { return };
+    if !machine.is_emulated() {
+        return;
+    }
+    let be = open::<f16>();
+    let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
+    let mut options = Options::default();
+    options.vad.chunk_size = Seconds(5.0);
+    options.asr.beam_size = 2;
+    options.asr.language = Some("en".into());
+    machine.call("emulator_listen", 1);
+    let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+    pipeline.transcribe(input, &options, &mut ()).unwrap();
+    machine.call("emulator_listen", 0);
+    let seen = paths(&machine.ranges());
+    let layers = pipeline.whisper.config.decoder_layers;
+    for (path, least) in [
+        ("audio", 1),
+        ("vad", 1),
+        ("asr", 1),
+        ("asr/encode/log_mel", 1),
+        ("asr/encode/conv1d", 2),
+        ("asr/encode/attention", layers),
+        ("asr/fill_slots/cross_store", layers),
+        ("asr/start/decode/embed", 1),
+        ("asr/start/token_probability", 1),
+        ("asr/step", 10),
+        ("asr/step/decode/self_attention_step", layers),
+        ("asr/step/decode/cross_attention_step", layers),
+        ("asr/step/advance_search", 1),
+        ("asr/look/pack_results", 5),
+        ("asr/collect", 5),
+    ] {
+        let times = seen.get(path).copied().unwrap_or(0);
+        assert!(times >= least, "{path}: {times} times; seen: {seen:#?}");
+    }
+    assert_eq!(["audio", "vad", "asr"].map(|stage| seen[stage]), [1, 1, 1]);
+    // A recorded step is replayed without its ops.
+    assert!(seen["asr/step/advance_search"] < seen["asr/step"], "{seen:#?}");
+}
+
+/// An op that fails closes its range, too.
+#[test]
+fn a_range_ends_with_its_op() {
+    let Some(machine) = machine() else { return };
+    let be = open::<f16>();
+    let x = act(&be, &[2, 8], &random(1, 16));
+    let mut out = Tensor::zeros(&be, &[3, 8]).unwrap();
+    machine.call("emulator_listen", 1);
+    assert!(ops::gather_rows(&be, &mut out, &x, &ints(&be, &[0, 1])).is_err());
+    be.beside(|| ops::add_positions(&be, &mut out, &Tensor::zeros(&be, &[3, 8])?)).map(|_| ()).unwrap_err();
+    machine.call("emulator_listen", 0);
+    if machine.is_emulated() {
+        assert_eq!(paths(&machine.ranges()), BTreeMap::from([("gather_rows".into(), 1), ("add_positions".into(), 1)]));
+    }
+}
+
+/// Only what runs between the marks is profiled, and all of it.
+#[test]
+fn the_marks_are_around_the_work() {
+    let Some(machine) = machine() else { return };
+    let be = open::<f16>();
+    let x = act(&be, &[2, 8], &random(1, 16));
+    let mut out = Tensor::zeros(&be, &[2, 8]).unwrap();
+    let index = ints(&be, &[0, 1]);
+    let mut copy = |times: usize| (0..times).try_for_each(|_| ops::gather_rows(&be, &mut out, &x, &index));
+    let before = machine.count("emulator_profiled_launches");
+    copy(3).unwrap();
+    be.with_profiler(|| copy(5)).unwrap();
+    copy(7).unwrap();
+    be.synchronize().unwrap();
+    if machine.is_emulated() {
+        assert_eq!(machine.count("emulator_profiled_launches") - before, 5);
+    }
+}
