@@ -37,14 +37,14 @@ fn prompt_logits(model: &Whisper<Cpu>, features: &[f32], prompt: &[i32]) -> (Vec
     let encoded = encoder.out.to_host(be).unwrap();
 
     let (rows, vocab) = (prompt.len(), model.config.vocab_size);
-    let mut caches = model.caches(1, 1).unwrap();
+    let mut caches = model.caches(1, 1, model.cross_kind(1)).unwrap();
     model.fill_slots(&mut caches, &[0], &mut encoder).unwrap();
     let mut step = StepRows::zeros(be, rows).unwrap();
     let positions: Vec<i32> = (0..rows as i32).collect();
     be.write(&mut step.token.buf, 0, prompt).unwrap();
     be.write(&mut step.position.buf, 0, &positions).unwrap();
     let lineage = Tensor::zeros(be, &[1, model.config.max_target_positions]).unwrap();
-    let mut scratch = model.decoder_scratch(rows).unwrap();
+    let mut scratch = model.decoder_scratch(rows, model.cross_kind(1)).unwrap();
     model.decode(&mut scratch, &mut caches, &step, &lineage).unwrap();
     let mut logits = Tensor::zeros(be, &[rows, vocab]).unwrap();
     model.logits(&mut logits, &scratch.hidden).unwrap();
@@ -119,9 +119,9 @@ fn steps_with_lineage_match_a_prefill() {
     model.encode_mel(&mut encoder, 1).unwrap();
     // Slot 1 of 2, three beams: cache rows 3, 4, 5. The hypothesis moves from row to row.
     let (beams, positions) = (3, model.config.max_target_positions);
-    let mut caches = model.caches(2, beams).unwrap();
+    let mut caches = model.caches(2, beams, model.cross_kind(beams)).unwrap();
     model.fill_slots(&mut caches, &[1], &mut encoder).unwrap();
-    let mut scratch = model.decoder_scratch(2).unwrap();
+    let mut scratch = model.decoder_scratch(2, model.cross_kind(beams)).unwrap();
     let vocab = model.config.vocab_size;
     let mut logits = Tensor::zeros(be, &[2, vocab]).unwrap();
     let mut lineage = vec![0i32; 2 * beams * positions];

@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+mod absorbed_attention_step;
 mod activation;
 mod add_positions;
 mod advance_search;
@@ -23,6 +24,7 @@ mod graph;
 mod launch;
 mod layer_norm;
 mod linear;
+mod linear_by_head;
 mod log_mel;
 mod logit_rules;
 mod logits;
@@ -36,6 +38,7 @@ mod self_attention_step;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+pub use absorbed_attention_step::EncodedCache;
 pub use activation::Activation;
 pub use buffer::Buffer;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
@@ -49,7 +52,7 @@ pub use self_attention_step::SelfCache;
 use super::decode::DecodeState;
 use super::profile::Launched;
 use super::weights::HostMatrix;
-use super::{Backend, Element, Epilogue, StepRows, Tensor};
+use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::Result;
 
 /// Decode steps between two looks at the finished flags. A look waits for the device and lets it run dry; the steps a
@@ -101,7 +104,7 @@ impl<A: Activation> Cuda<A> {
         self
     }
 
-    /// The same backend, storing encoder keys and values in caches made from now on as `kind`.
+    /// The same backend, keeping of the encoder's output what `kind` says, for models loaded from now on.
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
@@ -153,6 +156,7 @@ impl<A: Activation> Backend for Cuda<A> {
     type MelPlan = MelPlan;
     type SelfCache = SelfCache<A>;
     type CrossCache = CrossCache<A>;
+    type EncodedCache = EncodedCache<A>;
     type Recorded = Recorded;
 
     fn describe(&self) -> String {
@@ -224,6 +228,17 @@ impl<A: Activation> Backend for Cuda<A> {
         linear::linear(self, out, x, weight, bias, epilogue)
     }
 
+    fn linear_by_head(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix<A>,
+        bias: Option<&Tensor<Self, f32>>,
+        heads: usize,
+    ) -> Result<()> {
+        linear_by_head::linear_by_head(self, out, x, weight, bias, heads)
+    }
+
     fn conv1d(
         &self,
         out: &mut Tensor<Self>,
@@ -259,6 +274,13 @@ impl<A: Activation> Backend for Cuda<A> {
         attention::attention(self, out, qkv, heads, scale)
     }
 
+    fn cross_kind(&self, _heads: usize, _rows: usize) -> CrossKind {
+        match self.cross_cache_type {
+            CrossCacheType::Absorbed => CrossKind::Absorbed,
+            CrossCacheType::Activation | CrossCacheType::Int8 => CrossKind::Projected,
+        }
+    }
+
     fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache<A>> {
         SelfCache::new(&self.device, rows, positions, width, heads)
     }
@@ -269,6 +291,14 @@ impl<A: Activation> Backend for Cuda<A> {
 
     fn cross_store(&self, cache: &mut CrossCache<A>, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
         cross_attention_step::cross_store(self, cache, slots, kv)
+    }
+
+    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<EncodedCache<A>> {
+        EncodedCache::new(&self.device, slots, frames, width, heads)
+    }
+
+    fn encoded_store(&self, cache: &mut EncodedCache<A>, slots: &[usize], encoded: &Tensor<Self>) -> Result<()> {
+        absorbed_attention_step::encoded_store(self, cache, slots, encoded)
     }
 
     fn embed(
@@ -303,6 +333,18 @@ impl<A: Activation> Backend for Cuda<A> {
         scale: f32,
     ) -> Result<()> {
         cross_attention_step::cross_attention_step(self, out, q, cache, rows, beams, scale)
+    }
+
+    fn absorbed_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &EncodedCache<A>,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()> {
+        absorbed_attention_step::absorbed_attention_step(self, out, q, cache, rows, beams, scale)
     }
 
     fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix<A>) -> Result<()> {
