@@ -140,7 +140,9 @@ fn cuda<A: Activation>(compute: &Compute, number: usize, quantised: bool) -> Res
         CrossCache::Default | CrossCache::F16 => cuda::CrossCacheType::Activation,
         CrossCache::Int8 => cuda::CrossCacheType::Int8,
         CrossCache::Absorbed => cuda::CrossCacheType::Absorbed,
-        CrossCache::F32 => return Err(Error::config("cross_cache", "f32", "only on the CPU; a GPU has f16, int8 and absorbed")),
+        CrossCache::F32 => {
+            return Err(Error::config("cross_cache", "f32", "only on the CPU; a GPU has f16, int8 and absorbed"));
+        }
     };
     let device = Cuda::new(number, compute.gpu_memory_limit).map_err(|error| match error {
         // What the command line asks for cannot be honoured, and nothing has been done.

@@ -137,7 +137,15 @@ thread_local! {
 }
 
 /// The softmax-weighted sums of one split of a slot, and what is needed to join them: into `part`, for queries `[N, C]`.
-fn attend(level: Level, part: &mut [f32], queries: &[f32], cache: &EncodedCache, slot: usize, split: usize, scale: f32) {
+fn attend(
+    level: Level,
+    part: &mut [f32],
+    queries: &[f32],
+    cache: &EncodedCache,
+    slot: usize,
+    split: usize,
+    scale: f32,
+) {
     let (width, stride) = (cache.width, cache.stride);
     let num = queries.len() / width;
     let mut scratch = SCRATCH.take();
@@ -151,7 +159,8 @@ fn attend(level: Level, part: &mut [f32], queries: &[f32], cache: &EncodedCache,
     let (sums, state) = part.split_at_mut(num * stride);
     let end = ((split + 1) * SPLIT).min(cache.frames);
     let first_frame = slot * cache.frames;
-    let (frames, ahead) = cache.values[(first_frame + split * SPLIT) * stride..].split_at((end - split * SPLIT) * stride);
+    let (frames, ahead) =
+        cache.values[(first_frame + split * SPLIT) * stride..].split_at((end - split * SPLIT) * stride);
     let (queries, scores) = (&padded[..num * stride], &mut scores[..num * TILE]);
     level.run(Split { sums, state, scores, queries, frames, ahead, stride, scale });
     SCRATCH.set(scratch);

@@ -17,7 +17,7 @@ pub(super) trait Isa: Simd {
     /// As numbers, not as fractions.
     fn widen_i8(self, src: Self::Bytes) -> Self::f32s;
     /// Asks for the cache line of `at`, which will be read soon. Does nothing where there is no such instruction.
-    fn prefetch(self, at: &f32) {
+    fn prefetch<T>(self, at: &T) {
         let _ = at;
     }
 }
@@ -61,7 +61,7 @@ impl Isa for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    fn prefetch(self, at: &f32) {
+    fn prefetch<T>(self, at: &T) {
         /// Into every level of cache: `_MM_HINT_T0`.
         const EVERY_LEVEL: i32 = 3;
         self.sse._mm_prefetch::<EVERY_LEVEL>(std::ptr::from_ref(at).cast());
@@ -84,7 +84,7 @@ impl Isa for pulp::x86::V4 {
     }
 
     #[inline(always)]
-    fn prefetch(self, at: &f32) {
+    fn prefetch<T>(self, at: &T) {
         /// Into every level of cache: `_MM_HINT_T0`.
         const EVERY_LEVEL: i32 = 3;
         self.sse._mm_prefetch::<EVERY_LEVEL>(std::ptr::from_ref(at).cast());

@@ -14,6 +14,7 @@ mod attention;
 mod conv1d;
 mod cross_attention_step;
 mod embed;
+mod few_rows;
 mod gather_rows;
 mod gelu;
 mod gemm;

@@ -121,7 +121,11 @@ pub(super) fn absorbed_attention_step<A: Activation>(
 
         let mut launch = be.device.launch("absorbed_attention_combine", A::SUFFIX)?;
         launch.grid(cache.heads, count, 1).block(128);
-        launch.output_from(&mut out.buf, first * wide, count * wide).scratch(&scratch, 0, partial_bytes).int(splits).int(cache.width);
+        launch
+            .output_from(&mut out.buf, first * wide, count * wide)
+            .scratch(&scratch, 0, partial_bytes)
+            .int(splits)
+            .int(cache.width);
         // SAFETY: (1) out, partial, splits, width, as absorbed_attention_step.cu declares them; (2) it touches out [R, H, C], which
         // is borrowed mutably, and partial [R, H, splits, C + 2]; (3) a block for each head and row. The scratch memory is held
         // until here, so nobody else's launch comes between the two.

@@ -147,9 +147,7 @@ impl<B: Backend> CrossAttention<B> {
     ) -> Result<()> {
         self.q.run(be, &mut s.q, hidden, Epilogue::Store)?;
         match cache {
-            LayerCache::Projected(cache, beams) => {
-                ops::cross_attention_step(be, out, &s.q, cache, rows, beams, scale)
-            }
+            LayerCache::Projected(cache, beams) => ops::cross_attention_step(be, out, &s.q, cache, rows, beams, scale),
             LayerCache::Absorbed(cache, beams) => {
                 let weights = self.absorbed.as_ref().ok_or_else(not_loaded)?;
                 let [query, mean] = s.absorbed.as_mut().ok_or_else(not_loaded)?;
