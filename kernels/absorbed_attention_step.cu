@@ -7,7 +7,7 @@
 //          frames (then channels) as the 16-row operand, queries as the 8-column one; weights are rounded to T in between
 // Launch   encoded_store: grid (ceil(T*C/2048), clips <= 32), block 256 · absorbed_attention_step_W: grid (ceil(H*members/24),
 //          splits = ceil(T/384), R), block 256 = 8 warps that share the channels, up to W = 512 or 1280 of them; dynamic shared
-//          2 stages of 16 frames: 64 (round_16(C) + 8) B, 97 KiB in all for 1280. The block of the first of up to `members`
+//          16608 B and 2 stages of 16 frames: 64 (round_16(C) + 8) B, 97 KiB in all for 1280. The block of the first of up to `members`
 //          neighbouring rows of a slot serves their queries, 24 at a time · absorbed_attention_combine: grid (H, R), block 128
 // Traffic  slots * T * C * 2 B per step for each layer, read once from memory (again from the L2 for every further 24 queries), and
 //          2 * R * H * splits * C * 4 B of partial sums; 4 * R * H * T * C flops (docs/kernels/attention.md)
@@ -79,10 +79,10 @@ struct Softmax {
 template <class T, int PIECES>
 __device__ __forceinline__ void step(float* partial, const T* q, const T* encoded, const int* rows, int num_rows, int slots, int beams,
                                      int most_members, int heads, int frames, int width, float scale) {
-    SHARED_DYNAMIC(T, tiles);
-    SHARED(float, scores, WARPS * QUERIES * SCORE_STRIDE);
-    SHARED(T, weights, QUERIES * WEIGHT_STRIDE);
-    SHARED(float, shrinks, QUERIES);
+    SHARED_DYNAMIC(float, scores);  // [WARPS][QUERIES][SCORE_STRIDE]
+    float* shrinks = scores + WARPS * QUERIES * SCORE_STRIDE;  // [QUERIES]
+    T* weights = reinterpret_cast<T*>(shrinks + QUERIES);      // [QUERIES][WEIGHT_STRIDE]
+    T* tiles = weights + QUERIES * WEIGHT_STRIDE;              // [2][TILE][tile_stride]
     const int r = blockIdx.z, splits = gridDim.y, slot = slot_of(rows, r, beams);
     int before = 0, members = 1;
     while (r - before > 0 && slot_of(rows, r - before - 1, beams) == slot) before++;

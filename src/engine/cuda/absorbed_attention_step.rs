@@ -15,6 +15,8 @@ const SPLIT: usize = 384;
 const QUERIES: usize = 24;
 /// Frames of a stage in shared memory, of which there are two.
 const TILE: usize = 16;
+/// Shared memory of a block besides: scores `[8 warps, 24, 20]` f32, `[24]` f32, weights `[24, 24]`.
+const OTHER_SHARED: usize = 4 * (8 * QUERIES * 20 + QUERIES) + 2 * QUERIES * 24;
 /// Clips of one launch: `Slots` of the kernel.
 const MAX_CLIPS: usize = 32;
 /// Most neighbouring rows of a slot that are served together.
@@ -102,7 +104,7 @@ pub(super) fn absorbed_attention_step<A: Activation>(
     // A prompt has a row for each token of a slot, a decode step one for each beam.
     let members = if num_rows > cache.slots * beams { MAX_MEMBERS } else { beams.clamp(1, MAX_MEMBERS) };
     let stem = if cache.width <= SMALLER { "absorbed_attention_step_512" } else { "absorbed_attention_step_1280" };
-    let shared = 2 * TILE * (cache.width.next_multiple_of(16) + 8) * size_of::<A>();
+    let shared = OTHER_SHARED + 2 * TILE * (cache.width.next_multiple_of(16) + 8) * size_of::<A>();
     for first in (0..num_rows).step_by(MAX_ROWS) {
         let count = MAX_ROWS.min(num_rows - first);
         let mut launch = be.device.launch(stem, A::SUFFIX)?;
