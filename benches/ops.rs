@@ -161,6 +161,32 @@ fn cross_attention_step(c: &mut Criterion) {
     }
 }
 
+/// The same over the encoder output itself, and the products before and after it.
+fn absorbed_attention_step(c: &mut Criterion) {
+    let cpu = cpu();
+    let (heads, width) = (8, 512);
+    let mut group = c.benchmark_group("absorbed_attention_step");
+    for (slots, beams) in [(1, 1), (8, 1), (8, 2)] {
+        let mut cache = cpu.encoded_cache(slots, FRAMES, width, heads).expect("memory");
+        let all: Vec<usize> = (0..slots).collect();
+        cpu.encoded_store(&mut cache, &all, &tensor(&cpu, &[slots, FRAMES, width])).expect("slots exist");
+        let num_rows = slots * beams;
+        let rows = step_rows(&cpu, num_rows, 0);
+        let (q, mut out) = (tensor(&cpu, &[num_rows, heads * width]), tensor(&cpu, &[num_rows, heads * width]));
+        group.throughput(Throughput::Elements((4 * num_rows * heads * FRAMES * width) as u64));
+        group.bench_function(format!("{slots}x{beams}"), |b| {
+            b.iter(|| ops::absorbed_attention_step(&cpu, &mut out, &q, &cache, &rows, beams, 0.125));
+        });
+    }
+    let mut group = c.benchmark_group("linear_by_head");
+    for (name, features, k) in [("queries", width, width / heads), ("means", width / heads, width)] {
+        let weight = matrix(&cpu, heads * features, k);
+        let (x, mut out) = (tensor(&cpu, &[8, heads * k]), tensor(&cpu, &[8, heads * features]));
+        group.throughput(Throughput::Elements((2 * 8 * heads * features * k) as u64));
+        group.bench_function(name, |b| b.iter(|| ops::linear_by_head(&cpu, &mut out, &x, &weight, None, heads)));
+    }
+}
+
 fn self_attention_step(c: &mut Criterion) {
     let cpu = cpu();
     let (heads, width, positions) = (8, 512, 448);
@@ -204,6 +230,7 @@ fn log_mel(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
-    targets = peak, linear, logits, conv1d, attention, cross_attention_step, self_attention_step, layer_norm, log_mel
+    targets = peak, linear, logits, conv1d, attention, cross_attention_step, absorbed_attention_step,
+        self_attention_step, layer_norm, log_mel
 }
 criterion_main!(benches);

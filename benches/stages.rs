@@ -89,7 +89,7 @@ fn decode_step(c: &mut Criterion) {
     let positions = model.config.max_target_positions;
     let mut group = c.benchmark_group("decode_step");
     for slots in [1, 8] {
-        let mut caches = model.caches(slots, 1).expect("memory");
+        let mut caches = model.caches(slots, 1, model.cross_kind(1)).expect("memory");
         for slot in 0..slots {
             model.fill_slots(&mut caches, &[slot], &mut encoded).expect("the slot exists");
         }
@@ -98,7 +98,7 @@ fn decode_step(c: &mut Criterion) {
         let mut rows = StepRows::zeros(be, slots).expect("memory");
         be.write(&mut rows.row.buf, 0, &(0..slots as i32).collect::<Vec<_>>()).expect("the values fit");
         be.write(&mut rows.position.buf, 0, &vec![POSITION; slots]).expect("the values fit");
-        let mut scratch = model.decoder_scratch(slots).expect("memory");
+        let mut scratch = model.decoder_scratch(slots, model.cross_kind(1)).expect("memory");
         let mut logits = Tensor::zeros(be, &[slots, model.config.vocab_size]).expect("memory");
         group.throughput(Throughput::Elements(slots as u64));
         group.bench_function(format!("{slots} slots"), |b| {

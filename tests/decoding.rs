@@ -16,7 +16,7 @@ use diarist::asr::language;
 use diarist::asr::prompt::Prompt;
 use diarist::asr::scheduler::{Clip, Scheduler, Source};
 use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
-use diarist::engine::cpu::Cpu;
+use diarist::engine::cpu::{Cpu, CrossCacheType};
 use diarist::engine::{Backend, Tensor};
 use diarist::models::whisper::Whisper;
 use diarist::{Error, Result};
@@ -30,10 +30,13 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("a list").iter().map(|id| count(id) as u32).collect()
 }
 
-fn load(config: &Value) -> Whisper<Cpu> {
+/// Both ways to attend to the audio: whichever the device chooses, the tokens are the reference's.
+const CROSS: [CrossCacheType; 2] = [CrossCacheType::F32, CrossCacheType::Absorbed];
+
+fn load(config: &Value, cross: CrossCacheType) -> Whisper<Cpu> {
     let folder = tempfile::tempdir().unwrap();
     seeded::write_checkpoint(folder.path(), config, Layout::F16);
-    Whisper::open(&Cpu::new(None).unwrap(), folder.path()).unwrap()
+    Whisper::open(&Cpu::new(None).unwrap().with_cross_cache(cross), folder.path()).unwrap()
 }
 
 /// A clip for each feature seed.
@@ -120,11 +123,15 @@ fn decode(
 
 #[test]
 fn greedy_matches_transformers() {
+    CROSS.into_iter().for_each(greedy_matches);
+}
+
+fn greedy_matches(cross: CrossCacheType) {
     let golden = common::json("whisper/greedy.json");
     let cases = golden["cases"].as_array().expect("cases");
     let mut compared = 0;
     for (name, config) in golden["configs"].as_object().expect("configs") {
-        let model = load(config);
+        let model = load(config, cross);
         let vocab = model.config.vocab_size;
         for option in ["plain", "suppress", "timestamps"] {
             let cases: Vec<&Value> = cases.iter().filter(|c| c["config"] == **name && c["option"] == option).collect();
@@ -146,7 +153,7 @@ fn greedy_matches_transformers() {
             for (case, found) in cases.iter().zip(found) {
                 let mut want = ids(&case["tokens"]);
                 want.pop_if(|last| *last == special_tokens(vocab).eot);
-                assert_eq!(found.tokens, want, "{name} {option} {}", case["features_seed"]);
+                assert_eq!(found.tokens, want, "{name} {option} {} {cross:?}", case["features_seed"]);
                 compared += 1;
             }
         }
@@ -184,12 +191,16 @@ fn beam_options(case: &Value, prompt: &Prompt) -> Option<(AsrOptions, Suppressed
 
 #[test]
 fn beam_matches_ctranslate2() {
+    CROSS.into_iter().for_each(beam_matches);
+}
+
+fn beam_matches(cross: CrossCacheType) {
     let golden = common::json("whisper/beam.json");
     let models: HashMap<&str, Whisper<Cpu>> = golden["configs"]
         .as_object()
         .expect("configs")
         .iter()
-        .map(|(name, config)| (&name[..], load(config)))
+        .map(|(name, config)| (&name[..], load(config, cross)))
         .collect();
     let (mut compared, mut left_out) = (0, 0);
     for case in golden["cases"].as_array().expect("cases") {
@@ -207,7 +218,8 @@ fn beam_matches_ctranslate2() {
         let searches = vec![Decode { prompt, temperature: 0.0, stream: [0, 0] }; seeds.len()];
         let found = decode(model, &options, &suppressed, &seeds, &searches, ANY_BATCH);
         for (found, want) in found.iter().zip(results) {
-            let what = format!("{name} | {} | {} | {}", case["kind"], case["options"], want["features_seed"]);
+            let what =
+                format!("{name} | {cross:?} | {} | {} | {}", case["kind"], case["options"], want["features_seed"]);
             assert_eq!(found.tokens, ids(&want["sequences"][0]), "{what}");
             if let Some(score) = want["scores"][0].as_f64() {
                 let got = f64::from(found.sum) / (found.tokens.len() as f64).powf(options.length_penalty);
@@ -226,7 +238,7 @@ fn languages_match_ctranslate2() {
     let Some(tokenizer) = common::tokenizer::published(51865) else { return };
     let golden = common::json("whisper/beam.json");
     let config = "multilingual-64";
-    let model = load(&golden["configs"][config]);
+    let model = load(&golden["configs"][config], CrossCacheType::Auto);
     let options = AsrOptions { temperatures: vec![0.0], ..AsrOptions::default() };
     let slots = Slots::new(&model, tokenizer.special, &options, &Suppressed::default(), 1).unwrap();
     let mut scheduler = Scheduler::new(&model, slots, &options, tokenizer.special.sot).unwrap();
@@ -272,15 +284,19 @@ fn mixed(model: &Whisper<Cpu>) -> (AsrOptions, Vec<u64>, Vec<Decode>) {
 }
 
 /// A checkpoint that ends transcripts often, after different numbers of tokens.
-fn small_model() -> Whisper<Cpu> {
+fn small_model(cross: CrossCacheType) -> Whisper<Cpu> {
     let mut config = common::json("whisper/greedy.json")["configs"]["english-64"].clone();
     config["weights"]["eot_gain"] = 3.0.into();
-    load(&config)
+    load(&config, cross)
 }
 
 #[test]
 fn nothing_depends_on_the_batch() {
-    let model = small_model();
+    CROSS.into_iter().for_each(the_batch_changes_nothing);
+}
+
+fn the_batch_changes_nothing(cross: CrossCacheType) {
+    let model = small_model(cross);
     let (options, seeds, searches) = mixed(&model);
     let suppressed = Suppressed { always: vec![1, 2, 7], begin: vec![220, 50256] };
     let run = |batch| decode(&model, &options, &suppressed, &seeds, &searches, batch);
@@ -298,7 +314,7 @@ fn nothing_depends_on_the_batch() {
 
 #[test]
 fn samples_follow_the_seed() {
-    let model = small_model();
+    let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     let hot: Vec<Decode> = searches.iter().map(|search| Decode { temperature: 1.0, ..search.clone() }).collect();
     let none = Suppressed::default();
@@ -314,7 +330,7 @@ fn samples_follow_the_seed() {
 
 #[test]
 fn more_samples_are_never_worse() {
-    let model = small_model();
+    let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     let hot: Vec<Decode> = searches.iter().map(|search| Decode { temperature: 1.0, ..search.clone() }).collect();
     let score = |found: &Decoded| f64::from(found.sum) / found.tokens.len() as f64;
@@ -329,7 +345,7 @@ fn more_samples_are_never_worse() {
 
 #[test]
 fn limits_and_forced_prefixes_are_kept() {
-    let model = small_model();
+    let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     for most in [1, 4, 24] {
         let options = AsrOptions { max_new_tokens: Some(most), ..options.clone() };
@@ -345,7 +361,7 @@ fn limits_and_forced_prefixes_are_kept() {
 
 #[test]
 fn cancelling_stops() {
-    let model = small_model();
+    let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     let special = special_tokens(model.config.vocab_size);
     let slots = Slots::new(&model, special, &options, &Suppressed::default(), 2).unwrap();

@@ -1,6 +1,8 @@
 //! Every op of the CPU backend against the plainest loop in f64, over odd sizes; and every row computed alone against
 //! the same row computed in a batch, bit for bit.
 
+#[path = "ops/absorbed.rs"]
+mod absorbed;
 #[path = "ops/attention.rs"]
 mod attention;
 #[path = "ops/common.rs"]

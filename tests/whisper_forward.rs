@@ -5,7 +5,7 @@ mod common;
 
 use common::seeded::{self, Layout};
 use common::{Golden, assert_close};
-use diarist::engine::cpu::Cpu;
+use diarist::engine::cpu::{Cpu, CrossCacheType};
 use diarist::engine::{Backend, StepRows, Tensor, ops};
 use diarist::models::whisper::Whisper;
 use serde_json::Value;
@@ -17,10 +17,10 @@ fn size(value: &Value) -> usize {
     value.as_u64().expect("a number") as usize
 }
 
-fn load(config: &Value, layout: Layout) -> Whisper<Cpu> {
+fn load(config: &Value, layout: Layout, cross: CrossCacheType) -> Whisper<Cpu> {
     let folder = tempfile::tempdir().unwrap();
     seeded::write_checkpoint(folder.path(), config, layout);
-    Whisper::open(&Cpu::new(None).unwrap(), folder.path()).unwrap()
+    Whisper::open(&Cpu::new(None).unwrap().with_cross_cache(cross), folder.path()).unwrap()
 }
 
 /// Every `strides[1]`-th column of every `strides[0]`-th row.
@@ -37,23 +37,24 @@ fn prompt_logits(model: &Whisper<Cpu>, features: &[f32], prompt: &[i32]) -> (Vec
     let encoded = encoder.out.to_host(be).unwrap();
 
     let (rows, vocab) = (prompt.len(), model.config.vocab_size);
-    let mut caches = model.caches(1, 1).unwrap();
+    let mut caches = model.caches(1, 1, model.cross_kind(1)).unwrap();
     model.fill_slots(&mut caches, &[0], &mut encoder).unwrap();
     let mut step = StepRows::zeros(be, rows).unwrap();
     let positions: Vec<i32> = (0..rows as i32).collect();
     be.write(&mut step.token.buf, 0, prompt).unwrap();
     be.write(&mut step.position.buf, 0, &positions).unwrap();
     let lineage = Tensor::zeros(be, &[1, model.config.max_target_positions]).unwrap();
-    let mut scratch = model.decoder_scratch(rows).unwrap();
+    let mut scratch = model.decoder_scratch(rows, model.cross_kind(1)).unwrap();
     model.decode(&mut scratch, &mut caches, &step, &lineage).unwrap();
     let mut logits = Tensor::zeros(be, &[rows, vocab]).unwrap();
     model.logits(&mut logits, &scratch.hidden).unwrap();
     (encoded, logits.to_host(be).unwrap())
 }
 
-fn check_case(case: &Value, golden: &Golden, layout: Layout) {
-    let name = case["name"].as_str().unwrap();
-    let model = load(&case["config"], layout);
+fn check_case(case: &Value, golden: &Golden, layout: Layout, cross: CrossCacheType) {
+    let key = case["name"].as_str().unwrap();
+    let name = format!("{key} {cross:?}");
+    let model = load(&case["config"], layout, cross);
     let features = &case["features"];
     let input = seeded::features(size(&features["seed"]) as u64, size(&features["mels"]), size(&features["frames"]));
     let prompt: Vec<i32> = case["prompt"].as_array().unwrap().iter().map(|t| size(t) as i32).collect();
@@ -63,13 +64,13 @@ fn check_case(case: &Value, golden: &Golden, layout: Layout) {
     let (width, vocab) = (model.config.d_model, model.config.vocab_size);
     let got = strided(&encoded, width, strides("encoder_stride"));
     let worst_encoder =
-        assert_close(&format!("{name} encoder"), &got, &golden.f32(&format!("{name}.encoder")).1, TOLERANCE, 0.0);
+        assert_close(&format!("{name} encoder"), &got, &golden.f32(&format!("{key}.encoder")).1, TOLERANCE, 0.0);
     let got = strided(&logits, vocab, strides("logits_stride"));
     let worst_logits =
-        assert_close(&format!("{name} logits"), &got, &golden.f32(&format!("{name}.logits")).1, TOLERANCE, 0.0);
+        assert_close(&format!("{name} logits"), &got, &golden.f32(&format!("{key}.logits")).1, TOLERANCE, 0.0);
 
-    let (_, top_ids) = golden.i32(&format!("{name}.top_ids"));
-    let (_, top_logits) = golden.f32(&format!("{name}.top_logits"));
+    let (_, top_ids) = golden.i32(&format!("{key}.top_ids"));
+    let (_, top_logits) = golden.f32(&format!("{key}.top_logits"));
     let got: Vec<f32> = top_ids.iter().enumerate().map(|(i, id)| logits[i / 5 * vocab + *id as usize]).collect();
     assert_close(&format!("{name} top 5"), &got, &top_logits, TOLERANCE, 0.0);
     for (row, ids) in logits.chunks_exact(vocab).zip(top_ids.chunks_exact(5)) {
@@ -90,7 +91,10 @@ macro_rules! forward_matches_transformers {
         #[test]
         fn $test() {
             let (case, golden) = case($name);
-            check_case(&case, &golden, Layout::$layout);
+            // Both ways to attend to the audio.
+            for cross in [CrossCacheType::F32, CrossCacheType::Absorbed] {
+                check_case(&case, &golden, Layout::$layout, cross);
+            }
         }
     )*};
 }
@@ -107,8 +111,14 @@ forward_matches_transformers! {
 /// A step that feeds one token at a time, through reordered beams, gives the logits of the whole prompt at once.
 #[test]
 fn steps_with_lineage_match_a_prefill() {
+    for cross in [CrossCacheType::F32, CrossCacheType::Absorbed] {
+        steps_match_a_prefill(cross);
+    }
+}
+
+fn steps_match_a_prefill(cross: CrossCacheType) {
     let (case, _) = case("short-64");
-    let model = load(&case["config"], Layout::F16);
+    let model = load(&case["config"], Layout::F16, cross);
     let be = &model.be;
     let features = seeded::features(1, 80, 200);
     let prompt: Vec<i32> = vec![50258, 50259, 50359, 50363, 440, 7177];
@@ -119,9 +129,9 @@ fn steps_with_lineage_match_a_prefill() {
     model.encode_mel(&mut encoder, 1).unwrap();
     // Slot 1 of 2, three beams: cache rows 3, 4, 5. The hypothesis moves from row to row.
     let (beams, positions) = (3, model.config.max_target_positions);
-    let mut caches = model.caches(2, beams).unwrap();
+    let mut caches = model.caches(2, beams, model.cross_kind(beams)).unwrap();
     model.fill_slots(&mut caches, &[1], &mut encoder).unwrap();
-    let mut scratch = model.decoder_scratch(2).unwrap();
+    let mut scratch = model.decoder_scratch(2, model.cross_kind(beams)).unwrap();
     let vocab = model.config.vocab_size;
     let mut logits = Tensor::zeros(be, &[2, vocab]).unwrap();
     let mut lineage = vec![0i32; 2 * beams * positions];

@@ -1,11 +1,11 @@
 //! How much of a device's memory decoding takes, known before the first buffer is made.
 //!
-//! A slot costs most of it: keys and values of the audio for every decoder layer, of the text for every beam. So the
-//! number of slots is what gives way where memory is short.
+//! A slot costs most of it: keys and values of the text for every beam, and of the audio for every decoder layer, unless the
+//! layers share the encoder's output. So the number of slots is what gives way where memory is short.
 
 use super::ahead::GROUPS;
 use super::options::AsrOptions;
-use crate::engine::Backend;
+use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Config, Whisper};
 
@@ -17,7 +17,7 @@ const WORD: usize = 4;
 pub struct Plan {
     /// Slots planned for.
     pub slots: usize,
-    /// Keys and values of audio and text.
+    /// What the decoder remembers of audio and text.
     pub caches: u64,
     /// What the encoder's and decoder's layers work in.
     pub scratch: u64,
@@ -26,21 +26,36 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for `slots` slots, activations of `bytes` bytes, `encoder_batch` clips encoded at once.
-    pub fn new(config: &Config, options: &AsrOptions, slots: usize, bytes: usize, encoder_batch: usize) -> Self {
+    /// The plan for `slots` slots, activations of `bytes` bytes, `encoder_batch` clips encoded at once, and attention to the
+    /// audio of the kind `cross`.
+    pub fn new(
+        config: &Config,
+        options: &AsrOptions,
+        slots: usize,
+        bytes: usize,
+        encoder_batch: usize,
+        cross: CrossKind,
+    ) -> Self {
         let (frames, width, layers) = (config.max_source_positions, config.d_model, config.decoder_layers);
         let positions = config.max_target_positions;
         let rows = slots * options.rows_per_slot();
-        let caches = layers * 2 * width * (slots * frames + rows * positions) * bytes;
+        let heads = config.decoder_attention_heads;
+        let audio = slots * frames * width;
+        let text = layers * 2 * width * rows * positions;
         let clips = encoder_batch.clamp(1, slots.max(1));
         let of_clip = 2 * frames * (config.num_mel_bins + width) + frames * (6 * width + config.encoder_ffn_dim);
         let spectrum = 2 * frames * (config.num_mel_bins + 160) * WORD; // of the transform: f32 bands and samples
         // clips that wait for a slot, and one on its way into it
         let ahead = (GROUPS * clips + 2) * frames * width * bytes + clips * frames * WORD;
         let pass_rows = rows.max(positions);
-        // partial sums of the attention over the audio: 66 numbers for each head and 256 frames
-        let partial = pass_rows * config.decoder_attention_heads * frames.div_ceil(256) * 66 * WORD;
-        let of_row = (7 * width + config.decoder_ffn_dim) * bytes;
+        // Audio, partial sums of the attention to it, and what a row needs for it besides. The sums are 66 numbers for each head
+        // and 256 frames; absorbed, a whole mean for each head and 384 frames, of up to 64 rows at a time.
+        let (audio, partial, queries) = match cross {
+            CrossKind::Projected => (2 * layers * audio, pass_rows * frames.div_ceil(256) * 66, 0),
+            CrossKind::Absorbed => (audio, pass_rows.min(64) * frames.div_ceil(384) * (width + 2), 2 * heads * width),
+        };
+        let (caches, partial) = ((audio + text) * bytes, heads * partial * WORD);
+        let of_row = (7 * width + config.decoder_ffn_dim + queries) * bytes;
         let scratch = clips * (of_clip * bytes + spectrum) + ahead + pass_rows * of_row + partial;
         let results = slots * (positions + options.rows_per_slot()) * WORD;
         let search = rows.max(2 * slots) * config.vocab_size * WORD + rows * (2 * positions + 64) * WORD + results;
@@ -58,7 +73,8 @@ impl Plan {
 /// # Errors
 /// [`Error::OutOfMemory`] if not even one slot does.
 pub fn slots_that_fit<B: Backend>(model: &Whisper<B>, options: &AsrOptions, wanted: usize) -> Result<usize> {
-    let plan = |slots| Plan::new(&model.config, options, slots, size_of::<B::Act>(), model.be.encoder_batch());
+    let (bytes, cross) = (size_of::<B::Act>(), model.cross_kind(options.beam_size));
+    let plan = |slots| Plan::new(&model.config, options, slots, bytes, model.be.encoder_batch(), cross);
     let Some(free) = model.be.available_memory()? else { return Ok(wanted) };
     let fits = |slots: usize| plan(slots).total() <= free;
     let (mut low, mut high) = (0, wanted);

@@ -96,12 +96,13 @@ impl<'m, B: Backend> Slots<'m, B> {
         let capacity = sizes.rows().max(positions);
         let signed = |ids: &[u32]| ids.iter().map(|&id| id as i32).collect::<Vec<i32>>();
         let vocab = model.config.vocab_size;
+        let cross = model.cross_kind(options.beam_size);
         let (always, begin) = (signed(&suppressed.always), signed(&suppressed.begin));
         let mut rows = StepRows::zeros(be, sizes.rows())?;
         rows.set_num_rows(0)?;
         Ok(Slots {
-            caches: model.caches(slots, sizes.beams)?,
-            scratch: model.decoder_scratch(capacity)?,
+            caches: model.caches(slots, sizes.beams, cross)?,
+            scratch: model.decoder_scratch(capacity, cross)?,
             state: DecodeState::new(be, sizes, special.rule_tokens(), &always, &begin)?,
             rows,
             prompt_rows: StepRows::zeros(be, capacity)?,

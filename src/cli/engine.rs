@@ -133,9 +133,11 @@ fn open_cpu(compute: &Compute, compute_type: ComputeType) -> Result<Backend> {
         }
     };
     let cross_cache = match compute.cross_cache {
-        CrossCache::Default => cpu::CrossCacheType::F32,
+        CrossCache::Default => cpu::CrossCacheType::Auto,
+        CrossCache::F32 => cpu::CrossCacheType::F32,
         CrossCache::F16 => cpu::CrossCacheType::F16,
         CrossCache::Int8 => cpu::CrossCacheType::Int8,
+        CrossCache::Absorbed => cpu::CrossCacheType::Absorbed,
     };
     let cpu = Cpu::new(threads(compute.threads))?;
     Ok(Backend::Cpu(cpu.with_weights(weights).with_cross_cache(cross_cache)))
@@ -162,6 +164,10 @@ fn cuda<A: Activation>(compute: &Compute, number: usize, quantised: bool) -> Res
     let cross_cache = match compute.cross_cache {
         CrossCache::Default | CrossCache::F16 => cuda::CrossCacheType::Activation,
         CrossCache::Int8 => cuda::CrossCacheType::Int8,
+        CrossCache::Absorbed => cuda::CrossCacheType::Absorbed,
+        CrossCache::F32 => {
+            return Err(Error::config("cross_cache", "f32", "only on the CPU; a GPU has f16, int8 and absorbed"));
+        }
     };
     let device = Cuda::new(number, compute.gpu_memory_limit).map_err(|error| match error {
         // What the command line asks for cannot be honoured, and nothing has been done.

@@ -79,7 +79,8 @@ pub struct Compute {
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_missing_value = "True", conflicts_with = "compute_type", hide_short_help = true)]
     pub fp16: Option<bool>,
-    /// How the encoder's output is held for the decoder: int8 halves the memory of a batch, and its traffic.
+    /// What of the encoder's output is held for the decoder: keys and values (int8 takes the least traffic of these), or
+    /// absorbed, the output itself, which takes the least memory.
     #[arg(long, value_enum, default_value = "default", hide_short_help = true)]
     pub cross_cache: CrossCache,
 }

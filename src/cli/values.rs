@@ -116,15 +116,20 @@ pub enum ComputeType {
     Int8Float32,
 }
 
-/// How the encoder's keys and values are held for the decoder.
+/// What of the encoder's output is held for the decoder, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CrossCache {
-    /// float32 on the CPU; as everything else on a GPU.
+    /// What is quickest without changing the arithmetic: absorbed on the CPU for greedy decoding with up to 16 heads, else
+    /// float32; as everything else on a GPU.
     Default,
+    /// Keys and values of every layer, four bytes a number. Only on the CPU.
+    F32,
     /// Two bytes a number.
     F16,
     /// One byte a number.
     Int8,
+    /// The output itself, once for all layers: the least memory, and more arithmetic.
+    Absorbed,
 }
 
 /// What to write down.

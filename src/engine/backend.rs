@@ -25,6 +25,17 @@ pub enum Epilogue {
     Add,
 }
 
+/// What a decoder keeps of the encoder's output, and so how it attends to the audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossKind {
+    /// Keys and values, projected once for each chunk and decoder layer: `2 T C` values a layer.
+    Projected,
+    /// The output itself, once for all layers. What projects keys is applied to each query instead, what projects values
+    /// to each weighted mean: `score = (W_k^T q) . x` and `out = W_v (sum of p x) + b_v`, equal in real arithmetic. A step
+    /// reads half the bytes of each layer, and multiplies `H` times as often.
+    Absorbed,
+}
+
 /// The rows of one decoder pass: which token, at which position, of which cache row. All three live on the device; the
 /// host knows only how many rows there are (the size a graph is captured for).
 ///
@@ -76,6 +87,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     type SelfCache: Send + Sync;
     /// Keys and values of the encoder output for one decoder layer, `slots x T x C` each, in a layout of its own.
     type CrossCache: Send + Sync;
+    /// The encoder output itself, `slots x T x C`, in a layout of its own.
+    type EncodedCache: Send + Sync;
     /// Sequences of ops that [`replay`](Self::replay) has seen.
     type Recorded: Default + Send + Sync;
     /// Room on the host for a copy of a device array that is made behind the host's back.
@@ -171,6 +184,16 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
         bias: Option<&Tensor<Self, f32>>,
         epilogue: Epilogue,
     ) -> Result<()>;
+    /// A product for each head, or block of the diagonal: head `h` has features `h N / H ..` of `out` `[R, N]`, made from
+    /// values `h K ..` of `x` `[R, H K]`; weight `[N, K]`, bias `[N]`.
+    fn linear_by_head(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Self::Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        heads: usize,
+    ) -> Result<()>;
     /// Convolution over time of width `W` (odd), zero padding `W / 2`: `out` `[B, ceil(F / stride), N]` from `x`
     /// `[B, F, C]`, weight `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`.
     fn conv1d(
@@ -201,6 +224,12 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
 
     // ---- decoder ----
 
+    /// How this device prefers to attend to the audio, for a decoder of `heads` heads and searches of `rows` rows. If it is
+    /// absorbed with many rows, it is with fewer. Never asks how many chunks there are, since results may not.
+    fn cross_kind(&self, heads: usize, rows: usize) -> CrossKind {
+        let _ = (heads, rows);
+        CrossKind::Projected
+    }
     /// An empty cache of text keys and values for `rows` cache rows of `positions` positions.
     fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<Self::SelfCache>;
     /// An empty cache of encoder keys and values for `slots` chunks of `frames` encoder frames.
@@ -208,6 +237,10 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// Stores keys and values of freshly encoded chunks: `kv` `[B, T, 2 C]` (keys, values side by side); chunk `b` goes
     /// to slot `slots[b]`.
     fn cross_store(&self, cache: &mut Self::CrossCache, slots: &[usize], kv: &Tensor<Self>) -> Result<()>;
+    /// An empty cache of encoder output for `slots` chunks of `frames` encoder frames.
+    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<Self::EncodedCache>;
+    /// Stores the output for freshly encoded chunks: `encoded` `[B, T, C]`; chunk `b` goes to slot `slots[b]`.
+    fn encoded_store(&self, cache: &mut Self::EncodedCache, slots: &[usize], encoded: &Tensor<Self>) -> Result<()>;
     /// `out[r] = table[token[r]] + positions[position[r]]`: `out` `[R, C]`, `table` `[V, C]`, `positions` `[L, C]`.
     fn embed(
         &self,
@@ -236,6 +269,17 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
         out: &mut Tensor<Self>,
         q: &Tensor<Self>,
         cache: &Self::CrossCache,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()>;
+    /// Attends from each head of each row to all encoder frames of its slot, which serve as keys and as values alike:
+    /// `out` `[R, H C]`, `q` `[R, H C]`. The cache is read once for all heads and rows of a slot.
+    fn absorbed_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &Self::EncodedCache,
         rows: &StepRows<Self>,
         beams: usize,
         scale: f32,

@@ -12,5 +12,5 @@ pub mod profile;
 pub mod tensor;
 pub mod weights;
 
-pub use backend::{Backend, Epilogue, StepRows};
+pub use backend::{Backend, CrossKind, Epilogue, StepRows};
 pub use tensor::{Element, Tensor};

@@ -63,6 +63,26 @@ pub fn linear<B: Backend>(
     be.linear(out, x, weight, bias, epilogue)
 }
 
+/// See [`Backend::linear_by_head`].
+pub fn linear_by_head<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    weight: &B::Matrix,
+    bias: Option<&Tensor<B, f32>>,
+    heads: usize,
+) -> Result<()> {
+    let (n, k) = be.matrix_shape(weight);
+    check_heads("linear_by_head", n, heads)?;
+    check("linear_by_head", "x", &[x.width()], &[heads * k])?;
+    check("linear_by_head", "out", out.shape(), &[x.rows(), n])?;
+    if let Some(bias) = bias {
+        check_len("linear_by_head", "bias", bias, n)?;
+    }
+    let _range = range("linear_by_head");
+    be.linear_by_head(out, x, weight, bias, heads)
+}
+
 /// See [`Backend::conv1d`].
 pub fn conv1d<B: Backend>(
     be: &B,
@@ -196,6 +216,22 @@ pub fn cross_attention_step<B: Backend>(
     check("cross_attention_step", "out", out.shape(), q.shape())?;
     check("cross_attention_step", "rows", &[rows.num_rows()], &[q.rows()])?;
     be.cross_attention_step(out, q, cache, rows, beams, scale)
+}
+
+/// See [`Backend::absorbed_attention_step`].
+pub fn absorbed_attention_step<B: Backend>(
+    be: &B,
+    out: &mut Tensor<B>,
+    q: &Tensor<B>,
+    cache: &B::EncodedCache,
+    rows: &StepRows<B>,
+    beams: usize,
+    scale: f32,
+) -> Result<()> {
+    check("absorbed_attention_step", "out", out.shape(), q.shape())?;
+    check("absorbed_attention_step", "rows", &[rows.num_rows()], &[q.rows()])?;
+    let _range = range("absorbed_attention_step");
+    be.absorbed_attention_step(out, q, cache, rows, beams, scale)
 }
 
 /// See [`Backend::logits`].

@@ -2,8 +2,8 @@
 //! is as good as new.
 
 use diarist::asr::memory::Plan;
-use diarist::engine::Backend;
 use diarist::engine::cuda::Cuda;
+use diarist::engine::{Backend, CrossKind};
 use diarist::pipeline::{Input, Observer, Pipeline};
 use diarist::types::Segment;
 use diarist::vad::Detector;
@@ -112,7 +112,8 @@ fn a_context_too_long_for_the_memory_is_refused() {
         (be.memory_use().used, pipeline.whisper.config.clone())
     };
     let plan = |options: &diarist::config::Options| {
-        Plan::new(&config, &options.asr, 1, size_of::<f16>(), open::<f16>().encoder_batch()).total()
+        Plan::new(&config, &options.asr, 1, size_of::<f16>(), open::<f16>().encoder_batch(), CrossKind::Projected)
+            .total()
     };
     let needed = plan(&options);
     let limited = |room: u64| Cuda::<f16>::new(0, Some(weights + room)).unwrap();

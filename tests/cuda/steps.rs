@@ -155,6 +155,105 @@ fn cross_attention_step() {
     }
 }
 
+/// The same chunks and rows, with the encoder output for keys and values; then a prompt of nine rows in slot 0, without the rest.
+struct AbsorbedAttention {
+    frames: usize,
+    heads: usize,
+    width: usize,
+    beams: usize,
+}
+
+impl Case for AbsorbedAttention {
+    fn name(&self) -> String {
+        let AbsorbedAttention { frames, heads, width, beams } = self;
+        format!("absorbed_attention_step {frames} frames, {heads} heads of {width}, {beams} beams")
+    }
+
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
+        let (frames, width, wide) = (self.frames, self.width, self.heads * self.width);
+        let mut cache = be.encoded_cache(4, frames, width, self.heads).unwrap();
+        let before = act(be, &[1, frames, width], &random(35, frames * width));
+        be.encoded_store(&mut cache, &[0], &before).unwrap();
+        let encoded = act(be, &[3, frames, width], &random(36, 3 * frames * width));
+        be.encoded_store(&mut cache, &[2, 0, 3], &encoded).unwrap();
+        let beams = self.beams as i32;
+        let step: Vec<i32> = (0..beams).chain([3 * beams - 1]).chain(3 * beams..4 * beams).collect();
+        let mut outputs = Vec::new();
+        // Scores of a few units, whatever the width.
+        let scale = 4.0 / (width as f32).sqrt();
+        for row in [step, vec![0; 9]] {
+            let q = act(be, &[row.len(), wide], &random(37, row.len() * wide));
+            let mut out = Tensor::zeros(be, &[row.len(), wide]).unwrap();
+            let rows = rows(be, &vec![0; row.len()], &vec![0; row.len()], &row);
+            ops::absorbed_attention_step(be, &mut out, &q, &cache, &rows, self.beams, scale).unwrap();
+            outputs.extend(host(be, &out));
+        }
+        outputs
+    }
+}
+
+#[test]
+fn absorbed_attention_step() {
+    let Some(machine) = machine() else { return };
+    // Around tiles of 16 and splits of 384 frames, pieces of 16 channels, 24 queries; both kernels.
+    let sizes = [(1, 1, 8, 1), (17, 3, 24, 2), (33, 6, 384, 5), (385, 2, 40, 1), (400, 8, 520, 1), (18, 20, 1280, 2)];
+    for (frames, heads, width, beams) in sizes {
+        check(&machine, &AbsorbedAttention { frames, heads, width, beams }, ATTENTION);
+    }
+}
+
+#[test]
+fn encoded_cache_refuses_a_width_it_cannot_hold() {
+    let Some(_machine) = machine() else { return };
+    for width in [4, 12, 1288] {
+        let error = open::<half::f16>().encoded_cache(1, 3, width, 1).map(|_| ()).expect_err("no kernel for it");
+        assert!(error.to_string().contains("width"), "{error}");
+    }
+}
+
+/// The rows of a decode step, a product for each head.
+struct LinearByHead {
+    rows: usize,
+    heads: usize,
+    features: usize,
+    width: usize,
+}
+
+impl Case for LinearByHead {
+    fn name(&self) -> String {
+        format!("linear_by_head {} rows, {} heads, {} -> {}", self.rows, self.heads, self.width, self.features)
+    }
+
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
+        let (n, k) = (self.heads * self.features, self.heads * self.width);
+        let scale = 1.0 / (self.width as f32).sqrt().log2().ceil().exp2();
+        let values = random(38, n * self.width).iter().map(|v| v * scale).collect();
+        let weight = be.matrix(&HostMatrix { values, rows: n, cols: self.width }).unwrap();
+        let x = act(be, &[self.rows, k], &random(39, self.rows * k));
+        let bias = floats(be, &[n], &random(40, n));
+        let mut outputs = Vec::new();
+        for bias in [Some(&bias), None] {
+            let mut out = Tensor::zeros(be, &[self.rows, n]).unwrap();
+            ops::linear_by_head(be, &mut out, &x, &weight, bias, self.heads).unwrap();
+            outputs.extend(host(be, &out));
+        }
+        outputs
+    }
+}
+
+#[test]
+fn linear_by_head() {
+    let Some(machine) = machine() else { return };
+    let kind = cuda::WeightType::Int8;
+    for (rows, heads, features, width) in
+        [(1, 1, 1, 1), (8, 2, 128, 64), (9, 3, 33, 31), (33, 2, 64, 384), (5, 3, 16, 72)]
+    {
+        let case = LinearByHead { rows, heads, features, width };
+        check(&machine, &case, STORED_ONCE);
+        check_on(&machine, &case, INT8, |c| c.with_weights(kind), |c| c.with_weights(kind));
+    }
+}
+
 struct Logits {
     rows: usize,
     vocab: usize,

@@ -2,9 +2,9 @@
 
 use diarist::asr::memory::Plan;
 use diarist::config::Options;
-use diarist::engine::Backend;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{self, Cuda};
+use diarist::engine::{Backend, CrossKind};
 use diarist::pipeline::{Input, Observer, Pipeline};
 use diarist::types::Segment;
 use diarist::units::Seconds;
@@ -38,6 +38,8 @@ fn the_sample_reads_as_on_the_cpu() {
         let want = transcribe(&Cpu::new(None).unwrap(), &options).unwrap();
         assert!(want.len() >= 4, "{want:?}");
         assert_eq!(transcribe(&open::<f16>(), &options).unwrap(), want, "f16, beam {beam_size}");
+        let absorbed = open::<f16>().with_cross_cache(cuda::CrossCacheType::Absorbed);
+        assert_eq!(transcribe(&absorbed, &options).unwrap(), want, "f16, absorbed, beam {beam_size}");
     }
     let options = options(1);
     let want = transcribe(&Cpu::new(None).unwrap(), &options).unwrap();
@@ -51,20 +53,22 @@ fn the_sample_reads_as_on_the_cpu() {
 #[test]
 fn the_batch_changes_nothing() {
     let Some(machine) = machine() else { return };
-    let be = open::<f16>();
-    let of = |batch_size: usize| {
-        let mut options = options(2);
-        options.asr.batch_size = batch_size;
-        transcribe(&be, &options).unwrap()
-    };
-    let want = of(1);
-    for batch_size in [3, 8] {
-        for hasty in [0, 1] {
-            machine.call("emulator_set_hasty", hasty);
-            assert_eq!(of(batch_size), want, "batch {batch_size}, hasty {hasty}");
+    for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
+        let be = open::<f16>().with_cross_cache(kind);
+        let of = |batch_size: usize| {
+            let mut options = options(2);
+            options.asr.batch_size = batch_size;
+            transcribe(&be, &options).unwrap()
+        };
+        let want = of(1);
+        for batch_size in [3, 8] {
+            for hasty in [0, 1] {
+                machine.call("emulator_set_hasty", hasty);
+                assert_eq!(of(batch_size), want, "{kind:?}, batch {batch_size}, hasty {hasty}");
+            }
         }
+        machine.call("emulator_set_hasty", 0);
     }
-    machine.call("emulator_set_hasty", 0);
 }
 
 /// Between the first chunk and the last nothing lets the device run dry, however many steps, looks and refilled slots there
@@ -114,7 +118,12 @@ fn nothing_grows_from_file_to_file() {
 #[test]
 fn memory_is_planned_before_it_is_taken() {
     let Some(_machine) = machine() else { return };
-    let be = open::<f16>();
+    for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
+        as_much_is_taken_as_planned(open::<f16>().with_cross_cache(kind));
+    }
+}
+
+fn as_much_is_taken_as_planned(be: Cuda<f16>) {
     let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let loaded = be.memory_use().used;
     let options = options(5);
@@ -122,7 +131,8 @@ fn memory_is_planned_before_it_is_taken() {
     let chunks = pipeline.transcribe(input, &options, &mut ()).unwrap().segments.len();
     let taken = be.memory_use().peak - loaded;
     let slots = options.asr.batch_size.min(chunks);
-    let plan = Plan::new(&pipeline.whisper.config, &options.asr, slots, 2, be.encoder_batch()).total();
+    let cross = pipeline.whisper.cross_kind(options.asr.beam_size);
+    let plan = Plan::new(&pipeline.whisper.config, &options.asr, slots, 2, be.encoder_batch(), cross).total();
     assert!(taken <= plan, "{taken} bytes were taken, {plan} planned");
     assert!(plan <= taken + taken / 4, "{taken} bytes were taken, {plan} planned");
 }
@@ -135,7 +145,8 @@ fn a_smaller_batch_fits_less_memory() {
     let want = transcribe(&be, &options(1)).unwrap();
     let config = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let weights = be.memory_use().used;
-    let two = Plan::new(&config.whisper.config, &options(1).asr, 2, 2, be.encoder_batch()).total();
+    let two =
+        Plan::new(&config.whisper.config, &options(1).asr, 2, 2, be.encoder_batch(), CrossKind::Projected).total();
     let small = Cuda::<f16>::new(0, Some(weights + two)).unwrap();
     assert_eq!(transcribe(&small, &options(1)).unwrap(), want);
     assert!(small.memory_use().peak <= weights + two);

@@ -47,8 +47,8 @@ struct Args {
     /// How activations are stored on a GPU: float16 or bfloat16.
     #[arg(long, default_value = "float16", value_parser = ["float16", "bfloat16"])]
     compute_type: String,
-    /// How keys and values of the audio are stored on a GPU: f16 or int8.
-    #[arg(long, default_value = "f16", value_parser = ["f16", "int8"])]
+    /// What is kept of the audio: auto, f32 (on the CPU), f16, int8 keys and values, or absorbed, the encoder's output.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "f32", "f16", "int8", "absorbed"])]
     cross_cache: String,
     /// Most bytes of GPU memory to use.
     #[arg(long)]
@@ -120,7 +120,15 @@ fn run(args: &Args) -> Result<()> {
                 "int8" => cpu::WeightType::Int8,
                 _ => cpu::WeightType::Auto,
             };
-            return bench(args, &Cpu::new((args.threads > 0).then_some(args.threads))?.with_weights(kind), 40);
+            let cross_cache = match args.cross_cache.as_str() {
+                "f32" => cpu::CrossCacheType::F32,
+                "f16" => cpu::CrossCacheType::F16,
+                "int8" => cpu::CrossCacheType::Int8,
+                "absorbed" => cpu::CrossCacheType::Absorbed,
+                _ => cpu::CrossCacheType::Auto,
+            };
+            let cpu = Cpu::new((args.threads > 0).then_some(args.threads))?;
+            return bench(args, &cpu.with_weights(kind).with_cross_cache(cross_cache), 40);
         }
         None if args.device == "cuda" => Some(0),
         Some(("cuda", index)) => index.parse().ok(),
@@ -139,10 +147,13 @@ fn gpu<A: cuda::Activation>(args: &Args, index: usize) -> Result<Cuda<A>> {
     if args.weights == "int8" {
         be = be.with_weights(cuda::WeightType::Int8);
     }
-    if args.cross_cache == "int8" {
-        be = be.with_cross_cache(cuda::CrossCacheType::Int8);
-    }
-    Ok(be)
+    let cross_cache = match args.cross_cache.as_str() {
+        "int8" => cuda::CrossCacheType::Int8,
+        "absorbed" => cuda::CrossCacheType::Absorbed,
+        "f32" => return Err(Error::config("cross-cache", "f32", "only on the CPU")),
+        _ => cuda::CrossCacheType::Activation,
+    };
+    Ok(be.with_cross_cache(cross_cache))
 }
 
 /// `scale` shrinks the work the ceilings are measured with.

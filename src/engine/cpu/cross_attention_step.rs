@@ -9,19 +9,38 @@ use super::aligned::Aligned;
 use super::attention::{Attend, pack_keys, pack_values};
 use super::matrix::{PanelData, Panels};
 use super::{Cpu, out_of_range};
-use crate::engine::{StepRows, Tensor};
+use crate::engine::{CrossKind, StepRows, Tensor};
 use crate::error::Result;
 
-/// How encoder keys and values are stored; products are computed in f32.
+/// What decoders keep of the encoder's output, and how it is stored; products are computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CrossCacheType {
-    /// f32.
+    /// The output itself where that is the quicker way, else keys and values, in f32.
     #[default]
+    Auto,
+    /// The output itself, in f32.
+    Absorbed,
+    /// Keys and values in f32.
     F32,
     /// f16, rounding to nearest: half the memory traffic of a decode step's largest part.
     F16,
     /// 8-bit integers, with one scale for each key and one for each channel of the values: a quarter of it.
     Int8,
+}
+
+/// Most heads of all rows of a search for which [`CrossCacheType::Auto`] keeps the output itself. A step then reads `4 T C`
+/// bytes less for each layer and chunk, and computes `4 T C` operations more for each head and row: it is quicker if a byte
+/// takes longer than as many operations, which is 8 to 20 of them on machines with vector units (docs/kernels/cpu-attention.md).
+const AUTO_ABSORBED: usize = 16;
+
+impl CrossCacheType {
+    pub(super) fn kind(self, heads: usize, rows: usize) -> CrossKind {
+        match self {
+            CrossCacheType::Absorbed => CrossKind::Absorbed,
+            CrossCacheType::Auto if heads.saturating_mul(rows) <= AUTO_ABSORBED => CrossKind::Absorbed,
+            _ => CrossKind::Projected,
+        }
+    }
 }
 
 /// Encoder keys and values of one decoder layer: for each slot and head, keys in panels over frames
@@ -70,7 +89,7 @@ impl Store {
     fn zeros(kind: CrossCacheType, parts: usize, part: Part) -> Self {
         let len = parts * part.len();
         match kind {
-            CrossCacheType::F32 => Store::F32(Aligned::zeros(len)),
+            CrossCacheType::Auto | CrossCacheType::Absorbed | CrossCacheType::F32 => Store::F32(Aligned::zeros(len)),
             CrossCacheType::F16 => Store::F16(Aligned::zeros(len)),
             CrossCacheType::Int8 => {
                 Store::Int8 { values: Aligned::zeros(len), scales: vec![0.0; parts * part.width()] }

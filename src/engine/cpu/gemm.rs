@@ -7,7 +7,8 @@
 //!
 //! Blocking: a tile of 6 rows x `NR` outputs lives in registers; `KC` rows of a panel (24 KiB) stay in the first-level
 //! cache while all rows of the block pass by; the rows of a block stay in the second level while all panels pass by.
-//! Weights narrower than f32 are widened into that first-level block by the first tile that needs them.
+//! Weights narrower than f32 are widened into that first-level block by the first tile that needs them. A decode step has few
+//! rows, and waits for memory: seven to twelve of them go over each half of a panel at once ([`few_rows`](super::few_rows)).
 //!
 //! Source of the scheme: Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", with rows of
 //! activations left unpacked, since a tile reads only one value of each row at a time. Journal: docs/kernels/cpu-gemm.md.
@@ -20,6 +21,7 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::aligned::Aligned;
+use super::few_rows::{MOST_ROWS, advance_halves};
 use super::gelu::gelu_erf;
 use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, Panels};
@@ -33,6 +35,9 @@ const TILE_ROWS: usize = 6;
 const BLOCK_VALUES: usize = 6144;
 /// Activations of one task, `rows * K`: 768 KiB, which the second-level cache of a server core holds beside a panel.
 const TASK_VALUES: usize = 196_608;
+/// Most rows for which weights narrower than f32 are widened again for every [`MOST_ROWS`] of them, rather than once into
+/// first-level cache: storing them costs more than a few conversions.
+const MOST_HALVED: usize = 48;
 /// Fewest multiply-adds worth handing to another thread.
 const MIN_TASK: usize = 1 << 16;
 
@@ -163,10 +168,10 @@ impl Kernel for ProductWith<'_, '_, '_> {
                 let block = first..first + span.len() * nr;
                 let wide = &mut self.scratch.wide[..block.len()];
                 match weight.data {
-                    PanelData::F32(values) => advance::<I, f32, NV>(isa, rows, &values[block], span, sums),
-                    PanelData::F16(values) => widen_advance::<I, f16, NV>(isa, rows, &values[block], wide, span, sums),
+                    PanelData::F32(values) => advance_block::<I, f32, NV>(isa, rows, values, block, wide, span, sums),
+                    PanelData::F16(values) => advance_block::<I, f16, NV>(isa, rows, values, block, wide, span, sums),
                     PanelData::Int8 { values, .. } => {
-                        widen_advance::<I, i8, NV>(isa, rows, &values[block], wide, span, sums);
+                        advance_block::<I, i8, NV>(isa, rows, values, block, wide, span, sums);
                     }
                 }
             }
@@ -176,6 +181,32 @@ impl Kernel for ProductWith<'_, '_, '_> {
                 store(isa, sums, out, weight.data, columns.start, finish);
             }
         }
+    }
+}
+
+/// [`advance`] in the way that suits the number of rows.
+#[inline(always)]
+fn advance_block<I: Isa, T: Stored<I>, const NV: usize>(
+    isa: I,
+    rows: &[&[f32]],
+    values: &[T],
+    block: Range<usize>,
+    wide: &mut [f32],
+    span: Range<usize>,
+    sums: &mut [f32],
+) {
+    let (block, mut ahead) = values[block.start..].split_at(block.len());
+    let most = if size_of::<T>() < size_of::<f32>() { MOST_HALVED } else { MOST_ROWS };
+    if rows.len() <= TILE_ROWS || rows.len() > most {
+        return widen_advance::<I, T, NV>(isa, rows, block, wide, span, sums);
+    }
+    let part = rows.len().div_ceil(rows.len().div_ceil(MOST_ROWS));
+    for (rows, sums) in rows.chunks(part).zip(sums.chunks_mut(part * NV * I::F32_LANES)) {
+        match NV {
+            2 => advance_halves::<I, T, NV, 1>(isa, rows, block, ahead, &span, sums),
+            _ => advance_halves::<I, T, NV, 2>(isa, rows, block, ahead, &span, sums),
+        }
+        ahead = &[];
     }
 }
 
@@ -327,7 +358,12 @@ mod tests {
     /// Fused multiply-adds in one order have one result, whatever the width of the vectors.
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
-        let (num_rows, n, k) = (17, 83, 211);
+        for num_rows in [5, 8, 17, 50] {
+            compare_instruction_sets(num_rows, 83, 211);
+        }
+    }
+
+    fn compare_instruction_sets(num_rows: usize, n: usize, k: usize) {
         let value = |i: usize| ((i * 7919 % 2003) as f32 - 1001.0) / 512.0;
         let x: Vec<f32> = (0..num_rows * k).map(value).collect();
         // Includes numbers that are subnormal in f16.

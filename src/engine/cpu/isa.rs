@@ -5,8 +5,8 @@
 use half::f16;
 use pulp::{Simd, WithSimd};
 
-/// Vector instructions of one kind: `pulp`'s arithmetic, and the two conversions packed weights need. Both convert one
-/// vector's worth of values, exactly.
+/// Vector instructions of one kind: `pulp`'s arithmetic, the two conversions packed weights need (one vector's worth
+/// of values, exactly), and a hint to the memory.
 pub(super) trait Isa: Simd {
     /// `[f16; F32_LANES]`
     type Halves: bytemuck::Pod;
@@ -16,6 +16,10 @@ pub(super) trait Isa: Simd {
     fn widen_f16(self, src: Self::Halves) -> Self::f32s;
     /// As numbers, not as fractions.
     fn widen_i8(self, src: Self::Bytes) -> Self::f32s;
+    /// Asks for the cache line of `at`, which will be read soon. Does nothing where there is no such instruction.
+    fn prefetch<T>(self, at: &T) {
+        let _ = at;
+    }
 }
 
 impl Isa for pulp::Scalar {
@@ -55,6 +59,13 @@ impl Isa for pulp::x86::V3 {
         let bytes: [[i8; 8]; 2] = [src, [0; 8]];
         pulp::cast(self.avx._mm256_cvtepi32_ps(self.avx2._mm256_cvtepi8_epi32(pulp::cast(bytes))))
     }
+
+    #[inline(always)]
+    fn prefetch<T>(self, at: &T) {
+        /// Into every level of cache: `_MM_HINT_T0`.
+        const EVERY_LEVEL: i32 = 3;
+        self.sse._mm_prefetch::<EVERY_LEVEL>(std::ptr::from_ref(at).cast());
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -70,6 +81,13 @@ impl Isa for pulp::x86::V4 {
     #[inline(always)]
     fn widen_i8(self, src: [i8; 16]) -> Self::f32s {
         pulp::cast(self.avx512f._mm512_cvtepi32_ps(self.avx512f._mm512_cvtepi8_epi32(pulp::cast(src))))
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, at: &T) {
+        /// Into every level of cache: `_MM_HINT_T0`.
+        const EVERY_LEVEL: i32 = 3;
+        self.sse._mm_prefetch::<EVERY_LEVEL>(std::ptr::from_ref(at).cast());
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod absorbed_attention_step;
 mod add_positions;
 mod advance_search;
 mod aligned;
@@ -13,12 +14,14 @@ mod attention;
 mod conv1d;
 mod cross_attention_step;
 mod embed;
+mod few_rows;
 mod gather_rows;
 mod gelu;
 mod gemm;
 mod isa;
 mod layer_norm;
 mod linear;
+mod linear_by_head;
 mod list_rows;
 mod log_mel;
 mod logit_rules;
@@ -34,6 +37,7 @@ mod token_probability;
 use std::fmt::Display;
 use std::sync::Arc;
 
+pub use absorbed_attention_step::EncodedCache;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
 pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
@@ -41,7 +45,7 @@ pub use self_attention_step::SelfCache;
 
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
-use super::{Backend, Element, Epilogue, StepRows, Tensor};
+use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::{Error, Result};
 
 /// The processor: its threads, its instruction set, and how weights are stored.
@@ -78,7 +82,7 @@ impl Cpu {
         self
     }
 
-    /// The same backend, storing encoder keys and values in caches made from now on as `kind`.
+    /// The same backend, keeping of the encoder's output what `kind` says, for models loaded from now on.
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
@@ -108,6 +112,7 @@ impl Backend for Cpu {
     type MelPlan = MelPlan;
     type SelfCache = SelfCache;
     type CrossCache = CrossCache;
+    type EncodedCache = EncodedCache;
     type Recorded = ();
     type HostCopy = Vec<i32>;
     type Ticket = ();
@@ -199,6 +204,18 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn linear_by_head(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        heads: usize,
+    ) -> Result<()> {
+        linear_by_head::linear_by_head(self, out, x, weight, bias, heads);
+        Ok(())
+    }
+
     fn conv1d(
         &self,
         out: &mut Tensor<Self>,
@@ -238,6 +255,10 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn cross_kind(&self, heads: usize, rows: usize) -> CrossKind {
+        self.cross_cache_type.kind(heads, rows)
+    }
+
     fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache> {
         Ok(SelfCache::new(rows, positions, width, heads))
     }
@@ -248,6 +269,14 @@ impl Backend for Cpu {
 
     fn cross_store(&self, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
         cross_attention_step::cross_store(self, cache, slots, kv)
+    }
+
+    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<EncodedCache> {
+        Ok(EncodedCache::new(slots, frames, width, heads))
+    }
+
+    fn encoded_store(&self, cache: &mut EncodedCache, slots: &[usize], encoded: &Tensor<Self>) -> Result<()> {
+        absorbed_attention_step::encoded_store(cache, slots, encoded)
     }
 
     fn embed(
@@ -282,6 +311,18 @@ impl Backend for Cpu {
         scale: f32,
     ) -> Result<()> {
         cross_attention_step::cross_attention_step(self, out, q, cache, rows, beams, scale)
+    }
+
+    fn absorbed_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &EncodedCache,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()> {
+        absorbed_attention_step::absorbed_attention_step(self, out, q, cache, rows, beams, scale)
     }
 
     fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix) -> Result<()> {

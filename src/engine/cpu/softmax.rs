@@ -32,8 +32,14 @@ pub(super) fn exp<I: Isa>(isa: I, x: I::f32s) -> I::f32s {
 #[inline(always)]
 pub(super) fn exp_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) -> f32 {
     let max = max_row(isa, row);
+    exp_below(isa, row, scale, scale * max)
+}
+
+/// Replaces a row of scores `s` by `e^(scale s - top)`, `top` being no less than any `scale s`, and returns their sum.
+#[inline(always)]
+pub(super) fn exp_below<I: Isa>(isa: I, row: &mut [f32], scale: f32, top: f32) -> f32 {
     let scale_vector = isa.splat_f32s(scale);
-    let shift = isa.splat_f32s(-scale * max);
+    let shift = isa.splat_f32s(-top);
     let (vectors, tail) = I::as_mut_simd_f32s(row);
     let mut sums = [isa.splat_f32s(0.0); 2];
     for (i, v) in vectors.iter_mut().enumerate() {
@@ -51,8 +57,9 @@ pub(super) fn exp_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) -> f32 {
     sum
 }
 
+/// The largest value.
 #[inline(always)]
-fn max_row<I: Isa>(isa: I, row: &[f32]) -> f32 {
+pub(super) fn max_row<I: Isa>(isa: I, row: &[f32]) -> f32 {
     let (vectors, tail) = I::as_simd_f32s(row);
     let mut max = isa.splat_f32s(f32::MIN);
     for v in vectors {

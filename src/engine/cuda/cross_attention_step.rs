@@ -20,15 +20,17 @@ const MAX_CLIPS: usize = 32;
 /// Frames a block of `cross_store` lays out.
 const STORED_FRAMES: usize = 16;
 
-/// How encoder keys and values are stored; products are computed in f32.
+/// What decoders keep of the encoder's output, and how it is stored; products are computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CrossCacheType {
-    /// As activations are: f16 or bf16.
+    /// Keys and values, as activations are: f16 or bf16.
     #[default]
     Activation,
-    /// 8-bit integers, with one scale for each key and each value of a head: half the traffic of a decode step's largest
-    /// part.
+    /// Keys and values as 8-bit integers, with one scale for each key and each value of a head: half the traffic of a decode
+    /// step's largest part.
     Int8,
+    /// The output itself, once for all layers, as activations are: half the traffic, and `2 L` times less memory for `L` layers.
+    Absorbed,
 }
 
 /// Encoder keys and values of one decoder layer, both `[slots, H, T, D]`.
@@ -65,7 +67,7 @@ impl<A: Activation> CrossCache<A> {
     ) -> Result<Self> {
         let (len, scales) = (slots * frames * width, slots * heads * frames);
         let store = match kind {
-            CrossCacheType::Activation => {
+            CrossCacheType::Activation | CrossCacheType::Absorbed => {
                 Store::Plain { keys: Buffer::zeros(device, len)?, values: Buffer::zeros(device, len)? }
             }
             CrossCacheType::Int8 => Store::Int8 {

@@ -176,6 +176,11 @@ impl Launch<'_> {
         self.argument(&pointer.to_ne_bytes())
     }
 
+    /// The same of an array the kernel writes.
+    pub fn output_from<T: Element>(&mut self, buffer: &mut Buffer<T>, at: usize, len: usize) -> &mut Self {
+        self.input_from(buffer, at, len)
+    }
+
     /// Where an argument's elements are, after looking whether they are all there.
     pub fn address<T: Element>(&mut self, buffer: &Buffer<T>, at: usize, len: usize) -> sys::CUdeviceptr {
         let index = self.count;

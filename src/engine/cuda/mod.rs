@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+mod absorbed_attention_step;
 mod activation;
 mod add_positions;
 mod advance_search;
@@ -26,6 +27,7 @@ mod inspect;
 mod launch;
 mod layer_norm;
 mod linear;
+mod linear_by_head;
 mod list_rows;
 mod log_mel;
 mod logit_rules;
@@ -44,6 +46,7 @@ mod token_probability;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+pub use absorbed_attention_step::EncodedCache;
 pub use activation::Activation;
 use attention::head_dim;
 pub use buffer::Buffer;
@@ -59,7 +62,7 @@ pub use self_attention_step::SelfCache;
 
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
-use super::{Backend, Element, Epilogue, StepRows, Tensor};
+use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::Result;
 
 /// Decode steps between two looks at the finished flags. A look comes back while the steps after it run, so the device
@@ -112,7 +115,7 @@ impl<A: Activation> Cuda<A> {
         self
     }
 
-    /// The same backend, storing encoder keys and values in caches made from now on as `kind`.
+    /// The same backend, keeping of the encoder's output what `kind` says, for models loaded from now on.
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
@@ -126,6 +129,7 @@ impl<A: Activation> Backend for Cuda<A> {
     type MelPlan = MelPlan;
     type SelfCache = SelfCache<A>;
     type CrossCache = CrossCache<A>;
+    type EncodedCache = EncodedCache<A>;
     type Recorded = Recorded;
     type HostCopy = HostCopy;
     type Ticket = Ticket;
@@ -227,6 +231,17 @@ impl<A: Activation> Backend for Cuda<A> {
         linear::linear(self, out, x, weight, bias, epilogue)
     }
 
+    fn linear_by_head(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix<A>,
+        bias: Option<&Tensor<Self, f32>>,
+        heads: usize,
+    ) -> Result<()> {
+        linear_by_head::linear_by_head(self, out, x, weight, bias, heads)
+    }
+
     fn conv1d(
         &self,
         out: &mut Tensor<Self>,
@@ -262,6 +277,13 @@ impl<A: Activation> Backend for Cuda<A> {
         attention::attention(self, out, qkv, heads, scale)
     }
 
+    fn cross_kind(&self, _heads: usize, _rows: usize) -> CrossKind {
+        match self.cross_cache_type {
+            CrossCacheType::Absorbed => CrossKind::Absorbed,
+            CrossCacheType::Activation | CrossCacheType::Int8 => CrossKind::Projected,
+        }
+    }
+
     fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache<A>> {
         SelfCache::new(&self.device, rows, positions, width, heads)
     }
@@ -272,6 +294,14 @@ impl<A: Activation> Backend for Cuda<A> {
 
     fn cross_store(&self, cache: &mut CrossCache<A>, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
         cross_attention_step::cross_store(self, cache, slots, kv)
+    }
+
+    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<EncodedCache<A>> {
+        EncodedCache::new(&self.device, slots, frames, width, heads)
+    }
+
+    fn encoded_store(&self, cache: &mut EncodedCache<A>, slots: &[usize], encoded: &Tensor<Self>) -> Result<()> {
+        absorbed_attention_step::encoded_store(self, cache, slots, encoded)
     }
 
     fn embed(
@@ -306,6 +336,18 @@ impl<A: Activation> Backend for Cuda<A> {
         scale: f32,
     ) -> Result<()> {
         cross_attention_step::cross_attention_step(self, out, q, cache, rows, beams, scale)
+    }
+
+    fn absorbed_attention_step(
+        &self,
+        out: &mut Tensor<Self>,
+        q: &Tensor<Self>,
+        cache: &EncodedCache<A>,
+        rows: &StepRows<Self>,
+        beams: usize,
+        scale: f32,
+    ) -> Result<()> {
+        absorbed_attention_step::absorbed_attention_step(self, out, q, cache, rows, beams, scale)
     }
 
     fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix<A>) -> Result<()> {

@@ -7,8 +7,8 @@
 
 use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
 use super::config::Config;
-use crate::engine::profile::range;
-use crate::engine::{Backend, Epilogue, StepRows, Tensor, ops};
+use super::cross_attention::{CrossAttention, CrossCaches, CrossScratch};
+use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::Result;
 
 pub(super) struct Decoder<B: Backend> {
@@ -27,17 +27,14 @@ struct DecoderLayer<B: Backend> {
     self_qkv: Linear<B>,
     self_out: Linear<B>,
     cross_norm: LayerNorm<B>,
-    cross_q: Linear<B>,
-    /// Keys and values of the encoder output, side by side: `[2 C, C]`.
-    cross_kv: Linear<B>,
-    cross_out: Linear<B>,
+    cross: CrossAttention<B>,
     feed_forward: FeedForward<B>,
 }
 
-/// Keys and values of all layers, for `slots` chunks of up to `beams` hypotheses each.
+/// What all layers remember of text and audio, for `slots` chunks of up to `beams` hypotheses each.
 pub struct DecoderCaches<B: Backend> {
     self_caches: Vec<B::SelfCache>,
-    cross_caches: Vec<B::CrossCache>,
+    cross: CrossCaches<B>,
     /// Cache rows per slot.
     pub beams: usize,
     /// Chunks held at once.
@@ -52,8 +49,8 @@ pub struct DecoderScratch<B: Backend> {
     pub hidden: Tensor<B>,
     /// `[R, C]` attention output.
     attended: Tensor<B>,
-    /// `[R, C]` cross-attention queries.
-    q: Tensor<B>,
+    /// Of the attention to the audio.
+    cross: CrossScratch<B>,
     /// `[R, 3 C]`.
     qkv: Tensor<B>,
     /// `[R, ffn]`.
@@ -61,20 +58,21 @@ pub struct DecoderScratch<B: Backend> {
 }
 
 impl<B: Backend> DecoderScratch<B> {
-    pub(super) fn new(be: &B, config: &Config, rows: usize) -> Result<Self> {
+    pub(super) fn new(be: &B, config: &Config, rows: usize, cross: CrossKind) -> Result<Self> {
         let width = config.d_model;
         Ok(DecoderScratch {
             x: Tensor::zeros(be, &[rows, width])?,
             hidden: Tensor::zeros(be, &[rows, width])?,
             attended: Tensor::zeros(be, &[rows, width])?,
-            q: Tensor::zeros(be, &[rows, width])?,
+            cross: CrossScratch::new(be, config, rows, cross)?,
             qkv: Tensor::zeros(be, &[rows, 3 * width])?,
             inner: Tensor::zeros(be, &[rows, config.decoder_ffn_dim])?,
         })
     }
 
     fn set_rows(&mut self, rows: usize) -> Result<()> {
-        for tensor in [&mut self.x, &mut self.hidden, &mut self.attended, &mut self.q, &mut self.qkv, &mut self.inner] {
+        let own = [&mut self.x, &mut self.hidden, &mut self.attended, &mut self.qkv, &mut self.inner];
+        for tensor in own.into_iter().chain(self.cross.tensors()) {
             let width = tensor.width();
             tensor.reshape(&[rows, width])?;
         }
@@ -88,7 +86,7 @@ impl<B: Backend> Decoder<B> {
         let width = config.d_model;
         let layers = (0..config.decoder_layers).map(|i| {
             let scope = scope.at(format!("layers.{i}"));
-            let (own, cross) = (scope.at("self_attn"), scope.at("encoder_attn"));
+            let own = scope.at("self_attn");
             Ok(DecoderLayer {
                 self_norm: scope.layer_norm("self_attn_layer_norm", width)?,
                 self_qkv: own.linears(
@@ -98,9 +96,7 @@ impl<B: Backend> Decoder<B> {
                 )?,
                 self_out: own.linear("out_proj", width, width)?,
                 cross_norm: scope.layer_norm("encoder_attn_layer_norm", width)?,
-                cross_q: cross.linear("q_proj", width, width)?,
-                cross_kv: cross.linears(&[("k_proj", Bias::No), ("v_proj", Bias::Yes)], width, width)?,
-                cross_out: cross.linear("out_proj", width, width)?,
+                cross: CrossAttention::load(&scope.at("encoder_attn"), width, config.decoder_attention_heads)?,
                 feed_forward: FeedForward::load(&scope, width, config.decoder_ffn_dim)?,
             })
         });
@@ -113,20 +109,26 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    pub fn caches(&self, be: &B, config: &Config, slots: usize, beams: usize) -> Result<DecoderCaches<B>> {
+    pub fn caches(
+        &self,
+        be: &B,
+        config: &Config,
+        slots: usize,
+        beams: usize,
+        cross: CrossKind,
+    ) -> Result<DecoderCaches<B>> {
         let (width, heads) = (config.d_model, config.decoder_attention_heads);
         let own = |_: usize| be.self_cache(slots * beams, config.max_target_positions, width, heads);
-        let cross = |_: usize| be.cross_cache(slots, config.max_source_positions, width, heads);
         Ok(DecoderCaches {
             self_caches: (0..self.layers.len()).map(own).collect::<Result<_>>()?,
-            cross_caches: (0..self.layers.len()).map(cross).collect::<Result<_>>()?,
+            cross: CrossCaches::new(be, config, slots, cross)?,
             beams,
             slots,
         })
     }
 
-    /// Computes and stores every layer's keys and values of `encoded` `[B, T, C]`; clip `b` belongs to `slots[b]`.
-    /// `kv` `[B, T, 2 C]` is scratch.
+    /// Stores what the layers are to remember of `encoded` `[B, T, C]`; clip `b` belongs to `slots[b]`. `kv` `[B, T, 2 C]`
+    /// is scratch.
     pub fn store_cross(
         &self,
         be: &B,
@@ -135,12 +137,7 @@ impl<B: Backend> Decoder<B> {
         encoded: &Tensor<B>,
         kv: &mut Tensor<B>,
     ) -> Result<()> {
-        for (layer, cache) in self.layers.iter().zip(&mut caches.cross_caches) {
-            layer.cross_kv.run(be, kv, encoded, Epilogue::Store)?;
-            let _range = range("cross_store");
-            be.cross_store(cache, slots, kv)?;
-        }
-        Ok(())
+        caches.cross.store(be, slots, encoded, kv, self.layers.iter().map(|layer| &layer.cross))
     }
 
     /// One pass over `rows`; leaves the hidden states in `s.hidden` `[R, C]`.
@@ -163,10 +160,9 @@ impl<B: Backend> Decoder<B> {
             layer.self_out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
 
             layer.cross_norm.run(be, &mut s.hidden, &s.x)?;
-            layer.cross_q.run(be, &mut s.q, &s.hidden, Epilogue::Store)?;
-            let cache = &caches.cross_caches[i];
-            ops::cross_attention_step(be, &mut s.attended, &s.q, cache, rows, caches.beams, scale)?;
-            layer.cross_out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
+            let cache = caches.cross.of_layer(i, caches.beams);
+            layer.cross.attend(be, &mut s.attended, &s.hidden, &mut s.cross, cache, rows, scale)?;
+            layer.cross.out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
 
             layer.feed_forward.run(be, &mut s.x, &mut s.hidden, &mut s.inner)?;
         }

@@ -1,10 +1,11 @@
 //! Whisper: an encoder over log-mel frames and a decoder over text tokens.
 //!
-//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> per-layer keys and values in the slots of
-//! [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
+//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> itself, or its keys and values for each layer, in the
+//! slots of [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
 
 mod block;
 mod config;
+mod cross_attention;
 mod decoder;
 mod encoder;
 
@@ -16,7 +17,7 @@ pub use encoder::EncoderScratch;
 
 use crate::engine::profile::range;
 use crate::engine::weights::Weights;
-use crate::engine::{Backend, StepRows, Tensor, ops};
+use crate::engine::{Backend, CrossKind, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
 
 /// A loaded checkpoint.
@@ -69,16 +70,21 @@ impl<B: Backend> Whisper<B> {
         EncoderScratch::new(&self.be, &self.config, batch).map_err(|e| e.while_doing(what))
     }
 
+    /// How searches of `rows` rows should attend to the audio. Scratch and caches of one decoder are of one kind.
+    pub fn cross_kind(&self, rows: usize) -> CrossKind {
+        self.be.cross_kind(self.config.decoder_attention_heads, rows)
+    }
+
     /// Working memory for decoder passes of up to `rows` rows.
-    pub fn decoder_scratch(&self, rows: usize) -> Result<DecoderScratch<B>> {
+    pub fn decoder_scratch(&self, rows: usize, cross: CrossKind) -> Result<DecoderScratch<B>> {
         let what = || format!("making room for decoder passes of {rows} rows");
-        DecoderScratch::new(&self.be, &self.config, rows).map_err(|e| e.while_doing(what))
+        DecoderScratch::new(&self.be, &self.config, rows, cross).map_err(|e| e.while_doing(what))
     }
 
     /// Caches for `slots` chunks decoded at once, with up to `beams` hypotheses each.
-    pub fn caches(&self, slots: usize, beams: usize) -> Result<DecoderCaches<B>> {
+    pub fn caches(&self, slots: usize, beams: usize, cross: CrossKind) -> Result<DecoderCaches<B>> {
         let what = || format!("making room for {slots} chunks of {beams} beams; a smaller --batch-size needs less");
-        self.decoder.caches(&self.be, &self.config, slots, beams).map_err(|e| e.while_doing(what))
+        self.decoder.caches(&self.be, &self.config, slots, beams, cross).map_err(|e| e.while_doing(what))
     }
 
     /// Encodes clips `[B, S]`, `S` = one window ([`Config::window_samples`]), into `s.out` `[B, T, C]`.
@@ -98,7 +104,7 @@ impl<B: Backend> Whisper<B> {
         self.be.scope(|| self.encoder.run(&self.be, s))
     }
 
-    /// Makes the clips in `s.out` the audio of `slots`: stores every layer's keys and values.
+    /// Makes the clips in `s.out` the audio of `slots`.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are not as many slots as clips, or a slot does not exist.

@@ -1,0 +1,186 @@
+//! The decoder's attention to the audio, in the two forms a device can choose from ([`CrossKind`]): over keys and values
+//! projected for each layer, or over the encoder's output itself, with the projections moved to the decoder's side.
+//!
+//! With `q` a head's query, `x_t` a frame, `W_k` and `W_v` the head's rows of the projections (`[D, C]`; Whisper's keys have
+//! no bias) the two are equal in real arithmetic:
+//!
+//! `q . (W_k x_t) = (W_k^T q) . x_t` and `sum_t p_t (W_v x_t + b_v) = W_v (sum_t p_t x_t) + b_v`, since the `p_t` sum to 1.
+
+use super::block::{Bias, Linear, Scope};
+use super::config::Config;
+use crate::engine::profile::range;
+use crate::engine::weights::HostMatrix;
+use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
+use crate::error::{Error, Result};
+
+/// The weights of one layer, for the kinds its device may ask for.
+pub(super) struct CrossAttention<B: Backend> {
+    q: Linear<B>,
+    projected: Option<Projected<B>>,
+    absorbed: Option<Absorbed<B>>,
+    pub out: Linear<B>,
+    heads: usize,
+}
+
+/// Keys and values side by side: `[2 C, C]`.
+struct Projected<B: Backend>(Linear<B>);
+
+struct Absorbed<B: Backend> {
+    /// `W_k^T` of each head, one below the other: `[H C, D]`.
+    keys: B::Matrix,
+    /// `[C, C]`: a head's rows are applied to the head's mean.
+    values: Linear<B>,
+}
+
+/// What is kept of the audio of all slots.
+pub(super) enum CrossCaches<B: Backend> {
+    /// For each layer.
+    Projected(Vec<B::CrossCache>),
+    /// For all layers.
+    Absorbed(B::EncodedCache),
+}
+
+/// That of one layer, and cache rows per slot.
+pub(super) enum LayerCache<'a, B: Backend> {
+    Projected(&'a B::CrossCache, usize),
+    Absorbed(&'a B::EncodedCache, usize),
+}
+
+/// Working memory for up to `R` rows.
+pub(super) struct CrossScratch<B: Backend> {
+    /// `[R, C]` queries.
+    q: Tensor<B>,
+    /// `[R, H C]` queries that keys were absorbed in, and weighted means.
+    absorbed: Option<[Tensor<B>; 2]>,
+}
+
+impl<B: Backend> CrossScratch<B> {
+    pub fn new(be: &B, config: &Config, rows: usize, kind: CrossKind) -> Result<Self> {
+        let (width, wide) = (config.d_model, config.decoder_attention_heads * config.d_model);
+        let absorbed = match kind {
+            CrossKind::Projected => None,
+            CrossKind::Absorbed => Some([Tensor::zeros(be, &[rows, wide])?, Tensor::zeros(be, &[rows, wide])?]),
+        };
+        Ok(CrossScratch { q: Tensor::zeros(be, &[rows, width])?, absorbed })
+    }
+
+    pub fn tensors(&mut self) -> impl Iterator<Item = &mut Tensor<B>> {
+        std::iter::once(&mut self.q).chain(self.absorbed.iter_mut().flatten())
+    }
+}
+
+impl<B: Backend> CrossCaches<B> {
+    pub fn new(be: &B, config: &Config, slots: usize, kind: CrossKind) -> Result<Self> {
+        let (frames, width, heads) = (config.max_source_positions, config.d_model, config.decoder_attention_heads);
+        Ok(match kind {
+            CrossKind::Projected => {
+                let layers = (0..config.decoder_layers).map(|_| be.cross_cache(slots, frames, width, heads));
+                CrossCaches::Projected(layers.collect::<Result<_>>()?)
+            }
+            CrossKind::Absorbed => CrossCaches::Absorbed(be.encoded_cache(slots, frames, width, heads)?),
+        })
+    }
+
+    /// Stores what is kept of `encoded` `[B, T, C]`; clip `b` belongs to `slots[b]`. `kv` `[B, T, 2 C]` is scratch.
+    pub fn store<'a>(
+        &mut self,
+        be: &B,
+        slots: &[usize],
+        encoded: &Tensor<B>,
+        kv: &mut Tensor<B>,
+        layers: impl Iterator<Item = &'a CrossAttention<B>>,
+    ) -> Result<()> {
+        let caches = match self {
+            CrossCaches::Absorbed(cache) => {
+                let _range = range("encoded_store");
+                return be.encoded_store(cache, slots, encoded);
+            }
+            CrossCaches::Projected(caches) => caches,
+        };
+        for (layer, cache) in layers.zip(caches) {
+            let Projected(weights) = layer.projected.as_ref().ok_or_else(not_loaded)?;
+            weights.run(be, kv, encoded, Epilogue::Store)?;
+            let _range = range("cross_store");
+            be.cross_store(cache, slots, kv)?;
+        }
+        Ok(())
+    }
+
+    pub fn of_layer(&self, layer: usize, beams: usize) -> LayerCache<'_, B> {
+        match self {
+            CrossCaches::Projected(caches) => LayerCache::Projected(&caches[layer], beams),
+            CrossCaches::Absorbed(cache) => LayerCache::Absorbed(cache, beams),
+        }
+    }
+}
+
+impl<B: Backend> CrossAttention<B> {
+    /// Loads the weights of every kind the device may ask for.
+    pub fn load(scope: &Scope<B>, width: usize, heads: usize) -> Result<Self> {
+        let kinds = [1, usize::MAX].map(|rows| scope.be.cross_kind(heads, rows));
+        let projected = if kinds.contains(&CrossKind::Projected) {
+            Some(Projected(scope.linears(&[("k_proj", Bias::No), ("v_proj", Bias::Yes)], width, width)?))
+        } else {
+            None
+        };
+        let absorbed = if kinds.contains(&CrossKind::Absorbed) {
+            let keys = transpose_heads(&scope.host_matrix("k_proj.weight", width, width)?, heads);
+            Some(Absorbed { keys: scope.be.matrix(&keys)?, values: scope.linear("v_proj", width, width)? })
+        } else {
+            None
+        };
+        Ok(CrossAttention {
+            q: scope.linear("q_proj", width, width)?,
+            projected,
+            absorbed,
+            out: scope.linear("out_proj", width, width)?,
+            heads,
+        })
+    }
+
+    /// `out` `[R, C]` from the normed hidden states `[R, C]`, before the output projection.
+    #[allow(clippy::too_many_arguments)]
+    pub fn attend(
+        &self,
+        be: &B,
+        out: &mut Tensor<B>,
+        hidden: &Tensor<B>,
+        s: &mut CrossScratch<B>,
+        cache: LayerCache<B>,
+        rows: &StepRows<B>,
+        scale: f32,
+    ) -> Result<()> {
+        self.q.run(be, &mut s.q, hidden, Epilogue::Store)?;
+        match cache {
+            LayerCache::Projected(cache, beams) => ops::cross_attention_step(be, out, &s.q, cache, rows, beams, scale),
+            LayerCache::Absorbed(cache, beams) => {
+                let weights = self.absorbed.as_ref().ok_or_else(not_loaded)?;
+                let [query, mean] = s.absorbed.as_mut().ok_or_else(not_loaded)?;
+                ops::linear_by_head(be, query, &s.q, &weights.keys, None, self.heads)?;
+                ops::absorbed_attention_step(be, mean, query, cache, rows, beams, scale)?;
+                let Linear { weight, bias } = &weights.values;
+                ops::linear_by_head(be, out, mean, weight, Some(bias), self.heads)
+            }
+        }
+    }
+}
+
+/// `[H D, C]` to `[H C, D]`: each head's rows transposed.
+fn transpose_heads(weight: &HostMatrix, heads: usize) -> HostMatrix {
+    let (width, head_dim) = (weight.cols, weight.rows / heads.max(1));
+    let mut values = vec![0.0; weight.values.len()];
+    for (head, part) in weight.values.chunks_exact((head_dim * width).max(1)).enumerate() {
+        for (d, row) in part.chunks_exact(width).enumerate() {
+            for (c, value) in row.iter().enumerate() {
+                values[(head * width + c) * head_dim + d] = *value;
+            }
+        }
+    }
+    HostMatrix { values, rows: heads * width, cols: head_dim }
+}
+
+/// Caches or scratch of a kind that the device did not ask for when the model was loaded.
+fn not_loaded() -> Error {
+    let rule = "the model was loaded for another kind of attention to the audio";
+    Error::config("cross_cache", "another kind", rule)
+}
