@@ -8,6 +8,8 @@
 
 #[path = "cuda/cases.rs"]
 mod cases;
+#[path = "cuda/cublaslt.rs"]
+mod cublaslt;
 #[path = "cuda/driver.rs"]
 mod driver;
 #[path = "cuda/networks.rs"]

@@ -43,10 +43,10 @@ fn log_mel() {
 }
 
 /// `[1, R, K]`, as an encoder's frames are, or `[R, K]`, as the rows of a decode step.
-struct Linear {
-    shape: Vec<usize>,
-    features: usize,
-    epilogue: Epilogue,
+pub struct Linear {
+    pub shape: Vec<usize>,
+    pub features: usize,
+    pub epilogue: Epilogue,
 }
 
 impl Case for Linear {

@@ -13,7 +13,7 @@ use half::{bf16, f16};
 use crate::cases::open;
 use crate::driver::machine;
 
-fn options(beam_size: usize) -> Options {
+pub fn options(beam_size: usize) -> Options {
     let mut options = Options::default();
     options.vad.chunk_size = Seconds(5.0);
     options.asr.beam_size = beam_size;
@@ -22,7 +22,7 @@ fn options(beam_size: usize) -> Options {
 }
 
 /// The text and times of the built-in sample.
-fn transcribe<B: Backend>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
+pub fn transcribe<B: Backend>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
     let pipeline = Pipeline::builtin(be, Detector::Energy)?;
     let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
     let transcript = pipeline.transcribe(input, options, &mut ())?;

@@ -6,6 +6,17 @@
 use diarist::engine::profile::Work;
 use diarist::models::whisper::Config;
 
+/// The log-mel frames of `batch` clips, from f32 samples, with `bytes` per number of the result: a real transform of 400
+/// points and the filters' two coefficients per bin for each frame.
+pub fn features(config: &Config, batch: usize, bytes: usize) -> Work {
+    let (frames, samples) = (2 * config.max_source_positions as u64, config.window_samples() as u64);
+    let transform = 2 * 400 * 9; // 5/2 n log2 n, half of it for real input, rounded up
+    Work {
+        flops: batch as u64 * frames * (transform + 4 * 201),
+        bytes: batch as u64 * (4 * samples + frames * config.num_mel_bins as u64 * bytes as u64),
+    }
+}
+
 /// Encoding `batch` clips, keys and values for the decoder included, with `bytes` per number.
 pub fn encode(config: &Config, batch: usize, bytes: usize) -> Work {
     let (t, d) = (config.max_source_positions as u64, config.d_model as u64);

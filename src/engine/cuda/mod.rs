@@ -15,10 +15,12 @@ mod attention;
 mod buffer;
 mod conv1d;
 mod cross_attention_step;
+mod cublaslt;
 mod device;
 mod driver;
 mod embed;
 mod gather_rows;
+mod gemm;
 mod graph;
 mod launch;
 mod layer_norm;
@@ -30,6 +32,7 @@ mod matrix;
 mod memory;
 mod module;
 mod pick_candidates;
+mod read_rate;
 mod search;
 mod self_attention_step;
 
@@ -39,7 +42,9 @@ use std::sync::Arc;
 pub use activation::Activation;
 pub use buffer::Buffer;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
+use cublaslt::CublasLt;
 use device::Device;
+pub use gemm::{Gemm, RowKind};
 pub use graph::Recorded;
 pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
@@ -63,12 +68,15 @@ pub struct Cuda<A: Activation> {
     device: Arc<Device>,
     weight_type: WeightType,
     cross_cache_type: CrossCacheType,
+    gemm: Gemm,
+    /// Where `gemm` may want it.
+    cublaslt: Option<Arc<CublasLt>>,
     activation: PhantomData<A>,
 }
 
 impl<A: Activation> Clone for Cuda<A> {
     fn clone(&self) -> Self {
-        Cuda { device: self.device.clone(), ..*self }
+        Cuda { device: self.device.clone(), cublaslt: self.cublaslt.clone(), ..*self }
     }
 }
 
@@ -87,12 +95,35 @@ impl<A: Activation> Cuda<A> {
     /// [`Error::Device`](crate::Error::Device) saying what is missing: the driver, a GPU, kernels for this GPU;
     /// [`Error::Config`](crate::Error::Config) for an index that does not exist.
     pub fn new(index: usize, memory_limit: Option<u64>) -> Result<Self> {
-        Ok(Cuda {
+        let cuda = Cuda {
             device: Arc::new(Device::open(index, memory_limit)?),
             weight_type: WeightType::default(),
             cross_cache_type: CrossCacheType::default(),
+            gemm: Gemm::Own,
+            cublaslt: None,
             activation: PhantomData,
-        })
+        };
+        cuda.with_gemm(Gemm::default())
+    }
+
+    /// The same backend, multiplying by `gemm`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if cuBLASLt is asked for and not there, and whatever it reports.
+    pub fn with_gemm(mut self, gemm: Gemm) -> Result<Self> {
+        self.gemm = gemm;
+        self.cublaslt = match gemm {
+            Gemm::CublasLt => Some(Arc::new(CublasLt::open(&self.device)?)),
+            Gemm::Auto if gemm::has_measurements(self.device.capability()) => match CublasLt::open(&self.device) {
+                Ok(library) => Some(Arc::new(library)),
+                Err(error) => {
+                    tracing::info!(%error, "our own kernels multiply");
+                    None
+                }
+            },
+            Gemm::Auto | Gemm::Own => None,
+        };
+        Ok(self)
     }
 
     /// The same backend, storing weights loaded from now on as `kind`.
@@ -105,6 +136,11 @@ impl<A: Activation> Cuda<A> {
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
+    }
+
+    /// Who multiplies.
+    pub fn gemm(&self) -> Gemm {
+        self.gemm
     }
 
     /// What the buffers take of the device's memory.
@@ -221,7 +257,7 @@ impl<A: Activation> Backend for Cuda<A> {
         bias: Option<&Tensor<Self, f32>>,
         epilogue: Epilogue,
     ) -> Result<()> {
-        linear::linear(self, out, x, weight, bias, epilogue)
+        gemm::linear(self, out, x, weight, bias, epilogue)
     }
 
     fn conv1d(
