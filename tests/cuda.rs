@@ -12,6 +12,9 @@ mod cases;
 mod cublaslt;
 #[path = "cuda/driver.rs"]
 mod driver;
+#[cfg(unix)]
+#[path = "cuda/gpu_script.rs"]
+mod gpu_script;
 #[path = "cuda/networks.rs"]
 mod networks;
 #[path = "cuda/search.rs"]

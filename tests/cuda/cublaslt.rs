@@ -93,14 +93,15 @@ fn the_sample_reads_the_same_by_cublaslt() {
     if !machine.has_cublaslt() {
         return;
     }
-    let options = options(2);
+    let options = options(1);
     let want = transcribe(&open::<f16>(), &options).unwrap();
     let served = counted(&machine, || {
         let be = by_cublaslt(open::<f16>());
         assert!(be.memory_use().used >= 32 << 20, "the working memory is not counted: {:?}", be.memory_use());
         assert_eq!(transcribe(&be, &options).unwrap(), want);
     });
-    assert!(served.is_none_or(|count| count > 100), "{served:?}");
+    // the encoder's, and those of a decode step before it is replayed
+    assert!(served.is_none_or(|count| count > 50), "{served:?}");
     assert_eq!(machine.allocated(), 0, "memory that nobody gave back");
 }
 

@@ -60,7 +60,8 @@ fn reading<B: Machine>(be: &B, scale: usize) -> Result<f64> {
     let mut got = 0.0;
     let took = best_of(be, || be.read_all(&x).map(|sum| got = sum))?;
     if !((got - want).abs() <= 1e-5 * size) {
-        let rule = format!("reading memory gave the sum {got} instead of {want}; nothing of this device can be trusted");
+        let rule =
+            format!("reading memory gave the sum {got} instead of {want}; nothing of this device can be trusted");
         return Err(Error::config("device", be.describe(), rule));
     }
     Ok((count * size_of::<f32>()) as f64 / took)

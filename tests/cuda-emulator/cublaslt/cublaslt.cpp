@@ -6,6 +6,7 @@
 //   every size gets results that depend on the size;
 // - products with 31 features have no algorithm.
 // Enumerators are those of cublasLt.h.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -83,9 +84,9 @@ static uint16 narrow(float x, int type) {
     return from_float<f16>(x).bits;
 }
 
-// Row `i` of op(m), as f32: rows of the transposed matrix are columns in memory.
-static void row(std::vector<float>& out, const void* data, const Layout& m, bool transposed, uint64_t i) {
-    for (size_t k = 0; k < out.size(); k++) out[k] = load(data, m.type, transposed ? i * m.ld + k : k * m.ld + i);
+// Element (i, j) of op(m), as f32.
+static float element(const void* data, const Layout& m, bool transposed, uint64_t i, uint64_t j) {
+    return load(data, m.type, transposed ? i * m.ld + j : j * m.ld + i);
 }
 
 static void run(void* data) {
@@ -97,17 +98,23 @@ static void run(void* data) {
         fprintf(stderr, "cuBLASLt stand-in: a product's matrix is no longer there when its turn comes\n");
         abort();
     }
-    std::vector<std::vector<float>> columns(p.d.cols, std::vector<float>(k));
-    // A column of op(b) is a row of its transpose.
-    for (uint64_t j = 0; j < p.d.cols; j++) row(columns[j], p.b_data, p.b, !tb, j);
-    std::vector<float> a(k);
+    // All columns of the result at a time: the compiler can work on several of them at once, each in its own order.
+    const uint64_t cols = p.d.cols;
+    std::vector<float> b(k * cols), partial(4 * cols);
+    for (uint64_t n = 0; n < k; n++) {
+        for (uint64_t j = 0; j < cols; j++) b[n * cols + j] = element(p.b_data, p.b, tb, n, j);
+    }
     uint16* d = static_cast<uint16*>(p.d_data);
     for (uint64_t i = 0; i < p.d.rows; i++) {
-        row(a, p.a_data, p.a, ta, i);
-        for (uint64_t j = 0; j < p.d.cols; j++) {
-            float partial[4] = {};
-            for (uint64_t n = 0; n < k; n++) partial[n % p.parts] += a[n] * columns[j][n];
-            float sum = p.alpha * ((partial[0] + partial[1]) + (partial[2] + partial[3]));
+        std::fill(partial.begin(), partial.end(), 0.0f);
+        for (uint64_t n = 0; n < k; n++) {
+            const float a = element(p.a_data, p.a, ta, i, n);
+            float* sums = partial.data() + n % p.parts * cols;
+            const float* row = b.data() + n * cols;
+            for (uint64_t j = 0; j < cols; j++) sums[j] += a * row[j];
+        }
+        for (uint64_t j = 0; j < cols; j++) {
+            float sum = p.alpha * ((partial[j] + partial[cols + j]) + (partial[2 * cols + j] + partial[3 * cols + j]));
             const size_t at = j * p.d.ld + i;
             if (p.beta != 0) sum += p.beta * load(p.c_data, p.d.type, at);
             if (p.description.epilogue == EPILOGUE_BIAS) sum += load(p.description.bias, p.d.type, i);
