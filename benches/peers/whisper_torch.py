@@ -226,6 +226,12 @@ def table(rows):
                 print(f"{row['shape']} {row['batch']} {key}: {row[key]}", file=sys.stderr)
 
 
+def command():
+    """How this was called, but not from where or into what."""
+    words = iter(sys.argv[1:])
+    return " ".join(["whisper_torch.py"] + [word for word in words if word not in ("--diarist", "--out") or not next(words, "")])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, action="append")
@@ -251,7 +257,7 @@ def main():
             except Exception as error:
                 row["diarist_error"] = f"{type(error).__name__}: {error}"[:400]
     report = {"device": machine.name(), "torch": torch.__version__, "transformers": transformers.__version__,
-              "command": " ".join(sys.argv), "rows": rows}
+              "command": command(), "rows": rows}
     if options.out:
         (options.out / "whisper-torch.json").write_text(json.dumps(report, indent=1) + "\n")
     table(rows)

@@ -70,15 +70,20 @@ fn windows_of_features_are_reported_in_full() {
     let report = json(&outcome);
     has_numbers(&report, &["/seconds", "/audio_seconds", "/times_real_time", "/peak_rss_bytes", "/load_seconds"]);
     has_numbers(&report, &["/ceilings/flops", "/ceilings/products/own", "/ceilings/bytes_per_second"]);
-    has_numbers(&report, &["/features_ms", "/encoder_ms", "/step_ms", "/checked/tokens", "/checked/equal_tokens"]);
+    has_numbers(
+        &report,
+        &["/features_ms", "/encoder_ms", "/cross_ms", "/step_ms", "/checked/tokens", "/checked/equal_tokens"],
+    );
     assert_eq!((&report["chunks"], &report["batch"], &report["tokens"]), (&3.into(), &2.into(), &9.into()));
     assert_eq!(report["all_seconds"].as_array().unwrap().len(), 3);
-    assert_eq!(report["first"].as_array().unwrap().len(), 9);
+    let first = report["first"].as_array().unwrap();
+    assert_eq!(first.len(), 9);
+    assert!(first.iter().any(|token| token != &first[0]), "tokens that never change test nothing: {first:?}");
     assert_eq!(report["checked"]["logits_error"], 0.0, "the processor differs from itself");
     let stages = report["stages"].as_array().unwrap();
     assert_eq!(
         stages.iter().map(|s| s["name"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["features", "encode", "decode step"]
+        ["features", "encode", "cross", "decode step"]
     );
     for stage in stages {
         has_numbers(stage, &["/ms", "/floor_ms", "/floor_share", "/bytes", "/flops"]);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use diarist::models::whisper::Config;
 use diarist::{Error, Result};
 
@@ -11,9 +11,10 @@ use crate::shapes;
 /// Times the recogniser: end to end on audio, or encoder and decoder on a fixed amount of work.
 #[derive(Parser)]
 #[command(name = "diarist-bench", version, max_term_width = 110)]
+#[command(group(ArgGroup::new("subject").required(true).args(["model", "shape"])))]
 pub struct Args {
     /// A Whisper folder in the Hugging Face layout, or `builtin`.
-    #[arg(long, required_unless_present = "shape", conflicts_with = "shape")]
+    #[arg(long)]
     pub model: Option<PathBuf>,
     /// Random weights in a published size instead.
     #[arg(long, value_parser = shapes::NAMES)]
@@ -45,9 +46,10 @@ pub struct Args {
     /// Windows decoded at once [default: all, at most 32].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch: Option<u32>,
-    /// Tokens decoded for each window of made-up features or of random weights, at least 3.
-    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(3..))]
-    pub tokens: u32,
+    /// Tokens decoded for each window of made-up features or of random weights, at least 3 [default: 120, or as many as the
+    /// model can].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(3..))]
+    pub tokens: Option<u32>,
     /// Beams; 1 is greedy.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
     pub beam: u32,
@@ -90,15 +92,20 @@ impl Args {
         self.stage.iter().any(|asked| asked == stage || asked == "all")
     }
 
-    /// What can only be judged by the model's sizes.
-    pub fn check(&self, config: &Config) -> Result<()> {
+    /// Tokens for each window.
+    ///
+    /// # Errors
+    /// If the model cannot write as many.
+    pub fn tokens(&self, config: &Config) -> Result<usize> {
         // The text has half of the positions.
         let most = config.max_target_positions / 2;
-        if self.tokens as usize > most {
-            let rule = format!("this model writes at most {most} tokens for a window");
-            return Err(Error::config("tokens", self.tokens, rule));
+        match self.tokens {
+            Some(tokens) if tokens as usize > most => {
+                Err(Error::config("tokens", tokens, format!("this model writes at most {most} for a window")))
+            }
+            Some(tokens) => Ok(tokens as usize),
+            None => Ok(most.min(120)),
         }
-        Ok(())
     }
 
     /// Windows of made-up features.

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args::Args;
 use crate::ceilings::{best_of, random};
 use crate::machine::Machine;
-use crate::shapes;
+use crate::{report, shapes};
 
 /// A product of the model.
 struct Product {
@@ -166,7 +166,7 @@ fn print_json<B: Machine>(args: &Args, be: &B, rows: &[Row]) {
         })
     };
     let report = json!({
-        "command": std::env::args().collect::<Vec<_>>().join(" "), "device": be.describe(), "shape": args.shape,
+        "command": report::command(), "device": be.describe(), "shape": args.shape,
         "products": rows.iter().map(row).collect::<Vec<_>>(),
     });
     println!("{report}");

@@ -119,7 +119,6 @@ fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     let subject = Subject::load(args, be)?;
     let mut report =
         Report { device: be.describe(), checked, load_seconds: start.elapsed().as_secs_f64(), ..Report::default() };
-    args.check(&subject.model().config)?;
     let mut job = subject.job(args)?;
     if let Some(stage) = &args.profile {
         return stages::profile(subject.model(), &job, stage);
@@ -211,6 +210,6 @@ impl<B: Machine> Subject<B> {
         };
         let windows = job::side_by_side(args.window_count(), 2 * config.max_source_positions);
         let batch = args.batch(windows.len());
-        Ok(Job { special, prompt, windows, batch, tokens: args.tokens as usize, beam: args.beam as usize })
+        Ok(Job { special, prompt, windows, batch, tokens: args.tokens(config)?, beam: args.beam as usize })
     }
 }

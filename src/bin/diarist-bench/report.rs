@@ -47,7 +47,7 @@ impl Report {
         let median = self.median();
         let milliseconds = |name: &str| self.stages.iter().find(|s| s.name == name).map(|s| s.seconds * 1e3);
         json!({
-            "command": std::env::args().collect::<Vec<_>>().join(" "), "version": env!("CARGO_PKG_VERSION"),
+            "command": command(), "version": env!("CARGO_PKG_VERSION"),
             "device": self.device, "shape": args.shape, "model": args.model, "gemm": args.gemm,
             "checked": {
                 "logits_error": self.checked.logits_error, "equal_tokens": self.checked.equal_tokens,
@@ -60,7 +60,7 @@ impl Report {
             "threads": args.threads, "weights": args.weights, "compute_type": args.compute_type,
             "cross_cache": args.cross_cache, "ceilings": self.ceilings.as_ref().map(ceilings_json),
             "features_ms": milliseconds("features"), "encoder_ms": milliseconds("encode"),
-            "step_ms": milliseconds("decode step"),
+            "cross_ms": milliseconds("cross"), "step_ms": milliseconds("decode step"),
             "stages": self.stages.iter().map(|stage| self.stage_json(stage)).collect::<Vec<_>>(),
             "end_to_end": self.end_to_end.as_ref().map(end_to_end_json), "first": self.first,
         })
@@ -163,7 +163,13 @@ fn rates(work: Work, seconds: f64) -> (f64, f64) {
     (work.flops as f64 / seconds / 1e12, work.bytes as f64 / seconds / 1e9)
 }
 
-pub fn ceilings_json(ceilings: &Ceilings) -> Value {
+/// How this program was called, but not from where.
+pub fn command() -> String {
+    let arguments = std::env::args().skip(1);
+    std::iter::once("diarist-bench".to_string()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn ceilings_json(ceilings: &Ceilings) -> Value {
     let products: serde_json::Map<String, Value> =
         ceilings.products.iter().map(|(name, flops)| ((*name).to_string(), json!(flops))).collect();
     json!({ "flops": ceilings.flops, "products": products, "bytes_per_second": ceilings.bandwidth })

@@ -1,4 +1,4 @@
-//! Features, encoder and decode step by themselves: their time against their floor, and their kernels.
+//! Features, encoder, the decoder's keys and values, and decode step by themselves: their time against their floor, and their kernels.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -48,6 +48,7 @@ pub fn measure<B: Machine>(model: &Whisper<B>, job: &Job, args: &Args, ceilings:
     }
     if args.wants("encode") {
         stages.push(encode(model, job, runs, ceilings)?);
+        stages.push(cross(model, job, runs, ceilings)?);
     }
     if args.wants("decode") {
         stages.push(decode(model, job, runs, ceilings)?);
@@ -105,6 +106,24 @@ fn encode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Cei
         unit: format!("{clips} clips"),
         seconds: median(be, runs, || model.encode_mel(&mut encoder, clips))?,
         kernels: summary(be.kernels(|| model.encode_mel(&mut encoder, clips))?),
+        floor_seconds: ceilings.seconds(floor),
+        floor,
+    })
+}
+
+/// What the decoder keeps of the encoder's output; it belongs to encoding, but peers count it to their first step.
+fn cross<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
+    let (be, clips) = (&model.be, clips_at_once(model, job));
+    let mut encoder = filled(model, clips)?;
+    model.encode_mel(&mut encoder, clips)?;
+    let mut caches = model.caches(clips, 1)?;
+    let slots: Vec<usize> = (0..clips).collect();
+    let floor = floor::cross(&model.config, clips, size_of::<B::Act>());
+    Ok(Stage {
+        name: "cross",
+        unit: format!("{clips} clips"),
+        seconds: median(be, runs, || model.fill_slots(&mut caches, &slots, &mut encoder))?,
+        kernels: summary(be.kernels(|| model.fill_slots(&mut caches, &slots, &mut encoder))?),
         floor_seconds: ceilings.seconds(floor),
         floor,
     })
