@@ -114,7 +114,7 @@ fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     if args.gemm_table {
         return gemm_table::run(args, be, scale);
     }
-    let checked = check::against_the_processor(be)?;
+    let checked = check::against_the_processor(args, be)?;
     let start = Instant::now();
     let subject = Subject::load(args, be)?;
     let mut report =
