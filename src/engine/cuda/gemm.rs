@@ -11,7 +11,7 @@ use crate::error::Result;
 /// Who multiplies. Results of the two differ in the last bit, as their orders of addition do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gemm {
-    /// cuBLASLt for the products [`measured`] to be faster with it, if it can be loaded; else our own kernels.
+    /// cuBLASLt for the products it was measured to be faster at, if it can be loaded; else our own kernels.
     #[default]
     Auto,
     /// Our own kernels, which need nothing but the driver.
