@@ -178,6 +178,7 @@ fn absorbed_attention_step(c: &mut Criterion) {
             b.iter(|| ops::absorbed_attention_step(&cpu, &mut out, &q, &cache, &rows, beams, 0.125));
         });
     }
+    group.finish();
     let mut group = c.benchmark_group("linear_by_head");
     for (name, features, k) in [("queries", width, width / heads), ("means", width / heads, width)] {
         let weight = matrix(&cpu, heads * features, k);

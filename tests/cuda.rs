@@ -8,10 +8,15 @@
 
 #[path = "cuda/cases.rs"]
 mod cases;
+#[path = "cuda/cublaslt.rs"]
+mod cublaslt;
 #[path = "cuda/driver.rs"]
 mod driver;
 #[path = "cuda/faults.rs"]
 mod faults;
+#[cfg(unix)]
+#[path = "cuda/gpu_script.rs"]
+mod gpu_script;
 #[path = "cuda/host.rs"]
 mod host;
 #[path = "cuda/networks.rs"]

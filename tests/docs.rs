@@ -55,3 +55,29 @@ fn the_readme_quotes_the_measured_ratios() {
         assert_eq!(row[5], format!("{} / {} MiB", ours.1, of("CTranslate2 float32").1), "{} {beams} memory", row[0]);
     }
 }
+
+/// A card's numbers are a file of `benches/results`, made by `tests/gpu.sh`; as long as there is none, the README claims
+/// nothing, and once there is, it names the file.
+#[test]
+fn the_readme_claims_no_gpu_that_was_not_measured() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+    let files: Vec<_> = std::fs::read_dir(folder).expect("results").map(|f| f.unwrap().path()).collect();
+    let cards: Vec<_> = files
+        .iter()
+        .filter(|f| f.file_name().is_some_and(|n| !n.to_string_lossy().starts_with("asr-peers-")))
+        .filter(|f| f.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    let readme = file("README.md");
+    assert_eq!(readme.contains("nothing is measured yet"), cards.is_empty(), "README.md against {cards:?}");
+    for path in cards {
+        let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(readme.contains(&format!("](benches/results/{name})")), "{name} is not named in README.md");
+        let is_text = |key: &str| json[key].as_str().is_some_and(|text| !text.is_empty());
+        assert!(is_text("card") && is_text("command"), "{name}: no card or command");
+        assert!(!json["card"].as_str().unwrap().contains("emulator"), "{name}: an emulator is no card");
+        let commit = json["commit"].as_str().unwrap_or_default();
+        assert!(commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{name}: commit `{commit}`");
+        assert!(json["runs"].as_object().is_some_and(|runs| !runs.is_empty()), "{name}: no runs");
+    }
+}

@@ -1,10 +1,12 @@
-"""Times Whisper on a GPU as transformers runs it, beside diarist: the same shape, the same forced number of tokens, one run.
+"""Times Whisper as transformers runs it, beside diarist: the same shape, the same forced number of tokens, one run.
 
     python benches/peers/whisper_torch.py --diarist target/release/diarist-bench --shape large-v2 --out DIR
 
-Weights are random (speed does not depend on their values as long as nothing ends early). Peers: eager with SDPA in f16, and a
-static cache with the decoder step compiled. What is timed: encoding a batch, and the mean decode step over `--tokens` steps, at
-batch sizes 1 and 32. Medians of `--repeats` runs after a warm-up; device events around the region.
+Weights are random (speed does not depend on their values as long as nothing ends early). Peers: eager with SDPA, and a static
+cache with the decoder step compiled into CUDA graphs; in f16 on a GPU, in f32 on a processor (`--device cpu`, which tries this
+script out). What is timed: encoding a batch, and the mean decode step over `--tokens` steps, prompt pass included. Medians of
+`--repeats` runs after a warm-up; device events around the region on a GPU. A peer that does not run, or does not give the tokens
+asked for, has an error in the report instead of a time; the exit status says so.
 """
 
 import argparse
@@ -13,105 +15,229 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
-# width, heads, encoder layers, decoder layers, mel bins, vocabulary: the published config.json files
+# width, heads, encoder layers, decoder layers, mel bins, vocabulary, encoder frames: the published config.json files, and
+# diarist-bench's own "micro"
 SHAPES = {
-    "tiny": (384, 6, 4, 4, 80, 51865),
-    "small": (768, 12, 12, 12, 80, 51865),
-    "large-v2": (1280, 20, 32, 32, 80, 51865),
-    "turbo": (1280, 20, 32, 4, 128, 51866),
+    "micro": (64, 1, 2, 2, 80, 51865, 100),
+    "tiny": (384, 6, 4, 4, 80, 51865, 1500),
+    "base": (512, 8, 6, 6, 80, 51865, 1500),
+    "small": (768, 12, 12, 12, 80, 51865, 1500),
+    "medium": (1024, 16, 24, 24, 80, 51865, 1500),
+    "large-v2": (1280, 20, 32, 32, 80, 51865, 1500),
+    "large-v3": (1280, 20, 32, 32, 128, 51866, 1500),
+    "turbo": (1280, 20, 32, 4, 128, 51866, 1500),
 }
-CONTEXT, PROMPT = 1500, 4
+PROMPT, START = 4, 50258
 
 
-def build(shape):
-    import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
+class Machine:
+    """Where the peers run, and how their time is taken."""
 
-    width, heads, encoder_layers, decoder_layers, mels, vocab = SHAPES[shape]
-    config = WhisperConfig(vocab_size=vocab, num_mel_bins=mels, d_model=width, encoder_attention_heads=heads,
-                           decoder_attention_heads=heads, encoder_layers=encoder_layers, decoder_layers=decoder_layers,
-                           encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, max_source_positions=CONTEXT,
-                           max_target_positions=448)
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        torch.set_default_dtype(torch.float16)
-        model = WhisperForConditionalGeneration._from_config(config, attn_implementation="sdpa")
-        torch.set_default_dtype(torch.float32)
-    return model.eval()
+    def __init__(self, device):
+        import torch
 
+        self.device = device
+        self.dtype = torch.float16 if device.startswith("cuda") else torch.float32
 
-def milliseconds(run, repeats):
-    """Median time of `run`, by device events, after one warm-up."""
-    import torch
+    def name(self):
+        import torch
 
-    times = []
-    for i in range(repeats + 1):
+        return torch.cuda.get_device_name() if self.dtype == torch.float16 else f"cpu, {torch.get_num_threads()} threads"
+
+    def milliseconds(self, run, repeats):
+        """Median time of `run`, after one warm-up."""
+        times = [self.once(run) for _ in range(repeats + 1)]
+        return statistics.median(times[1:])
+
+    def once(self, run):
+        import torch
+
+        if self.dtype != torch.float16:
+            start = time.perf_counter()
+            run()
+            return 1e3 * (time.perf_counter() - start)
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         run()
         end.record()
         torch.cuda.synchronize()
-        if i:
-            times.append(start.elapsed_time(end))
-    return statistics.median(times)
+        return start.elapsed_time(end)
 
 
-def encoder(model, batch, repeats):
+def build(machine, shape):
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    width, heads, encoder_layers, decoder_layers, mels, vocab, frames = SHAPES[shape]
+    config = WhisperConfig(vocab_size=vocab, num_mel_bins=mels, d_model=width, encoder_attention_heads=heads,
+                           decoder_attention_heads=heads, encoder_layers=encoder_layers, decoder_layers=decoder_layers,
+                           encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, max_source_positions=frames,
+                           max_target_positions=448, attn_implementation="sdpa")
+    torch.manual_seed(0)
+    with torch.device(machine.device):
+        torch.set_default_dtype(machine.dtype)
+        try:
+            model = WhisperForConditionalGeneration(config)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert model.config._attn_implementation == "sdpa" and model.dtype == machine.dtype
+    return model.eval()
+
+
+def features(machine, model, batch):
     import torch
 
-    mel = torch.randn(batch, model.config.num_mel_bins, 2 * CONTEXT, dtype=torch.float16, device="cuda")
-    return milliseconds(lambda: model.model.encoder(mel), repeats)
+    shape = (batch, model.config.num_mel_bins, 2 * model.config.max_source_positions)
+    return torch.randn(shape, dtype=machine.dtype, device=machine.device)
 
 
-def eager_step(model, batch, tokens, repeats):
+def encoder(machine, model, batch, repeats):
+    mel = features(machine, model, batch)
+    return machine.milliseconds(lambda: model.model.encoder(mel), repeats)
+
+
+def prompt(machine, batch):
+    import torch
+
+    return torch.full((batch, PROMPT), START, device=machine.device)
+
+
+def eager_step(machine, model, batch, tokens, repeats):
     """Mean decode step with a growing cache, greedy, everything on the device."""
-    import torch
     from transformers import DynamicCache, EncoderDecoderCache
 
-    mel = torch.randn(batch, model.config.num_mel_bins, 2 * CONTEXT, dtype=torch.float16, device="cuda")
-    encoded = model.model.encoder(mel).last_hidden_state
-    prompt = torch.full((batch, PROMPT), 50258, device="cuda")
+    encoded = model.model.encoder(features(machine, model, batch)).last_hidden_state
+    first = prompt(machine, batch)
 
     def run():
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        ids = prompt
+        ids = first
         for _ in range(tokens):
             hidden = model.model.decoder(input_ids=ids, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True)
             ids = model.proj_out(hidden.last_hidden_state[:, -1:]).argmax(-1)
+        if cache.get_seq_length() != PROMPT + tokens - 1:
+            raise RuntimeError(f"the cache has {cache.get_seq_length()} positions")
 
-    return milliseconds(run, repeats) / tokens
+    return machine.milliseconds(run, repeats) / tokens
 
 
-def compiled_step(model, batch, tokens, repeats):
-    """The same with a static cache and the step compiled into CUDA graphs, through `generate`."""
+def compiled_step(machine, model, batch, tokens, repeats):
+    """The same with a static cache and the step compiled, as its documentation says: the decoder's forward, the cache and
+    the positions fixed, one token at a time."""
     import torch
-    from transformers.modeling_outputs import BaseModelOutput
+    from transformers import EncoderDecoderCache, StaticCache
 
-    mel = torch.randn(batch, model.config.num_mel_bins, 2 * CONTEXT, dtype=torch.float16, device="cuda")
-    encoded = BaseModelOutput(last_hidden_state=model.model.encoder(mel).last_hidden_state)
-    model.generation_config.cache_implementation = "static"
-    model.forward = torch.compile(model.forward, mode="reduce-overhead", fullgraph=True)
-    prompt = torch.full((batch, PROMPT), 50258, device="cuda")
+    encoded = model.model.encoder(features(machine, model, batch)).last_hidden_state
+    first = prompt(machine, batch)
+    length = PROMPT + tokens
+
+    def static(positions):
+        return StaticCache(config=model.config, max_cache_len=positions)
+
+    cache = EncoderDecoderCache(static(length), static(model.config.max_source_positions))
+
+    def forward(ids, positions):
+        hidden = model.model.decoder(input_ids=ids, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True,
+                                     cache_position=positions, position_ids=positions[None])
+        return model.proj_out(hidden.last_hidden_state[:, -1:]).argmax(-1)
+
+    mode = "reduce-overhead" if machine.dtype == torch.float16 else "default"
+    step = torch.compile(forward, mode=mode, fullgraph=True)
+    positions = torch.arange(length, device=machine.device)
 
     def run():
-        super(type(model), model).generate(encoder_outputs=encoded, decoder_input_ids=prompt, do_sample=False, num_beams=1,
-                                           min_new_tokens=tokens, max_new_tokens=tokens, suppress_tokens=[])
+        cache.reset()
+        ids = forward(first, positions[:PROMPT])
+        for at in range(PROMPT, length - 1):
+            torch.compiler.cudagraph_mark_step_begin()
+            ids = step(ids, positions[at:at + 1]).clone()
+        if ids.shape != (batch, 1):
+            raise RuntimeError(f"the last tokens are {tuple(ids.shape)}")
 
-    return milliseconds(run, repeats) / tokens
+    run()  # compiles
+    return machine.milliseconds(run, repeats) / tokens
 
 
-def diarist(command, shape, batch, tokens, repeats):
-    arguments = [command, "--shape", shape, "--device", "cuda", "--batch", str(batch), "--tokens", str(tokens), "--stages", "--runs",
-                 str(repeats), "--json"]
-    return json.loads(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+def diarist(machine, command, shape, batch, tokens, repeats):
+    arguments = [command, "--shape", shape, "--device", "cuda" if machine.device.startswith("cuda") else "cpu", "--batch", str(batch),
+                 "--chunks", str(batch), "--tokens", str(tokens), "--stage", "encode", "--stage", "decode", "--runs", str(repeats),
+                 "--json"]
+    if machine.device == "cpu":
+        arguments += ["--scale", "4000"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"diarist-bench: exit status {done.returncode}: {done.stderr.strip()[-300:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def attempt(row, name, measure):
+    """A time, or why there is none."""
+    try:
+        row[f"{name}_ms"] = measure()
+    except Exception as error:  # a peer that does not run is reported, not hidden
+        row[f"{name}_error"] = f"{type(error).__name__}: {error}"[:400]
+
+
+def peers(machine, options):
+    import torch
+
+    rows = []
+    for shape in options.shape or ["large-v2", "turbo"]:
+        for batch in options.batches:
+            model = build(machine, shape)
+            row = {"shape": shape, "batch": batch}
+            attempt(row, "encoder", lambda: encoder(machine, model, batch, options.repeats))
+            attempt(row, "eager", lambda: eager_step(machine, model, batch, options.tokens, options.repeats))
+            if not options.no_compile:
+                attempt(row, "compiled", lambda: compiled_step(machine, model, batch, options.tokens, options.repeats))
+            rows.append(row)
+            del model
+            torch._dynamo.reset()
+            if machine.device.startswith("cuda"):
+                torch.cuda.empty_cache()
+    return rows
+
+
+def ratios(row, ours):
+    """How many times longer the peers take; diarist encodes at most so many clips at once."""
+    clips = int(next(s["unit"] for s in ours["stages"] if s["name"] == "encode").split()[0])
+    row["diarist"] = ours
+    row["diarist_encoder_ms"] = ours["encoder_ms"] * row["batch"] / clips
+    for peer, mine in [("encoder", row["diarist_encoder_ms"]), ("eager", ours["step_ms"]), ("compiled", ours["step_ms"])]:
+        if f"{peer}_ms" in row:
+            row[f"{peer}_over_diarist"] = row[f"{peer}_ms"] / mine
+
+
+def table(rows):
+    cell = lambda row, key, digits: f"{row[key]:.{digits}f}" if key in row else "-"
+    print("| shape | batch | encoder ms | diarist | ratio | eager step ms | compiled | diarist | eager / diarist | compiled / diarist |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        step = f"{row['diarist']['step_ms']:.3f}" if "diarist" in row else "-"
+        cells = [row["shape"], str(row["batch"]), cell(row, "encoder_ms", 2), cell(row, "diarist_encoder_ms", 2),
+                 cell(row, "encoder_over_diarist", 2), cell(row, "eager_ms", 3), cell(row, "compiled_ms", 3), step,
+                 cell(row, "eager_over_diarist", 1), cell(row, "compiled_over_diarist", 1)]
+        print("| " + " | ".join(cells) + " |")
+    for row in rows:
+        for key in row:
+            if key.endswith("_error"):
+                print(f"{row['shape']} {row['batch']} {key}: {row[key]}", file=sys.stderr)
+
+
+def command():
+    """How this was called, but not from where or into what."""
+    words = iter(sys.argv[1:])
+    return " ".join(["whisper_torch.py"] + [word for word in words if word not in ("--diarist", "--out") or not next(words, "")])
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, action="append")
+    parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--diarist", help="the command that starts diarist-bench")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 1])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-compile", action="store_true")
@@ -121,41 +247,22 @@ def main():
     import torch
     import transformers
 
-    rows = []
+    machine = Machine(options.device)
     with torch.inference_mode():
-        for shape in options.shape or ["large-v2", "turbo"]:
-            model = build(shape)
-            for batch in options.batches:
-                row = {"shape": shape, "batch": batch, "encoder_ms": encoder(model, batch, options.repeats),
-                       "eager_ms": eager_step(model, batch, options.tokens, options.repeats)}
-                if not options.no_compile:
-                    try:
-                        row["compiled_ms"] = compiled_step(build(shape), batch, options.tokens, options.repeats)
-                    except Exception as error:  # a peer that does not run is reported, not hidden
-                        row["compiled_error"] = str(error)[:300]
-                rows.append(row)
-            del model
-            torch.cuda.empty_cache()
+        rows = peers(machine, options)
     if options.diarist:
         for row in rows:
-            ours = diarist(options.diarist, row["shape"], row["batch"], options.tokens, options.repeats)
-            row["diarist"] = ours
-            row["eager_over_diarist"] = row["eager_ms"] / ours["step_ms"]
-            row["encoder_over_diarist"] = row["encoder_ms"] / ours["encoder_ms"]
-            if "compiled_ms" in row:
-                row["compiled_over_diarist"] = row["compiled_ms"] / ours["step_ms"]
-    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "transformers": transformers.__version__,
-              "command": " ".join(sys.argv), "rows": rows}
+            try:
+                ratios(row, diarist(machine, options.diarist, row["shape"], row["batch"], options.tokens, options.repeats))
+            except Exception as error:
+                row["diarist_error"] = f"{type(error).__name__}: {error}"[:400]
+    report = {"device": machine.name(), "torch": torch.__version__, "transformers": transformers.__version__,
+              "command": command(), "rows": rows}
     if options.out:
         (options.out / "whisper-torch.json").write_text(json.dumps(report, indent=1) + "\n")
-    print("| shape | batch | encoder ms | eager step ms | compiled step ms | diarist step ms | eager / diarist |")
-    print("|---|---|---|---|---|---|---|")
-    for row in rows:
-        compiled = f"{row['compiled_ms']:.3f}" if "compiled_ms" in row else row.get("compiled_error", "not run")[:40]
-        ours = f"{row['diarist']['step_ms']:.3f}" if "diarist" in row else "not run"
-        ratio = f"{row['eager_over_diarist']:.1f}" if "diarist" in row else ""
-        print(f"| {row['shape']} | {row['batch']} | {row['encoder_ms']:.2f} | {row['eager_ms']:.3f} | {compiled} | {ours} | {ratio} |")
+    table(rows)
+    return 1 if any(key.endswith("_error") for row in rows for key in row) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,7 @@ use half::{bf16, f16};
 
 use super::console::Bar;
 use super::options::{Compute, Model};
-use super::values::{ComputeType, CrossCache, Device};
+use super::values::{ComputeType, CrossCache, Device, Gemm};
 use super::{hub, interrupt};
 
 /// A device, opened.
@@ -100,6 +100,8 @@ pub fn open(compute: &Compute) -> Result<Backend> {
     match compute.device {
         Device::Cpu => open_cpu(compute, compute_type),
         Device::Cuda(number) => open_gpu(compute, number.unwrap_or(compute.device_index), compute_type),
+        // Only a GPU can do what is asked for, so that its error is the one to hear of.
+        Device::Auto if compute.gemm == Gemm::CublasLt => open_gpu(compute, compute.device_index, compute_type),
         Device::Auto if matches!(compute_type, ComputeType::Float32 | ComputeType::Int8Float32) => {
             open_cpu(compute, compute_type)
         }
@@ -121,6 +123,9 @@ pub fn open(compute: &Compute) -> Result<Backend> {
 fn open_cpu(compute: &Compute, compute_type: ComputeType) -> Result<Backend> {
     if compute.device_index != 0 {
         return Err(Error::config("device_index", compute.device_index, "no such GPU, and the CPU has only 0"));
+    }
+    if compute.gemm == Gemm::CublasLt {
+        return Err(Error::config("gemm", "cublaslt", "only on a GPU; the CPU has own"));
     }
     let weights = match compute_type {
         ComputeType::Default => cpu::WeightType::Auto,
@@ -174,7 +179,12 @@ fn cuda<A: Activation>(compute: &Compute, number: usize, quantised: bool) -> Res
         Error::Device { text, .. } => Error::config("device", format!("cuda:{number}"), text),
         other => other,
     })?;
-    Ok(device.with_weights(weights).with_cross_cache(cross_cache))
+    let gemm = match compute.gemm {
+        Gemm::Auto => cuda::Gemm::Auto,
+        Gemm::Own => cuda::Gemm::Own,
+        Gemm::CublasLt => cuda::Gemm::CublasLt,
+    };
+    device.with_weights(weights).with_cross_cache(cross_cache).with_gemm(gemm)
 }
 
 fn name(compute_type: ComputeType) -> String {

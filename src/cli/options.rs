@@ -8,7 +8,9 @@ use clap::{Args, ValueHint};
 
 use diarist::vad::VadMethod;
 
-use super::values::{ComputeType, CrossCache, Device, LogLevel, OrNone, Task, boolean, bytes, probability, within};
+use super::values::{
+    ComputeType, CrossCache, Device, Gemm, LogLevel, OrNone, Task, boolean, bytes, probability, within,
+};
 use super::whisperx::Elsewhere;
 
 /// Everything `transcribe` can be told.
@@ -83,6 +85,10 @@ pub struct Compute {
     /// absorbed, the output itself, which takes the least memory.
     #[arg(long, value_enum, default_value = "default", hide_short_help = true)]
     pub cross_cache: CrossCache,
+    /// Who multiplies matrices on a GPU: our own kernels, or cuBLASLt, which must be installed. auto is what was measured to
+    /// be faster on the card.
+    #[arg(long, value_enum, default_value = "auto", hide_short_help = true)]
+    pub gemm: Gemm,
 }
 
 /// Where the results go.

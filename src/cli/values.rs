@@ -132,6 +132,18 @@ pub enum CrossCache {
     Absorbed,
 }
 
+/// Who multiplies matrices on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Gemm {
+    /// What was measured to be faster on this kind of GPU.
+    Auto,
+    /// Our own kernels.
+    Own,
+    /// cuBLASLt, which must be installed; results may depend on the batch size.
+    CublasLt,
+}
+
 /// What to write down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Task {

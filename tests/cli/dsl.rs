@@ -56,7 +56,37 @@ impl Dir {
     /// A run of `diarist` in this folder, its arguments separated by spaces. It sees no network, no cache and no
     /// token of the machine the tests run on.
     pub fn diarist(&self, args: &str) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_diarist"));
+        self.program(env!("CARGO_BIN_EXE_diarist"), args)
+    }
+
+    /// The same of `diarist-bench`.
+    pub fn bench(&self, args: &str) -> Run {
+        self.program(env!("CARGO_BIN_EXE_diarist-bench"), args)
+    }
+
+    /// The run with an emulated GPU, and with a stand-in for cuBLASLt or without; `None`, with a line that makes the skip
+    /// visible, where there is no C++ compiler to build them with.
+    #[allow(clippy::print_stderr)]
+    pub fn on_the_emulator(&self, mut run: Run, cublaslt: bool) -> Option<Run> {
+        let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
+        if Command::new(&compiler).arg("--version").output().is_err() {
+            eprintln!("skipped: no emulated driver: {compiler} is not there");
+            return None;
+        }
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda-emulator/build.sh");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
+        let built = Command::new("sh").arg(build).arg(&folder).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let standin = folder.join("cublaslt");
+        let path: Vec<&Path> = if cublaslt { vec![&folder, &standin] } else { vec![&folder] };
+        run.command.env("LD_LIBRARY_PATH", std::env::join_paths(path).unwrap());
+        // The emulator has the kernels; it looks at no image, but must be given one.
+        run.command.env("DIARIST_CUDA_MODULE", Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        Some(run)
+    }
+
+    fn program(&self, program: &str, args: &str) -> Run {
+        let mut command = Command::new(program);
         command.args(args.split_whitespace()).current_dir(self.root.path()).stdin(Stdio::null());
         for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "XDG_CACHE_HOME", "RUST_LOG"] {
             command.env_remove(name);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failure of the harness fails the test
 
+mod bench; // the benchmark program
 mod damaged_models; // model folders that are incomplete or do not fit together
 mod dsl;
 mod hub; // fetching models, from good and bad servers

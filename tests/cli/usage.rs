@@ -54,6 +54,8 @@ fn what_this_version_cannot_do_is_refused_before_anything_is_done() {
         ("--device_index 99", ["device_index", "CPU"]),
         ("--device cpu --compute_type bfloat16", ["compute_type", "GPU"]),
         ("--device cuda --compute_type float32", ["compute_type", "CPU"]),
+        ("--device cpu --gemm cublaslt", ["gemm", "GPU"]),
+        ("--gemm openblas", ["openblas", "cublaslt"]),
         ("--gpu-memory-limit 8X", ["gpu-memory-limit", "GiB"]),
         ("--vad_method pyannote", ["vad", "silero"]),
         ("--vad silero", ["--vad-model", "safetensors"]),

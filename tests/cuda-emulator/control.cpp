@@ -57,6 +57,12 @@ DRIVER void emulator_clear_error() {
     for (State::Injection& injection : state().injections) injection = {};
 }
 
+// For stand-ins of libraries, which have no kernels whose accesses could be watched.
+DRIVER int emulator_is_allocated(const void* start, size_t bytes) {
+    std::lock_guard<std::recursive_mutex> lock(state().mutex);
+    return is_allocated(start, bytes);
+}
+
 DRIVER uint64_t emulator_allocated_bytes() {
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
     return memory_info().used;

@@ -81,6 +81,24 @@ pub fn random(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
+/// Inputs `[rows, width]` and a weight `[features, width]` whose products cancel but for rounding: what is left shows the
+/// order of additions, also after it was stored in 16 bits. `width` is even.
+pub fn sensitive_to_order(rows: usize, features: usize, width: usize) -> (Vec<f32>, Vec<f32>) {
+    let half = width / 2;
+    let (mut x, mut weight) = (random(6, rows * width), random(7, features * width));
+    for row in x.chunks_exact_mut(width) {
+        for k in 0..half {
+            // exponents of all sizes, so that sums do not fit into 24 bits
+            row[k] *= f32::from(1u16 << (k % 12));
+            row[half + k] = -row[k];
+        }
+    }
+    for row in weight.chunks_exact_mut(width) {
+        row.copy_within(..half, half);
+    }
+    (x, weight)
+}
+
 /// Activations with these values.
 pub fn act<B: Backend>(be: &B, shape: &[usize], values: &[f32]) -> Tensor<B> {
     let mut tensor = Tensor::zeros(be, shape).unwrap();

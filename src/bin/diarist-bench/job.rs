@@ -1,4 +1,6 @@
-//! The work that is timed: windows of features, a prompt, and a fixed number of tokens for each window.
+//! The work that is timed: windows of features or of a recording, a prompt, and a fixed number of tokens for each window.
+
+use std::ops::Range;
 
 use diarist::asr::AsrOptions;
 use diarist::asr::clips::Clips;
@@ -11,11 +13,12 @@ use diarist::models::whisper::Whisper;
 use diarist::{Error, Result};
 
 /// What to decode.
+#[derive(Clone)]
 pub struct Job {
     pub special: SpecialTokens,
     pub prompt: Prompt,
-    /// Windows in all.
-    pub chunks: usize,
+    /// Where each window is: mel frames or samples, as the [`Clips`] are.
+    pub windows: Vec<Range<usize>>,
     /// Windows decoded at once.
     pub batch: usize,
     /// Tokens decoded for each.
@@ -25,24 +28,36 @@ pub struct Job {
 }
 
 impl Job {
-    /// Encodes and decodes all chunks; the tokens of each.
-    pub fn run<B: Backend>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
-        let options = AsrOptions {
+    /// What every search is told, but for its prompt.
+    pub fn options(&self) -> AsrOptions {
+        AsrOptions {
             batch_size: self.batch,
             beam_size: self.beam,
             temperatures: vec![0.0],
             suppress_blank: false,
             max_new_tokens: Some(self.tokens),
             ..AsrOptions::default()
-        };
-        let never = Suppressed { always: vec![self.special.eot], begin: Vec::new() };
-        let slots = Slots::new(model, self.special, &options, &never, self.batch)?;
+        }
+    }
+
+    /// The end of text: nothing may end before its time.
+    pub fn suppressed(&self) -> Suppressed {
+        Suppressed { always: vec![self.special.eot], begin: Vec::new() }
+    }
+
+    /// Encodes and decodes all windows; the tokens of each.
+    ///
+    /// # Errors
+    /// Also if a window got fewer tokens than it should, so that no time of such a run is ever printed.
+    pub fn run<B: Backend>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
+        let options = self.options();
+        let slots = Slots::new(model, self.special, &options, &self.suppressed(), self.batch)?;
         let mut scheduler = Scheduler::new(model, slots, &options, self.special.sot)?;
-        let mut work = Work {
+        let mut work = Queue {
             prompt: self.prompt.clone(),
-            window: 2 * model.config.max_source_positions,
+            windows: &self.windows,
             next: 0,
-            tokens: vec![Vec::new(); self.chunks],
+            tokens: vec![Vec::new(); self.windows.len()],
         };
         scheduler.run(clips, &mut work)?;
         let counts: Vec<usize> = work.tokens.iter().map(Vec::len).collect();
@@ -54,21 +69,20 @@ impl Job {
     }
 }
 
-/// Every chunk once, with the same prompt, greedy or by beams.
-struct Work {
+/// Every window once, with the same prompt, greedy or by beams.
+struct Queue<'a> {
     prompt: Prompt,
-    /// Mel frames of a chunk.
-    window: usize,
+    windows: &'a [Range<usize>],
     next: usize,
     tokens: Vec<Vec<u32>>,
 }
 
-impl Source for Work {
+impl Source for Queue<'_> {
     fn next(&mut self) -> Option<Clip> {
         let id = self.next;
         self.next += 1;
-        let range = id * self.window..(id + 1) * self.window;
-        (id < self.tokens.len()).then_some(Clip { id, range, detect_language: false })
+        let range = self.windows.get(id)?.clone();
+        Some(Clip { id, range, detect_language: false })
     }
 
     fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Decode> {
@@ -85,8 +99,13 @@ impl Source for Work {
     }
 }
 
-/// Features of all chunks one after another, constant over 8 frames: those of `tests/reference/seeded.py` with the seeds
-/// 2024, 2025, ..., which the peers get too.
+/// Where `chunks` windows of `frames` mel frames, one after another, are.
+pub fn side_by_side(chunks: usize, frames: usize) -> Vec<Range<usize>> {
+    (0..chunks).map(|id| id * frames..(id + 1) * frames).collect()
+}
+
+/// Features of `chunks` windows one after another, constant over 8 frames: those of `tests/reference/seeded.py` with the
+/// seeds 2024, 2025, ..., which the peers get too.
 pub fn clips<B: Backend>(model: &Whisper<B>, chunks: usize) -> Result<Clips<'static, B>> {
     let (mels, window) = (model.config.num_mel_bins, 2 * model.config.max_source_positions);
     let blocks = window.div_ceil(8);

@@ -1,13 +1,11 @@
 //! What the benchmark asks of a device besides computing: to be waited for, and to tell where the time went.
 
-use std::time::Instant;
-
-use diarist::Result;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::cuda::{Activation, Cuda};
-use diarist::engine::profile::{Launched, Work};
-use diarist::engine::weights::HostMatrix;
-use diarist::engine::{Backend, Epilogue, Tensor, ops};
+use diarist::engine::cuda::{Activation, Cuda, Gemm};
+use diarist::engine::profile::Launched;
+use diarist::engine::{Backend, Tensor};
+use diarist::{Error, Result};
+use rayon::prelude::*;
 
 /// A device that can be measured.
 pub trait Machine: Backend {
@@ -19,6 +17,14 @@ pub trait Machine: Backend {
     fn marked(&self, f: impl FnOnce() -> Result<()>) -> Result<()>;
     /// Most bytes of device memory in use at any time; of the process, on the CPU.
     fn peak_bytes(&self) -> Option<u64>;
+    /// Reads all of `x`, a multiple of 4 numbers, and gives their sum when that is done.
+    fn read_all(&self, x: &Tensor<Self, f32>) -> Result<f64>;
+    /// The same machine, multiplying in each way it knows, our own first; and why not in others.
+    fn multipliers(&self) -> (Vec<(&'static str, Self)>, Option<Error>);
+    /// Whether the results of a window are promised not to depend on the others.
+    fn is_batch_independent(&self) -> bool {
+        true
+    }
 }
 
 impl Machine for Cpu {
@@ -36,6 +42,20 @@ impl Machine for Cpu {
 
     fn peak_bytes(&self) -> Option<u64> {
         peak_rss_bytes()
+    }
+
+    fn read_all(&self, x: &Tensor<Self, f32>) -> Result<f64> {
+        // eight sums side by side, so that adding them does not hold up the reading
+        let sum = |piece: &[f32]| {
+            let mut sums = [0f32; 8];
+            piece.chunks(8).for_each(|eight| sums.iter_mut().zip(eight).for_each(|(sum, value)| *sum += value));
+            f64::from(sums.iter().sum::<f32>())
+        };
+        Ok(x.buf.par_chunks(1 << 16).map(sum).sum())
+    }
+
+    fn multipliers(&self) -> (Vec<(&'static str, Self)>, Option<Error>) {
+        (vec![("own", self.clone())], None)
     }
 }
 
@@ -58,55 +78,28 @@ impl<A: Activation> Machine for Cuda<A> {
     fn peak_bytes(&self) -> Option<u64> {
         Some(self.memory_use().peak)
     }
-}
 
-/// What this machine can do at best, measured in the same run with the plainest work of each kind.
-#[derive(Clone, Copy, Debug)]
-pub struct Ceilings {
-    /// Floating-point operations per second of a large product with f32 sums.
-    pub flops: f64,
-    /// Bytes per second, read and written in equal parts, of a pass over memory much larger than any cache.
-    pub bandwidth: f64,
-}
-
-impl Ceilings {
-    /// The time `work` takes at these rates: the longer of computing and moving.
-    pub fn seconds(&self, work: Work) -> f64 {
-        (work.flops as f64 / self.flops).max(work.bytes as f64 / self.bandwidth)
+    fn read_all(&self, x: &Tensor<Self, f32>) -> Result<f64> {
+        let mut sums = Tensor::zeros(self, &[Self::read_sums(x.len())])?;
+        self.read_rate(&mut sums, x)?;
+        Ok(sums.to_host(self)?.iter().map(|sum| f64::from(*sum)).sum())
     }
 
-    /// `scale` shrinks the work for slow machines.
-    pub fn measure<B: Machine>(be: &B, scale: usize) -> Result<Self> {
-        let (rows, k, n) = (24_000 / scale, 1280, 5120);
-        let weight = be.matrix(&HostMatrix { values: vec![0.01; n * k], rows: n, cols: k })?;
-        let x = Tensor::zeros(be, &[1, rows, k])?;
-        let mut out = Tensor::zeros(be, &[1, rows, n])?;
-        let took = best_of(be, || ops::linear(be, &mut out, &x, &weight, None, Epilogue::Store))?;
-        let flops = 2.0 * (rows * k * n) as f64 / took;
-        drop((x, out));
-
-        let rows = 400_000 / scale;
-        let x = Tensor::zeros(be, &[rows, k])?;
-        let mut out = Tensor::zeros(be, &[rows, k])?;
-        let (gamma, beta) = (Tensor::zeros(be, &[k])?, Tensor::zeros(be, &[k])?);
-        let took = best_of(be, || ops::layer_norm(be, &mut out, &x, &gamma, &beta, 1e-5))?;
-        let bandwidth = (2 * rows * k * size_of::<B::Act>()) as f64 / took;
-        Ok(Ceilings { flops, bandwidth })
-    }
-}
-
-/// The shortest of five runs after one that is not counted, in seconds.
-fn best_of<B: Machine>(be: &B, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut best = f64::INFINITY;
-    for run in 0..6 {
-        let start = Instant::now();
-        f()?;
-        be.wait()?;
-        if run > 0 {
-            best = best.min(start.elapsed().as_secs_f64());
+    fn multipliers(&self) -> (Vec<(&'static str, Self)>, Option<Error>) {
+        let mut ways = Vec::new();
+        let mut missing = None;
+        for (name, gemm) in [("own", Gemm::Own), ("cublaslt", Gemm::CublasLt)] {
+            match self.clone().with_gemm(gemm) {
+                Ok(way) => ways.push((name, way)),
+                Err(error) => missing = Some(error),
+            }
         }
+        (ways, missing)
     }
-    Ok(best)
+
+    fn is_batch_independent(&self) -> bool {
+        self.gemm() != Gemm::CublasLt
+    }
 }
 
 /// The most memory this process ever held, where the system tells.

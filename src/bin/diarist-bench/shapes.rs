@@ -4,46 +4,95 @@ use diarist::asr::tokenizer::SpecialTokens;
 use diarist::models::whisper::Config;
 use diarist::{Error, Result};
 
+/// Every size that can be asked for.
+pub const NAMES: [&str; 13] = [
+    "tiny",
+    "tiny.en",
+    "base",
+    "base.en",
+    "small",
+    "small.en",
+    "medium",
+    "medium.en",
+    "large-v2",
+    "large-v3",
+    "turbo",
+    "distil-large-v3",
+    "micro",
+];
+
 /// Name, width, heads, encoder layers, decoder layers, mel bins, vocabulary.
-/// Source: the config.json of the openai/whisper-* and distil-whisper checkpoints.
-const SHAPES: [(&str, usize, usize, usize, usize, usize, usize); 8] = [
+/// Source: the config.json of the openai/whisper-* and distil-whisper checkpoints. `micro` is not published: it tries this
+/// program out in a moment, on the emulated driver too.
+const SHAPES: [(&str, usize, usize, usize, usize, usize, usize); NAMES.len()] = [
     ("tiny", 384, 6, 4, 4, 80, 51_865),
+    ("tiny.en", 384, 6, 4, 4, 80, 51_864),
     ("base", 512, 8, 6, 6, 80, 51_865),
+    ("base.en", 512, 8, 6, 6, 80, 51_864),
     ("small", 768, 12, 12, 12, 80, 51_865),
+    ("small.en", 768, 12, 12, 12, 80, 51_864),
     ("medium", 1024, 16, 24, 24, 80, 51_865),
+    ("medium.en", 1024, 16, 24, 24, 80, 51_864),
     ("large-v2", 1280, 20, 32, 32, 80, 51_865),
     ("large-v3", 1280, 20, 32, 32, 128, 51_866),
     ("turbo", 1280, 20, 32, 4, 128, 51_866),
     ("distil-large-v3", 1280, 20, 32, 2, 128, 51_866),
+    ("micro", 64, 1, 2, 2, 80, 51_865),
 ];
 
-/// The configuration of a published size.
+/// The configuration of a size.
 pub fn config(name: &str) -> Result<Config> {
     let Some(&(_, width, heads, encoder, decoder, mels, vocab)) = SHAPES.iter().find(|shape| shape.0 == name) else {
-        let names: Vec<&str> = SHAPES.iter().map(|shape| shape.0).collect();
-        return Err(Error::config("shape", name, format!("one of {}", names.join(", "))));
+        return Err(Error::config("shape", name, format!("one of {}", NAMES.join(", "))));
     };
+    // Two seconds instead of thirty, and 80 tokens.
+    let (frames, positions) = if name == "micro" { (100, 160) } else { (1500, 448) };
     let json = serde_json::json!({
         "d_model": width, "encoder_layers": encoder, "decoder_layers": decoder, "encoder_attention_heads": heads,
         "decoder_attention_heads": heads, "encoder_ffn_dim": 4 * width, "decoder_ffn_dim": 4 * width,
-        "num_mel_bins": mels, "max_source_positions": 1500, "max_target_positions": 448, "vocab_size": vocab,
+        "num_mel_bins": mels, "max_source_positions": frames, "max_target_positions": positions, "vocab_size": vocab,
     });
     Config::parse(&json.to_string(), std::path::Path::new(name))
 }
 
-/// The special tokens of the multilingual vocabularies.
+/// The special tokens of the published vocabularies.
 pub fn special(vocab: usize) -> SpecialTokens {
-    // Cantonese, added in large-v3, moves everything behind the languages by one.
-    let after = if vocab > 51_865 { 1 } else { 0 };
+    // The English-only vocabulary has one word less before them; Cantonese, added in large-v3, one language more between.
+    let eot = if vocab < 51_865 { 50_256 } else { 50_257 };
+    let after = eot + if vocab > 51_865 { 102 } else { 101 };
     SpecialTokens {
-        eot: 50_257,
-        sot: 50_258,
-        translate: Some(50_358 + after),
-        transcribe: Some(50_359 + after),
-        sot_lm: Some(50_360 + after),
-        sot_prev: Some(50_361 + after),
-        no_speech: Some(50_362 + after),
-        no_timestamps: 50_363 + after,
-        timestamp_begin: 50_364 + after,
+        eot,
+        sot: eot + 1,
+        translate: Some(after),
+        transcribe: Some(after + 1),
+        sot_lm: Some(after + 2),
+        sot_prev: Some(after + 3),
+        no_speech: Some(after + 4),
+        no_timestamps: after + 5,
+        timestamp_begin: after + 6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_a_shape() {
+        for name in NAMES {
+            assert!(config(name).is_ok(), "{name}");
+        }
+    }
+
+    /// Against the tokenizers of openai/whisper: gpt2, multilingual, and the latter with Cantonese.
+    #[test]
+    fn special_tokens_are_the_published_ones() {
+        let of = |vocab| {
+            let s = special(vocab);
+            (s.eot, s.transcribe, s.no_timestamps, s.timestamp_begin)
+        };
+        assert_eq!(of(51_864), (50_256, Some(50_358), 50_362, 50_363));
+        assert_eq!(of(51_865), (50_257, Some(50_359), 50_363, 50_364));
+        assert_eq!(of(51_866), (50_257, Some(50_360), 50_364, 50_365));
     }
 }

@@ -1,18 +1,20 @@
-//! Encoder and decode step by themselves: their time against their floor, and their kernels.
+//! Features, encoder, the decoder's keys and values, and decode step by themselves: their time against their floor, and their kernels.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use diarist::asr::AsrOptions;
-use diarist::asr::slots::{Decode, Slots, Suppressed};
-use diarist::engine::Backend;
+use diarist::asr::slots::{Decode, Slots};
 use diarist::engine::profile::{Launched, Work};
+use diarist::engine::{Backend, Tensor, ops};
 use diarist::models::whisper::{EncoderScratch, Whisper};
 use diarist::{Error, Result};
 
+use crate::args::Args;
+use crate::ceilings::{Ceilings, random};
 use crate::floor;
 use crate::job::Job;
-use crate::machine::{Ceilings, Machine};
+use crate::machine::Machine;
 
 /// One stage, measured.
 pub struct Stage {
@@ -37,31 +39,115 @@ pub struct Kernel {
     pub work: Work,
 }
 
-/// Times the stages of a job.
-pub fn measure<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Vec<Stage>> {
-    let be = &model.be;
-    let bytes = size_of::<B::Act>();
-    let clips = be.encoder_batch().clamp(1, job.batch);
-    let mut encoder = model.encoder_scratch(clips)?;
-    let encode_floor = floor::encode(&model.config, clips, bytes);
-    let encode = Stage {
+/// Times the stages asked for, over at least five runs.
+pub fn measure<B: Machine>(model: &Whisper<B>, job: &Job, args: &Args, ceilings: &Ceilings) -> Result<Vec<Stage>> {
+    let runs = args.runs.max(5) as usize;
+    let mut stages = Vec::new();
+    if args.wants("features") {
+        stages.push(features(model, job, runs, ceilings)?);
+    }
+    if args.wants("encode") {
+        stages.push(encode(model, job, runs, ceilings)?);
+        stages.push(cross(model, job, runs, ceilings)?);
+    }
+    if args.wants("decode") {
+        stages.push(decode(model, job, runs, ceilings)?);
+    }
+    Ok(stages)
+}
+
+/// Clips encoded in one pass.
+fn clips_at_once<B: Machine>(model: &Whisper<B>, job: &Job) -> usize {
+    model.be.encoder_batch().clamp(1, job.batch)
+}
+
+/// The spectrogram of one pass's clips, and what it is made from.
+struct Spectrogram<B: Machine> {
+    out: Tensor<B>,
+    audio: Tensor<B, f32>,
+    plan: B::MelPlan,
+}
+
+impl<B: Machine> Spectrogram<B> {
+    fn new(model: &Whisper<B>, clips: usize) -> Result<Self> {
+        let (be, samples, bands) = (&model.be, model.config.window_samples(), model.config.num_mel_bins);
+        Ok(Spectrogram {
+            out: Tensor::zeros(be, &[clips, 2 * model.config.max_source_positions, bands])?,
+            audio: Tensor::from_host(be, &[clips, samples], &random(4, clips * samples))?,
+            plan: be.mel_plan(bands)?,
+        })
+    }
+
+    fn run(&mut self, be: &B) -> Result<()> {
+        ops::log_mel(be, &mut self.out, &self.audio, &self.plan)
+    }
+}
+
+fn features<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
+    let (be, clips) = (&model.be, clips_at_once(model, job));
+    let mut spectrogram = Spectrogram::new(model, clips)?;
+    let floor = floor::features(&model.config, clips, size_of::<B::Act>());
+    Ok(Stage {
+        name: "features",
+        unit: format!("{clips} clips"),
+        seconds: median(be, runs, || spectrogram.run(be))?,
+        kernels: summary(be.kernels(|| spectrogram.run(be))?),
+        floor_seconds: ceilings.seconds(floor),
+        floor,
+    })
+}
+
+fn encode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
+    let (be, clips) = (&model.be, clips_at_once(model, job));
+    let mut encoder = filled(model, clips)?;
+    let floor = floor::encode(&model.config, clips, size_of::<B::Act>());
+    Ok(Stage {
         name: "encode",
         unit: format!("{clips} clips"),
         seconds: median(be, runs, || model.encode_mel(&mut encoder, clips))?,
         kernels: summary(be.kernels(|| model.encode_mel(&mut encoder, clips))?),
-        floor_seconds: ceilings.seconds(encode_floor),
-        floor: encode_floor,
-    };
+        floor_seconds: ceilings.seconds(floor),
+        floor,
+    })
+}
 
+/// What the decoder keeps of the encoder's output; it belongs to encoding, but peers count it to their first step.
+fn cross<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
+    let (be, clips) = (&model.be, clips_at_once(model, job));
+    let mut encoder = filled(model, clips)?;
+    model.encode_mel(&mut encoder, clips)?;
+    let mut caches = model.caches(clips, 1)?;
+    let slots: Vec<usize> = (0..clips).collect();
+    let floor = floor::cross(&model.config, clips, size_of::<B::Act>());
+    Ok(Stage {
+        name: "cross",
+        unit: format!("{clips} clips"),
+        seconds: median(be, runs, || model.fill_slots(&mut caches, &slots, &mut encoder))?,
+        kernels: summary(be.kernels(|| model.fill_slots(&mut caches, &slots, &mut encoder))?),
+        floor_seconds: ceilings.seconds(floor),
+        floor,
+    })
+}
+
+/// An encoder with random features to encode: zeros can be quicker.
+fn filled<B: Machine>(model: &Whisper<B>, clips: usize) -> Result<EncoderScratch<B>> {
+    let mut encoder = model.encoder_scratch(clips)?;
+    let values = random(5, encoder.mel.len());
+    model.be.write_act(&mut encoder.mel.buf, 0, &values)?;
+    Ok(encoder)
+}
+
+fn decode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
+    let be = &model.be;
     // The slots need every step of every run, and one search must not end before.
     let steps = job.tokens.saturating_sub(2).max(1);
-    let mut slots = Decoding::start(model, job, &mut encoder)?;
+    let mut decoding = Decoding::start(model, job)?;
     let mut times = Vec::new();
     for run in 0..=runs {
-        slots.restart(model, job)?;
+        decoding.restart(model, job)?;
         let start = Instant::now();
         for _ in 0..steps {
-            slots.slots.step()?;
+            decoding.slots.step()?;
         }
         be.wait()?;
         if run > 0 {
@@ -69,30 +155,33 @@ pub fn measure<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings:
         }
     }
     times.sort_by(f64::total_cmp);
-    slots.restart(model, job)?;
+    decoding.restart(model, job)?;
     let position = job.prompt.len + steps / 2;
-    let step_floor = floor::step(&model.config, job.batch, job.beam, position, bytes);
-    let decode = Stage {
+    let floor = floor::step(&model.config, job.batch, job.beam, position, size_of::<B::Act>());
+    Ok(Stage {
         name: "decode step",
         unit: format!("{} chunks x {} rows", job.batch, job.beam),
         seconds: times[times.len() / 2],
-        kernels: summary(be.kernels(|| slots.slots.step())?),
-        floor_seconds: ceilings.seconds(step_floor),
-        floor: step_floor,
-    };
-    Ok(vec![encode, decode])
+        kernels: summary(be.kernels(|| decoding.slots.step())?),
+        floor_seconds: ceilings.seconds(floor),
+        floor,
+    })
 }
 
 /// One run of one stage, after one to warm up: what a profiler is to look at.
 pub fn profile<B: Machine>(model: &Whisper<B>, job: &Job, stage: &str) -> Result<()> {
-    let be = &model.be;
-    let clips = be.encoder_batch().clamp(1, job.batch);
-    let mut encoder = model.encoder_scratch(clips)?;
+    let (be, clips) = (&model.be, clips_at_once(model, job));
+    if stage == "features" {
+        let mut spectrogram = Spectrogram::new(model, clips)?;
+        spectrogram.run(be)?;
+        return be.marked(|| spectrogram.run(be));
+    }
     if stage == "encode" {
+        let mut encoder = filled(model, clips)?;
         model.encode_mel(&mut encoder, clips)?;
         return be.marked(|| model.encode_mel(&mut encoder, clips));
     }
-    let mut decoding = Decoding::start(model, job, &mut encoder)?;
+    let mut decoding = Decoding::start(model, job)?;
     for _ in 0..3 {
         decoding.slots.step()?;
     }
@@ -106,22 +195,15 @@ struct Decoding<'m, B: Backend> {
 }
 
 impl<'m, B: Machine> Decoding<'m, B> {
-    fn start(model: &'m Whisper<B>, job: &Job, encoder: &mut EncoderScratch<B>) -> Result<Self> {
-        let options = AsrOptions {
-            batch_size: job.batch,
-            beam_size: job.beam,
-            temperatures: vec![0.0],
-            suppress_blank: false,
-            max_new_tokens: Some(job.tokens),
-            ..AsrOptions::default()
-        };
-        let never = Suppressed { always: vec![job.special.eot], begin: Vec::new() };
-        let mut slots = Slots::new(model, job.special, &options, &never, job.batch)?;
-        let clips = model.be.encoder_batch().clamp(1, job.batch);
+    fn start(model: &'m Whisper<B>, job: &Job) -> Result<Self> {
+        let options = job.options();
+        let mut slots = Slots::new(model, job.special, &options, &job.suppressed(), job.batch)?;
+        let clips = clips_at_once(model, job);
+        let mut encoder = filled(model, clips)?;
         for first in (0..job.batch).step_by(clips) {
             let group: Vec<usize> = (first..job.batch.min(first + clips)).collect();
-            model.encode_mel(encoder, group.len())?;
-            slots.load(&group, encoder)?;
+            model.encode_mel(&mut encoder, group.len())?;
+            slots.load(&group, &mut encoder)?;
         }
         let mut decoding = Decoding { slots, options };
         decoding.restart(model, job)?;

@@ -126,6 +126,11 @@ impl Device {
         format!("{card}, {gib:.1} GiB, driver for CUDA {major}.{minor}")
     }
 
+    /// Major and minor compute capability.
+    pub fn capability(&self) -> (i32, i32) {
+        self.capability
+    }
+
     /// Makes this device the one that calls of this thread mean.
     pub fn bind(&self) -> Result<()> {
         self.context.bind()

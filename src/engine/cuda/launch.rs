@@ -323,16 +323,16 @@ impl Launch<'_> {
 }
 
 /// A launch whose start is marked.
-struct Timer {
+pub(super) struct Timer {
     start: Event,
 }
 
 impl Timer {
-    fn start(device: &Device) -> Result<Self> {
+    pub fn start(device: &Device) -> Result<Self> {
         Ok(Timer { start: Event::timed(device)? })
     }
 
-    fn stop(self, device: &Device, kernel: &str, work: Work) -> Result<Timed> {
+    pub fn stop(self, device: &Device, kernel: &str, work: Work) -> Result<Timed> {
         Ok(Timed { kernel: kernel.to_string(), work, start: self.start, end: Event::timed(device)? })
     }
 }

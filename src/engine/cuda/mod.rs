@@ -16,11 +16,13 @@ mod attention;
 mod buffer;
 mod conv1d;
 mod cross_attention_step;
+mod cublaslt;
 mod device;
 mod driver;
 mod embed;
 mod event;
 mod gather_rows;
+mod gemm;
 mod graph;
 mod host_copy;
 mod inspect;
@@ -39,6 +41,7 @@ pub(super) mod nvtx;
 mod pack_results;
 mod pick_candidates;
 mod queue;
+mod read_rate;
 mod search;
 mod self_attention_step;
 mod token_probability;
@@ -51,7 +54,9 @@ pub use activation::Activation;
 use attention::head_dim;
 pub use buffer::Buffer;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
+use cublaslt::CublasLt;
 use device::Device;
+pub use gemm::{Gemm, RowKind};
 pub use graph::Recorded;
 pub use host_copy::HostCopy;
 pub use log_mel::MelPlan;
@@ -77,12 +82,15 @@ pub struct Cuda<A: Activation> {
     device: Arc<Device>,
     weight_type: WeightType,
     cross_cache_type: CrossCacheType,
+    gemm: Gemm,
+    /// Where `gemm` may want it.
+    cublaslt: Option<Arc<CublasLt>>,
     activation: PhantomData<A>,
 }
 
 impl<A: Activation> Clone for Cuda<A> {
     fn clone(&self) -> Self {
-        Cuda { device: self.device.clone(), ..*self }
+        Cuda { device: self.device.clone(), cublaslt: self.cublaslt.clone(), ..*self }
     }
 }
 
@@ -101,12 +109,35 @@ impl<A: Activation> Cuda<A> {
     /// [`Error::Device`](crate::Error::Device) saying what is missing: the driver, a GPU, kernels for this GPU;
     /// [`Error::Config`](crate::Error::Config) for an index that does not exist.
     pub fn new(index: usize, memory_limit: Option<u64>) -> Result<Self> {
-        Ok(Cuda {
+        let cuda = Cuda {
             device: Arc::new(Device::open(index, memory_limit)?),
             weight_type: WeightType::default(),
             cross_cache_type: CrossCacheType::default(),
+            gemm: Gemm::Own,
+            cublaslt: None,
             activation: PhantomData,
-        })
+        };
+        cuda.with_gemm(Gemm::default())
+    }
+
+    /// The same backend, multiplying by `gemm`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if cuBLASLt is asked for and not there, and whatever it reports.
+    pub fn with_gemm(mut self, gemm: Gemm) -> Result<Self> {
+        self.gemm = gemm;
+        self.cublaslt = match gemm {
+            Gemm::CublasLt => Some(Arc::new(CublasLt::open(&self.device)?)),
+            Gemm::Auto if gemm::has_measurements(self.device.capability()) => match CublasLt::open(&self.device) {
+                Ok(library) => Some(Arc::new(library)),
+                Err(error) => {
+                    tracing::info!(%error, "our own kernels multiply");
+                    None
+                }
+            },
+            Gemm::Auto | Gemm::Own => None,
+        };
+        Ok(self)
     }
 
     /// The same backend, storing weights loaded from now on as `kind`.
@@ -119,6 +150,11 @@ impl<A: Activation> Cuda<A> {
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
+    }
+
+    /// Who multiplies.
+    pub fn gemm(&self) -> Gemm {
+        self.gemm
     }
 }
 
@@ -228,7 +264,7 @@ impl<A: Activation> Backend for Cuda<A> {
         bias: Option<&Tensor<Self, f32>>,
         epilogue: Epilogue,
     ) -> Result<()> {
-        linear::linear(self, out, x, weight, bias, epilogue)
+        gemm::linear(self, out, x, weight, bias, epilogue)
     }
 
     fn linear_by_head(

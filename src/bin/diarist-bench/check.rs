@@ -1,0 +1,105 @@
+//! Whether what is timed is right. A machine that computes nonsense quickly gets no number.
+
+use diarist::asr::clips::Clips;
+use diarist::asr::prompt::Prompt;
+use diarist::asr::slots::Slots;
+use diarist::engine::cpu::Cpu;
+use diarist::engine::weights::Weights;
+use diarist::models::whisper::{GenerationConfig, Whisper};
+use diarist::{Error, Result};
+
+use crate::args::Args;
+use crate::job::{self, Job};
+use crate::machine::Machine;
+use crate::shapes;
+
+/// How a small random model came out on this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Checked {
+    /// |logits - the processor's| / |the processor's|, over whole vocabularies.
+    pub logits_error: f64,
+    /// Tokens equal to the processor's until the first one that is not, of all.
+    pub equal_tokens: usize,
+    /// All.
+    pub tokens: usize,
+}
+
+/// Most that rounding may change the logits, a few times what it does: numbers stored with 11 significant bits, with 8,
+/// and weights of 8-bit integers, through four layers.
+const LARGEST_ERROR: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16"), (4e-2, "int8")];
+const WINDOWS: usize = 3;
+const TOKENS: usize = 16;
+
+/// Runs a small model of random weights here and, in f32, on the processor. Once two tokens are nearly equally likely, the
+/// two go different ways; where numbers are coarse, that comes early, and is no mistake.
+///
+/// # Errors
+/// If they differ by more than rounding explains.
+pub fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<Checked> {
+    let storage = if args.weights == "int8" { "int8" } else { args.compute_type.as_str() };
+    let most = LARGEST_ERROR.iter().find(|(_, name)| *name == storage).map_or(0.0, |(most, _)| *most);
+    let ((want_logits, want), (logits, tokens)) = (small_run(&Cpu::new(None)?)?, small_run(be)?);
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut want_logits.iter().zip(&logits).map(|(want, got)| f64::from(got - want)));
+    let logits_error = difference / norm(&mut want_logits.iter().map(|want| f64::from(*want)));
+    let equal =
+        |(want, got): (&Vec<u32>, &Vec<u32>)| want.iter().zip(got).take_while(|(want, got)| want == got).count();
+    let equal_tokens = want.iter().zip(&tokens).map(equal).sum();
+    let checked = Checked { logits_error, equal_tokens, tokens: WINDOWS * TOKENS };
+    let astray = storage == "float16" && 2 * equal_tokens < checked.tokens;
+    if astray || !(logits_error <= most) {
+        let rule = format!("computes something else than the processor, {checked:?}; nothing is timed");
+        return Err(Error::config("device", be.describe(), rule));
+    }
+    Ok(checked)
+}
+
+/// Logits after the first token, and the tokens of each window.
+fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<Vec<u32>>)> {
+    let config = shapes::config("micro")?;
+    let model = Whisper::load(be, config, GenerationConfig::default(), &Weights::random(1))?;
+    let special = shapes::special(model.config.vocab_size);
+    let prompt = Prompt { len: 2, tokens: vec![special.sot, special.no_timestamps], sot: 0 };
+    let windows = job::side_by_side(WINDOWS, 2 * model.config.max_source_positions);
+    let job = Job { special, prompt, windows, batch: 2, tokens: TOKENS, beam: 1 };
+    let clips = job::clips(&model, WINDOWS)?;
+    let mut slots = Slots::new(&model, special, &job.options(), &job.suppressed(), 1)?;
+    let mut encoder = model.encoder_scratch(1)?;
+    clips.encode(&model, &mut encoder, &job.windows[..1])?;
+    slots.load(&[0], &mut encoder)?;
+    let logits = slots.logits_after(special.sot, &[0])?.pop().unwrap_or_default();
+    Ok((logits, job.run(&model, &clips)?))
+}
+
+/// The first window by itself: its tokens must be those it got among the others, where that is promised.
+///
+/// # Errors
+/// If they are not.
+pub fn alone<B: Machine>(model: &Whisper<B>, job: &Job, clips: &Clips<B>, tokens: &[Vec<u32>]) -> Result<()> {
+    if job.windows.len() < 2 || !model.be.is_batch_independent() {
+        return Ok(());
+    }
+    let first = Job { windows: job.windows[..1].to_vec(), batch: 1, ..job.clone() };
+    let alone = first.run(model, clips)?;
+    if alone[0] == tokens[0] {
+        return Ok(());
+    }
+    let at = alone[0].iter().zip(&tokens[0]).position(|(alone, among)| alone != among);
+    Err(Error::config(
+        "batch",
+        job.batch,
+        format!("the first window reads differently by itself, from token {at:?} on"),
+    ))
+}
+
+/// A run must give what the one before gave.
+///
+/// # Errors
+/// If it did not.
+pub fn repeated<T: PartialEq>(before: &[T], now: &[T]) -> Result<()> {
+    if before == now {
+        return Ok(());
+    }
+    let at = before.iter().zip(now).position(|(before, now)| before != now);
+    Err(Error::config("runs", 2, format!("the same work gave another result, from window {at:?} on; nothing is timed")))
+}

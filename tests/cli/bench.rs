@@ -1,0 +1,184 @@
+//! `diarist-bench`: what it refuses, and that what it prints is complete. Times are nobody's business here.
+
+use serde_json::Value;
+
+use crate::dsl::{Dir, Outcome};
+
+fn json(outcome: &Outcome) -> Value {
+    let last = outcome.exits(0).stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {last}"))
+}
+
+/// Each of these, found by its path, is a number above 0.
+#[track_caller]
+fn has_numbers(report: &Value, paths: &[&str]) {
+    for path in paths {
+        let value = report.pointer(path).unwrap_or_else(|| panic!("no {path} in {report:#}"));
+        assert!(value.as_f64().is_some_and(|v| v > 0.0), "{path} is {value}");
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let dir = Dir::new();
+    for (args, parts) in [
+        ("", ["--model", "--shape"]),
+        ("--shape huge", ["huge", "large-v3"]),
+        ("--shape micro --model builtin", ["--shape", "--model"]),
+        ("--shape micro --batch 0", ["--batch", "1"]),
+        ("--shape micro --beam 0", ["--beam", "1"]),
+        ("--shape micro --chunks 0", ["--chunks", "1"]),
+        ("--shape micro --runs 0", ["--runs", "1"]),
+        ("--shape micro --tokens 2", ["--tokens", "3"]),
+        ("--shape micro --tokens 81", ["tokens", "80"]),
+        ("--shape micro --hours 0", ["--hours", "48"]),
+        ("--shape micro --hours nan", ["--hours", "48"]),
+        ("--shape micro --hours 1 --chunks 3", ["--hours", "--chunks"]),
+        ("--shape micro --stage attention", ["--stage", "decode"]),
+        ("--shape micro --profile all", ["--profile", "encode"]),
+        ("--shape micro --device gpu", ["gpu", "cuda:N"]),
+        ("--shape micro --device cuda:x", ["cuda:x", "cuda:N"]),
+        ("--shape micro --gemm cublaslt", ["gemm", "GPU"]),
+        ("--shape micro --cross-cache int8", ["cross_cache", "GPU"]),
+        ("--shape micro --compute-type bfloat16", ["compute_type", "GPU"]),
+        ("--shape micro --gemm-table", ["gemm_table", "one way"]),
+        ("--shape micro --gemm-table --hours 1", ["--gemm-table", "--hours"]),
+    ] {
+        let outcome = dir.bench(args).run();
+        outcome.exits(2).complains(&parts);
+        assert_eq!(outcome.stdout, "", "{args}");
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    let dir = Dir::new();
+    dir.bench("--model nowhere").run().exits(1).complains(&["nowhere", "config.json"]);
+    dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
+    dir.write("talk.wav", b"no recording");
+    dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
+    dir.silence("quiet.wav", 3.0);
+    dir.bench("--shape micro --audio quiet.wav").run().exits(2).complains(&["quiet.wav", "nobody speaks"]);
+}
+
+#[test]
+fn windows_of_features_are_reported_in_full() {
+    let dir = Dir::new();
+    let outcome = dir
+        .bench("--shape micro --chunks 3 --batch 2 --tokens 9 --beam 2 --runs 3 --stage all --scale 4000 --json")
+        .run();
+    let report = json(&outcome);
+    has_numbers(&report, &["/seconds", "/audio_seconds", "/times_real_time", "/peak_rss_bytes", "/load_seconds"]);
+    has_numbers(&report, &["/ceilings/flops", "/ceilings/products/own", "/ceilings/bytes_per_second"]);
+    has_numbers(
+        &report,
+        &["/features_ms", "/encoder_ms", "/cross_ms", "/step_ms", "/checked/tokens", "/checked/equal_tokens"],
+    );
+    assert_eq!((&report["chunks"], &report["batch"], &report["tokens"]), (&3.into(), &2.into(), &9.into()));
+    assert_eq!(report["all_seconds"].as_array().unwrap().len(), 3);
+    let first = report["first"].as_array().unwrap();
+    assert_eq!(first.len(), 9);
+    assert!(first.iter().any(|token| token != &first[0]), "tokens that never change test nothing: {first:?}");
+    assert_eq!(report["checked"]["logits_error"], 0.0, "the processor differs from itself");
+    let stages = report["stages"].as_array().unwrap();
+    assert_eq!(
+        stages.iter().map(|s| s["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["features", "encode", "cross", "decode step"]
+    );
+    for stage in stages {
+        has_numbers(stage, &["/ms", "/floor_ms", "/floor_share", "/bytes", "/flops"]);
+    }
+    let table = dir.bench("--shape micro --chunks 1 --tokens 3 --stage decode --scale 4000").run();
+    table.exits(0).prints(&["ceilings", "decode step", "% of the floor", "times real time"]);
+    assert!(!table.stdout.contains("encode ("), "{}", table.stdout);
+}
+
+/// The same audio from a file, and longer by repetition: every stage has its time, and every chunk its tokens.
+#[test]
+fn audio_is_timed_from_end_to_end() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 7.0);
+    let report = json(&dir.bench("--shape micro --audio talk.wav --tokens 5 --json").run());
+    let of = |report: &Value, name: &str| report["end_to_end"][name].as_u64().unwrap();
+    assert_eq!(of(&report, "tokens"), 5 * of(&report, "chunks"));
+    assert!((report["audio_seconds"].as_f64().unwrap() - 7.0).abs() < 0.01, "{report:#}");
+    let stages = report["end_to_end"]["stages"].as_array().unwrap();
+    assert_eq!(stages.iter().map(|s| s["name"].as_str().unwrap()).collect::<Vec<_>>(), ["audio", "vad", "asr"]);
+    stages.iter().for_each(|stage| has_numbers(stage, &["/seconds"]));
+
+    let report = json(&dir.bench("--shape micro --hours 0.02 --tokens 3 --json").run());
+    let seconds = report["audio_seconds"].as_f64().unwrap();
+    assert!((50.0..90.0).contains(&seconds), "two repetitions of the sample are {seconds} s");
+}
+
+/// A real model's words, and a model in a folder.
+#[test]
+fn a_checkpoint_is_heard() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 5.0);
+    let report = json(&dir.bench("--model builtin --audio talk.wav --json").run());
+    let text = report["end_to_end"]["text"].as_str().unwrap();
+    assert!(text.contains("Good morning"), "{text}");
+    dir.model("mine");
+    let report = json(&dir.bench("--model mine --chunks 2 --tokens 4 --json").run());
+    has_numbers(&report, &["/seconds", "/times_real_time"]);
+}
+
+#[test]
+fn a_profile_is_one_stage_alone() {
+    let dir = Dir::new();
+    for stage in ["features", "encode", "decode"] {
+        let outcome = dir.bench(&format!("--shape micro --chunks 1 --tokens 5 --profile {stage}")).run();
+        assert_eq!(outcome.exits(0).stdout, "");
+    }
+}
+
+// ---- on the emulated driver, as on a card ----
+
+#[test]
+fn kernels_are_listed_on_a_gpu() {
+    let dir = Dir::new();
+    let Some(outcome) = dir.on_the_emulator(
+        dir.bench("--device cuda --shape micro --chunks 2 --tokens 4 --stage all --scale 4000 --json"),
+        false,
+    ) else {
+        return;
+    };
+    let report = json(&outcome.run());
+    has_numbers(&report, &["/peak_device_bytes", "/ceilings/products/own", "/checked/logits_error"]);
+    assert!(report["ceilings"]["products"].get("cublaslt").is_none(), "nobody put it on the path");
+    for stage in report["stages"].as_array().unwrap() {
+        has_numbers(stage, &["/launches"]);
+        let kernels = stage["kernels"].as_array().unwrap();
+        assert!(!kernels.is_empty(), "{stage:#}");
+        for kernel in kernels {
+            has_numbers(kernel, &["/launches", "/ms", "/bytes", "/gb_per_second", "/floor_share"]);
+        }
+    }
+}
+
+#[test]
+fn cublaslt_is_measured_where_it_is() {
+    let dir = Dir::new();
+    let table = "--device cuda --shape micro --batch 3 --gemm-table --scale 50";
+    let Some(without) = dir.on_the_emulator(dir.bench(table), false) else { return };
+    without.run().exits(2).complains(&["cublasLt", "gemm own"]);
+    let with = |run| dir.on_the_emulator(run, true).unwrap().run();
+    let report = json(&with(dir.bench(&format!("{table} --json"))));
+    let products = report["products"].as_array().unwrap();
+    assert_eq!(products.len(), 10);
+    for product in products {
+        has_numbers(product, &["/rows", "/n", "/k", "/own_ms", "/cublaslt_ms"]);
+        assert!(product["difference"].as_f64().unwrap() < 1e-2, "{product:#}");
+        assert_eq!(product["rows_independent"], true, "{product:#}");
+    }
+    with(dir.bench(table)).exits(0).prints(&["own", "cuBLASLt", "rows independent", "FASTER"]);
+
+    // the same option of the program itself
+    let transcribe = "transcribe talk.wav --model builtin --device cuda --gemm cublaslt -f txt";
+    dir.speech("talk.wav", 5.0);
+    let without = dir.on_the_emulator(dir.diarist(transcribe), false).unwrap().run();
+    without.exits(2).complains(&["gemm", "cublasLt", "nvidia-cublas", "--gemm own"]);
+    with(dir.diarist(transcribe)).exits(0);
+    assert!(dir.read("talk.txt").contains("Good morning"), "{}", dir.read("talk.txt"));
+}

@@ -1,0 +1,81 @@
+//! `tests/gpu.sh`, tried out where there is no card: with these very programs, on the emulated driver.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::driver::machine;
+
+/// What `tests/gpu-pack.sh` would have built.
+fn pack(folder: &Path, bench: &Path) {
+    symlink(env!("CARGO_BIN_EXE_diarist"), folder.join("diarist")).unwrap();
+    symlink(bench, folder.join("diarist-bench")).unwrap();
+    symlink(std::env::current_exe().unwrap(), folder.join("cuda-tests")).unwrap();
+    fs::write(folder.join("commit"), "0123abc\n").unwrap();
+    // built already; the script only looks whether it is up to date
+    symlink(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator"), folder.join("emulator")).unwrap();
+}
+
+/// Whether there is an emulated driver to try it out on. Built it is then, and nobody has to wait for these tests.
+fn emulated() -> bool {
+    machine().is_some_and(|machine| machine.is_emulated())
+}
+
+fn run(folder: &Path, args: &[&str]) -> (Output, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu.sh");
+    let mut command = Command::new("bash");
+    command.arg(script).args(["--emulator"]).args(args).arg(folder);
+    command.env("OUT", folder.join("out")).env_remove("DIARIST_CUDA_MODULE");
+    let output = command.output().unwrap();
+    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output, said)
+}
+
+#[test]
+fn the_script_for_a_card_does_what_it_says() {
+    if !emulated() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    pack(folder.path(), Path::new(env!("CARGO_BIN_EXE_diarist-bench")));
+    let (output, said) = run(folder.path(), &["--part", "check", "--part", "bench", "--part", "sanitizer"]);
+    assert!(output.status.success(), "{said}");
+    for line in
+        ["demo: GPU = CPU", "tests ", "memcheck ", "bench-micro ", "bench-micro-hour ", "bench-micro-gemm ", "time "]
+    {
+        assert!(said.contains(&format!("\n{line}")), "no {line:?} in {said}");
+    }
+    let result = fs::read_to_string(folder.path().join("out/CUDA-emulator.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert_eq!((&result["card"], &result["commit"]), (&"CUDA emulator".into(), &"0123abc".into()));
+    for run in ["micro", "micro-hour"] {
+        assert!(result["runs"][run]["times_real_time"].as_f64().is_some_and(|x| x > 0.0), "{run}: {result:#}");
+    }
+    assert_eq!(result["runs"]["micro-gemm"]["products"].as_array().map(Vec::len), Some(10));
+}
+
+/// A program that fails, or is not there, is named, and the exit status is not 0.
+#[test]
+fn the_script_for_a_card_hides_no_failure() {
+    if !emulated() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    pack(folder.path(), Path::new("/bin/false"));
+    let (output, said) = run(folder.path(), &["--part", "bench"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("bench-micro                  FAILED: exit status 1"), "{said}");
+    assert!(!folder.path().join("out/bench-micro.json").exists());
+
+    fs::remove_file(folder.path().join("diarist-bench")).unwrap();
+    let (output, said) = run(folder.path(), &["--part", "bench"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("bench-micro-hour             FAILED: exit status 127"), "{said}");
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu.sh");
+    let output = Command::new("bash").arg(script).args(["--part", "all"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
