@@ -1,6 +1,6 @@
 //! Whether what is timed is right. A machine that computes nonsense quickly gets no number.
 
-use diarist::asr::clips::Clips;
+use diarist::asr::clips::{ClipInput, Clips};
 use diarist::asr::prompt::Prompt;
 use diarist::asr::slots::Slots;
 use diarist::engine::cpu::Cpu;
@@ -65,7 +65,7 @@ fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<Vec<u32>>)> {
     let clips = job::clips(&model, WINDOWS)?;
     let mut slots = Slots::new(&model, special, &job.options(), &job.suppressed(), 1)?;
     let mut encoder = model.encoder_scratch(1)?;
-    clips.encode(&model, &mut encoder, &job.windows[..1])?;
+    clips.encode(&model, &mut encoder, &mut ClipInput::default(), &job.windows[..1])?;
     slots.load(&[0], &mut encoder)?;
     let logits = slots.logits_after(special.sot, &[0])?.pop().unwrap_or_default();
     Ok((logits, job.run(&model, &clips)?))

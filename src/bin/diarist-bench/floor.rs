@@ -3,6 +3,7 @@
 //! The formulas count each weight, cache and activation that has to cross the memory bus once. A product of `m x k` and
 //! `k x n` is `2 m k n` operations.
 
+use diarist::engine::CrossKind;
 use diarist::engine::profile::Work;
 use diarist::models::whisper::Config;
 
@@ -30,9 +31,12 @@ pub fn encode(config: &Config, batch: usize, bytes: usize) -> Work {
     }
 }
 
-/// The keys and values of `batch` encoded clips for every layer of the decoder.
-pub fn cross(config: &Config, batch: usize, bytes: usize) -> Work {
+/// What the decoder keeps of `batch` encoded clips: keys and values for every layer, or a copy.
+pub fn cross(config: &Config, kind: CrossKind, batch: usize, bytes: usize) -> Work {
     let (t, d, layers) = (config.max_source_positions as u64, config.d_model as u64, config.decoder_layers as u64);
+    if kind == CrossKind::Absorbed {
+        return Work { flops: 0, bytes: batch as u64 * 2 * t * d * bytes as u64 };
+    }
     Work {
         flops: batch as u64 * layers * 4 * t * d * d,
         bytes: (layers * 2 * d * d + batch as u64 * t * d * (1 + 2 * layers)) * bytes as u64,
@@ -40,15 +44,19 @@ pub fn cross(config: &Config, batch: usize, bytes: usize) -> Work {
 }
 
 /// One decode step at text position `position` for `chunks` chunks with `beams` rows each.
-pub fn step(config: &Config, chunks: usize, beams: usize, position: usize, bytes: usize) -> Work {
+pub fn step(config: &Config, kind: CrossKind, chunks: usize, beams: usize, position: usize, bytes: usize) -> Work {
     let (t, d, layers) = (config.max_source_positions as u64, config.d_model as u64, config.decoder_layers as u64);
-    let rows = (chunks * beams) as u64;
-    let weights = layers * (6 * d * d + 2 * d * config.decoder_ffn_dim as u64) + config.vocab_size as u64 * d;
-    let cross = layers * 2 * t * d;
+    let (rows, heads) = ((chunks * beams) as u64, config.decoder_attention_heads as u64);
+    // Squares of a layer's weights, and numbers read and multiplications made of the audio for each of its frames and channels.
+    let (squares, read, multiplied) = match kind {
+        CrossKind::Projected => (6, 2, 2),
+        CrossKind::Absorbed => (8, 1, 2 * heads),
+    };
+    let weights = layers * (squares * d * d + 2 * d * config.decoder_ffn_dim as u64) + config.vocab_size as u64 * d;
     let text = layers * 2 * d * position as u64;
     Work {
-        flops: rows * 2 * (weights + cross + text),
-        bytes: (weights + chunks as u64 * cross + rows * text) * bytes as u64,
+        flops: rows * 2 * (weights + layers * multiplied * t * d + text),
+        bytes: (weights + chunks as u64 * layers * read * t * d + rows * text) * bytes as u64,
     }
 }
 
@@ -62,8 +70,9 @@ mod tests {
     fn large_v2_is_as_large_as_its_paper_says() {
         let config = crate::shapes::config("large-v2").unwrap();
         assert_eq!((encode(&config, 1, 2).flops + 500_000_000) / 1_000_000_000, 2273);
-        assert_eq!((cross(&config, 1, 2).flops + 500_000_000) / 1_000_000_000, 315);
-        let (one, two) = (step(&config, 1, 1, 0, 2).bytes, step(&config, 2, 1, 0, 2).bytes);
+        assert_eq!((cross(&config, CrossKind::Projected, 1, 2).flops + 500_000_000) / 1_000_000_000, 315);
+        let bytes = |chunks| step(&config, CrossKind::Projected, chunks, 1, 0, 2).bytes;
+        let (one, two) = (bytes(1), bytes(2));
         assert_eq!((two - one) / 100_000, 2457);
         assert_eq!((2 * one - two) / 1_000_000, 1600);
     }

@@ -116,9 +116,10 @@ fn cross<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceil
     let (be, clips) = (&model.be, clips_at_once(model, job));
     let mut encoder = filled(model, clips)?;
     model.encode_mel(&mut encoder, clips)?;
-    let mut caches = model.caches(clips, 1)?;
+    let kind = model.cross_kind(job.beam);
+    let mut caches = model.caches(clips, 1, kind)?;
     let slots: Vec<usize> = (0..clips).collect();
-    let floor = floor::cross(&model.config, clips, size_of::<B::Act>());
+    let floor = floor::cross(&model.config, kind, clips, size_of::<B::Act>());
     Ok(Stage {
         name: "cross",
         unit: format!("{clips} clips"),
@@ -157,7 +158,8 @@ fn decode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Cei
     times.sort_by(f64::total_cmp);
     decoding.restart(model, job)?;
     let position = job.prompt.len + steps / 2;
-    let floor = floor::step(&model.config, job.batch, job.beam, position, size_of::<B::Act>());
+    let floor =
+        floor::step(&model.config, model.cross_kind(job.beam), job.batch, job.beam, position, size_of::<B::Act>());
     Ok(Stage {
         name: "decode step",
         unit: format!("{} chunks x {} rows", job.batch, job.beam),
