@@ -60,8 +60,10 @@ fn absorbed_attention_step_matches_f64() {
     // Around tiles of 4 and 128 frames, splits of 384, blocks of 32 values, tiles of 6 and 12 queries.
     for (frames, heads, width) in [(1, 1, 1), (33, 2, 16), (131, 3, 33), (385, 1, 64), (515, 7, 40), (1500, 1, 96)] {
         let absorbed = Absorbed::new(frames, heads, width);
-        // Beams of three slots, then a prompt of eleven rows.
-        let row: Vec<i32> = [0, 2, 4, 10, 11, 12, 13, 14, 15].into_iter().chain([3; 11]).collect();
+        // Beams of three slots, then a prompt of eleven rows; and with few frames, too many runs to be computed at once.
+        let again = if frames < 40 { 20 } else { 0 };
+        let row = [0, 2, 4, 10, 11, 12, 13, 14, 15].into_iter().chain([3; 11]);
+        let row: Vec<i32> = row.chain((0..again).map(|i| [10, 1][i % 2])).collect();
         let q = random(62, row.len() * heads * width);
         let [one, two] = cpus();
         let all = absorbed.run(&one, &q, &row);

@@ -27,8 +27,10 @@ const SPLIT: usize = 384;
 const TILE: usize = 128;
 /// Values of a column block: two cache lines, which is two vectors of AVX-512 and four of AVX2.
 const BLOCK: usize = 32;
-/// Rows of one task. More of them, in prompts, read the frames again instead of filling memory with means.
+/// Rows of one task, and runs of rows whose means are kept at once. More of them, in prompts, read the frames again instead of
+/// filling memory.
 const MAX_ROWS: usize = 8;
+const MAX_RUNS: usize = 16;
 
 /// The encoder output, `[slots, T, stride]`; what is behind the `C` values of a frame is zero.
 pub struct EncodedCache {
@@ -83,15 +85,25 @@ pub(super) fn absorbed_attention_step(
     beams: usize,
     scale: f32,
 ) -> Result<()> {
+    let len = cache.heads * cache.width;
+    for runs in runs(cache, &rows.row.buf[..q.rows()], beams)?.chunks(MAX_RUNS) {
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { break };
+        let rows = first.first_row * len..(last.first_row + last.rows) * len;
+        attend_runs(cpu, &mut out.buf[rows], &q.buf, cache, runs, scale);
+    }
+    Ok(())
+}
+
+/// All heads of some runs: `out` is theirs alone, `q` `[R, H C]`.
+fn attend_runs(cpu: &Cpu, out: &mut [f32], q: &[f32], cache: &EncodedCache, runs: &[Run], scale: f32) {
     let (heads, width, stride) = (cache.heads, cache.width, cache.stride);
-    let runs = runs(cache, &rows.row.buf[..q.rows()], beams)?;
     let splits = cache.frames.div_ceil(SPLIT);
     // For each run, split by split: means [queries, stride], then [queries, 2] largest score and total weight.
     let part_len = |run: &Run| run.rows * heads * (stride + 2);
     let mut partial = PARTIAL.take();
     partial.reserve(runs.iter().map(part_len).sum::<usize>() * splits);
     let (mut rest, mut tasks) = (&mut partial[..], Vec::with_capacity(runs.len() * splits));
-    for run in &runs {
+    for run in runs {
         for split in 0..splits {
             let (part, after) = rest.split_at_mut(part_len(run));
             (rest, _) = (after, tasks.push((run, split, part)));
@@ -99,12 +111,12 @@ pub(super) fn absorbed_attention_step(
     }
     cpu.pool.install(|| {
         tasks.par_iter_mut().with_max_len(1).for_each(|(run, split, part)| {
-            let queries = &q.buf[run.first_row * heads * width..][..run.rows * heads * width];
+            let queries = &q[run.first_row * heads * width..][..run.rows * heads * width];
             attend(cpu.level, part, queries, cache, run.slot, *split, scale);
         });
     });
-    let (mut parts, mut means) = (&partial[..], out.buf[..].chunks_exact_mut(width));
-    for run in &runs {
+    let (mut parts, mut means) = (&partial[..], out.chunks_exact_mut(width));
+    for run in runs {
         let (of_run, after) = parts.split_at(part_len(run) * splits);
         parts = after;
         for (query, mean) in means.by_ref().take(run.rows * heads).enumerate() {
@@ -112,7 +124,6 @@ pub(super) fn absorbed_attention_step(
         }
     }
     PARTIAL.set(partial);
-    Ok(())
 }
 
 /// Cuts the rows, `[R]` cache rows, into runs of a slot each.
@@ -166,7 +177,7 @@ fn attend(
     SCRATCH.set(scratch);
 }
 
-/// Joins what the splits found for one query. `parts`: see [`absorbed_attention_step`].
+/// Joins what the splits found for one query. `parts`: see [`attend_runs`].
 fn join(mean: &mut [f32], parts: &[f32], num: usize, query: usize, stride: usize) {
     let parts = parts.chunks_exact(num * (stride + 2));
     let part = |part: &'_ [f32]| -> (f32, f32) { (part[num * stride + 2 * query], part[num * stride + 2 * query + 1]) };
