@@ -8,6 +8,8 @@
 
 #[path = "cuda/cases.rs"]
 mod cases;
+#[path = "cuda/ctc.rs"]
+mod ctc;
 #[path = "cuda/driver.rs"]
 mod driver;
 #[path = "cuda/networks.rs"]

@@ -5,6 +5,10 @@
 mod attention;
 #[path = "ops/common.rs"]
 mod common;
+#[path = "ops/ctc.rs"]
+mod ctc;
+#[path = "common/mod.rs"]
+mod golden;
 #[path = "ops/log_mel.rs"]
 mod log_mel;
 #[path = "ops/products.rs"]

@@ -1,6 +1,7 @@
 //! The primitives as models call them: every shape is checked here, once, for all backends.
 
 use super::backend::{Backend, Epilogue, StepRows};
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::tensor::{Element, Tensor};
 use crate::error::{Error, Result};
@@ -228,4 +229,26 @@ pub fn pick_candidates<B: Backend>(
 /// See [`Backend::advance_search`].
 pub fn advance_search<B: Backend>(be: &B, rows: &mut StepRows<B>, state: &mut DecodeState<B>) -> Result<()> {
     be.advance_search(rows, state)
+}
+
+/// See [`Backend::ctc_viterbi`].
+pub fn ctc_viterbi<B: Backend>(
+    be: &B,
+    out: &mut CtcSpans<B>,
+    log_probs: &Tensor<B, f32>,
+    segments: &CtcSegments<B>,
+    topology: CtcTopology,
+) -> Result<()> {
+    let labels = segments.labels.len();
+    check("ctc_viterbi", "log_probs width", &[log_probs.width()], &[segments.classes()])?;
+    check_len("ctc_viterbi", "start", &out.start, labels)?;
+    check_len("ctc_viterbi", "end", &out.end, labels)?;
+    check_len("ctc_viterbi", "score", &out.score, labels)?;
+    check_len("ctc_viterbi", "total", &out.total, segments.host_places().len())?;
+    let rows = log_probs.rows();
+    if let Some(place) = segments.host_places().iter().find(|place| place.rows.end > rows) {
+        let (expected, got) = (format!("at least {} rows", place.rows.end), format!("{:?}", log_probs.shape()));
+        return Err(Error::Shape { op: "ctc_viterbi", what: "log_probs", expected, got });
+    }
+    be.ctc_viterbi(out, log_probs, segments, topology)
 }

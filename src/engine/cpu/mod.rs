@@ -12,6 +12,7 @@ mod aligned;
 mod attention;
 mod conv1d;
 mod cross_attention_step;
+mod ctc_viterbi;
 mod embed;
 mod gather_rows;
 mod gelu;
@@ -27,6 +28,7 @@ mod pick_candidates;
 mod self_attention_step;
 mod softmax;
 mod stored;
+mod waveform;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
 pub use self_attention_step::SelfCache;
 
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
 use super::{Backend, Element, Epilogue, StepRows, Tensor};
@@ -205,7 +208,7 @@ impl Backend for Cpu {
     }
 
     fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
-        attention::attention(self, out, qkv, heads, scale);
+        attention::attention(self, out, qkv, heads, scale, None);
         Ok(())
     }
 
@@ -282,6 +285,17 @@ impl Backend for Cpu {
 
     fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
         advance_search::advance_search(rows, state);
+        Ok(())
+    }
+
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        ctc_viterbi::ctc_viterbi(self, out, log_probs, segments, topology);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod attention;
 mod buffer;
 mod conv1d;
 mod cross_attention_step;
+mod ctc_viterbi;
 mod device;
 mod driver;
 mod embed;
@@ -46,6 +47,7 @@ pub use matrix::{Matrix, WeightType};
 pub use memory::MemoryUse;
 pub use self_attention_step::SelfCache;
 
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::profile::Launched;
 use super::weights::HostMatrix;
@@ -333,6 +335,16 @@ impl<A: Activation> Backend for Cuda<A> {
 
     fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
         advance_search::advance_search(self, rows, state)
+    }
+
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        ctc_viterbi::ctc_viterbi(self, out, log_probs, segments, topology)
     }
 }
 
