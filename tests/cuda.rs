@@ -20,3 +20,5 @@ mod search;
 mod steps;
 #[path = "cuda/transcripts.rs"]
 mod transcripts;
+#[path = "cuda/waveform.rs"]
+mod waveform;

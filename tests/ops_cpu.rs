@@ -15,3 +15,5 @@ mod log_mel;
 mod products;
 #[path = "ops/steps.rs"]
 mod steps;
+#[path = "ops/waveform.rs"]
+mod waveform;

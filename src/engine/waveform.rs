@@ -1,5 +1,5 @@
 //! The primitives of networks that hear samples rather than spectrograms, and clips of different lengths in one batch:
-//! [`Waveform`]. The CPU has them; the GPU's kernels are to come.
+//! [`Waveform`].
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 

@@ -33,6 +33,7 @@ mod module;
 mod pick_candidates;
 mod search;
 mod self_attention_step;
+mod waveform;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -258,7 +259,7 @@ impl<A: Activation> Backend for Cuda<A> {
     }
 
     fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
-        attention::attention(self, out, qkv, heads, scale)
+        attention::attention(self, out, qkv, heads, scale, None)
     }
 
     fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache<A>> {
