@@ -9,6 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use diarist::engine::cpu::{Cpu, CrossCacheType, WeightType};
+use diarist::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use diarist::engine::weights::HostMatrix;
 use diarist::engine::{Backend, Epilogue, StepRows, Tensor, ops};
 use diarist::units::MelFrame;
@@ -228,10 +229,31 @@ fn log_mel(c: &mut Criterion) {
     group.bench_function("30 s", |b| b.iter(|| ops::log_mel(&cpu, &mut out, &audio, &plan)));
 }
 
+/// Two minutes of speech in eight segments, 15 letters a second of 32 classes.
+fn ctc_viterbi(c: &mut Criterion) {
+    const SEGMENTS: usize = 8;
+    const ROWS: usize = 749;
+    const LABELS: usize = 225;
+    let cpu = cpu();
+    let log_probs = tensor(&cpu, &[SEGMENTS * ROWS, 32]);
+    let labels: Vec<i32> = (0..LABELS as i32).map(|i| 1 + i * 7 % 31).collect();
+    let segments: Vec<_> = (0..SEGMENTS).map(|i| (i * ROWS..(i + 1) * ROWS, labels.as_slice())).collect();
+    let segments = CtcSegments::new(&cpu, &segments, 32, 0).expect("labels are classes");
+    let mut out = CtcSpans::zeros(&cpu, &segments).expect("memory");
+    let mut group = c.benchmark_group("ctc_viterbi");
+    group.throughput(Throughput::Elements((SEGMENTS * ROWS * LABELS) as u64));
+    for topology in [CtcTopology::Ctc, CtcTopology::Trellis] {
+        group.bench_function(BenchmarkId::from_parameter(format!("{topology:?}")), |b| {
+            b.iter(|| ops::ctc_viterbi(&cpu, &mut out, &log_probs, &segments, topology).expect("shapes fit"));
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
     targets = peak, linear, logits, conv1d, attention, cross_attention_step, absorbed_attention_step,
-        self_attention_step, layer_norm, log_mel
+        self_attention_step, layer_norm, log_mel, ctc_viterbi
 }
 criterion_main!(benches);

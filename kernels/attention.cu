@@ -1,11 +1,12 @@
 // attention: every frame of a clip attends to all of them, without storing the scores.
 //
-// Shapes   out [B,T,C] T · qkv [B,T,3C] T (queries, keys, values side by side), C = heads * D, D a multiple of 8, at most 64
+// Shapes   out [B,T,C] T · qkv [B,T,3C] T (queries, keys, values side by side), C = heads * D, D a multiple of 8, at most 64 ·
+//          lengths [B] i32, a clip's own frames, in attention_within
 // Math     out = softmax(scale q.k^T) v per head; scores and sums in f32, online softmax (Milakov & Gimelshein 2018,
 //          arXiv:1805.02867; Dao 2023, arXiv:2307.08691)
 // Launch   grid (ceil(T/64), heads, B), block 128 = 4 warps of 16 queries; keys come in tiles of 64, two stages, 32 KiB shared
 // Traffic  2*B*T*4C B if keys and values of a head stay in the L2; 4*B*T*T*C flops; bound by arithmetic
-// Edge     keys past T are masked, queries past T are not stored; dims past D are zeros in both operands
+// Edge     keys past the length are masked, queries past it are stored as 0, those past T not at all; dims past D are zeros in both operands
 // Oracle   engine/cpu/attention.rs
 // Source   transformers modeling_whisper.py::WhisperAttention
 // Journal  docs/kernels/attention.md
@@ -33,13 +34,15 @@ __device__ __forceinline__ void load_tile(T* shared, const T* rows, int first, i
 }
 
 template <class T>
-__device__ __forceinline__ void run(T* out, const T* qkv, int frames, int width, int head_dim, float scale) {
+__device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, int all_frames, int width, int head_dim,
+                                    float scale) {
     SHARED(T, keys, 2 * KEYS * DIM);
     SHARED(T, values, 2 * KEYS * DIM);
     const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     const int first_query = blockIdx.x * QUERIES + threadIdx.x / WARP * 16;
+    const int frames = lengths ? lengths[blockIdx.z] : all_frames;
     const int64 stride = 3 * int64(width);
-    const T* q = qkv + int64(blockIdx.z) * frames * stride + blockIdx.y * head_dim;
+    const T* q = qkv + int64(blockIdx.z) * all_frames * stride + blockIdx.y * head_dim;
     const T* k = q + width;
     const T* v = k + width;
 
@@ -134,8 +137,9 @@ __device__ __forceinline__ void run(T* out, const T* qkv, int frames, int width,
     for (int i = 0; i < 2; i++) {
         float share = 1.0f / warp_sum<4>(total[i]);
         int row = first_query + g + 8 * i;
-        if (row >= frames) continue;
-        T* o = out + (int64(blockIdx.z) * frames + row) * width + blockIdx.y * head_dim;
+        if (row >= all_frames) continue;
+        if (row >= frames) share = 0.0f;
+        T* o = out + (int64(blockIdx.z) * all_frames + row) * width + blockIdx.y * head_dim;
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             int d = 8 * j + 2 * t;
@@ -146,11 +150,18 @@ __device__ __forceinline__ void run(T* out, const T* qkv, int frames, int width,
 
 }  // namespace attention
 
+// Two kernels: the one without lengths, which encoders run, has the registers for four blocks on an SM.
 #define INSTANCE(T)                                                                                                         \
     extern "C" __global__ void __launch_bounds__(128)                                                                       \
         attention_##T(T* __restrict__ out, const T* __restrict__ qkv, int frames, int width, int head_dim, float scale) {   \
-        attention::run<T>(out, qkv, frames, width, head_dim, scale);                                                        \
+        attention::run<T>(out, qkv, nullptr, frames, width, head_dim, scale);                                               \
     }                                                                                                                       \
-    EXPORT(attention_##T)
+    EXPORT(attention_##T)                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(128)                                                                       \
+        attention_within_##T(T* __restrict__ out, const T* __restrict__ qkv, const int* __restrict__ lengths, int frames,   \
+                             int width, int head_dim, float scale) {                                                        \
+        attention::run<T>(out, qkv, lengths, frames, width, head_dim, scale);                                               \
+    }                                                                                                                       \
+    EXPORT(attention_within_##T)
 FOR_EACH_ACTIVATION(INSTANCE)
 #undef INSTANCE

@@ -10,14 +10,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 
 /// The files of a model folder besides the weights. The first two must be there; the others are used where present.
 pub const FILES: [&str; 4] = ["config.json", "tokenizer.json", "generation_config.json", "preprocessor_config.json"];
 /// How many of [`FILES`] must be there.
 const REQUIRED: usize = 2;
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// The weights as they are asked for in messages; others are read, too.
+const SINGLE: &str = LAYOUTS[0].0;
 /// The name of the model that is part of the program.
 pub const BUILTIN: &str = "builtin";
 
@@ -201,8 +202,6 @@ fn complete(folder: &Path) -> Result<PathBuf> {
     }
     let hint = if folder.join("model.bin").is_file() {
         "; this looks like a CTranslate2 model, diarist reads the Hugging Face layout"
-    } else if folder.join("pytorch_model.bin").is_file() {
-        "; convert pytorch_model.bin to safetensors"
     } else {
         "; put them there, from the repository the model was published in"
     };
@@ -213,12 +212,16 @@ fn complete(folder: &Path) -> Result<PathBuf> {
 fn missing(folder: &Path) -> Vec<String> {
     let absent = |name: &str| !folder.join(name).is_file();
     let mut missing: Vec<String> = FILES[..REQUIRED].iter().filter(|f| absent(f)).map(|f| f.to_string()).collect();
-    if absent(SINGLE) {
-        match std::fs::read_to_string(folder.join(INDEX)) {
-            Ok(text) => missing.extend(shards(&text).unwrap_or_default().into_iter().filter(|s| absent(s))),
-            Err(_) => missing.push(SINGLE.into()),
+    for (single, index) in LAYOUTS {
+        if !absent(single) {
+            return missing;
+        }
+        if let Ok(text) = std::fs::read_to_string(folder.join(index)) {
+            missing.extend(shards(&text).unwrap_or_default().into_iter().filter(|s| absent(s)));
+            return missing;
         }
     }
+    missing.push(SINGLE.into());
     missing
 }
 

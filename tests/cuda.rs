@@ -8,6 +8,8 @@
 
 #[path = "cuda/cases.rs"]
 mod cases;
+#[path = "cuda/ctc.rs"]
+mod ctc;
 #[path = "cuda/cublaslt.rs"]
 mod cublaslt;
 #[path = "cuda/driver.rs"]
@@ -31,3 +33,5 @@ mod search;
 mod steps;
 #[path = "cuda/transcripts.rs"]
 mod transcripts;
+#[path = "cuda/waveform.rs"]
+mod waveform;

@@ -7,9 +7,15 @@ mod absorbed;
 mod attention;
 #[path = "ops/common.rs"]
 mod common;
+#[path = "ops/ctc.rs"]
+mod ctc;
+#[path = "common/mod.rs"]
+mod golden;
 #[path = "ops/log_mel.rs"]
 mod log_mel;
 #[path = "ops/products.rs"]
 mod products;
 #[path = "ops/steps.rs"]
 mod steps;
+#[path = "ops/waveform.rs"]
+mod waveform;

@@ -9,6 +9,7 @@
 //! Every output row must depend only on its own inputs, in an order of additions that does not depend on how many
 //! other rows there are: results are bit-equal whatever the batch size (`tests/ops_cpu.rs`, `tests/transcribe.rs`).
 
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::tensor::{Element, Tensor};
 use super::weights::HostMatrix;
@@ -332,4 +333,17 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// best of them, decides whether the slot is done, moves histories, scores and lineage of the rows that go on, and
     /// writes their tokens and positions both to the state and to those `rows` that continue.
     fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()>;
+
+    // ---- alignment ----
+
+    /// The best path of each segment's labels through its rows of `log_probs` `[R, V]`, natural logarithms: see
+    /// [`CtcTopology`], and [`CtcSpans`] for what is told of it. Sums are f32, in the order of the rows; of equal paths
+    /// one that stays goes before one that comes from a blank, and that before one that comes from a label.
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()>;
 }

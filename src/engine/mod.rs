@@ -5,11 +5,13 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod ctc;
 pub mod cuda;
 pub mod decode;
 pub mod ops;
 pub mod profile;
 pub mod tensor;
+pub mod waveform;
 pub mod weights;
 
 pub use backend::{Backend, CrossKind, Epilogue, StepRows};

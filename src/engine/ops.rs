@@ -1,6 +1,7 @@
 //! The primitives as models call them: every shape is checked here, once, for all backends.
 
 use super::backend::{Backend, Epilogue, StepRows};
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::profile::range;
 use super::tensor::{Element, Tensor};
@@ -313,4 +314,27 @@ pub fn pack_results<B: Backend>(be: &B, out: &mut Tensor<B, i32>, state: &Decode
     let _range = range("pack_results");
     check("pack_results", "out", out.shape(), &[state.sizes.slots, state.sizes.result_width()])?;
     be.pack_results(out, state)
+}
+
+/// See [`Backend::ctc_viterbi`].
+pub fn ctc_viterbi<B: Backend>(
+    be: &B,
+    out: &mut CtcSpans<B>,
+    log_probs: &Tensor<B, f32>,
+    segments: &CtcSegments<B>,
+    topology: CtcTopology,
+) -> Result<()> {
+    let _range = range("ctc_viterbi");
+    let labels = segments.labels.len();
+    check("ctc_viterbi", "log_probs width", &[log_probs.width()], &[segments.classes()])?;
+    check_len("ctc_viterbi", "start", &out.start, labels)?;
+    check_len("ctc_viterbi", "end", &out.end, labels)?;
+    check_len("ctc_viterbi", "score", &out.score, labels)?;
+    check_len("ctc_viterbi", "total", &out.total, segments.host_places().len())?;
+    let rows = log_probs.rows();
+    if let Some(place) = segments.host_places().iter().find(|place| place.rows.end > rows) {
+        let (expected, got) = (format!("at least {} rows", place.rows.end), format!("{:?}", log_probs.shape()));
+        return Err(Error::Shape { op: "ctc_viterbi", what: "log_probs", expected, got });
+    }
+    be.ctc_viterbi(out, log_probs, segments, topology)
 }

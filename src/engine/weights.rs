@@ -1,8 +1,12 @@
-//! Reading safetensors: memory-mapped, checked against the shapes the model expects, converted to f32 on the host one
-//! tensor at a time.
+//! Reading checkpoints, safetensors or PyTorch's own: memory-mapped, checked against the shapes the model expects,
+//! converted to f32 on the host one tensor at a time.
 
 #![allow(unsafe_code)] // the memory map, and nothing else
 
+mod pickle;
+mod torch;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::{Deref, Range};
@@ -25,6 +29,11 @@ pub struct HostMatrix {
     pub cols: usize,
 }
 
+/// How the weights of a model folder are stored: the single file, and the index of the shards where there are several.
+/// The first that is there is read.
+pub const LAYOUTS: [(&str, &str); 2] =
+    [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
+
 /// The tensors of one checkpoint, in one file or in the shards of an index.
 pub struct Weights {
     shards: Vec<Bytes>,
@@ -39,6 +48,8 @@ struct Entry {
     shard: usize,
     dtype: Dtype,
     shape: Vec<usize>,
+    /// Distance of neighbours along each axis, in elements, where that is not row-major.
+    strides: Option<Vec<usize>>,
     /// Bytes of the shard.
     range: Range<usize>,
 }
@@ -61,26 +72,29 @@ impl Deref for Bytes {
 }
 
 impl Weights {
-    /// Opens `model.safetensors`, or the shards named by `model.safetensors.index.json`, of a model folder.
+    /// Opens the first of [`LAYOUTS`] that is in a model folder: one file, or the shards named by its index.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file, if it is missing, truncated, or not safetensors.
+    /// [`Error::Weights`] naming the file, if it is missing, truncated, or not of its format.
     pub fn open(folder: &Path) -> Result<Self> {
-        let single = folder.join("model.safetensors");
-        if single.is_file() {
-            return Self::from_shards(single.clone(), vec![(single.clone(), map(&single)?)]);
+        for (single, index) in LAYOUTS {
+            let (single, index) = (folder.join(single), folder.join(index));
+            if single.is_file() {
+                return Self::open_file(&single);
+            }
+            if index.is_file() {
+                return Self::open_shards(folder, index);
+            }
         }
-        let index = folder.join("model.safetensors.index.json");
-        if !index.is_file() {
-            let cure = if folder.join("pytorch_model.bin").is_file() {
-                "only pytorch_model.bin is there; convert it to safetensors"
-            } else if folder.join("model.bin").is_file() {
-                "this is a CTranslate2 model; diarist reads the Hugging Face layout with model.safetensors"
-            } else {
-                "expected model.safetensors or model.safetensors.index.json in this folder"
-            };
-            return Err(Error::weights(folder, "*", cure));
-        }
+        let cure = if folder.join("model.bin").is_file() {
+            "this is a CTranslate2 model; diarist reads the Hugging Face layout with model.safetensors"
+        } else {
+            "expected model.safetensors, pytorch_model.bin, or the index of their shards in this folder"
+        };
+        Err(Error::weights(folder, "*", cure))
+    }
+
+    fn open_shards(folder: &Path, index: PathBuf) -> Result<Self> {
         let text = std::fs::read_to_string(&index).map_err(|e| Error::io(&index, e))?;
         let json: serde_json::Value =
             serde_json::from_str(&text).map_err(|e| Error::weights(&index, "*", format!("not valid JSON: {e}")))?;
@@ -101,10 +115,10 @@ impl Weights {
         Self::from_shards(index, shards)
     }
 
-    /// Opens one safetensors file of any name.
+    /// Opens one file of any name: safetensors, or a checkpoint of PyTorch.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file, if it is missing, truncated, or not safetensors.
+    /// [`Error::Weights`] naming the file, if it is missing, truncated, or neither.
     pub fn open_file(path: &Path) -> Result<Self> {
         Self::from_shards(path.to_path_buf(), vec![(path.to_path_buf(), map(path)?)])
     }
@@ -114,7 +128,7 @@ impl Weights {
         Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Static(bytes))])
     }
 
-    /// Reads safetensors from memory; `name` stands for the file in errors.
+    /// Reads a checkpoint from memory; `name` stands for the file in errors.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Owned(bytes))])
     }
@@ -123,15 +137,14 @@ impl Weights {
         let mut shards = Vec::new();
         let mut index = HashMap::new();
         for (path, bytes) in files {
+            if bytes.get(257..262) == Some(b"ustar") {
+                let cure = "is in PyTorch's format of before 2017; load it there and save it anew";
+                return Err(Error::weights(&path, "*", cure));
+            }
+            let found = if torch::is_checkpoint(&bytes) { torch::tensors(&bytes) } else { safetensors(&bytes) };
             let damaged = |e| Error::weights(&path, "*", format!("damaged or truncated ({e}); fetch the model again"));
-            // Checks that every tensor lies within the file, that none overlap, and that sizes match shapes.
-            SafeTensors::deserialize(&bytes).map_err(damaged)?;
-            let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-            let data = header + size_of::<u64>();
-            for (name, info) in metadata.tensors() {
-                let range = data + info.data_offsets.0..data + info.data_offsets.1;
-                let entry = Entry { shard: shards.len(), dtype: info.dtype, shape: info.shape.clone(), range };
-                index.insert(name, entry);
+            for torch::Place { name, dtype, shape, strides, range } in found.map_err(damaged)? {
+                index.insert(name, Entry { shard: shards.len(), dtype, shape, strides, range });
             }
             shards.push(bytes);
         }
@@ -157,6 +170,16 @@ impl Weights {
         self.index.contains_key(name)
     }
 
+    /// The names of all tensors, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if there is one of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.index.get(name).map(|entry| entry.shape.as_slice())
+    }
+
     /// The tensor's values as f32, checked against `shape`.
     ///
     /// # Errors
@@ -165,6 +188,30 @@ impl Weights {
         if let Some(seed) = self.seed {
             return Ok(made_up(seed, name, shape));
         }
+        let (dtype, bytes) = self.bytes(name, shape)?;
+        let fail = |reason: String| Error::weights(&self.origin, name, reason);
+        let values =
+            to_f32(dtype, &bytes).ok_or_else(|| fail(format!("is {dtype:?}; f32, f16 and bf16 can be read")))?;
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(fail(format!("element {at} is {}; the file is damaged, fetch the model again", values[at])));
+        }
+        Ok(values)
+    }
+
+    /// The values of a tensor of i64, checked against `shape`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it is missing, has another shape, or is not i64.
+    pub fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>> {
+        let (dtype, bytes) = self.bytes(name, shape)?;
+        if dtype != Dtype::I64 {
+            return Err(Error::weights(&self.origin, name, format!("is {dtype:?}, expected I64")));
+        }
+        Ok(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+    }
+
+    /// A tensor's elements in row-major order, and their type.
+    fn bytes(&self, name: &str, shape: &[usize]) -> Result<(Dtype, Cow<'_, [u8]>)> {
         let fail = |reason: String| Error::weights(&self.origin, name, reason);
         let missing = || fail("missing; is this the checkpoint of this config?".into());
         let entry = self.index.get(name).ok_or_else(missing)?;
@@ -174,18 +221,52 @@ impl Weights {
                 entry.shape
             )));
         }
-        let values = to_f32(entry.dtype, &self.shards[entry.shard][entry.range.clone()])
-            .ok_or_else(|| fail(format!("is {:?}; f32, f16 and bf16 can be read", entry.dtype)))?;
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(fail(format!("element {at} is {}; the file is damaged, fetch the model again", values[at])));
+        let bytes = &self.shards[entry.shard][entry.range.clone()];
+        let Some(strides) = &entry.strides else { return Ok((entry.dtype, Cow::Borrowed(bytes))) };
+        let width = entry.dtype.bitsize() / 8;
+        // Otherwise a few bytes could ask for any amount of memory.
+        if shape.iter().product::<usize>() > bytes.len() / width {
+            return Err(fail("repeats its storage; save a copy of it that does not".into()));
         }
-        Ok(values)
+        Ok((entry.dtype, Cow::Owned(row_major(bytes, width, shape, strides))))
     }
 
     /// A two-dimensional weight `[rows, cols]`.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostMatrix> {
         Ok(HostMatrix { values: self.tensor(name, &[rows, cols])?, rows, cols })
     }
+}
+
+/// The tensors of a safetensors file.
+fn safetensors(bytes: &[u8]) -> std::result::Result<Vec<torch::Place>, String> {
+    // Checks that every tensor lies within the file, that none overlap, and that sizes match shapes.
+    SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let data = header + size_of::<u64>();
+    let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+        let range = data + info.data_offsets.0..data + info.data_offsets.1;
+        torch::Place { name, dtype: info.dtype, shape: info.shape.clone(), strides: None, range }
+    };
+    Ok(metadata.tensors().into_iter().map(place).collect())
+}
+
+/// Elements of `width` bytes, copied from wherever `strides` says they are. `bytes` was checked to hold the last of them.
+fn row_major(bytes: &[u8], width: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
+    let count: usize = shape.iter().product();
+    let mut out = Vec::with_capacity(count * width);
+    let mut at = vec![0; shape.len()];
+    for _ in 0..count {
+        let element: usize = at.iter().zip(strides).map(|(at, stride)| at * stride).sum();
+        out.extend_from_slice(&bytes[element * width..(element + 1) * width]);
+        for (at, size) in at.iter_mut().zip(shape).rev() {
+            *at += 1;
+            if *at < *size {
+                break;
+            }
+            *at = 0;
+        }
+    }
+    out
 }
 
 /// See [`Weights::random`]: uniform, each block of 4096 numbers from a generator of its own, so that all cores can work.

@@ -16,7 +16,8 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use sha2::{Digest, Sha256};
 
-use super::{FILES, Fetching, Hub, INDEX, OnProgress, REQUIRED, SINGLE, shards};
+use super::{FILES, Fetching, Hub, OnProgress, REQUIRED, SINGLE, shards};
+use crate::engine::weights::LAYOUTS;
 
 /// Times a transfer is taken up again before the error is handed on.
 const ATTEMPTS: u32 = 5;
@@ -165,12 +166,13 @@ impl Job {
         let at_commit = Repo::with_revision(self.repo.clone(), RepoType::Model, commit.clone());
         let folder = self.cache.repo(at_commit.clone()).pointer_path(&commit);
         let source = self.api.repo(at_commit.clone());
-        for file in wanted {
+        for file in &wanted {
             self.fetch_file(&source, &at_commit, &folder, file)?;
         }
-        if let Ok(index) = std::fs::read_to_string(folder.join(INDEX)) {
-            let shards = shards(&index).ok_or_else(|| Error::Other(format!("{INDEX} is not a list of shards")))?;
-            for shard in shards {
+        if let Some(index) = wanted.last().filter(|weights| weights.ends_with(".index.json")) {
+            let not_a_list = || Error::Other(format!("{index} is not a list of shards"));
+            let text = std::fs::read_to_string(folder.join(index)).map_err(|_| not_a_list())?;
+            for shard in shards(&text).ok_or_else(not_a_list)? {
                 self.fetch_file(&source, &at_commit, &folder, &shard)?;
             }
         }
@@ -273,11 +275,8 @@ fn wanted<'a>(offered: &[&'a str]) -> std::result::Result<Vec<&'a str>, String> 
     if !absent.is_empty() {
         return Err(format!("has no {}: not a Whisper model in the Hugging Face layout", absent.join(", ")));
     }
-    wanted.push(find(SINGLE).or_else(|| find(INDEX)).ok_or_else(|| {
-        let bin =
-            if find("pytorch_model.bin").is_some() { "only pytorch_model.bin; convert it first" } else { "no weights" };
-        format!("has no {SINGLE}, {bin}")
-    })?);
+    let weights = LAYOUTS.into_iter().find_map(|(single, index)| find(single).or_else(|| find(index)));
+    wanted.push(weights.ok_or_else(|| format!("has no {SINGLE} and no weights in another layout that can be read"))?);
     Ok(wanted)
 }
 

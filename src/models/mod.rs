@@ -2,4 +2,5 @@
 //! the published checkpoints.
 
 pub mod silero;
+pub mod wav2vec2;
 pub mod whisper;

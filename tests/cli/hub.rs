@@ -156,11 +156,24 @@ fn an_index_cannot_name_files_outside_the_folder() {
 
 #[test]
 fn a_repository_in_another_layout_is_refused() {
-    let server = Server::new(&[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("pytorch_model.bin", b"x")]);
+    let server = Server::new(&[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("tf_model.h5", b"x")]);
     let cache = tempfile::tempdir().unwrap();
     let error = obtain(&hub(&server, cache.path())).unwrap_err().to_string();
-    assert!(error.contains("only pytorch_model.bin"), "{error}");
+    assert!(error.contains("has no model.safetensors"), "{error}");
     assert!(server.offsets("config.json").is_empty(), "fetched from a repository that cannot be used");
+}
+
+#[test]
+fn weights_of_pytorch_are_fetched_where_there_are_no_others() {
+    let torch: &[(&str, &[u8])] =
+        &[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("pytorch_model.bin", b"x")];
+    let (server, cache) = (Server::new(torch), tempfile::tempdir().unwrap());
+    let found = folder(obtain(&hub(&server, cache.path())));
+    assert_eq!(std::fs::read(found.join("pytorch_model.bin")).unwrap(), b"x");
+    let both: Vec<(&str, &[u8])> = torch.iter().copied().chain([("model.safetensors", &b"y"[..])]).collect();
+    let (server, cache) = (Server::new(&both), tempfile::tempdir().unwrap());
+    let found = folder(obtain(&hub(&server, cache.path())));
+    assert!(found.join("model.safetensors").is_file() && !found.join("pytorch_model.bin").exists());
 }
 
 #[test]

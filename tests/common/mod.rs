@@ -5,6 +5,7 @@
 
 pub mod seeded;
 pub mod tokenizer;
+pub mod wav2vec2;
 
 use std::path::{Path, PathBuf};
 

@@ -28,6 +28,13 @@ fn value(bits: u64, center: f32, scale: f32) -> f32 {
     f16::from_f32(center + scale * u).to_f32()
 }
 
+/// `count` numbers `center + scale * u` under a tensor's name; the scale is rounded to f32 once.
+pub fn uniform(seed: u64, name: &str, count: usize, center: f32, scale: f64) -> Vec<f32> {
+    let base = fnv1a(name) ^ seed;
+    let draw = |i: usize| mix(base.wrapping_add((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+    (0..count).map(|i| value(draw(i), center, scale as f32)).collect()
+}
+
 /// How much a layer amplifies a unit-variance input; the first matching suffix wins.
 const GAINS: [(&str, f64); 10] = [
     ("conv1.weight", 4.0),

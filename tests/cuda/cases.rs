@@ -2,6 +2,7 @@
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
+use diarist::engine::waveform::Waveform;
 use diarist::engine::{Backend, Tensor};
 use half::{bf16, f16};
 
@@ -25,13 +26,17 @@ pub const F32: [Tolerance; 2] = [Tolerance { atol: 1e-4, rtol: 1e-5 }; 2];
 pub const INT8: [Tolerance; 2] = [Tolerance { atol: 6e-2, rtol: 2e-2 }, Tolerance { atol: 8e-2, rtol: 3e-2 }];
 /// The spectrogram: f32 sums where the CPU has f64, seen through a logarithm in bins 80 dB below the loudest, then stored.
 pub const LOG_MEL: [Tolerance; 2] = [Tolerance { atol: 3e-3, rtol: 1e-3 }, Tolerance { atol: 8e-3, rtol: 8e-3 }];
+/// Log-probabilities behind some twenty ops, each of which stores its result once: about the root of twenty such roundings,
+/// of numbers of the size of the logits.
+pub const WHOLE_NETWORK: [Tolerance; 2] =
+    [Tolerance { atol: 1e-2, rtol: 2e-3 }, Tolerance { atol: 8e-2, rtol: 1.6e-2 }];
 
 /// An op with its inputs.
 pub trait Case {
     /// For failures: op and sizes.
     fn name(&self) -> String;
     /// What the op makes of the inputs.
-    fn run<B: Backend>(&self, be: &B) -> Vec<f32>;
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Runs a case on the CPU and, under every schedule, on the GPU with both activation types.

@@ -17,8 +17,16 @@ use crate::engine::{Epilogue, Tensor};
 /// Queries of one task: 48 rows of 1500 scores fit the second-level cache with room for the keys passing by.
 const QUERIES_PER_TASK: usize = 48;
 
-/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`.
-pub(super) fn attention(cpu: &Cpu, out: &mut Tensor<Cpu>, qkv: &Tensor<Cpu>, heads: usize, scale: f32) {
+/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With `lengths`, see
+/// [`Waveform::attention_within`](crate::engine::waveform::Waveform::attention_within).
+pub(super) fn attention(
+    cpu: &Cpu,
+    out: &mut Tensor<Cpu>,
+    qkv: &Tensor<Cpu>,
+    heads: usize,
+    scale: f32,
+    lengths: Option<&[usize]>,
+) {
     let &[batch, frames, width] = out.shape() else { return };
     let head_dim = width / heads;
     let len = out.len();
@@ -29,8 +37,14 @@ pub(super) fn attention(cpu: &Cpu, out: &mut Tensor<Cpu>, qkv: &Tensor<Cpu>, hea
     let mut tasks: Vec<Head> =
         (0..batch * heads).map(|i| Head { clip: i / heads, head: i % heads, out: Vec::new() }).collect();
     for (i, part) in out.buf[..len].chunks_exact_mut(head_dim).enumerate() {
-        tasks[i / (frames * heads) * heads + i % heads].out.push(part);
+        let (clip, frame) = (i / (frames * heads), i / heads % frames);
+        if lengths.is_some_and(|lengths| frame >= lengths[clip]) {
+            part.fill(0.0);
+        } else {
+            tasks[clip * heads + i % heads].out.push(part);
+        }
     }
+    tasks.retain(|head| !head.out.is_empty());
     let shape = Shape { frames, width, head_dim, scale };
     cpu.pool.install(|| tasks.par_iter_mut().with_max_len(1).for_each(|head| head.run(cpu, qkv, shape)));
 }
@@ -47,7 +61,7 @@ struct Shape {
 struct Head<'a> {
     clip: usize,
     head: usize,
-    /// `[T]` rows of `[D]`
+    /// `[T]` rows of `[D]`, as many as the clip has frames of its own
     out: Vec<&'a mut [f32]>,
 }
 
@@ -58,6 +72,7 @@ impl Head<'_> {
             let first = self.clip * frames * 3 * width + which * width + self.head * head_dim;
             move |t: usize| &qkv[first + t * 3 * width..][..head_dim]
         };
+        let frames = self.out.len();
         let nr = cpu.level.panel_width();
         let mut packed = PACKED.take();
         let [keys, values] = &mut packed;

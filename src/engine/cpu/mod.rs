@@ -13,6 +13,7 @@ mod aligned;
 mod attention;
 mod conv1d;
 mod cross_attention_step;
+mod ctc_viterbi;
 mod embed;
 mod few_rows;
 mod gather_rows;
@@ -33,6 +34,7 @@ mod self_attention_step;
 mod softmax;
 mod stored;
 mod token_probability;
+mod waveform;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
 pub use self_attention_step::SelfCache;
 
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
 use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
@@ -251,7 +254,7 @@ impl Backend for Cpu {
     }
 
     fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
-        attention::attention(self, out, qkv, heads, scale);
+        attention::attention(self, out, qkv, heads, scale, None);
         Ok(())
     }
 
@@ -372,6 +375,17 @@ impl Backend for Cpu {
 
     fn pack_results(&self, out: &mut Tensor<Self, i32>, state: &DecodeState<Self>) -> Result<()> {
         pack_results::pack_results(out, state);
+        Ok(())
+    }
+
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        ctc_viterbi::ctc_viterbi(self, out, log_probs, segments, topology);
         Ok(())
     }
 }

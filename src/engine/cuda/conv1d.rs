@@ -16,6 +16,20 @@ pub(super) fn conv1d<A: Activation>(
     stride: usize,
     epilogue: Epilogue,
 ) -> Result<()> {
+    let padding = weight.k / x.width().max(1) / 2;
+    windows(be, out, x, weight, bias, [stride, padding], epilogue)
+}
+
+/// The same with any number of zeros before the first frame, and as many frames as `out` has.
+pub(super) fn windows<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    weight: &Matrix<A>,
+    bias: Option<&Tensor<Cuda<A>, f32>>,
+    [stride, padding]: [usize; 2],
+    epilogue: Epilogue,
+) -> Result<()> {
     let (rows, n, channels) = (out.rows(), weight.n, x.width());
     let (frames, out_frames) = (x.shape()[1], out.shape()[1]);
     let (len, bias) = (out.len(), bias.map(|bias| &bias.buf));
@@ -31,9 +45,9 @@ pub(super) fn conv1d<A: Activation>(
         Storage::Int8 { values, scales } => launch.input(values, n * weight.stride).input(scales, n),
     };
     launch.optional(bias, n).long(rows).int(n).int(frames).int(channels).int(weight.k).int(weight.stride);
-    launch.int(out_frames).int(stride).int(epilogue_code(epilogue));
-    // SAFETY: (1) out, x, w, [scales,] bias, rows, features, frames, channels, width, stride, out_frames, step, epilogue,
-    // as conv1d.cu declares them; (2) it touches out [B, T, N], x [B, F, C], w [N, stride], scales and bias [N], and no
+    launch.int(out_frames).int(stride).int(padding).int(epilogue_code(epilogue));
+    // SAFETY: (1) out, x, w, [scales,] bias, rows, features, frames, channels, width, stride, out_frames, step, padding,
+    // epilogue, as conv1d.cu declares them; (2) it touches out [B, T, N], x [B, F, C], w [N, stride], scales and bias [N], and no
     // frame outside of its clip; (3) tiles of 128 x 128 cover [N, B T].
     unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), epilogue)) }
 }

@@ -16,6 +16,7 @@ mod attention;
 mod buffer;
 mod conv1d;
 mod cross_attention_step;
+mod ctc_viterbi;
 mod cublaslt;
 mod device;
 mod driver;
@@ -45,6 +46,7 @@ mod read_rate;
 mod search;
 mod self_attention_step;
 mod token_probability;
+mod waveform;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -65,6 +67,7 @@ pub use memory::MemoryUse;
 pub use queue::Ticket;
 pub use self_attention_step::SelfCache;
 
+use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
 use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
@@ -310,7 +313,7 @@ impl<A: Activation> Backend for Cuda<A> {
     }
 
     fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
-        attention::attention(self, out, qkv, heads, scale)
+        attention::attention(self, out, qkv, heads, scale, None)
     }
 
     fn cross_kind(&self, _heads: usize, _rows: usize) -> CrossKind {
@@ -432,5 +435,15 @@ impl<A: Activation> Backend for Cuda<A> {
 
     fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
         advance_search::advance_search(self, rows, state)
+    }
+
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        ctc_viterbi::ctc_viterbi(self, out, log_probs, segments, topology)
     }
 }

@@ -1,4 +1,5 @@
-//! The pieces encoder and decoder share: a linear layer, a layer norm, the feed-forward half of a block.
+//! The pieces encoder and decoder share: a linear layer, a layer norm, the feed-forward half of a block. All but the last
+//! are those of any transformer, and wav2vec2's, too.
 
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::engine::{Backend, Epilogue, Tensor, ops};
@@ -8,7 +9,7 @@ use crate::error::Result;
 const EPS: f32 = 1e-5;
 
 /// Reads weights under a name prefix, onto a device.
-pub(super) struct Scope<'a, B: Backend> {
+pub(in crate::models) struct Scope<'a, B: Backend> {
     pub be: &'a B,
     pub weights: &'a Weights,
     pub prefix: String,
@@ -80,13 +81,13 @@ impl<'a, B: Backend> Scope<'a, B> {
 
 /// Whether the checkpoint has a bias for a layer: Whisper's key projections have none.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bias {
+pub(in crate::models) enum Bias {
     Yes,
     No,
 }
 
 /// `y = x W^T + b`.
-pub(super) struct Linear<B: Backend> {
+pub(in crate::models) struct Linear<B: Backend> {
     /// `[N, K]`.
     pub weight: B::Matrix,
     /// `[N]` f32.
@@ -99,7 +100,7 @@ impl<B: Backend> Linear<B> {
     }
 }
 
-pub(super) struct LayerNorm<B: Backend> {
+pub(in crate::models) struct LayerNorm<B: Backend> {
     /// `[C]` f32.
     gamma: Tensor<B, f32>,
     /// `[C]` f32.

@@ -3,7 +3,7 @@
 //! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> itself, or its keys and values for each layer, in the
 //! slots of [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
 
-mod block;
+pub(in crate::models) mod block;
 mod config;
 mod cross_attention;
 mod decoder;

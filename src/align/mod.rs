@@ -1,0 +1,18 @@
+//! Where each letter and word of a known text is in the sound: forced alignment.
+//!
+//! | step | module | from -> to |
+//! |---|---|---|
+//! | hear | [`models::wav2vec2`](crate::models::wav2vec2) | samples -> log-probabilities of letters, a row for 20 ms |
+//! | spell | [`dictionary`] | text -> labels, and which of them are a word |
+//! | follow | [`follow`] | rows and labels -> the rows of each label |
+//! | words | [`words`] | the rows of labels -> times of words |
+//!
+//! The stage's foundations: `transcribe` does not call it yet.
+
+pub mod dictionary;
+pub mod follow;
+pub mod words;
+
+pub use dictionary::{Dictionary, Labels, Word, Writing};
+pub use follow::{LabelSpan, Refusal, Utterance, follow};
+pub use words::{Clock, TimedWord, words};

@@ -1,0 +1,150 @@
+//! The primitives of [`Waveform`]: a launch each, but for `positional_conv`, which has two for each group.
+
+use super::buffer::Buffer;
+use super::linear::{TILE, TILE_SHARED};
+use super::matrix::{Matrix, Storage};
+use super::{Activation, Cuda, attention, conv1d};
+use crate::engine::profile::Work;
+use crate::engine::waveform::{Lengths, Waveform};
+use crate::engine::{Epilogue, Tensor};
+use crate::error::Result;
+
+/// Elements of a block of the kernels that take one after another.
+const ELEMENTS: usize = 1024;
+
+impl<A: Activation> Waveform for Cuda<A> {
+    fn conv1d_valid(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Matrix<A>,
+        bias: Option<&Tensor<Self, f32>>,
+        stride: usize,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        conv1d::windows(self, out, x, weight, bias, [stride, 0], epilogue)
+    }
+
+    fn channel_norm(
+        &self,
+        x: &mut Tensor<Self>,
+        gamma: &Tensor<Self, f32>,
+        beta: &Tensor<Self, f32>,
+        eps: f32,
+        lengths: &Lengths<Self>,
+    ) -> Result<()> {
+        let (clips, frames, width, len) = (lengths.host.len(), x.shape()[1], x.width(), x.len());
+        let mut launch = self.device.launch("channel_norm", A::SUFFIX)?;
+        launch.grid(width.div_ceil(32), clips, 1).block(256);
+        launch.output(&mut x.buf, len).input(&gamma.buf, width).input(&beta.buf, width);
+        launch.input(&lengths.device.buf, clips).int(frames).int(width).float(eps);
+        // SAFETY: (1) x, gamma, beta, lengths, frames, width, eps, as channel_norm.cu declares them; (2) it touches x
+        // [B, F, C], gamma, beta [C], lengths [B], none of which waveform.rs lets pass F; (3) blocks of 32 channels for
+        // each clip.
+        unsafe { launch.run(Work::bytes(4 * len * size_of::<A>())) }
+    }
+
+    fn gelu(&self, x: &mut Tensor<Self>) -> Result<()> {
+        let len = x.len();
+        let mut launch = self.device.launch("gelu", A::SUFFIX)?;
+        launch.grid(len.div_ceil(ELEMENTS), 1, 1).block(256).output(&mut x.buf, len).long(len);
+        // SAFETY: (1) x, count, as gelu.cu declares them; (2) it touches x [n]; (3) blocks of 1024 cover them.
+        unsafe { launch.run(Work::bytes(2 * len * size_of::<A>())) }
+    }
+
+    fn positional_conv(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weights: &[Matrix<A>],
+        bias: &Tensor<Self, f32>,
+        lengths: &Lengths<Self>,
+    ) -> Result<()> {
+        let (rows, width) = (x.rows(), x.width() / weights.len().max(1));
+        let mut heard = Buffer::<A>::uninitialised(&self.device, rows * width)?;
+        for (group, weight) in weights.iter().enumerate() {
+            group_windows(self, &mut heard, x, weight, bias, lengths, group * width)?;
+            add_group(self, out, x, &heard, lengths, [group * width, width])?;
+        }
+        Ok(())
+    }
+
+    fn attention_within(
+        &self,
+        out: &mut Tensor<Self>,
+        qkv: &Tensor<Self>,
+        heads: usize,
+        scale: f32,
+        lengths: &Lengths<Self>,
+    ) -> Result<()> {
+        attention::attention(self, out, qkv, heads, scale, Some(&lengths.device.buf))
+    }
+
+    fn log_softmax(
+        &self,
+        out: &mut Tensor<Self, f32>,
+        logits: &Tensor<Self, f32>,
+        bias: &Tensor<Self, f32>,
+        wildcard: Option<usize>,
+    ) -> Result<()> {
+        let (rows, classes, columns, len) = (logits.rows(), logits.width(), out.width(), out.len());
+        let mut launch = self.device.launch("log_softmax", "")?;
+        launch.grid(rows.div_ceil(8), 1, 1).block(256);
+        launch.output(&mut out.buf, len).input(&logits.buf, logits.len()).input(&bias.buf, classes);
+        launch.int(rows).int(classes).int(columns).int(wildcard.unwrap_or(0));
+        // SAFETY: (1) out, logits, bias, rows, classes, columns, blank, as log_softmax.cu declares them; (2) it touches out
+        // [R, columns], logits [R, V], bias [V]; (3) blocks of 8 rows cover R.
+        unsafe { launch.run(Work::bytes((len + logits.len()) * size_of::<f32>())) }
+    }
+}
+
+/// `heard` `[B T, C / G]`: what the taps of the group that begins with channel `first` make of `x`.
+fn group_windows<A: Activation>(
+    be: &Cuda<A>,
+    heard: &mut Buffer<A>,
+    x: &Tensor<Cuda<A>>,
+    weight: &Matrix<A>,
+    bias: &Tensor<Cuda<A>, f32>,
+    lengths: &Lengths<Cuda<A>>,
+    first: usize,
+) -> Result<()> {
+    let (rows, n, clips) = (x.rows(), weight.n, lengths.host.len());
+    let stem = match &weight.storage {
+        Storage::Plain(_) => "positional_conv",
+        Storage::Int8 { .. } => "positional_conv_int8",
+    };
+    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    launch.grid(n.div_ceil(TILE), rows.div_ceil(TILE), 1).block(128).shared(TILE_SHARED);
+    launch.output(heard, rows * n).input(&x.buf, x.len());
+    match &weight.storage {
+        Storage::Plain(values) => launch.input(values, n * weight.stride),
+        Storage::Int8 { values, scales } => launch.input(values, n * weight.stride).input(scales, n),
+    };
+    launch.input_from(&bias.buf, first, n).input(&lengths.device.buf, clips).long(rows).int(x.shape()[1]);
+    launch.int(x.width()).int(first).int(n).int(weight.k).int(weight.stride);
+    // SAFETY: (1) heard, x, w, [scales,] bias, lengths, rows, frames, channels, first, group, width, stride, as
+    // positional_conv.cu declares them; (2) it touches heard [B T, C / G], x [B, T, C], w [C / G, stride], scales and bias
+    // [C / G], lengths [B], and no frame past a length, which waveform.rs compared with T; (3) tiles of 128 x 128 cover
+    // [C / G, B T].
+    unsafe { launch.run(weight.work(rows, rows * n, size_of::<A>(), Epilogue::GeluErf)) }
+}
+
+/// `out = x + heard` in the channels of one group, `[first, channels]`.
+fn add_group<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    heard: &Buffer<A>,
+    lengths: &Lengths<Cuda<A>>,
+    [first, channels]: [usize; 2],
+) -> Result<()> {
+    let (count, len) = (x.rows() * channels, out.len());
+    let mut launch = be.device.launch("positional_conv_add", A::SUFFIX)?;
+    launch.grid(count.div_ceil(ELEMENTS), 1, 1).block(256);
+    launch.output(&mut out.buf, len).input(&x.buf, len).input(heard, count);
+    launch.input(&lengths.device.buf, lengths.host.len()).long(count);
+    launch.int(x.shape()[1]).int(x.width()).int(first).int(channels);
+    // SAFETY: (1) out, x, heard, lengths, count, frames, channels, first, group, as positional_conv.cu declares them; (2) it
+    // touches out, x [B, T, C], heard [B T, C / G], lengths [B]; (3) blocks of 1024 cover them.
+    unsafe { launch.run(Work::bytes(3 * count * size_of::<A>())) }
+}

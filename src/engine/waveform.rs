@@ -1,0 +1,221 @@
+//! The primitives of networks that hear samples rather than spectrograms, and clips of different lengths in one batch:
+//! [`Waveform`].
+//!
+//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
+
+use super::profile::range;
+use super::{Backend, Epilogue, Tensor};
+use crate::error::{Error, Result};
+
+/// How many frames of each clip of a batch are real; the rest is filling and must not be seen in any result.
+pub struct Lengths<B: Backend> {
+    /// `[B]`
+    pub device: Tensor<B, i32>,
+    /// `[B]`
+    pub host: Vec<usize>,
+}
+
+impl<B: Backend> Lengths<B> {
+    /// The lengths of a batch's clips.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a length beyond 32 bits.
+    pub fn new(be: &B, host: Vec<usize>) -> Result<Self> {
+        let narrow = |length: &usize| {
+            i32::try_from(*length).map_err(|_| wrong("lengths", "length", "below 2^31".into(), length.to_string()))
+        };
+        let values = host.iter().map(narrow).collect::<Result<Vec<i32>>>()?;
+        Ok(Lengths { device: Tensor::from_host(be, &[host.len()], &values)?, host })
+    }
+}
+
+/// A device that can run wav2vec2.
+pub trait Waveform: Backend {
+    /// Convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight `[N, W * C]`
+    /// (tap by tap, channels contiguous within a tap), bias `[N]`.
+    fn conv1d_valid(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weight: &Self::Matrix,
+        bias: Option<&Tensor<Self, f32>>,
+        stride: usize,
+        epilogue: Epilogue,
+    ) -> Result<()>;
+    /// Group norm with one channel a group: each channel of each clip of `x` `[B, F, C]` to mean 0 and variance 1 over the
+    /// clip's own frames, then scaled and shifted; in place. `gamma`, `beta` `[C]`. Frames past a clip's length become 0.
+    fn channel_norm(
+        &self,
+        x: &mut Tensor<Self>,
+        gamma: &Tensor<Self, f32>,
+        beta: &Tensor<Self, f32>,
+        eps: f32,
+        lengths: &Lengths<Self>,
+    ) -> Result<()>;
+    /// `x = gelu_erf(x)`, with the exact error function.
+    fn gelu(&self, x: &mut Tensor<Self>) -> Result<()>;
+    /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, each group of `C / G` channels by
+    /// itself: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` for each group, bias `[C]`. Frames past a clip's
+    /// length are zeros to the taps, and 0 in `out`.
+    fn positional_conv(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        weights: &[Self::Matrix],
+        bias: &Tensor<Self, f32>,
+        lengths: &Lengths<Self>,
+    ) -> Result<()>;
+    /// [`Backend::attention`] in which the frames of a clip attend to the clip's own frames only; those past its length
+    /// become 0.
+    fn attention_within(
+        &self,
+        out: &mut Tensor<Self>,
+        qkv: &Tensor<Self>,
+        heads: usize,
+        scale: f32,
+        lengths: &Lengths<Self>,
+    ) -> Result<()>;
+    /// `out` `[R, V]` = `log_softmax(logits + bias)`, natural logarithm, `logits` `[R, V]`, bias `[V]`. With a `wildcard` blank
+    /// `out` is `[R, V + 1]`, and the last column is the largest of the others but the blank's: what a character is said
+    /// as that the network has no class for.
+    fn log_softmax(
+        &self,
+        out: &mut Tensor<Self, f32>,
+        logits: &Tensor<Self, f32>,
+        bias: &Tensor<Self, f32>,
+        wildcard: Option<usize>,
+    ) -> Result<()>;
+}
+
+fn wrong(op: &'static str, what: &'static str, expected: String, got: String) -> Error {
+    Error::Shape { op, what, expected, got }
+}
+
+fn check(op: &'static str, what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
+    if got == expected { Ok(()) } else { Err(wrong(op, what, format!("{expected:?}"), format!("{got:?}"))) }
+}
+
+/// `[B, T, C]`, with a length of at most `T` for each clip.
+fn check_clips<B: Backend>(op: &'static str, x: &Tensor<B>, lengths: &Lengths<B>) -> Result<()> {
+    let &[batch, frames, _] = x.shape() else {
+        return Err(wrong(op, "x", "[B, T, C]".into(), format!("{:?}", x.shape())));
+    };
+    check(op, "lengths", &[lengths.host.len()], &[batch])?;
+    match lengths.host.iter().find(|length| **length > frames) {
+        Some(length) => Err(wrong(op, "length", format!("at most {frames}"), length.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// See [`Waveform::conv1d_valid`].
+pub fn conv1d_valid<B: Waveform>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    weight: &B::Matrix,
+    bias: Option<&Tensor<B, f32>>,
+    stride: usize,
+    epilogue: Epilogue,
+) -> Result<()> {
+    let (n, k) = be.matrix_shape(weight);
+    let &[batch, frames, width] = x.shape() else {
+        return Err(wrong("conv1d_valid", "x", "[B, F, C]".into(), format!("{:?}", x.shape())));
+    };
+    let fits = width > 0 && k.is_multiple_of(width) && k > 0 && stride > 0 && k / width <= frames;
+    if !fits {
+        let (expected, got) = (format!("{k} = taps * C, taps <= F"), format!("{:?}, stride {stride}", x.shape()));
+        return Err(wrong("conv1d_valid", "x", expected, got));
+    }
+    check("conv1d_valid", "out", out.shape(), &[batch, (frames - k / width) / stride + 1, n])?;
+    if let Some(bias) = bias {
+        check("conv1d_valid", "bias", bias.shape(), &[n])?;
+    }
+    let _range = range("conv1d_valid");
+    be.conv1d_valid(out, x, weight, bias, stride, epilogue)
+}
+
+/// See [`Waveform::channel_norm`].
+pub fn channel_norm<B: Waveform>(
+    be: &B,
+    x: &mut Tensor<B>,
+    gamma: &Tensor<B, f32>,
+    beta: &Tensor<B, f32>,
+    eps: f32,
+    lengths: &Lengths<B>,
+) -> Result<()> {
+    check_clips("channel_norm", x, lengths)?;
+    check("channel_norm", "gamma", gamma.shape(), &[x.width()])?;
+    check("channel_norm", "beta", beta.shape(), &[x.width()])?;
+    let _range = range("channel_norm");
+    be.channel_norm(x, gamma, beta, eps, lengths)
+}
+
+/// See [`Waveform::positional_conv`].
+pub fn positional_conv<B: Waveform>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    weights: &[B::Matrix],
+    bias: &Tensor<B, f32>,
+    lengths: &Lengths<B>,
+) -> Result<()> {
+    check_clips("positional_conv", x, lengths)?;
+    check("positional_conv", "out", out.shape(), x.shape())?;
+    check("positional_conv", "bias", bias.shape(), &[x.width()])?;
+    let width = x.width() / weights.len().max(1);
+    for weight in weights {
+        let (n, k) = be.matrix_shape(weight);
+        if n != width || n == 0 || !k.is_multiple_of(n) || n * weights.len() != x.width() {
+            let expected = format!("[{width}, taps * {width}] for each group of {}", x.width());
+            return Err(wrong("positional_conv", "weight", expected, format!("{} of [{n}, {k}]", weights.len())));
+        }
+    }
+    let _range = range("positional_conv");
+    be.positional_conv(out, x, weights, bias, lengths)
+}
+
+/// See [`Waveform::attention_within`].
+pub fn attention_within<B: Waveform>(
+    be: &B,
+    out: &mut Tensor<B>,
+    qkv: &Tensor<B>,
+    heads: usize,
+    scale: f32,
+    lengths: &Lengths<B>,
+) -> Result<()> {
+    check_clips("attention_within", out, lengths)?;
+    if heads == 0 || !out.width().is_multiple_of(heads) {
+        return Err(wrong(
+            "attention_within",
+            "width",
+            format!("a multiple of {heads} heads"),
+            out.width().to_string(),
+        ));
+    }
+    check("attention_within", "qkv", qkv.shape(), &[out.shape()[0], out.shape()[1], 3 * out.width()])?;
+    let _range = range("attention_within");
+    be.attention_within(out, qkv, heads, scale, lengths)
+}
+
+/// See [`Waveform::log_softmax`].
+pub fn log_softmax<B: Waveform>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    logits: &Tensor<B, f32>,
+    bias: &Tensor<B, f32>,
+    wildcard: Option<usize>,
+) -> Result<()> {
+    let classes = logits.width();
+    check("log_softmax", "bias", bias.shape(), &[classes])?;
+    check(
+        "log_softmax",
+        "out",
+        &[out.rows(), out.width()],
+        &[logits.rows(), classes + usize::from(wildcard.is_some())],
+    )?;
+    if wildcard.is_some_and(|blank| blank >= classes) {
+        return Err(wrong("log_softmax", "blank", format!("below {classes}"), format!("{wildcard:?}")));
+    }
+    let _range = range("log_softmax");
+    be.log_softmax(out, logits, bias, wildcard)
+}

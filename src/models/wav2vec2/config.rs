@@ -1,0 +1,195 @@
+//! `config.json` and `preprocessor_config.json` of a wav2vec2-CTC checkpoint in the Hugging Face layout.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// Where the convolutions over samples normalise. Names are those of `feat_extract_norm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureNorm {
+    /// After the first convolution, each channel over time (base).
+    #[default]
+    Group,
+    /// After every convolution, each frame over its channels (large, XLS-R).
+    Layer,
+}
+
+/// Sizes and switches of the network. Field names, and what stands for a missing one, are those of transformers'
+/// `Wav2Vec2Config`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Which network this is: `wav2vec2`, and no relative of it.
+    pub model_type: String,
+    /// Classes, the blank among them.
+    pub vocab_size: usize,
+    /// Width of the transformer.
+    pub hidden_size: usize,
+    /// Its blocks.
+    pub num_hidden_layers: usize,
+    /// Its attention heads.
+    pub num_attention_heads: usize,
+    /// Width of its feed-forward layers.
+    pub intermediate_size: usize,
+    /// Its activation; only the exact GELU exists.
+    pub hidden_act: String,
+    /// Added to the variance in its layer norms.
+    pub layer_norm_eps: f64,
+    /// Where the convolutions normalise.
+    pub feat_extract_norm: FeatureNorm,
+    /// Their activation; only the exact GELU exists.
+    pub feat_extract_activation: String,
+    /// Channels of each convolution.
+    pub conv_dim: Vec<usize>,
+    /// Samples or frames from one of its outputs to the next.
+    pub conv_stride: Vec<usize>,
+    /// Taps of each.
+    pub conv_kernel: Vec<usize>,
+    /// Whether they have a bias.
+    pub conv_bias: bool,
+    /// Taps of the convolution that tells positions apart.
+    pub num_conv_pos_embeddings: usize,
+    /// Its groups.
+    pub num_conv_pos_embedding_groups: usize,
+    /// Whether a block normalises before its parts (large, XLS-R) or after (base).
+    pub do_stable_layer_norm: bool,
+    /// The class that stands for no letter.
+    pub pad_token_id: usize,
+    /// Layers that make fewer frames of the output; none are known here.
+    pub add_adapter: bool,
+    /// Width of the adapters of one language (MMS); none are known here.
+    pub adapter_attn_dim: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            model_type: String::new(),
+            vocab_size: 32,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: "gelu".into(),
+            layer_norm_eps: 1e-5,
+            feat_extract_norm: FeatureNorm::Group,
+            feat_extract_activation: "gelu".into(),
+            conv_dim: vec![512; 7],
+            conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+            conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
+            conv_bias: false,
+            num_conv_pos_embeddings: 128,
+            num_conv_pos_embedding_groups: 16,
+            do_stable_layer_norm: false,
+            pad_token_id: 0,
+            add_adapter: false,
+            adapter_attn_dim: None,
+        }
+    }
+}
+
+/// Upper bound on any size a config may ask for.
+const MAX_SIZE: usize = 1 << 20;
+/// Upper bound on blocks and convolutions.
+const MAX_LAYERS: usize = 512;
+
+impl Config {
+    /// Reads `config.json` of `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the file is missing, is not JSON, is of another network, or holds impossible sizes.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::model(&path, format!("cannot be read: {e}")))?;
+        Self::parse(&text, &path)
+    }
+
+    /// Parses the text of a `config.json`; `path` names it in errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let config: Config = serde_json::from_str(text)
+            .map_err(|e| Error::model(path, format!("is not the config of a wav2vec2 model: {e}")))?;
+        config.check().map_err(|reason| Error::model(path, reason))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.model_type != "wav2vec2" {
+            return Err(format!("is of a `{}` model, expected wav2vec2", self.model_type));
+        }
+        if self.hidden_act != "gelu" || self.feat_extract_activation != "gelu" {
+            return Err(format!("asks for the activation {}; only gelu exists", self.hidden_act));
+        }
+        if self.add_adapter || self.adapter_attn_dim.is_some() {
+            return Err("asks for adapters, which are not supported".into());
+        }
+        // The layer norms of both networks here have PyTorch's default.
+        if self.layer_norm_eps != 1e-5 {
+            return Err(format!("has layer_norm_eps {}; only 1e-5 is supported", self.layer_norm_eps));
+        }
+        let stack = self.conv_dim.len();
+        if stack == 0 || stack > MAX_LAYERS || self.conv_stride.len() != stack || self.conv_kernel.len() != stack {
+            return Err("names convolutions without channels, strides or taps".into());
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        let sizes = [self.vocab_size, width, heads, self.intermediate_size, self.num_conv_pos_embeddings];
+        let convolutions = self.conv_dim.iter().chain(&self.conv_stride).chain(&self.conv_kernel);
+        if sizes.iter().chain(convolutions).any(|size| *size == 0 || *size > MAX_SIZE) {
+            return Err(format!("has a size of zero or more than {MAX_SIZE}"));
+        }
+        if self.num_hidden_layers > MAX_LAYERS || self.num_conv_pos_embeddings > 1024 {
+            return Err("has more layers or taps than any network of its kind".into());
+        }
+        let groups = self.num_conv_pos_embedding_groups;
+        if !width.is_multiple_of(heads) || groups == 0 || !width.is_multiple_of(groups) {
+            return Err(format!("divides a width of {width} into {heads} heads and {groups} groups"));
+        }
+        if self.pad_token_id >= self.vocab_size {
+            return Err(format!("has pad_token_id {} of {} classes", self.pad_token_id, self.vocab_size));
+        }
+        Ok(())
+    }
+
+    /// Frames of `samples` samples after the first `layers` convolutions.
+    pub fn frames_after(&self, samples: usize, layers: usize) -> usize {
+        let shapes = self.conv_kernel.iter().zip(&self.conv_stride).take(layers);
+        shapes.fold(samples, |frames, (taps, stride)| frames.checked_sub(*taps).map_or(0, |rest| rest / stride + 1))
+    }
+
+    /// Frames the network makes of `samples` samples.
+    pub fn frames(&self, samples: usize) -> usize {
+        self.frames_after(samples, self.conv_dim.len())
+    }
+
+    /// Samples that one frame hears, and the fewest there must be: 400 in the published models.
+    pub fn field(&self) -> usize {
+        let shapes = self.conv_kernel.iter().zip(&self.conv_stride).rev();
+        shapes.fold(1, |field: usize, (taps, stride)| (field - 1).saturating_mul(*stride).saturating_add(*taps))
+    }
+}
+
+/// Whether recordings are brought to mean 0 and variance 1 first: `do_normalize` of `preprocessor_config.json`, yes where
+/// there is none, as in transformers.
+///
+/// # Errors
+/// [`Error::Model`] if the file cannot be read or is not JSON.
+pub fn normalises(folder: &Path) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Preprocessor {
+        #[serde(default = "yes")]
+        do_normalize: bool,
+    }
+    fn yes() -> bool {
+        true
+    }
+    let path = folder.join("preprocessor_config.json");
+    if !path.is_file() {
+        return Ok(true);
+    }
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::model(&path, format!("cannot be read: {e}")))?;
+    let read: Preprocessor =
+        serde_json::from_str(&text).map_err(|e| Error::model(&path, format!("is not valid: {e}")))?;
+    Ok(read.do_normalize)
+}

@@ -1,0 +1,174 @@
+//! The transformer over the frames of the convolutions.
+
+use super::config::Config;
+use crate::engine::waveform::{self, Lengths, Waveform};
+use crate::engine::weights::HostMatrix;
+use crate::engine::{Epilogue, Tensor};
+use crate::error::Result;
+use crate::models::whisper::block::{Bias, LayerNorm, Linear, Scope};
+
+pub(super) struct Encoder<B: Waveform> {
+    /// One for each group of channels: `[C / G, W * C / G]`.
+    positions: Vec<B::Matrix>,
+    /// `[C]`
+    positions_bias: Tensor<B, f32>,
+    norm: LayerNorm<B>,
+    layers: Vec<Block<B>>,
+    heads: usize,
+    order: Order,
+}
+
+/// Where a block normalises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// What it adds up, after adding.
+    After,
+    /// What its parts see, before them.
+    Before,
+}
+
+struct Block<B: Waveform> {
+    /// Queries, keys and values side by side: `[3 C, C]`.
+    qkv: Linear<B>,
+    out: Linear<B>,
+    attention_norm: LayerNorm<B>,
+    fc1: Linear<B>,
+    fc2: Linear<B>,
+    final_norm: LayerNorm<B>,
+}
+
+/// Working memory: `[B, T, C]`, but `qkv` `[B, T, 3 C]` and `inner` `[B, T, ffn]`.
+struct Scratch<B: Waveform> {
+    normed: Tensor<B>,
+    attended: Tensor<B>,
+    qkv: Tensor<B>,
+    inner: Tensor<B>,
+}
+
+impl<B: Waveform> Encoder<B> {
+    pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
+        let width = config.hidden_size;
+        let layers = (0..config.num_hidden_layers).map(|i| {
+            let scope = scope.at(format!("layers.{i}"));
+            let (attention, feed_forward) = (scope.at("attention"), scope.at("feed_forward"));
+            let names = ["q_proj", "k_proj", "v_proj"].map(|name| (name, Bias::Yes));
+            Ok(Block {
+                qkv: attention.linears(&names, width, width)?,
+                out: attention.linear("out_proj", width, width)?,
+                attention_norm: scope.layer_norm("layer_norm", width)?,
+                fc1: feed_forward.linear("intermediate_dense", config.intermediate_size, width)?,
+                fc2: feed_forward.linear("output_dense", width, config.intermediate_size)?,
+                final_norm: scope.layer_norm("final_layer_norm", width)?,
+            })
+        });
+        Ok(Encoder {
+            positions: positional_weights(&scope.at("pos_conv_embed.conv"), config)?,
+            positions_bias: scope.vector("pos_conv_embed.conv.bias", width)?,
+            norm: scope.layer_norm("layer_norm", width)?,
+            layers: layers.collect::<Result<_>>()?,
+            heads: config.num_attention_heads,
+            order: if config.do_stable_layer_norm { Order::Before } else { Order::After },
+        })
+    }
+
+    /// `x` `[B, T, C]` in and out.
+    pub fn run(&self, be: &B, x: Tensor<B>, lengths: &Lengths<B>) -> Result<Tensor<B>> {
+        let &[batch, frames, width] = x.shape() else { return Ok(x) };
+        let inner = self.layers.first().map_or(0, |layer| be.matrix_shape(&layer.fc1.weight).0);
+        let mut s = Scratch {
+            normed: Tensor::zeros(be, &[batch, frames, width])?,
+            attended: Tensor::zeros(be, &[batch, frames, width])?,
+            qkv: Tensor::zeros(be, &[batch, frames, 3 * width])?,
+            inner: Tensor::zeros(be, &[batch, frames, inner])?,
+        };
+        let mut placed = Tensor::zeros(be, &[batch, frames, width])?;
+        waveform::positional_conv(be, &mut placed, &x, &self.positions, &self.positions_bias, lengths)?;
+        let mut x = placed;
+        if self.order == Order::After {
+            self.norm.run(be, &mut s.normed, &x)?;
+            std::mem::swap(&mut x, &mut s.normed);
+        }
+        for layer in &self.layers {
+            match self.order {
+                Order::After => self.block_after(be, layer, &mut x, &mut s, lengths)?,
+                Order::Before => self.block_before(be, layer, &mut x, &mut s, lengths)?,
+            }
+        }
+        if self.order == Order::Before {
+            self.norm.run(be, &mut s.normed, &x)?;
+            std::mem::swap(&mut x, &mut s.normed);
+        }
+        Ok(x)
+    }
+
+    /// `x = norm(x + attention(x))`, `x = norm(x + feed_forward(x))`.
+    fn block_after(
+        &self,
+        be: &B,
+        layer: &Block<B>,
+        x: &mut Tensor<B>,
+        s: &mut Scratch<B>,
+        lengths: &Lengths<B>,
+    ) -> Result<()> {
+        layer.qkv.run(be, &mut s.qkv, x, Epilogue::Store)?;
+        waveform::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
+        layer.out.run(be, x, &s.attended, Epilogue::Add)?;
+        layer.attention_norm.run(be, &mut s.normed, x)?;
+        layer.fc1.run(be, &mut s.inner, &s.normed, Epilogue::GeluErf)?;
+        layer.fc2.run(be, &mut s.normed, &s.inner, Epilogue::Add)?;
+        layer.final_norm.run(be, x, &s.normed)
+    }
+
+    /// `x += attention(norm(x))`, `x += feed_forward(norm(x))`.
+    fn block_before(
+        &self,
+        be: &B,
+        layer: &Block<B>,
+        x: &mut Tensor<B>,
+        s: &mut Scratch<B>,
+        lengths: &Lengths<B>,
+    ) -> Result<()> {
+        layer.attention_norm.run(be, &mut s.normed, x)?;
+        layer.qkv.run(be, &mut s.qkv, &s.normed, Epilogue::Store)?;
+        waveform::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
+        layer.out.run(be, x, &s.attended, Epilogue::Add)?;
+        layer.final_norm.run(be, &mut s.normed, x)?;
+        layer.fc1.run(be, &mut s.inner, &s.normed, Epilogue::GeluErf)?;
+        layer.fc2.run(be, x, &s.inner, Epilogue::Add)
+    }
+
+    fn scale(&self, x: &Tensor<B>) -> f32 {
+        ((x.width() / self.heads) as f32).powf(-0.5)
+    }
+}
+
+/// The names of a weight's length and direction: of checkpoints since torch 2.1, and before.
+const WEIGHT_NORM: [(&str, &str); 2] =
+    [("parametrizations.weight.original0", "parametrizations.weight.original1"), ("weight_g", "weight_v")];
+
+/// The weight of the positional convolution, whose length and direction (Salimans & Kingma 2016) the checkpoint has
+/// apart: tap `k` is `length[k] * direction[k] / |direction[k]|` over all channels. One matrix for each group, tap by tap.
+fn positional_weights<B: Waveform>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
+    let (width, groups) = (config.hidden_size, config.num_conv_pos_embedding_groups);
+    let (taps, channels) = (config.num_conv_pos_embeddings, width / groups);
+    let name = |part: &str| format!("{}.{part}", scope.prefix);
+    let known = WEIGHT_NORM.iter().find(|(length, _)| scope.weights.contains(&name(length)));
+    let (length, direction) = known.unwrap_or(&WEIGHT_NORM[1]);
+    let lengths = scope.weights.tensor(&name(length), &[1, 1, taps])?;
+    let directions = scope.weights.tensor(&name(direction), &[width, channels, taps])?;
+    let mut squares = vec![0f64; taps];
+    for row in directions.chunks_exact(taps) {
+        squares.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v).powi(2));
+    }
+    let scale: Vec<f64> = lengths.iter().zip(squares).map(|(g, sum)| f64::from(*g) / sum.sqrt()).collect();
+    let group = |part: &[f32]| {
+        let mut values = vec![0.0; part.len()];
+        for (from, to) in part.chunks_exact(channels * taps).zip(values.chunks_exact_mut(channels * taps)) {
+            for (at, value) in from.iter().enumerate() {
+                to[at % taps * channels + at / taps] = (f64::from(*value) * scale[at % taps]) as f32;
+            }
+        }
+        scope.be.matrix(&HostMatrix { values, rows: channels, cols: channels * taps })
+    };
+    directions.chunks_exact(channels * channels * taps).map(group).collect()
+}

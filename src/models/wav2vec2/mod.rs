@@ -1,0 +1,137 @@
+//! wav2vec2 with a CTC head: the log-probability of every letter in every 20 ms of a recording.
+//!
+//! | step | shape | |
+//! |---|---|---|
+//! | samples | `[B, S, 1]` | 16 kHz; mean 0 and variance 1 where the checkpoint wants that |
+//! | `feature_extractor` | `[B, T, 512]` | seven convolutions, one frame for 320 samples of a field of 400 |
+//! | `feature_projection` | `[B, T, C]` | layer norm, linear |
+//! | `pos_conv_embed` | `[B, T, C]` | a wide grouped convolution that tells positions apart, added |
+//! | `layers` | `[B, T, C]` | transformer blocks |
+//! | `lm_head` | `[B, T, V]` | log-softmax, and a column for characters without a class |
+//!
+//! Two families: base (`feat_extract_norm` group, blocks that normalise after their parts) and large, XLS-R and 1B (layer,
+//! before them); [`Config`] says which. Clips of a batch may differ in length: no number of a clip's result depends on
+//! the others.
+//!
+//! Source: Baevski et al. 2020 (arXiv:2006.11477); weight names and order of operations: transformers
+//! `modeling_wav2vec2.py`.
+
+mod config;
+mod encoder;
+mod extractor;
+
+use std::path::Path;
+
+pub use config::{Config, FeatureNorm};
+
+use self::encoder::Encoder;
+use self::extractor::Extractor;
+use super::whisper::block::{LayerNorm, Linear, Scope};
+use crate::engine::waveform::{self, Lengths, Waveform};
+use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::{Epilogue, Tensor, ops};
+use crate::error::{Error, Result};
+
+/// The network on a device.
+pub struct Wav2Vec2<B: Waveform> {
+    config: Config,
+    normalise: bool,
+    extractor: Extractor<B>,
+    feature_norm: LayerNorm<B>,
+    projection: Linear<B>,
+    encoder: Encoder<B>,
+    /// `[V, C]`
+    head: B::Matrix,
+    /// `[V]`
+    head_bias: Tensor<B, f32>,
+}
+
+/// What a network makes of some clips.
+pub struct Emissions<B: Waveform> {
+    /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the largest of all classes but the blank.
+    pub log_probs: Tensor<B, f32>,
+    /// Frames of each clip; what is behind them in `log_probs` means nothing.
+    pub frames: Vec<usize>,
+}
+
+impl<B: Waveform> Wav2Vec2<B> {
+    /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a config that is missing or unknown, [`Error::Weights`] for weights that do not fit to it.
+    pub fn open(be: &B, folder: &Path) -> Result<Self> {
+        Self::load(be, Config::read(folder)?, &Weights::open(folder)?, config::normalises(folder)?)
+    }
+
+    /// The network of `config` with these weights; `normalise` is `do_normalize` of its preprocessor.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for weights that do not fit to the config.
+    pub fn load(be: &B, config: Config, weights: &Weights, normalise: bool) -> Result<Self> {
+        let scope = Scope { be, weights, prefix: "wav2vec2".into() };
+        let features = config.conv_dim.last().copied().unwrap_or(0);
+        let HostMatrix { values, rows, cols } =
+            weights.matrix("lm_head.weight", config.vocab_size, config.hidden_size)?;
+        let bias = weights.tensor("lm_head.bias", &[config.vocab_size])?;
+        Ok(Wav2Vec2 {
+            extractor: Extractor::load(&scope.at("feature_extractor"), &config)?,
+            feature_norm: scope.layer_norm("feature_projection.layer_norm", features)?,
+            projection: scope.at("feature_projection").linear("projection", config.hidden_size, features)?,
+            encoder: Encoder::load(&scope.at("encoder"), &config)?,
+            head: be.matrix(&HostMatrix { values, rows, cols })?,
+            head_bias: Tensor::from_host(be, &[config.vocab_size], &bias)?,
+            config,
+            normalise,
+        })
+    }
+
+    /// Sizes and switches.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Hears clips of 16 kHz mono samples. One that is shorter than the network's field is filled up with zeros.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without any clip; those of the device.
+    pub fn emissions(&self, be: &B, clips: &[&[f32]]) -> Result<Emissions<B>> {
+        let config = &self.config;
+        let lengths: Vec<usize> = clips.iter().map(|clip| clip.len().max(config.field())).collect();
+        let Some(longest) = lengths.iter().copied().max() else {
+            return Err(Error::config("clips", 0, "expected at least one clip"));
+        };
+        let mut samples = Tensor::zeros(be, &[clips.len(), longest, 1])?;
+        for (i, clip) in clips.iter().enumerate() {
+            if self.normalise {
+                be.write_act(&mut samples.buf, i * longest, &normalised(clip))?;
+            } else {
+                be.write_act(&mut samples.buf, i * longest, clip)?;
+            }
+        }
+        let frames: Vec<usize> = lengths.iter().map(|length| config.frames(*length)).collect();
+        let features = self.extractor.run(be, config, samples, &lengths)?;
+        let shape = [clips.len(), features.shape()[1]];
+        let mut normed = Tensor::zeros(be, features.shape())?;
+        self.feature_norm.run(be, &mut normed, &features)?;
+        let mut x = Tensor::zeros(be, &[shape[0], shape[1], config.hidden_size])?;
+        self.projection.run(be, &mut x, &normed, Epilogue::Store)?;
+        drop((features, normed));
+        let x = self.encoder.run(be, x, &Lengths::new(be, frames.clone())?)?;
+        let mut logits = Tensor::zeros(be, &[shape[0], shape[1], config.vocab_size])?;
+        ops::logits(be, &mut logits, &x, &self.head)?;
+        let mut log_probs = Tensor::zeros(be, &[shape[0], shape[1], config.vocab_size + 1])?;
+        waveform::log_softmax(be, &mut log_probs, &logits, &self.head_bias, Some(config.pad_token_id))?;
+        Ok(Emissions { log_probs, frames })
+    }
+}
+
+/// A clip with mean 0 and variance 1.
+///
+/// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
+fn normalised(clip: &[f32]) -> Vec<f32> {
+    let count = clip.len().max(1) as f64;
+    let mean = clip.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+    let variance = clip.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+    let scale = 1.0 / (variance + 1e-7).sqrt();
+    clip.iter().map(|v| ((f64::from(*v) - mean) * scale) as f32).collect()
+}

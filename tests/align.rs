@@ -1,0 +1,83 @@
+//! From log-probabilities to words: what cannot be aligned says why, and the rest of the batch does not notice.
+
+use diarist::align::{Clock, LabelSpan, Refusal, Utterance, follow, words};
+use diarist::engine::Tensor;
+use diarist::engine::cpu::Cpu;
+use diarist::engine::ctc::CtcTopology;
+use diarist::units::Seconds;
+
+const BLANK: usize = 0;
+const CLASSES: usize = 5;
+
+/// Rows in which one class has most of the probability, 0.92, and the others 0.02 each.
+fn heard(cpu: &Cpu, classes: &[usize]) -> Tensor<Cpu, f32> {
+    let row = |class: usize| (0..CLASSES).map(move |c| if c == class { 0.92f32.ln() } else { 0.02f32.ln() });
+    let values: Vec<f32> = classes.iter().flat_map(|class| row(*class)).collect();
+    Tensor::from_host(cpu, &[classes.len(), CLASSES], &values).unwrap()
+}
+
+fn span(start: usize, end: usize, score: f32) -> LabelSpan {
+    LabelSpan { rows: start..end, score }
+}
+
+fn assert_spans(got: &[LabelSpan], want: &[LabelSpan]) {
+    assert_eq!(got.len(), want.len(), "{got:?}");
+    for (got, want) in got.iter().zip(want) {
+        assert!(got.rows == want.rows && (got.score - want.score).abs() < 1e-6, "{got:?}, want {want:?}");
+    }
+}
+
+#[test]
+fn letters_last_as_long_as_they_are_heard() {
+    let cpu = Cpu::new(Some(1)).unwrap();
+    // "ab b" with pauses before, between and after.
+    let log_probs = heard(&cpu, &[0, 1, 1, 2, 0, 0, 2, 2, 2, 0, 0]);
+    let utterance = [Utterance { rows: 0..11, labels: &[1, 2, 2] }];
+    let found = follow(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Ctc).unwrap().remove(0).unwrap();
+    assert_spans(&found, &[span(1, 3, 0.92), span(3, 4, 0.92), span(6, 9, 0.92)]);
+    // WhisperX gives a pause to the letter before it, and ends where it has heard the last one.
+    let log_probs = heard(&cpu, &[0, 1, 0, 0, 2, 0]);
+    let utterance = [Utterance { rows: 0..6, labels: &[1, 2] }];
+    let found = follow(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Trellis).unwrap().remove(0).unwrap();
+    assert_spans(&found, &[span(1, 4, 0.92), span(4, 5, 0.92)]);
+}
+
+#[test]
+fn a_refusal_says_why_and_keeps_to_itself() {
+    let cpu = Cpu::new(Some(1)).unwrap();
+    let log_probs = heard(&cpu, &[1, 2, 3, 0, 4, 4]);
+    let utterance = |rows: std::ops::Range<usize>, labels| Utterance { rows, labels };
+    let batch = [
+        utterance(0..6, &[][..]),
+        utterance(3..5, &[4]),
+        utterance(0..3, &[1, 1, 1]),
+        utterance(0..3, &[1, 2, 3]),
+        utterance(2..2, &[1]),
+    ];
+    let found = follow(&cpu, &log_probs, &batch, BLANK, CtcTopology::Ctc).unwrap();
+    assert_eq!(found[0], Err(Refusal::NoLabels));
+    assert_spans(found[1].as_ref().unwrap(), &[span(1, 2, 0.92)]);
+    assert_eq!(found[2], Err(Refusal::TooLong { needed: 5, rows: 3 }));
+    assert_spans(found[3].as_ref().unwrap(), &[span(0, 1, 0.92), span(1, 2, 0.92), span(2, 3, 0.92)]);
+    assert_eq!(found[4], Err(Refusal::TooLong { needed: 1, rows: 0 }));
+    assert!(found[2].as_ref().unwrap_err().to_string().contains("needs 5 frames"));
+    // Without the rule for repeated labels three rows are enough.
+    let found = follow(&cpu, &log_probs, &batch[2..3], BLANK, CtcTopology::Trellis).unwrap();
+    assert!(found[0].is_ok());
+    let silent = Tensor::from_host(&cpu, &[2, CLASSES], &[f32::NEG_INFINITY; 2 * CLASSES]).unwrap();
+    let found = follow(&cpu, &silent, &[utterance(0..2, &[1])], BLANK, CtcTopology::Ctc).unwrap();
+    assert_eq!(found, [Err(Refusal::Impossible)]);
+}
+
+#[test]
+fn words_have_the_time_of_their_letters() {
+    let labels = [span(1, 3, 0.5), span(3, 4, 0.25), span(6, 9, 1.0), span(10, 12, 0.1234)];
+    // 12 rows of 20 ms, and 2 ms more, as the field of the last row makes it.
+    let clock = Clock { start: Seconds(10.0), duration: Seconds(0.242), rows: 12 };
+    let timed = words(&labels, &[0..2, 2..2, 3..4, 4..5], clock);
+    let first = timed[0].unwrap();
+    assert_eq!((first.start, first.end, first.score), (Seconds(10.02), Seconds(10.081), 0.375));
+    assert_eq!((timed[1], timed[3]), (None, None));
+    let last = timed[2].unwrap();
+    assert_eq!((last.start, last.end, last.score), (Seconds(10.202), Seconds(10.242), 0.123));
+}

@@ -1,0 +1,211 @@
+//! The primitives of wav2vec2, and a small network as a whole, clips of different lengths in one batch.
+
+use std::path::Path;
+
+use diarist::engine::waveform::{self, Lengths, Waveform};
+use diarist::engine::weights::{HostMatrix, Weights};
+use diarist::engine::{Epilogue, Tensor};
+use diarist::models::wav2vec2::{Config, Wav2Vec2};
+
+use crate::cases::*;
+use crate::driver::machine;
+
+/// What stands past a clip's length, and must not be seen.
+const FILLING: f32 = 1000.0;
+
+fn ragged(seed: u64, lengths: &[usize], frames: usize, width: usize) -> Vec<f32> {
+    let mut values = random(seed, lengths.len() * frames * width);
+    for (clip, length) in values.chunks_exact_mut(frames * width).zip(lengths) {
+        clip[length * width..].fill(FILLING);
+    }
+    values
+}
+
+struct ConvValid([usize; 5]);
+
+impl Case for ConvValid {
+    fn name(&self) -> String {
+        format!("conv1d_valid {:?}", self.0)
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let [frames, width, outputs, taps, stride] = self.0;
+        let x = act(be, &[2, frames, width], &random(30, 2 * frames * width));
+        let values = random(31, outputs * taps * width).iter().map(|v| v / 8.0).collect();
+        let weight = be.matrix(&HostMatrix { values, rows: outputs, cols: taps * width }).unwrap();
+        let bias = floats(be, &[outputs], &random(32, outputs));
+        let mut out = Tensor::zeros(be, &[2, (frames - taps) / stride + 1, outputs]).unwrap();
+        waveform::conv1d_valid(be, &mut out, &x, &weight, Some(&bias), stride, Epilogue::GeluErf).unwrap();
+        host(be, &out)
+    }
+}
+
+#[test]
+fn conv1d_valid() {
+    let Some(machine) = machine() else { return };
+    for sizes in [[10, 1, 3, 10, 5], [333, 1, 32, 10, 5], [33, 8, 17, 3, 2], [70, 5, 4, 2, 2]] {
+        check(&machine, &ConvValid(sizes), STORED_ONCE);
+    }
+}
+
+struct ChannelNorm {
+    width: usize,
+}
+
+impl Case for ChannelNorm {
+    fn name(&self) -> String {
+        format!("channel_norm, gelu {}", self.width)
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let (lengths, frames) = (vec![70, 1, 0, 33], 70);
+        let mut x = act(be, &[4, frames, self.width], &ragged(33, &lengths, frames, self.width));
+        let [gamma, beta] = [34, 35].map(|seed| floats(be, &[self.width], &random(seed, self.width)));
+        waveform::channel_norm(be, &mut x, &gamma, &beta, 1e-5, &Lengths::new(be, lengths).unwrap()).unwrap();
+        let mut all = host(be, &x);
+        let mut x = act(be, &[3, 7, self.width], &random(36, 21 * self.width));
+        be.gelu(&mut x).unwrap();
+        all.extend(host(be, &x));
+        all
+    }
+}
+
+#[test]
+fn channel_norm_and_gelu() {
+    let Some(machine) = machine() else { return };
+    for width in [1, 31, 32, 65] {
+        check(&machine, &ChannelNorm { width }, STORED_ONCE);
+    }
+}
+
+struct PositionalConv([usize; 3]);
+
+impl Case for PositionalConv {
+    fn name(&self) -> String {
+        format!("positional_conv {:?}", self.0)
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let ([groups, width, taps], lengths, frames) = (self.0, vec![50, 0, 17], 50);
+        let channels = width / groups;
+        let x = act(be, &[3, frames, width], &ragged(37, &lengths, frames, width));
+        let weights: Vec<B::Matrix> = (0..groups as u64)
+            .map(|group| {
+                let values = random(40 + group, channels * taps * channels).iter().map(|v| v / 16.0).collect();
+                be.matrix(&HostMatrix { values, rows: channels, cols: taps * channels }).unwrap()
+            })
+            .collect();
+        let bias = floats(be, &[width], &random(38, width));
+        let mut out = act(be, &[3, frames, width], &vec![FILLING; 3 * frames * width]);
+        waveform::positional_conv(be, &mut out, &x, &weights, &bias, &Lengths::new(be, lengths).unwrap()).unwrap();
+        host(be, &out)
+    }
+}
+
+#[test]
+fn positional_conv() {
+    let Some(machine) = machine() else { return };
+    for sizes in [[1, 3, 5], [2, 32, 16], [3, 15, 8]] {
+        // The result of the taps is stored once before it is added.
+        check(&machine, &PositionalConv(sizes), ATTENTION);
+    }
+}
+
+struct AttentionWithin;
+
+impl Case for AttentionWithin {
+    fn name(&self) -> String {
+        "attention_within".into()
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let (lengths, frames, width) = (vec![70, 1, 0, 65], 70, 32);
+        let qkv = act(be, &[4, frames, 3 * width], &ragged(39, &lengths, frames, 3 * width));
+        let mut out = act(be, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
+        let lengths = Lengths::new(be, lengths).unwrap();
+        waveform::attention_within(be, &mut out, &qkv, 2, 0.25, &lengths).unwrap();
+        host(be, &out)
+    }
+}
+
+#[test]
+fn attention_within() {
+    let Some(machine) = machine() else { return };
+    check(&machine, &AttentionWithin, ATTENTION);
+}
+
+struct LogSoftmax {
+    classes: usize,
+    wildcard: Option<usize>,
+}
+
+impl Case for LogSoftmax {
+    fn name(&self) -> String {
+        format!("log_softmax {} {:?}", self.classes, self.wildcard)
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let values: Vec<f32> = random(45, 19 * self.classes).iter().map(|v| 20.0 * v + 50.0).collect();
+        let logits = floats(be, &[19, self.classes], &values);
+        let bias = floats(be, &[self.classes], &random(46, self.classes));
+        let columns = self.classes + usize::from(self.wildcard.is_some());
+        let mut out = Tensor::zeros(be, &[19, columns]).unwrap();
+        waveform::log_softmax(be, &mut out, &logits, &bias, self.wildcard).unwrap();
+        out.to_host(be).unwrap()
+    }
+}
+
+#[test]
+fn log_softmax() {
+    let Some(machine) = machine() else { return };
+    for (classes, wildcard) in [(2, Some(0)), (32, None), (33, Some(32)), (90, Some(7))] {
+        check(&machine, &LogSoftmax { classes, wildcard }, F32);
+    }
+}
+
+/// A narrowed wav2vec2 as a whole, with weights of [`Weights::random`].
+struct Network {
+    config: &'static str,
+}
+
+const BASE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 64, "conv_dim": [16, 16, 16], "conv_kernel": [10, 3, 2],
+    "conv_stride": [5, 4, 4], "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}"#;
+const LARGE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 64, "conv_dim": [16, 16, 16], "conv_kernel": [10, 3, 2],
+    "conv_stride": [5, 4, 4], "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+    "feat_extract_norm": "layer", "conv_bias": true, "do_stable_layer_norm": true, "pad_token_id": 11}"#;
+
+impl Network {
+    fn emissions<B: Waveform>(&self, be: &B, clips: &[&[f32]]) -> Vec<Vec<f32>> {
+        let config = Config::parse(self.config, Path::new("config.json")).unwrap();
+        let network = Wav2Vec2::load(be, config, &Weights::random(5), true).unwrap();
+        let emissions = network.emissions(be, clips).unwrap();
+        let (longest, columns) = (emissions.log_probs.shape()[1], emissions.log_probs.width());
+        let all = emissions.log_probs.to_host(be).unwrap();
+        let rows = |(clip, frames): (&[f32], &usize)| clip[..frames * columns].to_vec();
+        all.chunks_exact(longest * columns).zip(&emissions.frames).map(rows).collect()
+    }
+}
+
+impl Case for Network {
+    fn name(&self) -> String {
+        format!("wav2vec2 {}", self.config)
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let clip = random(50, 4000);
+        let together = self.emissions(be, &[&clip, &clip[..1777]]);
+        let alone = self.emissions(be, &[&clip[..1777]]);
+        assert_eq!(together[1], alone[0], "a clip knows of its neighbour");
+        together.concat()
+    }
+}
+
+#[test]
+fn a_network_as_a_whole() {
+    let Some(machine) = machine() else { return };
+    for config in [BASE, LARGE] {
+        check(&machine, &Network { config }, WHOLE_NETWORK);
+    }
+}

@@ -1,0 +1,166 @@
+//! The primitives of `engine/waveform.rs` against the plainest loops in f64, clips of different lengths in one batch.
+
+use diarist::engine::waveform::{self, Lengths, Waveform};
+use diarist::engine::weights::HostMatrix;
+use diarist::engine::{Backend, Epilogue, Tensor};
+
+use crate::common::{assert_close, assert_same, cpus, gelu, host, random, tensor};
+
+/// Fillings of a batch that no result may show.
+const FILLING: f32 = 1e6;
+
+/// `[B, T, C]` random, with `FILLING` past each clip's length.
+fn ragged(seed: u64, lengths: &[usize], frames: usize, width: usize) -> Vec<f32> {
+    let mut values = random(seed, lengths.len() * frames * width);
+    for (clip, length) in values.chunks_exact_mut(frames * width).zip(lengths) {
+        clip[length * width..].fill(FILLING);
+    }
+    values
+}
+
+#[test]
+fn conv1d_valid() {
+    for (frames, width, outputs, taps, stride) in
+        [(10, 1, 3, 10, 5), (33, 5, 7, 3, 2), (8, 2, 17, 2, 2), (70, 8, 4, 4, 3)]
+    {
+        let (batch, k) = (2, taps * width);
+        let (x, weight) = (random(1, batch * frames * width), random(2, outputs * k));
+        let bias = random(3, outputs);
+        let out_frames = (frames - taps) / stride + 1;
+        let want: Vec<f64> = (0..batch * out_frames * outputs)
+            .map(|i| {
+                let (b, t, n) = (i / outputs / out_frames, i / outputs % out_frames, i % outputs);
+                let window = &x[(b * frames + t * stride) * width..][..k];
+                let products = window.iter().zip(&weight[n * k..]).map(|(a, w)| f64::from(*a) * f64::from(*w));
+                gelu(products.sum::<f64>() + f64::from(bias[n]))
+            })
+            .collect();
+        for cpu in cpus() {
+            let matrix = cpu.matrix(&HostMatrix { values: weight.clone(), rows: outputs, cols: k }).unwrap();
+            let (x, bias) = (tensor(&cpu, &[batch, frames, width], &x), tensor(&cpu, &[outputs], &bias));
+            let mut out = Tensor::zeros(&cpu, &[batch, out_frames, outputs]).unwrap();
+            waveform::conv1d_valid(&cpu, &mut out, &x, &matrix, Some(&bias), stride, Epilogue::GeluErf).unwrap();
+            assert_close("conv1d_valid", &host(&cpu, &out), &want, 1e-5, 1e-5);
+            let mut wrong = Tensor::zeros(&cpu, &[batch, out_frames + 1, outputs]).unwrap();
+            assert!(waveform::conv1d_valid(&cpu, &mut wrong, &x, &matrix, None, stride, Epilogue::Store).is_err());
+        }
+    }
+}
+
+#[test]
+fn channel_norm() {
+    let (lengths, frames, width, eps) = ([2500, 1, 0, 1025], 2500, 3, 1e-5);
+    let x: Vec<f32> =
+        ragged(4, &lengths, frames, width).iter().map(|v| if *v == FILLING { *v } else { v + 20.0 }).collect();
+    let (gamma, beta) = (random(5, width), random(6, width));
+    let mut want = vec![0.0; x.len()];
+    for (b, length) in lengths.iter().enumerate() {
+        for c in 0..width {
+            let at = |t: usize| (b * frames + t) * width + c;
+            let count = *length as f64;
+            let mean = (0..*length).map(|t| f64::from(x[at(t)])).sum::<f64>() / count;
+            let variance = (0..*length).map(|t| (f64::from(x[at(t)]) - mean).powi(2)).sum::<f64>() / count;
+            for t in 0..*length {
+                let unit = (f64::from(x[at(t)]) - mean) / (variance + f64::from(eps)).sqrt();
+                want[at(t)] = unit * f64::from(gamma[c]) + f64::from(beta[c]);
+            }
+        }
+    }
+    for cpu in cpus() {
+        let mut out = tensor(&cpu, &[lengths.len(), frames, width], &x);
+        let (gamma, beta) = (tensor(&cpu, &[width], &gamma), tensor(&cpu, &[width], &beta));
+        let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
+        waveform::channel_norm(&cpu, &mut out, &gamma, &beta, eps, &lengths).unwrap();
+        assert_close("channel_norm", &host(&cpu, &out), &want, 2e-5, 1e-5);
+        let short = Lengths::new(&cpu, vec![1, 2]).unwrap();
+        assert!(waveform::channel_norm(&cpu, &mut out, &gamma, &beta, eps, &short).is_err());
+    }
+}
+
+#[test]
+fn gelu_in_place() {
+    let x: Vec<f32> = random(7, 70_001).iter().map(|v| v * 6.0).collect();
+    let want: Vec<f64> = x.iter().map(|v| gelu(f64::from(*v))).collect();
+    for cpu in cpus() {
+        let mut out = tensor(&cpu, &[1, x.len(), 1], &x);
+        cpu.gelu(&mut out).unwrap();
+        assert_close("gelu", &host(&cpu, &out), &want, 1e-5, 0.0);
+    }
+}
+
+#[test]
+fn positional_conv() {
+    for (groups, width, taps) in [(1, 4, 3), (3, 6, 8), (4, 8, 1), (2, 34, 16)] {
+        let (lengths, frames, channels) = ([9, 0, 4], 9, width / groups);
+        let x = ragged(8, &lengths, frames, width);
+        let (weight, bias) = (random(9, width * taps * channels), random(10, width));
+        let mut want = vec![0.0; x.len()];
+        for (b, length) in lengths.iter().enumerate() {
+            for (t, n) in (0..*length).flat_map(|t| (0..width).map(move |n| (t, n))) {
+                let mut sum = f64::from(bias[n]);
+                for (tap, c) in (0..taps).flat_map(|tap| (0..channels).map(move |c| (tap, c))) {
+                    if let Some(from) = (t + tap).checked_sub(taps / 2).filter(|from| from < length) {
+                        let value = x[(b * frames + from) * width + n / channels * channels + c];
+                        sum += f64::from(value) * f64::from(weight[(n * taps + tap) * channels + c]);
+                    }
+                }
+                want[(b * frames + t) * width + n] = f64::from(x[(b * frames + t) * width + n]) + gelu(sum);
+            }
+        }
+        for cpu in cpus() {
+            let part = |values: &[f32]| HostMatrix { values: values.to_vec(), rows: channels, cols: taps * channels };
+            let parts = weight.chunks_exact(channels * taps * channels);
+            let weights: Vec<_> = parts.map(|values| cpu.matrix(&part(values)).unwrap()).collect();
+            let (x, bias) = (tensor(&cpu, &[3, frames, width], &x), tensor(&cpu, &[width], &bias));
+            let mut out = tensor(&cpu, &[3, frames, width], &vec![FILLING; 3 * frames * width]);
+            let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
+            waveform::positional_conv(&cpu, &mut out, &x, &weights, &bias, &lengths).unwrap();
+            assert_close(&format!("positional_conv {groups} x {taps}"), &host(&cpu, &out), &want, 1e-4, 1e-5);
+            assert!(waveform::positional_conv(&cpu, &mut out, &x, &weights[..groups - 1], &bias, &lengths).is_err());
+        }
+    }
+}
+
+/// Attention that was compared elsewhere, of each clip without its filling.
+#[test]
+fn attention_within() {
+    let (lengths, frames, width, heads) = ([50, 1, 0, 33], 50, 12, 2);
+    let qkv = ragged(11, &lengths, frames, 3 * width);
+    for cpu in cpus() {
+        let mut out = tensor(&cpu, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
+        let all = tensor(&cpu, &[4, frames, 3 * width], &qkv);
+        let real = Lengths::new(&cpu, lengths.to_vec()).unwrap();
+        waveform::attention_within(&cpu, &mut out, &all, heads, 0.5, &real).unwrap();
+        for ((got, qkv), length) in
+            host(&cpu, &out).chunks(frames * width).zip(qkv.chunks(frames * 3 * width)).zip(lengths)
+        {
+            let mut alone = Tensor::zeros(&cpu, &[1, length, width]).unwrap();
+            let qkv = tensor(&cpu, &[1, length, 3 * width], &qkv[..length * 3 * width]);
+            diarist::engine::ops::attention(&cpu, &mut alone, &qkv, heads, 0.5).unwrap();
+            assert_same("attention_within", &got[..length * width], &host(&cpu, &alone));
+            assert!(got[length * width..].iter().all(|v| *v == 0.0));
+        }
+    }
+}
+
+#[test]
+fn log_softmax() {
+    let (rows, classes, blank) = (130, 7, 3);
+    let logits: Vec<f32> = random(12, rows * classes).iter().map(|v| v * 30.0 + 100.0).collect();
+    let bias = random(13, classes);
+    let mut want = Vec::new();
+    for row in logits.chunks_exact(classes) {
+        let values: Vec<f64> = row.iter().zip(&bias).map(|(a, b)| f64::from(*a) + f64::from(*b)).collect();
+        let normaliser = values.iter().map(|v| (v - 100.0).exp()).sum::<f64>().ln() + 100.0;
+        want.extend(values.iter().map(|v| v - normaliser));
+        let others = values.iter().enumerate().filter(|(class, _)| *class != blank);
+        want.push(others.map(|(_, v)| v - normaliser).fold(f64::MIN, f64::max));
+    }
+    for cpu in cpus() {
+        let (logits, bias) = (tensor(&cpu, &[rows, classes], &logits), tensor(&cpu, &[classes], &bias));
+        let mut out = Tensor::zeros(&cpu, &[rows, classes + 1]).unwrap();
+        waveform::log_softmax(&cpu, &mut out, &logits, &bias, Some(blank)).unwrap();
+        assert_close("log_softmax", &host(&cpu, &out), &want, 2e-5, 1e-6);
+        assert!(waveform::log_softmax(&cpu, &mut out, &logits, &bias, None).is_err());
+    }
+}
