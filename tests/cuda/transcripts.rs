@@ -119,22 +119,47 @@ fn nothing_grows_from_file_to_file() {
 fn memory_is_planned_before_it_is_taken() {
     let Some(_machine) = machine() else { return };
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
-        as_much_is_taken_as_planned(open::<f16>().with_cross_cache(kind));
+        for (batch_size, beam_size, language) in [(8, 5, Some("en")), (1, 1, Some("en")), (3, 2, None)] {
+            let be = open::<f16>().with_cross_cache(kind);
+            let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
+            let loaded = be.memory_use().used;
+            let mut options = options(beam_size);
+            options.asr.batch_size = batch_size;
+            options.asr.language = language.map(Into::into);
+            let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+            let chunks = pipeline.transcribe(input, &options, &mut ()).unwrap().segments.len();
+            let taken = be.memory_use().peak - loaded;
+            let slots = options.asr.batch_size.min(chunks);
+            let cross = pipeline.whisper.cross_kind(beam_size);
+            let plan = Plan::new(&pipeline.whisper.config, &options.asr, slots, 2, be.encoder_batch(), cross).total();
+            assert!(taken <= plan, "{kind:?}, batch {batch_size}: {taken} bytes were taken, {plan} planned");
+            assert!(
+                plan <= taken + taken / 4,
+                "{kind:?}, batch {batch_size}: {taken} bytes were taken, {plan} planned"
+            );
+        }
     }
 }
 
-fn as_much_is_taken_as_planned(be: Cuda<f16>) {
-    let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
-    let loaded = be.memory_use().used;
-    let options = options(5);
-    let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
-    let chunks = pipeline.transcribe(input, &options, &mut ()).unwrap().segments.len();
-    let taken = be.memory_use().peak - loaded;
-    let slots = options.asr.batch_size.min(chunks);
-    let cross = pipeline.whisper.cross_kind(options.asr.beam_size);
-    let plan = Plan::new(&pipeline.whisper.config, &options.asr, slots, 2, be.encoder_batch(), cross).total();
-    assert!(taken <= plan, "{taken} bytes were taken, {plan} planned");
-    assert!(plan <= taken + taken / 4, "{taken} bytes were taken, {plan} planned");
+/// Without voice activity detection: windows of the whole recording's frames, one after another.
+#[test]
+fn windows_read_as_on_the_cpu() {
+    let Some(machine) = machine() else { return };
+    fn windows<B: Backend>(be: &B) -> Vec<String> {
+        let mut options = options(1);
+        options.asr.temperatures = vec![0.0];
+        let pipeline = Pipeline::builtin(be, Detector::None).unwrap();
+        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+        let transcript = pipeline.transcribe(input, &options, &mut ()).unwrap();
+        transcript.segments.iter().map(|s| format!("{:.2} {:.2} {}", s.start.0, s.end.0, s.text)).collect()
+    }
+    let want = windows(&Cpu::new(None).unwrap());
+    assert!(want.len() >= 3, "{want:?}");
+    for hasty in [0, 1] {
+        machine.call("emulator_set_hasty", hasty);
+        assert_eq!(windows(&open::<f16>()), want, "hasty {hasty}");
+    }
+    machine.call("emulator_set_hasty", 0);
 }
 
 /// With room for two chunks at once instead of seven, the text is the same.
