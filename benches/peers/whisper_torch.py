@@ -87,10 +87,12 @@ def build(machine, shape):
 
 
 def features(machine, model, batch):
+    """The same for every peer."""
     import torch
 
     shape = (batch, model.config.num_mel_bins, 2 * model.config.max_source_positions)
-    return torch.randn(shape, dtype=machine.dtype, device=machine.device)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(batch))
+    return values.to(dtype=machine.dtype, device=machine.device)
 
 
 def encoder(machine, model, batch, repeats):
@@ -105,7 +107,7 @@ def prompt(machine, batch):
 
 
 def eager_step(machine, model, batch, tokens, repeats):
-    """Mean decode step with a growing cache, greedy, everything on the device."""
+    """Mean decode step with a growing cache, greedy, everything on the device; and the logits of the last one."""
     from transformers import DynamicCache, EncoderDecoderCache
 
     encoded = model.model.encoder(features(machine, model, batch)).last_hidden_state
@@ -116,11 +118,13 @@ def eager_step(machine, model, batch, tokens, repeats):
         ids = first
         for _ in range(tokens):
             hidden = model.model.decoder(input_ids=ids, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True)
-            ids = model.proj_out(hidden.last_hidden_state[:, -1:]).argmax(-1)
+            logits = model.proj_out(hidden.last_hidden_state[:, -1:])
+            ids = logits.argmax(-1)
         if cache.get_seq_length() != PROMPT + tokens - 1:
             raise RuntimeError(f"the cache has {cache.get_seq_length()} positions")
+        return logits
 
-    return machine.milliseconds(run, repeats) / tokens
+    return machine.milliseconds(run, repeats) / tokens, run().float()
 
 
 def compiled_step(machine, model, batch, tokens, repeats):
@@ -141,7 +145,8 @@ def compiled_step(machine, model, batch, tokens, repeats):
     def forward(ids, positions):
         hidden = model.model.decoder(input_ids=ids, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True,
                                      cache_position=positions, position_ids=positions[None])
-        return model.proj_out(hidden.last_hidden_state[:, -1:]).argmax(-1)
+        logits = model.proj_out(hidden.last_hidden_state[:, -1:])
+        return logits.argmax(-1), logits
 
     mode = "reduce-overhead" if machine.dtype == torch.float16 else "default"
     step = torch.compile(forward, mode=mode, fullgraph=True)
@@ -149,15 +154,15 @@ def compiled_step(machine, model, batch, tokens, repeats):
 
     def run():
         cache.reset()
-        ids = forward(first, positions[:PROMPT])
+        ids, logits = forward(first, positions[:PROMPT])
         for at in range(PROMPT, length - 1):
             torch.compiler.cudagraph_mark_step_begin()
-            ids = step(ids, positions[at:at + 1]).clone()
-        if ids.shape != (batch, 1):
-            raise RuntimeError(f"the last tokens are {tuple(ids.shape)}")
+            ids, logits = step(ids, positions[at:at + 1])
+            ids = ids.clone()
+        return logits
 
     run()  # compiles
-    return machine.milliseconds(run, repeats) / tokens
+    return machine.milliseconds(run, repeats) / tokens, run().float()
 
 
 def diarist(machine, command, shape, batch, tokens, repeats):
@@ -173,11 +178,22 @@ def diarist(machine, command, shape, batch, tokens, repeats):
 
 
 def attempt(row, name, measure):
-    """A time, or why there is none."""
+    """A time, or why there is none; and what came out."""
     try:
-        row[f"{name}_ms"] = measure()
+        row[f"{name}_ms"], result = measure()
+        return result
     except Exception as error:  # a peer that does not run is reported, not hidden
         row[f"{name}_error"] = f"{type(error).__name__}: {error}"[:400]
+
+
+def agree(row, want, got):
+    """The two ways to take a step must come to the same logits, or the time of one of them means nothing."""
+    if want is None or got is None:
+        return
+    row["compiled_difference"] = float((got - want).norm() / want.norm())
+    if not row["compiled_difference"] <= 0.05:
+        row["compiled_error"] = f"the logits of the last step are {row['compiled_difference']} off those of eager"
+        del row["compiled_ms"]
 
 
 def peers(machine, options):
@@ -188,10 +204,11 @@ def peers(machine, options):
         for batch in options.batches:
             model = build(machine, shape)
             row = {"shape": shape, "batch": batch}
-            attempt(row, "encoder", lambda: encoder(machine, model, batch, options.repeats))
-            attempt(row, "eager", lambda: eager_step(machine, model, batch, options.tokens, options.repeats))
+            attempt(row, "encoder", lambda: (encoder(machine, model, batch, options.repeats), None))
+            want = attempt(row, "eager", lambda: eager_step(machine, model, batch, options.tokens, options.repeats))
             if not options.no_compile:
-                attempt(row, "compiled", lambda: compiled_step(machine, model, batch, options.tokens, options.repeats))
+                got = attempt(row, "compiled", lambda: compiled_step(machine, model, batch, options.tokens, options.repeats))
+                agree(row, want, got)
             rows.append(row)
             del model
             torch._dynamo.reset()

@@ -4,7 +4,8 @@
 //! Activations and weights are f16 or bf16, sums f32. An op is one file here and one of the same name in `kernels/`; its
 //! function checks what only the device knows, puts the launch together and returns before it has run. All of the
 //! crate's `unsafe` but the weights' memory map lives in this folder: `driver`, `device`, `memory`, `buffer`, `module`,
-//! `launch` and `graph` talk to the driver, and each op vouches for the arguments of its own kernels.
+//! `launch` and `graph` talk to the driver, `cublaslt` to that library where it is asked for, and each op vouches for the
+//! arguments of its own kernels.
 
 #![allow(unsafe_code)]
 
