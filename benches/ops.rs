@@ -161,7 +161,7 @@ fn cross_attention_step(c: &mut Criterion) {
     }
 }
 
-/// The same over the encoder output itself, and the products before and after it.
+/// The same over the encoder output itself.
 fn absorbed_attention_step(c: &mut Criterion) {
     let cpu = cpu();
     let (heads, width) = (8, 512);
@@ -178,6 +178,12 @@ fn absorbed_attention_step(c: &mut Criterion) {
             b.iter(|| ops::absorbed_attention_step(&cpu, &mut out, &q, &cache, &rows, beams, 0.125));
         });
     }
+}
+
+/// The products before and after it.
+fn linear_by_head(c: &mut Criterion) {
+    let cpu = cpu();
+    let (heads, width) = (8, 512);
     let mut group = c.benchmark_group("linear_by_head");
     for (name, features, k) in [("queries", width, width / heads), ("means", width / heads, width)] {
         let weight = matrix(&cpu, heads * features, k);
@@ -231,6 +237,6 @@ criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
     targets = peak, linear, logits, conv1d, attention, cross_attention_step, absorbed_attention_step,
-        self_attention_step, layer_norm, log_mel
+        linear_by_head, self_attention_step, layer_norm, log_mel
 }
 criterion_main!(benches);
