@@ -162,7 +162,7 @@ fn cross_attention_step(c: &mut Criterion) {
     }
 }
 
-/// The same over the encoder output itself, and the products before and after it.
+/// The same over the encoder output itself.
 fn absorbed_attention_step(c: &mut Criterion) {
     let cpu = cpu();
     let (heads, width) = (8, 512);
@@ -179,7 +179,12 @@ fn absorbed_attention_step(c: &mut Criterion) {
             b.iter(|| ops::absorbed_attention_step(&cpu, &mut out, &q, &cache, &rows, beams, 0.125));
         });
     }
-    group.finish();
+}
+
+/// The products before and after it.
+fn linear_by_head(c: &mut Criterion) {
+    let cpu = cpu();
+    let (heads, width) = (8, 512);
     let mut group = c.benchmark_group("linear_by_head");
     for (name, features, k) in [("queries", width, width / heads), ("means", width / heads, width)] {
         let weight = matrix(&cpu, heads * features, k);
@@ -254,6 +259,6 @@ criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
     targets = peak, linear, logits, conv1d, attention, cross_attention_step, absorbed_attention_step,
-        self_attention_step, layer_norm, log_mel, ctc_viterbi
+        linear_by_head, self_attention_step, layer_norm, log_mel, ctc_viterbi
 }
 criterion_main!(benches);
