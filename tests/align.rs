@@ -1,6 +1,8 @@
 //! From log-probabilities to words: what cannot be aligned says why, and the rest of the batch does not notice.
 
-use diarist::align::{Clock, LabelSpan, Refusal, Utterance, follow, words};
+use std::path::Path;
+
+use diarist::align::{Clock, Dictionary, LabelSpan, Refusal, Utterance, Writing, follow, words};
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::ctc::CtcTopology;
@@ -80,4 +82,44 @@ fn words_have_the_time_of_their_letters() {
     assert_eq!((timed[1], timed[3]), (None, None));
     let last = timed[2].unwrap();
     assert_eq!((last.start, last.end, last.score), (Seconds(10.202), Seconds(10.242), 0.123));
+}
+
+fn dictionary(vocab: &str) -> Dictionary {
+    Dictionary::parse(vocab, Path::new("vocab.json"), 0, 8).unwrap()
+}
+
+#[test]
+fn a_text_becomes_labels_and_words() {
+    let text = r#"{"-": 0, "|": 1, "A": 2, "b": 3, "É": 4, "'": 5, "<unk>": 6, "B": 7}"#;
+    let dictionary = dictionary(text);
+    let labels = dictionary.labels("  Ab 42\t\u{130}\u{e9}-a'|  ", Writing::Spaced);
+    // Unknown characters, the dotted capital I among them, whose lower case is two, are class 8; so are the hyphen, which
+    // has the blank's class, and the bar, which is no character of a word. Of two cases the later class counts.
+    assert_eq!(labels.classes, [2, 7, 1, 8, 8, 1, 8, 4, 8, 2, 5, 8]);
+    let words: Vec<_> = labels.words.iter().map(|word| (word.labels.clone(), word.wildcard)).collect();
+    assert_eq!(words, [(0..2, false), (3..5, true), (6..12, false)]);
+    let source = "  Ab 42\t\u{130}\u{e9}-a'|  ";
+    let written: Vec<&str> = labels.words.iter().map(|word| &source[word.text.clone()]).collect();
+    assert_eq!(written, ["Ab", "42", "\u{130}\u{e9}-a'|"]);
+    for empty in ["", " \n "] {
+        assert_eq!(dictionary.labels(empty, Writing::Spaced), Default::default());
+    }
+}
+
+#[test]
+fn languages_without_spaces_go_by_character() {
+    let dictionary = dictionary(r#"{"<pad>": 0, "|": 1, "\u4f60": 2, "\u597d": 3}"#);
+    let labels = dictionary.labels("\u{4f60} \u{597d}\u{ff01}", Writing::of("zh"));
+    assert_eq!(labels.classes, [2, 3, 8]);
+    let words: Vec<_> = labels.words.iter().map(|word| (word.text.clone(), word.wildcard)).collect();
+    assert_eq!(words, [(0..3, false), (4..7, false), (7..10, true)]);
+    assert_eq!((Writing::of("ja"), Writing::of("en")), (Writing::Unspaced, Writing::Spaced));
+}
+
+#[test]
+fn a_dictionary_must_be_of_its_network() {
+    for (text, reason) in [("[]", "not a table"), (r#"{"a": 8}"#, "class 8, of 8"), (r#"{"a": -1}"#, "class -1")] {
+        let error = Dictionary::parse(text, Path::new("vocab.json"), 0, 8).unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("vocab.json"), "{text}: {error}");
+    }
 }

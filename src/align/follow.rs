@@ -88,7 +88,7 @@ pub fn follow<B: Backend>(
         Ok(place.labels.clone().map(span).collect())
     });
     let mut found = found.collect::<Vec<_>>().into_iter();
-    Ok(refusals.into_iter().map(|refusal| refusal.map_or_else(|| found.next(), |r| Some(Err(r)))).flatten().collect())
+    Ok(refusals.into_iter().filter_map(|refusal| refusal.map_or_else(|| found.next(), |r| Some(Err(r)))).collect())
 }
 
 fn refusal(utterance: &Utterance, topology: CtcTopology) -> Option<Refusal> {

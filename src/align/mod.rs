@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | hear | [`models::wav2vec2`](crate::models::wav2vec2) | samples -> log-probabilities of letters, a row for 20 ms |
 //! | spell | [`dictionary`] | text -> labels, and which of them are a word |
-//! | follow | [`follow`] | rows and labels -> the rows of each label |
-//! | words | [`words`] | the rows of labels -> times of words |
+//! | follow | [`mod@follow`] | rows and labels -> the rows of each label |
+//! | words | [`mod@words`] | the rows of labels -> times of words |
 //!
 //! The stage's foundations: `transcribe` does not call it yet.
 

@@ -1,4 +1,4 @@
-//! What a CTC alignment is asked and what it answers: [`Backend::ctc_viterbi`](super::Backend::ctc_viterbi).
+//! What a CTC alignment is asked and what it answers: [`Backend::ctc_viterbi`].
 //!
 //! `N` segments, each with its own run of the rows of one matrix of log-probabilities and its own labels. All of them
 //! are aligned by one call, so that a device needs one launch.

@@ -163,6 +163,9 @@ pub fn positional_conv<B: Waveform>(
     check("positional_conv", "out", out.shape(), x.shape())?;
     check("positional_conv", "bias", bias.shape(), &[x.width()])?;
     let width = x.width() / weights.len().max(1);
+    if weights.is_empty() {
+        return Err(wrong("positional_conv", "weights", "one for each group".into(), "none".into()));
+    }
     for weight in weights {
         let (n, k) = be.matrix_shape(weight);
         if n != width || n == 0 || !k.is_multiple_of(n) || n * weights.len() != x.width() {

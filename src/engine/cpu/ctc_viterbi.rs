@@ -200,9 +200,9 @@ impl Kernel for Ctc<'_, '_> {
         // Added to a path that skips the silence between two labels: nothing, or all it has where they are alike. There
         // is no label `L`; whatever is said of it comes to nothing.
         let mut skip = vec![f32::NEG_INFINITY; count + 1];
-        for j in 1..count {
-            if segment.labels[j] != segment.labels[j - 1] {
-                skip[j] = 0.0;
+        for (skip, pair) in skip[1..].iter_mut().zip(segment.labels.windows(2)) {
+            if pair[0] != pair[1] {
+                *skip = 0.0;
             }
         }
         let mut emission = vec![f32::NEG_INFINITY; count + 1];
@@ -231,7 +231,7 @@ impl Kernel for Ctc<'_, '_> {
                 let fell_silent = earlier[i] > from_blank;
                 blank[i] = (if fell_silent { earlier[i] } else { from_blank }) + silence;
                 let label_move = if skipped { FROM_LABEL } else { started as u8 * FROM_BLANK };
-                moves[i] = label_move | fell_silent as u8 * ADVANCE;
+                moves[i] = label_move | (fell_silent as u8 * ADVANCE);
             }
         }
         [now.blank[count + 1], now.label[count]]
