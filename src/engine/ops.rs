@@ -7,7 +7,7 @@ use super::profile::range;
 use super::tensor::{Element, Tensor};
 use crate::error::{Error, Result};
 
-fn check(op: &'static str, what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
+pub(super) fn check(op: &'static str, what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
     if got == expected {
         return Ok(());
     }

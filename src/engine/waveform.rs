@@ -3,6 +3,7 @@
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
+use super::ops::check;
 use super::profile::range;
 use super::{Backend, Epilogue, Tensor};
 use crate::error::{Error, Result};
@@ -89,10 +90,6 @@ pub trait Waveform: Backend {
 
 fn wrong(op: &'static str, what: &'static str, expected: String, got: String) -> Error {
     Error::Shape { op, what, expected, got }
-}
-
-fn check(op: &'static str, what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
-    if got == expected { Ok(()) } else { Err(wrong(op, what, format!("{expected:?}"), format!("{got:?}"))) }
 }
 
 /// `[B, T, C]`, with a length of at most `T` for each clip.
