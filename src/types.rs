@@ -35,6 +35,36 @@ pub struct Chunk {
     pub segments: Vec<Span>,
 }
 
+/// Where a time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeSource {
+    /// Heard: the word's letters were found by the CTC aligner.
+    Aligned,
+    /// Heard only as something between its neighbours: the aligner has no class for any of its characters.
+    Wildcard,
+    /// Not heard: taken from the neighbours.
+    Interpolated,
+    /// From the recogniser's cross-attention, by dynamic time warping.
+    Dtw,
+}
+
+/// A character with its time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Char {
+    /// The character as written.
+    pub char: String,
+    /// Start, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Seconds>,
+    /// End, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Seconds>,
+    /// Confidence of the time, in `[0, 1]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
 /// A word with its time. Times are absent until alignment has run, or where it could not place the word.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Word {
@@ -49,6 +79,9 @@ pub struct Word {
     /// Confidence of the time, in `[0, 1]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
+    /// Where the time comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<TimeSource>,
     /// The speaker's label, when diarization has run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaker: Option<String>,
@@ -69,6 +102,12 @@ pub struct Segment {
     /// The words, when they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
+    /// The characters, spaces too, when their times were asked for (WhisperX's key).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chars: Option<Vec<Char>>,
+    /// Why the words have no times of their own, where alignment was tried and not possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unaligned: Option<String>,
     /// Token ids of the text, timestamps included where the model wrote them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<u32>,

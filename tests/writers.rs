@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{data, json};
 use diarist::output::json::rounded;
 use diarist::output::{OutputFormat, SubtitleOptions, plan, render, write_all};
-use diarist::types::{Segment, Transcript, Word};
+use diarist::types::{Segment, TimeSource, Transcript, Word};
 use diarist::units::Seconds;
 use proptest::prelude::*;
 
@@ -244,11 +244,13 @@ fn any_figure() -> impl Strategy<Value = Option<f64>> {
 
 fn any_word() -> impl Strategy<Value = Word> {
     let times = (prop::option::of(any_time()), prop::option::of(any_time()));
-    ("\\PC{0,8}|[-> \n\t]{0,5}", times, any_figure()).prop_map(|(word, (start, end), score)| Word {
+    let source = prop::option::of(prop::sample::select(&[TimeSource::Aligned, TimeSource::Dtw][..]));
+    ("\\PC{0,8}|[-> \n\t]{0,5}", times, any_figure(), source).prop_map(|(word, (start, end), score, source)| Word {
         word,
         start: start.map(Seconds),
         end: end.map(Seconds),
         score,
+        source,
         speaker: None,
     })
 }

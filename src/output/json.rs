@@ -3,8 +3,8 @@
 //! | where | WhisperX's keys | further ones |
 //! |---|---|---|
 //! | top | `segments`, `word_segments`, `language` | `language_probability`, `duration` |
-//! | segment | `start`, `end`, `text`, `speaker`, `words`, `avg_logprob` | `tokens`, `no_speech_prob`, `compression_ratio`, `temperature` |
-//! | word | `word`, `start`, `end`, `score`, `speaker` | |
+//! | segment | `start`, `end`, `text`, `speaker`, `words`, `chars`, `avg_logprob` | `unaligned`, `tokens`, `no_speech_prob`, `compression_ratio`, `temperature` |
+//! | word | `word`, `start`, `end`, `score`, `speaker` | `source` |
 //!
 //! A key is left out where nothing is known, as WhisperX does. One line, UTF-8, with Python's separators.
 //! [`Transcript`] reads back from it, and from WhisperX's own JSON.
@@ -40,6 +40,10 @@ pub fn rounded(transcript: &Transcript) -> Transcript {
     for segment in &mut out.segments {
         (segment.start, segment.end) = (time(segment.start), time(segment.end));
         segment.words.iter_mut().flatten().for_each(round_word);
+        for char in segment.chars.iter_mut().flatten() {
+            (char.start, char.end) = (char.start.map(time), char.end.map(time));
+            char.score = figure(char.score, 1e3);
+        }
         segment.avg_logprob = figure(segment.avg_logprob, 1e6);
         segment.no_speech_prob = figure(segment.no_speech_prob, 1e6);
         segment.compression_ratio = figure(segment.compression_ratio, 1e6);
