@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 pub trait Element: Copy + Default + PartialEq + Send + Sync + bytemuck::Pod + std::fmt::Debug + 'static {}
 
 impl Element for f32 {}
+impl Element for f64 {}
 impl Element for i32 {}
 impl Element for u32 {}
 impl Element for u8 {}

@@ -30,6 +30,27 @@ impl<B: Backend> Lengths<B> {
     }
 }
 
+/// A convolution over samples and the norm behind it.
+pub struct SampleConv<B: Backend> {
+    /// `[N, W]`, [`MAX_SAMPLE_CHANNELS`] and [`MAX_SAMPLE_TAPS`] at most.
+    pub weight: Tensor<B, f32>,
+    /// `[N]`
+    pub bias: Option<Tensor<B, f32>>,
+    /// `[N]`
+    pub gamma: Tensor<B, f32>,
+    /// `[N]`
+    pub beta: Tensor<B, f32>,
+    /// Samples from frame to frame, [`MAX_SAMPLE_TAPS`] at most.
+    pub stride: usize,
+    /// Added to variances.
+    pub eps: f32,
+}
+
+/// Most taps of a convolution over samples, and its longest stride: what a kernel keeps of each channel in registers.
+pub const MAX_SAMPLE_TAPS: usize = 16;
+/// Most channels of a convolution over samples: two for each thread of a block.
+pub const MAX_SAMPLE_CHANNELS: usize = 512;
+
 /// A device that can run wav2vec2.
 pub trait Waveform: Backend {
     /// Convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight `[N, W * C]`
@@ -43,18 +64,27 @@ pub trait Waveform: Backend {
         stride: usize,
         epilogue: Epilogue,
     ) -> Result<()>;
-    /// Group norm with one channel a group: each channel of each clip of `x` `[B, F, C]` to mean 0 and variance 1 over the
-    /// clip's own frames, then scaled and shifted; in place. `gamma`, `beta` `[C]`. Frames past a clip's length become 0.
-    fn channel_norm(
+    /// A convolution over samples without padding, each channel of each clip to mean 0 and variance 1 over the clip's own
+    /// frames, scaled and shifted, then GELU: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, 1]`, lengths in frames of
+    /// `out`; frames past a clip's become 0. A bias of the convolution would cancel.
+    fn conv1d_channel_norm(
         &self,
-        x: &mut Tensor<Self>,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        conv: &SampleConv<Self>,
+        lengths: &Lengths<Self>,
+    ) -> Result<()>;
+    /// The same with each frame to mean 0 and variance 1 over its channels.
+    fn conv1d_layer_norm(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, conv: &SampleConv<Self>) -> Result<()>;
+    /// [`Backend::layer_norm`], then GELU with the exact error function.
+    fn layer_norm_gelu(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
         gamma: &Tensor<Self, f32>,
         beta: &Tensor<Self, f32>,
         eps: f32,
-        lengths: &Lengths<Self>,
     ) -> Result<()>;
-    /// `x = gelu_erf(x)`, with the exact error function.
-    fn gelu(&self, x: &mut Tensor<Self>) -> Result<()>;
     /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, each group of `C / G` channels by
     /// itself: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` for each group, bias `[C]`. Frames past a clip's
     /// length are zeros to the taps, and 0 in `out`.
@@ -131,20 +161,63 @@ pub fn conv1d_valid<B: Waveform>(
     be.conv1d_valid(out, x, weight, bias, stride, epilogue)
 }
 
-/// See [`Waveform::channel_norm`].
-pub fn channel_norm<B: Waveform>(
+/// `[B, F, 1]` and `[B, (F - W) / stride + 1, N]`, with the weights between them.
+fn check_samples<B: Backend>(op: &'static str, out: &Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
+    let &[n, taps] = conv.weight.shape() else {
+        return Err(wrong(op, "weight", "[N, W]".into(), format!("{:?}", conv.weight.shape())));
+    };
+    let sizes = [(n, MAX_SAMPLE_CHANNELS), (taps, MAX_SAMPLE_TAPS), (conv.stride, MAX_SAMPLE_TAPS)];
+    if sizes.iter().any(|(size, most)| *size == 0 || size > most) {
+        let expected = format!("at most {MAX_SAMPLE_CHANNELS} channels, {MAX_SAMPLE_TAPS} taps and samples of stride");
+        return Err(wrong(op, "weight", expected, format!("{n}, {taps} and {}", conv.stride)));
+    }
+    let &[batch, frames, 1] = x.shape() else {
+        return Err(wrong(op, "x", "[B, F, 1]".into(), format!("{:?}", x.shape())));
+    };
+    if frames < taps {
+        return Err(wrong(op, "x", format!("{taps} samples at least"), frames.to_string()));
+    }
+    check(op, "out", out.shape(), &[batch, (frames - taps) / conv.stride + 1, n])?;
+    check(op, "gamma", conv.gamma.shape(), &[n])?;
+    check(op, "beta", conv.beta.shape(), &[n])?;
+    conv.bias.as_ref().map_or(Ok(()), |bias| check(op, "bias", bias.shape(), &[n]))
+}
+
+/// See [`Waveform::conv1d_channel_norm`].
+pub fn conv1d_channel_norm<B: Waveform>(
     be: &B,
-    x: &mut Tensor<B>,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    conv: &SampleConv<B>,
+    lengths: &Lengths<B>,
+) -> Result<()> {
+    check_samples("conv1d_channel_norm", out, x, conv)?;
+    check_clips("conv1d_channel_norm", out, lengths)?;
+    let _range = range("conv1d_channel_norm");
+    be.conv1d_channel_norm(out, x, conv, lengths)
+}
+
+/// See [`Waveform::conv1d_layer_norm`].
+pub fn conv1d_layer_norm<B: Waveform>(be: &B, out: &mut Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
+    check_samples("conv1d_layer_norm", out, x, conv)?;
+    let _range = range("conv1d_layer_norm");
+    be.conv1d_layer_norm(out, x, conv)
+}
+
+/// See [`Waveform::layer_norm_gelu`].
+pub fn layer_norm_gelu<B: Waveform>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
     gamma: &Tensor<B, f32>,
     beta: &Tensor<B, f32>,
     eps: f32,
-    lengths: &Lengths<B>,
 ) -> Result<()> {
-    check_clips("channel_norm", x, lengths)?;
-    check("channel_norm", "gamma", gamma.shape(), &[x.width()])?;
-    check("channel_norm", "beta", beta.shape(), &[x.width()])?;
-    let _range = range("channel_norm");
-    be.channel_norm(x, gamma, beta, eps, lengths)
+    check("layer_norm_gelu", "out", out.shape(), x.shape())?;
+    check("layer_norm_gelu", "gamma", gamma.shape(), &[x.width()])?;
+    check("layer_norm_gelu", "beta", beta.shape(), &[x.width()])?;
+    let _range = range("layer_norm_gelu");
+    be.layer_norm_gelu(out, x, gamma, beta, eps)
 }
 
 /// See [`Waveform::positional_conv`].

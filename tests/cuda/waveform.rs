@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use diarist::engine::waveform::{self, Lengths, Waveform};
+use diarist::engine::waveform::{self, Lengths, SampleConv, Waveform};
 use diarist::engine::weights::{HostMatrix, Weights};
 use diarist::engine::{Epilogue, Tensor};
 use diarist::models::wav2vec2::{Config, Wav2Vec2};
@@ -48,33 +48,73 @@ fn conv1d_valid() {
     }
 }
 
-struct ChannelNorm {
-    width: usize,
+fn sample_conv<B: Waveform>(be: &B, [width, taps, stride]: [usize; 3], bias: bool) -> SampleConv<B> {
+    let vector = |seed| floats(be, &[width], &random(seed, width));
+    SampleConv {
+        weight: floats(be, &[width, taps], &random(33, width * taps)),
+        bias: bias.then(|| vector(36)),
+        gamma: vector(34),
+        beta: vector(35),
+        stride,
+        eps: 1e-5,
+    }
 }
 
-impl Case for ChannelNorm {
+struct SampleConvs([usize; 3]);
+
+impl Case for SampleConvs {
     fn name(&self) -> String {
-        format!("channel_norm, gelu {}", self.width)
+        format!("conv1d_channel_norm, conv1d_layer_norm {:?}", self.0)
     }
 
     fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
-        let (lengths, frames) = (vec![70, 1, 0, 33], 70);
-        let mut x = act(be, &[4, frames, self.width], &ragged(33, &lengths, frames, self.width));
-        let [gamma, beta] = [34, 35].map(|seed| floats(be, &[self.width], &random(seed, self.width)));
-        waveform::channel_norm(be, &mut x, &gamma, &beta, 1e-5, &Lengths::new(be, lengths).unwrap()).unwrap();
-        let mut all = host(be, &x);
-        let mut x = act(be, &[3, 7, self.width], &random(36, 21 * self.width));
-        be.gelu(&mut x).unwrap();
-        all.extend(host(be, &x));
+        // More frames than a block of window_moments has, and a length that ends inside of one of its tiles.
+        let ([width, taps, stride], lengths, frames) = (self.0, vec![2100, 1, 0, 333], 2100);
+        let samples = (frames - 1) * stride + taps + (stride - 1);
+        let x = act(be, &[4, samples, 1], &random(32, 4 * samples));
+        let mut out = act(be, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
+        let lengths = Lengths::new(be, lengths).unwrap();
+        waveform::conv1d_channel_norm(be, &mut out, &x, &sample_conv(be, self.0, false), &lengths).unwrap();
+        let mut all = host(be, &out);
+        for bias in [false, true] {
+            waveform::conv1d_layer_norm(be, &mut out, &x, &sample_conv(be, self.0, bias)).unwrap();
+            all.extend(host(be, &out));
+        }
         all
     }
 }
 
 #[test]
-fn channel_norm_and_gelu() {
+fn convolutions_over_samples() {
     let Some(machine) = machine() else { return };
-    for width in [1, 31, 32, 65] {
-        check(&machine, &ChannelNorm { width }, STORED_ONCE);
+    for sizes in [[16, 10, 5], [7, 3, 2], [66, 16, 16], [1, 1, 1]] {
+        check(&machine, &SampleConvs(sizes), STORED_ONCE);
+    }
+}
+
+struct LayerNormGelu {
+    width: usize,
+}
+
+impl Case for LayerNormGelu {
+    fn name(&self) -> String {
+        format!("layer_norm_gelu {}", self.width)
+    }
+
+    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+        let x = act(be, &[3, 7, self.width], &random(36, 21 * self.width));
+        let [gamma, beta] = [34, 35].map(|seed| floats(be, &[self.width], &random(seed, self.width)));
+        let mut out = act(be, &[3, 7, self.width], &vec![FILLING; 21 * self.width]);
+        waveform::layer_norm_gelu(be, &mut out, &x, &gamma, &beta, 1e-5).unwrap();
+        host(be, &out)
+    }
+}
+
+#[test]
+fn layer_norm_gelu() {
+    let Some(machine) = machine() else { return };
+    for width in [1, 31, 32, 264] {
+        check(&machine, &LayerNormGelu { width }, STORED_ONCE);
     }
 }
 
@@ -111,19 +151,20 @@ fn positional_conv() {
     }
 }
 
-struct AttentionWithin;
+/// Width and heads.
+struct AttentionWithin([usize; 2]);
 
 impl Case for AttentionWithin {
     fn name(&self) -> String {
-        "attention_within".into()
+        format!("attention_within {:?}", self.0)
     }
 
     fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
-        let (lengths, frames, width) = (vec![70, 1, 0, 65], 70, 32);
+        let ([width, heads], lengths, frames) = (self.0, vec![70, 1, 0, 65], 70);
         let qkv = act(be, &[4, frames, 3 * width], &ragged(39, &lengths, frames, 3 * width));
         let mut out = act(be, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
         let lengths = Lengths::new(be, lengths).unwrap();
-        waveform::attention_within(be, &mut out, &qkv, 2, 0.25, &lengths).unwrap();
+        waveform::attention_within(be, &mut out, &qkv, heads, 0.25, &lengths).unwrap();
         host(be, &out)
     }
 }
@@ -131,7 +172,10 @@ impl Case for AttentionWithin {
 #[test]
 fn attention_within() {
     let Some(machine) = machine() else { return };
-    check(&machine, &AttentionWithin, ATTENTION);
+    // Heads of 80 are those of the 1B model, 128 the widest.
+    for sizes in [[32, 2], [160, 2], [128, 1], [144, 2]] {
+        check(&machine, &AttentionWithin(sizes), ATTENTION);
+    }
 }
 
 struct LogSoftmax {

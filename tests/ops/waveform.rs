@@ -1,6 +1,7 @@
 //! The primitives of `engine/waveform.rs` against the plainest loops in f64, clips of different lengths in one batch.
 
-use diarist::engine::waveform::{self, Lengths, Waveform};
+use diarist::engine::cpu::Cpu;
+use diarist::engine::waveform::{self, Lengths, SampleConv};
 use diarist::engine::weights::HostMatrix;
 use diarist::engine::{Backend, Epilogue, Tensor};
 
@@ -47,44 +48,106 @@ fn conv1d_valid() {
     }
 }
 
+/// `[B, T, N]` of the convolution over samples, in f64.
+fn convolved(x: &[f32], samples: usize, weight: &[f32], [width, taps, stride]: [usize; 3]) -> Vec<Vec<f64>> {
+    let frames = (samples - taps) / stride + 1;
+    let frame = |clip: &[f32], t: usize| -> Vec<f64> {
+        let window = &clip[t * stride..][..taps];
+        let dot = |w: &[f32]| w.iter().zip(window).map(|(w, v)| f64::from(*w) * f64::from(*v)).sum::<f64>();
+        (0..width).map(|c| dot(&weight[c * taps..][..taps])).collect()
+    };
+    x.chunks_exact(samples).flat_map(|clip| (0..frames).map(move |t| frame(clip, t))).collect()
+}
+
+fn unit(values: &[f64], eps: f64) -> Vec<f64> {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+    values.iter().map(|v| (v - mean) / (variance + eps).sqrt()).collect()
+}
+
+fn sample_conv(cpu: &Cpu, [width, taps, stride]: [usize; 3], bias: bool) -> SampleConv<Cpu> {
+    SampleConv {
+        weight: tensor(cpu, &[width, taps], &random(5, width * taps)),
+        bias: bias.then(|| tensor(cpu, &[width], &random(8, width))),
+        gamma: tensor(cpu, &[width], &random(6, width)),
+        beta: tensor(cpu, &[width], &random(7, width)),
+        stride,
+        eps: 1e-5,
+    }
+}
+
+/// Samples with an offset: the second moments then cancel nearly.
 #[test]
-fn channel_norm() {
-    let (lengths, frames, width, eps) = ([2500, 1, 0, 1025], 2500, 3, 1e-5);
-    let x: Vec<f32> =
-        ragged(4, &lengths, frames, width).iter().map(|v| if *v == FILLING { *v } else { v + 20.0 }).collect();
-    let (gamma, beta) = (random(5, width), random(6, width));
-    let mut want = vec![0.0; x.len()];
-    for (b, length) in lengths.iter().enumerate() {
-        for c in 0..width {
-            let at = |t: usize| (b * frames + t) * width + c;
-            let count = *length as f64;
-            let mean = (0..*length).map(|t| f64::from(x[at(t)])).sum::<f64>() / count;
-            let variance = (0..*length).map(|t| (f64::from(x[at(t)]) - mean).powi(2)).sum::<f64>() / count;
-            for t in 0..*length {
-                let unit = (f64::from(x[at(t)]) - mean) / (variance + f64::from(eps)).sqrt();
-                want[at(t)] = unit * f64::from(gamma[c]) + f64::from(beta[c]);
+fn conv1d_channel_norm() {
+    for sizes in [[3, 10, 5], [17, 3, 1], [512, 16, 16], [33, 1, 2]] {
+        let ([width, taps, stride], lengths, frames) = (sizes, [600, 30, 0, 513], 600);
+        let samples = (frames - 1) * stride + taps;
+        let x: Vec<f32> = random(4, lengths.len() * samples).iter().map(|v| v + 2.0).collect();
+        let all = convolved(&x, samples, &random(5, width * taps), sizes);
+        let (gamma, beta) = (random(6, width), random(7, width));
+        let mut want = vec![0.0; lengths.len() * frames * width];
+        for (b, c) in (0..lengths.len()).flat_map(|b| (0..width).map(move |c| (b, c))) {
+            let values: Vec<f64> = (0..lengths[b]).map(|t| all[b * frames + t][c]).collect();
+            for (t, v) in unit(&values, 1e-5).into_iter().enumerate() {
+                want[(b * frames + t) * width + c] = gelu(v * f64::from(gamma[c]) + f64::from(beta[c]));
             }
         }
-    }
-    for cpu in cpus() {
-        let mut out = tensor(&cpu, &[lengths.len(), frames, width], &x);
-        let (gamma, beta) = (tensor(&cpu, &[width], &gamma), tensor(&cpu, &[width], &beta));
-        let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
-        waveform::channel_norm(&cpu, &mut out, &gamma, &beta, eps, &lengths).unwrap();
-        assert_close("channel_norm", &host(&cpu, &out), &want, 2e-5, 1e-5);
-        let short = Lengths::new(&cpu, vec![1, 2]).unwrap();
-        assert!(waveform::channel_norm(&cpu, &mut out, &gamma, &beta, eps, &short).is_err());
+        for cpu in cpus() {
+            let conv = sample_conv(&cpu, sizes, false);
+            let x = tensor(&cpu, &[lengths.len(), samples, 1], &x);
+            let mut out = tensor(&cpu, &[lengths.len(), frames, width], &vec![FILLING; want.len()]);
+            let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
+            waveform::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &lengths).unwrap();
+            assert_close(&format!("conv1d_channel_norm {sizes:?}"), &host(&cpu, &out), &want, 1e-4, 1e-4);
+            let short = Lengths::new(&cpu, vec![1, 2]).unwrap();
+            assert!(waveform::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &short).is_err());
+            let wide = sample_conv(&cpu, [width, 17, stride], false);
+            assert!(waveform::conv1d_channel_norm(&cpu, &mut out, &x, &wide, &lengths).is_err());
+        }
     }
 }
 
 #[test]
-fn gelu_in_place() {
-    let x: Vec<f32> = random(7, 70_001).iter().map(|v| v * 6.0).collect();
-    let want: Vec<f64> = x.iter().map(|v| gelu(f64::from(*v))).collect();
-    for cpu in cpus() {
-        let mut out = tensor(&cpu, &[1, x.len(), 1], &x);
-        cpu.gelu(&mut out).unwrap();
-        assert_close("gelu", &host(&cpu, &out), &want, 1e-5, 0.0);
+fn conv1d_layer_norm() {
+    for (sizes, has_bias) in [([3, 10, 5], true), ([17, 3, 1], false), ([512, 16, 16], true), ([33, 1, 2], true)] {
+        let ([width, taps, stride], frames) = (sizes, 517);
+        let samples = (frames - 1) * stride + taps;
+        let x = random(4, 2 * samples);
+        let (gamma, beta, bias) = (random(6, width), random(7, width), random(8, width));
+        let mut want = Vec::new();
+        for frame in convolved(&x, samples, &random(5, width * taps), sizes) {
+            let biased = frame.iter().zip(&bias).map(|(v, b)| if has_bias { v + f64::from(*b) } else { *v });
+            let units = unit(&biased.collect::<Vec<_>>(), 1e-5);
+            let finished = |c: usize| gelu(units[c] * f64::from(gamma[c]) + f64::from(beta[c]));
+            want.extend((0..width).map(finished));
+        }
+        for cpu in cpus() {
+            let conv = sample_conv(&cpu, sizes, has_bias);
+            let x = tensor(&cpu, &[2, samples, 1], &x);
+            let mut out = Tensor::zeros(&cpu, &[2, frames, width]).unwrap();
+            waveform::conv1d_layer_norm(&cpu, &mut out, &x, &conv).unwrap();
+            assert_close(&format!("conv1d_layer_norm {sizes:?}"), &host(&cpu, &out), &want, 1e-4, 1e-4);
+            let mut wrong = Tensor::zeros(&cpu, &[2, frames + 1, width]).unwrap();
+            assert!(waveform::conv1d_layer_norm(&cpu, &mut wrong, &x, &conv).is_err());
+        }
+    }
+}
+
+#[test]
+fn layer_norm_gelu() {
+    for (rows, width) in [(3, 5), (700, 128), (2, 33)] {
+        let (x, gamma, beta) = (random(7, rows * width), random(8, width), random(9, width));
+        let row = |row: &[f32]| unit(&row.iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), 1e-5);
+        let finished = |(i, v): (usize, f64)| gelu(v * f64::from(gamma[i % width]) + f64::from(beta[i % width]));
+        let want: Vec<f64> = x.chunks_exact(width).flat_map(row).enumerate().map(finished).collect();
+        for cpu in cpus() {
+            let (gamma, beta) = (tensor(&cpu, &[width], &gamma), tensor(&cpu, &[width], &beta));
+            let mut out = Tensor::zeros(&cpu, &[1, rows, width]).unwrap();
+            let x = tensor(&cpu, &[1, rows, width], &x);
+            waveform::layer_norm_gelu(&cpu, &mut out, &x, &gamma, &beta, 1e-5).unwrap();
+            assert_close("layer_norm_gelu", &host(&cpu, &out), &want, 2e-5, 1e-5);
+        }
     }
 }
 

@@ -2,6 +2,19 @@
 
 use super::isa::Isa;
 
+/// `x = gelu_erf(x)`
+#[inline(always)]
+pub(super) fn in_place<I: Isa>(isa: I, x: &mut [f32]) {
+    let (vectors, tail) = I::as_mut_simd_f32s(x);
+    for v in vectors {
+        *v = gelu_erf(isa, *v);
+    }
+    if !tail.is_empty() {
+        let values = gelu_erf(isa, isa.partial_load_f32s(tail));
+        isa.partial_store_f32s(tail, values);
+    }
+}
+
 /// `x/2 (1 + erf(x / sqrt 2))`, absolute error below 1e-6.
 ///
 /// `erf` is a rational function of degree 13/8 on `[-4, 4]`, constant outside.

@@ -1,15 +1,17 @@
-//! `layer_norm`: each row to mean 0 and variance 1, then scaled and shifted.
+//! `layer_norm`: each row to mean 0 and variance 1, then scaled and shifted; `layer_norm_gelu`: and GELU.
 
 use rayon::prelude::*;
 
 use super::Cpu;
+use super::gelu;
 use super::isa::{Isa, Kernel};
 use crate::engine::Tensor;
 
 /// Fewest values worth a task.
 const MIN_VALUES: usize = 1 << 16;
 
-/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`.
+/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`. With `gelu`,
+/// [`Waveform::layer_norm_gelu`](crate::engine::waveform::Waveform::layer_norm_gelu).
 pub(super) fn layer_norm(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,
@@ -17,6 +19,7 @@ pub(super) fn layer_norm(
     gamma: &Tensor<Cpu, f32>,
     beta: &Tensor<Cpu, f32>,
     eps: f32,
+    gelu: bool,
 ) {
     let (len, width) = (x.len(), x.width());
     if len == 0 {
@@ -25,7 +28,7 @@ pub(super) fn layer_norm(
     let (gamma, beta) = (&gamma.buf[..width], &beta.buf[..width]);
     let chunk = MIN_VALUES.div_ceil(width) * width;
     let (out, x) = (&mut out.buf[..len], &x.buf[..len]);
-    let run = |(out, x): (&mut [f32], &[f32])| cpu.level.run(Rows { out, x, gamma, beta, eps });
+    let run = |(out, x): (&mut [f32], &[f32])| cpu.level.run(Rows { out, x, gamma, beta, eps, gelu });
     if len <= chunk {
         return run((out, x));
     }
@@ -38,6 +41,7 @@ struct Rows<'a> {
     gamma: &'a [f32],
     beta: &'a [f32],
     eps: f32,
+    gelu: bool,
 }
 
 impl Kernel for Rows<'_> {
@@ -47,18 +51,28 @@ impl Kernel for Rows<'_> {
     fn run<I: Isa, const NV: usize>(self, isa: I) {
         let width = self.gamma.len();
         for (out, x) in self.out.chunks_exact_mut(width).zip(self.x.chunks_exact(width)) {
-            let mean = sum(isa, x, |v| v, |v| v) / width as f32;
-            let means = isa.splat_f32s(mean);
-            let square = |v| {
-                let d = isa.sub_f32s(v, means);
-                isa.mul_f32s(d, d)
-            };
-            let variance = sum(isa, x, square, |v| (v - mean) * (v - mean)) / width as f32;
-            let scale = 1.0 / (variance + self.eps).sqrt();
-            for (((o, v), g), b) in out.iter_mut().zip(x).zip(self.gamma).zip(self.beta) {
-                *o = (v - mean) * scale * g + b;
+            row(isa, out, x, self.gamma, self.beta, self.eps);
+            if self.gelu {
+                gelu::in_place(isa, out);
             }
         }
+    }
+}
+
+/// One row.
+#[inline(always)]
+pub(super) fn row<I: Isa>(isa: I, out: &mut [f32], x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) {
+    let width = x.len();
+    let mean = sum(isa, x, |v| v, |v| v) / width as f32;
+    let means = isa.splat_f32s(mean);
+    let square = |v| {
+        let d = isa.sub_f32s(v, means);
+        isa.mul_f32s(d, d)
+    };
+    let variance = sum(isa, x, square, |v| (v - mean) * (v - mean)) / width as f32;
+    let scale = 1.0 / (variance + eps).sqrt();
+    for (((o, v), g), b) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
+        *o = (v - mean) * scale * g + b;
     }
 }
 

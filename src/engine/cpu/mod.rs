@@ -30,6 +30,7 @@ mod logits;
 mod matrix;
 mod pack_results;
 mod pick_candidates;
+mod sample_conv;
 mod self_attention_step;
 mod softmax;
 mod stored;
@@ -240,7 +241,7 @@ impl Backend for Cpu {
         beta: &Tensor<Self, f32>,
         eps: f32,
     ) -> Result<()> {
-        layer_norm::layer_norm(self, out, x, gamma, beta, eps);
+        layer_norm::layer_norm(self, out, x, gamma, beta, eps, false);
         Ok(())
     }
 

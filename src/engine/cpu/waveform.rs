@@ -1,19 +1,12 @@
-//! The primitives of [`Waveform`]. Convolutions are the product kernel over windows of their input; sums over time are
-//! added up in f64, piece by piece of fixed length, so that neither the number of threads nor the batch shows.
+//! The primitives of [`Waveform`]. Convolutions are the product kernel over windows of their input, but for those over
+//! samples.
 
 use rayon::prelude::*;
 
-use super::gelu::gelu_erf;
-use super::isa::{Isa, Kernel};
-use super::{Cpu, Matrix, attention, gemm};
-use crate::engine::waveform::{Lengths, Waveform};
+use super::{Cpu, Matrix, attention, gemm, layer_norm, sample_conv};
+use crate::engine::waveform::{Lengths, SampleConv, Waveform};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
-
-/// Frames whose sums one task adds up.
-const FRAMES_PER_TASK: usize = 1024;
-/// Values worth a task of simple arithmetic.
-const VALUES_PER_TASK: usize = 1 << 15;
 
 impl Waveform for Cpu {
     fn conv1d_valid(
@@ -33,33 +26,31 @@ impl Waveform for Cpu {
         Ok(())
     }
 
-    fn channel_norm(
+    fn conv1d_channel_norm(
         &self,
-        x: &mut Tensor<Self>,
-        gamma: &Tensor<Self, f32>,
-        beta: &Tensor<Self, f32>,
-        eps: f32,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        conv: &SampleConv<Self>,
         lengths: &Lengths<Self>,
     ) -> Result<()> {
-        let &[_, frames, width] = x.shape() else { return Ok(()) };
-        let len = x.len();
-        if len == 0 {
-            return Ok(());
-        }
-        self.pool.install(|| {
-            for (clip, length) in x.buf[..len].chunks_exact_mut(frames * width).zip(&lengths.host) {
-                let (real, filling) = clip.split_at_mut(length * width);
-                filling.fill(0.0);
-                normalise(real, &gamma.buf[..width], &beta.buf[..width], eps);
-            }
-        });
+        sample_conv::channel_norm(self, out, x, conv, lengths);
         Ok(())
     }
 
-    fn gelu(&self, x: &mut Tensor<Self>) -> Result<()> {
-        let len = x.len();
-        let run = |values: &mut [f32]| self.level.run(Gelu { values });
-        self.pool.install(|| x.buf[..len].par_chunks_mut(VALUES_PER_TASK).for_each(run));
+    fn conv1d_layer_norm(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, conv: &SampleConv<Self>) -> Result<()> {
+        sample_conv::layer_norm(self, out, x, conv);
+        Ok(())
+    }
+
+    fn layer_norm_gelu(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        gamma: &Tensor<Self, f32>,
+        beta: &Tensor<Self, f32>,
+        eps: f32,
+    ) -> Result<()> {
+        layer_norm::layer_norm(self, out, x, gamma, beta, eps, true);
         Ok(())
     }
 
@@ -142,58 +133,5 @@ fn log_softmax(out: &mut [f32], logits: &[f32], bias: &[f32], wildcard: Option<u
     if let Some(blank) = wildcard {
         let others = out[..classes].iter().enumerate().filter(|(class, _)| *class != blank);
         out[classes] = others.fold(f32::NEG_INFINITY, |a, (_, b)| a.max(*b));
-    }
-}
-
-/// Each channel of `x` `[F, C]` to mean 0 and variance 1, then scaled and shifted.
-fn normalise(x: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
-    let width = gamma.len();
-    let frames = x.len() / width;
-    let sums = |f: &(dyn Fn(usize, f64) -> f64 + Sync)| -> Vec<f64> {
-        let add = |mut sums: Vec<f64>, frame: &[f32]| {
-            sums.iter_mut().zip(frame).enumerate().for_each(|(c, (sum, v))| *sum += f(c, f64::from(*v)));
-            sums
-        };
-        let parts: Vec<Vec<f64>> = x
-            .par_chunks(FRAMES_PER_TASK * width)
-            .map(|part| part.chunks_exact(width).fold(vec![0.0; width], add))
-            .collect();
-        let mut total = vec![0.0; width];
-        for part in parts {
-            total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
-        }
-        total.into_iter().map(|sum| sum / frames as f64).collect()
-    };
-    let means = sums(&|_, v| v);
-    let variances = sums(&|c, v| (v - means[c]) * (v - means[c]));
-    let scales: Vec<f32> =
-        variances.iter().zip(gamma).map(|(v, g)| (f64::from(*g) / (v + f64::from(eps)).sqrt()) as f32).collect();
-    let means: Vec<f32> = means.iter().map(|mean| *mean as f32).collect();
-    x.par_chunks_mut(FRAMES_PER_TASK * width).for_each(|part| {
-        for frame in part.chunks_exact_mut(width) {
-            for (((v, mean), scale), beta) in frame.iter_mut().zip(&means).zip(&scales).zip(beta) {
-                *v = (*v - mean) * scale + beta;
-            }
-        }
-    });
-}
-
-struct Gelu<'a> {
-    values: &'a mut [f32],
-}
-
-impl Kernel for Gelu<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa, const NV: usize>(self, isa: I) {
-        let (vectors, tail) = I::as_mut_simd_f32s(self.values);
-        for v in vectors {
-            *v = gelu_erf(isa, *v);
-        }
-        if !tail.is_empty() {
-            let values = gelu_erf(isa, isa.partial_load_f32s(tail));
-            isa.partial_store_f32s(tail, values);
-        }
     }
 }

@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 /// Queries of a block.
 const QUERIES: usize = 64;
+/// The widest head of all attention kernels, and of the one with lengths.
+pub(super) const NARROW: usize = 64;
+const WIDE: usize = 128;
 
 /// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With `lengths` `[B]`, see
 /// [`Waveform::attention_within`](crate::engine::waveform::Waveform::attention_within).
@@ -27,9 +30,15 @@ pub(super) fn attention<A: Activation>(
             got: format!("{:?}", out.shape()),
         });
     };
-    let head_dim = head_dim("attention", width, heads)?;
+    let most = if lengths.is_some() { WIDE } else { NARROW };
+    let head_dim = head_dim("attention", width, heads, most)?;
     let len = out.len();
-    let mut launch = be.device.launch(if lengths.is_some() { "attention_within" } else { "attention" }, A::SUFFIX)?;
+    let kernel = match lengths {
+        None => "attention",
+        Some(_) if head_dim <= NARROW => "attention_within",
+        Some(_) => "attention_within_128",
+    };
+    let mut launch = be.device.launch(kernel, A::SUFFIX)?;
     launch.grid(frames.div_ceil(QUERIES), heads, clips).block(128);
     launch.output(&mut out.buf, len).input(&qkv.buf, qkv.len());
     if let Some(lengths) = lengths {
@@ -42,16 +51,16 @@ pub(super) fn attention<A: Activation>(
     unsafe { launch.run(work) }
 }
 
-/// The head dimension, if the attention kernels can do it: they hold a head in eight registers of eight lanes.
-pub(super) fn head_dim(op: &'static str, width: usize, heads: usize) -> Result<usize> {
+/// The head dimension, if it is `most` or less.
+pub(super) fn head_dim(op: &'static str, width: usize, heads: usize, most: usize) -> Result<usize> {
     let head_dim = width / heads.max(1);
-    if head_dim > 0 && head_dim <= 64 && head_dim.is_multiple_of(8) && head_dim * heads == width {
+    if head_dim > 0 && head_dim <= most && head_dim.is_multiple_of(8) && head_dim * heads == width {
         return Ok(head_dim);
     }
     Err(Error::Shape {
         op,
         what: "head",
-        expected: "a multiple of 8, at most 64, on the GPU".into(),
+        expected: format!("a multiple of 8, at most {most}, on the GPU"),
         got: format!("{width} / {heads} heads"),
     })
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::attention::NARROW;
 use super::buffer::Buffer;
 use super::device::Device;
 use super::launch::Launch;
@@ -120,7 +121,7 @@ pub(super) fn cross_store<A: Activation>(
             got: format!("{} elements, slots {slots:?}", kv.len()),
         });
     }
-    let head_dim = head_dim("cross_store", cache.width, cache.heads)?;
+    let head_dim = head_dim("cross_store", cache.width, cache.heads, NARROW)?;
     let stem = match cache.store {
         Store::Plain { .. } => "cross_store",
         Store::Int8 { .. } => "cross_store_int8",
@@ -154,7 +155,7 @@ pub(super) fn cross_attention_step<A: Activation>(
     scale: f32,
 ) -> Result<()> {
     let (count, width, heads) = (rows.num_rows(), cache.width, cache.heads);
-    let head_dim = head_dim("cross_attention_step", width, heads)?;
+    let head_dim = head_dim("cross_attention_step", width, heads, NARROW)?;
     let splits = cache.frames.div_ceil(SPLIT);
     let partial_bytes = count * heads * splits * PARTIAL * size_of::<f32>();
     let scratch = be.device.scratch(partial_bytes)?;

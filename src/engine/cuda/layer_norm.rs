@@ -5,9 +5,11 @@ use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm).
-pub(super) fn layer_norm<A: Activation>(
+/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm), and
+/// [`Waveform::layer_norm_gelu`](crate::engine::waveform::Waveform::layer_norm_gelu); `kernel` is one of the two.
+pub(super) fn run<A: Activation>(
     be: &Cuda<A>,
+    kernel: &'static str,
     out: &mut Tensor<Cuda<A>>,
     x: &Tensor<Cuda<A>>,
     gamma: &Tensor<Cuda<A>, f32>,
@@ -16,7 +18,7 @@ pub(super) fn layer_norm<A: Activation>(
 ) -> Result<()> {
     let (rows, width) = (x.rows(), x.width());
     let len = out.len();
-    let mut launch = be.device.launch("layer_norm", A::SUFFIX)?;
+    let mut launch = be.device.launch(kernel, A::SUFFIX)?;
     launch.grid(rows.div_ceil(8), 1, 1).block(256);
     launch.output(&mut out.buf, len).input(&x.buf, len).input(&gamma.buf, width).input(&beta.buf, width);
     launch.int(rows).int(width).float(eps);

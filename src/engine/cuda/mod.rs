@@ -45,6 +45,7 @@ mod pack_results;
 mod pick_candidates;
 mod queue;
 mod read_rate;
+mod sample_conv;
 mod search;
 mod self_attention_step;
 mod token_probability;
@@ -240,7 +241,7 @@ impl<A: Activation> Backend for Cuda<A> {
         beta: &Tensor<Self, f32>,
         eps: f32,
     ) -> Result<()> {
-        layer_norm::layer_norm(self, out, x, gamma, beta, eps)
+        layer_norm::run(self, "layer_norm", out, x, gamma, beta, eps)
     }
 
     fn add_positions(&self, x: &mut Tensor<Self>, table: &Tensor<Self, f32>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attention::NARROW;
 use super::buffer::Buffer;
 use super::device::Device;
 use super::{Activation, Cuda, head_dim};
@@ -39,7 +40,7 @@ pub(super) fn self_attention_step<A: Activation>(
     scale: f32,
 ) -> Result<()> {
     let (count, width, positions) = (rows.num_rows(), cache.width, cache.positions);
-    let head_dim = head_dim("self_attention_step", width, cache.heads)?;
+    let head_dim = head_dim("self_attention_step", width, cache.heads, NARROW)?;
     let cached = cache.rows * positions * width;
     let mut launch = be.device.launch("cache_append", A::SUFFIX)?;
     launch.grid(count, 1, 1).block(128);

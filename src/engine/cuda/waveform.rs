@@ -1,11 +1,12 @@
-//! The primitives of [`Waveform`]: a launch each, but for `positional_conv`, which has two for each group.
+//! The primitives of [`Waveform`]: a launch each, but for `positional_conv`, which has two for each group, and
+//! `conv1d_channel_norm`, which has three.
 
 use super::buffer::Buffer;
 use super::linear::{TILE, TILE_SHARED};
 use super::matrix::{Matrix, Storage};
-use super::{Activation, Cuda, attention, conv1d};
+use super::{Activation, Cuda, attention, conv1d, layer_norm, sample_conv};
 use crate::engine::profile::Work;
-use crate::engine::waveform::{Lengths, Waveform};
+use crate::engine::waveform::{Lengths, SampleConv, Waveform};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
@@ -25,31 +26,29 @@ impl<A: Activation> Waveform for Cuda<A> {
         conv1d::windows(self, out, x, weight, bias, [stride, 0], epilogue)
     }
 
-    fn channel_norm(
+    fn conv1d_channel_norm(
         &self,
-        x: &mut Tensor<Self>,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        conv: &SampleConv<Self>,
+        lengths: &Lengths<Self>,
+    ) -> Result<()> {
+        sample_conv::channel_norm(self, out, x, conv, lengths)
+    }
+
+    fn conv1d_layer_norm(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, conv: &SampleConv<Self>) -> Result<()> {
+        sample_conv::layer_norm(self, out, x, conv)
+    }
+
+    fn layer_norm_gelu(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
         gamma: &Tensor<Self, f32>,
         beta: &Tensor<Self, f32>,
         eps: f32,
-        lengths: &Lengths<Self>,
     ) -> Result<()> {
-        let (clips, frames, width, len) = (lengths.host.len(), x.shape()[1], x.width(), x.len());
-        let mut launch = self.device.launch("channel_norm", A::SUFFIX)?;
-        launch.grid(width.div_ceil(32), clips, 1).block(256);
-        launch.output(&mut x.buf, len).input(&gamma.buf, width).input(&beta.buf, width);
-        launch.input(&lengths.device.buf, clips).int(frames).int(width).float(eps);
-        // SAFETY: (1) x, gamma, beta, lengths, frames, width, eps, as channel_norm.cu declares them; (2) it touches x
-        // [B, F, C], gamma, beta [C], lengths [B], none of which waveform.rs lets pass F; (3) blocks of 32 channels for
-        // each clip.
-        unsafe { launch.run(Work::bytes(4 * len * size_of::<A>())) }
-    }
-
-    fn gelu(&self, x: &mut Tensor<Self>) -> Result<()> {
-        let len = x.len();
-        let mut launch = self.device.launch("gelu", A::SUFFIX)?;
-        launch.grid(len.div_ceil(ELEMENTS), 1, 1).block(256).output(&mut x.buf, len).long(len);
-        // SAFETY: (1) x, count, as gelu.cu declares them; (2) it touches x [n]; (3) blocks of 1024 cover them.
-        unsafe { launch.run(Work::bytes(2 * len * size_of::<A>())) }
+        layer_norm::run(self, "layer_norm_gelu", out, x, gamma, beta, eps)
     }
 
     fn positional_conv(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::engine::waveform::{MAX_SAMPLE_CHANNELS, MAX_SAMPLE_TAPS};
 use crate::error::{Error, Result};
 
 /// Where the convolutions over samples normalise. Names are those of `feat_extract_norm`.
@@ -132,6 +133,13 @@ impl Config {
         let stack = self.conv_dim.len();
         if stack == 0 || stack > MAX_LAYERS || self.conv_stride.len() != stack || self.conv_kernel.len() != stack {
             return Err("names convolutions without channels, strides or taps".into());
+        }
+        let (taps, stride) = (self.conv_kernel[0], self.conv_stride[0]);
+        if self.conv_dim[0] > MAX_SAMPLE_CHANNELS || taps > MAX_SAMPLE_TAPS || stride > MAX_SAMPLE_TAPS {
+            let got = format!("{} channels, {taps} taps and stride {stride}", self.conv_dim[0]);
+            return Err(format!(
+                "begins with a convolution of {got}; {MAX_SAMPLE_CHANNELS}, {MAX_SAMPLE_TAPS} and {MAX_SAMPLE_TAPS} are the most"
+            ));
         }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         let sizes = [self.vocab_size, width, heads, self.intermediate_size, self.num_conv_pos_embeddings];

@@ -1,9 +1,9 @@
 //! The convolutions over samples.
 
 use super::config::{Config, FeatureNorm};
-use crate::engine::waveform::{self, Lengths, Waveform};
+use crate::engine::waveform::{self, Lengths, SampleConv, Waveform};
 use crate::engine::weights::HostMatrix;
-use crate::engine::{Epilogue, Tensor, ops};
+use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 use crate::models::whisper::block::Scope;
 
@@ -11,78 +11,97 @@ use crate::models::whisper::block::Scope;
 const EPS: f32 = 1e-5;
 
 pub(super) struct Extractor<B: Waveform> {
+    first: SampleConv<B>,
+    norm: FeatureNorm,
     layers: Vec<Convolution<B>>,
 }
 
+/// A convolution after the first.
 struct Convolution<B: Waveform> {
     /// `[N, W * C]`
     weight: B::Matrix,
     bias: Option<Tensor<B, f32>>,
     stride: usize,
-    norm: Norm<B>,
-}
-
-/// What stands between a convolution and its GELU. `gamma`, `beta` `[N]`.
-enum Norm<B: Waveform> {
-    None,
-    Channels { gamma: Tensor<B, f32>, beta: Tensor<B, f32> },
-    Frames { gamma: Tensor<B, f32>, beta: Tensor<B, f32> },
+    /// gamma and beta `[N]` of the norm between it and its GELU, where there is one.
+    norm: Option<[Tensor<B, f32>; 2]>,
 }
 
 impl<B: Waveform> Extractor<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
-        let mut inputs = 1;
-        let mut layers = Vec::new();
-        for (i, outputs) in config.conv_dim.iter().copied().enumerate() {
-            let scope = scope.at(format!("conv_layers.{i}"));
-            let taps = config.conv_kernel[i];
-            let source = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[outputs, inputs, taps])?;
-            let mut values = vec![0.0; source.len()];
-            for (from, to) in source.chunks_exact(inputs * taps).zip(values.chunks_exact_mut(inputs * taps)) {
-                for (at, value) in from.iter().enumerate() {
-                    to[at % taps * inputs + at / taps] = *value;
-                }
-            }
-            let weight = scope.be.matrix(&HostMatrix { values, rows: outputs, cols: inputs * taps })?;
-            let bias = config.conv_bias.then(|| scope.vector("conv.bias", outputs)).transpose()?;
-            let pair = || -> Result<_> {
-                Ok((scope.vector("layer_norm.weight", outputs)?, scope.vector("layer_norm.bias", outputs)?))
-            };
-            let norm = match config.feat_extract_norm {
-                FeatureNorm::Group if i > 0 => Norm::None,
-                FeatureNorm::Group => pair().map(|(gamma, beta)| Norm::Channels { gamma, beta })?,
-                FeatureNorm::Layer => pair().map(|(gamma, beta)| Norm::Frames { gamma, beta })?,
-            };
-            layers.push(Convolution { weight, bias, stride: config.conv_stride[i], norm });
-            inputs = outputs;
-        }
-        Ok(Extractor { layers })
+        let layers = (1..config.conv_dim.len()).map(|i| Convolution::load(&layer(scope, i), config, i));
+        Ok(Extractor {
+            first: first(&layer(scope, 0), config)?,
+            norm: config.feat_extract_norm,
+            layers: layers.collect::<Result<_>>()?,
+        })
     }
 
     /// `x` `[B, S, 1]`, of which clip `b` has `lengths[b]` samples; `[B, T, N]`.
-    pub fn run(&self, be: &B, config: &Config, mut x: Tensor<B>, lengths: &[usize]) -> Result<Tensor<B>> {
+    pub fn run(&self, be: &B, config: &Config, x: Tensor<B>, lengths: &[usize]) -> Result<Tensor<B>> {
         let (batch, samples) = (x.shape()[0], x.shape()[1]);
+        let shape = |i: usize| [batch, config.frames_after(samples, i + 1), config.conv_dim[i]];
+        let mut out = Tensor::zeros(be, &shape(0))?;
+        match self.norm {
+            FeatureNorm::Group => {
+                let frames = lengths.iter().map(|length| config.frames_after(*length, 1)).collect();
+                waveform::conv1d_channel_norm(be, &mut out, &x, &self.first, &Lengths::new(be, frames)?)?;
+            }
+            FeatureNorm::Layer => waveform::conv1d_layer_norm(be, &mut out, &x, &self.first)?,
+        }
+        let mut x = out;
         for (i, layer) in self.layers.iter().enumerate() {
-            let shape = [batch, config.frames_after(samples, i + 1), config.conv_dim[i]];
-            let mut out = Tensor::zeros(be, &shape)?;
-            let epilogue = if matches!(layer.norm, Norm::None) { Epilogue::GeluErf } else { Epilogue::Store };
+            let mut out = Tensor::zeros(be, &shape(i + 1))?;
+            let epilogue = if layer.norm.is_none() { Epilogue::GeluErf } else { Epilogue::Store };
             waveform::conv1d_valid(be, &mut out, &x, &layer.weight, layer.bias.as_ref(), layer.stride, epilogue)?;
-            match &layer.norm {
-                Norm::None => {}
-                Norm::Channels { gamma, beta } => {
-                    let frames = lengths.iter().map(|length| config.frames_after(*length, i + 1)).collect();
-                    waveform::channel_norm(be, &mut out, gamma, beta, EPS, &Lengths::new(be, frames)?)?;
-                    be.gelu(&mut out)?;
-                }
-                Norm::Frames { gamma, beta } => {
-                    let mut normed = Tensor::zeros(be, &shape)?;
-                    ops::layer_norm(be, &mut normed, &out, gamma, beta, EPS)?;
-                    be.gelu(&mut normed)?;
-                    out = normed;
-                }
+            if let Some([gamma, beta]) = &layer.norm {
+                let mut normed = Tensor::zeros(be, &shape(i + 1))?;
+                waveform::layer_norm_gelu(be, &mut normed, &out, gamma, beta, EPS)?;
+                out = normed;
             }
             x = out;
         }
         Ok(x)
     }
+}
+
+impl<B: Waveform> Convolution<B> {
+    fn load(scope: &Scope<B>, config: &Config, i: usize) -> Result<Self> {
+        let (inputs, outputs, taps) = (config.conv_dim[i - 1], config.conv_dim[i], config.conv_kernel[i]);
+        let source = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[outputs, inputs, taps])?;
+        let mut values = vec![0.0; source.len()];
+        for (from, to) in source.chunks_exact(inputs * taps).zip(values.chunks_exact_mut(inputs * taps)) {
+            for (at, value) in from.iter().enumerate() {
+                to[at % taps * inputs + at / taps] = *value;
+            }
+        }
+        Ok(Convolution {
+            weight: scope.be.matrix(&HostMatrix { values, rows: outputs, cols: inputs * taps })?,
+            bias: config.conv_bias.then(|| scope.vector("conv.bias", outputs)).transpose()?,
+            stride: config.conv_stride[i],
+            norm: (config.feat_extract_norm == FeatureNorm::Layer).then(|| norm(scope, outputs)).transpose()?,
+        })
+    }
+}
+
+fn layer<'a, B: Waveform>(scope: &Scope<'a, B>, i: usize) -> Scope<'a, B> {
+    scope.at(format!("conv_layers.{i}"))
+}
+
+fn norm<B: Waveform>(scope: &Scope<B>, channels: usize) -> Result<[Tensor<B, f32>; 2]> {
+    Ok([scope.vector("layer_norm.weight", channels)?, scope.vector("layer_norm.bias", channels)?])
+}
+
+/// The convolution over samples. With one input channel, taps lie side by side in the checkpoint already.
+fn first<B: Waveform>(scope: &Scope<B>, config: &Config) -> Result<SampleConv<B>> {
+    let (channels, taps) = (config.conv_dim[0], config.conv_kernel[0]);
+    let weight = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[channels, 1, taps])?;
+    let [gamma, beta] = norm(scope, channels)?;
+    Ok(SampleConv {
+        weight: Tensor::from_host(scope.be, &[channels, taps], &weight)?,
+        bias: config.conv_bias.then(|| scope.vector("conv.bias", channels)).transpose()?,
+        gamma,
+        beta,
+        stride: config.conv_stride[0],
+        eps: EPS,
+    })
 }

@@ -1,0 +1,95 @@
+//! The convolutions over samples, with norm and GELU: `conv1d_channel_norm`, `conv1d_layer_norm`.
+
+use super::buffer::Buffer;
+use super::{Activation, Cuda};
+use crate::engine::Tensor;
+use crate::engine::profile::Work;
+use crate::engine::waveform::{Lengths, MAX_SAMPLE_TAPS, SampleConv};
+use crate::error::Result;
+
+/// Frames of a block of `window_moments`, of `conv1d_channel_norm`, of `conv1d_layer_norm`.
+const FRAMES: [usize; 3] = [2048, 64, 16];
+/// Moments of the windows: means, and products of two taps.
+const MOMENTS: usize = MAX_SAMPLE_TAPS + MAX_SAMPLE_TAPS * (MAX_SAMPLE_TAPS + 1) / 2;
+
+/// See [`Waveform::conv1d_channel_norm`](crate::engine::waveform::Waveform::conv1d_channel_norm).
+pub(super) fn channel_norm<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    conv: &SampleConv<Cuda<A>>,
+    lengths: &Lengths<Cuda<A>>,
+) -> Result<()> {
+    let (clips, samples, frames, width) = (lengths.host.len(), x.shape()[1], out.shape()[1], out.width());
+    let (taps, len) = (conv.weight.width(), out.len());
+    let affine = channel_affine(be, x, conv, lengths, frames)?;
+    let mut launch = be.device.launch("conv1d_channel_norm", A::SUFFIX)?;
+    launch.grid(frames.div_ceil(FRAMES[1]), clips, 1).block(threads(width));
+    launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(&conv.weight.buf, width * taps);
+    launch.input(&affine, clips * 2 * width).input(&lengths.device.buf, clips);
+    launch.int(samples).int(frames).int(width).int(taps).int(conv.stride);
+    // SAFETY: (1) out, x, w, affine, lengths, samples, frames, width, taps, step, as conv1d_channel_norm.cu declares them; (2)
+    // it touches out [B, T, N], x [B, F], w [N, W], affine [B, 2, N], lengths [B], with N, W and step as waveform.rs bounds
+    // them; (3) blocks of 64 frames for each clip.
+    unsafe { launch.run(work::<A>(len, x.len())) }
+}
+
+/// `[B, 2, N]`: what each channel of each clip is multiplied with, and what is added then.
+fn channel_affine<A: Activation>(
+    be: &Cuda<A>,
+    x: &Tensor<Cuda<A>>,
+    conv: &SampleConv<Cuda<A>>,
+    lengths: &Lengths<Cuda<A>>,
+    frames: usize,
+) -> Result<Buffer<f32>> {
+    let (clips, samples, width, taps) = (lengths.host.len(), x.shape()[1], conv.gamma.len(), conv.weight.width());
+    let parts = frames.div_ceil(FRAMES[0]);
+    let mut moments = Buffer::<f64>::uninitialised(&be.device, clips * parts * MOMENTS)?;
+    let mut launch = be.device.launch("window_moments", A::SUFFIX)?;
+    launch.grid(parts, clips, 1).block(160).output(&mut moments, clips * parts * MOMENTS).input(&x.buf, x.len());
+    launch.input(&lengths.device.buf, clips).int(samples).int(conv.stride);
+    // SAFETY: (1) moments, x, lengths, samples, step, as conv1d_channel_norm.cu declares them; (2) it touches moments
+    // [B, P, 152], x [B, F], lengths [B]; (3) a block for each part of each clip, the parts of all frames.
+    unsafe { launch.run(Work::bytes(x.len() * size_of::<A>())) }?;
+    let mut affine = Buffer::uninitialised(&be.device, clips * 2 * width)?;
+    let mut launch = be.device.launch("channel_affine", "")?;
+    launch.grid(width.div_ceil(128), clips, 1).block(128).output(&mut affine, clips * 2 * width);
+    launch.input(&moments, clips * parts * MOMENTS).input(&conv.weight.buf, width * taps);
+    launch.input(&conv.gamma.buf, width).input(&conv.beta.buf, width).input(&lengths.device.buf, clips);
+    launch.int(width).int(taps).int(parts).float(conv.eps);
+    // SAFETY: (1) affine, moments, w, gamma, beta, lengths, width, taps, parts, eps, as conv1d_channel_norm.cu declares them;
+    // (2) it touches affine [B, 2, N], moments [B, P, 152], w [N, W], gamma, beta [N], lengths [B]; (3) blocks of 128
+    // channels for each clip.
+    unsafe { launch.run(Work::bytes(clips * parts * MOMENTS * size_of::<f64>())) }?;
+    Ok(affine)
+}
+
+/// See [`Waveform::conv1d_layer_norm`](crate::engine::waveform::Waveform::conv1d_layer_norm).
+pub(super) fn layer_norm<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    conv: &SampleConv<Cuda<A>>,
+) -> Result<()> {
+    let (clips, samples, frames, width) = (x.shape()[0], x.shape()[1], out.shape()[1], out.width());
+    let (taps, len) = (conv.weight.width(), out.len());
+    let mut launch = be.device.launch("conv1d_layer_norm", A::SUFFIX)?;
+    launch.grid(frames.div_ceil(FRAMES[2]), clips, 1).block(threads(width));
+    launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(&conv.weight.buf, width * taps);
+    launch.optional(conv.bias.as_ref().map(|bias| &bias.buf), width);
+    launch.input(&conv.gamma.buf, width).input(&conv.beta.buf, width);
+    launch.int(samples).int(frames).int(width).int(taps).int(conv.stride).float(conv.eps);
+    // SAFETY: (1) out, x, w, bias, gamma, beta, samples, frames, width, taps, step, eps, as conv1d_layer_norm.cu declares
+    // them; (2) it touches out [B, T, N], x [B, F], w [N, W], bias, gamma, beta [N], with N, W and step as waveform.rs bounds
+    // them; (3) blocks of 16 frames for each clip.
+    unsafe { launch.run(work::<A>(len, x.len())) }
+}
+
+/// Two channels each, in whole warps.
+fn threads(width: usize) -> usize {
+    width.div_ceil(2).next_multiple_of(32)
+}
+
+fn work<A>(written: usize, read: usize) -> Work {
+    Work { bytes: ((written + read) * size_of::<A>()) as u64, flops: (2 * MAX_SAMPLE_TAPS * written) as u64 }
+}
