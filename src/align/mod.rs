@@ -9,10 +9,14 @@
 //!
 //! The stage's foundations: `transcribe` does not call it yet.
 
+pub mod aligner;
 pub mod dictionary;
 pub mod follow;
+pub mod options;
 pub mod words;
 
+pub use aligner::Aligner;
 pub use dictionary::{Dictionary, Labels, Word, Writing};
 pub use follow::{LabelSpan, Refusal, Utterance, follow};
+pub use options::{AlignOptions, Interpolate, Watch};
 pub use words::{Clock, TimedWord, words};
