@@ -39,7 +39,7 @@ slowness=1 limit=${LIMIT:-570}
 [[ $emulated == no ]] || slowness=10 limit=${LIMIT:-3600}
 export DIARIST_TEST_GPU=1 RUST_BACKTRACE=1
 # An earlier run's numbers must not pass for this one's.
-rm -f "$out"/bench-*.json "$out"/whisper-torch.json "$out"/demo-*.txt "$out"/*.log
+rm -f "$out"/bench-*.json "$out"/whisper-torch.json "$out"/align-torch.json "$out"/demo-*.txt "$out"/*.log
 failed=0
 summary=()
 
@@ -146,6 +146,7 @@ if wanted bench; then
         measure micro 60 --shape micro --chunks 2 --tokens 4 --stage all --scale 4000
         measure micro-hour 60 --shape micro --hours 0.005 --tokens 3 --batch 8
         measure micro-gemm 60 --shape micro --batch 2 --scale 100 --gemm-table
+        measure micro-align 60 --align-model wav2vec2-micro --hours 0.01
     else
         for batch in 32 1; do
             for shape in large-v2 turbo; do
@@ -157,19 +158,25 @@ if wanted bench; then
         measure large-v2-hour 120 --shape large-v2 --hours 1 --batch 32 --runs 3
         measure turbo-hour 60 --shape turbo --hours 1 --batch 32 --runs 3
         measure tiny-1 30 --shape tiny --batch 1 --stage all --runs 5
+        measure align-base-hour 60 --align-model wav2vec2-base --hours 1 --runs 3
+        measure align-large-hour 60 --align-model wav2vec2-large --hours 1 --runs 3
         measure large-v2-gemm 60 --shape large-v2 --batch 32 --gemm-table
     fi
 fi
 
 if wanted peers; then
     device=cuda shapes=(--shape large-v2 --shape turbo) sizes=(--batches 32 1 --tokens 64 --repeats 5) most=300
+    align=(--shape base --segments 120 --seconds 30)
     if [[ $emulated == yes ]]; then
         device=cpu shapes=(--shape micro) sizes=(--batches 1 2 --tokens 4 --repeats 1) most=120
+        align=(--shape micro --segments 2 --seconds 4)
     fi
     if python3 -c 'import torch, transformers' 2>/dev/null; then
         step peers "$most" python3 benches/peers/whisper_torch.py "${shapes[@]}" "${sizes[@]}" --device "$device" \
             --diarist "$bin/diarist-bench" --out "$out"
         grep '^|' "$out/peers.log"
+        step align-peers 200 python3 benches/peers/align_torch.py "${align[@]}" --device "$device" --out "$out"
+        grep '^|' "$out/align-peers.log"
     elif [[ $emulated == yes ]]; then
         note peers "skipped: no torch and transformers"
     else
@@ -196,15 +203,19 @@ import json, pathlib, sys
 
 out, card, commit, command = pathlib.Path(sys.argv[1]), *sys.argv[2:]
 runs = {file.stem[6:]: json.loads(file.read_text()) for file in sorted(out.glob("bench-*.json"))}
-peers = out / "whisper-torch.json"
+peers, align = out / "whisper-torch.json", out / "align-torch.json"
 result = {"card": card, "commit": commit, "command": command, "runs": runs,
-          "peers": json.loads(peers.read_text()) if peers.exists() else None}
+          "peers": json.loads(peers.read_text()) if peers.exists() else None,
+          "align_peers": json.loads(align.read_text()) if align.exists() else None}
 name = card.split(",")[0].replace(" ", "-")
 (out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 for name, run in runs.items():
     if "products" in run:
         faster = sum(product["faster"] for product in run["products"])
         print(f"{name:22} cuBLASLt is faster at {faster} of {len(run['products'])} products")
+        continue
+    if "viterbi_seconds" in run:
+        print(f"{name:22} {run['times_real_time']:8.0f} x real time  network {run['network_seconds']:.3f} s, Viterbi {run['viterbi_seconds']:.3f} s")
         continue
     stages = ", ".join(f"{s['name']} {s['ms']:.3f} ms ({100 * s['floor_share']:.0f} % of floor)" for s in run["stages"])
     print(f"{name:22} {run['times_real_time']:8.0f} x real time  {stages}")

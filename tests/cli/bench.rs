@@ -43,6 +43,9 @@ fn options_that_make_no_sense_are_refused() {
         ("--shape micro --compute-type bfloat16", ["compute_type", "GPU"]),
         ("--shape micro --gemm-table", ["gemm_table", "one way"]),
         ("--shape micro --gemm-table --hours 1", ["--gemm-table", "--hours"]),
+        ("--shape micro --align-model wav2vec2-base", ["--shape", "--align-model"]),
+        ("--shape micro --segments talk.json", ["--segments", "--shape"]),
+        ("--align-model wav2vec2-micro --chunks 3", ["--align-model", "--chunks"]),
     ] {
         let outcome = dir.bench(args).run();
         outcome.exits(2).complains(&parts);
@@ -57,8 +60,23 @@ fn missing_files_are_named() {
     dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
     dir.write("talk.wav", b"no recording");
     dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
+    dir.bench("--align-model nowhere").run().exits(1).complains(&["nowhere", "config.json"]);
+    dir.write("talk.json", b"[]");
+    dir.bench("--align-model wav2vec2-micro --segments talk.json").run().exits(1).complains(&["talk.json", "segments"]);
     dir.silence("quiet.wav", 3.0);
     dir.bench("--shape micro --audio quiet.wav").run().exits(2).complains(&["quiet.wav", "nobody speaks"]);
+}
+
+#[test]
+fn word_times_are_reported_in_full() {
+    let dir = Dir::new();
+    let report = json(&dir.bench("--align-model wav2vec2-micro --runs 2 --json").run());
+    has_numbers(&report, &["/seconds", "/network_seconds", "/viterbi_seconds", "/audio_seconds", "/times_real_time"]);
+    has_numbers(&report, &["/peak_rss_bytes", "/load_seconds", "/segments", "/words"]);
+    assert_eq!(report["all_seconds"].as_array().unwrap().len(), 2);
+    assert_eq!(report["words"], report["aligned_words"]);
+    let table = dir.bench("--align-model wav2vec2-micro").run();
+    assert!(table.exits(0).stdout.contains("times real time"), "{}", table.stdout);
 }
 
 #[test]

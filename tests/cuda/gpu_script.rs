@@ -43,15 +43,22 @@ fn the_script_for_a_card_does_what_it_says() {
     pack(folder.path(), Path::new(env!("CARGO_BIN_EXE_diarist-bench")));
     let (output, said) = run(folder.path(), &["--part", "check", "--part", "bench", "--part", "sanitizer"]);
     assert!(output.status.success(), "{said}");
-    for line in
-        ["demo: GPU = CPU", "tests ", "memcheck ", "bench-micro ", "bench-micro-hour ", "bench-micro-gemm ", "time "]
-    {
+    for line in [
+        "demo: GPU = CPU",
+        "tests ",
+        "memcheck ",
+        "bench-micro ",
+        "bench-micro-hour ",
+        "bench-micro-gemm ",
+        "bench-micro-align ",
+        "time ",
+    ] {
         assert!(said.contains(&format!("\n{line}")), "no {line:?} in {said}");
     }
     let result = fs::read_to_string(folder.path().join("out/CUDA-emulator.json")).unwrap();
     let result: Value = serde_json::from_str(&result).unwrap();
     assert_eq!((&result["card"], &result["commit"]), (&"CUDA emulator".into(), &"0123abc".into()));
-    for run in ["micro", "micro-hour"] {
+    for run in ["micro", "micro-hour", "micro-align"] {
         assert!(result["runs"][run]["times_real_time"].as_f64().is_some_and(|x| x > 0.0), "{run}: {result:#}");
     }
     assert_eq!(result["runs"]["micro-gemm"]["products"].as_array().map(Vec::len), Some(10));

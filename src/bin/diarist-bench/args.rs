@@ -8,10 +8,10 @@ use diarist::{Error, Result};
 
 use crate::shapes;
 
-/// Times the recogniser: end to end on audio, or encoder and decoder on a fixed amount of work.
+/// Times the recogniser: end to end on audio, or encoder and decoder on a fixed amount of work. Or the aligner.
 #[derive(Parser)]
 #[command(name = "diarist-bench", version, max_term_width = 110)]
-#[command(group(ArgGroup::new("subject").required(true).args(["model", "shape"])))]
+#[command(group(ArgGroup::new("subject").required(true).args(["model", "shape", "align_model"])))]
 pub struct Args {
     /// A Whisper folder in the Hugging Face layout, or `builtin`.
     #[arg(long)]
@@ -19,6 +19,13 @@ pub struct Args {
     /// Random weights in a published size instead.
     #[arg(long, value_parser = shapes::NAMES)]
     pub shape: Option<String>,
+    /// Time word times instead: a wav2vec2 folder, or random weights in a published size, wav2vec2-base, wav2vec2-large or
+    /// wav2vec2-1b.
+    #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile", "gemm_table"])]
+    pub align_model: Option<String>,
+    /// The transcript of the recording, as JSON, for --align-model [default: made up].
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "shape"])]
+    pub segments: Option<PathBuf>,
     /// Where to compute: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub device: String,

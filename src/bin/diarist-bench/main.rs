@@ -9,12 +9,14 @@
 //! | `end_to_end.rs` | a recording in, tokens or text out, stage by stage |
 //! | `stages.rs`, `floor.rs` | stages by themselves, kernel by kernel, and the least they must compute and move |
 //! | `ceilings.rs`, `machine.rs` | what the machine can do, and what is asked of it besides computing |
+//! | `align.rs` | word times: audio and segments in, words out |
 //! | `check.rs` | whether what is timed is right: nothing is printed before |
 //! | `gemm_table.rs` | our products against cuBLASLt's |
 //! | `report.rs` | the numbers, for people and as JSON |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod align;
 mod args;
 mod ceilings;
 mod check;
@@ -121,6 +123,9 @@ fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     let scale = args.scale.map_or(scale, |scale| scale as usize);
     if args.gemm_table {
         return gemm_table::run(args, be, scale);
+    }
+    if let Some(model) = &args.align_model {
+        return align::run(args, be, model);
     }
     let checked = check::against_the_processor(args, be)?;
     let start = Instant::now();

@@ -1,6 +1,7 @@
-//! The published sizes of Whisper, for measuring without a checkpoint.
+//! The published sizes of Whisper and wav2vec2, for measuring without a checkpoint.
 
 use diarist::asr::tokenizer::SpecialTokens;
+use diarist::models::wav2vec2;
 use diarist::models::whisper::Config;
 use diarist::{Error, Result};
 
@@ -55,6 +56,29 @@ pub fn config(name: &str) -> Result<Config> {
     Config::parse(&json.to_string(), std::path::Path::new(name))
 }
 
+/// Every size of wav2vec2 that can be asked for.
+pub const WAV2VEC2: [&str; 4] = ["wav2vec2-base", "wav2vec2-large", "wav2vec2-1b", "wav2vec2-micro"];
+
+/// The configuration of a size of wav2vec2. Source: config.json of facebook/wav2vec2-base-960h, -xls-r-300m and -xls-r-1b, with
+/// torchaudio's 29 classes. `micro` is not published.
+pub fn wav2vec2(name: &str) -> Result<wav2vec2::Config> {
+    let (width, layers, heads, inner) = match name {
+        "wav2vec2-base" => (768, 12, 12, 3072),
+        "wav2vec2-large" => (1024, 24, 16, 4096),
+        "wav2vec2-1b" => (1280, 48, 16, 5120),
+        "wav2vec2-micro" => (64, 2, 2, 128),
+        _ => return Err(Error::config("align_model", name, format!("one of {}", WAV2VEC2.join(", ")))),
+    };
+    let is_large = matches!(name, "wav2vec2-large" | "wav2vec2-1b");
+    let json = serde_json::json!({
+        "model_type": "wav2vec2", "vocab_size": 29, "hidden_size": width, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "intermediate_size": inner, "feat_extract_norm": if is_large { "layer" } else { "group" },
+        "conv_bias": is_large, "do_stable_layer_norm": is_large,
+        "conv_dim": vec![if name == "wav2vec2-micro" { 32 } else { 512 }; 7],
+    });
+    wav2vec2::Config::parse(&json.to_string(), std::path::Path::new(name))
+}
+
 /// The special tokens of the published vocabularies.
 pub fn special(vocab: usize) -> SpecialTokens {
     // The English-only vocabulary has one word less before them; Cantonese, added in large-v3, one language more between.
@@ -81,6 +105,9 @@ mod tests {
     fn every_name_has_a_shape() {
         for name in NAMES {
             assert!(config(name).is_ok(), "{name}");
+        }
+        for name in WAV2VEC2 {
+            assert!(wav2vec2(name).is_ok(), "{name}");
         }
     }
 

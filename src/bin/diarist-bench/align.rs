@@ -1,0 +1,208 @@
+//! Word times by themselves: a recording and its segments in, words out. The network and the search for the best path are
+//! also timed each alone.
+
+use std::time::Instant;
+
+use diarist::align::{AlignOptions, Aligner, Dictionary, Utterance, Writing, follow};
+use diarist::assets;
+use diarist::audio::{self, DecodeOptions};
+use diarist::engine::cpu::Cpu;
+use diarist::engine::ctc::CtcTopology;
+use diarist::engine::weights::Weights;
+use diarist::models::wav2vec2::{Config, Wav2Vec2};
+use diarist::types::{Segment, Transcript};
+use diarist::units::{SAMPLE_RATE, Seconds};
+use diarist::{Error, Result};
+use serde_json::json;
+
+use crate::args::Args;
+use crate::machine::{Machine, peak_rss_bytes};
+use crate::report::{command, median};
+use crate::shapes;
+
+/// Length of a made-up segment, and the letters said in a second of it.
+const SEGMENT_SECONDS: usize = 15;
+const LETTERS_PER_SECOND: usize = 13;
+/// torchaudio's letters, of which the first is the blank.
+const LETTERS: &str = "-|ETAONIHSRDLUMWCFGYPBVK'XJQZ";
+/// Most that rounding may change log-probabilities of the small network: a few times what it does.
+const LARGEST_ERROR: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16"), (4e-2, "int8")];
+
+/// Measures and prints.
+///
+/// # Errors
+/// Also if the device computes something else than the processor, or two runs differ.
+pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
+    let error = against_the_processor(args, be)?;
+    let start = Instant::now();
+    let (aligner, network, dictionary) = (load(be, model)?, network(be, model)?, dictionary(be, model)?);
+    let load_seconds = start.elapsed().as_secs_f64();
+    let work = Work::read(args)?;
+    let options = AlignOptions::default();
+    let (mut seconds, mut before) = (Vec::new(), None);
+    for run in 0..=args.runs {
+        let start = Instant::now();
+        let found = aligner.segments(be, &work.samples, work.segments.clone(), "en", &options, &mut ())?;
+        be.wait()?;
+        if run > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        if before.as_ref().is_some_and(|before| *before != found) {
+            return Err(Error::config("runs", args.runs, "the same work gave other words; nothing is timed"));
+        }
+        before = Some(found);
+    }
+    let parts: Vec<(f64, f64)> =
+        (0..=args.runs).map(|_| work.parts(be, &network, &dictionary)).collect::<Result<_>>()?;
+    let part = |of: fn(&(f64, f64)) -> f64| median(parts[1..].iter().map(of));
+    let (network_seconds, viterbi_seconds) = (part(|p| p.0), part(|p| p.1));
+    let (words, aligned) = count(&before.unwrap_or_default());
+    let (median, audio) = (median(seconds.iter().copied()), work.samples.len() as f64 / SAMPLE_RATE as f64);
+    if args.json {
+        let report = json!({
+            "command": command(), "version": env!("CARGO_PKG_VERSION"), "device": be.describe(), "align_model": model,
+            "checked": { "log_probs_error": error }, "load_seconds": load_seconds, "seconds": median, "all_seconds": seconds,
+            "network_seconds": network_seconds, "viterbi_seconds": viterbi_seconds, "audio_seconds": audio,
+            "times_real_time": audio / median, "segments": work.segments.len(), "words": words, "aligned_words": aligned,
+            "threads": args.threads, "weights": args.weights, "compute_type": args.compute_type,
+            "peak_rss_bytes": peak_rss_bytes(), "peak_device_bytes": be.peak_bytes(),
+        });
+        println!("{report}");
+    } else {
+        println!(
+            "{}\nchecked: log-probabilities of a small network within {error:.1e} of the processor's",
+            be.describe()
+        );
+        println!("network  {network_seconds:>9.3} s\nviterbi  {viterbi_seconds:>9.3} s");
+        println!(
+            "\n{audio:.0} s of audio, {} segments, {aligned} of {words} words found, in {median:.2} s: {:.1} times real time",
+            work.segments.len(),
+            audio / median
+        );
+    }
+    Ok(())
+}
+
+fn is_shape(model: &str) -> bool {
+    shapes::WAV2VEC2.contains(&model)
+}
+
+fn network<B: Machine>(be: &B, model: &str) -> Result<Wav2Vec2<B>> {
+    if is_shape(model) {
+        return Wav2Vec2::load(be, shapes::wav2vec2(model)?, &Weights::random(2024), false);
+    }
+    Wav2Vec2::open(be, std::path::Path::new(model))
+}
+
+fn dictionary<B: Machine>(be: &B, model: &str) -> Result<Dictionary> {
+    let path = std::path::Path::new(model);
+    if is_shape(model) {
+        let letters = LETTERS.chars().enumerate().map(|(class, letter)| (letter.to_string(), json!(class)));
+        let table = serde_json::Value::Object(letters.collect());
+        return Dictionary::parse(&table.to_string(), path, 0, LETTERS.len());
+    }
+    let _ = be;
+    let config = Config::read(path)?;
+    Dictionary::read(path, config.pad_token_id, config.vocab_size)
+}
+
+fn load<B: Machine>(be: &B, model: &str) -> Result<Aligner<B>> {
+    Ok(Aligner::new(network(be, model)?, dictionary(be, model)?))
+}
+
+/// A recording, and what is said in it.
+struct Work {
+    samples: Vec<f32>,
+    segments: Vec<Segment>,
+}
+
+impl Work {
+    /// `--audio` and `--segments`; what is not given is made of the built-in sample.
+    fn read(args: &Args) -> Result<Self> {
+        let (bytes, name) = match &args.audio {
+            Some(path) => (std::fs::read(path).map_err(|e| Error::io(path, e))?, path.display().to_string()),
+            None => (assets::SAMPLE.to_vec(), "conversation.flac".into()),
+        };
+        let mut samples = audio::decode_bytes(&bytes, &name, &DecodeOptions::default(), audio::unwatched)?.samples;
+        if let Some(hours) = args.hours {
+            let wanted = (hours * 3600.0 * SAMPLE_RATE as f64).round() as usize;
+            samples = samples.iter().copied().cycle().take(wanted).collect();
+        }
+        let segments = match &args.segments {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+                let transcript: Transcript = serde_json::from_str(&text)
+                    .map_err(|e| Error::model(path, format!("is not a transcript with segments: {e}")))?;
+                transcript.segments
+            }
+            None => made_up(samples.len()),
+        };
+        if segments.is_empty() {
+            return Err(Error::config("segments", 0, "nobody says anything; nothing is timed"));
+        }
+        Ok(Work { samples, segments })
+    }
+
+    /// Seconds of the network alone and of the search alone, a segment at a time where `Aligner` would take several.
+    fn parts<B: Machine>(&self, be: &B, network: &Wav2Vec2<B>, dictionary: &Dictionary) -> Result<(f64, f64)> {
+        let (mut hearing, mut following) = (0.0, 0.0);
+        for segments in self.segments.chunks(4) {
+            let range = |s: &Segment| s.start.to_samples_floor()..s.end.to_samples_floor().min(self.samples.len());
+            let clips: Vec<&[f32]> = segments.iter().map(|s| self.samples.get(range(s)).unwrap_or(&[])).collect();
+            let labels: Vec<_> = segments.iter().map(|s| dictionary.labels(&s.text, Writing::Spaced).classes).collect();
+            let start = Instant::now();
+            let heard = network.emissions(be, &clips)?;
+            be.wait()?;
+            hearing += start.elapsed().as_secs_f64();
+            let stride = heard.log_probs.shape()[1];
+            let rows = heard.frames.iter().enumerate().map(|(i, frames)| i * stride..i * stride + frames);
+            let said = rows.zip(&labels).map(|(rows, labels)| Utterance { rows, labels });
+            let start = Instant::now();
+            follow(be, &heard.log_probs, &said.collect::<Vec<_>>(), dictionary.blank, CtcTopology::Ctc)?;
+            following += start.elapsed().as_secs_f64();
+        }
+        Ok((hearing, following))
+    }
+}
+
+/// Segments of equal length, which say the words of the sample over and over.
+fn made_up(samples: usize) -> Vec<Segment> {
+    const TEXT: &str = "good morning everyone let us start with the project the budget is almost ready ";
+    let mut letters = TEXT.chars().cycle();
+    let step = SEGMENT_SECONDS * SAMPLE_RATE;
+    let segment = |start: usize| Segment {
+        start: Seconds::from_samples(start),
+        end: Seconds::from_samples((start + step).min(samples)),
+        text: letters.by_ref().take((step.min(samples - start)) * LETTERS_PER_SECOND / SAMPLE_RATE).collect(),
+        ..Segment::default()
+    };
+    (0..samples).step_by(step).map(segment).collect()
+}
+
+/// Words, and those that were found.
+fn count(segments: &[Segment]) -> (usize, usize) {
+    let words = || segments.iter().flat_map(|segment| segment.words.iter().flatten());
+    (words().count(), words().filter(|word| word.source == Some(diarist::types::TimeSource::Aligned)).count())
+}
+
+/// |log-probabilities - the processor's| / |the processor's| of a small network of random weights.
+fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<f64> {
+    let storage = if args.weights == "int8" { "int8" } else { args.compute_type.as_str() };
+    let most = LARGEST_ERROR.iter().find(|(_, name)| *name == storage).map_or(0.0, |(most, _)| *most);
+    let (want, got) = (small_run(&Cpu::new(None)?)?, small_run(be)?);
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut want.iter().zip(&got).map(|(want, got)| f64::from(got - want)));
+    let error = difference / norm(&mut want.iter().map(|want| f64::from(*want)));
+    if want.len() == got.len() && error <= most {
+        return Ok(error);
+    }
+    let rule = format!("computes something else than the processor, by {error:.1e}; nothing is timed");
+    Err(Error::config("device", be.describe(), rule))
+}
+
+fn small_run<B: Machine>(be: &B) -> Result<Vec<f32>> {
+    let network = Wav2Vec2::load(be, shapes::wav2vec2("wav2vec2-micro")?, &Weights::random(1), true)?;
+    let sample = audio::decode_bytes(assets::SAMPLE, "sample", &DecodeOptions::default(), audio::unwatched)?.samples;
+    let heard = network.emissions(be, &[&sample[..SAMPLE_RATE]])?;
+    heard.log_probs.to_host(be)
+}
