@@ -1,0 +1,105 @@
+//! Words to cues, and the cues' lines: WhisperX's way.
+
+use super::{SubtitleOptions, milliseconds};
+use crate::types::{Segment, Transcript, Word};
+use crate::units::Seconds;
+
+/// Where no width is asked for.
+pub(super) const WIDTH: usize = 1000;
+
+/// With width and count given, a cue ends where a word begins this long after the one before began, in seconds.
+const LONG_PAUSE: f64 = 3.0;
+
+/// The words of one cue.
+pub(super) struct Group<'a> {
+    pub words: Vec<Placed<'a>>,
+    /// Of the first word: its times serve where no word has any, its speaker is named.
+    pub segment: &'a Segment,
+}
+
+/// A word, and whether a new line begins with it.
+#[derive(Clone, Copy)]
+pub(super) struct Placed<'a> {
+    pub text: &'a str,
+    pub start: Option<Seconds>,
+    pub end: Option<Seconds>,
+    pub breaks_line: bool,
+}
+
+impl<'a> Group<'a> {
+    /// A segment whose words are not known.
+    pub fn whole(segment: &'a Segment) -> Self {
+        let word = Placed { text: segment.text.trim(), start: None, end: None, breaks_line: false };
+        Group { words: vec![word], segment }
+    }
+
+    /// When it is said, in milliseconds: from the first start to the last end of its words, else of its segment.
+    pub fn bounds(&self) -> (u64, u64) {
+        let times = |time: fn(&Placed) -> Option<Seconds>| self.words.iter().filter_map(time).map(milliseconds);
+        let bounds = times(|w| w.start).min().zip(times(|w| w.end).max());
+        bounds.unwrap_or((milliseconds(self.segment.start), milliseconds(self.segment.end)))
+    }
+
+    /// Characters of its text, those between the words included; `space` is the width of what stands there.
+    pub fn characters(&self, space: usize) -> usize {
+        let letters: usize = self.words.iter().map(|word| word.text.chars().count()).sum();
+        letters + self.words.len().saturating_sub(1) * space
+    }
+}
+
+impl<'a> From<&'a Word> for Placed<'a> {
+    fn from(word: &'a Word) -> Self {
+        Placed { text: word.word.trim(), start: word.start, end: word.end, breaks_line: false }
+    }
+}
+
+/// The words of a segment; one without words is one long word.
+fn words(segment: &Segment) -> Vec<Placed<'_>> {
+    match &segment.words {
+        Some(words) if !words.is_empty() => words.iter().map(Placed::from).collect(),
+        _ if segment.text.trim().is_empty() => Vec::new(),
+        _ => {
+            let (start, end) = (Some(segment.start), Some(segment.end));
+            vec![Placed { text: segment.text.trim(), start, end, breaks_line: false }]
+        }
+    }
+}
+
+/// Distributes all words over cues and lines. `space` is the width of what stands between two words of a line.
+pub(super) fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, space: usize) -> Vec<Group<'a>> {
+    let width = options.max_line_width.unwrap_or(WIDTH);
+    let follow_segments = options.max_line_width.is_none() || options.max_line_count.is_none();
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut line_width, mut line_count) = (0, 1);
+    let mut last_start = transcript.segments.first().map_or(0.0, |segment| segment.start.0);
+    for segment in &transcript.segments {
+        for (index, mut word) in words(segment).into_iter().enumerate() {
+            let length = word.text.chars().count();
+            let pause = word.start.map_or(0.0, |start| start.0 - last_start);
+            let long_pause = !follow_segments && pause > LONG_PAUSE;
+            let new_segment = index == 0 && follow_segments;
+            let full = options.max_line_count.is_some_and(|most| long_pause || line_count >= most);
+            last_start = word.start.map_or(last_start, |start| start.0);
+            let fits = line_width > 0 && line_width + space + length <= width && !long_pause && !new_segment;
+            match groups.last_mut() {
+                Some(group) if fits => {
+                    line_width += space + length;
+                    group.words.push(word);
+                }
+                Some(group) if !new_segment && !full => {
+                    if line_width > 0 {
+                        line_count += 1;
+                        word.breaks_line = true;
+                    }
+                    line_width = length;
+                    group.words.push(word);
+                }
+                _ => {
+                    (line_width, line_count) = (length, 1);
+                    groups.push(Group { words: vec![word], segment });
+                }
+            }
+        }
+    }
+    groups
+}
