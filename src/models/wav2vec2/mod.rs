@@ -16,12 +16,14 @@
 //! Source: Baevski et al. 2020 (arXiv:2006.11477); weight names and order of operations: transformers
 //! `modeling_wav2vec2.py`.
 
+pub mod bundle;
 mod config;
 mod encoder;
 mod extractor;
 
 use std::path::Path;
 
+pub use bundle::{Bundle, Normalise};
 pub use config::{Config, FeatureNorm};
 
 use self::encoder::Encoder;
@@ -35,7 +37,7 @@ use crate::error::{Error, Result};
 /// The network on a device.
 pub struct Wav2Vec2<B: Waveform> {
     config: Config,
-    normalise: bool,
+    normalise: Normalise,
     extractor: Extractor<B>,
     feature_norm: LayerNorm<B>,
     projection: Linear<B>,
@@ -54,6 +56,14 @@ pub struct Emissions<B: Waveform> {
     pub frames: Vec<usize>,
 }
 
+/// Which rows of a checkpoint's head are the classes.
+struct Head<'a> {
+    /// Rows stored.
+    rows: usize,
+    /// Those that are classes, in order.
+    kept: &'a [usize],
+}
+
 impl<B: Waveform> Wav2Vec2<B> {
     /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` where there is one.
     ///
@@ -68,11 +78,19 @@ impl<B: Waveform> Wav2Vec2<B> {
     /// # Errors
     /// [`Error::Weights`] for weights that do not fit to the config.
     pub fn load(be: &B, config: Config, weights: &Weights, normalise: bool) -> Result<Self> {
+        let kept: Vec<usize> = (0..config.vocab_size).collect();
+        let normalise = if normalise { Normalise::Transformers } else { Normalise::No };
+        Self::assemble(be, config, weights, normalise, &Head { rows: kept.len(), kept: &kept })
+    }
+
+    fn assemble(be: &B, config: Config, weights: &Weights, normalise: Normalise, head: &Head) -> Result<Self> {
         let scope = Scope { be, weights, prefix: "wav2vec2".into() };
         let features = config.conv_dim.last().copied().unwrap_or(0);
-        let HostMatrix { values, rows, cols } =
-            weights.matrix("lm_head.weight", config.vocab_size, config.hidden_size)?;
-        let bias = weights.tensor("lm_head.bias", &[config.vocab_size])?;
+        let (rows, cols) = (head.kept.len(), config.hidden_size);
+        let stored = weights.matrix("lm_head.weight", head.rows, cols)?.values;
+        let values = head.kept.iter().flat_map(|row| &stored[row * cols..][..cols]).copied().collect();
+        let stored = weights.tensor("lm_head.bias", &[head.rows])?;
+        let bias: Vec<f32> = head.kept.iter().map(|row| stored[*row]).collect();
         Ok(Wav2Vec2 {
             extractor: Extractor::load(&scope.at("feature_extractor"), &config)?,
             feature_norm: scope.layer_norm("feature_projection.layer_norm", features)?,
@@ -102,10 +120,9 @@ impl<B: Waveform> Wav2Vec2<B> {
         };
         let mut samples = Tensor::zeros(be, &[clips.len(), longest, 1])?;
         for (i, clip) in clips.iter().enumerate() {
-            if self.normalise {
-                be.write_act(&mut samples.buf, i * longest, &normalised(clip))?;
-            } else {
-                be.write_act(&mut samples.buf, i * longest, clip)?;
+            match self.normalise.epsilon() {
+                Some(epsilon) => be.write_act(&mut samples.buf, i * longest, &normalised(clip, epsilon))?,
+                None => be.write_act(&mut samples.buf, i * longest, clip)?,
             }
         }
         let frames: Vec<usize> = lengths.iter().map(|length| config.frames(*length)).collect();
@@ -125,13 +142,13 @@ impl<B: Waveform> Wav2Vec2<B> {
     }
 }
 
-/// A clip with mean 0 and variance 1.
+/// A clip with mean 0 and variance 1, `epsilon` added to the variance it had.
 ///
 /// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
-fn normalised(clip: &[f32]) -> Vec<f32> {
+fn normalised(clip: &[f32], epsilon: f64) -> Vec<f32> {
     let count = clip.len().max(1) as f64;
     let mean = clip.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
     let variance = clip.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-    let scale = 1.0 / (variance + 1e-7).sqrt();
+    let scale = 1.0 / (variance + epsilon).sqrt();
     clip.iter().map(|v| ((f64::from(*v) - mean) * scale) as f32).collect()
 }

@@ -33,11 +33,10 @@ impl<'a> Group<'a> {
         Group { words: vec![word], segment }
     }
 
-    /// When it is said, in milliseconds: from the first start to the last end of its words, else of its segment.
-    pub fn bounds(&self) -> (u64, u64) {
+    /// From the first start to the last end of its words, in milliseconds; `None` where no word has a time.
+    pub fn times(&self) -> Option<(u64, u64)> {
         let times = |time: fn(&Placed) -> Option<Seconds>| self.words.iter().filter_map(time).map(milliseconds);
-        let bounds = times(|w| w.start).min().zip(times(|w| w.end).max());
-        bounds.unwrap_or((milliseconds(self.segment.start), milliseconds(self.segment.end)))
+        times(|w| w.start).min().zip(times(|w| w.end).max())
     }
 
     /// Characters of its text, those between the words included; `space` is the width of what stands there.
@@ -45,6 +44,24 @@ impl<'a> Group<'a> {
         let letters: usize = self.words.iter().map(|word| word.text.chars().count()).sum();
         letters + self.words.len().saturating_sub(1) * space
     }
+}
+
+/// When each group is said, in milliseconds. One whose words have no times is said between its neighbours of the same
+/// segment, or at the segment's start or end where it has none.
+pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
+    let same = |index: usize, other: usize| std::ptr::eq(groups[index].segment, groups[other].segment);
+    let mut starts_after = vec![None; groups.len()];
+    for index in (0..groups.len().saturating_sub(1)).rev().filter(|index| same(*index, index + 1)) {
+        starts_after[index] = groups[index + 1].times().map(|(start, _)| start).or(starts_after[index + 1]);
+    }
+    let mut out: Vec<(u64, u64)> = Vec::with_capacity(groups.len());
+    for (index, group) in groups.iter().enumerate() {
+        let before = index.checked_sub(1).filter(|before| same(*before, index)).map(|before| out[before].1);
+        let start = before.unwrap_or_else(|| milliseconds(group.segment.start));
+        let end = starts_after[index].unwrap_or_else(|| milliseconds(group.segment.end));
+        out.push(group.times().unwrap_or((start, end.max(start))));
+    }
+    out
 }
 
 impl<'a> From<&'a Word> for Placed<'a> {

@@ -6,7 +6,7 @@ mod group;
 mod lines;
 mod pace;
 
-use self::group::{Group, group};
+use self::group::{Group, bounds, group};
 use self::pace::Timing;
 use crate::error::{Error, Result};
 use crate::types::Transcript;
@@ -158,20 +158,18 @@ fn cues(transcript: &Transcript, options: &SubtitleOptions, spaces: Spaces) -> V
     if let (Some(width), true) = (options.max_line_width, options.balance_lines) {
         groups.iter_mut().for_each(|group| lines::balance(&mut group.words, width, space));
     }
+    let mut timings: Vec<(usize, Timing)> = bounds(&groups)
+        .into_iter()
+        .enumerate()
+        .map(|(index, (start, end))| (index, Timing { start, end, characters: groups[index].characters(space) }))
+        .collect();
     if options.moves_cues() {
-        groups.sort_by_key(|group| group.bounds().0);
-    }
-    let timing = |group: &Group| {
-        let (start, end) = group.bounds();
-        Timing { start, end, characters: group.characters(space) }
-    };
-    let mut timings: Vec<Timing> = groups.iter().map(timing).collect();
-    if options.moves_cues() {
+        timings.sort_by_key(|(_, timing)| timing.start);
         pace::place(&mut timings, options);
     }
     let mut out = Vec::new();
-    for (group, timing) in groups.iter().zip(&timings) {
-        show(&mut out, group, (timing.start, timing.end), joiner, options);
+    for (index, timing) in timings {
+        show(&mut out, &groups[index], (timing.start, timing.end), joiner, options);
     }
     out
 }

@@ -28,8 +28,8 @@ pub(super) fn cut<'a>(groups: Vec<Group<'a>>, options: &SubtitleOptions, space: 
     // The next part is on top.
     let mut todo: Vec<Group> = groups.into_iter().rev().collect();
     while let Some(mut group) = todo.pop() {
-        let (start, end) = group.bounds();
-        let place = (end.saturating_sub(start) > ms(longest)).then(|| best_cut(&group, shortest)).flatten();
+        let too_long = group.times().is_some_and(|(start, end)| end.saturating_sub(start) > ms(longest));
+        let place = too_long.then(|| best_cut(&group, shortest)).flatten();
         let Some(at) = place else {
             out.push(group);
             continue;
@@ -72,20 +72,21 @@ fn best_cut(group: &Group, shortest: Seconds) -> Option<usize> {
     best.map(|(_, _, at)| at)
 }
 
-/// Moves the times of cues, which must be in order of their starts, until the rules hold as far as they can.
-pub(super) fn place(cues: &mut [Timing], options: &SubtitleOptions) {
+/// Moves the times of cues, which must be in order of their starts, until the rules hold as far as they can. Each comes with
+/// its group's number.
+pub(super) fn place(cues: &mut [(usize, Timing)], options: &SubtitleOptions) {
     let gap = options.min_cue_gap.map_or(0, ms);
     let longest = options.max_cue_duration.map_or(u64::MAX, ms).max(1);
     let mut earliest = 0;
-    for cue in cues.iter_mut() {
+    for (_, cue) in cues.iter_mut() {
         cue.start = cue.start.max(earliest);
         cue.end = cue.end.max(cue.start.saturating_add(1));
         earliest = cue.start.saturating_add(1).saturating_add(gap);
     }
     let mut free_from = 0;
     for index in 0..cues.len() {
-        let next = cues.get(index + 1).map_or(u64::MAX, |next| next.start.saturating_sub(gap));
-        let cue = &mut cues[index];
+        let next = cues.get(index + 1).map_or(u64::MAX, |(_, next)| next.start.saturating_sub(gap));
+        let cue = &mut cues[index].1;
         let wanted = duration_to_read(cue.characters, options).min(longest);
         let latest = next.min(cue.start.saturating_add(longest)).max(cue.start.saturating_add(1));
         cue.end = cue.end.max(cue.start.saturating_add(wanted)).min(latest);
@@ -112,10 +113,10 @@ mod tests {
     use crate::types::{Segment, Word};
 
     fn placed(cues: &[(u64, u64, usize)], options: &SubtitleOptions) -> Vec<(u64, u64)> {
-        let timing = |&(start, end, characters): &_| Timing { start, end, characters };
-        let mut cues: Vec<Timing> = cues.iter().map(timing).collect();
+        let timing = |&(start, end, characters): &_| (0, Timing { start, end, characters });
+        let mut cues: Vec<(usize, Timing)> = cues.iter().map(timing).collect();
         place(&mut cues, options);
-        cues.iter().map(|cue| (cue.start, cue.end)).collect()
+        cues.iter().map(|(_, cue)| (cue.start, cue.end)).collect()
     }
 
     #[test]
