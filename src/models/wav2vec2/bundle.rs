@@ -17,7 +17,7 @@ use super::config::{Config, FeatureNorm};
 use super::{Head, Wav2Vec2};
 use crate::engine::waveform::Waveform;
 use crate::engine::weights::Weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A network of torchaudio that writes letters.
 #[derive(Debug, PartialEq, Eq)]
@@ -162,13 +162,12 @@ pub fn load<B: Waveform>(
     let weights = weights.renamed(transformers_name);
     let classes = config.vocab_size;
     let stored = weights.shape("lm_head.weight").and_then(|shape| shape.first().copied()).unwrap_or(classes);
-    let mut kept: Vec<usize> = (0..stored).collect();
-    if stored > classes {
-        kept.retain(|row| !unused.contains(row));
-        // Too many or too few: the head's shape is refused below, with the numbers.
-        kept.truncate(classes);
+    let kept: Vec<usize> = (0..stored).filter(|row| stored == classes || !unused.contains(row)).collect();
+    if kept.len() != classes {
+        let reason = format!("has {} rows that are classes, expected {classes}; this is another network", kept.len());
+        return Err(Error::weights(weights.origin(), "aux.weight", reason));
     }
-    let head = Head { rows: if kept.len() == classes { stored } else { classes }, kept: &kept };
+    let head = Head { rows: stored, kept: &kept };
     Wav2Vec2::assemble(be, config, &weights, normalise, &head)
 }
 
