@@ -163,6 +163,11 @@ impl Config {
         self.frames_after(samples, self.conv_dim.len())
     }
 
+    /// Samples from one frame to the next: 320 in the published models.
+    pub fn hop(&self) -> usize {
+        self.conv_stride.iter().fold(1, |hop: usize, stride| hop.saturating_mul(*stride))
+    }
+
     /// Samples that one frame hears, and the fewest there must be: 400 in the published models.
     pub fn field(&self) -> usize {
         let shapes = self.conv_kernel.iter().zip(&self.conv_stride).rev();

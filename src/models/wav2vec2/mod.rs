@@ -48,6 +48,24 @@ pub struct Wav2Vec2<B: Waveform> {
     head_bias: Tensor<B, f32>,
 }
 
+/// How a recording is brought to the level that the network was trained at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// Subtracted from each sample.
+    pub mean: f64,
+    /// Multiplied with what is left.
+    pub scale: f64,
+}
+
+/// What the network is to hear at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Clip<'a> {
+    /// 16 kHz, mono.
+    pub samples: &'a [f32],
+    /// That of the recording they are from.
+    pub level: Level,
+}
+
 /// What a network makes of some clips.
 pub struct Emissions<B: Waveform> {
     /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the largest of all classes but the blank.
@@ -113,16 +131,38 @@ impl<B: Waveform> Wav2Vec2<B> {
     /// # Errors
     /// [`Error::Config`] without any clip; those of the device.
     pub fn emissions(&self, be: &B, clips: &[&[f32]]) -> Result<Emissions<B>> {
+        let clips: Vec<Clip> = clips.iter().map(|clip| Clip { samples: clip, level: self.level(clip) }).collect();
+        self.emissions_of_clips(be, &clips)
+    }
+
+    /// What is subtracted from a recording and what it is then multiplied by before the network hears it: mean 0 and
+    /// variance 1, where the checkpoint wants that.
+    ///
+    /// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
+    pub fn level(&self, recording: &[f32]) -> Level {
+        let Some(epsilon) = self.normalise.epsilon() else { return Level { mean: 0.0, scale: 1.0 } };
+        let count = recording.len().max(1) as f64;
+        let mean = recording.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let variance = recording.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+        Level { mean, scale: 1.0 / (variance + epsilon).sqrt() }
+    }
+
+    /// As [`emissions`](Self::emissions), of clips that may be windows of a longer recording, whose level they then have.
+    ///
+    /// # Errors
+    /// As [`emissions`](Self::emissions).
+    pub fn emissions_of_clips(&self, be: &B, clips: &[Clip]) -> Result<Emissions<B>> {
         let config = &self.config;
-        let lengths: Vec<usize> = clips.iter().map(|clip| clip.len().max(config.field())).collect();
+        let lengths: Vec<usize> = clips.iter().map(|clip| clip.samples.len().max(config.field())).collect();
         let Some(longest) = lengths.iter().copied().max() else {
             return Err(Error::config("clips", 0, "expected at least one clip"));
         };
         let mut samples = Tensor::zeros(be, &[clips.len(), longest, 1])?;
         for (i, clip) in clips.iter().enumerate() {
-            match self.normalise.epsilon() {
-                Some(epsilon) => be.write_act(&mut samples.buf, i * longest, &normalised(clip, epsilon))?,
-                None => be.write_act(&mut samples.buf, i * longest, clip)?,
+            if self.normalise != Normalise::No {
+                be.write_act(&mut samples.buf, i * longest, &clip.level.apply(clip.samples))?;
+            } else {
+                be.write_act(&mut samples.buf, i * longest, clip.samples)?;
             }
         }
         let frames: Vec<usize> = lengths.iter().map(|length| config.frames(*length)).collect();
@@ -142,13 +182,8 @@ impl<B: Waveform> Wav2Vec2<B> {
     }
 }
 
-/// A clip with mean 0 and variance 1, `epsilon` added to the variance it had.
-///
-/// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
-fn normalised(clip: &[f32], epsilon: f64) -> Vec<f32> {
-    let count = clip.len().max(1) as f64;
-    let mean = clip.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-    let variance = clip.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-    let scale = 1.0 / (variance + epsilon).sqrt();
-    clip.iter().map(|v| ((f64::from(*v) - mean) * scale) as f32).collect()
+impl Level {
+    fn apply(self, clip: &[f32]) -> Vec<f32> {
+        clip.iter().map(|v| ((f64::from(*v) - self.mean) * self.scale) as f32).collect()
+    }
 }
