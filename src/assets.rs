@@ -26,6 +26,22 @@ pub static MODEL: StaticModel = StaticModel {
     weights: include_bytes!("../assets/builtin/model.safetensors"),
 };
 
+/// The files of an aligner's folder, as bytes.
+#[derive(Clone, Copy)]
+pub struct StaticAligner {
+    /// `config.json`.
+    pub config: &'static str,
+    /// `preprocessor_config.json`.
+    pub preprocessor_config: &'static str,
+    /// `vocab.json`.
+    pub vocabulary: &'static str,
+    /// `model.safetensors`.
+    pub weights: &'static [u8],
+}
+
+/// The aligner named `builtin`, for English.
+pub static ALIGNER: Option<StaticAligner> = None;
+
 /// The sample conversation, a FLAC file.
 pub static SAMPLE: &[u8] = include_bytes!("../assets/sample/conversation.flac");
 

@@ -149,6 +149,32 @@ pub fn transcribe<B: Backend>(
     })
 }
 
+/// The language of a recording and its probability, as [`transcribe`] would find it: for callers that must know before.
+/// `None` where there is nothing to detect it from, and for a model that knows English only.
+///
+/// # Errors
+/// As [`transcribe`].
+pub fn detect_language<B: Backend>(
+    model: &Whisper<B>,
+    tokenizer: &Tokenizer,
+    samples: &[f32],
+    chunks: Chunks,
+    options: &AsrOptions,
+) -> Result<Option<(String, Option<f64>)>> {
+    options.check()?;
+    tokenizer.check_vocab(model.config.vocab_size)?;
+    let suppressed = suppressed(model, tokenizer, options, MinusOne::ModelList)?;
+    let slots = Slots::new(model, tokenizer.special, options, &suppressed, 1)?;
+    let mut scheduler = Scheduler::new(model, slots, options, tokenizer.special.sot)?;
+    let clips = match chunks {
+        Chunks::Speech(_) => Clips::Samples(samples),
+        Chunks::Windows => Clips::recording(model, samples)?,
+    };
+    let ranges = detection_ranges(model, samples, chunks);
+    let language = decide_language(&mut scheduler, tokenizer, &clips, &ranges, options)?;
+    Ok(language.map(|language| (language.code.to_string(), language.probability)))
+}
+
 /// Whether a model was trained with languages and tasks: what [`Tokenizer::open`] asks. Where the checkpoint does not
 /// say, the size of the vocabulary does: the published English-only models have 51864 tokens, the others more.
 pub fn is_multilingual<B: Backend>(model: &Whisper<B>) -> bool {

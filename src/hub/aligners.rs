@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Hub, Layout, Network, OnProgress, complete, fetch, names};
+use super::{BUILTIN, Hub, Layout, Network, OnProgress, complete, fetch, names};
 use crate::error::{Error, Result};
 use crate::models::wav2vec2::Bundle;
 
@@ -96,6 +96,8 @@ pub enum AlignerSource {
     Folder(PathBuf),
     /// A checkpoint of torchaudio's.
     Bundle(&'static Bundle, PathBuf),
+    /// In the program itself: English letters.
+    Builtin,
 }
 
 impl Hub {
@@ -105,6 +107,9 @@ impl Hub {
     /// # Errors
     /// [`Error::Model`] for a folder that lacks files and a file that is no bundle's, [`Error::Config`] for an unknown name.
     pub fn find_aligner(&self, model: &str) -> Result<Option<AlignerSource>> {
+        if model == BUILTIN {
+            return Ok(Some(AlignerSource::Builtin));
+        }
         let path = Path::new(model);
         if path.is_file() {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -178,7 +183,7 @@ fn unknown(model: &str) -> Error {
         return Error::model(model, format!("no such folder. {}", LAYOUT.holds()));
     }
     let rule = "expected a folder, organisation/name of the hub, a bundle of torchaudio (WAV2VEC2_ASR_BASE_960H; `diarist \
-                models` shows one for each language) or the file of one";
+                models` shows one for each language), the file of one, or builtin";
     Error::config("align_model", model, rule)
 }
 

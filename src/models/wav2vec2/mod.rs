@@ -24,7 +24,7 @@ mod extractor;
 use std::path::Path;
 
 pub use bundle::{Bundle, Normalise};
-pub use config::{Config, FeatureNorm};
+pub use config::{Config, FeatureNorm, normalises_as};
 
 use self::encoder::Encoder;
 use self::extractor::Extractor;
