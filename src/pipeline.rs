@@ -11,8 +11,8 @@ use crate::asr::{self, Chunks, Tokenizer};
 use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
-use crate::engine::Backend;
 use crate::engine::profile::range;
+use crate::engine::waveform::Waveform;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::hub::Source;
@@ -63,7 +63,7 @@ pub struct Prepared {
 }
 
 /// The models of every stage, loaded once.
-pub struct Pipeline<B: Backend> {
+pub struct Pipeline<B: Waveform> {
     /// The recogniser.
     pub whisper: Whisper<B>,
     /// Its tokenizer.
@@ -72,7 +72,7 @@ pub struct Pipeline<B: Backend> {
     pub detector: Detector,
 }
 
-impl<B: Backend> Pipeline<B> {
+impl<B: Waveform> Pipeline<B> {
     /// Loads a Whisper model folder in the Hugging Face layout.
     ///
     /// # Errors
