@@ -1,14 +1,15 @@
 //! What the benchmark asks of a device besides computing: to be waited for, and to tell where the time went.
 
+use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda, Gemm};
 use diarist::engine::profile::Launched;
-use diarist::engine::{Backend, Tensor};
+use diarist::engine::waveform::Waveform;
 use diarist::{Error, Result};
 use rayon::prelude::*;
 
 /// A device that can be measured.
-pub trait Machine: Backend {
+pub trait Machine: Waveform {
     /// Waits until all work queued is done.
     fn wait(&self) -> Result<()>;
     /// The kernels `f` launches, each timed. None on a device without kernels.

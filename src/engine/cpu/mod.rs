@@ -33,6 +33,7 @@ mod pick_candidates;
 mod self_attention_step;
 mod softmax;
 mod stored;
+mod time_warp;
 mod token_probability;
 mod waveform;
 

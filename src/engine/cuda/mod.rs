@@ -47,6 +47,7 @@ mod queue;
 mod read_rate;
 mod search;
 mod self_attention_step;
+mod time_warp;
 mod token_probability;
 mod waveform;
 
