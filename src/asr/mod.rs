@@ -158,13 +158,14 @@ pub fn transcribe<B: TimeWarp>(
 ///
 /// # Errors
 /// As [`transcribe`].
-pub fn detect_language<B: Backend>(
+pub fn detect_language<B: TimeWarp>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
     samples: &[f32],
     chunks: Chunks,
     options: &AsrOptions,
 ) -> Result<Option<(String, Option<f64>)>> {
+    let options = &AsrOptions { word_timestamps: false, ..options.clone() };
     options.check()?;
     tokenizer.check_vocab(model.config.vocab_size)?;
     let suppressed = suppressed(model, tokenizer, options, MinusOne::ModelList)?;

@@ -103,7 +103,10 @@ pub fn open<B: Waveform>(be: &B, source: &AlignerSource) -> Result<Aligner<B>> {
             let config = Config::parse(files.config, name)?;
             let dictionary = Dictionary::parse(files.vocabulary, name, config.pad_token_id, config.vocab_size)?;
             let weights = Weights::from_static("builtin", files.weights)?;
-            Ok(Aligner::new(Wav2Vec2::load(be, config, &weights, normalises_as(files.preprocessor_config, name)?)?, dictionary))
+            Ok(Aligner::new(
+                Wav2Vec2::load(be, config, &weights, normalises_as(files.preprocessor_config, name)?)?,
+                dictionary,
+            ))
         }
     }
 }
