@@ -18,7 +18,7 @@ use crate::engine::profile::range;
 use crate::engine::waveform::Waveform;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
-use crate::hub::{AlignerSource, Source};
+use crate::hub::Source;
 use crate::models::whisper::{Config, GenerationConfig, Whisper};
 use crate::types::{Chunk, Segment, Transcript};
 use crate::units::Seconds;
@@ -94,7 +94,7 @@ impl<B: Waveform> Pipeline<B> {
         let whisper = Whisper::open(be, folder)?;
         let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
         tokenizer.check_vocab(whisper.config.vocab_size)?;
-        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::only(AlignerSource::Builtin) })
+        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin() })
     }
 
     /// Loads the model that is compiled into the program.
@@ -108,7 +108,7 @@ impl<B: Waveform> Pipeline<B> {
         let weights = Weights::from_static("builtin", files.weights)?;
         let whisper = Whisper::load(be, config, generation, &weights)?;
         let tokenizer = Tokenizer::from_bytes(name, files.tokenizer.as_bytes(), asr::is_multilingual(&whisper))?;
-        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::only(AlignerSource::Builtin) })
+        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin() })
     }
 
     /// Loads what [`Hub::obtain`](crate::hub::Hub::obtain) found.

@@ -1,7 +1,7 @@
 //! `diarist models`: the names `--model` knows, and which of them are here.
 
+use diarist::Result;
 use diarist::hub::{self, AlignerSource, Hub, Source, aligners, names};
-use diarist::{Result, assets};
 
 use super::console;
 
@@ -39,9 +39,7 @@ fn aligners_of_languages(hub: &Hub) {
     };
     console::line("");
     row("LANGUAGE", "WHAT FINDS ITS WORDS (--align-model)", "LICENCE", "HERE");
-    if assets::ALIGNER.is_some() {
-        row("en", hub::BUILTIN, "as this program", "yes");
-    }
+    row("en", hub::BUILTIN, "as this program", "yes");
     for language in aligners::LANGUAGES {
         let here = match hub.find_aligner(language.model) {
             Ok(Some(AlignerSource::Folder(folder))) => megabytes(hub::size_of(&folder)),

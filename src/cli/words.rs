@@ -215,7 +215,7 @@ pub fn finder(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
     let builtin = model.model == diarist::hub::BUILTIN;
     Box::new(move |language| match &asked {
         Some(model) => obtain(&hub, model),
-        None if builtin && language == "en" && diarist::assets::ALIGNER.is_some() => Ok(AlignerSource::Builtin),
+        None if builtin && language == "en" => Ok(AlignerSource::Builtin),
         None => of_language(&hub, language),
     })
 }

@@ -41,9 +41,12 @@ impl<B: Waveform> Aligners<B> {
         Aligners { find, known: Mutex::new(Known { models: Vec::new(), languages: Vec::new() }) }
     }
 
-    /// One for every language.
-    pub fn only(source: AlignerSource) -> Self {
-        Self::new(Box::new(move |_| Ok(source.clone())))
+    /// The one that is compiled into the program, for English.
+    pub fn builtin() -> Self {
+        Self::new(Box::new(|language| match language {
+            "en" => Ok(AlignerSource::Builtin),
+            other => Err(Error::config("language", other, "the built-in aligner knows English only")),
+        }))
     }
 
     /// The aligner of a language.
@@ -97,9 +100,7 @@ pub fn open<B: Waveform>(be: &B, source: &AlignerSource) -> Result<Aligner<B>> {
             Ok(Aligner::new(network, dictionary))
         }
         AlignerSource::Builtin => {
-            let name = Path::new("builtin");
-            let missing = || Error::model(name, "this program was built without an aligner");
-            let files = assets::ALIGNER.as_ref().ok_or_else(missing)?;
+            let (name, files) = (Path::new("builtin"), &assets::ALIGNER);
             let config = Config::parse(files.config, name)?;
             let dictionary = Dictionary::parse(files.vocabulary, name, config.pad_token_id, config.vocab_size)?;
             let weights = Weights::from_static("builtin", files.weights)?;

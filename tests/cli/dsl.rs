@@ -42,7 +42,7 @@ impl Dir {
                 let path = entry.path();
                 let name = path.strip_prefix(self.root.path()).unwrap().display().to_string();
                 match path.is_dir() {
-                    true if name == "home" => {}
+                    true if name == "home" || name == "torch" => {}
                     true => folders.push(path),
                     false if name.starts_with(".std") => {}
                     false => found.push(name),
