@@ -1,6 +1,6 @@
 //! What is compiled into the program, so that it does its main job on a bare machine without a network: a small
-//! English model in the Hugging Face layout, and a conversation to try it on. `assets/MODEL_CARD.md` says what the
-//! model is good for.
+//! English model and an aligner in the Hugging Face layout, and a conversation to try them on. `assets/MODEL_CARD.md` says
+//! what they are good for.
 
 /// The files of a model folder, as bytes.
 #[derive(Clone, Copy)]
@@ -24,6 +24,27 @@ pub static MODEL: StaticModel = StaticModel {
     preprocessor_config: include_str!("../assets/builtin/preprocessor_config.json"),
     tokenizer: include_str!("../assets/builtin/tokenizer.json"),
     weights: include_bytes!("../assets/builtin/model.safetensors"),
+};
+
+/// The files of an aligner's folder, as bytes.
+#[derive(Clone, Copy)]
+pub struct StaticAligner {
+    /// `config.json`.
+    pub config: &'static str,
+    /// `preprocessor_config.json`. It asks for recordings of mean 0 and variance 1.
+    pub preprocessor_config: &'static str,
+    /// `vocab.json`.
+    pub vocabulary: &'static str,
+    /// `model.safetensors`.
+    pub weights: &'static [u8],
+}
+
+/// The aligner named `builtin`, for English.
+pub static ALIGNER: StaticAligner = StaticAligner {
+    config: include_str!("../assets/aligner/config.json"),
+    preprocessor_config: include_str!("../assets/aligner/preprocessor_config.json"),
+    vocabulary: include_str!("../assets/aligner/vocab.json"),
+    weights: include_bytes!("../assets/aligner/model.safetensors"),
 };
 
 /// The sample conversation, a FLAC file.

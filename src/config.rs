@@ -2,6 +2,7 @@
 
 use crate::asr::AsrOptions;
 use crate::audio::DecodeOptions;
+use crate::pipeline::WordTimes;
 use crate::vad::VadOptions;
 
 /// Options of [`Pipeline::transcribe`](crate::pipeline::Pipeline::transcribe). The defaults are WhisperX's, except
@@ -14,4 +15,6 @@ pub struct Options {
     pub vad: VadOptions,
     /// How chunks become text.
     pub asr: AsrOptions,
+    /// How words get their times: unless asked for, not at all.
+    pub words: WordTimes,
 }

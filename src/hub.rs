@@ -3,6 +3,7 @@
 //!
 //! The cache is the one of the Python tools (`HF_HUB_CACHE`, `HF_HOME`), so a model fetched by either is found by both.
 
+pub mod aligners;
 mod fetch;
 pub mod names;
 
@@ -13,10 +14,42 @@ use std::time::Duration;
 use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 
-/// The files of a model folder besides the weights. The first two must be there; the others are used where present.
-pub const FILES: [&str; 4] = ["config.json", "tokenizer.json", "generation_config.json", "preprocessor_config.json"];
-/// How many of [`FILES`] must be there.
-const REQUIRED: usize = 2;
+pub use aligners::AlignerSource;
+
+/// What a model folder holds besides the weights.
+pub(crate) struct Layout {
+    /// The option that names such a folder.
+    option: &'static str,
+    /// What it is, for messages.
+    kind: &'static str,
+    /// Files that must be there.
+    required: &'static [&'static str],
+    /// Files that are used where present.
+    optional: &'static [&'static str],
+    /// How to go on without it.
+    without: &'static str,
+}
+
+impl Layout {
+    /// The files by name.
+    fn files(&self) -> String {
+        self.required.iter().chain(self.optional).copied().collect::<Vec<_>>().join(", ")
+    }
+
+    /// What such a folder holds, as a sentence.
+    fn holds(&self) -> String {
+        format!("A model folder holds {}, {SINGLE}", self.files())
+    }
+}
+
+/// The files of a folder with a recogniser.
+const WHISPER: Layout = Layout {
+    option: "model",
+    kind: "Whisper model",
+    required: &["config.json", "tokenizer.json"],
+    optional: &["generation_config.json", "preprocessor_config.json"],
+    without: "To go on without any of this, `--model builtin` is part of the program (small, English, for trying out).",
+};
 /// The weights as they are asked for in messages; others are read, too.
 const SINGLE: &str = LAYOUTS[0].0;
 /// The name of the model that is part of the program.
@@ -65,6 +98,10 @@ pub struct Hub {
     pub network: Network,
     /// The cache shared with other tools; `None` on a machine without a home folder.
     pub cache: Option<PathBuf>,
+    /// Where torchaudio keeps its bundles.
+    pub torch_cache: Option<PathBuf>,
+    /// Where bundles are fetched from, without a slash at the end.
+    pub bundles: String,
     /// The hub's address, without a slash at the end.
     pub endpoint: String,
     /// Access token for gated and private repositories.
@@ -77,22 +114,26 @@ pub struct Hub {
 
 impl Hub {
     /// The places and rights that the environment names: `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, `HF_ENDPOINT`,
-    /// `HF_TOKEN` (or the file written by `huggingface-cli login`) and `HF_HUB_OFFLINE`.
+    /// `HF_TOKEN` (or the file written by `huggingface-cli login`), `HF_HUB_OFFLINE`; for bundles `TORCH_HOME` and
+    /// `DIARIST_TORCHAUDIO_URL`.
     pub fn from_env() -> Self {
         let var = |name| std::env::var(name).ok().filter(|v: &String| !v.trim().is_empty());
-        let home = var("HF_HOME").map(PathBuf::from).or_else(|| {
-            let caches = var("XDG_CACHE_HOME").map(PathBuf::from);
-            Some(caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("huggingface"))
-        });
+        let caches = var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cache")));
+        let home = var("HF_HOME").map(PathBuf::from).or_else(|| Some(caches.as_ref()?.join("huggingface")));
+        let torch = var("TORCH_HOME").map(PathBuf::from).or_else(|| Some(caches?.join("torch")));
         let token_file = home.as_ref().map(|home| home.join("token"));
         let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file?).ok());
+        let address = |name, default: &str| {
+            var(name).map_or_else(|| default.to_string(), |v| v.trim_end_matches('/').to_string())
+        };
         let offline = var("HF_HUB_OFFLINE").is_some_and(|v| !matches!(v.to_lowercase().as_str(), "0" | "false" | "no"));
         Hub {
             model_dir: None,
             network: if offline { Network::Forbidden } else { Network::Allowed },
             cache: var("HF_HUB_CACHE").map(PathBuf::from).or_else(|| home.map(|home| home.join("hub"))),
-            endpoint: var("HF_ENDPOINT")
-                .map_or_else(|| "https://huggingface.co".to_string(), |v| v.trim_end_matches('/').to_string()),
+            torch_cache: torch.map(|torch| torch.join("hub").join("checkpoints")),
+            bundles: address("DIARIST_TORCHAUDIO_URL", "https://download.pytorch.org/torchaudio/models"),
+            endpoint: address("HF_ENDPOINT", "https://huggingface.co"),
             token: token.map(|t| t.trim().to_string()).filter(|t| !t.is_empty()),
             stall: Duration::from_secs(60),
             retry_pause: Duration::from_millis(500),
@@ -110,21 +151,32 @@ impl Hub {
             return Ok(found);
         }
         let Some(repo) = repo_id(model) else { return Err(unknown(model)) };
+        Ok(Source::Folder(self.fetch_repo(model, repo, &WHISPER, on_progress)?))
+    }
+
+    /// Downloads a repository that is not here.
+    fn fetch_repo(
+        &self,
+        model: &str,
+        repo: &str,
+        layout: &'static Layout,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<PathBuf> {
         if self.network == Network::Forbidden {
-            return Err(self.not_here(model, repo, "and downloads are switched off"));
+            return Err(self.not_here(model, repo, layout, "and downloads are switched off"));
         }
         let Some(root) = self.model_dir.as_ref().or(self.cache.as_ref()) else {
-            return Err(self.not_here(model, repo, "and there is no home folder to download it to"));
+            return Err(self.not_here(model, repo, layout, "and there is no home folder to download it to"));
         };
-        let folder = fetch::fetch(self, repo, root, on_progress).map_err(|error| match error {
+        let folder = fetch::fetch(self, repo, root, layout, on_progress).map_err(|error| match error {
             fetch::Error::Cancelled => Error::Cancelled,
             fetch::Error::Unreachable(why) => {
                 let why = format!("and {} cannot be reached ({why})", self.endpoint);
-                self.not_here(model, repo, &why)
+                self.not_here(model, repo, layout, &why)
             }
             fetch::Error::Other(reason) => Error::Hub { model: model.to_string(), reason },
         })?;
-        Ok(Source::Folder(complete(&folder)?))
+        complete(&folder, layout)
     }
 
     /// The files of `model` if they are on this machine; never uses the network.
@@ -137,23 +189,28 @@ impl Hub {
         }
         let path = Path::new(model);
         // A folder that merely shares its name with a known model (an output folder called `small`) is not meant.
-        if path.is_dir() && (names::repo_of(model).is_none() || path.join(FILES[0]).is_file()) {
-            return complete(path).map(|folder| Some(Source::Folder(folder)));
+        if path.is_dir() && (names::repo_of(model).is_none() || path.join(WHISPER.required[0]).is_file()) {
+            return complete(path, &WHISPER).map(|folder| Some(Source::Folder(folder)));
         }
         let Some(repo) = repo_id(model) else { return Err(unknown(model)) };
+        Ok(self.local(model, repo, &WHISPER)?.map(Source::Folder))
+    }
+
+    /// The folder of a repository in `model_dir` or a cache.
+    fn local(&self, model: &str, repo: &str, layout: &Layout) -> Result<Option<PathBuf>> {
         if let Some(dir) = &self.model_dir {
             for plain in [dir.join(model), dir.join(repo), dir.join(repo.rsplit('/').next().unwrap_or(repo))] {
                 if plain.is_dir() {
-                    return complete(&plain).map(|folder| Some(Source::Folder(folder)));
+                    return complete(&plain, layout).map(Some);
                 }
             }
         }
         let roots = self.model_dir.iter().chain(self.cache.iter());
-        Ok(roots.filter_map(|root| snapshot(root, repo)).find(|folder| missing(folder).is_empty()).map(Source::Folder))
+        Ok(roots.filter_map(|root| snapshot(root, repo)).find(|folder| missing(folder, layout).is_empty()))
     }
 
     /// What to do when a model is neither here nor to be had.
-    fn not_here(&self, model: &str, repo: &str, why: &str) -> Error {
+    fn not_here(&self, model: &str, repo: &str, layout: &Layout, why: &str) -> Error {
         let mut looked: Vec<String> =
             self.model_dir.iter().chain(self.cache.iter()).map(|p| p.display().to_string()).collect();
         if looked.is_empty() {
@@ -161,11 +218,12 @@ impl Hub {
         }
         let reason = format!(
             "not on this machine (looked in {}), {why}.\n  \
-             To bring it here by hand, put {}, {SINGLE} of {}/{repo} into one folder and give `--model FOLDER`.\n  \
-             To go on without any of this, `--model {BUILTIN}` is part of the program (small, English, for trying out).",
+             To bring it here by hand, put {}, {SINGLE} of {}/{repo} into one folder and give `--{} FOLDER`.\n  {}",
             looked.join(", "),
-            FILES.join(", "),
+            layout.files(),
             self.endpoint,
+            layout.option,
+            layout.without,
         );
         Error::Hub { model: model.to_string(), reason }
     }
@@ -180,7 +238,7 @@ fn unknown(model: &str) -> Error {
     let looks_like_path = model.contains(['/', '\\']) || model.starts_with('.');
     if looks_like_path {
         let what = if Path::new(model).is_file() { "is a file; give the folder it is in" } else { "no such folder" };
-        return Error::model(model, format!("{what}. A model folder holds {}, {SINGLE}", FILES.join(", ")));
+        return Error::model(model, format!("{what}. {}", WHISPER.holds()));
     }
     let names: Vec<&str> = names::KNOWN.iter().map(|k| k.name).collect();
     Error::config("model", model, format!("expected a folder, organisation/name, {BUILTIN}, or {}", names.join(", ")))
@@ -195,8 +253,8 @@ fn snapshot(root: &Path, repo: &str) -> Option<PathBuf> {
 }
 
 /// The folder itself if nothing is missing in it.
-fn complete(folder: &Path) -> Result<PathBuf> {
-    let missing = missing(folder);
+fn complete(folder: &Path, layout: &Layout) -> Result<PathBuf> {
+    let missing = missing(folder, layout);
     if missing.is_empty() {
         return Ok(folder.to_path_buf());
     }
@@ -209,9 +267,9 @@ fn complete(folder: &Path) -> Result<PathBuf> {
 }
 
 /// The files a model folder lacks, the shards of an index included.
-fn missing(folder: &Path) -> Vec<String> {
+fn missing(folder: &Path, layout: &Layout) -> Vec<String> {
     let absent = |name: &str| !folder.join(name).is_file();
-    let mut missing: Vec<String> = FILES[..REQUIRED].iter().filter(|f| absent(f)).map(|f| f.to_string()).collect();
+    let mut missing: Vec<String> = layout.required.iter().filter(|f| absent(f)).map(|f| f.to_string()).collect();
     for (single, index) in LAYOUTS {
         if !absent(single) {
             return missing;

@@ -3,6 +3,9 @@
 //! Every stage goes through `Run::stage`, which times it, marks it in the log and for profilers, reports it and adds its name to an
 //! error. No stage calls another.
 
+pub mod aligners;
+mod words;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,8 +14,8 @@ use crate::asr::{self, Chunks, Tokenizer};
 use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
-use crate::engine::Backend;
 use crate::engine::profile::range;
+use crate::engine::waveform::Waveform;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::hub::Source;
@@ -20,6 +23,9 @@ use crate::models::whisper::{Config, GenerationConfig, Whisper};
 use crate::types::{Chunk, Segment, Transcript};
 use crate::units::Seconds;
 use crate::vad::{Detector, VadOptions};
+
+pub use aligners::Aligners;
+pub use words::{Instead, WordTimes};
 
 /// A recording, as the caller has it.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +48,10 @@ pub trait Observer {
     fn segments(&mut self, segments: &[Segment]) {
         let _ = segments;
     }
+    /// Words of recordings in `language` cannot be aligned, for this reason; what they have instead.
+    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+        let _ = (language, reason, instead);
+    }
     /// `stage` is finished.
     fn finished(&mut self, stage: &'static str, took: Duration) {
         let _ = (stage, took);
@@ -63,16 +73,19 @@ pub struct Prepared {
 }
 
 /// The models of every stage, loaded once.
-pub struct Pipeline<B: Backend> {
+pub struct Pipeline<B: Waveform> {
     /// The recogniser.
     pub whisper: Whisper<B>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// What finds speech. [`Detector::None`] decodes windows that follow each other, as openai-whisper does.
     pub detector: Detector,
+    /// What finds the words in the sound, where [`WordTimes::Aligned`] asks for it: unless put here, the built-in one, which
+    /// knows English.
+    pub aligners: Aligners<B>,
 }
 
-impl<B: Backend> Pipeline<B> {
+impl<B: Waveform> Pipeline<B> {
     /// Loads a Whisper model folder in the Hugging Face layout.
     ///
     /// # Errors
@@ -81,7 +94,7 @@ impl<B: Backend> Pipeline<B> {
         let whisper = Whisper::open(be, folder)?;
         let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
         tokenizer.check_vocab(whisper.config.vocab_size)?;
-        Ok(Pipeline { whisper, tokenizer, detector })
+        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin() })
     }
 
     /// Loads the model that is compiled into the program.
@@ -95,7 +108,7 @@ impl<B: Backend> Pipeline<B> {
         let weights = Weights::from_static("builtin", files.weights)?;
         let whisper = Whisper::load(be, config, generation, &weights)?;
         let tokenizer = Tokenizer::from_bytes(name, files.tokenizer.as_bytes(), asr::is_multilingual(&whisper))?;
-        Ok(Pipeline { whisper, tokenizer, detector })
+        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin() })
     }
 
     /// Loads what [`Hub::obtain`](crate::hub::Hub::obtain) found.
@@ -136,14 +149,13 @@ impl<B: Backend> Pipeline<B> {
     /// As [`transcribe`](Self::transcribe).
     pub fn finish(&self, prepared: &Prepared, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         let mut run = Run { observer };
-        let Prepared { audio, chunks } = prepared;
-        let found = run.stage("asr", |run| self.recognise(audio, chunks, options, run))?;
+        let found = self.words(prepared, &options.asr, &options.words, &mut run)?;
         Ok(Transcript {
-            duration: audio.duration(),
+            duration: prepared.audio.duration(),
             language: (!found.language.is_empty()).then_some(found.language),
             language_probability: found.language_probability,
+            word_segments: words::all(&found.segments),
             segments: found.segments,
-            word_segments: Vec::new(),
         })
     }
 
@@ -154,14 +166,13 @@ impl<B: Backend> Pipeline<B> {
         self.detector.chunks(samples, &VadOptions { chunk_size, ..*options })
     }
 
-    fn recognise(&self, audio: &Audio, chunks: &[Chunk], options: &Options, run: &mut Run) -> Result<asr::AsrResult> {
-        let chunks = match self.detector {
-            Detector::None => Chunks::Windows,
-            _ if chunks.is_empty() => return Ok(asr::AsrResult::default()),
-            _ => Chunks::Speech(chunks),
-        };
-        let mut watch = AsrWatch { run, duration: audio.duration() };
-        asr::transcribe(&self.whisper, &self.tokenizer, &audio.samples, chunks, &options.asr, &mut watch)
+    /// What the recogniser is to hear; `None` where nobody speaks.
+    fn chunks_of<'a>(&self, prepared: &'a Prepared) -> Option<Chunks<'a>> {
+        match self.detector {
+            Detector::None => Some(Chunks::Windows),
+            _ if prepared.chunks.is_empty() => None,
+            _ => Some(Chunks::Speech(&prepared.chunks)),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use common::wav2vec2::{WeightNorm, weights};
 use common::{Golden, assert_close, seeded};
 use diarist::engine::cpu::Cpu;
-use diarist::models::wav2vec2::{Config, Emissions, Wav2Vec2};
+use diarist::engine::weights::Weights;
+use diarist::models::wav2vec2::{Bundle, Config, Emissions, FeatureNorm, Normalise, Wav2Vec2, bundle};
 use serde_json::Value;
 
 fn network(cpu: &Cpu, case: &Value, names: WeightNorm) -> Wav2Vec2<Cpu> {
@@ -101,5 +102,51 @@ fn configs_of_other_networks_are_refused() {
     ] {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("config.json"), "{text}: {error}");
+    }
+}
+
+/// Files that torch.save wrote, heard by torchaudio. The head of the first has rows that are no class.
+#[test]
+fn bundles_hear_what_torchaudio_hears() {
+    let golden = Golden::open("wav2vec2/bundle.safetensors");
+    let (meta, cpu) = (golden.meta(), Cpu::new(Some(1)).unwrap());
+    let lengths: Vec<usize> = serde_json::from_value(meta["clips"].clone()).unwrap();
+    let unused: Vec<usize> = serde_json::from_value(meta["unused"].clone()).unwrap();
+    for (order, gain) in [("group_norm", 1.0), ("layer_norm", 0.01)] {
+        let layered = order == "layer_norm";
+        let config = Config {
+            vocab_size: 9,
+            hidden_size: 32,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            intermediate_size: 48,
+            feat_extract_norm: if layered { FeatureNorm::Layer } else { FeatureNorm::Group },
+            conv_dim: vec![12, 16, 16, 16, 16, 16, 12],
+            conv_bias: layered,
+            num_conv_pos_embeddings: 16,
+            num_conv_pos_embedding_groups: 4,
+            do_stable_layer_norm: layered,
+            ..Config::default()
+        };
+        let file = common::data(&format!("wav2vec2/bundle-{order}.pth"));
+        let normalise = if layered { Normalise::Torchaudio } else { Normalise::No };
+        let open = |unused: &[usize]| {
+            bundle::load(&cpu, config.clone(), Weights::open_file(&file).unwrap(), normalise, unused)
+        };
+        let network = open(&unused).unwrap();
+        for (i, samples) in lengths.iter().enumerate() {
+            let clip: Vec<f32> = seeded::audio_f32(500 + i as u64, *samples).iter().map(|s| s * gain).collect();
+            let (shape, want) = golden.f32(&format!("{order}.{i}"));
+            let emissions = network.emissions(&cpu, &[&clip]).unwrap();
+            assert_eq!((emissions.frames[0], 9), (shape[0], shape[1]), "{order}: frames of clip {i}");
+            let got: Vec<f32> = rows(&cpu, &emissions, 0).chunks_exact(10).flat_map(|row| &row[..9]).copied().collect();
+            assert_close(&format!("{order}, clip {i}"), &got, &want, 1e-3, 0.0);
+        }
+        // Whoever forgets which rows are no class hears of it.
+        let refused = open(&[]).map(|_| ()).map_err(|error| error.to_string());
+        assert_eq!(refused.is_err(), !layered, "{refused:?}");
+        let other = Bundle::named("WAV2VEC2_ASR_BASE_960H").unwrap().open(&cpu, &file);
+        let error = other.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("bundle-") && error.contains("has shape"), "{error}");
     }
 }

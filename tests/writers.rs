@@ -54,6 +54,7 @@ fn files_match_whisperx() {
             max_line_width: size("max_line_width"),
             max_line_count: size("max_line_count"),
             highlight_words: given["highlight_words"] == true,
+            ..SubtitleOptions::default()
         };
         if options.max_line_width.is_some() {
             // Compared in `output::subtitles`, where spaces can be left out of the width as WhisperX does.
@@ -135,7 +136,7 @@ fn lines_are_never_wider_than_asked() {
     for width in 1..60 {
         for count in [None, Some(1), Some(2)] {
             let options =
-                SubtitleOptions { max_line_width: Some(width), max_line_count: count, highlight_words: false };
+                SubtitleOptions { max_line_width: Some(width), max_line_count: count, ..SubtitleOptions::default() };
             let srt = render(OutputFormat::Srt, &transcript, &options).unwrap();
             for cue in srt.split_terminator("\n\n") {
                 let lines: Vec<&str> = cue.lines().skip(2).collect();
@@ -300,7 +301,8 @@ proptest! {
         max_line_count in prop::option::of(1..4usize),
         highlight_words in any::<bool>(),
     ) {
-        let options = SubtitleOptions { max_line_width, max_line_count, highlight_words };
+        let options =
+            SubtitleOptions { max_line_width, max_line_count, highlight_words, ..SubtitleOptions::default() };
         for format in EVERY {
             let text = render(format, &transcript, &options).unwrap();
             if format == OutputFormat::Srt {
@@ -338,7 +340,7 @@ proptest! {
             segment(&words.join(" "), start, time, Some(timed))
         });
         let transcript = Transcript { segments: segments.collect(), ..Transcript::default() };
-        let options = SubtitleOptions { max_line_width, max_line_count, highlight_words: false };
+        let options = SubtitleOptions { max_line_width, max_line_count, ..SubtitleOptions::default() };
         let srt = render(OutputFormat::Srt, &transcript, &options).unwrap();
         let shown: Vec<String> = srt
             .split_terminator("\n\n")

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import re
 
 import numpy as np
 import soundfile
@@ -44,10 +45,12 @@ def main():
                 "audio": name, "engine": engine, "noisy": noisy, "limit": seconds, "seconds": round(len(audio) / windows.SAMPLE_RATE, 3),
                 "text": " ".join(part["text"] for part in said),
                 "utterances": [{"speaker": p["speaker"], "text": p["text"], "start": round(p["words"][0][1], 3),
-                                "end": round(p["words"][-1][2], 3)} for p in said]})
+                                "end": round(p["words"][-1][2], 3),
+                                "words": [[word, round(start, 3), round(end, 3)] for word, start, end in p["words"]]}
+                               for p in said]})
     with open(os.path.join(options.out, "transcripts.json"), "w") as file:
-        json.dump({"sample_rate": windows.SAMPLE_RATE, "windows": entries}, file, indent=1)
-        file.write("\n")
+        text = json.dumps({"sample_rate": windows.SAMPLE_RATE, "windows": entries}, indent=1)
+        file.write(re.sub(r'\[\s+("[^"]*"),\s+([\d.]+),\s+([\d.]+)\s+\]', r"[\1, \2, \3]", text) + "\n")  # a word, a line
 
 
 if __name__ == "__main__":

@@ -54,14 +54,10 @@ def guide(seen, spans):
 
 
 class Run:
-    """State of a training run: model, optimiser, averaged weights, progress."""
+    """State of a training run: model, optimiser, averaged weights, progress. What is learnt is up to its children."""
 
-    def __init__(self, options):
-        self.options = options
-        self.tokens = Tokens(options.tokenizer)
-        torch.manual_seed(options.seed)
-        config = Config(self.tokens.size)
-        self.model = read_model(options.start, config.encoder_layers)[0].train() if options.start else Model(config)
+    def __init__(self, options, model):
+        self.options, self.model = options, model
         decayed = [p for p in self.model.parameters() if p.requires_grad and p.dim() > 1]
         plain = [p for p in self.model.parameters() if p.requires_grad and p.dim() == 1]
         self.optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02},
@@ -122,6 +118,43 @@ class Run:
         os.replace(self.path + ".part", self.path)
 
 
+    def batches(self, seed):
+        """Endless batches of examples."""
+        raise NotImplementedError
+
+    def loss(self, batch):
+        """What to descend, and the numbers to log."""
+        raise NotImplementedError
+
+    def dev(self):
+        """The numbers to log of the windows held out."""
+        raise NotImplementedError
+
+
+class Recogniser(Run):
+    def __init__(self, options):
+        self.tokens = Tokens(options.tokenizer)
+        torch.manual_seed(options.seed)
+        config = Config(self.tokens.size)
+        model = read_model(options.start, config.encoder_layers)[0].train() if options.start else Model(config)
+        super().__init__(options, model)
+
+    def batches(self, seed):
+        return Batches(self.options.corpus, self.tokens, self.progress, self.options.long, seed)
+
+    def loss(self, batch):
+        frames = batch["mel"].shape[2] // 2
+        first = int(torch.randint(0, 500 - frames + 1, ()))  # every position gets used while windows are short
+        token, phone, guided, *hits = losses(self.model, shift(batch, first, self.tokens), first)
+        fading = 1 - self.progress()  # the aids fade as the decoder finds its feet
+        loss = token + (0.2 + 1.3 * fading) * phone + guided
+        return loss, [float(x.detach()) for x in (token, phone, guided, *hits)]
+
+    def dev(self):
+        errors, words = dev_error(self.model, self.tokens, self.options.dev, self.options.dev_windows)
+        return [errors, words, errors / max(1, words)]
+
+
 def train(run, log):
     """Two or more single-threaded processes update one set of weights in shared memory, without locks (Recht et al. 2011).
 
@@ -143,7 +176,7 @@ def train(run, log):
 def work(run, rank, log):
     """Trains until the run's end. Rank 0 also keeps the clock, logs, averages, saves and looks at the dev set."""
     options = run.options
-    batches = iter(Batches(options.corpus, run.tokens, run.progress, options.long, f"{options.seed}-{run.step}-{rank}"))
+    batches = iter(run.batches(f"{options.seed}-{run.step}-{rank}"))
     last_save, last_dev, sums, started = time.time(), time.time(), [], time.time()
     while run.progress() < 1:
         sums.append(update(run, next(batches)))
@@ -161,18 +194,14 @@ def work(run, rank, log):
             run.save()
             last_save = now
         if now - last_dev > options.dev_every:
-            dev(run, log)
+            log(run, "dev", run.dev())
             last_dev = time.time()
 
 
 def update(run, batch):
-    """One optimiser step; returns the losses and hit rates."""
-    frames = batch["mel"].shape[2] // 2
-    first = int(torch.randint(0, 500 - frames + 1, ()))  # every position gets used while windows are short
+    """One optimiser step; returns the numbers to log."""
     with torch.autocast("cpu", dtype=torch.bfloat16):  # halves the time of a step where the processor has bf16 products
-        token, phone, guided, *hits = losses(run.model, shift(batch, first, run.tokens), first)
-    fading = 1 - run.progress()  # the aids fade as the decoder finds its feet
-    loss = token + (0.2 + 1.3 * fading) * phone + guided
+        loss, numbers = run.loss(batch)
     for group in run.optimiser.param_groups:
         group["lr"] = run.rate()
     run.optimiser.zero_grad(set_to_none=True)
@@ -180,8 +209,8 @@ def update(run, batch):
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.optimiser.step()
     run.step += 1
-    run.windows += len(batch["mel"])
-    return [float(x.detach()) for x in (token, phone, guided, *hits)]
+    run.windows += len(next(iter(batch.values())))
+    return numbers
 
 
 def wait_while_stopped(pid):
@@ -203,41 +232,43 @@ def shift(batch, first, tokens):
     return batch
 
 
-def dev(run, log):
-    errors, words = dev_error(run.model, run.tokens, run.options.dev, run.options.dev_windows)
-    log(run, "dev", [errors, words, errors / max(1, words)])
-
-
-def main():
+def arguments():
+    """Options that every kind of run has."""
     parser = argparse.ArgumentParser()
-    for name in ("corpus", "dev", "tokenizer", "out"):
+    for name in ("corpus", "dev", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--minutes", type=float, default=100)
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    parser.add_argument("--long", type=float, default=0.1, help="part of the batches with ten-second windows")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--save-every", type=float, default=180)
     parser.add_argument("--dev-every", type=float, default=480)
     parser.add_argument("--dev-windows", type=int, default=40)
-    parser.add_argument("--start", help="folder with exported weights and tokenizer to begin with")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--reset-clock", action="store_true", help="with --resume: keep the weights, begin the schedule anew")
+    return parser
+
+
+def log(run, kind, values):
+    line = {"step": run.step, "min": round(run.spent / 60, 2), "windows": run.windows, "kind": kind,
+            "values": [round(v, 4) for v in values]}
+    with open(os.path.join(run.options.out, "log.jsonl"), "a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def main():
+    parser = arguments()
+    parser.add_argument("--tokenizer", required=True)
+    parser.add_argument("--start", help="folder with exported weights and tokenizer to begin with")
+    parser.add_argument("--long", type=float, default=0.1, help="part of the batches with ten-second windows")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     torch.set_num_threads(1)
-
-    def log(run, kind, values):
-        line = {"step": run.step, "min": round(run.spent / 60, 2), "windows": run.windows, "kind": kind,
-                "values": [round(v, 4) for v in values]}
-        with open(os.path.join(options.out, "log.jsonl"), "a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
-
-    run = Run(options)
+    run = Recogniser(options)
     train(run, log)
-    dev(run, log)
+    log(run, "dev", run.dev())
 
 
 if __name__ == "__main__":

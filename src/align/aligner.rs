@@ -3,11 +3,20 @@
 use std::path::Path;
 
 use super::dictionary::Dictionary;
+use super::follow::{LabelSpan, Utterance, follow};
+use super::long::{Limits, LongSearch};
 use super::options::{AlignOptions, Watch};
+use super::order::in_order;
+use super::place::{Heard, place};
+use super::plan::{Plan, plans};
+use super::windows::{WINDOW, batches, windows};
+use crate::engine::Tensor;
+use crate::engine::ctc::CtcTopology;
 use crate::engine::waveform::Waveform;
-use crate::error::Result;
-use crate::models::wav2vec2::Wav2Vec2;
+use crate::error::{Error, Result};
+use crate::models::wav2vec2::{Clip, Wav2Vec2};
 use crate::types::Segment;
+use crate::units::{SAMPLE_RATE, Seconds};
 
 /// A network that hears letters, and the letters it knows.
 pub struct Aligner<B: Waveform> {
@@ -19,7 +28,7 @@ impl<B: Waveform> Aligner<B> {
     /// Loads a model folder in the Hugging Face layout: the network's files, and `vocab.json`.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) or [`Error::Weights`](crate::Error::Weights) naming the file that is missing or wrong.
+    /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing or wrong.
     pub fn open(be: &B, folder: &Path) -> Result<Self> {
         let network = Wav2Vec2::open(be, folder)?;
         let config = network.config();
@@ -33,9 +42,11 @@ impl<B: Waveform> Aligner<B> {
     }
 
     /// Finds the words of `segments` in `audio` (16 kHz mono in `[-1, 1]`), `language` being the code of what is spoken.
+    /// Segments come back in order of time, each as its sentences, which have the recogniser's fields of their segment. One that
+    /// cannot be aligned says why in [`Segment::unaligned`], and its words are spread over its time.
     ///
     /// # Errors
-    /// [`Error::Cancelled`](crate::Error::Cancelled); whatever the device reports. A segment that cannot be aligned is no error: it says why.
+    /// [`Error::Config`] for an option that cannot be honoured; [`Error::Cancelled`]; whatever the device reports.
     pub fn segments(
         &self,
         be: &B,
@@ -46,7 +57,26 @@ impl<B: Waveform> Aligner<B> {
         watch: &mut dyn Watch,
     ) -> Result<Vec<Segment>> {
         options.check()?;
-        let _ = (be, audio, language, watch, &self.network, &self.dictionary);
+        let plans = plans(segments, audio.len(), language, &self.dictionary, options);
+        let mut heard: Vec<Heard> = plans.iter().map(|plan| Err(plan.refusal.clone().unwrap_or_default())).collect();
+        let to_hear = (0..plans.len()).filter(|i| plans[*i].refusal.is_none());
+        let (long, short): (Vec<usize>, Vec<usize>) = to_hear.partition(|i| plans[*i].samples.len() > WINDOW);
+        let all = long.iter().chain(&short).map(|i| plans[*i].duration()).fold(Seconds(0.0), |a, b| a + b);
+        let mut hearing = Hearing { aligner: self, be, audio, options, watch, done: Seconds(0.0), all };
+        let lengths: Vec<usize> = short.iter().map(|i| plans[*i].samples.len()).collect();
+        for batch in batches(&lengths, hearing.limit()) {
+            let batch: Vec<usize> = batch.into_iter().map(|i| short[i]).collect();
+            let found = hearing.batch(&batch.iter().map(|i| &plans[*i]).collect::<Vec<_>>())?;
+            for (i, found) in batch.into_iter().zip(found) {
+                heard[i] = found;
+            }
+        }
+        for i in long {
+            heard[i] = hearing.long(&plans[i])?;
+        }
+        let placed = plans.iter().zip(heard).flat_map(|(plan, heard)| place(plan, heard, language, options));
+        let mut segments: Vec<Segment> = placed.collect();
+        in_order(&mut segments);
         Ok(segments)
     }
 
@@ -63,8 +93,102 @@ impl<B: Waveform> Aligner<B> {
         options: &AlignOptions,
         watch: &mut dyn Watch,
     ) -> Result<Vec<Segment>> {
-        let end = crate::units::Seconds::from_samples(audio.len());
-        let whole = Segment { end, text: text.to_string(), ..Segment::default() };
+        let whole = Segment { end: Seconds::from_samples(audio.len()), text: text.into(), ..Segment::default() };
         self.segments(be, audio, vec![whole], language, options, watch)
+    }
+}
+
+/// A call of [`Aligner::segments`].
+struct Hearing<'a, B: Waveform> {
+    aligner: &'a Aligner<B>,
+    be: &'a B,
+    audio: &'a [f32],
+    options: &'a AlignOptions,
+    watch: &'a mut dyn Watch,
+    /// Speech aligned, and all there is.
+    done: Seconds,
+    all: Seconds,
+}
+
+impl<B: Waveform> Hearing<'_, B> {
+    /// Samples to hear at once, with fillings. A processor gains nothing from many clips, and has them all in its caches.
+    fn limit(&self) -> usize {
+        let asked = self.options.batch_seconds.to_samples_floor();
+        asked.min(self.be.encoder_batch().saturating_mul(WINDOW))
+    }
+
+    fn begin(&self) -> Result<()> {
+        if self.watch.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn finished(&mut self, part: Seconds) {
+        self.done = self.done + part;
+        self.watch.progress(self.done, self.all);
+    }
+
+    /// Segments that are heard in one piece, together.
+    fn batch(&mut self, plans: &[&Plan]) -> Result<Vec<Heard>> {
+        self.begin()?;
+        let clips: Vec<&[f32]> = plans.iter().map(|plan| &self.audio[plan.samples.clone()]).collect();
+        let emissions = self.aligner.network.emissions(self.be, &clips)?;
+        let most = emissions.log_probs.rows() / clips.len().max(1);
+        let utterances = plans
+            .iter()
+            .zip(&emissions.frames)
+            .enumerate()
+            .map(|(i, (plan, rows))| Utterance { rows: i * most..i * most + rows, labels: &plan.spelling.labels });
+        let utterances: Vec<Utterance> = utterances.collect();
+        let blank = self.aligner.dictionary.blank;
+        let found = follow(self.be, &emissions.log_probs, &utterances, blank, self.options.topology)?;
+        plans.iter().for_each(|plan| self.finished(plan.duration()));
+        let heard = found.into_iter().zip(emissions.frames);
+        Ok(heard.map(|(found, rows)| found.map(|labels| (labels, rows)).map_err(|r| r.to_string())).collect())
+    }
+
+    /// A segment that is heard in windows.
+    fn long(&mut self, plan: &Plan) -> Result<Heard> {
+        let rows = self.aligner.network.config().frames(plan.samples.len());
+        let blank = self.aligner.dictionary.blank;
+        let found = match self.options.topology {
+            CtcTopology::Ctc => match LongSearch::new(&plan.spelling.labels, blank, rows, Limits::default()) {
+                Ok(mut search) => {
+                    self.windows(plan, |rows, classes| search.rows(rows, classes))?;
+                    search.finish()
+                }
+                Err(refusal) => Err(refusal),
+            },
+            CtcTopology::Trellis => {
+                let mut all = Vec::new();
+                self.windows(plan, |rows, _| all.extend_from_slice(rows))?;
+                let log_probs = Tensor::from_host(self.be, &[rows, all.len() / rows.max(1)], &all)?;
+                let utterance = [Utterance { rows: 0..rows, labels: &plan.spelling.labels }];
+                let found = follow(self.be, &log_probs, &utterance, blank, self.options.topology)?;
+                found.into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
+            }
+        };
+        Ok(found.map(|labels: Vec<LabelSpan>| (labels, rows)).map_err(|refusal| refusal.to_string()))
+    }
+
+    /// Hears a segment window by window, as many at once as a batch takes; `take` gets the rows that are kept, `[R, V + 1]`.
+    fn windows(&mut self, plan: &Plan, mut take: impl FnMut(&[f32], usize)) -> Result<()> {
+        let recording = &self.audio[plan.samples.clone()];
+        let level = self.aligner.network.level(recording);
+        let windows = windows(self.aligner.network.config(), recording.len());
+        let longest = windows.iter().map(|window| window.samples.len()).max().unwrap_or(1);
+        let hop = self.aligner.network.config().hop();
+        for windows in windows.chunks((self.limit() / longest).max(1)) {
+            self.begin()?;
+            let clips = windows.iter().map(|window| Clip { samples: &recording[window.samples.clone()], level });
+            let emissions = self.aligner.network.emissions_of_clips(self.be, &clips.collect::<Vec<_>>())?;
+            let classes = emissions.log_probs.width();
+            let most = emissions.log_probs.rows() / windows.len();
+            let log_probs = emissions.log_probs.to_host(self.be)?;
+            for (i, window) in windows.iter().enumerate() {
+                let first = i * most + window.rows.start;
+                take(&log_probs[first * classes..(first + window.rows.len()) * classes], classes);
+                self.finished(Seconds((window.rows.len() * hop) as f64 / SAMPLE_RATE as f64));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,13 +1,12 @@
-//! Text to the classes of a CTC network: `vocab.json`, lower case, and wildcards for what the network cannot write.
+//! The classes of a CTC network and the characters they stand for: `vocab.json`, in lower case.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// What stands between words in a network's classes.
-const DELIMITER: char = '|';
+/// What stands between words in a network's classes: a bar, or, in a few of them, a space.
+const DELIMITERS: [char; 2] = ['|', ' '];
 
 /// How words are told apart in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +34,6 @@ pub struct Dictionary {
     pub blank: usize,
     /// Classes of the network. This number itself is the wildcard's, the column after the last.
     pub num_classes: usize,
-}
-
-/// A text as classes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Labels {
-    /// Classes in the order they are said.
-    pub classes: Vec<i32>,
-    /// The words in order, none of them blank.
-    pub words: Vec<Word>,
-}
-
-/// A word of a text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// Bytes of the text.
-    pub text: Range<usize>,
-    /// Its part of [`Labels::classes`].
-    pub labels: Range<usize>,
-    /// Whether all of it is characters the network has no class for.
-    pub wildcard: bool,
 }
 
 impl Dictionary {
@@ -93,30 +72,21 @@ impl Dictionary {
         Ok(Dictionary { classes, blank, num_classes })
     }
 
-    /// The classes and words of a text. White space before and after it is ignored; one between words is said as the
-    /// delimiter, where the network has one.
-    pub fn labels(&self, text: &str, writing: Writing) -> Labels {
-        let mut out = Labels::default();
-        for (word, at) in pieces(text, writing) {
-            if writing == Writing::Spaced && !out.words.is_empty() {
-                out.classes.extend(self.classes.get(&DELIMITER));
-            }
-            let first = out.classes.len();
-            out.classes.extend(word.chars().map(|character| self.class(character)));
-            let labels = first..out.classes.len();
-            let wildcard = out.classes[labels.clone()].iter().all(|class| *class == self.num_classes as i32);
-            out.words.push(Word { text: at..at + word.len(), labels, wildcard });
-        }
-        out
+    /// The class of a character in either case; none for one that the network cannot write, and for the delimiter, which
+    /// is no character of a word.
+    pub fn class(&self, character: char) -> Option<i32> {
+        let lower = single(character.to_lowercase()).filter(|lower| !DELIMITERS.contains(lower))?;
+        self.classes.get(&lower).copied()
     }
 
-    /// One label for each character, whatever becomes of it in lower case.
-    fn class(&self, character: char) -> i32 {
-        let known = match (single(character.to_lowercase()), character) {
-            (_, DELIMITER) | (None, _) => None,
-            (Some(lower), _) => self.classes.get(&lower),
-        };
-        known.copied().unwrap_or(self.num_classes as i32)
+    /// The class said between two words, where the network has one.
+    pub fn delimiter(&self) -> Option<i32> {
+        DELIMITERS.iter().find_map(|delimiter| self.classes.get(delimiter).copied())
+    }
+
+    /// The class of what the network cannot write.
+    pub fn wildcard(&self) -> i32 {
+        self.num_classes as i32
     }
 }
 
@@ -124,20 +94,4 @@ impl Dictionary {
 fn single(mut characters: impl Iterator<Item = char>) -> Option<char> {
     let first = characters.next()?;
     characters.next().is_none().then_some(first)
-}
-
-/// The words of a text and where they begin.
-fn pieces(text: &str, writing: Writing) -> Vec<(&str, usize)> {
-    let mut words = Vec::new();
-    let mut start = None;
-    for (at, character) in text.char_indices().chain([(text.len(), ' ')]) {
-        if let Some(from) = start.filter(|_| character.is_whitespace() || writing == Writing::Unspaced) {
-            words.push((&text[from..at], from));
-            start = None;
-        }
-        if !character.is_whitespace() {
-            start = start.or(Some(at));
-        }
-    }
-    words
 }

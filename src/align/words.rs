@@ -21,11 +21,17 @@ impl Clock {
     /// The time at which a row begins, in whole milliseconds.
     pub fn time(&self, row: usize) -> Seconds {
         let rows = self.rows.max(1) as f64;
-        Seconds(row as f64 * (self.duration.0 / rows) + self.start.0).round_ms()
+        Seconds(thousandths(row as f64 * (self.duration.0 / rows) + self.start.0))
     }
 }
 
-/// A word with its time.
+/// A number to three decimals, of the two nearest the one that is nearer to its exact value, as Python's `round` has it:
+/// multiplying by a thousand first would round once more.
+pub fn thousandths(value: f64) -> f64 {
+    format!("{value:.3}").parse().unwrap_or(value)
+}
+
+/// A word or letter with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimedWord {
     /// When its first letter begins.
@@ -36,14 +42,19 @@ pub struct TimedWord {
     pub score: f64,
 }
 
+/// The time of one letter.
+pub fn letter(label: &LabelSpan, clock: Clock) -> TimedWord {
+    let score = thousandths(f64::from(label.score));
+    TimedWord { start: clock.time(label.rows.start), end: clock.time(label.rows.end), score }
+}
+
 /// The times of words; each has a run of the utterance's labels. `None` for a word without any.
 pub fn words(labels: &[LabelSpan], words: &[Range<usize>], clock: Clock) -> Vec<Option<TimedWord>> {
     let time = |word: &Range<usize>| {
         let letters = labels.get(word.clone())?;
-        let (first, last) = (letters.first()?, letters.last()?);
-        let mean = letters.iter().map(|letter| f64::from(letter.score)).sum::<f64>() / letters.len() as f64;
-        let score = (mean * 1000.0).round() / 1000.0;
-        Some(TimedWord { start: clock.time(first.rows.start), end: clock.time(last.rows.end), score })
+        let (first, last) = (letter(letters.first()?, clock), letter(letters.last()?, clock));
+        let mean = letters.iter().map(|label| letter(label, clock).score).sum::<f64>() / letters.len() as f64;
+        Some(TimedWord { start: first.start, end: last.end, score: thousandths(mean) })
     };
     words.iter().map(time).collect()
 }

@@ -20,6 +20,8 @@ pub struct Ahead<'m, B: Backend> {
     input: ClipInput<B>,
     /// Most clips encoded in one pass.
     group: usize,
+    /// Most clips that may wait.
+    most_waiting: usize,
     /// Which rows of a group's `[B T, C]` are clip `b`'s: `[T]` for each.
     rows: Vec<Tensor<B, i32>>,
     /// In the order of the source.
@@ -41,19 +43,20 @@ pub struct Encoded<B: Backend> {
 }
 
 impl<'m, B: Backend> Ahead<'m, B> {
-    /// Room for groups of up to `group` clips.
-    pub fn new(model: &'m Whisper<B>, group: usize) -> Result<Self> {
+    /// Room for groups of up to `group` clips, and for `kept` that stay with their slots.
+    pub fn new(model: &'m Whisper<B>, group: usize, kept: usize) -> Result<Self> {
         let (be, frames, width) = (&model.be, model.config.max_source_positions, model.config.d_model);
         let rows = |clip: usize| {
             let all: Vec<i32> = (clip * frames..(clip + 1) * frames).map(|row| row as i32).collect();
             Tensor::from_host(be, &[frames], &all)
         };
         let waiting = if be.runs_beside() { GROUPS * group } else { group };
-        let spare = (0..waiting).map(|_| Tensor::zeros(be, &[1, frames, width]));
+        let spare = (0..waiting + kept).map(|_| Tensor::zeros(be, &[1, frames, width]));
         Ok(Ahead {
             encoder: model.encoder_scratch(group)?,
             input: ClipInput::default(),
             group,
+            most_waiting: waiting,
             rows: (0..group).map(rows).collect::<Result<_>>()?,
             waiting: VecDeque::new(),
             spare: spare.collect::<Result<_>>()?,
@@ -72,7 +75,7 @@ impl<'m, B: Backend> Ahead<'m, B> {
 
     /// Encodes as many clips as may wait, if that can be done beside other work.
     pub fn prepare(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
-        while self.model.be.runs_beside() && self.spare.len() >= self.group {
+        while self.model.be.runs_beside() && self.waiting.len() + self.group <= self.most_waiting {
             if !self.encode_group(clips, source)? {
                 break;
             }
@@ -80,12 +83,16 @@ impl<'m, B: Backend> Ahead<'m, B> {
         Ok(())
     }
 
-    /// Makes a clip the audio of `slot`.
-    pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<Clip> {
+    /// Makes a clip the audio of `slot`. The clip, and its audio `[1, T, C]`, which is to be given back.
+    pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<(Clip, Tensor<B>)> {
         self.model.be.after(&encoded.ticket)?;
         slots.load_encoded(slot, &encoded.audio, &mut self.kv)?;
-        self.spare.push(encoded.audio);
-        Ok(encoded.clip)
+        Ok((encoded.clip, encoded.audio))
+    }
+
+    /// Takes back the audio of a clip.
+    pub fn give_back(&mut self, audio: Tensor<B>) {
+        self.spare.push(audio);
     }
 
     /// Encodes the next clips of the source beside what is queued; false if it has none.

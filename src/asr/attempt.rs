@@ -68,6 +68,11 @@ impl Trial {
         Trial { prompt, fallback: Fallback::default(), id }
     }
 
+    /// What the decoder was told.
+    pub fn prompt(&self) -> &Prompt {
+        &self.prompt
+    }
+
     /// Its first search.
     pub fn first(&self, options: &AsrOptions) -> Decode {
         self.search(options.temperatures.first().copied().unwrap_or(0.0))

@@ -4,6 +4,7 @@
 //! layers share the encoder's output. So the number of slots is what gives way where memory is short.
 
 use super::ahead::GROUPS;
+use super::listener::{LOGITS, most_tokens};
 use super::options::AsrOptions;
 use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
@@ -58,14 +59,27 @@ impl Plan {
         let of_row = (7 * width + config.decoder_ffn_dim + queries) * bytes;
         let scratch = clips * (of_clip * bytes + spectrum) + ahead + pass_rows * of_row + partial;
         let results = slots * (positions + options.rows_per_slot()) * WORD;
+        let times = if options.word_timestamps { word_times(config, slots, bytes, pass_rows) } else { 0 };
         let search = rows.max(2 * slots) * config.vocab_size * WORD + rows * (2 * positions + 64) * WORD + results;
-        Plan { slots, caches: caches as u64, scratch: scratch as u64, search: search as u64 }
+        Plan { slots, caches: caches as u64, scratch: (scratch + times) as u64, search: search as u64 }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
         self.caches + self.scratch + self.search
     }
+}
+
+/// What word times take: the audio of every slot is kept until its text is known; keys and values, and the weights of every
+/// head, of one layer and clip; the matrix and the steps of all texts of a pass; logits of some of their tokens.
+fn word_times(config: &Config, slots: usize, bytes: usize, pass_rows: usize) -> usize {
+    let (frames, width) = (config.max_source_positions, config.d_model);
+    let audio = (slots + 2) * frames * width * bytes;
+    let weights = config.decoder_attention_heads * most_tokens(config.max_target_positions) * frames * WORD;
+    // two words for 32 tokens and a diagonal, of which a text has one for each token and frame
+    let steps = pass_rows.div_ceil(32) * (config.max_target_positions + frames) * 2 * WORD;
+    let logits = LOGITS * (config.vocab_size * WORD + width * bytes);
+    audio + weights + steps + pass_rows * (frames + 4) * WORD + logits
 }
 
 /// The largest number of slots, at most `wanted`, whose plan fits what the device has left.

@@ -16,6 +16,7 @@
 //! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
 //! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
 //! | [`memory`] | how many slots fit the device |
+//! | [`listener`], [`word_times`] | when each token, and so each word, was said |
 //! | [`segments`] | cutting a transcript at its timestamps |
 //! | [`language`] | which language it is |
 //!
@@ -29,6 +30,7 @@ pub mod clips;
 pub mod fallback;
 pub mod language;
 pub mod language_names;
+pub mod listener;
 mod looks;
 pub mod memory;
 pub mod options;
@@ -39,6 +41,7 @@ pub mod sequential;
 pub mod slots;
 pub mod suppress;
 pub mod tokenizer;
+pub mod word_times;
 
 use std::ops::Range;
 
@@ -54,6 +57,7 @@ use self::sequential::Sequential;
 use self::slots::Slots;
 use self::suppress::{MinusOne, suppressed};
 use crate::engine::Backend;
+use crate::engine::time_warp::TimeWarp;
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 use crate::types::{Chunk, Segment};
@@ -99,7 +103,7 @@ pub struct AsrResult {
 /// # Errors
 /// [`Error::Config`] for an option that cannot be honoured, also one this model cannot (a language it does not know);
 /// [`Error::Cancelled`]; whatever the model and the device report.
-pub fn transcribe<B: Backend>(
+pub fn transcribe<B: TimeWarp>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
     samples: &[f32],
@@ -149,6 +153,33 @@ pub fn transcribe<B: Backend>(
     })
 }
 
+/// The language of a recording and its probability, as [`transcribe`] would find it: for callers that must know before.
+/// `None` where there is nothing to detect it from, and for a model that knows English only.
+///
+/// # Errors
+/// As [`transcribe`].
+pub fn detect_language<B: TimeWarp>(
+    model: &Whisper<B>,
+    tokenizer: &Tokenizer,
+    samples: &[f32],
+    chunks: Chunks,
+    options: &AsrOptions,
+) -> Result<Option<(String, Option<f64>)>> {
+    let options = &AsrOptions { word_timestamps: false, ..options.clone() };
+    options.check()?;
+    tokenizer.check_vocab(model.config.vocab_size)?;
+    let suppressed = suppressed(model, tokenizer, options, MinusOne::ModelList)?;
+    let slots = Slots::new(model, tokenizer.special, options, &suppressed, 1)?;
+    let mut scheduler = Scheduler::new(model, slots, options, tokenizer.special.sot)?;
+    let clips = match chunks {
+        Chunks::Speech(_) => Clips::Samples(samples),
+        Chunks::Windows => Clips::recording(model, samples)?,
+    };
+    let ranges = detection_ranges(model, samples, chunks);
+    let language = decide_language(&mut scheduler, tokenizer, &clips, &ranges, options)?;
+    Ok(language.map(|language| (language.code.to_string(), language.probability)))
+}
+
 /// Whether a model was trained with languages and tasks: what [`Tokenizer::open`] asks. Where the checkpoint does not
 /// say, the size of the vocabulary does: the published English-only models have 51864 tokens, the others more.
 pub fn is_multilingual<B: Backend>(model: &Whisper<B>) -> bool {
@@ -179,7 +210,7 @@ fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chu
 
 /// The language asked for, or the one detected; `None` for an English-only model, and where there is nothing to
 /// detect it from.
-fn decide_language<B: Backend>(
+fn decide_language<B: TimeWarp>(
     scheduler: &mut Scheduler<B>,
     tokenizer: &Tokenizer,
     clips: &Clips<B>,

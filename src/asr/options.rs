@@ -60,6 +60,9 @@ pub struct AsrOptions {
     pub suppress_numerals: bool,
     /// Whether to write no timestamps. With timestamps, chunks are split into segments.
     pub without_timestamps: bool,
+    /// Whether to find out when each word was said, from where the decoder looked while it wrote: see
+    /// [`word_times`](super::word_times).
+    pub word_timestamps: bool,
     /// The first timestamp may not be later, in seconds.
     pub max_initial_timestamp: f64,
     /// Most tokens written for a chunk, if lower than what the model's positions allow.
@@ -102,6 +105,7 @@ impl Default for AsrOptions {
             suppress_tokens: vec![-1],
             suppress_numerals: false,
             without_timestamps: true,
+            word_timestamps: false,
             max_initial_timestamp: 1.0,
             max_new_tokens: None,
             clip_timestamps: Vec::new(),

@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use super::ahead::Ahead;
 use super::clips::Clips;
+use super::listener::{Known, Listener, Text, TokenTimes};
 use super::slots::{Decode, Decoded, Slots};
-use crate::engine::Backend;
+use crate::engine::time_warp::TimeWarp;
+use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 
@@ -30,6 +32,17 @@ pub trait Source {
     fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Decode>;
     /// Takes the result of clip `id`. Another search of the same clip, or `None` if it is finished.
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
+    /// What clip `id`, which is finished, wants to know of its words; asked only with
+    /// [`word_timestamps`](super::AsrOptions::word_timestamps).
+    fn wants_times(&mut self, id: usize) -> Option<Text> {
+        let _ = id;
+        None
+    }
+    /// Takes the times that were wanted.
+    fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+        let _ = (id, times);
+        Ok(())
+    }
     /// Whether to stop with [`Error::Cancelled`].
     fn is_cancelled(&self) -> bool;
 }
@@ -38,20 +51,28 @@ pub trait Source {
 pub struct Scheduler<'m, B: Backend> {
     ahead: Ahead<'m, B>,
     slots: Slots<'m, B>,
+    /// Of word times, if they are wanted.
+    listener: Option<Listener<'m, B>>,
     options: super::AsrOptions,
     sot: u32,
     /// Clip in each slot.
     held: Vec<Option<usize>>,
+    /// Its audio `[1, T, C]`, if word times are wanted.
+    audio: Vec<Option<Tensor<B>>>,
     steps_per_look: usize,
 }
 
-impl<'m, B: Backend> Scheduler<'m, B> {
+impl<'m, B: TimeWarp> Scheduler<'m, B> {
     /// A scheduler over empty slots. `sot` is `<|startoftranscript|>`.
     pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &super::AsrOptions, sot: u32) -> Result<Self> {
         let encoder_batch = model.be.encoder_batch().clamp(1, slots.count().max(1));
+        let kept = if options.word_timestamps { slots.count() } else { 0 };
+        let listener = options.word_timestamps.then(|| Listener::new(model, &slots, options)).transpose()?;
         Ok(Scheduler {
-            ahead: Ahead::new(model, encoder_batch)?,
+            ahead: Ahead::new(model, encoder_batch, kept)?,
+            listener,
             held: vec![None; slots.count()],
+            audio: (0..slots.count()).map(|_| None).collect(),
             slots,
             options: options.clone(),
             sot,
@@ -99,7 +120,12 @@ impl<'m, B: Backend> Scheduler<'m, B> {
         let mut taken: Vec<(usize, Clip)> = Vec::new();
         for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
             let Some(encoded) = self.ahead.next(clips, source)? else { break };
-            taken.push((slot, self.ahead.load(encoded, &mut self.slots, slot)?));
+            let (clip, audio) = self.ahead.load(encoded, &mut self.slots, slot)?;
+            match self.listener {
+                Some(_) => self.audio[slot] = Some(audio),
+                None => self.ahead.give_back(audio),
+            }
+            taken.push((slot, clip));
         }
         if taken.is_empty() {
             return Ok(());
@@ -122,14 +148,34 @@ impl<'m, B: Backend> Scheduler<'m, B> {
 
     /// Hands in what has ended; slots are freed, or start their clip again.
     fn collect(&mut self, source: &mut impl Source) -> Result<()> {
-        let mut again = Vec::new();
+        let (mut again, mut ended) = (Vec::new(), Vec::new());
         for (slot, decoded) in self.slots.collect()? {
             let Some(id) = self.held[slot] else { continue };
             match source.finish(id, decoded)? {
                 Some(decode) => again.push((slot, decode)),
-                None => self.held[slot] = None,
+                None => ended.push((slot, id)),
             }
         }
+        self.listen(source, &ended)?;
+        for (slot, _) in ended {
+            self.held[slot] = None;
+            self.audio[slot].take().into_iter().for_each(|audio| self.ahead.give_back(audio));
+        }
         self.start(&again)
+    }
+
+    /// Finds word times for those of the clips that ended, each with its slot, that want them.
+    fn listen(&mut self, source: &mut impl Source, ended: &[(usize, usize)]) -> Result<()> {
+        let Some(listener) = self.listener.as_mut() else { return Ok(()) };
+        let mut asked = Vec::new();
+        for &(slot, id) in ended {
+            let Some(audio) = self.audio[slot].as_ref() else { continue };
+            asked.extend(source.wants_times(id).map(|text| (id, Known { slot, text, audio })));
+        }
+        let (ids, known): (Vec<usize>, Vec<Known<B>>) = asked.into_iter().unzip();
+        for (id, times) in ids.into_iter().zip(listener.times(&mut self.slots, &known)?) {
+            source.timed(id, times)?;
+        }
+        Ok(())
     }
 }

@@ -27,6 +27,11 @@ pub struct Split {
     pub advance: MelFrame,
 }
 
+/// Whether the last token is a timestamp, and the one before it is not: no speech follows.
+pub(super) fn ends_in_single(tokenizer: &Tokenizer, tokens: &[u32]) -> bool {
+    matches!(*tokens, [.., text, last] if !tokenizer.is_timestamp(text) && tokenizer.is_timestamp(last))
+}
+
 /// Cuts `tokens` where one timestamp follows another. `window` is the length of the audio in the window.
 ///
 /// A transcript that ends in a single timestamp has no speech after it, so the window is done; one that ends otherwise
@@ -37,7 +42,7 @@ pub struct Split {
 pub fn split(tokenizer: &Tokenizer, tokens: &[u32], window: MelFrame) -> Split {
     let is_timestamp = |i: usize| tokenizer.is_timestamp(tokens[i]);
     let frame = |token: u32| EncoderFrame(token.saturating_sub(tokenizer.special.timestamp_begin) as usize).to_mel();
-    let ends_in_single = tokens.len() >= 2 && !is_timestamp(tokens.len() - 2) && is_timestamp(tokens.len() - 1);
+    let ends_in_single = ends_in_single(tokenizer, tokens);
     let mut cuts: Vec<usize> = (1..tokens.len()).filter(|&i| is_timestamp(i) && is_timestamp(i - 1)).collect();
     if cuts.is_empty() {
         let last = tokens.iter().rev().find(|&&token| tokenizer.is_timestamp(token)).copied();

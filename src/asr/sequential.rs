@@ -1,6 +1,8 @@
 //! A recording without voice activity detection: one window after the other, each beginning where the transcript of the
 //! last one ends, with the text so far as its prompt if wanted.
 //!
+//! With word times the next window begins where the last word ends, unless the transcript says that no speech follows.
+//!
 //! Source: faster-whisper `transcribe.py::generate_segments`.
 
 use std::ops::Range;
@@ -10,12 +12,14 @@ use super::attempt::{Outcome, Setup, Trial};
 use super::batched::segment;
 use super::fallback::{Attempt, is_no_speech};
 use super::language;
+use super::listener::{Text, TokenTimes};
 use super::scheduler::{Clip, Source};
-use super::segments::{Split, split};
+use super::segments::{Piece, Split, ends_in_single, split};
 use super::slots::{Decode, Decoded};
+use super::word_times::Untimed;
 use crate::error::Result;
 use crate::types::Segment;
-use crate::units::{EncoderFrame, MelFrame};
+use crate::units::{EncoderFrame, MelFrame, Seconds};
 
 /// The walk through one recording.
 pub struct Sequential<'a> {
@@ -37,7 +41,22 @@ pub struct Sequential<'a> {
     written: Vec<u32>,
     /// Those from here on are the next window's prompt.
     prompt_from: usize,
+    /// The segments of the window, while their words are listened for.
+    untimed: Option<(Untimed, Window)>,
+    /// When somebody spoke last, as far as the words tell.
+    last_speech: Seconds,
     segments: Vec<Segment>,
+}
+
+/// What a window's transcript means for the next one.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// How far on that begins.
+    advance: MelFrame,
+    /// Whether the transcript says that no speech follows.
+    complete: bool,
+    /// Whether the transcript is too doubtful to be its prompt.
+    doubtful: bool,
 }
 
 impl<'a> Sequential<'a> {
@@ -60,6 +79,8 @@ impl<'a> Sequential<'a> {
             windows: 0,
             trial: None,
             prompt_from: 0,
+            untimed: None,
+            last_speech: Seconds::default(),
             segments: Vec::new(),
         })
     }
@@ -87,39 +108,71 @@ impl<'a> Sequential<'a> {
         }
     }
 
-    fn done(&mut self, attempt: &Attempt) -> Result<()> {
-        let options = self.setup.options;
-        let window = self.window_frames();
-        let before = self.segments.len();
+    /// The window has its text. It is finished, unless its words are to be listened for.
+    fn heard(&mut self, trial: &Trial, attempt: &Attempt) -> Result<()> {
+        let Setup { tokenizer, options, .. } = self.setup;
+        let frames = MelFrame(self.window_frames());
         if is_no_speech(attempt, options) {
-            self.seek += window;
-        } else {
-            let pieces = split(self.setup.tokenizer, &attempt.tokens, MelFrame(window));
-            self.write(&pieces, attempt)?;
-            // a transcript whose only timestamps are 0.00 would have the window heard for ever
-            self.seek += if pieces.advance.0 == 0 { window } else { pieces.advance.0 };
-            let doubtful = attempt.temperature > options.prompt_reset_on_temperature;
-            if !options.condition_on_previous_text || doubtful {
-                self.prompt_from = self.written.len();
-            }
+            self.done(Vec::new(), Window { advance: frames, complete: true, doubtful: false });
+            return Ok(());
         }
-        let progress = self.seek as f64 / self.frames.max(1) as f64;
-        self.observer.chunk(&self.segments[before..], progress.min(1.0));
+        let pieces = split(tokenizer, &attempt.tokens, frames);
+        let segments = self.segments_of(&pieces, attempt)?;
+        let window = Window {
+            // a transcript whose only timestamps are 0.00 would have the window heard for ever
+            advance: if pieces.advance.0 == 0 { frames } else { pieces.advance },
+            complete: ends_in_single(tokenizer, &attempt.tokens),
+            doubtful: !options.condition_on_previous_text || attempt.temperature > options.prompt_reset_on_temperature,
+        };
+        let untimed = match options.word_timestamps {
+            true => Untimed::new(tokenizer, options.task, trial.prompt(), &segments, frames),
+            false => None,
+        };
+        match untimed {
+            Some(untimed) => self.untimed = Some((untimed, window)),
+            None => self.done(segments, window),
+        }
         Ok(())
     }
 
-    /// Adds the pieces that have text and take time.
-    fn write(&mut self, pieces: &Split, attempt: &Attempt) -> Result<()> {
-        for piece in &pieces.pieces {
-            let text = self.setup.tokenizer.decode(&piece.tokens)?;
-            if piece.start == piece.end || text.trim().is_empty() {
-                continue;
+    /// Adds the segments that have text and take time, and goes on to the next window.
+    fn done(&mut self, segments: Vec<Segment>, window: Window) {
+        let before = self.segments.len();
+        for segment in segments {
+            if segment.start != segment.end && !segment.text.trim().is_empty() {
+                self.written.extend(&segment.tokens);
+                self.segments.push(segment);
             }
-            self.written.extend(&piece.tokens);
-            let at = |frame: MelFrame| MelFrame(self.seek + frame.0).to_seconds();
-            self.segments.push(segment(at(piece.start), at(piece.end), &piece.tokens, text, attempt));
         }
-        Ok(())
+        self.seek += window.advance.0;
+        if window.doubtful {
+            self.prompt_from = self.written.len();
+        }
+        let progress = self.seek as f64 / self.frames.max(1) as f64;
+        self.observer.chunk(&self.segments[before..], progress.min(1.0));
+    }
+
+    fn segments_of(&self, pieces: &Split, attempt: &Attempt) -> Result<Vec<Segment>> {
+        let at = |frame: MelFrame| MelFrame(self.seek + frame.0).to_seconds();
+        let one = |piece: &Piece| {
+            let text = self.setup.tokenizer.decode(&piece.tokens)?;
+            Ok(segment(at(piece.start), at(piece.end), &piece.tokens, text, attempt))
+        };
+        pieces.pieces.iter().map(one).collect()
+    }
+
+    /// Where the next window begins, for all that the words say: where the last of them ends, unless the transcript is
+    /// complete.
+    fn advance(&mut self, segments: &[Segment], window: Window) -> MelFrame {
+        let words = segments.iter().rev().flat_map(|segment| segment.words.iter().flatten().rev());
+        let last_word = words.map(|word| word.end).next().flatten();
+        let Some(end) = last_word.or(segments.last().map(|segment| segment.end)) else { return window.advance };
+        self.last_speech = end;
+        let frame = (end.0 * MelFrame::PER_SECOND as f64).round_ties_even() as usize;
+        match frame.checked_sub(self.seek) {
+            Some(advance) if advance > 0 && !window.complete => MelFrame(advance),
+            _ => window.advance,
+        }
     }
 }
 
@@ -139,7 +192,7 @@ fn clips(timestamps: &[f64], frames: usize) -> Vec<Range<usize>> {
 
 impl Source for Sequential<'_> {
     fn next(&mut self) -> Option<Clip> {
-        if self.trial.is_some() {
+        if self.trial.is_some() || self.untimed.is_some() {
             return None;
         }
         self.leave_finished_clips();
@@ -164,15 +217,30 @@ impl Source for Sequential<'_> {
     }
 
     fn finish(&mut self, _: usize, decoded: Decoded) -> Result<Option<Decode>> {
-        let Some(trial) = self.trial.as_mut() else { return Ok(None) };
+        let Some(mut trial) = self.trial.take() else { return Ok(None) };
         match trial.judge(decoded, &self.setup)? {
-            Outcome::Again(decode) => Ok(Some(decode)),
+            Outcome::Again(decode) => {
+                self.trial = Some(trial);
+                Ok(Some(decode))
+            }
             Outcome::Done(attempt) => {
-                self.trial = None;
-                self.done(&attempt)?;
+                self.heard(&trial, &attempt)?;
                 Ok(None)
             }
         }
+    }
+
+    fn wants_times(&mut self, _: usize) -> Option<Text> {
+        self.untimed.as_ref().map(|(untimed, _)| untimed.text())
+    }
+
+    fn timed(&mut self, _: usize, times: TokenTimes) -> Result<()> {
+        let Some((untimed, window)) = self.untimed.take() else { return Ok(()) };
+        let offset = MelFrame(self.seek).to_seconds();
+        let segments = untimed.timed(self.setup.tokenizer, &times, offset, self.last_speech)?;
+        let advance = self.advance(&segments, window);
+        self.done(segments, Window { advance, ..window });
+        Ok(())
     }
 
     fn is_cancelled(&self) -> bool {

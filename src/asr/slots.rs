@@ -7,9 +7,10 @@ use super::prompt::Prompt;
 use super::tokenizer::SpecialTokens;
 use crate::engine::decode::{DecodeSizes, DecodeState, Search, SlotOptions};
 use crate::engine::profile::range;
+use crate::engine::time_warp::TimeWarp;
 use crate::engine::{Backend, StepRows, Tensor, ops};
 use crate::error::Result;
-use crate::models::whisper::{DecoderCaches, DecoderScratch, EncoderScratch, Whisper};
+use crate::models::whisper::{DecoderCaches, DecoderScratch, EncoderScratch, Heard, Listening, Whisper};
 
 /// One search: what to decode after, and how.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ pub struct Slots<'m, B: Backend> {
     held: Vec<Option<Held>>,
     /// The cache rows of the next step, as last told to the device.
     listed: Vec<usize>,
-    no_speech_token: Option<u32>,
+    special: SpecialTokens,
 }
 
 /// A search in a slot, as far as the host knows it.
@@ -114,7 +115,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             looks: Looks::new(be, sizes)?,
             held: (0..slots).map(|_| None).collect(),
             listed: Vec::new(),
-            no_speech_token: special.no_speech,
+            special,
             model,
         })
     }
@@ -122,6 +123,11 @@ impl<'m, B: Backend> Slots<'m, B> {
     /// Number of slots, busy or not.
     pub fn count(&self) -> usize {
         self.held.len()
+    }
+
+    /// The special tokens of its model.
+    pub(super) fn special(&self) -> &SpecialTokens {
+        &self.special
     }
 
     /// Makes the clips in `encoded` the audio of `slots`.
@@ -163,7 +169,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.list_rows()
     }
 
-    fn prompt_capacity(&self) -> usize {
+    /// Most tokens of prompts or texts in one pass.
+    pub(super) fn prompt_capacity(&self) -> usize {
         self.state.sizes.rows().max(self.state.sizes.positions)
     }
 
@@ -187,7 +194,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         let starts = searches.iter().map(|(_, d)| d.prompt.sot);
         let wanted: Vec<usize> = wanted.into_iter().chain(starts).collect();
         self.prefill(&prompts, &wanted)?;
-        if let Some(token) = self.no_speech_token {
+        if let Some(token) = self.special.no_speech {
             let asked = searches.iter().map(|&(slot, _)| slot as i32);
             let asked: Vec<i32> = std::iter::repeat_n(-1, count).chain(asked).collect();
             be.write(&mut self.picked_index.buf, 0, &asked)?;
@@ -208,15 +215,7 @@ impl<'m, B: Backend> Slots<'m, B> {
     /// `wanted[i]` of prompt `i % prompts.len()`.
     fn prefill(&mut self, prompts: &[(usize, &[u32])], wanted: &[usize]) -> Result<()> {
         let be = &self.model.be;
-        let beams = self.state.sizes.beams;
-        let (mut token, mut position, mut row, mut first) = (vec![], vec![], vec![], vec![]);
-        for &(slot, tokens) in prompts {
-            first.push(token.len());
-            token.extend(tokens.iter().map(|&id| id as i32));
-            position.extend(0..tokens.len() as i32);
-            row.extend(std::iter::repeat_n((slot * beams) as i32, tokens.len()));
-        }
-        write_rows(be, &mut self.prompt_rows, &token, &position, &row)?;
+        let first = write_prompts(be, &mut self.prompt_rows, prompts, self.state.sizes.beams)?;
         let index: Vec<i32> = wanted.iter().enumerate().map(|(i, at)| (first[i % prompts.len()] + at) as i32).collect();
         self.model.decode(&mut self.scratch, &mut self.caches, &self.prompt_rows, &self.state.lineage)?;
         self.picked_index.reshape(&[index.len()])?;
@@ -225,6 +224,29 @@ impl<'m, B: Backend> Slots<'m, B> {
         ops::gather_rows(be, &mut self.picked_hidden, &self.scratch.hidden, &self.picked_index)?;
         self.logits.reshape(&[index.len(), self.model.config.vocab_size])?;
         self.model.logits(&mut self.logits, &self.picked_hidden)
+    }
+
+    /// One pass over texts that are known, each in a slot whose search has ended and whose audio is still there: fills the
+    /// matrix of `listening`, and gives `hidden` the hidden states `[R, C]`. `heard` says which rows are whose.
+    pub(super) fn listen<T>(
+        &mut self,
+        texts: &[(usize, &[u32])],
+        heard: &[Heard<B>],
+        listening: &mut Listening<B>,
+        hidden: impl FnOnce(&Tensor<B>) -> Result<T>,
+    ) -> Result<T>
+    where
+        B: TimeWarp,
+    {
+        let Slots { model, caches, scratch, state, prompt_rows, .. } = self;
+        for &(slot, tokens) in texts {
+            let first = slot * state.sizes.beams;
+            let home = vec![first as i32; tokens.len()];
+            model.be.write(&mut state.lineage.buf, first * state.sizes.positions, &home)?;
+        }
+        write_prompts(&model.be, prompt_rows, texts, state.sizes.beams)?;
+        model.decode_listening(scratch, caches, prompt_rows, &state.lineage, heard, listening)?;
+        hidden(&scratch.hidden)
     }
 
     /// Takes one step in all busy slots. All that a step needs lies on the device, so the number of rows is the only thing
@@ -264,7 +286,7 @@ impl<'m, B: Backend> Slots<'m, B> {
                 let Some(held) = place.as_mut().filter(|held| held.began <= look.number) else { continue };
                 if look.is_done(slot) {
                     let (tokens, sum) = look.best(slot);
-                    let no_speech_prob = self.no_speech_token.map(|_| f64::from(look.no_speech(slot)));
+                    let no_speech_prob = self.special.no_speech.map(|_| f64::from(look.no_speech(slot)));
                     found.push((slot, Decoded { tokens, sum, no_speech_prob }));
                     *place = None;
                 } else if held.sampling {
@@ -315,11 +337,25 @@ impl<'m, B: Backend> Slots<'m, B> {
     }
 }
 
-fn write_rows<B: Backend>(be: &B, rows: &mut StepRows<B>, token: &[i32], position: &[i32], row: &[i32]) -> Result<()> {
+/// Makes the tokens of each slot's prompt the rows of a pass; where each prompt begins.
+fn write_prompts<B: Backend>(
+    be: &B,
+    rows: &mut StepRows<B>,
+    prompts: &[(usize, &[u32])],
+    beams: usize,
+) -> Result<Vec<usize>> {
+    let (mut token, mut position, mut row, mut first) = (vec![], vec![], vec![], vec![]);
+    for &(slot, tokens) in prompts {
+        first.push(token.len());
+        token.extend(tokens.iter().map(|&id| id as i32));
+        position.extend(0..tokens.len() as i32);
+        row.extend(std::iter::repeat_n((slot * beams) as i32, tokens.len()));
+    }
     rows.set_num_rows(row.len())?;
-    be.write(&mut rows.token.buf, 0, token)?;
-    be.write(&mut rows.position.buf, 0, position)?;
-    be.write(&mut rows.row.buf, 0, row)
+    be.write(&mut rows.token.buf, 0, &token)?;
+    be.write(&mut rows.position.buf, 0, &position)?;
+    be.write(&mut rows.row.buf, 0, &row)?;
+    Ok(first)
 }
 
 fn slot_options(decode: &Decode, options: &AsrOptions, positions: usize) -> SlotOptions {

@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,6 +38,16 @@ pub fn lost_output() -> bool {
 pub fn error(text: &str) {
     // A closed stderr leaves nobody to tell.
     let _ = writeln!(std::io::stderr().lock(), "diarist: {text}");
+}
+
+/// The same, unless it was printed before: what holds for several recordings is told once.
+pub fn error_once(text: &str) {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if !told.iter().any(|other| other == text) {
+        error(text);
+        told.push(text.to_string());
+    }
 }
 
 /// A progress bar on stderr; draws nothing when stderr is not a terminal.

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use diarist::config::Options;
 use diarist::engine::cpu::{self, Cpu};
 use diarist::engine::cuda::{self, Activation, Cuda};
-use diarist::hub::{Fetching, Hub, Source};
-use diarist::pipeline::{Input, Observer, Pipeline, Prepared};
+use diarist::engine::waveform::Waveform;
+use diarist::hub::{Fetching, Hub, OnProgress, Source};
+use diarist::pipeline::aligners::{FindAligner, Found};
+use diarist::pipeline::{Aligners, Input, Observer, Pipeline, Prepared};
 use diarist::types::Transcript;
 use diarist::vad::Detector;
 use diarist::{Error, Result};
@@ -64,6 +66,33 @@ impl Engine {
             Engine::Cpu(pipeline) => pipeline.finish(prepared, options, observer),
             Engine::Half(pipeline) => pipeline.finish(prepared, options, observer),
             Engine::Brain(pipeline) => pipeline.finish(prepared, options, observer),
+        }
+    }
+
+    /// The engine with other aligners than the built-in one.
+    pub fn with_aligners(self, find: Box<FindAligner>) -> Self {
+        match self {
+            Engine::Cpu(pipeline) => Engine::Cpu(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
+            Engine::Half(pipeline) => Engine::Half(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
+            Engine::Brain(pipeline) => Engine::Brain(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
+        }
+    }
+
+    /// Loads the aligner of a language before it is needed; why there is none, if so.
+    ///
+    /// # Errors
+    /// See [`Aligners::of`].
+    pub fn load_aligner(&self, language: &str) -> Result<Option<String>> {
+        fn reason<B: Waveform>(pipeline: &Pipeline<B>, language: &str) -> Result<Option<String>> {
+            Ok(match pipeline.aligners.of(&pipeline.whisper.be, language)? {
+                Found::Aligner(_) => None,
+                Found::Nothing(reason) => Some(reason),
+            })
+        }
+        match self {
+            Engine::Cpu(pipeline) => reason(pipeline, language),
+            Engine::Half(pipeline) => reason(pipeline, language),
+            Engine::Brain(pipeline) => reason(pipeline, language),
         }
     }
 
@@ -204,9 +233,19 @@ fn threads(asked: usize) -> Option<usize> {
 /// # Errors
 /// Those of the hub.
 pub fn obtain(model: &Model) -> Result<Source> {
-    let hub: Hub = hub(model.model_dir.clone(), model.model_cache_only, model.hf_token.clone());
+    let hub = hub_of(model);
+    under_a_bar(|on_progress| hub.obtain(&model.model, on_progress))
+}
+
+/// The hub that the options of a model ask for.
+pub fn hub_of(model: &Model) -> Hub {
+    hub(model.files.model_dir.clone(), model.files.model_cache_only, model.files.hf_token.clone())
+}
+
+/// Runs a download under a progress bar; Ctrl-C stops it.
+pub fn under_a_bar<T>(download: impl FnOnce(&mut OnProgress) -> Result<T>) -> Result<T> {
     let bar = Bar::bytes();
-    hub.obtain(&model.model, &mut |state: &Fetching| {
+    download(&mut |state: &Fetching| {
         bar.set(&state.file, state.done, state.total);
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })

@@ -3,6 +3,7 @@
 //! Status 0: all done. 1: something failed, the rest was done. 2: the command line cannot be understood or honoured;
 //! nothing was done. 130: stopped by Ctrl-C.
 
+mod align;
 mod argv;
 mod console;
 mod demo;
@@ -16,6 +17,7 @@ mod vad;
 mod values;
 mod watch;
 mod whisperx;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ struct Cli {
 const FIRST_STEPS: &str = "First steps:
   diarist demo                              transcribe the built-in sample, offline
   diarist transcribe talk.mp3               write talk.txt, .srt, .vtt, .tsv and .json here
+  diarist align talk.mp3 talk.txt           when each word of a known text was said
   diarist transcribe *.wav -f srt -o subs   subtitles of many files into a folder
 Options may be spelled as WhisperX does (--batch_size, --verbose False).";
 
@@ -49,6 +52,8 @@ enum Command {
     /// Write down what is said in recordings.
     #[command(after_help = AFTERWARDS)]
     Transcribe(Box<options::Transcribe>),
+    /// Find out when the words of a text were said in a recording.
+    Align(Box<align::AlignArgs>),
     /// Print where somebody speaks in a recording, as JSON.
     Vad(vad::VadArgs),
     /// Transcribe the built-in sample with the built-in model.
@@ -90,6 +95,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Transcribe(args) => {
             log(&args.output);
             transcribe::run(&args)
+        }
+        Command::Align(args) => {
+            log(&args.output);
+            align::run(&args).map_err(Failure::from)
         }
         Command::Vad(args) => vad::run(&args).map_err(Failure::from),
         Command::Demo(args) => demo::run(&args).map_err(Failure::from),

@@ -1,7 +1,7 @@
 //! `diarist models`: the names `--model` knows, and which of them are here.
 
 use diarist::Result;
-use diarist::hub::{self, Hub, Source, names};
+use diarist::hub::{self, AlignerSource, Hub, Source, aligners, names};
 
 use super::console;
 
@@ -21,13 +21,35 @@ pub fn run(hub: &Hub) -> Result<()> {
         };
         console::line(&row(model.name, model.repo, &format!("{} M", model.megaparams), &here, model.note));
     }
-    let places: Vec<String> = hub.model_dir.iter().chain(&hub.cache).map(|p| p.display().to_string()).collect();
+    aligners_of_languages(hub);
+    let places: Vec<String> =
+        hub.model_dir.iter().chain(&hub.cache).chain(&hub.torch_cache).map(|p| p.display().to_string()).collect();
     console::line("");
     console::line(&format!("Looked in {}.", if places.is_empty() { "no folder".into() } else { places.join(", ") }));
     console::line(
         "`--model` takes these names, organisation/name of the hub, or a folder; what is not here is fetched.",
     );
     Ok(())
+}
+
+/// Prints the table of the models that find words.
+fn aligners_of_languages(hub: &Hub) {
+    let row = |language: &str, model: &str, licence: &str, here: &str| {
+        console::line(&format!("{language:<9} {model:<48} {licence:<18} {here:>10}"));
+    };
+    console::line("");
+    row("LANGUAGE", "WHAT FINDS ITS WORDS (--align-model)", "LICENCE", "HERE");
+    row("en", hub::BUILTIN, "as this program", "yes");
+    for language in aligners::LANGUAGES {
+        let here = match hub.find_aligner(language.model) {
+            Ok(Some(AlignerSource::Folder(folder))) => megabytes(hub::size_of(&folder)),
+            Ok(Some(AlignerSource::Bundle(_, file))) => megabytes(std::fs::metadata(file).map_or(0, |m| m.len())),
+            Ok(Some(AlignerSource::Builtin)) => "yes".into(),
+            Ok(None) => "-".into(),
+            Err(_) => "incomplete".into(),
+        };
+        row(language.code, language.model, language.licence.unwrap_or("see the model card"), &here);
+    }
 }
 
 fn row(name: &str, repo: &str, parameters: &str, here: &str, note: &str) -> String {

@@ -12,6 +12,7 @@ use super::values::{
     ComputeType, CrossCache, Device, Gemm, LogLevel, OrNone, Task, boolean, bytes, probability, within,
 };
 use super::whisperx::Elsewhere;
+use super::words::{Subtitles, Words};
 
 /// Everything `transcribe` can be told.
 #[derive(Args, Debug)]
@@ -30,6 +31,10 @@ pub struct Transcribe {
     #[command(flatten)]
     pub decode: Decode,
     #[command(flatten)]
+    pub words: Words,
+    #[command(flatten)]
+    pub subtitles: Subtitles,
+    #[command(flatten)]
     pub elsewhere: Elsewhere,
 }
 
@@ -40,6 +45,20 @@ pub struct Model {
     /// A name listed by `diarist models`, organisation/name on the hub, a folder, or `builtin`.
     #[arg(long, default_value = "small")]
     pub model: String,
+    #[command(flatten)]
+    pub files: ModelFiles,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Chunks decoded side by side. The text does not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch_size: u32,
+}
+
+/// Where models are, and whether they may be fetched.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct ModelFiles {
     /// Look for models here first, and download them to here.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub model_dir: Option<PathBuf>,
@@ -50,12 +69,6 @@ pub struct Model {
     /// Access token for gated models (also HF_TOKEN).
     #[arg(long, value_name = "TOKEN", hide_short_help = true)]
     pub hf_token: Option<String>,
-    #[command(flatten)]
-    pub compute: Compute,
-    /// Chunks decoded side by side. The text does not depend on it.
-    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true,
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub batch_size: u32,
 }
 
 /// What is computed on, and in what precision.

@@ -8,7 +8,7 @@ use diarist::vad::{VadMethod, VadOptions};
 use diarist::{Error, Result};
 
 use super::options::{Audio, Decode, Transcribe, Vad};
-use super::values;
+use super::{values, words};
 
 /// Refuses what this version cannot do, before anything is done.
 ///
@@ -19,6 +19,8 @@ pub fn check(args: &Transcribe) -> Result<()> {
         return Err(Error::config(option, "given", reason));
     }
     vad(&args.vad)?;
+    words::word_times(&args.words, &args.subtitles, args.decode.task)?;
+    args.subtitles.options()?;
     if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
         let rule = "chunks found by a VAD are decoded side by side and have no text before them; add --vad none";
         return Err(Error::config("condition_on_previous_text", "True", rule));
@@ -61,6 +63,7 @@ pub fn all(args: &Transcribe) -> Result<Options> {
         audio: audio(&args.audio),
         vad: vad(&args.vad)?,
         asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
+        words: words::word_times(&args.words, &args.subtitles, args.decode.task)?,
     })
 }
 

@@ -14,7 +14,7 @@ use diarist::{Error, Result};
 use super::engine::{self, Engine};
 use super::options::Transcribe;
 use super::watch::{Lines, Watch};
-use super::{Failure, console, interrupt, settings};
+use super::{Failure, console, interrupt, settings, words};
 
 /// Transcribes every recording that can be.
 pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
@@ -25,8 +25,10 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
         formats: OutputFormat::parse_list(&args.output.output_format)?,
         lines: if args.output.verbose { Lines::WhisperX } else { Lines::Silent },
         print_progress: args.output.print_progress,
+        subtitles: args.subtitles.options()?,
     };
-    super::hub(args.model.model_dir.clone(), true, None).find(&args.model.model)?;
+    super::hub(args.model.files.model_dir.clone(), true, None).find(&args.model.model)?;
+    words::check_model(&args.words.align, args.model.files.model_dir.clone())?;
     let backend = engine::open(&args.model.compute)?;
     let stems = output::plan(&args.files, &args.output.output_dir)?;
     writable(&args.output.output_dir)?;
@@ -46,7 +48,13 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     }
     let network = args.vad.model.clone().unwrap_or_default();
     let detector = Detector::load(settings::method(&args.vad), &network)?;
+    let asked = args.words.align.align_model.as_deref();
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
+    let engine = engine.with_aligners(words::finder(&args.model, asked));
+    // One that was asked for by name is needed, whatever the language.
+    if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
+        return Err(Error::config("align_model", model, reason).into());
+    }
     failed |= !job.all(&engine, &todo);
     if failed { Err(Failure::Files) } else { Ok(()) }
 }
@@ -57,6 +65,7 @@ struct Job {
     formats: Vec<OutputFormat>,
     lines: Lines,
     print_progress: bool,
+    subtitles: SubtitleOptions,
 }
 
 impl Job {
@@ -105,7 +114,7 @@ impl Job {
         if transcript.segments.is_empty() {
             console::error(&format!("{}: no speech was found in it; its results are empty", file.display()));
         }
-        output::write_all(&self.formats, &transcript, stem, &SubtitleOptions::default())?;
+        output::write_all(&self.formats, &transcript, stem, &self.subtitles)?;
         Ok(())
     }
 }
@@ -144,7 +153,7 @@ fn naming(file: &Path, error: &Error) -> String {
 }
 
 /// Refuses what is no file, before the model is loaded.
-fn readable(file: &Path) -> Result<()> {
+pub(super) fn readable(file: &Path) -> Result<()> {
     let reason = match std::fs::metadata(file) {
         Ok(meta) if meta.is_dir() => "is a directory; name the recordings in it".to_string(),
         Ok(_) => return Ok(()),
@@ -163,7 +172,7 @@ fn readable(file: &Path) -> Result<()> {
 }
 
 /// Makes the folder for the results, and tries whether it can be written to: better now than after hours of work.
-fn writable(folder: &Path) -> Result<()> {
+pub(super) fn writable(folder: &Path) -> Result<()> {
     let refuse = |e: std::io::Error| {
         let text = format!("results cannot be written here: {e}; give another --output-dir");
         Error::io(folder, std::io::Error::new(e.kind(), text))

@@ -1,10 +1,10 @@
 //! What is shown while a recording is worked on.
 
-use diarist::pipeline::Observer;
+use diarist::pipeline::{Instead, Observer};
 use diarist::types::Segment;
 use diarist::units::Seconds;
 
-use super::console::Bar;
+use super::console::{self, Bar};
 use super::interrupt;
 
 /// How the text of a segment is printed as it is found.
@@ -39,6 +39,7 @@ impl Observer for Watch {
         let doing = match stage {
             "audio" => "reading",
             "vad" => "finding speech",
+            "align" => "aligning",
             _ => "transcribing",
         };
         // Tenths of a second: the bar counts in whole numbers.
@@ -60,13 +61,22 @@ impl Observer for Watch {
         }
     }
 
+    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+        let what = match instead {
+            Instead::Dtw => "word times are taken from the recogniser instead (--align-method dtw)",
+            Instead::Nothing => "there are no word times",
+        };
+        let cure = "give a model with --align-model, or say --no-align";
+        console::error_once(&format!("no alignment of `{language}`, so that {what}; {cure}.\n  {reason}"));
+    }
+
     fn is_cancelled(&self) -> bool {
         interrupt::asked()
     }
 }
 
 /// A segment on one line, times in seconds.
-fn line(segment: &Segment) -> String {
+pub fn line(segment: &Segment) -> String {
     // A line break in the text would look like another segment.
     let text = segment.text.trim().replace(['\n', '\r'], " ");
     format!("[{:.2} --> {:.2}] {text}", segment.start.0, segment.end.0)

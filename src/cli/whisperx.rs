@@ -16,7 +16,6 @@ pub enum Fate {
 
 use Fate::{Refused, Works};
 
-const ALIGN: &str = "word alignment is not in this version yet, so there are no word times; leave it out";
 const SPEAKERS: &str = "telling speakers apart is not in this version yet; leave it out";
 const RESOLUTION: &str = "WhisperX reads this and ignores it; segments are what the recogniser heard as one chunk";
 const PYTHON: &str = "there is no Python in this program; --version prints its own";
@@ -36,10 +35,10 @@ pub const OPTIONS: &[(&str, Fate)] = &[
     ("log-level", Works("info")),
     ("task", Works("translate")),
     ("language", Works("en")),
-    ("align_model", Refused("WAV2VEC2_ASR_LARGE_LV60K_960H", ALIGN)),
-    ("interpolate_method", Refused("linear", ALIGN)),
+    ("align_model", Works("WAV2VEC2_ASR_LARGE_LV60K_960H")),
+    ("interpolate_method", Works("linear")),
     ("no_align", Works("")),
-    ("return_char_alignments", Refused("", ALIGN)),
+    ("return_char_alignments", Works("")),
     ("vad_method", Works("energy")),
     ("vad_onset", Works("0.6")),
     ("vad_offset", Works("0.4")),
@@ -64,9 +63,9 @@ pub const OPTIONS: &[(&str, Fate)] = &[
     ("compression_ratio_threshold", Works("2.0")),
     ("logprob_threshold", Works("-0.5")),
     ("no_speech_threshold", Works("0.5")),
-    ("max_line_width", Refused("42", ALIGN)),
-    ("max_line_count", Refused("2", ALIGN)),
-    ("highlight_words", Refused("True", ALIGN)),
+    ("max_line_width", Works("42")),
+    ("max_line_count", Works("2")),
+    ("highlight_words", Works("True")),
     ("segment_resolution", Refused("chunk", RESOLUTION)),
     ("threads", Works("2")),
     ("hf_token", Works("hf_x")),
@@ -78,15 +77,6 @@ pub const OPTIONS: &[(&str, Fate)] = &[
 /// and kept out of the help.
 #[derive(Args, Debug)]
 pub struct Elsewhere {
-    /// Accepted: there is no alignment in this version to switch off.
-    #[arg(long, hide = true)]
-    pub no_align: bool,
-    #[arg(long, hide = true)]
-    align_model: Option<String>,
-    #[arg(long, hide = true)]
-    interpolate_method: Option<String>,
-    #[arg(long, hide = true)]
-    return_char_alignments: bool,
     #[arg(long, hide = true)]
     diarize: bool,
     #[arg(long, hide = true)]
@@ -98,13 +88,6 @@ pub struct Elsewhere {
     #[arg(long, hide = true)]
     speaker_embeddings: bool,
     #[arg(long, hide = true)]
-    max_line_width: Option<String>,
-    #[arg(long, hide = true)]
-    max_line_count: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_parser = super::values::boolean,
-          default_missing_value = "True", default_value = "False")]
-    highlight_words: bool,
-    #[arg(long, hide = true)]
     segment_resolution: Option<String>,
     #[arg(long, short = 'P', hide = true)]
     python_version: bool,
@@ -114,17 +97,11 @@ impl Elsewhere {
     /// The first option given that is refused, with the reason; `None` if there is none.
     pub fn refusal(&self) -> Option<(&'static str, &'static str)> {
         let given = [
-            ("align_model", self.align_model.is_some()),
-            ("interpolate_method", self.interpolate_method.is_some()),
-            ("return_char_alignments", self.return_char_alignments),
             ("diarize", self.diarize),
             ("min_speakers", self.min_speakers.is_some()),
             ("max_speakers", self.max_speakers.is_some()),
             ("diarize_model", self.diarize_model.is_some()),
             ("speaker_embeddings", self.speaker_embeddings),
-            ("max_line_width", self.max_line_width.is_some()),
-            ("max_line_count", self.max_line_count.is_some()),
-            ("highlight_words", self.highlight_words),
             ("segment_resolution", self.segment_resolution.is_some()),
             ("python-version", self.python_version),
         ];
@@ -180,6 +157,7 @@ mod tests {
         assert_eq!((bare.model.model.as_str(), bare.model.batch_size), ("small", 8));
         assert_eq!((bare.decode.beam_size.0, bare.decode.best_of.0), (Some(5), Some(5)));
         assert_eq!((bare.vad.onset, bare.vad.offset, bare.vad.chunk_size), (0.5, 0.363, 30.0));
+        assert!(!bare.words.no_align && bare.words.align_method.is_none() && !bare.subtitles.highlight_words);
         assert!(bare.output.verbose && bare.output.output_format == "all" && !bare.output.print_progress);
     }
 

@@ -5,6 +5,7 @@
 
 use super::ops::check;
 use super::profile::range;
+use super::time_warp::TimeWarp;
 use super::{Backend, Epilogue, Tensor};
 use crate::error::{Error, Result};
 
@@ -52,7 +53,7 @@ pub const MAX_SAMPLE_TAPS: usize = 16;
 pub const MAX_SAMPLE_CHANNELS: usize = 512;
 
 /// A device that can run wav2vec2.
-pub trait Waveform: Backend {
+pub trait Waveform: TimeWarp {
     /// Convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight `[N, W * C]`
     /// (tap by tap, channels contiguous within a tap), bias `[N]`.
     fn conv1d_valid(

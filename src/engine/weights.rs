@@ -160,6 +160,12 @@ impl Weights {
         Weights { shards: Vec::new(), index: HashMap::new(), origin: PathBuf::from("random weights"), seed: Some(seed) }
     }
 
+    /// The same tensors under other names.
+    pub fn renamed(self, name: impl Fn(&str) -> String) -> Self {
+        let index = self.index.into_iter().map(|(old, entry)| (name(&old), entry)).collect();
+        Weights { index, ..self }
+    }
+
     /// The file the tensors come from, for errors.
     pub fn origin(&self) -> &Path {
         &self.origin

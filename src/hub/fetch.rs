@@ -5,6 +5,8 @@
 //! and naming the commit `main` only after its last file is here, so that an interrupted fetch is never mistaken for
 //! a model.
 
+pub(super) mod file;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use sha2::{Digest, Sha256};
 
-use super::{FILES, Fetching, Hub, OnProgress, REQUIRED, SINGLE, shards};
+use super::{Fetching, Hub, Layout, OnProgress, SINGLE, shards};
 use crate::engine::weights::LAYOUTS;
 
 /// Times a transfer is taken up again before the error is handed on.
@@ -39,10 +41,16 @@ type Result<T> = std::result::Result<T, Error>;
 /// Fetches `repo` into the cache at `root`; returns the folder with its files.
 ///
 /// The transfer runs on its own thread, because a blocked read cannot be stopped; this one keeps the time.
-pub(super) fn fetch(hub: &Hub, repo: &str, root: &Path, on_progress: &mut OnProgress<'_>) -> Result<PathBuf> {
+pub(super) fn fetch(
+    hub: &Hub,
+    repo: &str,
+    root: &Path,
+    layout: &'static Layout,
+    on_progress: &mut OnProgress<'_>,
+) -> Result<PathBuf> {
     let (events, progress) = channel();
     let abandoned = Arc::new(AtomicBool::new(false));
-    let job = Job::new(hub, repo, root, Reporter { events, abandoned: abandoned.clone() })?;
+    let job = Job::new(hub, repo, root, layout, Reporter { events, abandoned: abandoned.clone() })?;
     let worker = std::thread::spawn(move || job.run());
     let watched = watch(&progress, hub.stall, on_progress);
     if watched.is_err() {
@@ -130,13 +138,14 @@ struct Job {
     api: Api,
     cache: Cache,
     repo: String,
+    layout: &'static Layout,
     endpoint: String,
     reporter: Reporter,
     pause: Duration,
 }
 
 impl Job {
-    fn new(hub: &Hub, repo: &str, root: &Path, reporter: Reporter) -> Result<Self> {
+    fn new(hub: &Hub, repo: &str, root: &Path, layout: &'static Layout, reporter: Reporter) -> Result<Self> {
         std::fs::create_dir_all(root)
             .map_err(|e| Error::Other(format!("cannot create {}: {e}; give another --model-dir", root.display())))?;
         // hf-hub links blobs by relative paths, which it can only work out between absolute ones.
@@ -150,7 +159,7 @@ impl Job {
             .build()
             .map_err(|e| Error::Other(e.to_string()))?;
         let (repo, endpoint) = (repo.to_string(), hub.endpoint.clone());
-        Ok(Job { api, cache, repo, endpoint, reporter, pause: hub.retry_pause })
+        Ok(Job { api, cache, repo, layout, endpoint, reporter, pause: hub.retry_pause })
     }
 
     fn run(self) -> Result<PathBuf> {
@@ -161,7 +170,8 @@ impl Job {
             return Err(Error::Other(format!("{} answers with a commit that is none: {commit:?}", self.endpoint)));
         }
         let offered: Vec<&str> = info.siblings.iter().map(|s| s.rfilename.as_str()).collect();
-        let wanted = wanted(&offered).map_err(|why| Error::Other(format!("{}/{} {why}", self.endpoint, self.repo)))?;
+        let wanted = wanted(&offered, self.layout)
+            .map_err(|why| Error::Other(format!("{}/{} {why}", self.endpoint, self.repo)))?;
         // Asking by commit, not by `main`, keeps all files of one version even if the repository changes meanwhile.
         let at_commit = Repo::with_revision(self.repo.clone(), RepoType::Model, commit.clone());
         let folder = self.cache.repo(at_commit.clone()).pointer_path(&commit);
@@ -268,12 +278,12 @@ impl Job {
 }
 
 /// The files to fetch of those offered, the weights last; the shards of an index are not among them.
-fn wanted<'a>(offered: &[&'a str]) -> std::result::Result<Vec<&'a str>, String> {
+fn wanted<'a>(offered: &[&'a str], layout: &Layout) -> std::result::Result<Vec<&'a str>, String> {
     let find = |name: &str| offered.iter().find(|o| **o == name).copied();
-    let mut wanted: Vec<&str> = FILES.iter().filter_map(|f| find(f)).collect();
-    let absent: Vec<&str> = FILES[..REQUIRED].iter().filter(|f| find(f).is_none()).copied().collect();
+    let mut wanted: Vec<&str> = layout.required.iter().chain(layout.optional).filter_map(|f| find(f)).collect();
+    let absent: Vec<&str> = layout.required.iter().filter(|f| find(f).is_none()).copied().collect();
     if !absent.is_empty() {
-        return Err(format!("has no {}: not a Whisper model in the Hugging Face layout", absent.join(", ")));
+        return Err(format!("has no {}: not a {} in the Hugging Face layout", absent.join(", "), layout.kind));
     }
     let weights = LAYOUTS.into_iter().find_map(|(single, index)| find(single).or_else(|| find(index)));
     wanted.push(weights.ok_or_else(|| format!("has no {SINGLE} and no weights in another layout that can be read"))?);

@@ -42,7 +42,7 @@ impl Dir {
                 let path = entry.path();
                 let name = path.strip_prefix(self.root.path()).unwrap().display().to_string();
                 match path.is_dir() {
-                    true if name == "home" => {}
+                    true if name == "home" || name == "torch" => {}
                     true => folders.push(path),
                     false if name.starts_with(".std") => {}
                     false => found.push(name),
@@ -88,10 +88,11 @@ impl Dir {
     fn program(&self, program: &str, args: &str) -> Run {
         let mut command = Command::new(program);
         command.args(args.split_whitespace()).current_dir(self.root.path()).stdin(Stdio::null());
-        for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "XDG_CACHE_HOME", "RUST_LOG"] {
+        for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "XDG_CACHE_HOME", "RUST_LOG", "DIARIST_TORCHAUDIO_URL"]
+        {
             command.env_remove(name);
         }
-        command.env("HF_HOME", self.path("home")).env("HF_HUB_OFFLINE", "1");
+        command.env("HF_HOME", self.path("home")).env("TORCH_HOME", self.path("torch")).env("HF_HUB_OFFLINE", "1");
         Run { command, out: self.path(".stdout"), err: self.path(".stderr") }
     }
 }

@@ -26,6 +26,8 @@ fn hub(server: &Server, cache: &Path) -> Hub {
         model_dir: None,
         network: Network::Allowed,
         cache: Some(cache.to_path_buf()),
+        torch_cache: Some(cache.join("torch")),
+        bundles: format!("{}/bundles", server.endpoint),
         endpoint: server.endpoint.clone(),
         token: None,
         stall: Duration::from_secs(30),

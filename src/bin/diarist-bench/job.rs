@@ -8,6 +8,7 @@ use diarist::asr::prompt::Prompt;
 use diarist::asr::scheduler::{Clip, Scheduler, Source};
 use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
 use diarist::asr::tokenizer::SpecialTokens;
+use diarist::engine::time_warp::TimeWarp;
 use diarist::engine::{Backend, Tensor};
 use diarist::models::whisper::Whisper;
 use diarist::{Error, Result};
@@ -49,7 +50,7 @@ impl Job {
     ///
     /// # Errors
     /// Also if a window got fewer tokens than it should, so that no time of such a run is ever printed.
-    pub fn run<B: Backend>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
+    pub fn run<B: TimeWarp>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
         let options = self.options();
         let slots = Slots::new(model, self.special, &options, &self.suppressed(), self.batch)?;
         let mut scheduler = Scheduler::new(model, slots, &options, self.special.sot)?;

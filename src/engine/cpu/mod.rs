@@ -34,6 +34,7 @@ mod sample_conv;
 mod self_attention_step;
 mod softmax;
 mod stored;
+mod time_warp;
 mod token_probability;
 mod waveform;
 

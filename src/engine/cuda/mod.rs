@@ -48,6 +48,7 @@ mod read_rate;
 mod sample_conv;
 mod search;
 mod self_attention_step;
+mod time_warp;
 mod token_probability;
 mod waveform;
 

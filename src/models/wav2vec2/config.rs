@@ -171,6 +171,11 @@ impl Config {
         self.frames_after(samples, self.conv_dim.len())
     }
 
+    /// Samples from one frame to the next: 320 in the published models.
+    pub fn hop(&self) -> usize {
+        self.conv_stride.iter().fold(1, |hop: usize, stride| hop.saturating_mul(*stride))
+    }
+
     /// Samples that one frame hears, and the fewest there must be: 400 in the published models.
     pub fn field(&self) -> usize {
         let shapes = self.conv_kernel.iter().zip(&self.conv_stride).rev();
@@ -184,6 +189,19 @@ impl Config {
 /// # Errors
 /// [`Error::Model`] if the file cannot be read or is not JSON.
 pub fn normalises(folder: &Path) -> Result<bool> {
+    let path = folder.join("preprocessor_config.json");
+    if !path.is_file() {
+        return Ok(true);
+    }
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::model(&path, format!("cannot be read: {e}")))?;
+    normalises_as(&text, &path)
+}
+
+/// The same of the text of a `preprocessor_config.json`; `path` names it in errors.
+///
+/// # Errors
+/// [`Error::Model`] if it is not JSON.
+pub fn normalises_as(text: &str, path: &Path) -> Result<bool> {
     #[derive(Deserialize)]
     struct Preprocessor {
         #[serde(default = "yes")]
@@ -192,12 +210,7 @@ pub fn normalises(folder: &Path) -> Result<bool> {
     fn yes() -> bool {
         true
     }
-    let path = folder.join("preprocessor_config.json");
-    if !path.is_file() {
-        return Ok(true);
-    }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::model(&path, format!("cannot be read: {e}")))?;
     let read: Preprocessor =
-        serde_json::from_str(&text).map_err(|e| Error::model(&path, format!("is not valid: {e}")))?;
+        serde_json::from_str(text).map_err(|e| Error::model(path, format!("is not valid: {e}")))?;
     Ok(read.do_normalize)
 }

@@ -16,13 +16,15 @@
 //! Source: Baevski et al. 2020 (arXiv:2006.11477); weight names and order of operations: transformers
 //! `modeling_wav2vec2.py`.
 
+pub mod bundle;
 mod config;
 mod encoder;
 mod extractor;
 
 use std::path::Path;
 
-pub use config::{Config, FeatureNorm};
+pub use bundle::{Bundle, Normalise};
+pub use config::{Config, FeatureNorm, normalises_as};
 
 use self::encoder::Encoder;
 use self::extractor::Extractor;
@@ -35,7 +37,7 @@ use crate::error::{Error, Result};
 /// The network on a device.
 pub struct Wav2Vec2<B: Waveform> {
     config: Config,
-    normalise: bool,
+    normalise: Normalise,
     extractor: Extractor<B>,
     feature_norm: LayerNorm<B>,
     projection: Linear<B>,
@@ -46,12 +48,38 @@ pub struct Wav2Vec2<B: Waveform> {
     head_bias: Tensor<B, f32>,
 }
 
+/// How a recording is brought to the level that the network was trained at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// Subtracted from each sample.
+    pub mean: f64,
+    /// Multiplied with what is left.
+    pub scale: f64,
+}
+
+/// What the network is to hear at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Clip<'a> {
+    /// 16 kHz, mono.
+    pub samples: &'a [f32],
+    /// That of the recording they are from.
+    pub level: Level,
+}
+
 /// What a network makes of some clips.
 pub struct Emissions<B: Waveform> {
     /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the largest of all classes but the blank.
     pub log_probs: Tensor<B, f32>,
     /// Frames of each clip; what is behind them in `log_probs` means nothing.
     pub frames: Vec<usize>,
+}
+
+/// Which rows of a checkpoint's head are the classes.
+struct Head<'a> {
+    /// Rows stored.
+    rows: usize,
+    /// Those that are classes, in order.
+    kept: &'a [usize],
 }
 
 impl<B: Waveform> Wav2Vec2<B> {
@@ -68,11 +96,19 @@ impl<B: Waveform> Wav2Vec2<B> {
     /// # Errors
     /// [`Error::Weights`] for weights that do not fit to the config.
     pub fn load(be: &B, config: Config, weights: &Weights, normalise: bool) -> Result<Self> {
+        let kept: Vec<usize> = (0..config.vocab_size).collect();
+        let normalise = if normalise { Normalise::Transformers } else { Normalise::No };
+        Self::assemble(be, config, weights, normalise, &Head { rows: kept.len(), kept: &kept })
+    }
+
+    fn assemble(be: &B, config: Config, weights: &Weights, normalise: Normalise, head: &Head) -> Result<Self> {
         let scope = Scope { be, weights, prefix: "wav2vec2".into() };
         let features = config.conv_dim.last().copied().unwrap_or(0);
-        let HostMatrix { values, rows, cols } =
-            weights.matrix("lm_head.weight", config.vocab_size, config.hidden_size)?;
-        let bias = weights.tensor("lm_head.bias", &[config.vocab_size])?;
+        let (rows, cols) = (head.kept.len(), config.hidden_size);
+        let stored = weights.matrix("lm_head.weight", head.rows, cols)?.values;
+        let values = head.kept.iter().flat_map(|row| &stored[row * cols..][..cols]).copied().collect();
+        let stored = weights.tensor("lm_head.bias", &[head.rows])?;
+        let bias: Vec<f32> = head.kept.iter().map(|row| stored[*row]).collect();
         Ok(Wav2Vec2 {
             extractor: Extractor::load(&scope.at("feature_extractor"), &config)?,
             feature_norm: scope.layer_norm("feature_projection.layer_norm", features)?,
@@ -95,17 +131,38 @@ impl<B: Waveform> Wav2Vec2<B> {
     /// # Errors
     /// [`Error::Config`] without any clip; those of the device.
     pub fn emissions(&self, be: &B, clips: &[&[f32]]) -> Result<Emissions<B>> {
+        let clips: Vec<Clip> = clips.iter().map(|clip| Clip { samples: clip, level: self.level(clip) }).collect();
+        self.emissions_of_clips(be, &clips)
+    }
+
+    /// What is subtracted from a recording and what it is then multiplied by before the network hears it: mean 0 and
+    /// variance 1, where the checkpoint wants that.
+    ///
+    /// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
+    pub fn level(&self, recording: &[f32]) -> Level {
+        let Some(epsilon) = self.normalise.epsilon() else { return Level { mean: 0.0, scale: 1.0 } };
+        let count = recording.len().max(1) as f64;
+        let mean = recording.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let variance = recording.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+        Level { mean, scale: 1.0 / (variance + epsilon).sqrt() }
+    }
+
+    /// As [`emissions`](Self::emissions), of clips that may be windows of a longer recording, whose level they then have.
+    ///
+    /// # Errors
+    /// As [`emissions`](Self::emissions).
+    pub fn emissions_of_clips(&self, be: &B, clips: &[Clip]) -> Result<Emissions<B>> {
         let config = &self.config;
-        let lengths: Vec<usize> = clips.iter().map(|clip| clip.len().max(config.field())).collect();
+        let lengths: Vec<usize> = clips.iter().map(|clip| clip.samples.len().max(config.field())).collect();
         let Some(longest) = lengths.iter().copied().max() else {
             return Err(Error::config("clips", 0, "expected at least one clip"));
         };
         let mut samples = Tensor::zeros(be, &[clips.len(), longest, 1])?;
         for (i, clip) in clips.iter().enumerate() {
-            if self.normalise {
-                be.write_act(&mut samples.buf, i * longest, &normalised(clip))?;
+            if self.normalise != Normalise::No {
+                be.write_act(&mut samples.buf, i * longest, &clip.level.apply(clip.samples))?;
             } else {
-                be.write_act(&mut samples.buf, i * longest, clip)?;
+                be.write_act(&mut samples.buf, i * longest, clip.samples)?;
             }
         }
         let frames: Vec<usize> = lengths.iter().map(|length| config.frames(*length)).collect();
@@ -125,13 +182,8 @@ impl<B: Waveform> Wav2Vec2<B> {
     }
 }
 
-/// A clip with mean 0 and variance 1.
-///
-/// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
-fn normalised(clip: &[f32]) -> Vec<f32> {
-    let count = clip.len().max(1) as f64;
-    let mean = clip.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-    let variance = clip.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-    let scale = 1.0 / (variance + 1e-7).sqrt();
-    clip.iter().map(|v| ((f64::from(*v) - mean) * scale) as f32).collect()
+impl Level {
+    fn apply(self, clip: &[f32]) -> Vec<f32> {
+        clip.iter().map(|v| ((f64::from(*v) - self.mean) * self.scale) as f32).collect()
+    }
 }

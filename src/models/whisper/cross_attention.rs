@@ -64,6 +64,14 @@ impl<B: Backend> CrossScratch<B> {
         Ok(CrossScratch { q: Tensor::zeros(be, &[rows, width])?, absorbed })
     }
 
+    /// What the heads' keys were multiplied with last: `[R, C]`, or `[R, H C]` where they are the frames themselves.
+    pub fn queries(&self) -> &Tensor<B> {
+        match &self.absorbed {
+            None => &self.q,
+            Some([queries, _]) => queries,
+        }
+    }
+
     pub fn tensors(&mut self) -> impl Iterator<Item = &mut Tensor<B>> {
         std::iter::once(&mut self.q).chain(self.absorbed.iter_mut().flatten())
     }
@@ -162,6 +170,17 @@ impl<B: Backend> CrossAttention<B> {
                 ops::linear_by_head(be, out, mean, weight, Some(bias), self.heads)
             }
         }
+    }
+}
+
+impl<B: Backend> CrossAttention<B> {
+    /// What [`CrossScratch::queries`] of this kind are multiplied with: the keys of one clip, `encoded` `[1, T, C]`. `kv`
+    /// `[1, T, 2 C]` is scratch.
+    pub fn keys<'a>(&self, be: &B, encoded: &'a Tensor<B>, kv: &'a mut Option<Tensor<B>>) -> Result<&'a Tensor<B>> {
+        let Some(kv) = kv else { return Ok(encoded) };
+        let Projected(weights) = self.projected.as_ref().ok_or_else(not_loaded)?;
+        weights.run(be, kv, encoded, Epilogue::Store)?;
+        Ok(kv)
     }
 }
 

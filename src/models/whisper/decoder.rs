@@ -8,6 +8,7 @@
 use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
 use super::config::Config;
 use super::cross_attention::{CrossAttention, CrossCaches, CrossScratch};
+use super::listening::Ear;
 use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::Result;
 
@@ -140,7 +141,8 @@ impl<B: Backend> Decoder<B> {
         caches.cross.store(be, slots, encoded, kv, self.layers.iter().map(|layer| &layer.cross))
     }
 
-    /// One pass over `rows`; leaves the hidden states in `s.hidden` `[R, C]`.
+    /// One pass over `rows`; leaves the hidden states in `s.hidden` `[R, C]`. Each layer's queries to the audio are shown to
+    /// `ear`.
     pub fn run(
         &self,
         be: &B,
@@ -148,6 +150,7 @@ impl<B: Backend> Decoder<B> {
         caches: &mut DecoderCaches<B>,
         rows: &StepRows<B>,
         lineage: &Tensor<B, i32>,
+        ear: &mut impl Ear<B>,
     ) -> Result<()> {
         s.set_rows(rows.num_rows())?;
         let scale = ((s.x.width() / self.heads) as f32).powf(-0.5);
@@ -162,6 +165,7 @@ impl<B: Backend> Decoder<B> {
             layer.cross_norm.run(be, &mut s.hidden, &s.x)?;
             let cache = caches.cross.of_layer(i, caches.beams);
             layer.cross.attend(be, &mut s.attended, &s.hidden, &mut s.cross, cache, rows, scale)?;
+            ear.hear(be, i, &layer.cross, &s.cross)?;
             layer.cross.out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
 
             layer.feed_forward.run(be, &mut s.x, &mut s.hidden, &mut s.inner)?;

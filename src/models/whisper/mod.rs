@@ -8,12 +8,14 @@ mod config;
 mod cross_attention;
 mod decoder;
 mod encoder;
+mod listening;
 
 use std::path::Path;
 
 pub use config::{Config, GenerationConfig};
 pub use decoder::{DecoderCaches, DecoderScratch};
 pub use encoder::EncoderScratch;
+pub use listening::{Heard, Listening};
 
 use crate::engine::profile::range;
 use crate::engine::weights::Weights;
@@ -154,7 +156,7 @@ impl<B: Backend> Whisper<B> {
         lineage: &Tensor<B, i32>,
     ) -> Result<()> {
         let _range = range("decode");
-        self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage))
+        self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut ()))
     }
 
     /// `out` `[R, V]` from hidden states `[R, C]`.

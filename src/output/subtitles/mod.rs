@@ -2,18 +2,19 @@
 //!
 //! Source: WhisperX 3.8 `utils.py::SubtitlesWriter`; [`output`](super) lists where we differ on purpose.
 
+mod group;
+mod lines;
+mod pace;
+
+use self::group::{Group, bounds, group};
+use self::pace::Timing;
 use crate::error::{Error, Result};
-use crate::types::{Segment, Transcript, Word};
+use crate::types::Transcript;
 use crate::units::Seconds;
 
-/// Where no width is asked for.
-const WIDTH: usize = 1000;
-
-/// With width and count given, a cue ends where a word begins this long after the one before began, in seconds.
-const LONG_PAUSE: f64 = 3.0;
-
-/// How cues are made of words. Without words none of these has an effect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How cues are made. The first four need words; those of duration and speed move the times of cues, and in doing so let
+/// no two of them overlap (in which order they give way: `src/output/subtitles/pace.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SubtitleOptions {
     /// Longest line, in characters. Without it a line is as long as its segment, up to 1000.
     pub max_line_width: Option<usize>,
@@ -21,18 +22,71 @@ pub struct SubtitleOptions {
     pub max_line_count: Option<usize>,
     /// A cue for each word, the whole text with that word underlined.
     pub highlight_words: bool,
+    /// Lines of nearly equal length instead of full ones and a rest.
+    pub balance_lines: bool,
+    /// Most characters to read in a second, spaces included, a speaker's name not.
+    pub max_cps: Option<f64>,
+    /// A cue is shown at least this long.
+    pub min_cue_duration: Option<Seconds>,
+    /// A cue is shown at most this long; one that would be longer is cut between words.
+    pub max_cue_duration: Option<Seconds>,
+    /// From the end of one cue to the start of the next at least this passes.
+    pub min_cue_gap: Option<Seconds>,
 }
+
+/// Longest duration or gap that can be asked for, in seconds.
+const MAX_TIME: f64 = 3600.0;
 
 impl SubtitleOptions {
     /// # Errors
-    /// [`Error::Config`] naming the option that cannot be honoured.
+    /// [`Error::Config`] naming the option that cannot be honoured, and the one it contradicts.
     pub fn check(&self) -> Result<()> {
         for (option, value) in [("max_line_width", self.max_line_width), ("max_line_count", self.max_line_count)] {
             if value == Some(0) {
                 return Err(Error::config(option, 0, "must be at least 1"));
             }
         }
-        Ok(())
+        if let Some(cps) = self.max_cps
+            && !(cps > 0.0 && cps <= 1000.0)
+        {
+            return Err(Error::config("max_cps", cps, "expected characters a second, above 0 and up to 1000"));
+        }
+        let times = [
+            ("min_cue_duration", self.min_cue_duration, 0.0),
+            ("max_cue_duration", self.max_cue_duration, 0.001),
+            ("min_cue_gap", self.min_cue_gap, 0.0),
+        ];
+        for (option, time, least) in times {
+            if let Some(time) = time
+                && !(time.0 >= least && time.0 <= MAX_TIME)
+            {
+                return Err(Error::config(option, time.0, format!("expected seconds, from {least} to {MAX_TIME}")));
+            }
+        }
+        if let (Some(shortest), Some(longest)) = (self.min_cue_duration, self.max_cue_duration)
+            && shortest > longest
+        {
+            let rule = format!("is more than max_cue_duration, {}; no cue can be both", longest.0);
+            return Err(Error::config("min_cue_duration", shortest.0, rule));
+        }
+        let single = [
+            ("max_cps", self.max_cps.is_some()),
+            ("min_cue_duration", self.min_cue_duration.is_some()),
+            ("min_cue_gap", self.min_cue_gap.is_some()),
+        ];
+        match single.into_iter().find(|(_, given)| *given && self.highlight_words) {
+            Some((option, _)) => {
+                let rule = "highlighting makes a cue of every word, as long as it is said; leave one of the two out";
+                Err(Error::config(option, "given", format!("with highlight_words: {rule}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether cues may have other times than their words.
+    fn moves_cues(&self) -> bool {
+        let times = [self.min_cue_duration, self.max_cue_duration, self.min_cue_gap];
+        self.max_cps.is_some() || times.iter().any(Option::is_some)
     }
 }
 
@@ -92,108 +146,52 @@ enum Spaces {
 }
 
 fn cues(transcript: &Transcript, options: &SubtitleOptions, spaces: Spaces) -> Vec<Cue> {
-    if transcript.segments.iter().all(|segment| segment.words.is_none()) {
-        let cue =
-            |s: &Segment| Cue::new(milliseconds(s.start), milliseconds(s.end), s.speaker.as_deref(), s.text.trim());
-        return transcript.segments.iter().map(cue).collect();
-    }
     // As WhisperX aligns: words of these are single characters.
     let joiner = if matches!(transcript.language.as_deref(), Some("ja" | "zh")) { "" } else { " " };
     let space = if spaces == Spaces::Counted { joiner.len() } else { 0 };
+    let wordless = transcript.segments.iter().all(|segment| segment.words.is_none());
+    let mut groups = if wordless {
+        transcript.segments.iter().map(Group::whole).collect()
+    } else {
+        pace::cut(group(transcript, options, space), options, space)
+    };
+    if let (Some(width), true) = (options.max_line_width, options.balance_lines) {
+        groups.iter_mut().for_each(|group| lines::balance(&mut group.words, width, space));
+    }
+    let mut timings: Vec<(usize, Timing)> = bounds(&groups)
+        .into_iter()
+        .enumerate()
+        .map(|(index, (start, end))| (index, Timing { start, end, characters: groups[index].characters(space) }))
+        .collect();
+    if options.moves_cues() {
+        timings.sort_by_key(|(_, timing)| timing.start);
+        pace::place(&mut timings, options);
+    }
     let mut out = Vec::new();
-    for group in group(transcript, options, space) {
-        show(&mut out, &group, joiner, options);
+    for (index, timing) in timings {
+        show(&mut out, &groups[index], (timing.start, timing.end), joiner, options);
     }
     out
 }
 
-/// The words of one cue.
-struct Group<'a> {
-    words: Vec<Placed<'a>>,
-    /// Of the first word: its times serve where no word has any, its speaker is named.
-    segment: &'a Segment,
-}
-
-/// A word, and whether a new line begins with it.
-struct Placed<'a> {
-    text: &'a str,
-    start: Option<Seconds>,
-    end: Option<Seconds>,
-    breaks_line: bool,
-}
-
-impl<'a> From<&'a Word> for Placed<'a> {
-    fn from(word: &'a Word) -> Self {
-        Placed { text: word.word.trim(), start: word.start, end: word.end, breaks_line: false }
-    }
-}
-
-/// The words of a segment; one without words is one long word.
-fn words(segment: &Segment) -> Vec<Placed<'_>> {
-    match &segment.words {
-        Some(words) if !words.is_empty() => words.iter().map(Placed::from).collect(),
-        _ if segment.text.trim().is_empty() => Vec::new(),
-        _ => {
-            let (start, end) = (Some(segment.start), Some(segment.end));
-            vec![Placed { text: segment.text.trim(), start, end, breaks_line: false }]
-        }
-    }
-}
-
-/// Distributes all words over cues and lines. `space` is the width of what stands between two words of a line.
-fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, space: usize) -> Vec<Group<'a>> {
-    let width = options.max_line_width.unwrap_or(WIDTH);
-    let follow_segments = options.max_line_width.is_none() || options.max_line_count.is_none();
-    let mut groups: Vec<Group> = Vec::new();
-    let (mut line_width, mut line_count) = (0, 1);
-    let mut last_start = transcript.segments.first().map_or(0.0, |segment| segment.start.0);
-    for segment in &transcript.segments {
-        for (index, mut word) in words(segment).into_iter().enumerate() {
-            let length = word.text.chars().count();
-            let pause = word.start.map_or(0.0, |start| start.0 - last_start);
-            let long_pause = !follow_segments && pause > LONG_PAUSE;
-            let new_segment = index == 0 && follow_segments;
-            let full = options.max_line_count.is_some_and(|most| long_pause || line_count >= most);
-            last_start = word.start.map_or(last_start, |start| start.0);
-            let fits = line_width > 0 && line_width + space + length <= width && !long_pause && !new_segment;
-            match groups.last_mut() {
-                Some(group) if fits => {
-                    line_width += space + length;
-                    group.words.push(word);
-                }
-                Some(group) if !new_segment && !full => {
-                    if line_width > 0 {
-                        line_count += 1;
-                        word.breaks_line = true;
-                    }
-                    line_width = length;
-                    group.words.push(word);
-                }
-                _ => {
-                    (line_width, line_count) = (length, 1);
-                    groups.push(Group { words: vec![word], segment });
-                }
-            }
-        }
-    }
-    groups
-}
-
-/// The cue of a group, or with highlighting the cues.
-fn show(out: &mut Vec<Cue>, group: &Group, joiner: &str, options: &SubtitleOptions) {
-    let speaker = group.segment.speaker.as_deref();
-    let times = |time: fn(&Placed) -> Option<Seconds>| group.words.iter().filter_map(time).map(milliseconds);
-    let bounds = times(|w| w.start).min().zip(times(|w| w.end).max());
-    let (start, end) = bounds.unwrap_or((milliseconds(group.segment.start), milliseconds(group.segment.end)));
+/// The cue of a group within `bounds`, or with highlighting the cues.
+fn show(out: &mut Vec<Cue>, group: &Group, bounds: (u64, u64), joiner: &str, options: &SubtitleOptions) {
+    let (speaker, (start, end)) = (group.segment.speaker.as_deref(), bounds);
     let plain = text(group, joiner, None);
     if !options.highlight_words || group.words.iter().all(|word| word.start.is_none()) {
         out.push(Cue::new(start, end, speaker, &plain));
         return;
     }
+    // Without options that move cues, words are shown as they are timed, as WhisperX does.
+    let (first, last) = if options.moves_cues() { bounds } else { (0, u64::MAX) };
     let mut shown_until = start;
     for (index, word) in group.words.iter().enumerate() {
         let Some(from) = word.start.map(milliseconds) else { continue };
-        let until = word.end.map_or(from, milliseconds);
+        let (mut from, mut until) = (from, word.end.map_or(from, milliseconds));
+        if options.moves_cues() {
+            from = from.clamp(first.max(shown_until), last.max(shown_until));
+            until = until.clamp(from, last.max(from));
+        }
         if shown_until < from {
             out.push(Cue::new(shown_until, from, speaker, &plain));
         }
@@ -221,7 +219,7 @@ fn text(group: &Group, joiner: &str, underlined: Option<usize>) -> String {
 }
 
 /// To the nearest millisecond, of two equally near the even one, as Python rounds. What is before 0 or no number is 0.
-pub(super) fn milliseconds(time: Seconds) -> u64 {
+pub(in crate::output) fn milliseconds(time: Seconds) -> u64 {
     (time.0 * 1000.0).round_ties_even().max(0.0) as u64
 }
 
@@ -262,6 +260,7 @@ mod tests {
                 max_line_width: size("max_line_width"),
                 max_line_count: size("max_line_count"),
                 highlight_words: given["highlight_words"] == true,
+                ..SubtitleOptions::default()
             };
             let transcript: Transcript = serde_json::from_str(&read(case["transcript"].as_str().unwrap())).unwrap();
             let golden = read(file).replace(" \n", "\n");

@@ -1,0 +1,77 @@
+//! Nothing runs backwards and nothing overlaps, whatever segments were given.
+
+use crate::types::{Char, Segment, TimeSource, Word};
+use crate::units::Seconds;
+
+/// Something that may have a time.
+trait Timed {
+    fn times(&mut self) -> Option<(&mut Seconds, &mut Seconds)>;
+    /// Its time is no longer the one that was heard.
+    fn moved(&mut self) {}
+}
+
+impl Timed for Word {
+    fn times(&mut self) -> Option<(&mut Seconds, &mut Seconds)> {
+        Some((self.start.as_mut()?, self.end.as_mut()?))
+    }
+    fn moved(&mut self) {
+        self.source = Some(TimeSource::Interpolated);
+    }
+}
+
+impl Timed for Char {
+    fn times(&mut self) -> Option<(&mut Seconds, &mut Seconds)> {
+        Some((self.start.as_mut()?, self.end.as_mut()?))
+    }
+}
+
+/// Orders words, characters and segments. Segments that do not overlap, and whose words lie inside them, stay as they are.
+pub fn in_order(segments: &mut [Segment]) {
+    order(segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten()).collect());
+    order(segments.iter_mut().flat_map(|segment| segment.chars.iter_mut().flatten()).collect());
+    // Segments have the times of their words; those without any lie between their neighbours.
+    let first = |segment: &Segment| segment.words.iter().flatten().find_map(|word| word.start);
+    let last = |segment: &Segment| segment.words.iter().flatten().rev().find_map(|word| word.end);
+    let mut next = Seconds(f64::INFINITY);
+    let mut bounds = vec![next; segments.len()];
+    for (bound, segment) in bounds.iter_mut().zip(segments.iter()).rev() {
+        *bound = next;
+        next = first(segment).unwrap_or(next);
+    }
+    let mut before = Seconds(0.0);
+    for (segment, bound) in segments.iter_mut().zip(bounds) {
+        let limit = Seconds(bound.0.max(before.0));
+        let start = first(segment).unwrap_or(segment.start);
+        let end = last(segment).unwrap_or(segment.end);
+        segment.start = Seconds(start.0.clamp(before.0, limit.0));
+        segment.end = Seconds(end.0.clamp(segment.start.0, limit.0));
+        before = segment.end;
+    }
+}
+
+/// Puts what begins too early behind what came before it, and ends what ends too late where the next begins.
+fn order(mut items: Vec<&mut impl Timed>) {
+    items.retain_mut(|item| item.times().is_some());
+    let mut before = Seconds(0.0);
+    for item in &mut items {
+        let mut moved = false;
+        if let Some((start, end)) = item.times() {
+            if start.0 < before.0 {
+                *start = before;
+                moved = true;
+            }
+            end.0 = end.0.max(start.0);
+            before = *start;
+        }
+        if moved {
+            item.moved();
+        }
+    }
+    let mut next = Seconds(f64::INFINITY);
+    for item in items.into_iter().rev() {
+        if let Some((start, end)) = item.times() {
+            end.0 = end.0.min(next.0);
+            next = *start;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Spans of labels back to the text: sentences, words and characters with their times.
+
+use std::ops::Range;
+
+use super::follow::LabelSpan;
+use super::interpolate::interpolate;
+use super::options::AlignOptions;
+use super::plan::Plan;
+use super::sentences::sentences;
+use super::words::{Clock, TimedWord, letter, words};
+use crate::types::{Char, Segment, Span, TimeSource, Word};
+use crate::units::Seconds;
+
+/// What was heard of a segment: where its labels are, in so many rows, or why not.
+pub type Heard = std::result::Result<(Vec<LabelSpan>, usize), String>;
+
+/// The sentences of a segment, with the times of their words.
+pub fn place(plan: &Plan, heard: Heard, language: &str, options: &AlignOptions) -> Vec<Segment> {
+    let (labels, rows, unaligned) = match heard {
+        Ok((labels, rows)) => (labels, rows, None),
+        Err(reason) => (Vec::new(), 1, Some(reason)),
+    };
+    let clock = Clock { start: plan.span.start, duration: Seconds(plan.span.duration()), rows };
+    let placed = Placed { plan, labels, clock, unaligned };
+    let timed = placed.words(options);
+    let sentences = sentences(&plan.segment.text, language, &plan.spelling.words);
+    if sentences.is_empty() {
+        return vec![placed.empty(options)];
+    }
+    (0..sentences.len()).map(|i| placed.sentence(&sentences, i, &timed, options)).collect()
+}
+
+struct Placed<'a> {
+    plan: &'a Plan,
+    labels: Vec<LabelSpan>,
+    clock: Clock,
+    unaligned: Option<String>,
+}
+
+impl Placed<'_> {
+    /// All words of the segment.
+    fn words(&self, options: &AlignOptions) -> Vec<Word> {
+        let (text, spelling) = (&self.plan.segment.text, &self.plan.spelling);
+        let ranges: Vec<Range<usize>> = spelling.words.iter().map(|word| word.labels.clone()).collect();
+        let heard = words(&self.labels, &ranges, self.clock);
+        let mut times: Vec<Option<Span>> =
+            heard.iter().map(|word| word.map(|w| Span { start: w.start, end: w.end })).collect();
+        let letters: Vec<usize> = spelling.words.iter().map(|word| word.characters.len()).collect();
+        interpolate(&mut times, &letters, self.plan.span, options.interpolate);
+        let word = |((word, heard), time): ((&super::spell::Word, &Option<TimedWord>), &Option<Span>)| Word {
+            word: text[word.text.clone()].to_string(),
+            start: time.map(|time| time.start),
+            end: time.map(|time| time.end),
+            score: heard.map(|heard| heard.score),
+            source: match heard {
+                Some(_) if word.wildcard => Some(TimeSource::Wildcard),
+                Some(_) => Some(TimeSource::Aligned),
+                None => time.map(|_| TimeSource::Interpolated),
+            },
+            speaker: self.plan.segment.speaker.clone(),
+        };
+        spelling.words.iter().zip(&heard).zip(&times).map(word).collect()
+    }
+
+    /// Sentence `i`. What the recogniser knew of the segment is said of each.
+    fn sentence(&self, sentences: &[Range<usize>], i: usize, words: &[Word], options: &AlignOptions) -> Segment {
+        let (text, spelled) = (&self.plan.segment.text, &self.plan.spelling.words);
+        let range = sentences[i].clone();
+        let (first, last) = (&spelled[range.start], &spelled[range.end - 1]);
+        let words = &words[range];
+        let start = words.iter().find_map(|word| word.start).unwrap_or(self.plan.span.start);
+        let end = words.iter().rev().find_map(|word| word.end).unwrap_or(self.plan.span.end);
+        // Spaces belong to what is before them.
+        let next = sentences.get(i + 1).map_or(last.characters.end, |next| spelled[next.start].characters.start);
+        let chars =
+            options.characters.then(|| self.characters(first.characters.start..next, words, spelled, &sentences[i]));
+        Segment {
+            start,
+            end,
+            text: text[first.text.start..last.text.end].to_string(),
+            words: Some(words.to_vec()),
+            chars,
+            unaligned: self.unaligned.clone(),
+            ..self.plan.segment.clone()
+        }
+    }
+
+    /// A segment without words.
+    fn empty(&self, options: &AlignOptions) -> Segment {
+        Segment {
+            start: self.plan.span.start,
+            end: self.plan.span.end,
+            words: Some(Vec::new()),
+            chars: options.characters.then(Vec::new),
+            unaligned: self.unaligned.clone(),
+            ..self.plan.segment.clone()
+        }
+    }
+
+    /// Characters with the times of their labels. Those of a number that was looked for as it is said share the time of its
+    /// word; punctuation, which is not heard, has none.
+    fn characters(
+        &self,
+        range: Range<usize>,
+        words: &[Word],
+        spelled: &[super::spell::Word],
+        sentence: &Range<usize>,
+    ) -> Vec<Char> {
+        let characters = &self.plan.spelling.characters;
+        let one = |i: usize| {
+            let time = characters[i].label.and_then(|label| self.labels.get(label)).map(|l| letter(l, self.clock));
+            Char {
+                char: characters[i].character.to_string(),
+                start: time.map(|time| time.start),
+                end: time.map(|time| time.end),
+                score: time.map(|time| time.score),
+            }
+        };
+        let mut out: Vec<Char> = range.clone().map(one).collect();
+        for (word, spelled) in words.iter().zip(&spelled[sentence.clone()]) {
+            let own = |i: usize| characters[i].label.is_some();
+            let (Some(start), Some(end), false) = (word.start, word.end, spelled.characters.clone().any(own)) else {
+                continue;
+            };
+            if word.source == Some(TimeSource::Interpolated) {
+                continue;
+            }
+            let mut times = vec![None; spelled.characters.len()];
+            let letters = vec![1; times.len()];
+            interpolate(&mut times, &letters, Span { start, end }, super::options::Interpolate::Linear);
+            for (i, time) in spelled.characters.clone().zip(times) {
+                let char = &mut out[i - range.start];
+                (char.start, char.end) = (time.map(|time| time.start), time.map(|time| time.end));
+            }
+        }
+        out
+    }
+}

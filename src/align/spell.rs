@@ -1,0 +1,171 @@
+//! Text to labels: what the network is to find, in order, and which words and characters it belongs to.
+
+use std::ops::Range;
+
+use super::dictionary::{Dictionary, Writing};
+use super::numerals;
+
+/// What is looked for of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// What is heard of it: numbers as they are said, wildcards for letters and signs that the network cannot write, and
+    /// nothing for punctuation.
+    Spoken,
+    /// Every character, as WhisperX does: a wildcard for each that the network cannot write, and a delimiter for each space.
+    Written,
+}
+
+/// A text as labels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spelling {
+    /// Classes in the order they are said.
+    pub labels: Vec<i32>,
+    /// The words in order.
+    pub words: Vec<Word>,
+    /// All characters of the text, the spaces too.
+    pub characters: Vec<Character>,
+}
+
+/// A word of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// Bytes of the text.
+    pub text: Range<usize>,
+    /// Its part of [`Spelling::characters`].
+    pub characters: Range<usize>,
+    /// Its part of [`Spelling::labels`]; nothing if it is not heard. A number has delimiters in it where it is said in several
+    /// words.
+    pub labels: Range<usize>,
+    /// Whether all of its labels are wildcards.
+    pub wildcard: bool,
+}
+
+/// A character of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Character {
+    /// Its first byte.
+    pub at: usize,
+    /// What it is.
+    pub character: char,
+    /// The label that is this character's own.
+    pub label: Option<usize>,
+}
+
+impl Spelling {
+    /// Spells a text. White space before and after it is ignored.
+    pub fn new(text: &str, language: &str, dictionary: &Dictionary, manner: Manner) -> Self {
+        let writing = Writing::of(language);
+        let mut out = Spelling::default();
+        let characters = text.char_indices().map(|(at, character)| Character { at, character, label: None });
+        out.characters = characters.collect();
+        let mut speller = Speller { out, dictionary, manner, language };
+        let mut after = 0;
+        for characters in pieces(&speller.out.characters, writing) {
+            if writing == Writing::Spaced {
+                speller.delimit(after..characters.start);
+            }
+            after = characters.end;
+            speller.word(text, characters);
+        }
+        speller.out
+    }
+
+    /// Whether there is anything to find.
+    pub fn is_silent(&self) -> bool {
+        self.words.iter().all(|word| word.labels.is_empty())
+    }
+}
+
+struct Speller<'a> {
+    out: Spelling,
+    dictionary: &'a Dictionary,
+    manner: Manner,
+    language: &'a str,
+}
+
+impl Speller<'_> {
+    /// The spaces between two words.
+    fn delimit(&mut self, spaces: Range<usize>) {
+        let Some(delimiter) = self.dictionary.delimiter().filter(|_| !self.out.labels.is_empty()) else { return };
+        let written = self.manner == Manner::Written;
+        // Words that are not heard leave one silence between their neighbours.
+        if !written && self.out.labels.last() == Some(&delimiter) {
+            return;
+        }
+        let mut count = 0;
+        for space in &mut self.out.characters[spaces] {
+            if count == 0 || (written && space.character == ' ') {
+                space.label = Some(self.out.labels.len());
+                self.out.labels.push(delimiter);
+                count += 1;
+            }
+        }
+    }
+
+    fn word(&mut self, text: &str, characters: Range<usize>) {
+        let start = self.out.characters[characters.start].at;
+        let end = self.out.characters.get(characters.end).map_or(text.len(), |next| next.at);
+        let first = self.out.labels.len();
+        if self.manner == Manner::Written || !self.number(&text[start..end]) {
+            for character in &mut self.out.characters[characters.clone()] {
+                if let Some(class) = label(self.dictionary, self.manner, character.character) {
+                    character.label = Some(self.out.labels.len());
+                    self.out.labels.push(class);
+                }
+            }
+        }
+        let labels = first..self.out.labels.len();
+        let wildcard = self.out.labels[labels.clone()].iter().all(|class| *class == self.dictionary.wildcard());
+        self.out.words.push(Word { text: start..end, characters, labels, wildcard });
+    }
+
+    /// Says a word with digits in it that the network cannot write. Whether it could.
+    fn number(&mut self, word: &str) -> bool {
+        if !word.chars().any(|c| c.is_ascii_digit() && self.dictionary.class(c).is_none()) {
+            return false;
+        }
+        let Some(spoken) = numerals::spoken(word, self.language) else { return false };
+        let first = self.out.labels.len();
+        for part in spoken.split(|c: char| c.is_whitespace() || c == '-').filter(|part| !part.is_empty()) {
+            if self.out.labels.len() > first {
+                self.out.labels.extend(self.dictionary.delimiter());
+            }
+            self.out.labels.extend(part.chars().filter_map(|c| label(self.dictionary, self.manner, c)));
+        }
+        self.out.labels.len() > first
+    }
+}
+
+/// The label of a character of a word, if it is to be found.
+fn label(dictionary: &Dictionary, manner: Manner, character: char) -> Option<i32> {
+    if manner == Manner::Written {
+        return Some(dictionary.class(character).unwrap_or(dictionary.wildcard()));
+    }
+    // The apostrophes of typography are the one of typewriters.
+    let plain = if matches!(character, '\u{2019}' | '\u{2bc}' | '\u{2bb}') { '\'' } else { character };
+    let class = dictionary.class(character).or_else(|| dictionary.class(plain));
+    class.or_else(|| is_said(character).then_some(dictionary.wildcard()))
+}
+
+/// Whether a character is said aloud: letters and digits of any script, and signs that are read as words.
+fn is_said(character: char) -> bool {
+    character.is_alphanumeric() || "&%$€£¥₹₽₴@#+=°§".contains(character)
+}
+
+/// The words of a text, as runs of its characters.
+fn pieces(characters: &[Character], writing: Writing) -> Vec<Range<usize>> {
+    let mut words = Vec::new();
+    let mut start = None;
+    for (i, character) in characters.iter().enumerate() {
+        let is_space = character.character.is_whitespace();
+        if let Some(from) = start.filter(|_| is_space || writing == Writing::Unspaced) {
+            words.push(from..i);
+            start = None;
+        }
+        if !is_space {
+            start = start.or(Some(i));
+        }
+    }
+    words.extend(start.map(|from| from..characters.len()));
+    words
+}

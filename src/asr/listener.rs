@@ -1,0 +1,207 @@
+//! When each token of a text was said, from where the decoder looks while it is told the text.
+//!
+//! The text is fed once more, all of it in one pass, after the task alone: what came before in the prompt is not in the
+//! audio. The pass takes place in the slot the text was found in, while its audio is still there. Only the first frame and
+//! the probability of every token come back.
+//!
+//! Source: openai-whisper `timing.py::find_alignment`.
+
+use super::AsrOptions;
+use super::slots::Slots;
+use crate::engine::profile::range;
+use crate::engine::time_warp::{TimeWarp, WarpPlace, WarpPlaces, label_probability, time_warp};
+use crate::engine::{Backend, Tensor, ops};
+use crate::error::{Error, Result};
+use crate::models::whisper::{Heard, Listening, Whisper};
+use crate::units::EncoderFrame;
+
+/// Tokens whose logits are made at once: enough to make good use of reading the embedding.
+pub(super) const LOGITS: usize = 64;
+/// Tokens around a text: start, language, task, no timestamps, end, and some to spare.
+const AROUND: usize = 8;
+
+/// Most tokens of a pass for one text.
+pub(super) const fn most_tokens(positions: usize) -> usize {
+    let most = positions / 2 + AROUND;
+    if most < positions { most } else { positions }
+}
+
+/// A text whose times are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// `<|startoftranscript|>`, language and task.
+    pub task: Vec<u32>,
+    /// Text tokens, at least one; no timestamps.
+    pub tokens: Vec<u32>,
+    /// Encoder frames with audio, at least one.
+    pub frames: usize,
+}
+
+/// When the tokens of a text were said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenTimes {
+    /// Where each token begins, from the start of the clip, and in the end where the last one ends.
+    pub starts: Vec<EncoderFrame>,
+    /// How likely the decoder thought each of them, of all text tokens.
+    pub probabilities: Vec<f64>,
+}
+
+/// A text and its audio.
+pub(super) struct Known<'a, B: Backend> {
+    /// The slot it was found in.
+    pub slot: usize,
+    /// What is known.
+    pub text: Text,
+    /// `[1, T, C]` what the encoder made of the clip.
+    pub audio: &'a Tensor<B>,
+}
+
+impl<B: Backend> Known<'_, B> {
+    /// What the decoder is fed: task, no timestamps, text, end.
+    fn tokens(&self, special: &Special) -> Vec<u32> {
+        let Text { task, tokens, .. } = &self.text;
+        let rest = std::iter::once(special.no_timestamps).chain(tokens.iter().copied()).chain([special.eot]);
+        task.iter().copied().chain(rest).collect()
+    }
+}
+
+/// Ids the pass needs.
+struct Special {
+    eot: u32,
+    no_timestamps: u32,
+}
+
+/// Finds the times of texts.
+pub(super) struct Listener<'m, B: Backend> {
+    model: &'m Whisper<B>,
+    special: Special,
+    pass: Listening<B>,
+    /// `[N]` tokens asked about.
+    labels: Tensor<B, i32>,
+    /// `[N]` how likely they are.
+    probability: Tensor<B, f32>,
+    /// `[N]` where they begin.
+    starts: Tensor<B, i32>,
+    /// `[64]` rows that some of them come after.
+    some: Tensor<B, i32>,
+    /// `[64, C]` their hidden states.
+    hidden: Tensor<B>,
+    /// `[64, V]`
+    logits: Tensor<B, f32>,
+}
+
+impl<'m, B: TimeWarp> Listener<'m, B> {
+    /// Room for the texts of these slots.
+    pub fn new(model: &'m Whisper<B>, slots: &Slots<B>, options: &AsrOptions) -> Result<Self> {
+        let (be, rows) = (&model.be, slots.prompt_capacity());
+        let (vocab, width) = (model.config.vocab_size, model.config.d_model);
+        let cross = model.cross_kind(options.beam_size);
+        let special = slots.special();
+        Ok(Listener {
+            special: Special { eot: special.eot, no_timestamps: special.no_timestamps },
+            pass: model.listening(rows, most_tokens(model.config.max_target_positions), cross)?,
+            labels: Tensor::zeros(be, &[rows])?,
+            probability: Tensor::zeros(be, &[rows])?,
+            starts: Tensor::zeros(be, &[rows])?,
+            some: Tensor::zeros(be, &[LOGITS])?,
+            hidden: Tensor::zeros(be, &[LOGITS, width])?,
+            logits: Tensor::zeros(be, &[LOGITS, vocab])?,
+            model,
+        })
+    }
+
+    /// The times of each text, as many texts in a pass as it has rows for.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a text without tokens or frames, or with more of them than the model has positions or a window.
+    pub fn times(&mut self, slots: &mut Slots<B>, known: &[Known<B>]) -> Result<Vec<TokenTimes>> {
+        let _range = range("listen");
+        let most = most_tokens(self.model.config.max_target_positions).min(slots.prompt_capacity());
+        let mut times = Vec::with_capacity(known.len());
+        let mut rest = known;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = |text: &&Known<B>| {
+                rows += text.tokens(&self.special).len();
+                rows <= slots.prompt_capacity()
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (group, after) = rest.split_at(count);
+            for text in group {
+                check(text, text.tokens(&self.special).len(), most)?;
+            }
+            times.extend(self.times_of_group(slots, group)?);
+            rest = after;
+        }
+        Ok(times)
+    }
+
+    fn times_of_group(&mut self, slots: &mut Slots<B>, group: &[Known<B>]) -> Result<Vec<TokenTimes>> {
+        let tokens: Vec<Vec<u32>> = group.iter().map(|known| known.tokens(&self.special)).collect();
+        let (mut heard, mut places, mut index, mut labels) = (vec![], vec![], vec![], vec![]);
+        let mut first = 0;
+        for (known, tokens) in group.iter().zip(&tokens) {
+            let (rows, frames) = (first..first + tokens.len(), known.text.frames);
+            heard.push(Heard { rows: rows.clone(), frames, encoded: known.audio });
+            // a token is written, and listened for, by the row before it; the last of them is what comes after the text
+            let writing = first + known.text.task.len()..rows.end - 1;
+            index.extend(writing.clone().map(|row| row as i32));
+            labels.extend(known.text.tokens.iter().map(|&id| id as i32).chain([self.special.eot as i32]));
+            places.push(WarpPlace { rows: writing, frames });
+            first = rows.end;
+        }
+        let texts: Vec<(usize, &[u32])> =
+            group.iter().zip(&tokens).map(|(known, tokens)| (known.slot, &tokens[..])).collect();
+        let Listener { model, special, pass, labels: asked, probability, starts, some, hidden, logits, .. } = self;
+        let be = &model.be;
+        asked.reshape(&[labels.len()])?;
+        be.write(&mut asked.buf, 0, &labels)?;
+        probability.reshape(&[labels.len()])?;
+        slots.listen(&texts, &heard, pass, |states| {
+            for (group, rows) in index.chunks(LOGITS).enumerate() {
+                some.reshape(&[rows.len()])?;
+                be.write(&mut some.buf, 0, rows)?;
+                hidden.reshape(&[rows.len(), model.config.d_model])?;
+                ops::gather_rows(be, hidden, states, some)?;
+                logits.reshape(&[rows.len(), model.config.vocab_size])?;
+                model.logits(logits, hidden)?;
+                label_probability(be, probability, logits, asked, group * LOGITS, special.eot as usize)?;
+            }
+            Ok(())
+        })?;
+        let places = WarpPlaces::new(be, places)?;
+        starts.reshape(&[places.tokens()])?;
+        time_warp(be, starts, &pass.matrix, &places)?;
+        let (starts, probabilities) = (starts.to_host(be)?, probability.to_host(be)?);
+        Ok(answers(&places, &starts, &probabilities))
+    }
+}
+
+/// The answers for each text, which stand one after another.
+fn answers<B: Backend>(places: &WarpPlaces<B>, starts: &[i32], probabilities: &[f32]) -> Vec<TokenTimes> {
+    let mut at = 0;
+    let one = |place: &WarpPlace| {
+        let own = at..at + place.rows.len();
+        at = own.end;
+        let frame = |start: &i32| EncoderFrame(usize::try_from(*start).unwrap_or_default());
+        let texts = own.start..own.end - 1;
+        TokenTimes {
+            starts: starts[own].iter().map(frame).collect(),
+            probabilities: probabilities[texts].iter().map(|p| f64::from(*p)).collect(),
+        }
+    };
+    places.host.iter().map(one).collect()
+}
+
+fn check<B: Backend>(known: &Known<B>, rows: usize, most: usize) -> Result<()> {
+    let Text { tokens, frames, .. } = &known.text;
+    if !tokens.is_empty() && *frames > 0 && rows <= most {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        op: "word times",
+        what: "text",
+        expected: format!("a token and a frame at least, {most} tokens with those around it at most"),
+        got: format!("{} tokens in {frames} frames", tokens.len()),
+    })
+}

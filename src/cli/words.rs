@@ -1,0 +1,260 @@
+//! The options of word times and of subtitles, and which of them contradict each other.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use diarist::align::{AlignOptions, Interpolate};
+use diarist::engine::ctc::CtcTopology;
+use diarist::hub::Hub;
+use diarist::hub::aligners::{self, AlignerSource};
+use diarist::output::SubtitleOptions;
+use diarist::pipeline::WordTimes;
+use diarist::pipeline::aligners::FindAligner;
+use diarist::units::Seconds;
+use diarist::{Error, Result};
+
+use super::values::{Task, boolean};
+use super::{engine, options};
+
+/// How a text is found in the sound.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Word times")]
+pub struct Align {
+    /// What finds the words: organisation/name on the hub, a bundle of torchaudio, its file, a folder, or builtin
+    /// [default: the language's, see `diarist models`].
+    #[arg(long, value_name = "MODEL")]
+    pub align_model: Option<String>,
+    /// Where a word goes that was not heard [default: nearest].
+    #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
+    pub interpolate_method: Option<Interpolation>,
+    /// Write the times of characters, too (json).
+    #[arg(long, hide_short_help = true)]
+    pub return_char_alignments: bool,
+    /// The paths a text may take through the sound: ctc, as the networks were trained, or WhisperX's [default: ctc].
+    #[arg(long, value_enum, value_name = "PATHS", hide_short_help = true)]
+    pub align_topology: Option<Topology>,
+}
+
+/// How words get their times.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Word times")]
+pub struct Words {
+    #[command(flatten)]
+    pub align: Align,
+    /// ctc finds the text in the sound, dtw asks the recogniser where it was listening [default: ctc].
+    #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
+    pub align_method: Option<Method>,
+    /// Do without word times.
+    #[arg(long)]
+    pub no_align: bool,
+}
+
+/// How subtitles are cut.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Subtitles (srt, vtt)")]
+pub struct Subtitles {
+    /// Longest line, in characters.
+    #[arg(long, value_name = "N")]
+    pub max_line_width: Option<usize>,
+    /// Most lines in a subtitle (with --max-line-width).
+    #[arg(long, value_name = "N")]
+    pub max_line_count: Option<usize>,
+    /// A subtitle for each word, which is underlined in it.
+    #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
+          default_value = "False", default_missing_value = "True", hide_short_help = true)]
+    pub highlight_words: bool,
+    /// Make the lines of a subtitle equally long (with --max-line-width).
+    #[arg(long, hide_short_help = true)]
+    pub balance_lines: bool,
+    /// Most characters a second: subtitles stay longer, or come earlier, where there is silence.
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub max_cps: Option<f64>,
+    /// Shortest time a subtitle is shown, in seconds, where there is silence.
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    pub min_cue_duration: Option<f64>,
+    /// Longest time a subtitle is shown, in seconds; longer ones are cut between words.
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    pub max_cue_duration: Option<f64>,
+    /// Shortest time between two subtitles, in seconds.
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    pub min_cue_gap: Option<f64>,
+}
+
+/// See [`Interpolate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Interpolation {
+    /// To the nearest word that was.
+    Nearest,
+    /// Between its neighbours.
+    Linear,
+    /// Nowhere: it has no time.
+    Ignore,
+}
+
+/// See [`CtcTopology`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Topology {
+    /// A letter may last, and two alike have a blank between them.
+    Ctc,
+    /// A letter has one frame, and what follows is blank.
+    WhisperX,
+}
+
+/// See [`WordTimes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Method {
+    /// Forced alignment.
+    Ctc,
+    /// Dynamic time warping of the recogniser's cross-attention.
+    Dtw,
+}
+
+impl Align {
+    /// As the library has it.
+    pub fn options(&self) -> AlignOptions {
+        AlignOptions {
+            topology: match self.align_topology {
+                None | Some(Topology::Ctc) => CtcTopology::Ctc,
+                Some(Topology::WhisperX) => CtcTopology::Trellis,
+            },
+            interpolate: match self.interpolate_method {
+                None | Some(Interpolation::Nearest) => Interpolate::Nearest,
+                Some(Interpolation::Linear) => Interpolate::Linear,
+                Some(Interpolation::Ignore) => Interpolate::Ignore,
+            },
+            characters: self.return_char_alignments,
+            ..AlignOptions::default()
+        }
+    }
+
+    /// The first of these options that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("align_model", self.align_model.is_some()),
+            ("interpolate_method", self.interpolate_method.is_some()),
+            ("return_char_alignments", self.return_char_alignments),
+            ("align_topology", self.align_topology.is_some()),
+        ];
+        given.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+}
+
+/// How words get their times in this task.
+///
+/// # Errors
+/// [`Error::Config`] naming an option that would have no effect, and why.
+pub fn word_times(words: &Words, subtitles: &Subtitles, task: Task) -> Result<WordTimes> {
+    let dtw = words.align_method == Some(Method::Dtw);
+    let (given, method) = (words.align.given(), words.align_method.map(|_| "align_method"));
+    let refuse = |option: Option<&'static str>, rule: &str| match option {
+        Some(option) => Err(Error::config(option, "given", rule)),
+        None => Ok(()),
+    };
+    if words.no_align {
+        refuse(given.or(method), "--no-align asks for no word times; leave one of the two out")?;
+        refuse(subtitles.of_words(), "needs word times, and --no-align asks for none; leave one of the two out")?;
+        return Ok(WordTimes::None);
+    }
+    if dtw {
+        refuse(given, "--align-method dtw aligns nothing; leave one of the two out")?;
+        return Ok(WordTimes::Dtw);
+    }
+    if task == Task::Translate {
+        let rule = "the translation's words are not those in the sound; only --align-method dtw gives them times";
+        refuse(given.or(method), rule)?;
+        refuse(subtitles.of_words(), &format!("needs word times: {rule}"))?;
+        return Ok(WordTimes::None);
+    }
+    Ok(WordTimes::Aligned(words.align.options()))
+}
+
+impl Subtitles {
+    /// As the library has it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming an option that is out of range, contradicts another, or would have no effect.
+    pub fn options(&self) -> Result<SubtitleOptions> {
+        let needs_width = [("max_line_count", self.max_line_count.is_some()), ("balance_lines", self.balance_lines)];
+        if let Some((option, _)) = needs_width.into_iter().find(|(_, given)| *given && self.max_line_width.is_none()) {
+            return Err(Error::config(option, "given", "has no effect without --max-line-width"));
+        }
+        let options = SubtitleOptions {
+            max_line_width: self.max_line_width,
+            max_line_count: self.max_line_count,
+            highlight_words: self.highlight_words,
+            balance_lines: self.balance_lines,
+            max_cps: self.max_cps,
+            min_cue_duration: self.min_cue_duration.map(Seconds),
+            max_cue_duration: self.max_cue_duration.map(Seconds),
+            min_cue_gap: self.min_cue_gap.map(Seconds),
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    /// The first option given that needs word times.
+    fn of_words(&self) -> Option<&'static str> {
+        let given = [
+            ("max_line_width", self.max_line_width.is_some()),
+            ("max_line_count", self.max_line_count.is_some()),
+            ("highlight_words", self.highlight_words),
+            ("balance_lines", self.balance_lines),
+            ("max_cue_duration", self.max_cue_duration.is_some()),
+        ];
+        given.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+}
+
+/// What finds the aligner of each language: the one asked for, else the language's, which is part of the program where the
+/// recogniser is, too.
+pub fn finder(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
+    let (hub, asked) = (engine::hub_of(model), asked.map(str::to_string));
+    let builtin = model.model == diarist::hub::BUILTIN;
+    Box::new(move |language| match &asked {
+        Some(model) => obtain(&hub, model),
+        None if builtin && language == "en" => Ok(AlignerSource::Builtin),
+        None => of_language(&hub, language),
+    })
+}
+
+/// The aligner that WhisperX has for a language.
+///
+/// # Errors
+/// [`Error::Config`] if it has none; those of the hub.
+pub fn of_language(hub: &Hub, language: &str) -> Result<AlignerSource> {
+    let known = aligners::of_language(language).ok_or_else(|| {
+        let rule = "no model is known that aligns it; give one with --align-model, or see `diarist models`";
+        Error::config("language", language, rule)
+    })?;
+    if hub.find_aligner(known.model)?.is_none() {
+        tracing::warn!(
+            language,
+            model = known.model,
+            licence = known.licence.unwrap_or("see the model card"),
+            "fetching the aligner"
+        );
+    }
+    obtain(hub, known.model)
+}
+
+/// An aligner's files, fetched if need be under a progress bar.
+///
+/// # Errors
+/// Those of the hub.
+pub fn obtain(hub: &Hub, model: &str) -> Result<AlignerSource> {
+    engine::under_a_bar(|on_progress| hub.obtain_aligner(model, on_progress))
+}
+
+/// Refuses a name that means nothing, before anything is fetched.
+///
+/// # Errors
+/// [`Error::Config`] or [`Error::Model`] saying what would be accepted.
+pub fn check_model(align: &Align, model_dir: Option<PathBuf>) -> Result<()> {
+    match &align.align_model {
+        Some(model) => super::hub(model_dir, true, None).find_aligner(model).map(|_| ()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,206 @@
+//! The models that tell where words are, one for a language, and how they are found and fetched: repositories of the hub, and
+//! torchaudio's bundles, which are single files.
+
+use std::path::{Path, PathBuf};
+
+use super::{BUILTIN, Hub, Layout, Network, OnProgress, complete, fetch, names};
+use crate::error::{Error, Result};
+use crate::models::wav2vec2::Bundle;
+
+/// The model of a language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Language {
+    /// Whisper's code.
+    pub code: &'static str,
+    /// A bundle of torchaudio, or a repository of the hub.
+    pub model: &'static str,
+    /// The licence of its weights, where its authors' page was seen or is certain; some are not for commercial use.
+    pub licence: Option<&'static str>,
+}
+
+const fn known(code: &'static str, model: &'static str, licence: &'static str) -> Language {
+    Language { code, model, licence: Some(licence) }
+}
+
+const fn unseen(code: &'static str, model: &'static str) -> Language {
+    Language { code, model, licence: None }
+}
+
+const APACHE: &str = "Apache-2.0";
+const NON_COMMERCIAL: &str = "CC BY-NC 4.0";
+
+/// Every language that has a model: those of WhisperX 3.8, `alignment.py`. The bundles' licences are in torchaudio's
+/// documentation of them.
+pub const LANGUAGES: &[Language] = &[
+    known("en", "WAV2VEC2_ASR_BASE_960H", "MIT"),
+    known("fr", "VOXPOPULI_ASR_BASE_10K_FR", NON_COMMERCIAL),
+    known("de", "VOXPOPULI_ASR_BASE_10K_DE", NON_COMMERCIAL),
+    known("es", "VOXPOPULI_ASR_BASE_10K_ES", NON_COMMERCIAL),
+    known("it", "VOXPOPULI_ASR_BASE_10K_IT", NON_COMMERCIAL),
+    known("ja", "jonatasgrosman/wav2vec2-large-xlsr-53-japanese", APACHE),
+    known("zh", "jonatasgrosman/wav2vec2-large-xlsr-53-chinese-zh-cn", APACHE),
+    known("nl", "jonatasgrosman/wav2vec2-large-xlsr-53-dutch", APACHE),
+    unseen("uk", "Yehor/wav2vec2-xls-r-300m-uk-with-small-lm"),
+    known("pt", "jonatasgrosman/wav2vec2-large-xlsr-53-portuguese", APACHE),
+    known("ar", "jonatasgrosman/wav2vec2-large-xlsr-53-arabic", APACHE),
+    unseen("cs", "comodoro/wav2vec2-xls-r-300m-cs-250"),
+    known("ru", "jonatasgrosman/wav2vec2-large-xlsr-53-russian", APACHE),
+    known("pl", "jonatasgrosman/wav2vec2-large-xlsr-53-polish", APACHE),
+    known("hu", "jonatasgrosman/wav2vec2-large-xlsr-53-hungarian", APACHE),
+    known("fi", "jonatasgrosman/wav2vec2-large-xlsr-53-finnish", APACHE),
+    known("fa", "jonatasgrosman/wav2vec2-large-xlsr-53-persian", APACHE),
+    known("el", "jonatasgrosman/wav2vec2-large-xlsr-53-greek", APACHE),
+    unseen("tr", "mpoyraz/wav2vec2-xls-r-300m-cv7-turkish"),
+    unseen("da", "saattrupdan/wav2vec2-xls-r-300m-ftspeech"),
+    unseen("he", "imvladikon/wav2vec2-xls-r-300m-hebrew"),
+    unseen("vi", "nguyenvulebinh/wav2vec2-base-vi-vlsp2020"),
+    unseen("ko", "kresnik/wav2vec2-large-xlsr-korean"),
+    unseen("ur", "kingabzpro/wav2vec2-large-xls-r-300m-Urdu"),
+    unseen("te", "anuragshas/wav2vec2-large-xlsr-53-telugu"),
+    unseen("hi", "theainerd/Wav2Vec2-large-xlsr-hindi"),
+    unseen("ca", "softcatala/wav2vec2-large-xlsr-catala"),
+    unseen("ml", "gvs/wav2vec2-large-xlsr-malayalam"),
+    unseen("no", "NbAiLab/nb-wav2vec2-1b-bokmaal-v2"),
+    unseen("nn", "NbAiLab/nb-wav2vec2-1b-nynorsk"),
+    unseen("sk", "comodoro/wav2vec2-xls-r-300m-sk-cv8"),
+    unseen("sl", "anton-l/wav2vec2-large-xlsr-53-slovenian"),
+    unseen("hr", "classla/wav2vec2-xls-r-parlaspeech-hr"),
+    unseen("ro", "gigant/romanian-wav2vec2"),
+    unseen("eu", "stefan-it/wav2vec2-large-xlsr-53-basque"),
+    unseen("gl", "ifrz/wav2vec2-large-xlsr-galician"),
+    unseen("ka", "xsway/wav2vec2-large-xlsr-georgian"),
+    unseen("lv", "jimregan/wav2vec2-large-xlsr-latvian-cv"),
+    unseen("tl", "Khalsuu/filipino-wav2vec2-l-xls-r-300m-official"),
+    known("sv", "KBLab/wav2vec2-large-voxrex-swedish", "CC0 1.0"),
+    unseen("id", "cahya/wav2vec2-large-xlsr-indonesian"),
+];
+
+/// The model of a language, by its code.
+pub fn of_language(code: &str) -> Option<&'static Language> {
+    LANGUAGES.iter().find(|language| language.code == code)
+}
+
+/// The files of a folder with an aligner.
+pub(super) const LAYOUT: Layout = Layout {
+    option: "align-model",
+    kind: "wav2vec2 model",
+    required: &["config.json", "vocab.json"],
+    optional: &["preprocessor_config.json"],
+    without: "To go on without it: `--align-method dtw` takes word times from the recogniser, `--no-align` does without.",
+};
+
+/// Where an aligner's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlignerSource {
+    /// In a folder with the files of the Hugging Face layout, `vocab.json` among them.
+    Folder(PathBuf),
+    /// A checkpoint of torchaudio's.
+    Bundle(&'static Bundle, PathBuf),
+    /// In the program itself: English letters.
+    Builtin,
+}
+
+impl Hub {
+    /// The files of an aligner if they are on this machine: a folder, a bundle's file or name, or `organisation/name`. Never
+    /// uses the network.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a folder that lacks files and a file that is no bundle's, [`Error::Config`] for an unknown name.
+    pub fn find_aligner(&self, model: &str) -> Result<Option<AlignerSource>> {
+        if model == BUILTIN {
+            return Ok(Some(AlignerSource::Builtin));
+        }
+        let path = Path::new(model);
+        if path.is_file() {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Some(bundle) = Bundle::named(name) else {
+                let why = "is a file, but not of a name that torchaudio publishes its bundles under; other models are folders";
+                return Err(Error::model(path, why));
+            };
+            return Ok(Some(AlignerSource::Bundle(bundle, path.to_path_buf())));
+        }
+        if path.is_dir() {
+            return complete(path, &LAYOUT).map(|folder| Some(AlignerSource::Folder(folder)));
+        }
+        if let Some(bundle) = Bundle::named(model) {
+            let places = self.model_dir.iter().chain(&self.torch_cache).map(|folder| folder.join(bundle.file));
+            let here = places.into_iter().find(|file| file.is_file());
+            return Ok(here.map(|file| AlignerSource::Bundle(bundle, file)));
+        }
+        if !names::is_repo_id(model) || path.is_absolute() {
+            return Err(unknown(model));
+        }
+        Ok(self.local(model, model, &LAYOUT)?.map(AlignerSource::Folder))
+    }
+
+    /// The same; downloads what is not here if the network may be used.
+    ///
+    /// # Errors
+    /// As [`find_aligner`](Self::find_aligner); [`Error::Hub`] when the model is not here and cannot be fetched;
+    /// [`Error::Cancelled`].
+    pub fn obtain_aligner(&self, model: &str, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
+        if let Some(found) = self.find_aligner(model)? {
+            return Ok(found);
+        }
+        match Bundle::named(model) {
+            Some(bundle) => self.fetch_bundle(bundle, on_progress),
+            None => Ok(AlignerSource::Folder(self.fetch_repo(model, model, &LAYOUT, on_progress)?)),
+        }
+    }
+
+    fn fetch_bundle(&self, bundle: &'static Bundle, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
+        let url = format!("{}/{}", self.bundles, bundle.file);
+        let refuse = |why: &str| {
+            let looked: Vec<String> =
+                self.model_dir.iter().chain(&self.torch_cache).map(|place| place.display().to_string()).collect();
+            let reason = format!(
+                "{} is not on this machine (looked in {}), {why}.\n  \
+                 To bring it here by hand, fetch {url} and give `--align-model FILE`.\n  {}",
+                bundle.file,
+                looked.join(", "),
+                LAYOUT.without
+            );
+            Error::Hub { model: bundle.name.to_string(), reason }
+        };
+        if self.network == Network::Forbidden {
+            return Err(refuse("and downloads are switched off"));
+        }
+        let Some(folder) = self.model_dir.as_ref().or(self.torch_cache.as_ref()) else {
+            return Err(refuse("and there is no home folder to download it to"));
+        };
+        let target = folder.join(bundle.file);
+        fetch::file::fetch(self, &url, &target, on_progress).map_err(|error| match error {
+            fetch::Error::Cancelled => Error::Cancelled,
+            fetch::Error::Unreachable(why) => refuse(&format!("and it cannot be fetched ({why})")),
+            fetch::Error::Other(reason) => Error::Hub { model: bundle.name.to_string(), reason },
+        })?;
+        Ok(AlignerSource::Bundle(bundle, target))
+    }
+}
+
+fn unknown(model: &str) -> Error {
+    if model.contains(['/', '\\']) || model.starts_with('.') {
+        return Error::model(model, format!("no such folder. {}", LAYOUT.holds()));
+    }
+    let rule = "expected a folder, organisation/name of the hub, a bundle of torchaudio (WAV2VEC2_ASR_BASE_960H; `diarist \
+                models` shows one for each language), the file of one, or builtin";
+    Error::config("align_model", model, rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_language_has_one_model_that_can_be_named() {
+        assert_eq!(LANGUAGES.len(), 41);
+        for (index, language) in LANGUAGES.iter().enumerate() {
+            let (code, model) = (language.code, language.model);
+            assert!(names::is_repo_id(model) || Bundle::named(model).is_some(), "{model}");
+            assert!(LANGUAGES[..index].iter().all(|other| other.code != code && other.model != model), "{code} twice");
+            assert_eq!(crate::asr::language_names::code(code).ok(), Some(code), "{code} is no language of Whisper");
+        }
+        assert_eq!(of_language("fr").and_then(|l| l.licence), Some(NON_COMMERCIAL));
+        assert_eq!(of_language("xx"), None);
+    }
+}

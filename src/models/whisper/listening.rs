@@ -1,0 +1,193 @@
+//! What a decoder pass over known texts tells of where it looked: the matrix `[tokens, frames]` of the heads that follow the
+//! audio, for [`time_warp`](crate::engine::time_warp::time_warp).
+//!
+//! The keys are made once more from the encoder's output, layer by layer and clip by clip, whatever the decoder itself
+//! keeps of the audio: then the memory this takes is that of one layer and one clip.
+//!
+//! Source: openai-whisper `timing.py::find_alignment`.
+
+use std::ops::Range;
+
+use super::cross_attention::{CrossAttention, CrossScratch};
+use super::{Config, DecoderCaches, DecoderScratch, GenerationConfig, Whisper};
+use crate::engine::profile::range;
+use crate::engine::time_warp::{Before, HeadColumns, TimeWarp, alignment_matrix, attention_weights};
+use crate::engine::{Backend, CrossKind, StepRows, Tensor};
+use crate::error::{Error, Result};
+
+/// Sees the queries of each decoder layer as they are made.
+pub(super) trait Ear<B: Backend> {
+    fn hear(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()>;
+}
+
+/// Takes no notice.
+impl<B: Backend> Ear<B> for () {
+    fn hear(&mut self, _: &B, _: usize, _: &CrossAttention<B>, _: &CrossScratch<B>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// One of the texts of a pass.
+pub struct Heard<'a, B: Backend> {
+    /// Its rows in the pass: `<|startoftranscript|>` to `<|endoftext|>`.
+    pub rows: Range<usize>,
+    /// Encoder frames with audio, at least one.
+    pub frames: usize,
+    /// `[1, T, C]` what the encoder made of it.
+    pub encoded: &'a Tensor<B>,
+}
+
+/// Heads that follow the audio, and room to listen to them.
+pub struct Listening<B: Backend> {
+    /// The heads of each decoder layer.
+    heads: Vec<HeadColumns<B>>,
+    /// One over the number of all of them.
+    share: f32,
+    scale: f32,
+    /// `[1, T, 2 C]` keys and values of one layer and clip, unless the frames are the keys.
+    kv: Option<Tensor<B>>,
+    /// `[A, L, F]` of one layer and clip.
+    weights: Tensor<B, f32>,
+    /// `[R, T]`: for each row of the pass and frame, how much more than usual the heads look there; their mean.
+    pub matrix: Tensor<B, f32>,
+}
+
+/// The heads of each decoder layer that follow the audio: those of `generation_config.json`, or all of the last half of
+/// the layers.
+///
+/// # Errors
+/// [`Error::Config`] for a head that does not exist.
+fn heads_of_layers(config: &Config, generation: &GenerationConfig) -> Result<Vec<Vec<usize>>> {
+    let (layers, heads) = (config.decoder_layers, config.decoder_attention_heads);
+    let mut chosen = vec![Vec::new(); layers];
+    match generation.alignment_heads.as_deref() {
+        Some(listed) if !listed.is_empty() => {
+            for &[layer, head] in listed {
+                if layer >= layers || head >= heads {
+                    let rule =
+                        format!("generation_config.json names it, the decoder has {layers} layers of {heads} heads");
+                    return Err(Error::config("alignment_heads", format!("[{layer}, {head}]"), rule));
+                }
+                chosen[layer].push(head);
+            }
+        }
+        _ => chosen[layers / 2..].iter_mut().for_each(|layer| layer.extend(0..heads)),
+    }
+    for layer in &mut chosen {
+        layer.sort_unstable();
+        layer.dedup();
+    }
+    Ok(chosen)
+}
+
+impl<B: TimeWarp> Listening<B> {
+    fn new(
+        be: &B,
+        config: &Config,
+        generation: &GenerationConfig,
+        [rows, tokens]: [usize; 2],
+        cross: CrossKind,
+    ) -> Result<Self> {
+        let (frames, width, heads) = (config.max_source_positions, config.d_model, config.decoder_attention_heads);
+        let columns = |head: usize| match cross {
+            CrossKind::Projected => [head * (width / heads); 2],
+            CrossKind::Absorbed => [head * width, 0],
+        };
+        let (head_width, kv) = match cross {
+            CrossKind::Projected => (width / heads, Some(Tensor::zeros(be, &[1, frames, 2 * width])?)),
+            CrossKind::Absorbed => (width, None),
+        };
+        let chosen = heads_of_layers(config, generation)?;
+        let count: usize = chosen.iter().map(Vec::len).sum();
+        let most = chosen.iter().map(Vec::len).max().unwrap_or(0);
+        let of_layer =
+            |heads: &Vec<usize>| HeadColumns::new(be, heads.iter().copied().map(columns).collect(), head_width);
+        Ok(Listening {
+            heads: chosen.iter().map(of_layer).collect::<Result<_>>()?,
+            share: 1.0 / count.max(1) as f32,
+            scale: ((width / heads) as f32).powf(-0.5),
+            kv,
+            weights: Tensor::zeros(be, &[most, tokens, frames])?,
+            matrix: Tensor::zeros(be, &[rows, frames])?,
+        })
+    }
+}
+
+/// A pass that is listened to.
+struct Pass<'a, 'b, B: Backend> {
+    texts: &'a [Heard<'b, B>],
+    listening: &'a mut Listening<B>,
+    before: Before,
+}
+
+impl<B: TimeWarp> Ear<B> for Pass<'_, '_, B> {
+    fn hear(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()> {
+        let Listening { heads, share, scale, kv, weights, matrix } = &mut *self.listening;
+        let heads = &heads[layer];
+        if heads.host.is_empty() {
+            return Ok(());
+        }
+        for text in self.texts {
+            let keys = cross.keys(be, text.encoded, kv)?;
+            weights.reshape(&[heads.host.len(), text.rows.len(), text.frames])?;
+            attention_weights(be, weights, s.queries(), keys, heads, text.rows.start, *scale)?;
+            alignment_matrix(be, matrix, weights, text.rows.start, *share, self.before)?;
+        }
+        self.before = Before::OtherHeads;
+        Ok(())
+    }
+}
+
+impl<B: TimeWarp> Whisper<B> {
+    /// Room to listen to decoder passes of up to `rows` rows, over texts of up to `tokens` tokens, whose scratch is of the
+    /// kind `cross`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `generation_config.json` names heads that the decoder does not have.
+    pub fn listening(&self, rows: usize, tokens: usize, cross: CrossKind) -> Result<Listening<B>> {
+        let what = || "making room for word times".into();
+        let room = Listening::new(&self.be, &self.config, &self.generation, [rows, tokens], cross);
+        room.map_err(|e| e.while_doing(what))
+    }
+
+    /// [`decode`](Self::decode) that also fills the `texts`' rows of `listening.matrix`, as many columns of each as it has
+    /// frames.
+    pub fn decode_listening(
+        &self,
+        s: &mut DecoderScratch<B>,
+        caches: &mut DecoderCaches<B>,
+        rows: &StepRows<B>,
+        lineage: &Tensor<B, i32>,
+        texts: &[Heard<B>],
+        listening: &mut Listening<B>,
+    ) -> Result<()> {
+        let _range = range("decode_listening");
+        listening.matrix.reshape(&[rows.num_rows(), self.config.max_source_positions])?;
+        let mut pass = Pass { texts, listening, before: Before::Nothing };
+        self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut pass))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn heads(generation: &str) -> Result<Vec<Vec<usize>>> {
+        let config = r#"{"d_model":8,"encoder_layers":1,"encoder_attention_heads":2,"encoder_ffn_dim":8,"decoder_layers":3,
+            "decoder_attention_heads":2,"decoder_ffn_dim":8,"num_mel_bins":80,"max_source_positions":10,
+            "max_target_positions":10,"vocab_size":100}"#;
+        let config = Config::parse(config, Path::new("config.json")).unwrap();
+        heads_of_layers(&config, &GenerationConfig::parse(generation, Path::new("generation_config.json")).unwrap())
+    }
+
+    #[test]
+    fn heads_are_those_named_or_the_last_half() {
+        let named = heads(r#"{"alignment_heads": [[2, 1], [0, 1], [2, 0], [2, 1]]}"#).unwrap();
+        assert_eq!(named, [vec![1], vec![], vec![0, 1]]);
+        assert_eq!(heads("{}").unwrap(), [vec![], vec![0, 1], vec![0, 1]]);
+        let error = heads(r#"{"alignment_heads": [[3, 0]]}"#).unwrap_err().to_string();
+        assert!(error.contains("[3, 0]") && error.contains("3 layers"), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Words to cues, and the cues' lines: WhisperX's way.
+
+use super::{SubtitleOptions, milliseconds};
+use crate::types::{Segment, Transcript, Word};
+use crate::units::Seconds;
+
+/// Where no width is asked for.
+pub(super) const WIDTH: usize = 1000;
+
+/// With width and count given, a cue ends where a word begins this long after the one before began, in seconds.
+const LONG_PAUSE: f64 = 3.0;
+
+/// The words of one cue.
+pub(super) struct Group<'a> {
+    pub words: Vec<Placed<'a>>,
+    /// Of the first word: its times serve where no word has any, its speaker is named.
+    pub segment: &'a Segment,
+}
+
+/// A word, and whether a new line begins with it.
+#[derive(Clone, Copy)]
+pub(super) struct Placed<'a> {
+    pub text: &'a str,
+    pub start: Option<Seconds>,
+    pub end: Option<Seconds>,
+    pub breaks_line: bool,
+}
+
+impl<'a> Group<'a> {
+    /// A segment whose words are not known.
+    pub fn whole(segment: &'a Segment) -> Self {
+        let word = Placed { text: segment.text.trim(), start: None, end: None, breaks_line: false };
+        Group { words: vec![word], segment }
+    }
+
+    /// From the first start to the last end of its words, in milliseconds; `None` where no word has a time.
+    pub fn times(&self) -> Option<(u64, u64)> {
+        let times = |time: fn(&Placed) -> Option<Seconds>| self.words.iter().filter_map(time).map(milliseconds);
+        times(|w| w.start).min().zip(times(|w| w.end).max())
+    }
+
+    /// Characters of its text, those between the words included; `space` is the width of what stands there.
+    pub fn characters(&self, space: usize) -> usize {
+        let letters: usize = self.words.iter().map(|word| word.text.chars().count()).sum();
+        letters + self.words.len().saturating_sub(1) * space
+    }
+}
+
+/// When each group is said, in milliseconds. One whose words have no times is said between its neighbours of the same
+/// segment, or at the segment's start or end where it has none.
+pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
+    let same = |index: usize, other: usize| std::ptr::eq(groups[index].segment, groups[other].segment);
+    let mut starts_after = vec![None; groups.len()];
+    for index in (0..groups.len().saturating_sub(1)).rev().filter(|index| same(*index, index + 1)) {
+        starts_after[index] = groups[index + 1].times().map(|(start, _)| start).or(starts_after[index + 1]);
+    }
+    let mut out: Vec<(u64, u64)> = Vec::with_capacity(groups.len());
+    for (index, group) in groups.iter().enumerate() {
+        let before = index.checked_sub(1).filter(|before| same(*before, index)).map(|before| out[before].1);
+        let start = before.unwrap_or_else(|| milliseconds(group.segment.start));
+        let end = starts_after[index].unwrap_or_else(|| milliseconds(group.segment.end));
+        out.push(group.times().unwrap_or((start, end.max(start))));
+    }
+    out
+}
+
+impl<'a> From<&'a Word> for Placed<'a> {
+    fn from(word: &'a Word) -> Self {
+        Placed { text: word.word.trim(), start: word.start, end: word.end, breaks_line: false }
+    }
+}
+
+/// The words of a segment; one without words is one long word.
+fn words(segment: &Segment) -> Vec<Placed<'_>> {
+    match &segment.words {
+        Some(words) if !words.is_empty() => words.iter().map(Placed::from).collect(),
+        _ if segment.text.trim().is_empty() => Vec::new(),
+        _ => {
+            let (start, end) = (Some(segment.start), Some(segment.end));
+            vec![Placed { text: segment.text.trim(), start, end, breaks_line: false }]
+        }
+    }
+}
+
+/// Distributes all words over cues and lines. `space` is the width of what stands between two words of a line.
+pub(super) fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, space: usize) -> Vec<Group<'a>> {
+    let width = options.max_line_width.unwrap_or(WIDTH);
+    let follow_segments = options.max_line_width.is_none() || options.max_line_count.is_none();
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut line_width, mut line_count) = (0, 1);
+    let mut last_start = transcript.segments.first().map_or(0.0, |segment| segment.start.0);
+    for segment in &transcript.segments {
+        for (index, mut word) in words(segment).into_iter().enumerate() {
+            let length = word.text.chars().count();
+            let pause = word.start.map_or(0.0, |start| start.0 - last_start);
+            let long_pause = !follow_segments && pause > LONG_PAUSE;
+            let new_segment = index == 0 && follow_segments;
+            let full = options.max_line_count.is_some_and(|most| long_pause || line_count >= most);
+            last_start = word.start.map_or(last_start, |start| start.0);
+            let fits = line_width > 0 && line_width + space + length <= width && !long_pause && !new_segment;
+            match groups.last_mut() {
+                Some(group) if fits => {
+                    line_width += space + length;
+                    group.words.push(word);
+                }
+                Some(group) if !new_segment && !full => {
+                    if line_width > 0 {
+                        line_count += 1;
+                        word.breaks_line = true;
+                    }
+                    line_width = length;
+                    group.words.push(word);
+                }
+                _ => {
+                    (line_width, line_count) = (length, 1);
+                    groups.push(Group { words: vec![word], segment });
+                }
+            }
+        }
+    }
+    groups
+}

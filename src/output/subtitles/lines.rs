@@ -1,0 +1,95 @@
+//! Where the lines of a cue end.
+
+use super::group::Placed;
+
+/// Lines as long as fit, one after another.
+pub(super) fn fill(words: &mut [Placed], width: usize, space: usize) {
+    let mut line = 0;
+    for (index, word) in words.iter_mut().enumerate() {
+        let length = word.text.chars().count();
+        word.breaks_line = index > 0 && line + space + length > width;
+        line = if index > 0 && !word.breaks_line { line + space + length } else { length };
+    }
+}
+
+/// As few lines as [`fill`] needs, of lengths as equal as can be. `width` is the longest, unless a single word is longer.
+///
+/// Of all ways to break with the fewest lines this is the one whose squared lengths have the smallest sum, as in Knuth and
+/// Plass 1981; found from the last word to the first, so that of two equally good ones the upper line is the shorter.
+pub(super) fn balance(words: &mut [Placed], width: usize, space: usize) {
+    let lengths: Vec<usize> = words.iter().map(|word| word.text.chars().count()).collect();
+    // For the text from each word on: lines, sum of squares, and the word after its first line.
+    let mut best: Vec<(usize, u128, usize)> = vec![(0, 0, 0); words.len() + 1];
+    for from in (0..words.len()).rev() {
+        let (mut line, mut chosen) = (0, (usize::MAX, u128::MAX, 0));
+        for to in from + 1..=words.len() {
+            line += lengths[to - 1] + if to > from + 1 { space } else { 0 };
+            // Words without a letter have no width, so that more of them may follow a line that is too long.
+            if line > width && to > from + 1 {
+                break;
+            }
+            let rest = best[to];
+            let candidate = (rest.0 + 1, rest.1.saturating_add((line as u128).pow(2)), to);
+            if (candidate.0, candidate.1) < (chosen.0, chosen.1) {
+                chosen = candidate;
+            }
+        }
+        best[from] = chosen;
+    }
+    words.iter_mut().for_each(|word| word.breaks_line = false);
+    let mut at = 0;
+    while at < words.len() {
+        at = best[at].2;
+        if let Some(word) = words.get_mut(at) {
+            word.breaks_line = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken(text: &str, width: usize, rule: fn(&mut [Placed], usize, usize)) -> String {
+        let word = |text| Placed { text, start: None, end: None, breaks_line: true };
+        let mut words: Vec<Placed> = text.split(' ').map(word).collect();
+        rule(&mut words, width, 1);
+        let mut out = String::new();
+        for (index, word) in words.iter().enumerate() {
+            out.push_str(if word.breaks_line {
+                "/"
+            } else if index > 0 {
+                " "
+            } else {
+                ""
+            });
+            out.push_str(word.text);
+        }
+        out
+    }
+
+    #[test]
+    fn lines_are_filled_or_balanced() {
+        let text = "I need three more days to do it";
+        assert_eq!(broken(text, 24, fill), "I need three more days/to do it");
+        assert_eq!(broken(text, 24, balance), "I need three/more days to do it");
+        assert_eq!(broken("aaa bb cc ddd", 6, balance), "aaa bb/cc ddd");
+        assert_eq!(broken("a extraordinarily b", 5, balance), "a/extraordinarily/b");
+        assert_eq!(broken("short", 40, balance), "short");
+    }
+
+    #[test]
+    fn balanced_lines_are_no_more_and_no_longer_than_filled_ones() {
+        let words = ["on", "a", "dark", "night", "extraordinary", "things", "to", "see", "I", "went"];
+        for seed in 0..200usize {
+            let picked: Vec<&str> =
+                (0..3 + seed % 17).map(|i| words[(seed * 7 + i * i * 3 + i) % words.len()]).collect();
+            let (text, width) = (picked.join(" "), 13 + seed % 20);
+            let [filled, balanced] = [fill, balance].map(|rule| broken(&text, width, rule));
+            assert_eq!(balanced.replace('/', " "), text);
+            let lines = |text: &str| text.split('/').map(str::len).collect::<Vec<_>>();
+            assert_eq!(lines(&balanced).len(), lines(&filled).len(), "{balanced} | {filled}");
+            assert!(lines(&balanced).iter().max() <= lines(&filled).iter().max(), "{balanced} | {filled}");
+        }
+    }
+}
