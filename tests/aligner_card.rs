@@ -4,14 +4,13 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use diarist::align::{Clock, Dictionary, Utterance, Writing, follow, words};
+use diarist::align::{AlignOptions, Aligner, Dictionary};
 use diarist::assets::ALIGNER;
 use diarist::audio::{self, DecodeOptions};
 use diarist::engine::cpu::Cpu;
-use diarist::engine::ctc::CtcTopology;
 use diarist::engine::weights::Weights;
 use diarist::models::wav2vec2::{Config, Wav2Vec2};
-use diarist::units::Seconds;
+use diarist::types::{TimeSource, Word};
 use serde_json::Value;
 
 /// A word of the truth: how it is written, start and end in s.
@@ -44,11 +43,10 @@ fn said(entry: &Value) -> Vec<Said> {
     words.map(|word| (word[0].as_str().unwrap().into(), word[1].as_f64().unwrap(), word[2].as_f64().unwrap())).collect()
 }
 
-/// The built-in aligner as a stage would use it.
+/// The built-in aligner.
 struct Hearing {
     cpu: Cpu,
-    network: Wav2Vec2<Cpu>,
-    dictionary: Dictionary,
+    aligner: Aligner<Cpu>,
 }
 
 impl Hearing {
@@ -60,30 +58,20 @@ impl Hearing {
         let dictionary = Dictionary::parse(ALIGNER.vocabulary, name, blank, classes).unwrap();
         let weights = Weights::from_static("builtin", ALIGNER.weights).unwrap();
         let network = Wav2Vec2::load(&cpu, config, &weights, preprocessor["do_normalize"].as_bool().unwrap()).unwrap();
-        Hearing { cpu, network, dictionary }
+        Hearing { cpu, aligner: Aligner::new(network, dictionary) }
     }
 
-    /// The absolute errors of starts and ends of a window's words, its text followed as one utterance.
+    /// The absolute errors of starts and ends of a window's words, all of its text given at once.
     fn errors(&self, samples: &[f32], truth: &[Said]) -> Vec<f64> {
         let text = truth.iter().map(|(word, ..)| word.as_str()).collect::<Vec<_>>().join(" ");
-        let labels = self.dictionary.labels(&text, Writing::Spaced);
-        let heard = self.network.emissions(&self.cpu, &[samples]).unwrap();
-        let utterance = Utterance { rows: 0..heard.frames[0], labels: &labels.classes };
-        let topology = CtcTopology::Ctc;
-        let found = follow(&self.cpu, &heard.log_probs, &[utterance], self.dictionary.blank, topology).unwrap();
-        let spans = found.into_iter().next().unwrap().unwrap();
-        let clock =
-            Clock { start: Seconds(0.0), duration: Seconds::from_samples(samples.len()), rows: heard.frames[0] };
-        let ranges: Vec<_> = labels.words.iter().map(|word| word.labels.clone()).collect();
-        let timed = words(&spans, &ranges, clock);
-        assert_eq!(timed.len(), truth.len(), "{text}");
-        let pairs = timed.iter().zip(truth);
-        pairs
-            .flat_map(|(got, (word, start, end))| {
-                let got = got.unwrap_or_else(|| panic!("{word} of `{text}` has no time"));
-                [(got.start.0 - start).abs(), (got.end.0 - end).abs()]
-            })
-            .collect()
+        let found = self.aligner.text(&self.cpu, samples, &text, "en", &AlignOptions::default(), &mut ()).unwrap();
+        let words: Vec<&Word> = found.iter().flat_map(|sentence| sentence.words.iter().flatten()).collect();
+        assert_eq!(words.len(), truth.len(), "{text}");
+        let errors = |(got, (word, start, end)): (&&Word, &Said)| {
+            assert_eq!((got.word.as_str(), got.source), (word.as_str(), Some(TimeSource::Aligned)), "{text}");
+            [(got.start.unwrap().0 - start).abs(), (got.end.unwrap().0 - end).abs()]
+        };
+        words.iter().zip(truth).flat_map(errors).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use diarist::align::{AlignOptions, Aligner, Dictionary, Utterance, Writing, follow};
+use diarist::align::{AlignOptions, Aligner, Dictionary, Manner, Spelling, Utterance, follow};
 use diarist::assets;
 use diarist::audio::{self, DecodeOptions};
 use diarist::engine::cpu::Cpu;
@@ -149,7 +149,8 @@ impl Work {
         for segments in self.segments.chunks(4) {
             let range = |s: &Segment| s.start.to_samples_floor()..s.end.to_samples_floor().min(self.samples.len());
             let clips: Vec<&[f32]> = segments.iter().map(|s| self.samples.get(range(s)).unwrap_or(&[])).collect();
-            let labels: Vec<_> = segments.iter().map(|s| dictionary.labels(&s.text, Writing::Spaced).classes).collect();
+            let labels: Vec<_> =
+                segments.iter().map(|s| Spelling::new(&s.text, "en", dictionary, Manner::Spoken).labels).collect();
             let start = Instant::now();
             let heard = network.emissions(be, &clips)?;
             be.wait()?;
