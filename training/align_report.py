@@ -16,17 +16,9 @@ import re
 import numpy as np
 import soundfile
 import torch
-from transformers import Wav2Vec2ForCTC
 
 import aligner
 import viterbi
-
-
-def heard(model, audio):
-    """Log-probabilities [frames, classes]."""
-    with torch.no_grad():
-        logits = model(torch.from_numpy(aligner.normalised(audio))[None].float()).logits[0]
-    return logits.log_softmax(-1).numpy()
 
 
 def heldout(folder):
@@ -83,11 +75,11 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
-    model = Wav2Vec2ForCTC.from_pretrained(options.model, dtype=torch.float32).eval()
+    finder = viterbi.Finder(options.model)
     sources = [*heldout(options.heldout), *(recordings(options.recordings) if options.recordings else [])]
     found = {}
     for groups, audio, words in sources:
-        text, log_probs = " ".join(word for word, _, _ in words), heard(model, audio)
+        text, log_probs = " ".join(word for word, _, _ in words), finder.heard(audio)
         times = viterbi.word_times(log_probs, text, len(audio) / aligner.SAMPLE_RATE)
         if options.check:
             check(log_probs, text)

@@ -1,11 +1,14 @@
 """Builds the corpus of single sentences: 16 kHz samples and a manifest with the exact truth.
 
-    python corpus.py --engine espeak --count 20000 --seed 1 --out DIR [--held-out]
+    python corpus.py --engine espeak --count 20000 --seed 1 --out DIR [--held-out] [--aligner DIR]
 
 Each shard is `NAME.i16` (raw samples, little-endian) and `NAME.jsonl`, one line per sentence:
 text, words [[written word, start s, end s]], phones [[symbol, start s, end s]], speaker, voice, engine, rate, offset and
 samples (where it lies in the .i16 file). A shard appears under its final name only when complete, so that the trainer may
 read the folder while it still fills.
+
+rhvoice and pico keep the times of their words to themselves: `--aligner`, a folder like assets/aligner, finds them, and such a
+sentence is one phone without a name.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from sentences import sentence
 SHARD = 500  # sentences
 
 
-def spoken(engine, rng, count, held_out, seed):
+def spoken(engine, rng, count, held_out, seed, aligner):
     """Yields (text, audio, words, phones, about) endlessly enough for `count` sentences."""
     if engine == "festival":
         from festival import say_all
@@ -29,12 +32,21 @@ def spoken(engine, rng, count, held_out, seed):
     if engine == "espeak":
         from espeak import Espeak
         synthesiser = Espeak(seed)
+    elif engine == "rhvoice":
+        from rhvoice import Rhvoice
+        synthesiser = Rhvoice()
+    elif engine == "pico":
+        from pico import Pico
+        synthesiser = Pico()
     else:
         from flite import Flite
         synthesiser = Flite()
     while True:
         text = sentence(rng, held_out)
         said = synthesiser.say(text, *synthesiser.draw(rng, held_out))
+        if said and engine in ("rhvoice", "pico"):
+            words = aligner.words(said[0], text)
+            said = words and (said[0], words, [(None, words[0][1], words[-1][2])], said[3])
         if said and said[1]:
             yield (text, *said)
 
@@ -59,15 +71,20 @@ def write_shard(path, rows):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", choices=["espeak", "flite", "festival"], required=True)
+    parser.add_argument("--engine", choices=["espeak", "flite", "festival", "rhvoice", "pico"], required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", required=True)
     parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--aligner", help="for rhvoice and pico")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     rng = random.Random(f"{options.engine}-{options.seed}-{options.held_out}")
-    source = spoken(options.engine, rng, options.count, options.held_out, options.seed)
+    aligner = None
+    if options.engine in ("rhvoice", "pico"):
+        from viterbi import Finder
+        aligner = Finder(options.aligner)
+    source = spoken(options.engine, rng, options.count, options.held_out, options.seed, aligner)
     for start in range(0, options.count, SHARD):
         rows = [next(source) for _ in range(min(SHARD, options.count - start))]
         write_shard(os.path.join(options.out, f"{options.engine}-{options.seed}-{start // SHARD:04}"), rows)

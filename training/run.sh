@@ -1,5 +1,5 @@
 #!/bin/sh
-# Reproduces assets/ end to end: corpus, tokenizer, training, export, held-out set, sample conversation, report.
+# Reproduces assets/ end to end: corpus, tokenizer, training, export, aligner, held-out set, sample conversation, report.
 # Usage: training/run.sh [WORK_DIR] [STEPS]
 # Needs Debian's espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts and requirements.txt.
 set -eu
@@ -31,4 +31,7 @@ python train.py --corpus "$work/corpus" --dev "$work/dev" --tokenizer "$work/tok
 python export.py --checkpoint "$work/run/checkpoint.pt" --tokenizer "$work/tokenizer/tokenizer.json" --out "$assets/builtin"
 python heldout.py --corpus "$work/test" --out "$assets/heldout"
 python sample.py --out "$assets/sample"
+python train_aligner.py --corpus "$work/corpus" --dev "$work/dev" --out "$work/aligner" --steps 8000 --rate 2e-3
+python export_aligner.py --checkpoint "$work/aligner/checkpoint.pt" --out "$assets/aligner"
+python align_report.py --model "$assets/aligner" --heldout "$assets/heldout"
 python evaluate.py --model "$assets/builtin" --heldout "$assets/heldout" --sample "$assets/sample"

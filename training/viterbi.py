@@ -1,8 +1,10 @@
 """Forced alignment in numpy: the best path of true CTC, its words, and how far their boundaries are off."""
 
 import numpy as np
+import torch
+from transformers import Wav2Vec2ForCTC
 
-from aligner import BLANK, DELIMITER, VOCABULARY
+from aligner import BLANK, DELIMITER, SAMPLE_RATE, VOCABULARY, normalised
 
 
 def labels_of(text):
@@ -50,6 +52,26 @@ def word_times(log_probs, text, duration):
     frame = duration / len(log_probs)
     return [None if spans is None or first == last else (spans[first][0] * frame, spans[last - 1][1] * frame)
             for first, last in words]
+
+
+class Finder:
+    """An exported aligner that finds the words of sentences."""
+
+    def __init__(self, folder):
+        self.model = Wav2Vec2ForCTC.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def heard(self, audio):
+        """Log-probabilities [frames, classes]."""
+        with torch.no_grad():
+            logits = self.model(torch.from_numpy(normalised(audio))[None].float()).logits[0]
+        return logits.log_softmax(-1).numpy()
+
+    def words(self, audio, text):
+        """(index, start s, end s) of every word, or None if one of them has no time or an unlikely one."""
+        times = word_times(self.heard(audio), text, len(audio) / SAMPLE_RATE)
+        if any(pair is None or not 0.03 <= pair[1] - pair[0] <= 1.5 for pair in times):
+            return None
+        return [(i, *pair) for i, pair in enumerate(times)]
 
 
 def errors(found, truth):

@@ -45,7 +45,7 @@ class Corpus:
         return rng.choice(self.by_engine[engine])
 
 
-ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 2, "festival": 1, "revoiced": 8}
+ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 2, "festival": 1, "rhvoice": 3, "pico": 2, "revoiced": 10}
 
 
 def utterance(row, rng, vary=True):
@@ -158,9 +158,10 @@ def _room(rng):
 
 
 def frame_targets(said, frames):
-    """Phone class of every 20 ms encoder frame."""
+    """Phone class of every 20 ms encoder frame; -100 where a phone without a name says that nobody knows."""
     target = np.zeros(frames, np.int64)
     for part in said:
         for symbol, start, end in part["phones"]:
-            target[int(start * 50 + 0.5):max(int(end * 50 + 0.5), int(start * 50 + 0.5) + 1)] = phones.index(symbol)
+            index = -100 if symbol is None else phones.index(symbol)
+            target[int(start * 50 + 0.5):max(int(end * 50 + 0.5), int(start * 50 + 0.5) + 1)] = index
     return target
