@@ -78,7 +78,7 @@ pub enum WeightNorm {
     Old,
 }
 
-/// The checkpoint of a golden's config.
+/// The checkpoint of a golden's config. `blank_bias`, where it has one, is added to the bias of the blank.
 pub fn weights(config: &Value, seed: u64, names: WeightNorm) -> Weights {
     let stored = |name: String| match names {
         WeightNorm::Parametrized => name,
@@ -89,7 +89,11 @@ pub fn weights(config: &Value, seed: u64, names: WeightNorm) -> Weights {
     let all: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(config)
         .into_iter()
         .map(|(name, shape)| {
-            let bytes = values(seed, &name, &shape).iter().flat_map(|v| v.to_le_bytes()).collect();
+            let mut values = values(seed, &name, &shape);
+            if let (true, Some(bias)) = (name == "lm_head.bias", config["blank_bias"].as_f64()) {
+                values[config["pad_token_id"].as_u64().unwrap() as usize] += bias as f32;
+            }
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             (stored(name), shape, bytes)
         })
         .collect();

@@ -1,0 +1,199 @@
+//! With WhisperX's topology the words are those of `whisperx.align`, number for number; where it errs, a test says what is done
+//! instead.
+
+use std::collections::HashMap;
+
+use diarist::align::{AlignOptions, Aligner};
+use diarist::audio;
+use diarist::engine::cpu::Cpu;
+use diarist::engine::ctc::CtcTopology;
+use diarist::types::{Segment, TimeSource};
+use diarist::units::Seconds;
+use serde_json::Value;
+
+use super::common::{json, seeded, shared};
+use super::{aligner, segment};
+
+/// A word or character: what it is, start, end, score.
+type Item = (String, Option<f64>, Option<f64>, Option<f64>);
+
+fn golden() -> Value {
+    json("align/whisperx.json")
+}
+
+fn options() -> AlignOptions {
+    AlignOptions { topology: CtcTopology::Trellis, characters: true, ..AlignOptions::default() }
+}
+
+fn sound(source: &Value) -> Option<Vec<f32>> {
+    if let Some(path) = source.as_str() {
+        let path = shared(&format!("audio/{path}"))?;
+        let audio = audio::decode(&path, &audio::DecodeOptions::default(), audio::unwatched);
+        return Some(audio.unwrap().samples);
+    }
+    let [seed, samples] = serde_json::from_value(source.clone()).unwrap();
+    Some(seeded::audio_f32(seed, samples as usize))
+}
+
+fn segments(given: &Value) -> Vec<Segment> {
+    let given: Vec<(f64, f64, String)> = serde_json::from_value(given.clone()).unwrap();
+    given.into_iter().map(|(start, end, text)| segment(start, end, &text)).collect()
+}
+
+fn items(found: &Value, key: &str) -> Vec<Item> {
+    let of = |segment: &Value| serde_json::from_value::<Vec<Item>>(segment[key].clone()).unwrap_or_default();
+    found.as_array().unwrap().iter().flat_map(of).collect()
+}
+
+fn seconds(time: Option<Seconds>) -> Option<f64> {
+    time.map(|time| time.0)
+}
+
+fn words(segments: &[Segment]) -> Vec<Item> {
+    let words = segments.iter().flat_map(|segment| segment.words.iter().flatten());
+    words.map(|word| (word.word.clone(), seconds(word.start), seconds(word.end), word.score)).collect()
+}
+
+fn characters(segments: &[Segment]) -> Vec<Item> {
+    let characters = segments.iter().flat_map(|segment| segment.chars.iter().flatten());
+    characters.map(|char| (char.char.clone(), seconds(char.start), seconds(char.end), char.score)).collect()
+}
+
+/// Times are equal; the last digit of a score may be rounded the other way.
+fn assert_items(what: &str, got: &[Item], want: &[Item]) {
+    assert_eq!(got.len(), want.len(), "{what}: {got:?}, want {want:?}");
+    for (got, want) in got.iter().zip(want) {
+        let scores = match (got.3, want.3) {
+            (Some(got), Some(want)) => (got - want).abs() < 0.0011,
+            (got, want) => got.is_none() && want.is_none(),
+        };
+        assert!((&got.0, got.1, got.2) == (&want.0, want.1, want.2) && scores, "{what}: {got:?}, want {want:?}");
+    }
+}
+
+fn networks(cpu: &Cpu, golden: &Value) -> HashMap<String, Aligner<Cpu>> {
+    let networks = golden["meta"]["networks"].as_object().unwrap();
+    let open = |(name, case): (&String, &Value)| {
+        let aligner = aligner(cpu, &case["config"], case["seed"].as_u64().unwrap(), &case["vocab"].to_string());
+        (name.clone(), aligner)
+    };
+    networks.iter().map(open).collect()
+}
+
+#[test]
+fn words_are_those_of_whisperx() {
+    let (cpu, golden) = (Cpu::new(Some(2)).unwrap(), golden());
+    let networks = networks(&cpu, &golden);
+    let (mut compared, mut sounds) = (0, HashMap::new());
+    for case in golden["cases"].as_array().unwrap() {
+        let source = case["audio"].to_string();
+        let audio = sounds.entry(source.clone()).or_insert_with(|| sound(&case["audio"]));
+        let Some(audio) = audio else { continue };
+        let (network, language) = (case["network"].as_str().unwrap(), case["language"].as_str().unwrap());
+        let given = segments(&case["segments"]);
+        let what = format!("{network}, {source}, {:?}", given[0].text);
+        let got = networks[network].segments(&cpu, audio, given, language, &options(), &mut ()).unwrap();
+        let want = items(&case["found"], "words");
+        assert_items(&what, &words(&got), &want);
+        compared += want.len();
+        let want = items(&case["found"], "chars");
+        if !want.is_empty() {
+            // WhisperX lists the spaces before and after the text and between sentences once more or not at all.
+            let dense = |items: Vec<Item>| items.into_iter().filter(|item| item.0 != " ").collect::<Vec<_>>();
+            assert_items(&what, &dense(characters(&got)), &dense(want));
+        }
+        for (got, want) in got.iter().flat_map(|segment| &segment.words).flatten().zip(items(&case["found"], "words")) {
+            let said = want.0.chars().any(|c| c.is_ascii_alphabetic());
+            assert!(!said || got.source == Some(TimeSource::Aligned), "{what}: {got:?}");
+        }
+    }
+    assert!(compared > 250, "only {compared} words were compared");
+}
+
+/// What WhisperX says of a case that is different on purpose, and what is said here.
+fn difference(name: &str) -> (Vec<Segment>, Vec<Item>) {
+    let (cpu, golden) = (Cpu::new(Some(2)).unwrap(), golden());
+    let case = golden["differences"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
+    let of = &golden["meta"]["networks"]["1b"];
+    let mut vocab = of["vocab"].clone();
+    for (token, class) in case["extra"].as_object().unwrap() {
+        vocab[token] = class.clone();
+    }
+    let aligner = aligner(&cpu, &of["config"], of["seed"].as_u64().unwrap(), &vocab.to_string());
+    let audio = sound(&case["audio"]).unwrap();
+    let language = case["language"].as_str().unwrap();
+    let got = aligner.segments(&cpu, &audio, segments(&case["segments"]), language, &options(), &mut ()).unwrap();
+    (got, items(&case["found"], "words"))
+}
+
+fn names(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| item.0.as_str()).collect()
+}
+
+#[test]
+fn a_character_after_a_sentence_is_not_said_twice() {
+    let (got, theirs) = difference("character_twice");
+    let want: Vec<String> = "あい。うえ！かき".chars().map(String::from).collect();
+    assert_eq!(names(&words(&got)), want);
+    assert_ne!(names(&theirs), want);
+}
+
+#[test]
+fn a_segment_that_ends_behind_the_audio_ends_with_it() {
+    let (got, theirs) = difference("end_behind_audio");
+    assert!(theirs.last().unwrap().2.unwrap() > 20.0, "theirs are stretched: {theirs:?}");
+    assert!(words(&got).last().unwrap().2.unwrap() <= 20.0, "{got:?}");
+    // The same rows, on the clock of the audio that there is.
+    let scale = |time: f64| 17.0 + (time - 17.0) * 3.0 / 8.0;
+    for (got, theirs) in words(&got).iter().zip(&theirs) {
+        assert!((got.1.unwrap() - scale(theirs.1.unwrap())).abs() < 0.002, "{got:?}, {theirs:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_aligned_keeps_its_words() {
+    let (got, theirs) = difference("too_long");
+    assert_eq!(names(&theirs), ["but", "not", "here"]);
+    assert!(got[0].unaligned.as_ref().unwrap().contains("frames"), "{got:?}");
+    let first = got[0].words.as_ref().unwrap();
+    assert_eq!(first.len(), 8);
+    assert!(first.iter().all(|word| word.source == Some(TimeSource::Interpolated) && word.start >= Some(Seconds(1.0))));
+    assert_items("the segment after it", &words(&got[1..]), &theirs);
+}
+
+#[test]
+fn any_white_space_stands_between_words() {
+    let (got, theirs) = difference("tab");
+    assert_eq!(names(&theirs), ["one\ttwo"]);
+    assert_eq!(names(&words(&got)), ["one", "two"]);
+}
+
+#[test]
+fn a_bar_is_a_character_like_others() {
+    let (got, theirs) = difference("bar");
+    assert_eq!((names(&theirs), names(&words(&got))), (vec!["one", "|", "two"], vec!["one", "|", "two"]));
+    assert_eq!(words(&got)[1].3.is_some(), true, "a wildcard, not the delimiter: {got:?}");
+    assert_eq!(got[0].words.as_ref().unwrap()[1].source, Some(TimeSource::Wildcard));
+}
+
+#[test]
+fn a_hyphen_is_no_silence() {
+    let (got, theirs) = difference("hyphen_is_blank");
+    // Theirs asks for the blank as a label; here it is a wildcard.
+    assert_eq!(names(&theirs), names(&words(&got)));
+    assert!(got.iter().all(|segment| segment.unaligned.is_none()));
+}
+
+#[test]
+fn a_letter_whose_lower_case_is_two_does_not_move_the_others() {
+    let (got, theirs) = difference("two_lower_case_characters");
+    assert_eq!(names(&words(&got)), ["İa", "bc"]);
+    assert_ne!(words(&got), theirs);
+}
+
+#[test]
+fn a_sentence_may_end_without_a_space() {
+    let (got, _) = difference("no_space_after_sentence");
+    let all: String = got.iter().flat_map(|segment| segment.words.iter().flatten()).map(|word| &*word.word).collect();
+    assert_eq!(all, "Isit?\"No.\"(Itis.)Yes");
+}
