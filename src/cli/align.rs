@@ -77,7 +77,8 @@ pub fn run(args: &AlignArgs) -> Result<()> {
         Some(model) => words::obtain(&hub, model)?,
         None => words::of_language(&hub, &language)?,
     };
-    let mut watch = Shown { bar: Bar::recording(), name: args.audio_file.display().to_string() };
+    let name = args.audio_file.display().to_string();
+    let mut watch = Shown { bar: Bar::recording(), name, percent: args.output.print_progress };
     let sound = audio::decode(&args.audio_file, &settings::audio(&args.audio), |progress| {
         watch.show("reading", progress.decoded, progress.total.unwrap_or(Seconds(0.0)));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -163,6 +164,8 @@ fn read(file: &Path) -> Result<(Known, Option<String>)> {
 struct Shown {
     bar: Bar,
     name: String,
+    /// Whether to print per cents to stdout.
+    percent: bool,
 }
 
 impl Shown {
@@ -176,6 +179,9 @@ impl Shown {
 impl Watch for Shown {
     fn progress(&mut self, done: Seconds, total: Seconds) {
         self.show("aligning", done, total);
+        if self.percent {
+            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
+        }
     }
 
     fn is_cancelled(&self) -> bool {

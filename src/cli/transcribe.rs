@@ -48,10 +48,11 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     }
     let network = args.vad.model.clone().unwrap_or_default();
     let detector = Detector::load(settings::method(&args.vad), &network)?;
+    // An aligner that was asked for by name is needed, whatever the language.
     let asked = args.words.align.align_model.as_deref();
+    asked.map(|aligner| words::obtain(&engine::hub_of(&args.model), aligner)).transpose()?;
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
     let engine = engine.with_aligners(words::finder(&args.model, asked));
-    // One that was asked for by name is needed, whatever the language.
     if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
         return Err(Error::config("align_model", model, reason).into());
     }

@@ -45,7 +45,7 @@ impl Observer for Watch {
         // Tenths of a second: the bar counts in whole numbers.
         let tenths = |time: Seconds| (time.0 * 10.0) as u64;
         self.bar.set(&format!("{doing} {}", self.name), tenths(done), total.map_or(0, tenths));
-        if let (true, "asr", Some(total)) = (self.percent, stage, total) {
+        if let (true, "asr" | "align", Some(total)) = (self.percent, stage, total) {
             self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
         }
     }

@@ -3,7 +3,7 @@
 use super::aligners::Found;
 use super::{AsrWatch, Observer, Pipeline, Prepared, Run};
 use crate::align::{AlignOptions, Aligner, Watch};
-use crate::asr::{self, AsrOptions, AsrResult};
+use crate::asr::{self, AsrOptions, AsrResult, language_names};
 use crate::engine::waveform::Waveform;
 use crate::error::Result;
 use crate::types::{Segment, Word};
@@ -37,13 +37,17 @@ impl<B: Waveform> Pipeline<B> {
             return run.stage("asr", |run| self.recognise(prepared, &options, run));
         };
         // Where there is something to fall back to, the recogniser must know beforehand whether it is needed.
+        let mut language = options.language.clone().or_else(|| self.only_language());
         let mut detected = None;
-        if options.language.is_none() && self.has_dtw() {
-            detected = run.stage("asr", |_| self.detect_language(prepared, &options))?;
+        if language.is_none() && self.has_dtw() {
+            detected = run.stage("language", |_| self.detect_language(prepared, &options))?;
             options.language = detected.as_ref().map(|(code, _)| code.clone());
+            language = options.language.clone();
         }
         let mut aligner = None;
-        if let Some(language) = options.language.clone().or_else(|| self.only_language()) {
+        // A name (German) is as good as a code.
+        let language = language.map(|language| language_names::code(&language).map(str::to_string)).transpose()?;
+        if let Some(language) = language {
             aligner = self.aligner(&language, run)?;
             options.word_timestamps |= aligner.is_none() && self.has_dtw();
         }
@@ -81,7 +85,13 @@ impl<B: Waveform> Pipeline<B> {
 
     /// That of a model that knows no other.
     fn only_language(&self) -> Option<String> {
-        (!asr::is_multilingual(&self.whisper)).then(|| "en".to_string())
+        if !self.tokenizer.is_multilingual() {
+            return Some("en".into());
+        }
+        let mut known =
+            language_names::LANGUAGES.iter().filter(|(code, _)| self.tokenizer.language_token(code).is_some());
+        let first = known.next()?;
+        known.next().is_none().then(|| first.0.to_string())
     }
 
     fn detect_language(&self, prepared: &Prepared, options: &AsrOptions) -> Result<Option<(String, Option<f64>)>> {

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use diarist::Error;
-use diarist::hub::{Fetching, Hub, Network, Source};
+use diarist::hub::{AlignerSource, Fetching, Hub, Network, Source};
+use diarist::models::wav2vec2::Bundle;
 
 use crate::server::{Fault, Server};
 
@@ -240,4 +241,72 @@ fn folders_names_and_the_model_dir_are_told_apart() {
     assert_eq!(hub.find("builtin").unwrap(), Some(Source::Builtin));
     assert!(matches!(hub.find("no-such-name"), Err(Error::Config { option: "model", .. })));
     assert!(matches!(hub.find("./nowhere"), Err(Error::Model { .. })));
+}
+
+const BUNDLE: &str = "wav2vec2_fairseq_base_ls960_asr_ls960.pth";
+
+/// A file that torch.save wrote; what is in it does not matter before it is loaded.
+fn checkpoint() -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wav2vec2/bundle-group_norm.pth")).unwrap()
+}
+
+fn obtain_aligner(hub: &Hub, model: &str) -> diarist::Result<AlignerSource> {
+    hub.obtain_aligner(model, &mut |_| ControlFlow::Continue(()))
+}
+
+#[test]
+fn a_bundle_is_fetched_once_in_pieces_if_need_be() {
+    let server = Server::new(&[(BUNDLE, &checkpoint())]);
+    let cache = tempfile::tempdir().unwrap();
+    let mut hub = hub(&server, cache.path());
+    server.fail(BUNDLE, &[Fault::CloseAfter(1000), Fault::CloseAfter(50_000), Fault::Status(503)]);
+    let mut seen = Vec::new();
+    let found = hub.obtain_aligner("WAV2VEC2_ASR_BASE_960H", &mut |state: &Fetching| {
+        seen.push(state.clone());
+        ControlFlow::Continue(())
+    });
+    let file = cache.path().join("torch").join(BUNDLE);
+    let bundle = Bundle::named(BUNDLE).unwrap();
+    assert_eq!(found.unwrap(), AlignerSource::Bundle(bundle, file.clone()));
+    assert_eq!(std::fs::read(&file).unwrap(), checkpoint());
+    assert_eq!(server.offsets(BUNDLE), [0, 1000, 51_000, 51_000]);
+    let last = seen.last().unwrap();
+    assert_eq!((last.file.as_str(), last.done, last.total), (BUNDLE, last.total, checkpoint().len() as u64));
+    hub.network = Network::Forbidden;
+    assert_eq!(hub.find_aligner("WAV2VEC2_ASR_BASE_960H").unwrap(), Some(AlignerSource::Bundle(bundle, file.clone())));
+    assert_eq!(hub.find_aligner(file.to_str().unwrap()).unwrap(), Some(AlignerSource::Bundle(bundle, file)));
+    assert_eq!(std::fs::read_dir(cache.path().join("torch")).unwrap().count(), 1, "a part is left");
+}
+
+#[test]
+fn what_is_no_checkpoint_does_not_get_the_name_of_one() {
+    let server = Server::new(&[(BUNDLE, b"<html>Sorry</html>")]);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = hub(&server, cache.path());
+    let error = obtain_aligner(&hub, "WAV2VEC2_ASR_BASE_960H").unwrap_err().to_string();
+    assert!(error.contains("brought no checkpoint"), "{error}");
+    assert_eq!(std::fs::read_dir(cache.path().join("torch")).unwrap().count(), 0);
+    let error = obtain_aligner(&hub, "VOXPOPULI_ASR_BASE_10K_FR").unwrap_err().to_string();
+    assert!(error.contains("answers 404"), "{error}");
+    server.fail(BUNDLE, &[Fault::CloseAfter(3); 5]);
+    let error = obtain_aligner(&hub, "WAV2VEC2_ASR_BASE_960H").unwrap_err().to_string();
+    assert!(error.contains("closed early") && error.contains("to continue") && error.contains("--align-model FILE"));
+    let stopped = hub.obtain_aligner("WAV2VEC2_ASR_LARGE_960H", &mut |_| ControlFlow::Break(()));
+    assert!(stopped.is_err());
+}
+
+#[test]
+fn an_aligner_of_the_hub_needs_its_letters() {
+    let files: &[(&str, &[u8])] = &[("config.json", CONFIG), ("vocab.json", b"{}"), ("pytorch_model.bin", b"x")];
+    let (server, cache) = (Server::new(files), tempfile::tempdir().unwrap());
+    let mut hub = hub(&server, cache.path());
+    let AlignerSource::Folder(folder) = obtain_aligner(&hub, "an/aligner").unwrap() else { panic!("no folder") };
+    assert!(folder.join("vocab.json").is_file() && !folder.join("tokenizer.json").exists());
+    let server = self::server();
+    hub.endpoint = server.endpoint.clone();
+    let error = obtain_aligner(&hub, "another/aligner").unwrap_err().to_string();
+    assert!(error.contains("has no vocab.json: not a wav2vec2 model"), "{error}");
+    assert!(matches!(hub.find_aligner("no-such"), Err(Error::Config { option: "align_model", .. })));
+    assert!(matches!(hub.find_aligner("./nowhere"), Err(Error::Model { .. })));
+    assert_eq!(hub.find_aligner("builtin").unwrap(), Some(AlignerSource::Builtin));
 }

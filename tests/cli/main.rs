@@ -10,3 +10,4 @@ mod sample; // recordings and models for the tests
 mod server; // a model hub in miniature
 mod transcripts; // recordings in, files out
 mod usage; // help, and command lines that cannot be honoured
+mod words; // word times, subtitles and known texts

@@ -43,6 +43,15 @@ impl Dir {
         path
     }
 
+    /// Writes the built-in aligner as a folder of the Hugging Face layout.
+    pub fn aligner(&self, name: &str) {
+        let aligner = diarist::assets::ALIGNER;
+        self.write(&format!("{name}/config.json"), aligner.config);
+        self.write(&format!("{name}/preprocessor_config.json"), aligner.preprocessor_config);
+        self.write(&format!("{name}/vocab.json"), aligner.vocabulary);
+        self.write(&format!("{name}/model.safetensors"), aligner.weights);
+    }
+
     /// Writes the built-in model as a folder of the Hugging Face layout.
     pub fn model(&self, name: &str) {
         let model = diarist::assets::MODEL;
