@@ -16,6 +16,8 @@ struct Reading {
     lang: fn() -> Lang,
     /// Between the whole and its parts; another of `.,` stands between thousands.
     decimal: char,
+    /// What the library puts between whole and parts, and what people say.
+    point: (&'static str, &'static str),
     /// What `%` is called.
     percent: &'static str,
     /// Endings that make an ordinal of the digits before them.
@@ -27,6 +29,7 @@ struct Reading {
 const ENGLISH: Reading = Reading {
     lang: || Lang::English,
     decimal: '.',
+    point: ("point", "point"),
     percent: "percent",
     ordinals: &["st", "nd", "rd", "th"],
     halved_years: true,
@@ -34,6 +37,7 @@ const ENGLISH: Reading = Reading {
 const FRENCH: Reading = Reading {
     lang: || Lang::French,
     decimal: ',',
+    point: ("point", "virgule"),
     percent: "pour cent",
     ordinals: &["er", "re", "e", "ème", "eme", "nd", "nde"],
     halved_years: false,
@@ -41,6 +45,7 @@ const FRENCH: Reading = Reading {
 const UKRAINIAN: Reading = Reading {
     lang: || Lang::Ukrainian,
     decimal: ',',
+    point: ("кома", "кома"),
     percent: "відсотків",
     ordinals: &["й", "ий", "го"],
     halved_years: false,
@@ -175,5 +180,7 @@ fn digits(text: &str) -> Option<&str> {
 
 /// Asks the library, which unwraps what it should not in corners of its own.
 fn words(reading: &Reading, text: &str, form: impl FnOnce(Num2Words) -> Num2Words) -> Option<String> {
-    guard(|| form(Num2Words::parse(text)?.lang((reading.lang)())).to_words().ok()).ok().flatten()
+    let said = guard(|| form(Num2Words::parse(text)?.lang((reading.lang)())).to_words().ok()).ok().flatten()?;
+    let (theirs, ours) = reading.point;
+    Some(said.split(' ').map(|word| if word == theirs { ours } else { word }).collect::<Vec<_>>().join(" "))
 }

@@ -19,7 +19,7 @@ pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>
     for end in ends {
         // A word belongs where it begins.
         let next = first + words[first..].partition_point(|word| word.text.start < end);
-        if next > first {
+        if next > first && !is_initial(&text[words[next - 1].text.clone()]) {
             out.push(first..next);
             first = next;
         }
@@ -28,4 +28,10 @@ pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>
         out.push(first..words.len());
     }
     out
+}
+
+/// Whether a word is a capital letter with a full stop: the beginning of a name, or French for Mister, and no end.
+fn is_initial(word: &str) -> bool {
+    let mut characters = word.chars();
+    characters.next().is_some_and(char::is_uppercase) && characters.as_str() == "."
 }

@@ -132,18 +132,16 @@ fn names(items: &[Item]) -> Vec<&str> {
 
 #[test]
 fn a_character_after_a_sentence_is_not_said_twice() {
-    let (got, theirs) = difference("character_twice");
-    let want: Vec<String> = "あい。うえ！かき".chars().map(String::from).collect();
-    assert_eq!(names(&words(&got)), want);
-    assert_ne!(names(&theirs), want);
+    let (got, theirs) = difference("no_space_after_sentence");
+    let letters = |items: &[Item]| items.iter().map(|item| item.0.as_str()).collect::<String>();
+    assert_eq!(letters(&words(&got)), "Isit?\"No.\"(Itis.)Yes");
+    assert_eq!(letters(&theirs), "Isit?\"No.\"(Itis.))Yes");
 }
 
 #[test]
 fn a_segment_that_ends_behind_the_audio_ends_with_it() {
     let (got, theirs) = difference("end_behind_audio");
-    assert!(theirs.last().unwrap().2.unwrap() > 20.0, "theirs are stretched: {theirs:?}");
-    assert!(words(&got).last().unwrap().2.unwrap() <= 20.0, "{got:?}");
-    // The same rows, on the clock of the audio that there is.
+    // The same rows. Theirs share the eight seconds asked for, ours the three that there are.
     let scale = |time: f64| 17.0 + (time - 17.0) * 3.0 / 8.0;
     for (got, theirs) in words(&got).iter().zip(&theirs) {
         assert!((got.1.unwrap() - scale(theirs.1.unwrap())).abs() < 0.002, "{got:?}, {theirs:?}");
@@ -189,11 +187,4 @@ fn a_letter_whose_lower_case_is_two_does_not_move_the_others() {
     let (got, theirs) = difference("two_lower_case_characters");
     assert_eq!(names(&words(&got)), ["İa", "bc"]);
     assert_ne!(words(&got), theirs);
-}
-
-#[test]
-fn a_sentence_may_end_without_a_space() {
-    let (got, _) = difference("no_space_after_sentence");
-    let all: String = got.iter().flat_map(|segment| segment.words.iter().flatten()).map(|word| &*word.word).collect();
-    assert_eq!(all, "Isit?\"No.\"(Itis.)Yes");
 }
