@@ -220,6 +220,12 @@ const LARGE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size
     "conv_stride": [5, 4, 4], "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
     "feat_extract_norm": "layer", "conv_bias": true, "do_stable_layer_norm": true, "pad_token_id": 11}"#;
 
+/// Long windows of samples at first, as the built-in aligner has them.
+const WIDE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 64, "conv_dim": [16, 16], "conv_kernel": [160, 3],
+    "conv_stride": [40, 2], "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+    "feat_extract_norm": "layer", "conv_bias": true, "do_stable_layer_norm": true, "pad_token_id": 11}"#;
+
 impl Network {
     fn emissions<B: Waveform>(&self, be: &B, clips: &[&[f32]]) -> Vec<Vec<f32>> {
         let config = Config::parse(self.config, Path::new("config.json")).unwrap();
@@ -249,7 +255,7 @@ impl Case for Network {
 #[test]
 fn a_network_as_a_whole() {
     let Some(machine) = machine() else { return };
-    for config in [BASE, LARGE] {
+    for config in [BASE, LARGE, WIDE] {
         check(&machine, &Network { config }, WHOLE_NETWORK);
     }
 }

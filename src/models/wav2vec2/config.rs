@@ -134,11 +134,12 @@ impl Config {
         if stack == 0 || stack > MAX_LAYERS || self.conv_stride.len() != stack || self.conv_kernel.len() != stack {
             return Err("names convolutions without channels, strides or taps".into());
         }
-        let (taps, stride) = (self.conv_kernel[0], self.conv_stride[0]);
-        if self.conv_dim[0] > MAX_SAMPLE_CHANNELS || taps > MAX_SAMPLE_TAPS || stride > MAX_SAMPLE_TAPS {
-            let got = format!("{} channels, {taps} taps and stride {stride}", self.conv_dim[0]);
+        if self.feat_extract_norm == FeatureNorm::Group && !self.hears_samples_at_once() {
+            let got = (self.conv_dim[0], self.conv_kernel[0], self.conv_stride[0]);
             return Err(format!(
-                "begins with a convolution of {got}; {MAX_SAMPLE_CHANNELS}, {MAX_SAMPLE_TAPS} and {MAX_SAMPLE_TAPS} are the most"
+                "begins with a convolution of {} channels, {} taps and stride {} and a group norm; \
+                 {MAX_SAMPLE_CHANNELS}, {MAX_SAMPLE_TAPS} and {MAX_SAMPLE_TAPS} are the most",
+                got.0, got.1, got.2
             ));
         }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
@@ -158,6 +159,13 @@ impl Config {
             return Err(format!("has pad_token_id {} of {} classes", self.pad_token_id, self.vocab_size));
         }
         Ok(())
+    }
+
+    /// Whether the first convolution is one that [`SampleConv`](crate::engine::waveform::SampleConv) can be.
+    pub(super) fn hears_samples_at_once(&self) -> bool {
+        self.conv_dim[0] <= MAX_SAMPLE_CHANNELS
+            && self.conv_kernel[0] <= MAX_SAMPLE_TAPS
+            && self.conv_stride[0] <= MAX_SAMPLE_TAPS
     }
 
     /// Frames of `samples` samples after the first `layers` convolutions.

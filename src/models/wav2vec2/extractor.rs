@@ -11,12 +11,13 @@ use crate::models::whisper::block::Scope;
 const EPS: f32 = 1e-5;
 
 pub(super) struct Extractor<B: Waveform> {
-    first: SampleConv<B>,
+    /// The convolution over samples, where it is as small as the published ones and one kernel does all of it.
+    first: Option<SampleConv<B>>,
     norm: FeatureNorm,
     layers: Vec<Convolution<B>>,
 }
 
-/// A convolution after the first.
+/// A convolution that is a product over windows of its input.
 struct Convolution<B: Waveform> {
     /// `[N, W * C]`
     weight: B::Matrix,
@@ -28,33 +29,34 @@ struct Convolution<B: Waveform> {
 
 impl<B: Waveform> Extractor<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
-        let layers = (1..config.conv_dim.len()).map(|i| Convolution::load(&layer(scope, i), config, i));
-        Ok(Extractor {
-            first: first(&layer(scope, 0), config)?,
-            norm: config.feat_extract_norm,
-            layers: layers.collect::<Result<_>>()?,
-        })
+        let first = config.hears_samples_at_once().then(|| first(&layer(scope, 0), config)).transpose()?;
+        let products = usize::from(first.is_some())..config.conv_dim.len();
+        let layers = products.map(|i| Convolution::load(&layer(scope, i), config, i));
+        Ok(Extractor { norm: config.feat_extract_norm, layers: layers.collect::<Result<_>>()?, first })
     }
 
     /// `x` `[B, S, 1]`, of which clip `b` has `lengths[b]` samples; `[B, T, N]`.
     pub fn run(&self, be: &B, config: &Config, x: Tensor<B>, lengths: &[usize]) -> Result<Tensor<B>> {
         let (batch, samples) = (x.shape()[0], x.shape()[1]);
         let shape = |i: usize| [batch, config.frames_after(samples, i + 1), config.conv_dim[i]];
-        let mut out = Tensor::zeros(be, &shape(0))?;
-        match self.norm {
-            FeatureNorm::Group => {
-                let frames = lengths.iter().map(|length| config.frames_after(*length, 1)).collect();
-                waveform::conv1d_channel_norm(be, &mut out, &x, &self.first, &Lengths::new(be, frames)?)?;
+        let mut x = x;
+        if let Some(first) = &self.first {
+            let mut out = Tensor::zeros(be, &shape(0))?;
+            match self.norm {
+                FeatureNorm::Group => {
+                    let frames = lengths.iter().map(|length| config.frames_after(*length, 1)).collect();
+                    waveform::conv1d_channel_norm(be, &mut out, &x, first, &Lengths::new(be, frames)?)?;
+                }
+                FeatureNorm::Layer => waveform::conv1d_layer_norm(be, &mut out, &x, first)?,
             }
-            FeatureNorm::Layer => waveform::conv1d_layer_norm(be, &mut out, &x, &self.first)?,
+            x = out;
         }
-        let mut x = out;
-        for (i, layer) in self.layers.iter().enumerate() {
-            let mut out = Tensor::zeros(be, &shape(i + 1))?;
+        for (i, layer) in (usize::from(self.first.is_some())..).zip(&self.layers) {
+            let mut out = Tensor::zeros(be, &shape(i))?;
             let epilogue = if layer.norm.is_none() { Epilogue::GeluErf } else { Epilogue::Store };
             waveform::conv1d_valid(be, &mut out, &x, &layer.weight, layer.bias.as_ref(), layer.stride, epilogue)?;
             if let Some([gamma, beta]) = &layer.norm {
-                let mut normed = Tensor::zeros(be, &shape(i + 1))?;
+                let mut normed = Tensor::zeros(be, &shape(i))?;
                 waveform::layer_norm_gelu(be, &mut normed, &out, gamma, beta, EPS)?;
                 out = normed;
             }
@@ -66,7 +68,8 @@ impl<B: Waveform> Extractor<B> {
 
 impl<B: Waveform> Convolution<B> {
     fn load(scope: &Scope<B>, config: &Config, i: usize) -> Result<Self> {
-        let (inputs, outputs, taps) = (config.conv_dim[i - 1], config.conv_dim[i], config.conv_kernel[i]);
+        let (outputs, taps) = (config.conv_dim[i], config.conv_kernel[i]);
+        let inputs = if i == 0 { 1 } else { config.conv_dim[i - 1] };
         let source = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[outputs, inputs, taps])?;
         let mut values = vec![0.0; source.len()];
         for (from, to) in source.chunks_exact(inputs * taps).zip(values.chunks_exact_mut(inputs * taps)) {
