@@ -45,7 +45,7 @@ class Corpus:
         return rng.choice(self.by_engine[engine])
 
 
-ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 2, "festival": 1, "rhvoice": 3, "pico": 2, "revoiced": 10}
+ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 2, "festival": 1, "rhvoice": 5, "pico": 1, "revoiced": 8}
 
 
 def utterance(row, rng, vary=True):
