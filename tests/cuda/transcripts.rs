@@ -4,6 +4,7 @@ use diarist::asr::memory::Plan;
 use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{self, Cuda};
+use diarist::engine::waveform::Waveform;
 use diarist::engine::{Backend, CrossKind};
 use diarist::pipeline::{Input, Observer, Pipeline};
 use diarist::types::Segment;
@@ -23,7 +24,7 @@ pub fn options(beam_size: usize) -> Options {
 }
 
 /// The text and times of the built-in sample.
-pub fn transcribe<B: Backend>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
+pub fn transcribe<B: Waveform>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
     let pipeline = Pipeline::builtin(be, Detector::Energy)?;
     let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
     let transcript = pipeline.transcribe(input, options, &mut ())?;
@@ -145,7 +146,7 @@ fn memory_is_planned_before_it_is_taken() {
 #[test]
 fn windows_read_as_on_the_cpu() {
     let Some(machine) = machine() else { return };
-    fn windows<B: Backend>(be: &B) -> Vec<String> {
+    fn windows<B: Waveform>(be: &B) -> Vec<String> {
         let mut options = options(1);
         options.asr.temperatures = vec![0.0];
         let pipeline = Pipeline::builtin(be, Detector::None).unwrap();
