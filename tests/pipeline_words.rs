@@ -1,127 +1,328 @@
-//! The pipeline's stage of word times: when it runs, what it says, how it is stopped, and what is kept from file to file.
+//! Word times from cross-attention, against openai-whisper: the matrix and the path of random models, words of texts, and
+//! what is made of drawn times; then whole transcripts. Goldens: `tests/reference/word_times.py`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+mod common;
 
-use diarist::align::AlignOptions;
+use std::ops::Range;
+
+use common::seeded::{self, Layout};
+use common::tokenizer::{published, special_tokens};
+use common::{Golden, assert_close};
 use diarist::asr::AsrOptions;
-use diarist::config::Options;
-use diarist::engine::cpu::Cpu;
-use diarist::hub::AlignerSource;
-use diarist::pipeline::{Aligners, Input, Instead, Observer, Pipeline, WordTimes};
-use diarist::types::{TimeSource, Transcript};
+use diarist::asr::clips::Clips;
+use diarist::asr::listener::{Text, TokenTimes};
+use diarist::asr::prompt::Prompt;
+use diarist::asr::scheduler::{Clip, Scheduler, Source};
+use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
+use diarist::asr::word_times::{Spacing, Timing, add_words, split_words, timings};
+use diarist::engine::cpu::{Cpu, CrossCacheType};
+use diarist::engine::time_warp::{WarpPlace, WarpPlaces, time_warp};
+use diarist::engine::{Backend, StepRows, Tensor};
+use diarist::models::whisper::{Heard, Whisper};
+use diarist::types::{Segment, TimeSource};
 use diarist::units::Seconds;
-use diarist::vad::Detector;
-use diarist::{Error, assets};
+use diarist::{Result, asr};
+use serde_json::Value;
 
-const SAMPLE: Input = Input::Bytes(assets::SAMPLE, "conversation.flac");
+/// All forms in which a device may keep the audio; that of int8 changes what the decoder hears a little.
+const CROSS: [CrossCacheType; 2] = [CrossCacheType::F32, CrossCacheType::Absorbed];
 
-fn pipeline() -> Pipeline<Cpu> {
-    Pipeline::builtin(&Cpu::new(Some(2)).unwrap(), Detector::Energy).unwrap()
+fn count(value: &Value) -> usize {
+    value.as_u64().expect("a number") as usize
 }
 
-fn options(words: WordTimes) -> Options {
-    let asr = AsrOptions { beam_size: 1, temperatures: vec![0.0], ..AsrOptions::default() };
-    Options { asr, words, ..Options::default() }
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
 }
 
-fn aligned() -> Options {
-    options(WordTimes::Aligned(AlignOptions::default()))
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
 }
 
-#[derive(Default)]
-struct Listener {
-    stages: Vec<&'static str>,
-    aligned: f64,
-    complaints: Vec<(String, String, Instead)>,
-    stop_after: Option<&'static str>,
+fn ids(value: &Value) -> Vec<u32> {
+    list(value).iter().map(|id| count(id) as u32).collect()
 }
 
-impl Observer for Listener {
-    fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
-        if stage == "align" {
-            assert!(done.0 >= self.aligned && done.0 <= total.unwrap().0 + 1e-6, "{done:?} of {total:?}");
-            self.aligned = done.0;
+fn load(model: &Value, cross: CrossCacheType) -> Whisper<Cpu> {
+    let folder = tempfile::tempdir().unwrap();
+    seeded::write_checkpoint(folder.path(), &model["config"], Layout::F16);
+    if !model["alignment_heads"].is_null() {
+        let generation = serde_json::json!({ "alignment_heads": model["alignment_heads"] });
+        std::fs::write(folder.path().join("generation_config.json"), generation.to_string()).unwrap();
+    }
+    Whisper::open(&Cpu::new(None).unwrap().with_cross_cache(cross), folder.path()).unwrap()
+}
+
+fn features(model: &Whisper<Cpu>, case: &Value) -> Vec<f32> {
+    let seed = count(&case["features_seed"]) as u64;
+    seeded::features(seed, model.config.num_mel_bins, 2 * model.config.max_source_positions)
+}
+
+/// All tokens the decoder is fed.
+fn fed(case: &Value, vocab: usize) -> Vec<u32> {
+    let special = special_tokens(vocab);
+    let mut tokens = ids(&case["task"]);
+    tokens.push(special.no_timestamps);
+    tokens.extend(ids(&case["tokens"]));
+    tokens.push(special.eot);
+    tokens
+}
+
+/// The matrix of all texts in one pass, one after another: `[R, T]`.
+fn matrix(model: &Whisper<Cpu>, cases: &[&Value]) -> Tensor<Cpu, f32> {
+    let be = &model.be;
+    let cross = model.cross_kind(1);
+    let mut caches = model.caches(cases.len(), 1, cross).unwrap();
+    let mut encoder = model.encoder_scratch(1).unwrap();
+    let (mut token, mut position, mut row, mut lineage) = (vec![], vec![], vec![], vec![]);
+    let (mut encoded, mut rows): (Vec<Tensor<Cpu>>, Vec<Range<usize>>) = (vec![], vec![]);
+    for (slot, case) in cases.iter().enumerate() {
+        be.write_act(&mut encoder.mel.buf, 0, &features(model, case)).unwrap();
+        model.encode_mel(&mut encoder, 1).unwrap();
+        model.fill_slots(&mut caches, &[slot], &mut encoder).unwrap();
+        let out = encoder.out.to_host(be).unwrap();
+        encoded.push(Tensor::from_host(be, encoder.out.shape(), &out).unwrap());
+        let tokens = fed(case, model.config.vocab_size);
+        rows.push(token.len()..token.len() + tokens.len());
+        position.extend(0..tokens.len() as i32);
+        row.extend(vec![slot as i32; tokens.len()]);
+        token.extend(tokens.iter().map(|&id| id as i32));
+        lineage.extend(vec![slot as i32; model.config.max_target_positions]);
+    }
+    let mut step = StepRows::zeros(be, token.len()).unwrap();
+    be.write(&mut step.token.buf, 0, &token).unwrap();
+    be.write(&mut step.position.buf, 0, &position).unwrap();
+    be.write(&mut step.row.buf, 0, &row).unwrap();
+    let lineage = Tensor::from_host(be, &[cases.len(), model.config.max_target_positions], &lineage).unwrap();
+    let mut scratch = model.decoder_scratch(token.len(), cross).unwrap();
+    let mut listening = model.listening(token.len(), 100, cross).unwrap();
+    let frames = |case: &Value| count(&case["mel_frames"]) / 2;
+    let texts = cases.iter().zip(&rows).zip(&encoded);
+    let heard: Vec<Heard<Cpu>> =
+        texts.map(|((case, rows), encoded)| Heard { rows: rows.clone(), frames: frames(case), encoded }).collect();
+    model.decode_listening(&mut scratch, &mut caches, &step, &lineage, &heard, &mut listening).unwrap();
+    listening.matrix
+}
+
+/// Rows of the text in its own part of the matrix: one for each token, and one for what comes after.
+fn text_rows(case: &Value) -> Range<usize> {
+    let task = list(&case["task"]).len();
+    task..task + list(&case["tokens"]).len() + 1
+}
+
+#[test]
+fn the_matrix_is_the_references() {
+    let golden = common::json("word_times/models.json");
+    let matrices = Golden::open("word_times/matrices.safetensors");
+    let cases = list(&golden["cases"]);
+    for (name, config) in golden["models"].as_object().unwrap() {
+        for cross in CROSS {
+            let model = load(config, cross);
+            let cases: Vec<&Value> = cases.iter().filter(|case| case["model"] == **name).collect();
+            let (together, stride) = (matrix(&model, &cases), model.config.max_source_positions);
+            let mut first = 0;
+            for case in cases {
+                let key = case["name"].as_str().unwrap();
+                let (shape, want) = matrices.f32(key);
+                let columns = |all: &Tensor<Cpu, f32>, first: usize| -> Vec<f32> {
+                    let rows = text_rows(case).map(|row| (first + row) * stride);
+                    rows.flat_map(|at| all.buf[at..at + shape[1]].to_vec()).collect()
+                };
+                let got = columns(&together, first);
+                assert_close(&format!("{key} {cross:?}"), &got, &want, 1e-4, 1e-4);
+                assert_eq!(got, columns(&matrix(&model, &[case]), 0), "{key} {cross:?}: its batch shows");
+                first += fed(case, model.config.vocab_size).len();
+            }
         }
     }
+}
 
-    fn finished(&mut self, stage: &'static str, _: Duration) {
-        self.stages.push(stage);
+/// Clips whose texts are known: whatever the search finds, it is those that are listened for.
+struct Known<'a> {
+    cases: &'a [&'a Value],
+    /// Handed out from the end.
+    order: Vec<usize>,
+    window: usize,
+    prompt: Prompt,
+    times: Vec<Option<TokenTimes>>,
+}
+
+impl Source for Known<'_> {
+    fn next(&mut self) -> Option<Clip> {
+        let id = self.order.pop()?;
+        Some(Clip { id, range: id * self.window..(id + 1) * self.window, detect_language: false })
     }
 
-    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
-        self.complaints.push((language.into(), reason.into(), instead));
+    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Decode> {
+        Ok(Decode { prompt: self.prompt.clone(), temperature: 0.0, stream: [id as u32, 0] })
+    }
+
+    fn finish(&mut self, _: usize, _: Decoded) -> Result<Option<Decode>> {
+        Ok(None)
+    }
+
+    fn wants_times(&mut self, id: usize) -> Option<Text> {
+        let case = self.cases[id];
+        let frames = count(&case["mel_frames"]) / 2;
+        Some(Text { task: ids(&case["task"]), tokens: ids(&case["tokens"]), frames })
+    }
+
+    fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+        assert!(self.times[id].replace(times).is_none(), "timed twice");
+        Ok(())
     }
 
     fn is_cancelled(&self) -> bool {
-        self.stop_after.is_some_and(|stage| self.stages.contains(&stage))
+        false
     }
 }
 
-fn sources(transcript: &Transcript) -> Vec<Option<TimeSource>> {
-    transcript.word_segments.iter().map(|word| word.source).collect()
+/// The times of all texts, found in so many slots.
+fn times(model: &Whisper<Cpu>, cases: &[&Value], slots: usize, beams: usize, order: Vec<usize>) -> Vec<TokenTimes> {
+    let window = 2 * model.config.max_source_positions;
+    let mut values: Vec<f32> = cases.iter().flat_map(|case| features(model, case)).collect();
+    let (mels, frames) = (model.config.num_mel_bins, cases.len() * window);
+    values.resize((frames + 1) * mels, 0.0);
+    let mut mel = Tensor::zeros(&model.be, &[frames + 1, mels]).unwrap();
+    model.be.write_act(&mut mel.buf, 0, &values).unwrap();
+
+    let special = special_tokens(model.config.vocab_size);
+    let options =
+        AsrOptions { word_timestamps: true, beam_size: beams, max_new_tokens: Some(5), ..AsrOptions::default() };
+    let slots = Slots::new(model, special, &options, &Suppressed::default(), slots).unwrap();
+    let mut scheduler = Scheduler::new(model, slots, &options, special.sot).unwrap();
+    let prompt = Prompt { tokens: vec![special.sot, special.no_timestamps], sot: 0, len: 2 };
+    let mut source = Known { cases, order, window, prompt, times: vec![None; cases.len()] };
+    scheduler.run(&Clips::Recording { mel, frames }, &mut source).unwrap();
+    source.times.into_iter().map(|times| times.expect("every clip was listened to")).collect()
 }
 
 #[test]
-fn alignment_is_a_stage_that_reports_and_can_be_stopped() {
-    let pipeline = pipeline();
-    let mut listener = Listener::default();
-    let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
-    assert_eq!(listener.stages, ["audio", "vad", "asr", "align"]);
-    assert!(listener.aligned > 10.0 && listener.complaints.is_empty(), "{:?}", listener.complaints);
-    let heard = sources(&transcript).iter().filter(|source| **source == Some(TimeSource::Aligned)).count();
-    assert!(heard >= 40, "{heard} words of {}", transcript.word_segments.len());
-    let text = |words: &[diarist::types::Word]| words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
-    let of_segments: Vec<String> = transcript.segments.iter().flat_map(|s| text(s.words.as_ref().unwrap())).collect();
-    assert_eq!(text(&transcript.word_segments), of_segments);
-    for stop_after in ["vad", "asr"] {
-        let mut listener = Listener { stop_after: Some(stop_after), ..Listener::default() };
-        let stopped = pipeline.transcribe(SAMPLE, &aligned(), &mut listener);
-        assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
-        assert_eq!(listener.stages.last(), Some(&stop_after));
+fn times_of_tokens_are_the_references_in_any_batch() {
+    let golden = common::json("word_times/models.json");
+    let cases = list(&golden["cases"]);
+    for (name, config) in golden["models"].as_object().unwrap() {
+        for cross in CROSS {
+            let model = load(config, cross);
+            let cases: Vec<&Value> = cases.iter().filter(|case| case["model"] == **name).collect();
+            let forwards: Vec<usize> = (0..cases.len()).rev().collect();
+            let alone = times(&model, &cases, 1, 1, forwards.clone());
+            for (case, times) in cases.iter().zip(&alone) {
+                let starts: Vec<usize> = times.starts.iter().map(|frame| frame.0).collect();
+                let want: Vec<usize> = list(&case["starts"]).iter().map(count).collect();
+                assert_eq!(starts, want, "{} {cross:?}", case["name"]);
+                let got: Vec<f32> = times.probabilities.iter().map(|p| *p as f32).collect();
+                let want: Vec<f32> = list(&case["probabilities"]).iter().map(|p| number(p) as f32).collect();
+                assert_close(&case["name"].to_string(), &got, &want, 1e-5, 1e-3);
+                compare_words(&model, case, times);
+            }
+            let backwards = (0..cases.len()).collect();
+            assert_eq!(alone, times(&model, &cases, cases.len(), 1, backwards), "{name} {cross:?}: the batch shows");
+            assert_eq!(alone, times(&model, &cases, 2, 3, forwards), "{name} {cross:?}: the beams show");
+        }
     }
-    let bare = pipeline.transcribe(SAMPLE, &options(WordTimes::None), &mut ()).unwrap();
-    assert!(bare.word_segments.is_empty() && bare.segments.iter().all(|segment| segment.words.is_none()));
-    let said =
-        |transcript: &Transcript| transcript.segments.iter().map(|s| s.text.trim().to_string()).collect::<Vec<_>>();
-    assert_eq!(said(&bare).join(" "), said(&transcript).join(" "));
+}
+
+fn compare_words(model: &Whisper<Cpu>, case: &Value, times: &TokenTimes) {
+    let Some(tokenizer) = published(model.config.vocab_size) else { return };
+    let spacing = Spacing::of(case["language"].as_str(), asr::Task::Transcribe);
+    let got = timings(&tokenizer, &ids(&case["tokens"]), spacing, times).unwrap();
+    let want: Vec<Timing> = list(&case["words"]).iter().map(timing).collect();
+    assert_eq!(got.len(), want.len(), "{}", case["name"]);
+    for (got, want) in got.iter().zip(&want) {
+        assert!((got.probability - want.probability).abs() < 1e-4, "{}: {got:?}, want {want:?}", case["name"]);
+        assert_eq!(*got, Timing { probability: got.probability, ..want.clone() }, "{}", case["name"]);
+    }
+}
+
+/// `[word, tokens, start, end, probability]`
+fn timing(value: &Value) -> Timing {
+    Timing {
+        word: value[0].as_str().unwrap().to_owned(),
+        tokens: count(&value[1]),
+        start: Seconds(number(&value[2])),
+        end: Seconds(number(&value[3])),
+        probability: number(&value[4]),
+    }
 }
 
 #[test]
-fn an_aligner_is_looked_for_once() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
-    let find = move |language: &str| {
-        assert_eq!(language, "en");
-        count.fetch_add(1, Ordering::Relaxed);
-        Ok(AlignerSource::Builtin)
-    };
-    let pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
-    let first = pipeline.transcribe(SAMPLE, &aligned(), &mut ()).unwrap();
-    assert_eq!(pipeline.transcribe(SAMPLE, &aligned(), &mut ()).unwrap(), first);
-    let mut named = aligned();
-    named.asr.language = Some("English".into());
-    assert_eq!(pipeline.transcribe(SAMPLE, &named, &mut ()).unwrap().word_segments, first.word_segments);
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+fn words_of_texts_are_the_references() {
+    let golden = common::json("word_times/words.json");
+    for vocab in [51865, 51864] {
+        let Some(tokenizer) = published(vocab) else { continue };
+        for case in list(&golden["splits"]).iter().filter(|case| count(&case["vocab"]) == vocab) {
+            let spacing = Spacing::of(case["language"].as_str(), asr::Task::Transcribe);
+            let words = split_words(&tokenizer, &ids(&case["tokens"]), spacing).unwrap();
+            let texts: Vec<&str> = words.iter().map(|word| &word.word[..]).collect();
+            let want: Vec<&str> = list(&case["words"]).iter().map(|word| word.as_str().unwrap()).collect();
+            assert_eq!(texts, want, "{vocab} {}", case["language"]);
+            let counts: Vec<usize> = words.iter().map(|word| word.tokens.len()).collect();
+            assert_eq!(counts, list(&case["counts"]).iter().map(count).collect::<Vec<_>>(), "{want:?}");
+        }
+        // Nothing of a text is lost, however broken it is.
+        let broken: Vec<u32> = (100..256).chain(94..100).collect();
+        let words = split_words(&tokenizer, &broken, Spacing::Spaces).unwrap();
+        assert_eq!(words.iter().flat_map(|word| word.tokens.clone()).collect::<Vec<_>>(), broken);
+    }
+    assert_eq!(Spacing::of(Some("ja"), asr::Task::Translate), Spacing::Spaces);
 }
 
 #[test]
-fn without_an_aligner_the_recogniser_is_asked() {
-    let find = |language: &str| Err(Error::config("language", language, "nobody knows it"));
-    let mut pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
-    let mut listener = Listener::default();
-    let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
-    let [(language, reason, instead)] = listener.complaints.as_slice() else { panic!("{:?}", listener.complaints) };
-    assert_eq!((language.as_str(), *instead), ("en", Instead::Dtw));
-    assert!(reason.contains("nobody knows it"), "{reason}");
-    assert!(transcript.word_segments.len() > 40);
-    assert!(sources(&transcript).iter().all(|source| *source == Some(TimeSource::Dtw)));
-    let asked_for = pipeline.transcribe(SAMPLE, &options(WordTimes::Dtw), &mut ()).unwrap();
-    assert_eq!(asked_for.segments, transcript.segments);
-    pipeline.whisper.generation.alignment_heads = None;
-    let mut listener = Listener::default();
-    let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
-    assert_eq!(listener.complaints[0].2, Instead::Nothing);
-    assert!(transcript.word_segments.is_empty() && !transcript.segments.is_empty());
+fn drawn_times_become_the_words_of_the_reference() {
+    const TEXT: u32 = 7;
+    const STAMP: u32 = 50300;
+    let golden = common::json("word_times/words.json");
+    let mut cut = 0;
+    for (number_of_case, case) in list(&golden["heuristics"]).iter().enumerate() {
+        let spans = |key: &str| -> Vec<[f64; 2]> {
+            list(&case[key]).iter().map(|span| [number(&span[0]), number(&span[1])]).collect()
+        };
+        let (before, after) = (spans("before"), spans("after"));
+        let mut segments: Vec<Segment> = list(&case["counts"])
+            .iter()
+            .zip(&before)
+            .map(|(tokens, &[start, end])| {
+                let tokens = std::iter::repeat_n(TEXT, count(tokens)).chain([STAMP]).collect();
+                Segment { start: Seconds(start), end: Seconds(end), tokens, ..Segment::default() }
+            })
+            .collect();
+        let drawn: Vec<Timing> = list(&case["alignment"]).iter().map(timing).collect();
+        let (offset, last_speech) = (Seconds(number(&case["offset"])), Seconds(number(&case["last_speech"])));
+        add_words(50256, &mut segments, drawn, offset, last_speech);
+        let got: Vec<[f64; 2]> = segments.iter().map(|segment| [segment.start.0, segment.end.0]).collect();
+        assert_eq!(got, after, "case {number_of_case}");
+        cut += usize::from(before != after);
+        for (segment, want) in segments.iter().zip(list(&case["words"])) {
+            let words = segment.words.as_ref().unwrap();
+            let want = list(want).iter().filter(|word| !word[0].as_str().unwrap().trim().is_empty());
+            let want: Vec<(&str, f64, f64, f64)> =
+                want.map(|w| (w[0].as_str().unwrap().trim(), number(&w[1]), number(&w[2]), number(&w[3]))).collect();
+            let got: Vec<(&str, f64, f64, f64)> =
+                words.iter().map(|w| (&w.word[..], w.start.unwrap().0, w.end.unwrap().0, w.score.unwrap())).collect();
+            assert_eq!(got, want, "case {number_of_case}");
+            assert!(words.iter().all(|word| word.source == Some(TimeSource::Dtw)));
+        }
+    }
+    assert!(cut > 100, "only {cut} cases change a segment");
+}
+
+/// The first frames of the tokens on the way through one matrix `[rows, columns]`.
+fn warp(be: &Cpu, matrix: &[f32], rows: usize, columns: usize) -> Vec<usize> {
+    let matrix = Tensor::from_host(be, &[rows, columns], matrix).unwrap();
+    let places = WarpPlaces::new(be, vec![WarpPlace { rows: 0..rows, frames: columns }]).unwrap();
+    let mut out = Tensor::zeros(be, &[rows]).unwrap();
+    time_warp(be, &mut out, &matrix, &places).unwrap();
+    out.to_host(be).unwrap().into_iter().map(|frame| frame as usize).collect()
+}
+
+#[test]
+fn paths_are_the_references() {
+    let be = Cpu::new(Some(1)).unwrap();
+    for case in list(&common::json("word_times/words.json")["warps"]) {
+        let rows = list(&case["matrix"]);
+        let values: Vec<f32> = rows.iter().flat_map(|row| list(row).iter().map(|v| number(v) as f32)).collect();
+        let want: Vec<usize> = list(&case["starts"]).iter().map(count).collect();
+        assert_eq!(warp(&be, &values, rows.len(), values.len() / rows.len()), want, "{rows:?}");
+    }
 }

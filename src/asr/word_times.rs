@@ -7,7 +7,7 @@
 //!
 //! Source: openai-whisper `timing.py` (`add_word_timestamps`, `merge_punctuations`) and `tokenizer.py`
 //! (`split_to_word_tokens`). Unlike there, a translation is split at its spaces, whatever language was spoken; a word that
-//! is nothing but spaces is left out; and the pause before a chunk of detected speech is the one that was detected.
+//! is nothing but spaces is left out; broken characters at the end of a text are not lost; and the pause before a chunk of detected speech is the one that was detected.
 
 use super::listener::{Text, TokenTimes};
 use super::options::Task;
@@ -94,6 +94,9 @@ fn split_characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTok
             parts.push(WordTokens { word, tokens: tokens[begin..end].to_vec() });
             begin = end;
         }
+    }
+    if begin < tokens.len() {
+        parts.push(WordTokens { word: tokenizer.decode(&tokens[begin..])?, tokens: tokens[begin..].to_vec() });
     }
     Ok(parts)
 }
@@ -203,10 +206,10 @@ fn hundredths(seconds: f64) -> f64 {
 }
 
 /// Gives the segments of one clip, whose texts the `timings` are the words of, their words, and the segments the start of
-/// their first word and the end of their last. The clip begins at `offset`; `last_speech` is when somebody spoke last
+/// their first word and the end of their last. Tokens below `eot` are text. The clip begins at `offset`; `last_speech` is when somebody spoke last
 /// before it.
 pub fn add_words(
-    tokenizer: &Tokenizer,
+    eot: u32,
     segments: &mut [Segment],
     mut timings: Vec<Timing>,
     offset: Seconds,
@@ -217,7 +220,7 @@ pub fn add_words(
     merge_punctuation(&mut timings);
     let mut rest = timings.into_iter();
     for segment in segments {
-        let tokens = segment.tokens.iter().filter(|token| **token < tokenizer.special.eot).count();
+        let tokens = segment.tokens.iter().filter(|token| **token < eot).count();
         let (mut words, mut taken) = (Vec::new(), 0);
         while taken < tokens {
             let Some(timing) = rest.next() else { break };
@@ -346,7 +349,7 @@ impl Untimed {
         last_speech: Seconds,
     ) -> Result<Vec<Segment>> {
         let timings = timings(tokenizer, &self.text.tokens, self.spacing, times)?;
-        add_words(tokenizer, &mut self.segments, timings, offset, last_speech);
+        add_words(tokenizer.special.eot, &mut self.segments, timings, offset, last_speech);
         Ok(self.segments)
     }
 }

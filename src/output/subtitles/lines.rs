@@ -22,13 +22,12 @@ pub(super) fn balance(words: &mut [Placed], width: usize, space: usize) {
     let mut best: Vec<(usize, u128, usize)> = vec![(0, 0, 0); words.len() + 1];
     for from in (0..words.len()).rev() {
         let (mut line, mut chosen) = (0, (usize::MAX, u128::MAX, 0));
-        for to in from + 1..=words.len() {
+        for (to, rest) in best.iter().enumerate().skip(from + 1) {
             line += lengths[to - 1] + if to > from + 1 { space } else { 0 };
-            // Words without a letter have no width, so that more of them may follow a line that is too long.
+            // A single word may be wider.
             if line > width && to > from + 1 {
                 break;
             }
-            let rest = best[to];
             let candidate = (rest.0 + 1, rest.1.saturating_add((line as u128).pow(2)), to);
             if (candidate.0, candidate.1) < (chosen.0, chosen.1) {
                 chosen = candidate;

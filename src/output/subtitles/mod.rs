@@ -58,7 +58,7 @@ impl SubtitleOptions {
         ];
         for (option, time, least) in times {
             if let Some(time) = time
-                && !(time.0 >= least && time.0 <= MAX_TIME)
+                && !(least..=MAX_TIME).contains(&time.0)
             {
                 return Err(Error::config(option, time.0, format!("expected seconds, from {least} to {MAX_TIME}")));
             }

@@ -1,0 +1,127 @@
+//! The pipeline's stage of word times: when it runs, what it says, how it is stopped, and what is kept from file to file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diarist::align::AlignOptions;
+use diarist::asr::AsrOptions;
+use diarist::config::Options;
+use diarist::engine::cpu::Cpu;
+use diarist::hub::AlignerSource;
+use diarist::pipeline::{Aligners, Input, Instead, Observer, Pipeline, WordTimes};
+use diarist::types::{TimeSource, Transcript};
+use diarist::units::Seconds;
+use diarist::vad::Detector;
+use diarist::{Error, assets};
+
+const SAMPLE: Input = Input::Bytes(assets::SAMPLE, "conversation.flac");
+
+fn pipeline() -> Pipeline<Cpu> {
+    Pipeline::builtin(&Cpu::new(Some(2)).unwrap(), Detector::Energy).unwrap()
+}
+
+fn options(words: WordTimes) -> Options {
+    let asr = AsrOptions { beam_size: 1, temperatures: vec![0.0], ..AsrOptions::default() };
+    Options { asr, words, ..Options::default() }
+}
+
+fn aligned() -> Options {
+    options(WordTimes::Aligned(AlignOptions::default()))
+}
+
+#[derive(Default)]
+struct Listener {
+    stages: Vec<&'static str>,
+    aligned: f64,
+    complaints: Vec<(String, String, Instead)>,
+    stop_after: Option<&'static str>,
+}
+
+impl Observer for Listener {
+    fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
+        if stage == "align" {
+            assert!(done.0 >= self.aligned && done.0 <= total.unwrap().0 + 1e-6, "{done:?} of {total:?}");
+            self.aligned = done.0;
+        }
+    }
+
+    fn finished(&mut self, stage: &'static str, _: Duration) {
+        self.stages.push(stage);
+    }
+
+    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+        self.complaints.push((language.into(), reason.into(), instead));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop_after.is_some_and(|stage| self.stages.contains(&stage))
+    }
+}
+
+fn sources(transcript: &Transcript) -> Vec<Option<TimeSource>> {
+    transcript.word_segments.iter().map(|word| word.source).collect()
+}
+
+#[test]
+fn alignment_is_a_stage_that_reports_and_can_be_stopped() {
+    let pipeline = pipeline();
+    let mut listener = Listener::default();
+    let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
+    assert_eq!(listener.stages, ["audio", "vad", "asr", "align"]);
+    assert!(listener.aligned > 10.0 && listener.complaints.is_empty(), "{:?}", listener.complaints);
+    let heard = sources(&transcript).iter().filter(|source| **source == Some(TimeSource::Aligned)).count();
+    assert!(heard >= 40, "{heard} words of {}", transcript.word_segments.len());
+    let text = |words: &[diarist::types::Word]| words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
+    let of_segments: Vec<String> = transcript.segments.iter().flat_map(|s| text(s.words.as_ref().unwrap())).collect();
+    assert_eq!(text(&transcript.word_segments), of_segments);
+    for stop_after in ["vad", "asr"] {
+        let mut listener = Listener { stop_after: Some(stop_after), ..Listener::default() };
+        let stopped = pipeline.transcribe(SAMPLE, &aligned(), &mut listener);
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+        assert_eq!(listener.stages.last(), Some(&stop_after));
+    }
+    let bare = pipeline.transcribe(SAMPLE, &options(WordTimes::None), &mut ()).unwrap();
+    assert!(bare.word_segments.is_empty() && bare.segments.iter().all(|segment| segment.words.is_none()));
+    let said =
+        |transcript: &Transcript| transcript.segments.iter().map(|s| s.text.trim().to_string()).collect::<Vec<_>>();
+    assert_eq!(said(&bare).join(" "), said(&transcript).join(" "));
+}
+
+#[test]
+fn an_aligner_is_looked_for_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let find = move |language: &str| {
+        assert_eq!(language, "en");
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(AlignerSource::Builtin)
+    };
+    let pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
+    let first = pipeline.transcribe(SAMPLE, &aligned(), &mut ()).unwrap();
+    assert_eq!(pipeline.transcribe(SAMPLE, &aligned(), &mut ()).unwrap(), first);
+    let mut named = aligned();
+    named.asr.language = Some("English".into());
+    assert_eq!(pipeline.transcribe(SAMPLE, &named, &mut ()).unwrap().word_segments, first.word_segments);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn without_an_aligner_the_recogniser_is_asked() {
+    let find = |language: &str| Err(Error::config("language", language, "nobody knows it"));
+    let mut pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
+    let mut listener = Listener::default();
+    let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
+    let [(language, reason, instead)] = listener.complaints.as_slice() else { panic!("{:?}", listener.complaints) };
+    assert_eq!((language.as_str(), *instead), ("en", Instead::Dtw));
+    assert!(reason.contains("nobody knows it"), "{reason}");
+    assert!(transcript.word_segments.len() > 40);
+    assert!(sources(&transcript).iter().all(|source| *source == Some(TimeSource::Dtw)));
+    let asked_for = pipeline.transcribe(SAMPLE, &options(WordTimes::Dtw), &mut ()).unwrap();
+    assert_eq!(asked_for.segments, transcript.segments);
+    pipeline.whisper.generation.alignment_heads = None;
+    let mut listener = Listener::default();
+    let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
+    assert_eq!(listener.complaints[0].2, Instead::Nothing);
+    assert!(transcript.word_segments.is_empty() && !transcript.segments.is_empty());
+}
