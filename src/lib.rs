@@ -9,7 +9,7 @@
 //! | find speech | [`vad`] | samples -> spans -> chunks of at most one window |
 //! | hear | [`features`], [`models`] | samples `[B, S]` -> log-mel `[B, F, M]` -> encoder output `[B, T, C]` |
 //! | write | [`asr`] | chunks -> tokens -> text |
-//! | place | [`align`] | text and audio -> times of letters and words (not yet part of [`pipeline`]) |
+//! | place | [`align`] | text and audio -> times of letters and words |
 //! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud |
 //!
 //! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
