@@ -64,7 +64,7 @@ fn the_readme_claims_no_gpu_that_was_not_measured() {
     let files: Vec<_> = std::fs::read_dir(folder).expect("results").map(|f| f.unwrap().path()).collect();
     let cards: Vec<_> = files
         .iter()
-        .filter(|f| f.file_name().is_some_and(|n| !n.to_string_lossy().starts_with("asr-peers-")))
+        .filter(|f| f.file_name().is_some_and(|n| !n.to_string_lossy().contains("-peers-")))
         .filter(|f| f.extension().is_some_and(|extension| extension == "json"))
         .collect();
     let readme = file("README.md");
