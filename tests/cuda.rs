@@ -31,6 +31,8 @@ mod program;
 mod search;
 #[path = "cuda/steps.rs"]
 mod steps;
+#[path = "cuda/time_warp.rs"]
+mod time_warp;
 #[path = "cuda/transcripts.rs"]
 mod transcripts;
 #[path = "cuda/waveform.rs"]

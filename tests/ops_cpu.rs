@@ -17,5 +17,7 @@ mod log_mel;
 mod products;
 #[path = "ops/steps.rs"]
 mod steps;
+#[path = "ops/time_warp.rs"]
+mod time_warp;
 #[path = "ops/waveform.rs"]
 mod waveform;

@@ -77,7 +77,7 @@ fn word_times(config: &Config, slots: usize, bytes: usize, pass_rows: usize) -> 
     let audio = (slots + 2) * frames * width * bytes;
     let weights = config.decoder_attention_heads * most_tokens(config.max_target_positions) * frames * WORD;
     // two words for 32 tokens and a diagonal, of which a text has one for each token and frame
-    let steps = pass_rows.div_ceil(32) * (config.max_target_positions + frames) * 2 * WORD;
+    let steps = (pass_rows / 32 + slots) * (config.max_target_positions + frames) * 2 * WORD;
     let logits = LOGITS * (config.vocab_size * WORD + width * bytes);
     audio + weights + steps + pass_rows * (frames + 4) * WORD + logits
 }

@@ -68,7 +68,7 @@ pub fn split_words(tokenizer: &Tokenizer, tokens: &[u32], spacing: Spacing) -> R
     }
     let mut words: Vec<WordTokens> = Vec::new();
     for part in parts {
-        let begins = part.word.starts_with(' ') || PUNCTUATION.contains(part.word.trim());
+        let begins = part.word.starts_with(' ') || PUNCTUATION.contains(bare(&part.word));
         match words.last_mut().filter(|_| !begins) {
             Some(word) => {
                 word.word.push_str(&part.word);
@@ -78,6 +78,11 @@ pub fn split_words(tokenizer: &Tokenizer, tokens: &[u32], spacing: Spacing) -> R
         }
     }
     Ok(words)
+}
+
+/// A word without the spaces around it; the four separators of ASCII, too, are spaces to the reference.
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
 /// The shortest runs of tokens that are whole characters.
@@ -180,7 +185,7 @@ fn cut_at_sentences(timings: &mut [Timing], usual: Usual) {
 fn merge_punctuation(timings: &mut [Timing]) {
     let mut following = timings.len().saturating_sub(1);
     for i in (0..following).rev() {
-        if timings[i].word.starts_with(' ') && OPENING.contains(timings[i].word.trim()) {
+        if timings[i].word.starts_with(' ') && OPENING.contains(bare(&timings[i].word)) {
             let word = std::mem::take(&mut timings[i].word);
             timings[following].word.insert_str(0, &word);
             timings[following].tokens += std::mem::take(&mut timings[i].tokens);
@@ -252,7 +257,7 @@ impl Placed {
     }
 
     fn into_word(self) -> Option<Word> {
-        let word = self.timing.word.trim();
+        let word = bare(&self.timing.word);
         let word = Word {
             word: word.to_owned(),
             start: Some(Seconds(self.start)),

@@ -120,13 +120,16 @@ fn nothing_grows_from_file_to_file() {
 fn memory_is_planned_before_it_is_taken() {
     let Some(_machine) = machine() else { return };
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
-        for (batch_size, beam_size, language) in [(8, 5, Some("en")), (1, 1, Some("en")), (3, 2, None)] {
+        for (batch_size, beam_size, language, word_timestamps) in
+            [(8, 5, Some("en"), false), (1, 1, Some("en"), true), (3, 2, None, false), (4, 1, None, true)]
+        {
             let be = open::<f16>().with_cross_cache(kind);
             let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
             let loaded = be.memory_use().used;
             let mut options = options(beam_size);
             options.asr.batch_size = batch_size;
             options.asr.language = language.map(Into::into);
+            options.asr.word_timestamps = word_timestamps;
             let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
             let chunks = pipeline.transcribe(input, &options, &mut ()).unwrap().segments.len();
             let taken = be.memory_use().peak - loaded;

@@ -2,6 +2,8 @@
 //! what is made of drawn times; then whole transcripts. Goldens: `tests/reference/word_times.py`.
 
 mod common;
+#[path = "word_times/transcripts.rs"]
+mod transcripts;
 
 use std::ops::Range;
 
