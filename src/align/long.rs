@@ -165,7 +165,7 @@ impl<'a> LongSearch<'a> {
             band: 0..0,
             history: VecDeque::new(),
             bytes: 0,
-            found: vec![Found { rows: usize::MAX..0, sum: 0.0 }; count],
+            found: vec![Found { rows: Range { start: usize::MAX, end: 0 }, sum: 0.0 }; count],
         })
     }
 

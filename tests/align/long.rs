@@ -1,5 +1,7 @@
 //! The search without end against one that remembers everything; and windows against one pass.
 
+use std::ops::Range;
+
 use diarist::align::long::{Limits, LongSearch};
 use diarist::align::windows::{WINDOW, batches, windows};
 use diarist::align::{LabelSpan, Refusal};
@@ -45,7 +47,7 @@ fn search(labels: &[i32], log_probs: &[f32], limits: Limits) -> Result<Vec<Label
 fn exact(labels: &[i32], log_probs: &[f32]) -> Vec<LabelSpan> {
     // Places as CTC is usually drawn: even ones are blanks.
     let places = 2 * labels.len() + 1;
-    let class = |place: usize| if place % 2 == 0 { 0 } else { labels[place / 2] as usize };
+    let class = |place: usize| if place.is_multiple_of(2) { 0 } else { labels[place / 2] as usize };
     let mut score = vec![f64::NEG_INFINITY; places];
     let mut steps: Vec<Vec<u8>> = Vec::new();
     for (t, row) in log_probs.chunks_exact(CLASSES).enumerate() {
@@ -63,7 +65,7 @@ fn exact(labels: &[i32], log_probs: &[f32]) -> Vec<LabelSpan> {
         steps.push(back);
     }
     let mut place = if score[places - 1] > score[places - 2] { places - 1 } else { places - 2 };
-    let mut found = vec![(usize::MAX..0, 0.0); labels.len()];
+    let mut found = vec![(Range { start: usize::MAX, end: 0 }, 0.0); labels.len()];
     for (t, back) in steps.iter().enumerate().rev() {
         if place % 2 == 1 {
             let (rows, sum) = &mut found[place / 2];

@@ -170,7 +170,7 @@ fn any_white_space_stands_between_words() {
 fn a_bar_is_a_character_like_others() {
     let (got, theirs) = difference("bar");
     assert_eq!((names(&theirs), names(&words(&got))), (vec!["one", "|", "two"], vec!["one", "|", "two"]));
-    assert_eq!(words(&got)[1].3.is_some(), true, "a wildcard, not the delimiter: {got:?}");
+    assert!(words(&got)[1].3.is_some(), "a wildcard, not the delimiter: {got:?}");
     assert_eq!(got[0].words.as_ref().unwrap()[1].source, Some(TimeSource::Wildcard));
 }
 
