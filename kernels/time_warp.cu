@@ -2,8 +2,8 @@
 //
 // Shapes   out [N] i32 · matrix [R,T] f32 · places [B,4] i32 (first row, rows, frames, rows of the texts before) · steps u32,
 //          scratch: two words for each diagonal and 32 tokens of a text
-// Math     cost[i,t] = min(cost[i-1,t-1], cost[i-1,t], cost[i,t-1]) - matrix[i,t]; the first or the second only if it is less than
-//          both others. f32, as the reference keeps it
+// Math     cost[i,t] = one of cost[i-1,t-1], cost[i-1,t], cost[i,t-1] - matrix[i,t]: the first or the second if it is less than both
+//          others, else the third, even if the first two are equal and less. f32; all of it as the reference has it
 // Launch   grid B, block 256: all cells of a diagonal i + t at once, a warp has 32 neighbouring tokens, two votes of it say where
 //          they came from; one barrier a diagonal. Dynamic shared memory: three diagonals, 12 B a token of the longest text
 // Traffic  rows * frames * 4.25 B a text; bound by the latency of rows + frames diagonals

@@ -117,8 +117,8 @@ pub trait TimeWarp: Backend {
     ) -> Result<()>;
     /// The first frame of each token on the way through its text's part of `matrix` `[R, T]` that adds up to most, from the
     /// first token in the first frame to the last in the last, a token or a frame or both further at a time: `out` `[N]`.
-    /// Sums are f32; the way goes back to the earlier token and frame, or the earlier token, only if what is there is less
-    /// than both others, else to the earlier frame.
+    /// Sums are f32. A way comes from the earlier token and frame, or from the earlier token, only if that costs less than both
+    /// others, else from the earlier frame, even if the other two are equal and less: so does the reference.
     fn time_warp(
         &self,
         out: &mut Tensor<Self, i32>,

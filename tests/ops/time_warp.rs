@@ -129,28 +129,31 @@ fn weights_and_matrix() {
     }
 }
 
-/// The first frame of each token, by the recursion written down, in f64.
+/// The first frame of each token, by the recursion written down, in f64. Where two ways are equally good and better than
+/// the third, the reference takes the third; so must the costs.
 fn plain(matrix: &[f32], rows: usize, columns: usize) -> Vec<i32> {
     let mut cost = vec![vec![f64::INFINITY; columns + 1]; rows + 1];
     cost[0][0] = 0.0;
+    let from = |cost: &[Vec<f64>], i: usize, j: usize| {
+        let ways = [(i - 1, j - 1), (i - 1, j), (i, j - 1)];
+        let [both, token, frame] = ways.map(|(i, j)| cost[i][j]);
+        match () {
+            () if both < token.min(frame) => ways[0],
+            () if token < both.min(frame) => ways[1],
+            () => ways[2],
+        }
+    };
     for i in 1..=rows {
         for j in 1..=columns {
-            let least = cost[i - 1][j - 1].min(cost[i - 1][j]).min(cost[i][j - 1]);
-            cost[i][j] = least - f64::from(matrix[(i - 1) * columns + j - 1]);
+            let (before, earlier) = from(&cost, i, j);
+            cost[i][j] = cost[before][earlier] - f64::from(matrix[(i - 1) * columns + j - 1]);
         }
     }
     let (mut i, mut j) = (rows, columns);
     let mut starts = vec![0; rows];
     while i > 0 && j > 0 {
         starts[i - 1] = j as i32 - 1;
-        let (both, token, frame) = (cost[i - 1][j - 1], cost[i - 1][j], cost[i][j - 1]);
-        if both < token.min(frame) {
-            (i, j) = (i - 1, j - 1);
-        } else if token < both.min(frame) {
-            i -= 1;
-        } else {
-            j -= 1;
-        }
+        (i, j) = from(&cost, i, j);
     }
     starts
 }
@@ -206,7 +209,7 @@ fn label_probability() {
         let logits_on = tensor(&cpu, &[rows, vocab], &logits);
         time_warp::label_probability(&cpu, &mut out, &logits_on, &indices(&cpu, &labels), first, classes).unwrap();
         let want: Vec<f64> = (0..8)
-            .map(|n| {
+            .map(|n: usize| {
                 let Some(row) = n.checked_sub(first).filter(|row| *row < rows) else { return -1.0 };
                 let weight = |class: usize| f64::from(logits[row * vocab + class]).exp();
                 weight(labels[n] as usize) / (0..classes).map(weight).sum::<f64>()
