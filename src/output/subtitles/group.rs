@@ -46,22 +46,23 @@ impl<'a> Group<'a> {
     }
 }
 
-/// When each group is said, in milliseconds. One whose words have no times is said between its neighbours of the same
-/// segment, or at the segment's start or end where it has none.
+/// When each group is said, in milliseconds. One whose words have no times is said in its segment, between its neighbours.
 pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
-    let same = |index: usize, other: usize| std::ptr::eq(groups[index].segment, groups[other].segment);
-    let mut starts_after = vec![None; groups.len()];
-    for index in (0..groups.len().saturating_sub(1)).rev().filter(|index| same(*index, index + 1)) {
-        starts_after[index] = groups[index + 1].times().map(|(start, _)| start).or(starts_after[index + 1]);
+    let mut next_start = u64::MAX;
+    let mut followed_at = vec![u64::MAX; groups.len()];
+    for (index, group) in groups.iter().enumerate().rev() {
+        followed_at[index] = next_start;
+        next_start = group.times().map_or(next_start, |(start, _)| start);
     }
-    let mut out: Vec<(u64, u64)> = Vec::with_capacity(groups.len());
-    for (index, group) in groups.iter().enumerate() {
-        let before = index.checked_sub(1).filter(|before| same(*before, index)).map(|before| out[before].1);
-        let start = before.unwrap_or_else(|| milliseconds(group.segment.start));
-        let end = starts_after[index].unwrap_or_else(|| milliseconds(group.segment.end));
-        out.push(group.times().unwrap_or((start, end.max(start))));
-    }
-    out
+    let mut before = 0;
+    let bound = |(group, next): (&Group, u64)| {
+        let segment = (milliseconds(group.segment.start), milliseconds(group.segment.end));
+        let start = segment.0.max(before).min(next);
+        let found = group.times().unwrap_or((start, segment.1.clamp(start, next)));
+        before = found.1;
+        found
+    };
+    groups.iter().zip(followed_at).map(bound).collect()
 }
 
 impl<'a> From<&'a Word> for Placed<'a> {
