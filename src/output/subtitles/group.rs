@@ -46,23 +46,28 @@ impl<'a> Group<'a> {
     }
 }
 
-/// When each group is said, in milliseconds. One whose words have no times is said in its segment, between its neighbours.
+/// When each group is said, in milliseconds. Those whose words have no times share what their segment and their neighbours
+/// leave them.
 pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
-    let mut next_start = u64::MAX;
-    let mut followed_at = vec![u64::MAX; groups.len()];
-    for (index, group) in groups.iter().enumerate().rev() {
-        followed_at[index] = next_start;
-        next_start = group.times().map_or(next_start, |(start, _)| start);
+    // What follows each group: the next time there is, and how many groups of its segment have none until then.
+    let mut after: Vec<(u64, u64)> = vec![(u64::MAX, 1); groups.len()];
+    for index in (1..groups.len()).rev() {
+        let (group, before) = (&groups[index], &groups[index - 1]);
+        after[index - 1] = match group.times() {
+            Some((start, _)) => (start, 1),
+            None if std::ptr::eq(group.segment, before.segment) => (after[index].0, after[index].1 + 1),
+            None => (after[index].0, 1),
+        };
     }
     let mut before = 0;
-    let bound = |(group, next): (&Group, u64)| {
+    let bound = |(group, (next, sharing)): (&Group, (u64, u64))| {
         let segment = (milliseconds(group.segment.start), milliseconds(group.segment.end));
         let start = segment.0.max(before).min(next);
-        let found = group.times().unwrap_or((start, segment.1.clamp(start, next)));
+        let found = group.times().unwrap_or((start, start + (segment.1.clamp(start, next) - start) / sharing));
         before = found.1;
         found
     };
-    groups.iter().zip(followed_at).map(bound).collect()
+    groups.iter().zip(after).map(bound).collect()
 }
 
 impl<'a> From<&'a Word> for Placed<'a> {
