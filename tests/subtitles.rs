@@ -114,7 +114,11 @@ proptest! {
         let cues = cues(&transcript, &options);
         let said: Vec<&str> = transcript.segments.iter().map(|s| s.text.as_str()).collect();
         prop_assert_eq!(shown(&cues), said.join(" "));
-        prop_assert!(follow_each_other(&cues), "{:?}", cues);
+        // Where no option moves cues, one without times may be left with none.
+        let moved = options.max_cps.is_some() || options.min_cue_gap.is_some();
+        let moved = moved || options.min_cue_duration.is_some() || options.max_cue_duration.is_some();
+        let in_order = cues.windows(2).all(|pair| pair[0].end <= pair[1].start);
+        prop_assert!(if moved { follow_each_other(&cues) } else { in_order }, "{:?}", cues);
         for cue in &cues {
             let too_wide = |line: &String| line.len() > options.max_line_width.unwrap_or(1000) && line.contains(' ');
             prop_assert!(!cue.lines.iter().any(too_wide), "{:?}", cue);

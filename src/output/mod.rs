@@ -15,7 +15,7 @@
 //! - highlighted Japanese and Chinese has no spaces between characters;
 //! - a segment without words among others with words is a cue of its own; WhisperX stops with a `KeyError`;
 //! - tsv and aud have one line per segment even if the text has more;
-//! - a cue whose words have no times is shown between its neighbours of the same segment, not as long as the segment;
+//! - a cue whose words have no times is shown between its neighbours, not as long as its segment;
 //! - all times are rounded to milliseconds. WhisperX's are already, except before alignment.
 
 pub mod files;

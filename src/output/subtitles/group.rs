@@ -46,22 +46,28 @@ impl<'a> Group<'a> {
     }
 }
 
-/// When each group is said, in milliseconds. One whose words have no times is said between its neighbours of the same
-/// segment, or at the segment's start or end where it has none.
+/// When each group is said, in milliseconds. Those whose words have no times share what their segment and their neighbours
+/// leave them.
 pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
-    let same = |index: usize, other: usize| std::ptr::eq(groups[index].segment, groups[other].segment);
-    let mut starts_after = vec![None; groups.len()];
-    for index in (0..groups.len().saturating_sub(1)).rev().filter(|index| same(*index, index + 1)) {
-        starts_after[index] = groups[index + 1].times().map(|(start, _)| start).or(starts_after[index + 1]);
+    // What follows each group: the next time there is, and how many groups of its segment have none until then.
+    let mut after: Vec<(u64, u64)> = vec![(u64::MAX, 1); groups.len()];
+    for index in (1..groups.len()).rev() {
+        let (group, before) = (&groups[index], &groups[index - 1]);
+        after[index - 1] = match group.times() {
+            Some((start, _)) => (start, 1),
+            None if std::ptr::eq(group.segment, before.segment) => (after[index].0, after[index].1 + 1),
+            None => (after[index].0, 1),
+        };
     }
-    let mut out: Vec<(u64, u64)> = Vec::with_capacity(groups.len());
-    for (index, group) in groups.iter().enumerate() {
-        let before = index.checked_sub(1).filter(|before| same(*before, index)).map(|before| out[before].1);
-        let start = before.unwrap_or_else(|| milliseconds(group.segment.start));
-        let end = starts_after[index].unwrap_or_else(|| milliseconds(group.segment.end));
-        out.push(group.times().unwrap_or((start, end.max(start))));
-    }
-    out
+    let mut before = 0;
+    let bound = |(group, (next, sharing)): (&Group, (u64, u64))| {
+        let segment = (milliseconds(group.segment.start), milliseconds(group.segment.end));
+        let start = segment.0.max(before).min(next);
+        let found = group.times().unwrap_or((start, start + (segment.1.clamp(start, next) - start) / sharing));
+        before = found.1;
+        found
+    };
+    groups.iter().zip(after).map(bound).collect()
 }
 
 impl<'a> From<&'a Word> for Placed<'a> {

@@ -71,7 +71,7 @@ mod tests {
     fn lines_are_filled_or_balanced() {
         let text = "I need three more days to do it";
         assert_eq!(broken(text, 24, fill), "I need three more days/to do it");
-        assert_eq!(broken(text, 24, balance), "I need three/more days to do it");
+        assert_eq!(broken(text, 24, balance), "I need three more/days to do it");
         assert_eq!(broken("aaa bb cc ddd", 6, balance), "aaa bb/cc ddd");
         assert_eq!(broken("a extraordinarily b", 5, balance), "a/extraordinarily/b");
         assert_eq!(broken("short", 40, balance), "short");

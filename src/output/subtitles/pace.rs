@@ -166,7 +166,7 @@ mod tests {
         };
         assert_eq!(cut_at(7.0, 0.0), [7]);
         assert_eq!(cut_at(5.0, 0.0), [3, 4]);
-        assert_eq!(cut_at(3.0, 0.0), [3, 3, 1]);
+        assert_eq!(cut_at(3.0, 0.0), [3, 2, 2]);
         assert_eq!(cut_at(3.0, 1.5), [3, 2, 2]);
         assert_eq!(cut_at(0.1, 0.0), [1; 7]);
     }
