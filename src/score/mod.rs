@@ -1,0 +1,1 @@
+//! A result against a reference.
