@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn an_empty_cluster_takes_the_farthest_point() {
-        let points = [0.0, 0.1, 0.2, 9.0];
-        assert_eq!(means(&points, 1, &[0, 0, 0, 0], &[0.0, 50.0]), [0.3 / 3.0, 9.0]);
+        let points = [0.0, 0.25, 0.5, 9.0];
+        assert_eq!(means(&points, 1, &[0, 0, 0, 0], &[0.0, 50.0]), [0.25, 9.0]);
     }
 
     #[test]
