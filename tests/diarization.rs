@@ -78,12 +78,8 @@ fn fixtures() -> Vec<Fixture> {
         Fixture {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
             segmentation: Segmentation::new(clock, segmentation.shape[1], segmentation.shape[2], active).unwrap(),
-            voices: Voices::new(
-                voices.shape[1],
-                voices.shape[2],
-                voices.values.iter().map(|&x| x as f32).collect(),
-            )
-            .unwrap(),
+            voices: Voices::new(voices.shape[1], voices.shape[2], voices.values.iter().map(|&x| x as f32).collect())
+                .unwrap(),
             plda: plda.clone(),
             folder,
         }
@@ -143,9 +139,8 @@ fn plda_features_are_pyannotes() {
         let want = &want.array("post_plda").unwrap().values;
         let size = fixture.plda.phi().len();
         if signs.is_empty() {
-            let product = |feature: usize| -> f64 {
-                (feature..want.len()).step_by(size).map(|at| features[at] * want[at]).sum()
-            };
+            let product =
+                |feature: usize| -> f64 { (feature..want.len()).step_by(size).map(|at| features[at] * want[at]).sum() };
             signs = (0..size).map(|feature| product(feature).signum()).collect();
         }
         features.iter_mut().enumerate().for_each(|(at, x)| *x *= signs[at % size]);
@@ -168,8 +163,7 @@ fn vbx_is_pyannotes_from_start_to_end() {
         let want = fixture.npz("vbx_state");
         let scalar = |name: &str| want.array(name).unwrap().values[0];
         let iterations = scalar("max_iters") as usize;
-        let options =
-            VbxOptions { evidence: scalar("fa"), prior: scalar("fb"), iterations, ..VbxOptions::default() };
+        let options = VbxOptions { evidence: scalar("fa"), prior: scalar("fb"), iterations, ..VbxOptions::default() };
         assert_eq!(options, VbxOptions::default(), "community-1's settings");
         let labels = fixture.labels();
         let first = start(&labels, labels.iter().max().unwrap() + 1, options.sureness);

@@ -50,7 +50,8 @@ pub fn cluster(voices: &[f64], size: usize, threshold: f64, min_size: usize, bou
     }
     for &label in &small {
         let away = |other: usize| distance(centroid(other), centroid(label));
-        let nearer = |best: usize, speaker: usize| if away(large[speaker]) < away(large[best]) { speaker } else { best };
+        let nearer =
+            |best: usize, speaker: usize| if away(large[speaker]) < away(large[best]) { speaker } else { best };
         to[label] = (1..large.len()).fold(0, nearer);
     }
     found.labels.iter().map(|&label| to[label]).collect()

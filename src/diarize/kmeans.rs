@@ -16,7 +16,8 @@ pub fn kmeans(points: &[f64], dim: usize, clusters: usize) -> Vec<usize> {
     for point in points.chunks_exact(dim) {
         mean.iter_mut().zip(point).for_each(|(mean, x)| *mean += x / count as f64);
     }
-    let points: Vec<f64> = points.chunks_exact(dim).flat_map(|p| p.iter().zip(&mean).map(|(x, mean)| x - mean)).collect();
+    let points: Vec<f64> =
+        points.chunks_exact(dim).flat_map(|p| p.iter().zip(&mean).map(|(x, mean)| x - mean)).collect();
     let tolerance = TOLERANCE * points.iter().map(|x| x * x).sum::<f64>() / points.len() as f64;
     let mut random = Twister::new(SEED);
     let mut best: Option<(f64, Vec<usize>)> = None;
@@ -104,7 +105,9 @@ fn means(points: &[f64], dim: usize, labels: &[usize], centres: &[f64]) -> Vec<f
     }
     let empty: Vec<usize> = (0..sizes.len()).filter(|&cluster| sizes[cluster] == 0).collect();
     if !empty.is_empty() {
-        let away = |at: usize| squared_distance(&points[at * dim..(at + 1) * dim], &centres[labels[at] * dim..(labels[at] + 1) * dim]);
+        let away = |at: usize| {
+            squared_distance(&points[at * dim..(at + 1) * dim], &centres[labels[at] * dim..(labels[at] + 1) * dim])
+        };
         let mut far: Vec<usize> = (0..labels.len()).collect();
         far.sort_by(|&a, &b| away(b).total_cmp(&away(a)));
         for (cluster, at) in empty.into_iter().zip(far) {
@@ -189,11 +192,10 @@ mod tests {
     #[test]
     fn random_numbers_are_numpys() {
         let mut random = Twister::new(42);
-        assert_eq!([random.unit(), random.unit(), random.unit()], [
-            0.374_540_118_847_362_5,
-            0.950_714_306_409_916_2,
-            0.731_993_941_811_405_1
-        ]);
+        assert_eq!(
+            [random.unit(), random.unit(), random.unit()],
+            [0.374_540_118_847_362_5, 0.950_714_306_409_916_2, 0.731_993_941_811_405_1]
+        );
     }
 
     #[test]

@@ -125,7 +125,8 @@ pub fn cut(merges: &[Merge], heights: &[f64], limit: f64) -> Vec<usize> {
     let mut found = 0;
     // From the root down, left before right; a merge's own points are numbered after the points of its sub-clusters.
     // The entry: the merge, the label of the whole cluster it belongs to, and whether its sub-clusters are done.
-    let mut stack: Vec<(usize, Option<usize>, bool)> = merges.len().checked_sub(1).map(|root| (root, None, false)).into_iter().collect();
+    let mut stack: Vec<(usize, Option<usize>, bool)> =
+        merges.len().checked_sub(1).map(|root| (root, None, false)).into_iter().collect();
     while let Some((at, whole, done)) = stack.pop() {
         let Merge { left, right, .. } = merges[at];
         if done {
@@ -144,7 +145,8 @@ pub fn cut(merges: &[Merge], heights: &[f64], limit: f64) -> Vec<usize> {
             })
         });
         stack.push((at, whole, true));
-        stack.extend([right, left].into_iter().filter_map(|child| child.checked_sub(points)).map(|c| (c, whole, false)));
+        stack
+            .extend([right, left].into_iter().filter_map(|child| child.checked_sub(points)).map(|c| (c, whole, false)));
     }
     labels
 }

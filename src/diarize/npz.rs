@@ -95,7 +95,8 @@ fn read(mut bytes: impl Read) -> Result<Array, String> {
         return Err("is column-major; save it with numpy.ascontiguousarray".into());
     }
     let elements = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis)).filter(|n| *n <= MAX_ELEMENTS);
-    let elements = elements.ok_or_else(|| format!("has shape {shape:?}, which is more than {MAX_ELEMENTS} elements"))?;
+    let elements =
+        elements.ok_or_else(|| format!("has shape {shape:?}, which is more than {MAX_ELEMENTS} elements"))?;
     let values = numbers(bytes, kind, elements)?;
     if values.len() != elements {
         return Err(format!("has shape {shape:?}, but only {} elements", values.len()));

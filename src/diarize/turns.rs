@@ -40,7 +40,10 @@ fn votes(segmentation: &Segmentation, clusters: &Clusters, frames: usize) -> Vec
                 }
             }
             let at = (first + frame) * clusters.speakers;
-            votes[at..at + clusters.speakers].iter_mut().zip(&speaks).for_each(|(votes, &yes)| *votes += u32::from(yes));
+            votes[at..at + clusters.speakers]
+                .iter_mut()
+                .zip(&speaks)
+                .for_each(|(votes, &yes)| *votes += u32::from(yes));
         }
     }
     votes
@@ -53,7 +56,8 @@ pub fn reconstruct(segmentation: &Segmentation, clusters: &Clusters, count: &[us
     let mut active = vec![false; count.len() * speakers];
     let mut order: Vec<usize> = Vec::with_capacity(speakers);
     for (frame, (&count, active)) in count.iter().zip(active.chunks_exact_mut(speakers)).enumerate() {
-        let of = |speaker: usize| votes[frame * clusters.speakers..(frame + 1) * clusters.speakers].get(speaker).copied();
+        let of =
+            |speaker: usize| votes[frame * clusters.speakers..(frame + 1) * clusters.speakers].get(speaker).copied();
         order.clear();
         order.extend(0..speakers);
         order.sort_by_key(|&speaker| std::cmp::Reverse(of(speaker).unwrap_or(0)));

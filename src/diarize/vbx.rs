@@ -62,7 +62,8 @@ pub fn vbx(features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions
         bounds: Vec::new(),
     };
     // (18)
-    let rho: Vec<f64> = features.chunks_exact(phi.len()).flat_map(|x| x.iter().zip(phi).map(|(x, phi)| x * phi.sqrt())).collect();
+    let rho: Vec<f64> =
+        features.chunks_exact(phi.len()).flat_map(|x| x.iter().zip(phi).map(|(x, phi)| x * phi.sqrt())).collect();
     let constant = phi.len() as f64 * (2.0 * std::f64::consts::PI).ln();
     // The part of (23) that is the same for all speakers.
     let common: Vec<f64> =

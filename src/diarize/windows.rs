@@ -113,7 +113,10 @@ impl Segmentation {
                 seen[first + frame] += 1;
             }
         }
-        sum.iter().zip(&seen).map(|(&sum, &seen)| (sum as f64 / seen.max(1) as f64).round_ties_even() as usize).collect()
+        sum.iter()
+            .zip(&seen)
+            .map(|(&sum, &seen)| (sum as f64 / seen.max(1) as f64).round_ties_even() as usize)
+            .collect()
     }
 
     /// The frames that tell a speaker's voice, `[F]`: those in which nobody else speaks, unless there are at most

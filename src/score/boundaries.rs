@@ -33,7 +33,8 @@ impl Boundaries {
 /// Compares the times of the words that are equal in the alignment with the fewest errors. Words without a time are
 /// passed over.
 pub fn boundaries(reference: &[(String, Option<Span>)], hypothesis: &[(String, Option<Span>)]) -> Boundaries {
-    let words = |list: &[(String, Option<Span>)]| -> Vec<String> { list.iter().map(|(word, _)| word.clone()).collect() };
+    let words =
+        |list: &[(String, Option<Span>)]| -> Vec<String> { list.iter().map(|(word, _)| word.clone()).collect() };
     let mut distances = Vec::new();
     for step in align(&words(reference), &words(hypothesis)) {
         let Step::Both(a, b) = step else { continue };

@@ -99,7 +99,10 @@ mod tests {
             {"start": 2.0, "end": 3.0, "text": " Well, yes"}]}"#;
         let script = Script::from(&serde_json::from_str::<Transcript>(json).unwrap());
         assert_eq!(script.words[0], ("hi".to_owned(), Some(Span::new(0.0, 0.25))));
-        assert_eq!(script.words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>(), ["hi", "there", "well", "yes"]);
+        assert_eq!(
+            script.words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>(),
+            ["hi", "there", "well", "yes"]
+        );
         assert_eq!(script.speakers["B"], ["there"]);
         assert_eq!(script.speakers[""], ["well", "yes"]);
         assert_eq!(script.turns.len(), 1);

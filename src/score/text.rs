@@ -127,6 +127,9 @@ mod tests {
 
     #[test]
     fn what_counts_as_a_word() {
-        assert_eq!(normalised("  \"Don’t,\" she said - twenty-one TIMES!"), ["don't", "she", "said", "twenty-one", "times"]);
+        assert_eq!(
+            normalised("  \"Don’t,\" she said - twenty-one TIMES!"),
+            ["don't", "she", "said", "twenty-one", "times"]
+        );
     }
 }

@@ -29,7 +29,8 @@ fn unify(sentence: &mut Vec<&mut Word>) {
     for speaker in sentence.iter().filter_map(|word| word.speaker.as_deref()) {
         *words.entry(speaker).or_default() += 1;
     }
-    let majority = words.into_iter().find(|(_, count)| 2 * count > sentence.len()).map(|(speaker, _)| speaker.to_owned());
+    let majority =
+        words.into_iter().find(|(_, count)| 2 * count > sentence.len()).map(|(speaker, _)| speaker.to_owned());
     for word in sentence.drain(..) {
         if let Some(speaker) = &majority {
             word.speaker = Some(speaker.clone());
