@@ -12,7 +12,7 @@ use zip::ZipArchive;
 
 use crate::error::{Error, Result};
 
-/// Largest array read, in elements (512 MB): a PLDA has 32 thousand.
+/// Most elements read from a file (512 MB): a PLDA has 50 thousand.
 const MAX_ELEMENTS: usize = 1 << 26;
 /// Longest header read; NumPy's own are below 200 bytes.
 const MAX_HEADER: u64 = 1 << 16;
@@ -40,12 +40,16 @@ impl Npz {
         let file = std::fs::File::open(path).map_err(|e| Error::weights(path, "*", e.to_string()))?;
         let mut zip = ZipArchive::new(std::io::BufReader::new(file))
             .map_err(|e| Error::weights(path, "*", format!("not a .npz file: {e}")))?;
-        let mut arrays = BTreeMap::new();
+        let (mut arrays, mut total) = (BTreeMap::new(), 0);
         for index in 0..zip.len() {
             let entry = zip.by_index(index).map_err(|e| Error::weights(path, "*", e.to_string()))?;
             let entry_name = entry.name().map_err(|e| Error::weights(path, "*", e.to_string()))?;
             let name = entry_name.trim_end_matches(".npy").to_owned();
             let array = read(entry).map_err(|reason| Error::weights(path, &name, reason))?;
+            total += array.values.len();
+            if total > MAX_ELEMENTS {
+                return Err(Error::weights(path, "*", format!("holds more than {MAX_ELEMENTS} elements")));
+            }
             arrays.insert(name, array);
         }
         Ok(Npz { path: path.to_path_buf(), arrays })

@@ -29,7 +29,7 @@ pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, at_o
         let reason = format!("score of frame {frame} is not a number; is the recording damaged?");
         return Err(Error::diarization("segmentation", reason));
     }
-    if scores.len() % sets.len() != 0 {
+    if !scores.len().is_multiple_of(sets.len()) {
         let reason = format!("{} scores are no whole number of frames of {} classes", scores.len(), sets.len());
         return Err(Error::diarization("segmentation", reason));
     }

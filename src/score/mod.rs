@@ -6,7 +6,7 @@
 //! | [`mod@text`] | WER: words substituted, left out and added |
 //! | [`speakers`] | cpWER: the same for every speaker, with the best naming of the speakers |
 //! | [`time`] | DER: missed, false and confused speech |
-//! | [`boundaries`] | how far the times of equal words lie apart |
+//! | [`mod@boundaries`] | how far the times of equal words lie apart |
 //! | [`files`] | references and results from transcripts (JSON) and RTTM |
 
 pub mod boundaries;

@@ -33,6 +33,10 @@ struct Stretch {
     hypothesis: Vec<usize>,
 }
 
+/// When something starts (+1) or stops (-1), and what: a speaker, as whether in the reference and at which place, or else a
+/// collar.
+type Moment = (f64, i32, Option<(bool, usize)>);
+
 /// Compares turns over the whole of both, overlapping speech included, with the best naming of the speakers. What lies
 /// within `collar` seconds before or after a start or an end of a turn of the reference does not count. NIST's and dscore's
 /// collar of 0.25 is this 0.25; pyannote.metrics counts both sides and calls it 0.5.
@@ -70,8 +74,7 @@ fn names(turns: &[Turn]) -> Vec<&str> {
 
 /// All stretches that count and in which somebody speaks.
 fn stretches(reference: (&[Turn], &[&str]), hypothesis: (&[Turn], &[&str]), collar: f64) -> Vec<Stretch> {
-    // At each moment: who starts (+1) or stops (-1) in which list, or a collar does.
-    let mut moments: Vec<(f64, i32, Option<(bool, usize)>)> = Vec::new();
+    let mut moments: Vec<Moment> = Vec::new();
     for (is_reference, (turns, names)) in [(true, reference), (false, hypothesis)] {
         for Turn { span: Span { start, end }, speaker } in turns {
             if let Ok(place) = names.binary_search(&speaker.as_str()) {
