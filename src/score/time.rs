@@ -40,6 +40,7 @@ type Moment = (f64, i32, Option<(bool, usize)>);
 /// Compares turns over the whole of both, overlapping speech included, with the best naming of the speakers. What lies
 /// within `collar` seconds before or after a start or an end of a turn of the reference does not count. NIST's and dscore's
 /// collar of 0.25 is this 0.25; pyannote.metrics counts both sides and calls it 0.5.
+/// Where turns of one speaker overlap, the speaker counts once.
 pub fn time_errors(reference: &[Turn], hypothesis: &[Turn], collar: f64) -> TimeErrors {
     let (reference_names, hypothesis_names) = (names(reference), names(hypothesis));
     let stretches = stretches((reference, &reference_names), (hypothesis, &hypothesis_names), collar);
