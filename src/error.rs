@@ -57,6 +57,14 @@ pub enum Error {
         /// What would be accepted.
         rule: String,
     },
+    /// The scores or the voices handed to diarization cannot be used.
+    #[error("{what}: {reason}")]
+    Diarization {
+        /// What was handed over.
+        what: &'static str,
+        /// What is wrong with it, and the cure.
+        reason: String,
+    },
     /// A result could not be written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -120,6 +128,11 @@ impl Error {
     /// Short constructor for [`Error::Audio`].
     pub fn audio(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Error::Audio { path: path.into(), reason: reason.into() }
+    }
+
+    /// Short constructor for [`Error::Diarization`].
+    pub fn diarization(what: &'static str, reason: impl Into<String>) -> Self {
+        Error::Diarization { what, reason: reason.into() }
     }
 
     /// Short constructor for [`Error::Model`].

@@ -10,11 +10,12 @@
 //! | hear | [`features`], [`models`] | samples `[B, S]` -> log-mel `[B, F, M]` -> encoder output `[B, T, C]` |
 //! | write | [`asr`] | chunks -> tokens -> text |
 //! | place | [`align`] | text and audio -> times of letters, words and sentences |
+//! | tell apart | [`diarize`] | who speaks in each window, and voices -> turns -> speakers of words (no network feeds it yet) |
 //! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud |
 //!
 //! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
 //! CUDA), [`hub`] (a model's name to its
-//! files), [`assets`] (the model and the sample in the program), and the nouns they share: [`types`], [`units`],
+//! files), [`assets`] (the model and the sample in the program), [`score`] (a result against a reference), and the nouns they share: [`types`], [`units`],
 //! [`config`], [`error`].
 //!
 //! # Example
@@ -48,8 +49,10 @@
 pub mod align;
 pub mod asr;
 pub mod assets;
+mod assignment;
 pub mod audio;
 pub mod config;
+pub mod diarize;
 pub mod engine;
 pub mod error;
 pub mod features;
@@ -58,6 +61,7 @@ pub mod hub;
 pub mod models;
 pub mod output;
 pub mod pipeline;
+pub mod score;
 pub mod types;
 pub mod units;
 pub mod vad;

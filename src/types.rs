@@ -85,6 +85,9 @@ pub struct Word {
     /// The speaker's label, when diarization has run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaker: Option<String>,
+    /// Who else speaks during the word, where speech overlaps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
 }
 
 /// A piece of the transcript. The recogniser's own fields are absent where a transcript was read from a file.

@@ -6,8 +6,18 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Folders and files that know neither a device nor a build option: models and stages are written once.
-const DEVICE_FREE: [&str; 8] =
-    ["src/models", "src/align", "src/audio", "src/features", "src/vad", "src/asr", "src/output", "src/pipeline.rs"];
+const DEVICE_FREE: [&str; 10] = [
+    "src/models",
+    "src/align",
+    "src/audio",
+    "src/diarize",
+    "src/features",
+    "src/score",
+    "src/vad",
+    "src/asr",
+    "src/output",
+    "src/pipeline.rs",
+];
 
 /// Where `unsafe` may be: the memory map of weight files, and the calls of a device's driver.
 const UNSAFE: [&str; 2] = ["src/engine/weights.rs", "src/engine/cuda/"];

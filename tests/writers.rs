@@ -252,7 +252,7 @@ fn any_word() -> impl Strategy<Value = Word> {
         end: end.map(Seconds),
         score,
         source,
-        speaker: None,
+        ..Word::default()
     })
 }
 

@@ -1,0 +1,88 @@
+//! The clustering of speaker-diarization-3.1: agglomerative, with a least size of clusters.
+
+use super::cluster::{Bounds, length, means};
+use super::linkage::{Merge, centroid_linkage, cut};
+
+/// A partition, and which of its clusters are large enough to be speakers.
+struct Partition {
+    labels: Vec<usize>,
+    sizes: Vec<usize>,
+    min_size: usize,
+}
+
+impl Partition {
+    fn new(labels: Vec<usize>, min_size: usize) -> Self {
+        let mut sizes = vec![0; labels.iter().max().map_or(0, |label| label + 1)];
+        labels.iter().for_each(|&label| sizes[label] += 1);
+        Partition { labels, sizes, min_size }
+    }
+
+    fn of_size(&self, large: bool) -> Vec<usize> {
+        (0..self.sizes.len()).filter(|&label| (self.sizes[label] >= self.min_size) == large).collect()
+    }
+}
+
+/// The cluster of each of the normalised `voices` `[N, D]`, numbered from 0. Clusters of less than `min_size` voices
+/// (or a tenth of all, where that is less) join the most alike of the others.
+pub fn cluster(voices: &[f64], size: usize, threshold: f64, min_size: usize, bounds: Bounds) -> Vec<usize> {
+    let count = voices.len() / size;
+    if count < 2 {
+        return vec![0; count];
+    }
+    let min_size = min_size.min(((0.1 * count as f64).round_ties_even() as usize).max(1));
+    let merges = centroid_linkage(voices, size);
+    let heights: Vec<f64> = merges.iter().map(|merge| merge.distance).collect();
+    let mut found = Partition::new(cut(&merges, &heights, threshold), min_size);
+    let large = found.of_size(true).len();
+    let wanted = if bounds.min == bounds.max { Some(bounds.min) } else { bounds.force(large) };
+    if let Some(wanted) = wanted.filter(|&wanted| wanted != large) {
+        found = other_cut(&merges, threshold, min_size, wanted);
+    }
+    let (large, small) = (found.of_size(true), found.of_size(false));
+    if large.is_empty() {
+        return vec![0; count];
+    }
+    let centroids = means(voices, size, &found.labels, found.sizes.len());
+    let centroid = |label: usize| &centroids[label * size..(label + 1) * size];
+    let mut to: Vec<usize> = vec![0; found.sizes.len()];
+    for (speaker, &label) in large.iter().enumerate() {
+        to[label] = speaker;
+    }
+    for &label in &small {
+        let away = |other: usize| distance(centroid(other), centroid(label));
+        let nearer =
+            |best: usize, speaker: usize| if away(large[speaker]) < away(large[best]) { speaker } else { best };
+        to[label] = (1..large.len()).fold(0, nearer);
+    }
+    found.labels.iter().map(|&label| to[label]).collect()
+}
+
+/// The cut with `wanted` large clusters, or as close to that as there is: after each of the merges in turn, those first
+/// whose distance is nearest to the threshold.
+fn other_cut(merges: &[Merge], threshold: f64, min_size: usize, wanted: usize) -> Partition {
+    let turns: Vec<f64> = (0..merges.len()).map(|turn| turn as f64).collect();
+    let after = |merge: usize| Partition::new(cut(merges, &turns, merge as f64), min_size);
+    let mut order: Vec<usize> = (0..merges.len()).collect();
+    let off = |merge: usize| (merges[merge].distance - threshold).abs();
+    order.sort_by(|&a, &b| off(a).total_cmp(&off(b)));
+    // The last merge leaves one cluster.
+    let (mut best, mut best_large) = (merges.len(), 1usize);
+    // A merge into a cluster that stays small changes nothing.
+    for merge in order.into_iter().filter(|&merge| merges[merge].size >= min_size) {
+        let found = after(merge);
+        let large = found.of_size(true).len();
+        if large == wanted {
+            return found;
+        }
+        if large.abs_diff(wanted) < best_large.abs_diff(wanted) {
+            (best, best_large) = (merge, large);
+        }
+    }
+    after(best)
+}
+
+/// Cosine distance.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let product: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+    1.0 - product / (length(a) * length(b))
+}

@@ -1,0 +1,269 @@
+//! Which speaker of the recording each speaker of each window is.
+
+use super::linkage::{centroid_linkage, cut};
+use super::plda::Plda;
+use super::vbx::{Vbx, VbxOptions, vbx};
+use super::windows::{Segmentation, Voices};
+use super::{ahc, kmeans};
+use crate::assignment::best_pairs;
+use crate::error::{Error, Result};
+
+/// Share of a window's frames in which a speaker must be alone for the voice to take part in clustering.
+pub const MIN_ACTIVE: f64 = 0.2;
+/// Share of the recording below which VBx has given a speaker up.
+const GIVEN_UP: f64 = 1e-7;
+
+/// How voices are clustered.
+#[derive(Clone, Debug)]
+pub enum Clustering {
+    /// community-1: agglomerative clustering as the start of VBx, and no two speakers of a window the same.
+    Vbx {
+        /// The transform of the voices.
+        plda: Box<Plda>,
+        /// Distance of centroids up to which clusters are merged for the start; 0.6.
+        threshold: f64,
+        /// Settings of VBx.
+        options: VbxOptions,
+    },
+    /// speaker-diarization-3.1: agglomerative clustering alone.
+    Centroid {
+        /// Distance of centroids up to which clusters are merged; 0.7045654963945799.
+        threshold: f64,
+        /// Voices that a speaker has at least; 12, less where there are few.
+        min_size: usize,
+    },
+}
+
+impl Clustering {
+    /// community-1.
+    pub fn vbx(plda: Plda) -> Self {
+        Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, options: VbxOptions::default() }
+    }
+
+    /// speaker-diarization-3.1.
+    pub fn centroid() -> Self {
+        Clustering::Centroid { threshold: 0.704_565_496_394_579_9, min_size: 12 }
+    }
+}
+
+/// How many speakers there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Fewest, at least one.
+    pub min: usize,
+    /// Most.
+    pub max: usize,
+}
+
+impl Bounds {
+    /// From `--num_speakers`, which overrides the others, `--min_speakers` and `--max_speakers`.
+    pub fn new(num: Option<usize>, min: Option<usize>, max: Option<usize>) -> Result<Self> {
+        for (option, value) in [("num_speakers", num), ("min_speakers", min), ("max_speakers", max)] {
+            if value == Some(0) {
+                return Err(Error::config(option, 0, "must be at least 1"));
+            }
+        }
+        let bounds = Bounds { min: num.or(min).unwrap_or(1), max: num.or(max).unwrap_or(usize::MAX) };
+        if bounds.min > bounds.max {
+            let rule = format!("must not be more than max_speakers, which is {}", bounds.max);
+            return Err(Error::config("min_speakers", bounds.min, rule));
+        }
+        Ok(bounds)
+    }
+
+    /// The number of speakers to force when `found` were found: none where that lies within the bounds.
+    pub(super) fn force(self, found: usize) -> Option<usize> {
+        (found < self.min || found > self.max).then_some(if found < self.min { self.min } else { self.max })
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { min: 1, max: usize::MAX }
+    }
+}
+
+/// Who is who.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clusters {
+    /// Number of speakers K.
+    pub speakers: usize,
+    /// The speaker that each speaker of each window is, `[W, S]`; none for those left over.
+    pub labels: Vec<Option<usize>>,
+    /// How alike each of them is to each speaker, `[W, S, K]`: 2 minus the cosine distance.
+    pub scores: Vec<f64>,
+    /// The speakers' voices, `[K, D]`.
+    pub centroids: Vec<f64>,
+}
+
+impl Clusters {
+    /// One speaker only, whose voice is the mean of the voices given.
+    fn one(voices: &Voices, train: &[f64]) -> Self {
+        let all = voices.windows * voices.speakers;
+        let labels = vec![0; train.len() / voices.size];
+        let centroids = means(train, voices.size, &labels, 1);
+        Clusters { speakers: 1, labels: vec![Some(0); all], scores: vec![1.0; all], centroids }
+    }
+}
+
+/// Clusters the voices of all windows.
+pub fn cluster(segmentation: &Segmentation, voices: &Voices, how: &Clustering, bounds: Bounds) -> Result<Clusters> {
+    if (voices.windows, voices.speakers) != (segmentation.windows, segmentation.speakers) {
+        return Err(Error::Shape {
+            op: "diarize",
+            what: "voices",
+            expected: format!("[{}, {}, _]", segmentation.windows, segmentation.speakers),
+            got: format!("[{}, {}, _]", voices.windows, voices.speakers),
+        });
+    }
+    let train = voices.gather(&voices.fit(segmentation, MIN_ACTIVE));
+    match how {
+        Clustering::Vbx { plda, threshold, options } => {
+            by_vbx(segmentation, voices, &train, plda, (*threshold, options), bounds)
+        }
+        Clustering::Centroid { threshold, min_size } => Ok(by_centroid(voices, &train, *threshold, *min_size, bounds)),
+    }
+}
+
+/// The start of VBx: the cluster of each voice, by agglomerative clustering.
+pub fn start_labels(train: &[f64], size: usize, threshold: f64) -> Vec<usize> {
+    let merges = centroid_linkage(&normalised(train, size), size);
+    let heights: Vec<f64> = merges.iter().map(|merge| merge.distance).collect();
+    cut(&merges, &heights, threshold)
+}
+
+/// The voices of the speakers that VBx kept, `[K, D]`: the means of all voices, weighted by the shares.
+pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
+    let kept: Vec<usize> = (0..found.speakers).filter(|&speaker| found.weights[speaker] > GIVEN_UP).collect();
+    let mut out = vec![0.0; kept.len() * size];
+    for (&speaker, out) in kept.iter().zip(out.chunks_exact_mut(size)) {
+        let mut total = 0.0;
+        for (shares, voice) in found.shares.chunks_exact(found.speakers).zip(train.chunks_exact(size)) {
+            total += shares[speaker];
+            out.iter_mut().zip(voice).for_each(|(out, x)| *out += shares[speaker] * x);
+        }
+        out.iter_mut().for_each(|x| *x /= total);
+    }
+    out
+}
+
+fn by_vbx(
+    segmentation: &Segmentation,
+    voices: &Voices,
+    train: &[f64],
+    plda: &Plda,
+    (threshold, options): (f64, &VbxOptions),
+    bounds: Bounds,
+) -> Result<Clusters> {
+    let size = voices.size;
+    let count = train.len() / size;
+    if plda.voice_size() != size {
+        let reason = format!("have {size} numbers, the PLDA is for {}", plda.voice_size());
+        return Err(Error::diarization("embeddings", reason));
+    }
+    if count < 2 {
+        return Ok(Clusters::one(voices, train));
+    }
+    let found = vbx(&plda.features(train), plda.phi(), &start_labels(train, size, threshold), options);
+    let mut centroids = kept_voices(&found, train, size);
+    let forced = bounds.force(centroids.len() / size);
+    if let Some(speakers) = forced {
+        if speakers > count {
+            let rule = format!("the recording has only {count} stretches in which a speaker is alone for long enough");
+            return Err(Error::config("num_speakers", speakers, rule));
+        }
+        let labels = kmeans::kmeans(&normalised(train, size), size, speakers);
+        centroids = means(train, size, &labels, speakers);
+    }
+    // With a number of speakers forced, a window may have more speakers than there really are: no pairing then.
+    Ok(assign(segmentation, voices, centroids, forced.is_none()))
+}
+
+fn by_centroid(voices: &Voices, train: &[f64], threshold: f64, min_size: usize, bounds: Bounds) -> Clusters {
+    let size = voices.size;
+    let count = (train.len() / size).max(1);
+    let bounds = Bounds { min: bounds.min.min(count), max: bounds.max.min(count) };
+    if bounds.max < 2 {
+        return Clusters::one(voices, train);
+    }
+    let labels = ahc::cluster(&normalised(train, size), size, threshold, min_size, bounds);
+    let speakers = labels.iter().max().map_or(1, |label| label + 1);
+    let centroids = means(train, size, &labels, speakers);
+    let scores = likeness(voices, &centroids);
+    let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
+    Clusters { speakers, labels, scores, centroids }
+}
+
+/// Gives every speaker of every window the most alike of the speakers with these voices; with `paired`, no two of one
+/// window the same, and those who are not active last.
+pub fn assign(segmentation: &Segmentation, voices: &Voices, centroids: Vec<f64>, paired: bool) -> Clusters {
+    let speakers = centroids.len() / voices.size;
+    let mut scores = likeness(voices, &centroids);
+    if !paired {
+        let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
+        return Clusters { speakers, labels, scores, centroids };
+    }
+    // Below every score. `min` passes over what is no number.
+    let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = if least.is_finite() { least - 1.0 } else { 0.0 };
+    for window in 0..voices.windows {
+        for speaker in (0..voices.speakers).filter(|&speaker| segmentation.active_frames(window, speaker) == 0) {
+            let at = (window * voices.speakers + speaker) * speakers;
+            scores[at..at + speakers].fill(last);
+        }
+    }
+    let pairs = |scores: &[f64]| {
+        let scores: Vec<f64> = scores.iter().map(|score| if score.is_nan() { last } else { *score }).collect();
+        best_pairs(&scores, voices.speakers, speakers)
+    };
+    let labels = scores.chunks_exact(voices.speakers * speakers).flat_map(pairs).collect();
+    Clusters { speakers, labels, scores, centroids }
+}
+
+/// 2 minus the cosine distance of every voice to every centroid, `[W, S, K]`; no number where a voice has none.
+fn likeness(voices: &Voices, centroids: &[f64]) -> Vec<f64> {
+    let size = voices.size;
+    let lengths: Vec<f64> = centroids.chunks_exact(size).map(length).collect();
+    let mut out = Vec::with_capacity(voices.windows * voices.speakers * lengths.len());
+    for window in 0..voices.windows {
+        for speaker in 0..voices.speakers {
+            let voice: Vec<f64> = voices.voice(window, speaker).iter().map(|&x| f64::from(x)).collect();
+            let own = length(&voice);
+            out.extend(centroids.chunks_exact(size).zip(&lengths).map(|(centroid, length)| {
+                let product: f64 = voice.iter().zip(centroid).map(|(a, b)| a * b).sum();
+                1.0 + product / (own * length)
+            }));
+        }
+    }
+    out
+}
+
+/// Each voice scaled to length one.
+pub(super) fn normalised(voices: &[f64], size: usize) -> Vec<f64> {
+    let scaled = |voice| {
+        let length = length(voice);
+        voice.iter().map(move |x| x / length)
+    };
+    voices.chunks_exact(size).flat_map(scaled).collect()
+}
+
+pub(super) fn length(vector: &[f64]) -> f64 {
+    vector.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The mean of the voices of each label, `[K, D]`; zeros where there is none.
+pub(super) fn means(voices: &[f64], size: usize, labels: &[usize], count: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; count * size];
+    let mut sizes = vec![0usize; count];
+    for (voice, &label) in voices.chunks_exact(size).zip(labels) {
+        sizes[label] += 1;
+        sums[label * size..(label + 1) * size].iter_mut().zip(voice).for_each(|(sum, x)| *sum += x);
+    }
+    sums.iter().enumerate().map(|(at, sum)| sum / sizes[at / size].max(1) as f64).collect()
+}
+
+/// The first greatest; 0 when none is a number.
+fn greatest(scores: &[f64]) -> usize {
+    let better = |best: usize, at: usize| if scores[at] > scores[best] || scores[best].is_nan() { at } else { best };
+    (1..scores.len()).fold(0, better)
+}

@@ -1,0 +1,178 @@
+//! The arrays of NumPy's `.npy` and `.npz` files, as `f64`: what pyannote keeps its PLDA in.
+//!
+//! Read here in a hundred lines, since the crates that do bring an array library (`ndarray-npy`) or a grammar of Python
+//! and a stack switcher (`npyz`) for a header of one line.
+//! Source: NumPy's `numpy/lib/format.py`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zip::ZipArchive;
+
+use crate::error::{Error, Result};
+
+/// Most elements read from a file (512 MB): a PLDA has 50 thousand.
+const MAX_ELEMENTS: usize = 1 << 26;
+/// Longest header read; NumPy's own are below 200 bytes.
+const MAX_HEADER: u64 = 1 << 16;
+
+/// An array, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Its axes; none for a scalar.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Vec<f64>,
+}
+
+/// The arrays of one file, by name.
+#[derive(Clone, Debug)]
+pub struct Npz {
+    path: PathBuf,
+    arrays: BTreeMap<String, Array>,
+}
+
+impl Npz {
+    /// Reads all arrays of a `.npz` file, compressed or not. Nothing in it is executed: an array of Python objects is
+    /// an error.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(|e| Error::weights(path, "*", e.to_string()))?;
+        let mut zip = ZipArchive::new(std::io::BufReader::new(file))
+            .map_err(|e| Error::weights(path, "*", format!("not a .npz file: {e}")))?;
+        let (mut arrays, mut total) = (BTreeMap::new(), 0);
+        for index in 0..zip.len() {
+            let entry = zip.by_index(index).map_err(|e| Error::weights(path, "*", e.to_string()))?;
+            let entry_name = entry.name().map_err(|e| Error::weights(path, "*", e.to_string()))?;
+            let name = entry_name.trim_end_matches(".npy").to_owned();
+            let array = read(entry).map_err(|reason| Error::weights(path, &name, reason))?;
+            total += array.values.len();
+            if total > MAX_ELEMENTS {
+                return Err(Error::weights(path, "*", format!("holds more than {MAX_ELEMENTS} elements")));
+            }
+            arrays.insert(name, array);
+        }
+        Ok(Npz { path: path.to_path_buf(), arrays })
+    }
+
+    /// The array of that name, whatever its shape.
+    pub fn array(&self, name: &str) -> Result<&Array> {
+        self.arrays.get(name).ok_or_else(|| {
+            let there = self.arrays.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            Error::weights(&self.path, name, format!("not in the file, which has: {there}"))
+        })
+    }
+
+    /// The values of the array of that name, which must have that shape.
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<&[f64]> {
+        let array = self.array(name)?;
+        if array.shape != shape {
+            let reason = format!("has shape {:?}, expected {shape:?}", array.shape);
+            return Err(Error::weights(&self.path, name, reason));
+        }
+        Ok(&array.values)
+    }
+}
+
+/// Reads a `.npy` file.
+pub fn open_npy(path: &Path) -> Result<Array> {
+    let file = std::fs::File::open(path).map_err(|e| Error::weights(path, "*", e.to_string()))?;
+    read(std::io::BufReader::new(file)).map_err(|reason| Error::weights(path, "*", reason))
+}
+
+/// Reads one array of numbers of any width.
+fn read(mut bytes: impl Read) -> Result<Array, String> {
+    let mut start = [0; 8];
+    bytes.read_exact(&mut start).map_err(|e| e.to_string())?;
+    if &start[..6] != b"\x93NUMPY" {
+        return Err("is not a .npy array".into());
+    }
+    // From version 2 on, the header's length has four bytes.
+    let mut length = [0; 4];
+    let wide = if start[6] == 1 { 2 } else { 4 };
+    bytes.read_exact(&mut length[..wide]).map_err(|e| e.to_string())?;
+    let length = u64::from(u32::from_le_bytes(length)).min(MAX_HEADER);
+    let mut header = String::new();
+    bytes.by_ref().take(length).read_to_string(&mut header).map_err(|e| e.to_string())?;
+    let (kind, shape) = parse(&header).ok_or_else(|| format!("has a header that cannot be read: {header}"))?;
+    if field(&header, "fortran_order")?.starts_with("True") && shape.len() > 1 {
+        return Err("is column-major; save it with numpy.ascontiguousarray".into());
+    }
+    let elements = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis)).filter(|n| *n <= MAX_ELEMENTS);
+    let elements =
+        elements.ok_or_else(|| format!("has shape {shape:?}, which is more than {MAX_ELEMENTS} elements"))?;
+    let values = numbers(bytes, kind, elements)?;
+    if values.len() != elements {
+        return Err(format!("has shape {shape:?}, but only {} elements", values.len()));
+    }
+    Ok(Array { shape, values })
+}
+
+/// At most `elements` numbers of a kind that is named as in NumPy.
+fn numbers(bytes: impl Read, kind: &str, elements: usize) -> Result<Vec<f64>, String> {
+    let width: usize = kind.get(2..).and_then(|width| width.parse().ok()).unwrap_or(0);
+    let convert: fn(&[u8]) -> f64 = match kind {
+        "<f8" => |b| f64::from_le_bytes(b.try_into().unwrap_or_default()),
+        "<f4" => |b| f64::from(f32::from_le_bytes(b.try_into().unwrap_or_default())),
+        "<i8" => |b| i64::from_le_bytes(b.try_into().unwrap_or_default()) as f64,
+        "<i4" => |b| f64::from(i32::from_le_bytes(b.try_into().unwrap_or_default())),
+        "|i1" => |b| f64::from(b[0] as i8),
+        "|u1" => |b| f64::from(b[0]),
+        _ => return Err(format!("has elements of kind {kind}; <f8, <f4, <i8, <i4, |i1 and |u1 are read")),
+    };
+    let mut data = Vec::new();
+    bytes.take((elements * width) as u64).read_to_end(&mut data).map_err(|e| e.to_string())?;
+    Ok(data.chunks_exact(width).map(convert).collect())
+}
+
+/// Kind of the numbers, and shape. The header is a dictionary as Python prints it.
+fn parse(header: &str) -> Option<(&str, Vec<usize>)> {
+    let kind = field(header, "descr").ok()?.strip_prefix('\'')?.split('\'').next()?;
+    let axes = field(header, "shape").ok()?.strip_prefix('(')?.split(')').next()?;
+    let axes = axes.split(',').map(str::trim).filter(|axis| !axis.is_empty());
+    Some((kind, axes.map(|axis| axis.parse().ok()).collect::<Option<_>>()?))
+}
+
+/// What stands behind a key.
+fn field<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
+    let behind = header.split_once(&format!("'{key}':")).map(|(_, behind)| behind.trim_start());
+    behind.ok_or_else(|| format!("has no {key} in its header"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn arrays_of_all_kinds() {
+        let read = |header: &str, data: &[u8]| read(&npy(header, data)[..]);
+        let array = read("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }", &[0, 0, 128, 63, 0, 0, 0, 192]);
+        assert_eq!(array.unwrap(), Array { shape: vec![1, 2], values: vec![1.0, -2.0] });
+        let scalar = read("{'descr': '|i1', 'fortran_order': False, 'shape': (), }", &[254]);
+        assert_eq!(scalar.unwrap(), Array { shape: vec![], values: vec![-2.0] });
+    }
+
+    #[test]
+    fn what_is_no_array_of_numbers_is_refused() {
+        for (header, reason) in [
+            ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "kind |O"),
+            ("{'descr': '<f8', 'fortran_order': True, 'shape': (1, 2), }", "column-major"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 9999999999), }", "more than"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", "only 1 elements"),
+            ("{'descr': '<f8', 'fortran_order': False, 'shape': (-2,), }", "cannot be read"),
+            ("", "cannot be read"),
+        ] {
+            let error = read(&npy(header, &[0; 8])[..]).unwrap_err();
+            assert!(error.contains(reason), "{header}: {error}");
+        }
+        assert!(read(&b"PK"[..]).is_err());
+    }
+}

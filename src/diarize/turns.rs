@@ -1,0 +1,136 @@
+//! Who speaks in each frame of the recording, and from when to when.
+
+use super::cluster::Clusters;
+use super::windows::{Clock, Segmentation};
+use crate::error::{Error, Result};
+use crate::types::Span;
+use crate::units::Seconds;
+
+/// A stretch in which one speaker speaks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// From when to when.
+    pub span: Span,
+    /// The speaker's label.
+    pub speaker: String,
+}
+
+/// Who speaks in each frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frames {
+    /// Speakers K; more than were found, where more speak at once.
+    pub speakers: usize,
+    /// `[T, K]`.
+    pub active: Vec<bool>,
+}
+
+/// How many of the windows' decisions say that a speaker speaks in a frame, `[T, K]`. A speaker of a window who is
+/// never active counts as none.
+fn votes(segmentation: &Segmentation, clusters: &Clusters, frames: usize) -> Vec<u32> {
+    let mut votes = vec![0; frames * clusters.speakers];
+    let mut speaks = vec![false; clusters.speakers];
+    for window in 0..segmentation.windows {
+        let labels = &clusters.labels[window * segmentation.speakers..(window + 1) * segmentation.speakers];
+        let first = segmentation.clock.first_frame(window);
+        for frame in 0..segmentation.frames.min(frames.saturating_sub(first)) {
+            speaks.fill(false);
+            for (active, label) in segmentation.frame(window, frame).iter().zip(labels) {
+                if let (true, Some(label)) = (active, label) {
+                    speaks[*label] = true;
+                }
+            }
+            let at = (first + frame) * clusters.speakers;
+            votes[at..at + clusters.speakers]
+                .iter_mut()
+                .zip(&speaks)
+                .for_each(|(votes, &yes)| *votes += u32::from(yes));
+        }
+    }
+    votes
+}
+
+/// Makes as many speakers active in each frame as `count` says, those with the most votes; of equals the first.
+pub fn reconstruct(segmentation: &Segmentation, clusters: &Clusters, count: &[usize]) -> Frames {
+    let votes = votes(segmentation, clusters, count.len());
+    let speakers = count.iter().copied().max().unwrap_or(0).max(clusters.speakers);
+    let mut active = vec![false; count.len() * speakers];
+    let mut order: Vec<usize> = Vec::with_capacity(speakers);
+    for (frame, (&count, active)) in count.iter().zip(active.chunks_exact_mut(speakers)).enumerate() {
+        let of =
+            |speaker: usize| votes[frame * clusters.speakers..(frame + 1) * clusters.speakers].get(speaker).copied();
+        order.clear();
+        order.extend(0..speakers);
+        order.sort_by_key(|&speaker| std::cmp::Reverse(of(speaker).unwrap_or(0)));
+        order.iter().take(count).for_each(|&speaker| active[speaker] = true);
+    }
+    Frames { speakers, active }
+}
+
+/// The stretches in which each speaker is active, from the middle of the first frame to the middle of the frame after
+/// the last; those of one speaker joined when less than `min_off` apart. In order of time, then of speakers, whose
+/// numbers are theirs in `frames`.
+pub fn spans(frames: &Frames, clock: &Clock, min_off: Seconds) -> Vec<(Span, usize)> {
+    let total = frames.active.len().checked_div(frames.speakers).unwrap_or(0);
+    let mut all = Vec::new();
+    for speaker in 0..frames.speakers {
+        let mut own: Vec<Span> = Vec::new();
+        let mut since = None;
+        for frame in 0..total {
+            let active = frames.active[frame * frames.speakers + speaker];
+            match since {
+                None if active && frame + 1 < total => since = Some(frame),
+                Some(start) if !active || frame + 1 == total => {
+                    let span = Span { start: clock.middle(start), end: clock.middle(frame) };
+                    match own.last_mut() {
+                        Some(last) if span.start.0 - last.end.0 < min_off.0 => last.end = span.end,
+                        _ => own.push(span),
+                    }
+                    since = None;
+                }
+                _ => {}
+            }
+        }
+        all.extend(own.into_iter().map(|span| (span, speaker)));
+    }
+    all.sort_by(|(a, _), (b, _)| a.start.0.total_cmp(&b.start.0).then(a.end.0.total_cmp(&b.end.0)));
+    all
+}
+
+/// The speakers that have a turn, in the order of their labels SPEAKER_00, SPEAKER_01 and so on. That is the order of
+/// their numbers as text, as pyannote sorts them: the eleventh comes after the second.
+pub fn label_order(spans: &[(Span, usize)]) -> Vec<usize> {
+    let mut order: Vec<usize> = spans.iter().map(|(_, speaker)| *speaker).collect();
+    order.sort_by_cached_key(usize::to_string);
+    order.dedup();
+    order
+}
+
+/// The turns with the labels of [`label_order`].
+pub fn label(spans: &[(Span, usize)], order: &[usize]) -> Vec<Turn> {
+    let labelled = |(span, speaker): &(Span, usize)| {
+        let place = order.iter().position(|other| other == speaker)?;
+        Some(Turn { span: *span, speaker: name(place) })
+    };
+    spans.iter().filter_map(labelled).collect()
+}
+
+/// The label of the speaker at that place.
+pub fn name(place: usize) -> String {
+    format!("SPEAKER_{place:02}")
+}
+
+/// The turns as RTTM, one line each, as `pyannote.core` writes them.
+pub fn rttm(recording: &str, turns: &[Turn]) -> Result<String> {
+    let mut text = String::new();
+    for name in std::iter::once(recording).chain(turns.iter().map(|turn| turn.speaker.as_str())) {
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            let reason = format!("`{name}` cannot stand in a file whose fields are separated by spaces");
+            return Err(Error::diarization("RTTM", reason));
+        }
+    }
+    for Turn { span, speaker } in turns {
+        let (start, length) = (span.start.0, span.duration());
+        text += &format!("SPEAKER {recording} 1 {start:.3} {length:.3} <NA> <NA> {speaker} <NA> <NA>\n");
+    }
+    Ok(text)
+}

@@ -1,0 +1,174 @@
+//! What the two networks say about the windows of a recording, and how the frames of the windows lie on one clock.
+
+use crate::error::{Error, Result};
+use crate::units::{SAMPLE_RATE, Seconds};
+
+/// How windows and the frames in them lie in time, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clock {
+    /// Length of a window.
+    pub window: f64,
+    /// From the start of a window to the start of the next.
+    pub step: f64,
+    /// From the start of a frame to the start of the next.
+    pub frame_step: f64,
+    /// Length of the stretch that a frame sees.
+    pub frame: f64,
+}
+
+impl Default for Clock {
+    /// segmentation-3.0 and community-1: 10 s every second, frames of 991 samples every 270.
+    fn default() -> Self {
+        Clock { window: 10.0, step: 1.0, frame_step: 270.0 / 16_000.0, frame: 991.0 / 16_000.0 }
+    }
+}
+
+impl Clock {
+    /// Windows that cover a recording; the last is filled up with silence. One at least.
+    pub fn windows(&self, samples: usize) -> usize {
+        let window = (self.window * SAMPLE_RATE as f64).round() as usize;
+        let step = (self.step * SAMPLE_RATE as f64).round().max(1.0) as usize;
+        1 + samples.saturating_sub(window).div_ceil(step)
+    }
+
+    /// Frame of the recording that is the first of a window. Halves to even, as NumPy's `rint`.
+    pub(super) fn first_frame(&self, window: usize) -> usize {
+        self.closest_frame(window as f64 * self.step + 0.5 * self.frame)
+    }
+
+    /// Frames of the recording, given its windows.
+    pub(super) fn frames(&self, windows: usize) -> usize {
+        let last = windows.saturating_sub(1) as f64;
+        self.closest_frame(self.window + last * self.step + 0.5 * self.frame) + 1
+    }
+
+    /// Middle of a frame.
+    pub(super) fn middle(&self, frame: usize) -> Seconds {
+        let start = frame as f64 * self.frame_step;
+        Seconds(0.5 * (start + (start + self.frame)))
+    }
+
+    fn closest_frame(&self, time: f64) -> usize {
+        ((time - 0.5 * self.frame) / self.frame_step).round_ties_even().max(0.0) as usize
+    }
+}
+
+/// Who speaks in each frame of each window: hard decisions. The speakers of one window are not those of the next;
+/// clustering says who is who.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segmentation {
+    /// The clock.
+    pub clock: Clock,
+    /// Windows W.
+    pub windows: usize,
+    /// Frames F of a window.
+    pub frames: usize,
+    /// Speakers S that the network tells apart in a window.
+    pub speakers: usize,
+    active: Vec<bool>,
+}
+
+impl Segmentation {
+    /// From decisions `[W, F, S]`.
+    pub fn new(clock: Clock, frames: usize, speakers: usize, active: Vec<bool>) -> Result<Self> {
+        let per_window = frames * speakers;
+        if per_window == 0 || !active.len().is_multiple_of(per_window) {
+            let reason = format!("{} decisions are no whole number of windows of {frames} x {speakers}", active.len());
+            return Err(Error::diarization("segmentation", reason));
+        }
+        Ok(Segmentation { clock, windows: active.len() / per_window, frames, speakers, active })
+    }
+
+    /// Whether each speaker of a window is active in a frame of it.
+    pub fn frame(&self, window: usize, frame: usize) -> &[bool] {
+        let at = (window * self.frames + frame) * self.speakers;
+        &self.active[at..at + self.speakers]
+    }
+
+    /// Number of speakers active at once.
+    pub fn together(&self, window: usize, frame: usize) -> usize {
+        self.frame(window, frame).iter().filter(|active| **active).count()
+    }
+
+    /// Frames in which a speaker of a window is active.
+    pub fn active_frames(&self, window: usize, speaker: usize) -> usize {
+        (0..self.frames).filter(|&frame| self.frame(window, frame)[speaker]).count()
+    }
+
+    /// Frames in which a speaker of a window is the only one active.
+    pub fn alone_frames(&self, window: usize, speaker: usize) -> usize {
+        let alone = |&frame: &usize| self.frame(window, frame)[speaker] && self.together(window, frame) == 1;
+        (0..self.frames).filter(alone).count()
+    }
+
+    /// Number of speakers in each frame of the recording: the mean over the windows that see it, rounded with halves
+    /// to even.
+    pub fn count(&self) -> Vec<usize> {
+        let mut sum = vec![0usize; self.clock.frames(self.windows)];
+        let mut seen = vec![0usize; sum.len()];
+        for window in 0..self.windows {
+            let first = self.clock.first_frame(window);
+            for frame in 0..self.frames.min(sum.len().saturating_sub(first)) {
+                sum[first + frame] += self.together(window, frame);
+                seen[first + frame] += 1;
+            }
+        }
+        sum.iter()
+            .zip(&seen)
+            .map(|(&sum, &seen)| (sum as f64 / seen.max(1) as f64).round_ties_even() as usize)
+            .collect()
+    }
+
+    /// The frames that tell a speaker's voice, `[F]`: those in which nobody else speaks, unless there are at most
+    /// `min_frames` of them; then all in which the speaker is active.
+    pub fn voice_mask(&self, window: usize, speaker: usize, min_frames: usize) -> Vec<bool> {
+        let overlap = self.alone_frames(window, speaker) <= min_frames;
+        let told = |frame| self.frame(window, frame)[speaker] && (overlap || self.together(window, frame) == 1);
+        (0..self.frames).map(told).collect()
+    }
+}
+
+/// The voice of each speaker of each window, as the embedding network hears it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Voices {
+    /// Windows W.
+    pub windows: usize,
+    /// Speakers S of a window.
+    pub speakers: usize,
+    /// Numbers D of a voice.
+    pub size: usize,
+    values: Vec<f32>,
+}
+
+impl Voices {
+    /// From values `[W, S, D]`.
+    pub fn new(speakers: usize, size: usize, values: Vec<f32>) -> Result<Self> {
+        let per_window = speakers * size;
+        if per_window == 0 || !values.len().is_multiple_of(per_window) {
+            let reason = format!("{} values are no whole number of windows of {speakers} x {size}", values.len());
+            return Err(Error::diarization("embeddings", reason));
+        }
+        Ok(Voices { windows: values.len() / per_window, speakers, size, values })
+    }
+
+    /// The voice of a speaker of a window, `[D]`.
+    pub fn voice(&self, window: usize, speaker: usize) -> &[f32] {
+        let at = (window * self.speakers + speaker) * self.size;
+        &self.values[at..at + self.size]
+    }
+
+    /// Those fit for clustering, as (window, speaker) in order: finite, and the only one active in at least
+    /// `min_active` of the window's frames.
+    pub fn fit(&self, segmentation: &Segmentation, min_active: f64) -> Vec<(usize, usize)> {
+        let enough = min_active * segmentation.frames as f64;
+        let all = (0..self.windows).flat_map(|window| (0..self.speakers).map(move |speaker| (window, speaker)));
+        all.filter(|&(window, speaker)| segmentation.alone_frames(window, speaker) as f64 >= enough)
+            .filter(|&(window, speaker)| self.voice(window, speaker).iter().all(|x| x.is_finite()))
+            .collect()
+    }
+
+    /// The voices of a list, `[N, D]`.
+    pub fn gather(&self, list: &[(usize, usize)]) -> Vec<f64> {
+        list.iter().flat_map(|&(window, speaker)| self.voice(window, speaker)).map(|&x| f64::from(x)).collect()
+    }
+}

@@ -1,0 +1,21 @@
+//! A result against a reference: words wrong, words given to the wrong speaker, time given to the wrong speaker, times
+//! of words.
+//!
+//! | file | |
+//! |---|---|
+//! | [`mod@text`] | WER: words substituted, left out and added |
+//! | [`speakers`] | cpWER: the same for every speaker, with the best naming of the speakers |
+//! | [`time`] | DER: missed, false and confused speech |
+//! | [`mod@boundaries`] | how far the times of equal words lie apart |
+//! | [`files`] | references and results from transcripts (JSON) and RTTM |
+
+pub mod boundaries;
+pub mod files;
+pub mod speakers;
+pub mod text;
+pub mod time;
+
+pub use boundaries::{Boundaries, boundaries};
+pub use speakers::cp_errors;
+pub use text::{Errors, errors, normalised};
+pub use time::{TimeErrors, time_errors};

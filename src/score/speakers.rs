@@ -1,0 +1,54 @@
+//! Word errors of every speaker.
+
+use std::collections::BTreeMap;
+
+use super::text::{Errors, errors};
+use crate::assignment::best_pairs;
+
+/// cpWER: the words of each speaker in one list, each list of the reference against one of the hypothesis, paired so that
+/// there are fewest errors; a speaker without a counterpart is all left out, or all added.
+///
+/// Watanabe et al. (2020), "CHiME-6 challenge".
+pub fn cp_errors<T: PartialEq>(reference: &BTreeMap<String, Vec<T>>, hypothesis: &BTreeMap<String, Vec<T>>) -> Errors {
+    let size = reference.len().max(hypothesis.len());
+    let (reference, hypothesis) = (padded(reference, size), padded(hypothesis, size));
+    let pairs: Vec<Errors> =
+        reference.iter().flat_map(|own| hypothesis.iter().map(|other| errors(own, other))).collect();
+    let scores: Vec<f64> = pairs.iter().map(|errors| -(errors.total() as f64)).collect();
+    let best = best_pairs(&scores, size, size).into_iter().enumerate();
+    best.filter_map(|(row, column)| Some(pairs[row * size + column?])).fold(Errors::default(), |sum, one| sum + one)
+}
+
+/// The lists, and empty ones up to `size`.
+fn padded<T>(lists: &BTreeMap<String, Vec<T>>, size: usize) -> Vec<&[T]> {
+    let mut all: Vec<&[T]> = lists.values().map(Vec::as_slice).collect();
+    all.resize(size, &[]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lists(lists: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        lists.iter().map(|(speaker, text)| ((*speaker).to_owned(), words(text))).collect()
+    }
+
+    #[test]
+    fn errors_counted_by_hand() {
+        let count = |a: &[(&str, &str)], b: &[(&str, &str)]| cp_errors(&lists(a), &lists(b));
+        let reference = [("Ann", "a b c"), ("Bob", "d e")];
+        // Names do not matter.
+        assert_eq!(count(&reference, &[("1", "d e"), ("2", "a b c")]).total(), 0);
+        // `d` given to the other: one added there, one left out here.
+        let errors = count(&reference, &[("1", "e"), ("2", "a b c d")]);
+        assert_eq!((errors.words, errors.inserted, errors.deleted), (5, 1, 1));
+        // All in one: Bob's words are all left out, and all added to Ann's.
+        assert_eq!(count(&reference, &[("1", "a b c d e")]).total(), 4);
+        // A third speaker too many.
+        assert_eq!(count(&reference, &[("1", "a b"), ("2", "d e"), ("3", "c")]).total(), 2);
+        assert_eq!(count(&[], &[("1", "a")]).inserted, 1);
+        assert_eq!(count(&[], &[]), Errors::default());
+    }
+}
