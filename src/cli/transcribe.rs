@@ -8,7 +8,6 @@ use std::thread::ScopedJoinHandle;
 use diarist::config::Options;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
 use diarist::pipeline::{Input, Observer, Prepared};
-use diarist::vad::Detector;
 use diarist::{Error, Result};
 
 use super::engine::{self, Engine};
@@ -45,7 +44,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
         return Err(Failure::Files);
     }
     let network = args.vad.model.clone().unwrap_or_default();
-    let detector = Detector::load(settings::method(&args.vad), &network)?;
+    let detector = backend.detector(settings::method(&args.vad), &network)?;
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
     failed |= !job.all(&engine, &todo);
     if failed { Err(Failure::Files) } else { Ok(()) }

@@ -17,7 +17,7 @@ pub(super) const FEATURES: usize = 60;
 /// Taps of those.
 const WIDTH: usize = 5;
 /// Lowest cut-off and narrowest band, in Hz, that a filter can learn.
-const LOWEST_HZ: f64 = 50.0;
+const LOWEST_HZ: f32 = 50.0;
 
 pub(super) struct SincNet<B: Recurrent> {
     /// Scale and shift of the windows' samples.
@@ -116,7 +116,9 @@ fn tap_by_tap(weight: &[f32], outputs: usize, inputs: usize) -> HostMatrix {
     HostMatrix { values: (0..outputs * cols).map(|i| weight[place(i)]).collect(), rows: outputs, cols }
 }
 
-/// The filters `[80, 251]`: even ones of all bands, then odd ones. Computed in f64 from the checkpoint's numbers.
+/// The filters `[80, 251]`: even ones of all bands, then odd ones. Computed in f64 from the checkpoint's numbers, but for
+/// angles, which are rounded to f32: up to 400 radians, so that the rounding can be heard (1e-4 in the scores), and it is what
+/// pyannote's networks were trained with.
 ///
 /// Source: Ravanelli & Bengio 2018 (arXiv:1808.00158); the odd ones, and the formulas: asteroid-filterbanks
 /// `param_sinc_fb.py::ParamSincFB`.
@@ -130,15 +132,15 @@ fn filters(tensor: &impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f
     let angle = parameter("n_", &[1, HALF])?;
     let mut out = vec![0.0; FILTERS * TAPS];
     for band in 0..BANDS {
-        let low = LOWEST_HZ + f64::from(low_hz[band]).abs();
-        let high = (low + LOWEST_HZ + f64::from(band_hz[band]).abs()).clamp(LOWEST_HZ, SAMPLE_RATE as f64 / 2.0);
-        let width = 2.0 * (high - low);
+        let low = LOWEST_HZ + low_hz[band].abs();
+        let high = (low + LOWEST_HZ + band_hz[band].abs()).clamp(LOWEST_HZ, SAMPLE_RATE as f32 / 2.0);
+        let width = 2.0 * f64::from(high - low);
         let (even, odd) = (band * TAPS, (BANDS + band) * TAPS);
         for i in 0..HALF {
-            let n = f64::from(angle[i]);
-            let scale = f64::from(window[i]) / (n / 2.0) / width;
-            let cosine = (((high * n).sin() - (low * n).sin()) * scale) as f32;
-            let sine = (((low * n).cos() - (high * n).cos()) * scale) as f32;
+            let [low, high] = [low, high].map(|hz| f64::from(hz * angle[i]));
+            let scale = f64::from(window[i]) / (f64::from(angle[i]) / 2.0) / width;
+            let cosine = ((high.sin() - low.sin()) * scale) as f32;
+            let sine = ((low.cos() - high.cos()) * scale) as f32;
             (out[even + i], out[even + TAPS - 1 - i]) = (cosine, cosine);
             (out[odd + i], out[odd + TAPS - 1 - i]) = (sine, -sine);
         }
