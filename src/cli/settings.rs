@@ -42,7 +42,8 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
             return Err(Error::config("vad_method", "silero", rule));
         }
         (VadMethod::Pyannote, None) => {
-            let rule = "needs its network: --vad-model FILE, the pytorch_model.bin of pyannote/segmentation or of WhisperX";
+            let rule =
+                "needs its network: --vad-model FILE, the pytorch_model.bin of pyannote/segmentation or of WhisperX";
             return Err(Error::config("vad_method", "pyannote", rule));
         }
         (VadMethod::None | VadMethod::Energy, Some(file)) => {

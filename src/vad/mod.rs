@@ -16,10 +16,10 @@ pub mod silero;
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
 use self::pyannote::{FrameScores, Pyannote};
 use crate::engine::recurrent::Recurrent;
 use crate::engine::weights::Weights;
+use crate::error::{Error, Result};
 use crate::models::pyannet;
 use crate::models::silero::Silero;
 use crate::types::{Chunk, Span};

@@ -129,11 +129,8 @@ impl<B: Recurrent> FrameScores for Pyannote<B> {
 /// Those of the device.
 pub fn speech(samples: &[f32], network: &dyn FrameScores, options: &VadOptions) -> Result<Vec<Span>> {
     let VadOptions { onset, offset, chunk_size } = *options;
-    let spans = binarize(
-        &network.scores(samples)?,
-        network.grid(),
-        &Hysteresis { onset, offset, max_duration: chunk_size },
-    );
+    let spans =
+        binarize(&network.scores(samples)?, network.grid(), &Hysteresis { onset, offset, max_duration: chunk_size });
     // The last frame's middle may lie behind the end, which nobody downstream expects.
     let end = samples.len() as f64 / SAMPLE_RATE as f64;
     let within = |span: &Span| (span.start.0 < end).then(|| Span::new(span.start.0, span.end.0.min(end)));
