@@ -114,7 +114,9 @@ fn regions_are_whisperxs_to_a_frame() {
         assert_eq!(got.len(), want.len(), "{file}: {got:?}, expected {want:?}");
         assert_eq!(vad.scores(samples).unwrap().len(), number("frames") as usize, "{file}");
         for (got, want) in got.iter().zip(want) {
-            let near = |got: Seconds, want: &Value| (got.0 - want.as_f64().unwrap()).abs() <= FRAME + 1e-9;
+            // WhisperX's last region may end half a frame behind the recording; ours end with it.
+            let end = samples.len() as f64 / SAMPLE_RATE as f64;
+            let near = |got: Seconds, want: &Value| (got.0 - want.as_f64().unwrap().min(end)).abs() <= FRAME + 1e-9;
             assert!(near(got.start, &want[0]) && near(got.end, &want[1]), "{file}: {got:?}, expected {want}");
         }
         regions += got.len();
@@ -167,7 +169,7 @@ fn batches_of_windows_do_not_show() {
     let vad = Pyannote::new(&be, random(&be, case));
     let samples = audio(case, 26 * SAMPLE_RATE);
     let whole = vad.scores(&samples).unwrap();
-    assert_eq!(whole.len(), 1543);
+    assert_eq!(whole.len(), 1542);
     let part = vad.scores(&samples[..23 * SAMPLE_RATE]).unwrap();
     // All windows that see these frames lie in both.
     assert_eq!(whole[..1000], part[..1000]);
@@ -215,6 +217,6 @@ fn specifications_that_cannot_be_are_refused() {
     let golden = Weights::open_file(&common::data("chunks/scores.safetensors")).unwrap();
     let error = Specification::read(&golden).err().unwrap().to_string();
     assert!(error.contains("pytorch_model.bin"), "{error}");
-    let short = Specification { window: 1000, classes: vec!["a".into()], head: Head::MultiLabel, stride: 10 };
+    let short = Specification { window: 300, classes: vec!["a".into()], head: Head::MultiLabel, stride: 10 };
     assert!(PyanNet::load(&cpu(), short, &golden).err().unwrap().to_string().contains("too short"));
 }
