@@ -48,7 +48,7 @@ fn vad(c: &mut Criterion) {
     let mut group = group(c, "vad", samples.len());
     for method in [VadMethod::Energy, VadMethod::Silero] {
         // Without its file Silero is left out.
-        let Ok(detector) = Detector::load(method, &network) else { continue };
+        let Ok(detector) = Detector::load(&cpu, method, &network) else { continue };
         group.bench_function(method.to_string(), |b| b.iter(|| detector.chunks(&samples, &VadOptions::default())));
     }
 }

@@ -6,7 +6,7 @@ use crate::pipeline::WordTimes;
 use crate::vad::VadOptions;
 
 /// Options of [`Pipeline::transcribe`](crate::pipeline::Pipeline::transcribe). The defaults are WhisperX's, except
-/// that speech is found by energy: its neural detector comes with diarization.
+/// that speech is found by energy where no network is given.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which channel, and what to do with damaged files.

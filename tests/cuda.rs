@@ -8,6 +8,7 @@
 
 #[path = "cuda/cases.rs"]
 mod cases;
+mod common;
 #[path = "cuda/ctc.rs"]
 mod ctc;
 #[path = "cuda/cublaslt.rs"]
@@ -27,6 +28,8 @@ mod networks;
 mod profiler;
 #[path = "cuda/program.rs"]
 mod program;
+#[path = "cuda/recurrent.rs"]
+mod recurrent;
 #[path = "cuda/search.rs"]
 mod search;
 #[path = "cuda/steps.rs"]

@@ -125,11 +125,10 @@ fn none_takes_everything_in_windows() {
 
 #[test]
 fn options_that_cannot_be_honoured_are_refused() {
-    for method in ["none", "energy", "silero"] {
+    for method in ["none", "energy", "silero", "pyannote"] {
         assert_eq!(method.parse::<VadMethod>().unwrap().to_string(), method);
     }
-    assert!("pyannote".parse::<VadMethod>().unwrap_err().to_string().contains("silero"));
-    assert!("webrtc".parse::<VadMethod>().is_err());
+    assert!("webrtc".parse::<VadMethod>().unwrap_err().to_string().contains("pyannote"));
     let with = |onset: f64, offset: f64, chunk_size: f64| VadOptions { onset, offset, chunk_size: Seconds(chunk_size) };
     assert!(with(0.5, 0.363, 30.0).check().is_ok());
     for (options, name) in [

@@ -1,6 +1,7 @@
 //! What a command line asks to compute on and with, ready to run. The one place where a device becomes a type.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use diarist::config::Options;
 use diarist::engine::cpu::{self, Cpu};
@@ -10,7 +11,7 @@ use diarist::hub::{Fetching, Hub, OnProgress, Source};
 use diarist::pipeline::aligners::{FindAligner, Found};
 use diarist::pipeline::{Aligners, Input, Observer, Pipeline, Prepared};
 use diarist::types::Transcript;
-use diarist::vad::Detector;
+use diarist::vad::{Detector, VadMethod};
 use diarist::{Error, Result};
 use half::{bf16, f16};
 
@@ -103,6 +104,18 @@ impl Engine {
 }
 
 impl Backend {
+    /// What finds speech; a network that is large enough to gain from it runs on the device.
+    ///
+    /// # Errors
+    /// As [`Detector::load`].
+    pub fn detector(&self, method: VadMethod, network: &Path) -> Result<Detector> {
+        match self {
+            Backend::Cpu(be) => Detector::load(be, method, network),
+            Backend::Half(be) => Detector::load(be, method, network),
+            Backend::Brain(be) => Detector::load(be, method, network),
+        }
+    }
+
     /// Puts a model on the device.
     ///
     /// # Errors

@@ -143,10 +143,10 @@ pub struct Audio {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Finding speech")]
 pub struct Vad {
-    /// none, energy or silero [default: silero with --vad-model, else energy].
+    /// none, energy, silero or pyannote [default: that of --vad-model, else energy].
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
-    /// The Silero v6 network: silero_vad.onnx, or a safetensors file.
+    /// The network: pyannote's pytorch_model.bin, or silero_vad.onnx of Silero v6; either as safetensors.
     #[arg(id = "vad_model", long = "vad-model", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
     /// Speech begins where its probability is above this.

@@ -28,9 +28,9 @@ pub fn check(args: &Transcribe) -> Result<()> {
     Ok(())
 }
 
-/// The detector asked for: without a word, Silero where its network is given, else loudness.
+/// The detector asked for: without a word, that of the network that is given, else loudness.
 pub fn method(vad: &Vad) -> VadMethod {
-    vad.method.unwrap_or(if vad.model.is_some() { VadMethod::Silero } else { VadMethod::Energy })
+    vad.method.unwrap_or_else(|| vad.model.as_deref().map_or(VadMethod::Energy, VadMethod::of_network))
 }
 
 /// How speech is found.
@@ -43,8 +43,13 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
             let rule = "needs its network: --vad-model FILE, silero_vad.onnx or the safetensors file of Silero VAD v6";
             return Err(Error::config("vad_method", "silero", rule));
         }
+        (VadMethod::Pyannote, None) => {
+            let rule =
+                "needs its network: --vad-model FILE, the pytorch_model.bin of pyannote/segmentation or of WhisperX";
+            return Err(Error::config("vad_method", "pyannote", rule));
+        }
         (VadMethod::None | VadMethod::Energy, Some(file)) => {
-            let rule = "only --vad silero reads a network; leave one of the two out";
+            let rule = "only --vad pyannote and silero read a network; leave one of the two out";
             return Err(Error::config("vad_model", file.display(), rule));
         }
         _ => {}

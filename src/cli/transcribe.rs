@@ -8,7 +8,6 @@ use std::thread::ScopedJoinHandle;
 use diarist::config::Options;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
 use diarist::pipeline::{Input, Observer, Prepared};
-use diarist::vad::Detector;
 use diarist::{Error, Result};
 
 use super::engine::{self, Engine};
@@ -47,7 +46,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
         return Err(Failure::Files);
     }
     let network = args.vad.model.clone().unwrap_or_default();
-    let detector = Detector::load(settings::method(&args.vad), &network)?;
+    let detector = backend.detector(settings::method(&args.vad), &network)?;
     // An aligner that was asked for by name is needed, whatever the language.
     let asked = args.words.align.align_model.as_deref();
     asked.map(|aligner| words::obtain(&engine::hub_of(&args.model), aligner)).transpose()?;

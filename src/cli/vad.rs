@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use diarist::Result;
+use diarist::engine::cpu::Cpu;
 use diarist::types::{Chunk, Span};
 use diarist::units::Seconds;
 use diarist::vad::{Detector, merge};
@@ -36,7 +37,7 @@ pub struct VadArgs {
 pub fn run(args: &VadArgs) -> Result<()> {
     let options = settings::vad(&args.vad)?;
     let network = args.vad.model.clone().unwrap_or_default();
-    let detector = Detector::load(settings::method(&args.vad), &network)?;
+    let detector = Detector::load(&Cpu::new(None)?, settings::method(&args.vad), &network)?;
     let bar = Bar::recording();
     let name = args.file.display().to_string();
     let audio = diarist::audio::decode(&args.file, &settings::audio(&args.audio), |progress| {

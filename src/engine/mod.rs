@@ -10,6 +10,7 @@ pub mod cuda;
 pub mod decode;
 pub mod ops;
 pub mod profile;
+pub mod recurrent;
 pub mod tensor;
 pub mod time_warp;
 pub mod waveform;

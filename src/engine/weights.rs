@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // the memory map, and nothing else
 
+mod facts;
 mod pickle;
 mod torch;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -39,6 +41,8 @@ pub struct Weights {
     shards: Vec<Bytes>,
     index: HashMap<String, Entry>,
     origin: PathBuf,
+    /// See [`Weights::facts`].
+    facts: Value,
     /// Makes every tensor up instead; see [`Weights::random`].
     seed: Option<u64>,
 }
@@ -136,6 +140,7 @@ impl Weights {
     fn from_shards(origin: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
         let mut shards = Vec::new();
         let mut index = HashMap::new();
+        let mut facts = Value::Null;
         for (path, bytes) in files {
             if bytes.get(257..262) == Some(b"ustar") {
                 let cure = "is in PyTorch's format of before 2017; load it there and save it anew";
@@ -143,12 +148,16 @@ impl Weights {
             }
             let found = if torch::is_checkpoint(&bytes) { torch::tensors(&bytes) } else { safetensors(&bytes) };
             let damaged = |e| Error::weights(&path, "*", format!("damaged or truncated ({e}); fetch the model again"));
-            for torch::Place { name, dtype, shape, strides, range } in found.map_err(damaged)? {
+            let (places, said) = found.map_err(damaged)?;
+            if facts.is_null() {
+                facts = said;
+            }
+            for torch::Place { name, dtype, shape, strides, range } in places {
                 index.insert(name, Entry { shard: shards.len(), dtype, shape, strides, range });
             }
             shards.push(bytes);
         }
-        Ok(Weights { shards, index, origin, seed: None })
+        Ok(Weights { shards, index, origin, facts, seed: None })
     }
 
     /// Random numbers under every name and in every shape: for measuring speed where no checkpoint is at hand. Sums stay
@@ -157,7 +166,8 @@ impl Weights {
     /// leads by a quarter of the logits' deviation on average, far more than rounding moves them. The same for the same
     /// seed.
     pub fn random(seed: u64) -> Self {
-        Weights { shards: Vec::new(), index: HashMap::new(), origin: PathBuf::from("random weights"), seed: Some(seed) }
+        let origin = PathBuf::from("random weights");
+        Weights { shards: Vec::new(), index: HashMap::new(), origin, facts: Value::Null, seed: Some(seed) }
     }
 
     /// The same tensors under other names.
@@ -169,6 +179,12 @@ impl Weights {
     /// The file the tensors come from, for errors.
     pub fn origin(&self) -> &Path {
         &self.origin
+    }
+
+    /// What the first file says of itself beside its tensors: a checkpoint of PyTorch its `hyper_parameters` and
+    /// `pyannote.audio`, as data, nothing of it executed; safetensors their metadata.
+    pub fn facts(&self) -> &Value {
+        &self.facts
     }
 
     /// Whether the checkpoint has a tensor of this name.
@@ -244,7 +260,7 @@ impl Weights {
 }
 
 /// The tensors of a safetensors file.
-fn safetensors(bytes: &[u8]) -> std::result::Result<Vec<torch::Place>, String> {
+fn safetensors(bytes: &[u8]) -> std::result::Result<(Vec<torch::Place>, Value), String> {
     // Checks that every tensor lies within the file, that none overlap, and that sizes match shapes.
     SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
@@ -253,7 +269,9 @@ fn safetensors(bytes: &[u8]) -> std::result::Result<Vec<torch::Place>, String> {
         let range = data + info.data_offsets.0..data + info.data_offsets.1;
         torch::Place { name, dtype: info.dtype, shape: info.shape.clone(), strides: None, range }
     };
-    Ok(metadata.tensors().into_iter().map(place).collect())
+    let notes = metadata.metadata().iter().flatten();
+    let facts = notes.map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
+    Ok((metadata.tensors().into_iter().map(place).collect(), Value::Object(facts)))
 }
 
 /// Elements of `width` bytes, copied from wherever `strides` says they are. `bytes` was checked to hold the last of them.

@@ -4,17 +4,23 @@
 //! |---|---|
 //! | [`energy`] | a detector without a model |
 //! | [`silero`] | the Silero network, and its published rules from probabilities to spans |
+//! | [`pyannote`] | PyanNet slid over the recording, as WhisperX does |
 //! | [`mod@binarize`] | frame scores to spans, as WhisperX does with pyannote's scores |
 //! | [`merge`] | spans to chunks, as WhisperX does |
 
 pub mod binarize;
 pub mod energy;
 pub mod merge;
+pub mod pyannote;
 pub mod silero;
 
 use std::path::Path;
 
+use self::pyannote::{FrameScores, Pyannote};
+use crate::engine::recurrent::Recurrent;
+use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
+use crate::models::pyannet;
 use crate::models::silero::Silero;
 use crate::types::{Chunk, Span};
 use crate::units::{SAMPLE_RATE, Seconds};
@@ -29,6 +35,19 @@ pub enum VadMethod {
     /// The Silero network; see [`silero`].
     #[default]
     Silero,
+    /// PyanNet; see [`pyannote`]. WhisperX's default.
+    Pyannote,
+}
+
+impl VadMethod {
+    /// The method whose network a file looks like: a checkpoint of PyTorch, a folder, or safetensors that say so are
+    /// pyannote's, all else is Silero's. Opening it will tell.
+    pub fn of_network(path: &Path) -> Self {
+        let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
+        let says_so = || Weights::open_file(path).is_ok_and(|weights| !weights.facts()[pyannet::METADATA].is_null());
+        let pyannote = is("bin") || is("ckpt") || path.is_dir() || is("safetensors") && says_so();
+        if pyannote { VadMethod::Pyannote } else { VadMethod::Silero }
+    }
 }
 
 impl std::str::FromStr for VadMethod {
@@ -39,8 +58,8 @@ impl std::str::FromStr for VadMethod {
             "none" => Ok(VadMethod::None),
             "energy" => Ok(VadMethod::Energy),
             "silero" => Ok(VadMethod::Silero),
-            "pyannote" => Err(Error::config("vad_method", name, "not available yet; use silero, energy or none")),
-            _ => Err(Error::config("vad_method", name, "must be silero, energy or none")),
+            "pyannote" => Ok(VadMethod::Pyannote),
+            _ => Err(Error::config("vad_method", name, "must be pyannote, silero, energy or none")),
         }
     }
 }
@@ -51,6 +70,7 @@ impl std::fmt::Display for VadMethod {
             VadMethod::None => "none",
             VadMethod::Energy => "energy",
             VadMethod::Silero => "silero",
+            VadMethod::Pyannote => "pyannote",
         })
     }
 }
@@ -97,19 +117,23 @@ pub enum Detector {
     Energy,
     /// See [`VadMethod::Silero`].
     Silero(Box<Silero>),
+    /// See [`VadMethod::Pyannote`].
+    Pyannote(Box<dyn FrameScores>),
 }
 
 impl Detector {
-    /// Gets `method` ready. `silero` is the file `silero_vad.onnx` of the Silero project (or a safetensors file,
-    /// see [`Silero::open`]); the other methods do not look at it.
+    /// Gets `method` ready. `network` is the file `silero_vad.onnx` of the Silero project (or a safetensors file,
+    /// see [`Silero::open`]), or pyannote's `pytorch_model.bin` (see [`PyanNet::open`](crate::models::pyannet::PyanNet::open)),
+    /// which will run on `be`; the other methods do not look at it.
     ///
     /// # Errors
-    /// [`Error::Weights`] if the file is missing or is not this network.
-    pub fn load(method: VadMethod, silero: &Path) -> Result<Self> {
+    /// [`Error::Weights`] or [`Error::Model`] if the file is missing or is not this network.
+    pub fn load<B: Recurrent>(be: &B, method: VadMethod, network: &Path) -> Result<Self> {
         Ok(match method {
             VadMethod::None => Detector::None,
             VadMethod::Energy => Detector::Energy,
-            VadMethod::Silero => Detector::Silero(Box::new(Silero::open(silero)?)),
+            VadMethod::Silero => Detector::Silero(Box::new(Silero::open(network)?)),
+            VadMethod::Pyannote => Detector::Pyannote(Box::new(Pyannote::open(be, network)?)),
         })
     }
 
@@ -127,6 +151,8 @@ impl Detector {
             Detector::Silero(network) => {
                 silero::speech(samples, network, &silero::SileroOptions::new(options.onset, options.chunk_size))
             }
+            // WhisperX keeps the frame by which a piece before a cut may exceed the chunk.
+            Detector::Pyannote(network) => pyannote::speech(samples, network.as_ref(), options)?,
         };
         Ok(merge::split_long(&spans, options.chunk_size, merge::cut_late))
     }

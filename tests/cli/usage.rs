@@ -74,7 +74,7 @@ fn what_this_version_cannot_do_is_refused_before_anything_is_done() {
         ("--device cpu --gemm cublaslt", ["gemm", "GPU"]),
         ("--gemm openblas", ["openblas", "cublaslt"]),
         ("--gpu-memory-limit 8X", ["gpu-memory-limit", "GiB"]),
-        ("--vad_method pyannote", ["vad", "silero"]),
+        ("--vad_method pyannote", ["--vad-model", "pytorch_model.bin"]),
         ("--vad silero", ["--vad-model", "safetensors"]),
         ("--vad energy --vad-model x", ["vad_model", "silero"]),
         ("--vad_onset 1.5", ["vad-onset", "1"]),

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::print_stderr)] // skips are visible
 
+pub mod pyannet;
 pub mod seeded;
 pub mod tokenizer;
 pub mod wav2vec2;

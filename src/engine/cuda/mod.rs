@@ -45,6 +45,7 @@ mod pack_results;
 mod pick_candidates;
 mod queue;
 mod read_rate;
+mod recurrent;
 mod sample_conv;
 mod search;
 mod self_attention_step;
@@ -70,6 +71,7 @@ pub use matrix::{Matrix, WeightType};
 pub use memory::MemoryUse;
 pub use open::device_count;
 pub use queue::Ticket;
+pub use recurrent::Exact;
 pub use self_attention_step::SelfCache;
 
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};

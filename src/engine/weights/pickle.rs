@@ -19,8 +19,9 @@ pub(super) type Id = usize;
 /// A value of a pickle.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// What no tensor is described by: None, floats, bytes, and the texts of protocol 0.
+    /// What nobody asks for: None, bytes, and the texts of protocol 0.
     Plain,
+    Float(f64),
     /// Integers, and booleans as Python counts them.
     Int(i64),
     Text(String),
@@ -30,10 +31,11 @@ pub(super) enum Node {
     Dict(Vec<(Id, Id)>),
     /// A name that would have been imported.
     Global(Box<Name>),
-    /// What `callable(*arguments)` would have made.
+    /// What `callable(*arguments)` would have made, and the state that would have been given to it then.
     Call {
         callable: Id,
         arguments: Id,
+        state: Option<Id>,
     },
     /// What the file keeps outside of the pickle: a storage.
     Persistent(Id),
@@ -262,23 +264,23 @@ impl Machine<'_> {
 
     fn scalar(&mut self, opcode: u8) -> Result<()> {
         let node = match opcode {
-            b'N' => Node::Plain,                                               // NONE
-            0x88 | 0x89 => Node::Int(i64::from(opcode == 0x88)),               // NEWTRUE, NEWFALSE
-            b'G' => self.input.take(8).map(|_| Node::Plain)?,                  // BINFLOAT
-            b'F' | b'S' | b'V' => self.input.line().map(|_| Node::Plain)?,     // FLOAT, STRING, UNICODE of protocol 0
+            b'N' => Node::Plain,                                                     // NONE
+            0x88 | 0x89 => Node::Int(i64::from(opcode == 0x88)),                     // NEWTRUE, NEWFALSE
+            b'G' => Node::Float(f64::from_bits(self.input.number(8)?.swap_bytes())), // BINFLOAT, big-endian
+            b'F' | b'S' | b'V' => self.input.line().map(|_| Node::Plain)?, // FLOAT, STRING, UNICODE of protocol 0
             b'J' => Node::Int(i64::from(self.input.number(4)? as u32 as i32)), // BININT
-            b'K' => Node::Int(self.input.number(1)? as i64),                   // BININT1
-            b'M' => Node::Int(self.input.number(2)? as i64),                   // BININT2
-            0x8a => long(self.input.counted(1)?),                              // LONG1
-            0x8b => long(self.input.counted(4)?),                              // LONG4
-            b'X' => text(self.input.counted(4)?),                              // BINUNICODE
-            0x8c => text(self.input.counted(1)?),                              // SHORT_BINUNICODE
-            0x8d => text(self.input.counted(8)?),                              // BINUNICODE8
-            b'U' => text(self.input.counted(1)?),                              // SHORT_BINSTRING, of Python 2
-            b'T' => text(self.input.counted(4)?),                              // BINSTRING, of Python 2
-            b'B' => self.input.counted(4).map(|_| Node::Plain)?,               // BINBYTES
-            b'C' => self.input.counted(1).map(|_| Node::Plain)?,               // SHORT_BINBYTES
-            0x8e | 0x96 => self.input.counted(8).map(|_| Node::Plain)?,        // BINBYTES8, BYTEARRAY8
+            b'K' => Node::Int(self.input.number(1)? as i64),               // BININT1
+            b'M' => Node::Int(self.input.number(2)? as i64),               // BININT2
+            0x8a => long(self.input.counted(1)?),                          // LONG1
+            0x8b => long(self.input.counted(4)?),                          // LONG4
+            b'X' => text(self.input.counted(4)?),                          // BINUNICODE
+            0x8c => text(self.input.counted(1)?),                          // SHORT_BINUNICODE
+            0x8d => text(self.input.counted(8)?),                          // BINUNICODE8
+            b'U' => text(self.input.counted(1)?),                          // SHORT_BINSTRING, of Python 2
+            b'T' => text(self.input.counted(4)?),                          // BINSTRING, of Python 2
+            b'B' => self.input.counted(4).map(|_| Node::Plain)?,           // BINBYTES
+            b'C' => self.input.counted(1).map(|_| Node::Plain)?,           // SHORT_BINBYTES
+            0x8e | 0x96 => self.input.counted(8).map(|_| Node::Plain)?,    // BINBYTES8, BYTEARRAY8
             _ => {
                 return Err(format!(
                     "has the opcode {opcode:#04x} at byte {}, which no checkpoint needs",
@@ -324,6 +326,7 @@ impl Machine<'_> {
         match (opcode, &mut self.nodes[target]) {
             (b'a' | b'e' | 0x90, Node::List(list)) => list.extend(items),
             (b's' | b'u', Node::Dict(dict)) => dict.extend(pairs(&items)?),
+            (b'b', Node::Call { state, .. }) => *state = items.first().copied(),
             _ => {}
         }
         Ok(())
@@ -368,7 +371,7 @@ impl Machine<'_> {
         };
         match known {
             ("collections", "OrderedDict" | "defaultdict") => Node::Dict(Vec::new()),
-            _ => Node::Call { callable, arguments },
+            _ => Node::Call { callable, arguments, state: None },
         }
     }
 }

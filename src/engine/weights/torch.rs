@@ -14,8 +14,10 @@ use std::io::Cursor;
 use std::ops::Range;
 
 use safetensors::Dtype;
+use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::facts::facts;
 use super::pickle::{Id, Node, Pickle};
 use crate::guard::guard;
 
@@ -58,8 +60,9 @@ fn after_magic(bytes: &[u8]) -> Option<usize> {
     bytes.get(at..)?.starts_with(&MAGIC).then_some(at + MAGIC.len())
 }
 
-/// All tensors of a checkpoint's dictionary, or of the one among its values that holds the weights.
-pub(super) fn tensors(bytes: &[u8]) -> Result<Vec<Place>> {
+/// All tensors of a checkpoint's dictionary, or of the one among its values that holds the weights; and its
+/// [`facts`].
+pub(super) fn tensors(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
     after_magic(bytes).map_or_else(|| zipped(bytes), |at| bare(bytes, at))
 }
 
@@ -85,7 +88,7 @@ fn pickle(bytes: &[u8]) -> Result<Pickle> {
     read.map_err(|reason| format!("its pickle {reason}"))
 }
 
-fn zipped(bytes: &[u8]) -> Result<Vec<Place>> {
+fn zipped(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
     let files = guard(|| entries(bytes))??;
     let prefix = files.keys().filter_map(|name| name.strip_suffix("data.pkl")).min_by_key(|prefix| prefix.len());
     let prefix = prefix.filter(|prefix| prefix.matches('/').count() <= 1).ok_or("has no data.pkl")?;
@@ -95,7 +98,7 @@ fn zipped(bytes: &[u8]) -> Result<Vec<Place>> {
         return Err("was written by a big-endian machine".into());
     }
     let values = pickle(&bytes[files[&format!("{prefix}data.pkl")].clone()])?;
-    list(&values, |key| files.get(&format!("{prefix}data/{key}")).cloned())
+    Ok((list(&values, |key| files.get(&format!("{prefix}data/{key}")).cloned())?, facts(&values)))
 }
 
 /// Where the files of the archive are. PyTorch stores without compression, so that they can be mapped.
@@ -117,7 +120,7 @@ fn entries(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
 }
 
 /// A bare checkpoint; its second pickle begins at `at`.
-fn bare(bytes: &[u8], mut at: usize) -> Result<Vec<Place>> {
+fn bare(bytes: &[u8], mut at: usize) -> Result<(Vec<Place>, Value)> {
     let mut next = || -> Result<Pickle> {
         let read = pickle(&bytes[at..])?;
         at += read.len;
@@ -144,7 +147,7 @@ fn bare(bytes: &[u8], mut at: usize) -> Result<Vec<Place>> {
         storages.insert(key.to_string(), at + 8..end);
         at = end;
     }
-    list(&values, |key| storages.get(key).cloned())
+    Ok((list(&values, |key| storages.get(key).cloned())?, facts(&values)))
 }
 
 /// Bytes of an element of each storage.
@@ -217,7 +220,7 @@ struct Tensor<'a> {
 impl<'a> Tensor<'a> {
     /// The call that would have made it; `None` for anything else.
     fn of(values: &'a Pickle, id: Id) -> Option<Self> {
-        let Node::Call { callable, arguments } = values.node(id) else { return None };
+        let Node::Call { callable, arguments, .. } = values.node(id) else { return None };
         let arguments = values.items(*arguments)?;
         match values.global(*callable)? {
             ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => {

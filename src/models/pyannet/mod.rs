@@ -1,0 +1,221 @@
+//! PyanNet: who of up to a few speakers speaks in every 17 ms of a window of some seconds.
+//!
+//! | step | shape, 5 s | |
+//! |---|---|---|
+//! | samples | `[B, 80000]` | 16 kHz; each window to mean 0 and variance 1 |
+//! | `sincnet.conv1d.0` | `[B, 7975, 80]` | band-pass filters, computed when the network is loaded; absolute values |
+//! | `sincnet.conv1d.1`, `.2` | `[B, 884, 60]`, `[B, 293, 60]` | each behind pooling by 3, instance norm, leaky ReLU |
+//! | `lstm` | `[B, 293, 256]` | bidirectional layers of 128 |
+//! | `linear` | `[B, 293, 128]` | leaky ReLU |
+//! | `classifier` | `[B, 293, V]` | sigmoids of speakers, or log-softmax over sets of speakers |
+//!
+//! All of it in f32: what comes out is compared with thresholds. No number of a window depends on the other windows.
+//!
+//! Source: Bredin & Laurent 2021 (arXiv:2104.04045), Plaquet & Bredin 2023 (arXiv:2310.13025); weight names and order of
+//! operations: pyannote.audio `models/segmentation/PyanNet.py`, `models/blocks/sincnet.py` (MIT).
+
+mod sincnet;
+mod specification;
+
+use std::path::Path;
+
+pub use specification::{Head, METADATA, Specification};
+
+use self::sincnet::{FEATURES, SincNet};
+use crate::engine::Tensor;
+use crate::engine::recurrent::{self, Activation, HIDDEN_STEP, Recurrent};
+use crate::engine::waveform;
+use crate::engine::weights::{HostMatrix, Weights};
+use crate::error::{Error, Result};
+
+/// Most layers of a kind: a checkpoint that has more is damaged.
+const MOST_LAYERS: usize = 32;
+
+/// The network on a device.
+pub struct PyanNet<B: Recurrent> {
+    specification: Specification,
+    sincnet: SincNet<B>,
+    lstm: Vec<Lstm<B>>,
+    linear: Vec<Linear<B>>,
+    classifier: Linear<B>,
+}
+
+/// A bidirectional layer: forward, backward.
+struct Lstm<B: Recurrent> {
+    /// `[4 H, K]`, and both biases added up.
+    input: [Linear<B>; 2],
+    /// `[4 H, H]`
+    state: [B::Exact; 2],
+    hidden: usize,
+}
+
+struct Linear<B: Recurrent> {
+    weight: B::Exact,
+    bias: Tensor<B, f32>,
+}
+
+impl<B: Recurrent> PyanNet<B> {
+    /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), or safetensors with the same names and the
+    /// specification in their metadata ([`METADATA`]). `path` is the file, or the folder it is in.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a checkpoint of something else, [`Error::Weights`] for one that is damaged.
+    pub fn open(be: &B, path: &Path) -> Result<Self> {
+        let weights = if path.is_dir() { Weights::open(path)? } else { Weights::open_file(path)? };
+        Self::load(be, Specification::read(&weights)?, &weights)
+    }
+
+    /// The network of `specification` with these weights.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for weights that do not fit to it, [`Error::Model`] for a window without a frame.
+    pub fn load(be: &B, specification: Specification, weights: &Weights) -> Result<Self> {
+        if sincnet::frames(specification.window, specification.stride).is_none() {
+            let reason = format!("a window of {} samples is too short for a frame", specification.window);
+            return Err(Error::model(weights.origin(), reason));
+        }
+        let mut width = FEATURES;
+        let mut lstm = Vec::new();
+        while let Some(names) = lstm_names(weights, lstm.len()).filter(|_| lstm.len() < MOST_LAYERS) {
+            let layer = Lstm::load(be, weights, width, &names)?;
+            width = 2 * layer.hidden;
+            lstm.push(layer);
+        }
+        if lstm.is_empty() {
+            return Err(Error::weights(weights.origin(), "lstm.weight_ih_l0", "missing; is this a PyanNet?"));
+        }
+        let mut linear = Vec::new();
+        while let Some(&[outputs, _]) = weights.shape(&format!("linear.{}.weight", linear.len())) {
+            if linear.len() == MOST_LAYERS {
+                break;
+            }
+            linear.push(Linear::load(be, weights, &format!("linear.{}", linear.len()), [outputs, width])?);
+            width = outputs;
+        }
+        let classifier = Linear::load(be, weights, "classifier", [specification.outputs(), width])?;
+        Ok(PyanNet { sincnet: SincNet::load(be, weights)?, lstm, linear, classifier, specification })
+    }
+
+    /// What it was trained for.
+    pub fn specification(&self) -> &Specification {
+        &self.specification
+    }
+
+    /// Frames of a window.
+    pub fn frames(&self) -> usize {
+        sincnet::frames(self.specification.window, self.specification.stride).map_or(0, |frames| frames[5])
+    }
+
+    /// Samples that a frame sees. Frame 0 sees the first of the window.
+    pub fn frame_field(&self) -> usize {
+        sincnet::field(self.specification.stride)[0]
+    }
+
+    /// Samples from a frame to the next.
+    pub fn frame_step(&self) -> usize {
+        sincnet::field(self.specification.stride)[1]
+    }
+
+    /// Scores `[B, T, V]` of the windows that begin every `step` samples of `samples` (16 kHz), as many as fit in whole:
+    /// probabilities, or natural logarithms of them, as [`Head`] says. A window shorter than the specification's is for
+    /// the caller to fill up with zeros.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without room for one window, or for a step of 0; those of the device.
+    pub fn scores(&self, be: &B, samples: &[f32], step: usize) -> Result<Tensor<B, f32>> {
+        let Specification { window, stride, .. } = self.specification;
+        let Some(rest) = samples.len().checked_sub(window).filter(|_| step > 0) else {
+            let rule = format!("expected {window} samples at least, and a step above 0");
+            return Err(Error::config("window", samples.len(), rule));
+        };
+        let windows = rest / step + 1;
+        if step.is_multiple_of(stride) || windows == 1 {
+            let samples = &samples[..(windows - 1) * step + window];
+            return self.heads(be, Tensor::from_host(be, &[1, samples.len(), 1], samples)?, [windows, step]);
+        }
+        // No frame of one window is a frame of another: side by side they do not overlap.
+        let step_up = window.next_multiple_of(stride);
+        let mut apart = vec![0.0; windows * step_up];
+        for (to, from) in apart.chunks_exact_mut(step_up).zip(samples.windows(window).step_by(step)) {
+            to[..window].copy_from_slice(from);
+        }
+        self.heads(be, Tensor::from_host(be, &[1, apart.len(), 1], &apart)?, [windows, step_up])
+    }
+
+    fn heads(&self, be: &B, samples: Tensor<B, f32>, windows: [usize; 2]) -> Result<Tensor<B, f32>> {
+        let mut x = self.sincnet.run(be, &self.specification, &samples, windows)?;
+        let (batch, frames) = (x.shape()[0], x.shape()[1]);
+        for layer in &self.lstm {
+            x = layer.run(be, &x)?;
+        }
+        for layer in &self.linear {
+            x = layer.run(be, &x, Activation::LeakyRelu)?;
+        }
+        match self.specification.head {
+            Head::MultiLabel => self.classifier.run(be, &x, Activation::Sigmoid),
+            Head::Powerset(_) => {
+                let mut logits = Tensor::zeros(be, &[batch, frames, self.specification.outputs()])?;
+                recurrent::conv1d_exact(be, &mut logits, &x, &self.classifier.weight, None, 1, Activation::None)?;
+                let mut out = Tensor::zeros(be, logits.shape())?;
+                waveform::log_softmax(be, &mut out, &logits, &self.classifier.bias, None)?;
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// Names of a layer's tensors without their kind, forward and backward: `{kind}` stands for `weight_ih` and its like.
+/// A network may have its layers in one module or in one each (`monolithic`).
+fn lstm_names(weights: &Weights, layer: usize) -> Option<[String; 2]> {
+    let forms = [format!("lstm.{{kind}}_l{layer}"), format!("lstm.{layer}.{{kind}}_l0")];
+    let form = forms.into_iter().find(|form| weights.contains(&form.replace("{kind}", "weight_ih")))?;
+    Some([form.clone(), form + "_reverse"])
+}
+
+impl<B: Recurrent> Lstm<B> {
+    fn load(be: &B, weights: &Weights, width: usize, names: &[String; 2]) -> Result<Self> {
+        let name = |direction: usize, kind: &str| names[direction].replace("{kind}", kind);
+        let first = name(0, "weight_hh");
+        let hidden = weights.shape(&first).and_then(|shape| shape.last().copied()).unwrap_or(0);
+        if hidden == 0 || !hidden.is_multiple_of(HIDDEN_STEP) || hidden > 1024 {
+            let reason = format!("has {hidden} hidden units; a multiple of {HIDDEN_STEP} up to 1024 can be computed");
+            return Err(Error::weights(weights.origin(), first, reason));
+        }
+        let input = |direction: usize| -> Result<Linear<B>> {
+            let mut bias = weights.tensor(&name(direction, "bias_ih"), &[4 * hidden])?;
+            let more = weights.tensor(&name(direction, "bias_hh"), &[4 * hidden])?;
+            bias.iter_mut().zip(more).for_each(|(bias, more)| *bias += more);
+            let weight = weights.matrix(&name(direction, "weight_ih"), 4 * hidden, width)?;
+            Linear::new(be, &weight, &bias)
+        };
+        let state = |direction: usize| be.exact(&weights.matrix(&name(direction, "weight_hh"), 4 * hidden, hidden)?);
+        Ok(Lstm { input: [input(0)?, input(1)?], state: [state(0)?, state(1)?], hidden })
+    }
+
+    /// `[B, T, 2 H]` of `x` `[B, T, K]`.
+    fn run(&self, be: &B, x: &Tensor<B, f32>) -> Result<Tensor<B, f32>> {
+        let mut gates = [self.input[0].run(be, x, Activation::None)?, self.input[1].run(be, x, Activation::None)?];
+        let mut out = Tensor::zeros(be, &[x.shape()[0], x.shape()[1], 2 * self.hidden])?;
+        recurrent::lstm(be, &mut out, gates.each_mut(), self.state.each_ref())?;
+        Ok(out)
+    }
+}
+
+impl<B: Recurrent> Linear<B> {
+    fn new(be: &B, weight: &HostMatrix, bias: &[f32]) -> Result<Self> {
+        Ok(Linear { bias: Tensor::from_host(be, &[weight.rows], bias)?, weight: be.exact(weight)? })
+    }
+
+    fn load(be: &B, weights: &Weights, name: &str, [rows, cols]: [usize; 2]) -> Result<Self> {
+        let bias = weights.tensor(&format!("{name}.bias"), &[rows])?;
+        Self::new(be, &weights.matrix(&format!("{name}.weight"), rows, cols)?, &bias)
+    }
+
+    /// `[B, T, N]` of `x` `[B, T, K]`.
+    fn run(&self, be: &B, x: &Tensor<B, f32>, activation: Activation) -> Result<Tensor<B, f32>> {
+        let (rows, _) = be.exact_shape(&self.weight);
+        let mut out = Tensor::zeros(be, &[x.shape()[0], x.shape()[1], rows])?;
+        recurrent::conv1d_exact(be, &mut out, x, &self.weight, Some(&self.bias), 1, activation)?;
+        Ok(out)
+    }
+}

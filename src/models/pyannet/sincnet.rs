@@ -1,0 +1,150 @@
+//! SincNet: band-pass filters over the samples, then two convolutions, each with pooling and instance norm.
+
+use super::Specification;
+use crate::engine::Tensor;
+use crate::engine::recurrent::{self, Activation, InstanceNorm, Overlap, POOL, Recurrent};
+use crate::engine::weights::{HostMatrix, Weights};
+use crate::error::Result;
+use crate::units::SAMPLE_RATE;
+
+/// Taps of the filters over samples.
+const TAPS: usize = 251;
+/// Half of their number: each band has an even and an odd one.
+const BANDS: usize = 40;
+const FILTERS: usize = 2 * BANDS;
+/// Channels after the other convolutions, and what the LSTM hears.
+pub(super) const FEATURES: usize = 60;
+/// Taps of those.
+const WIDTH: usize = 5;
+/// Lowest cut-off and narrowest band, in Hz, that a filter can learn.
+const LOWEST_HZ: f32 = 50.0;
+
+pub(super) struct SincNet<B: Recurrent> {
+    /// Scale and shift of the windows' samples.
+    wave: [f32; 2],
+    filters: B::Exact,
+    /// `[80]` sum of each filter.
+    sums: Tensor<B, f32>,
+    convs: [B::Exact; 2],
+    norms: [InstanceNorm<B>; 3],
+}
+
+/// Frames after each convolution and each pooling, from a number of samples; `None` for too few of them.
+pub(super) fn frames(samples: usize, stride: usize) -> Option<[usize; 6]> {
+    let mut found = [0; 6];
+    let mut frames = (samples.checked_sub(TAPS)?) / stride + 1;
+    for (i, found) in found.iter_mut().enumerate() {
+        if i > 0 {
+            frames = if i % 2 == 1 { frames / POOL } else { (frames + 1).checked_sub(WIDTH)? };
+        }
+        *found = frames;
+    }
+    (frames > 0).then_some(found)
+}
+
+/// Samples that one frame sees, and samples from frame to frame.
+pub(super) fn field(stride: usize) -> [usize; 2] {
+    let (mut field, mut step) = (1, 1);
+    for (taps, stride) in [(TAPS, stride), (POOL, POOL), (WIDTH, 1), (POOL, POOL), (WIDTH, 1), (POOL, POOL)] {
+        field += (taps - 1) * step;
+        step *= stride;
+    }
+    [field, step]
+}
+
+impl<B: Recurrent> SincNet<B> {
+    pub fn load(be: &B, weights: &Weights) -> Result<Self> {
+        let tensor = |name: &str, shape: &[usize]| weights.tensor(&format!("sincnet.{name}"), shape);
+        let norm = |i: usize, width: usize| -> Result<InstanceNorm<B>> {
+            let vector =
+                |name: &str| Tensor::from_host(be, &[width], &tensor(&format!("norm1d.{i}.{name}"), &[width])?);
+            Ok(InstanceNorm { gamma: vector("weight")?, beta: vector("bias")? })
+        };
+        let conv = |i: usize, inputs: usize| -> Result<B::Exact> {
+            let weight = tensor(&format!("conv1d.{i}.weight"), &[FEATURES, inputs, WIDTH])?;
+            // The norm behind takes it away again, but a checkpoint of this network has it.
+            tensor(&format!("conv1d.{i}.bias"), &[FEATURES])?;
+            be.exact(&tap_by_tap(&weight, FEATURES, inputs))
+        };
+        let filters = filters(&tensor)?;
+        let sums: Vec<f32> =
+            filters.chunks_exact(TAPS).map(|filter| filter.iter().map(|v| f64::from(*v)).sum::<f64>() as f32).collect();
+        Ok(SincNet {
+            wave: [tensor("wav_norm1d.weight", &[1])?[0], tensor("wav_norm1d.bias", &[1])?[0]],
+            filters: be.exact(&HostMatrix { values: filters, rows: FILTERS, cols: TAPS })?,
+            sums: Tensor::from_host(be, &[FILTERS], &sums)?,
+            convs: [conv(1, FILTERS)?, conv(2, FEATURES)?],
+            norms: [norm(0, FILTERS)?, norm(1, FEATURES)?, norm(2, FEATURES)?],
+        })
+    }
+
+    /// `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, `step` apart.
+    ///
+    /// Where the step is a multiple of the stride, the filters run once over the samples, however many windows see them.
+    pub fn run(
+        &self,
+        be: &B,
+        specification: &Specification,
+        samples: &Tensor<B, f32>,
+        [windows, step]: [usize; 2],
+    ) -> Result<Tensor<B, f32>> {
+        let Specification { window, stride, .. } = *specification;
+        let frames = frames(window, stride).unwrap_or_default();
+        let mut affine = Tensor::zeros(be, &[windows, 2])?;
+        recurrent::window_affine(be, &mut affine, samples, window, step, self.wave)?;
+        let rows = (samples.len() - TAPS) / stride + 1;
+        let mut heard = Tensor::zeros(be, &[1, rows, FILTERS])?;
+        recurrent::conv1d_exact(be, &mut heard, samples, &self.filters, None, stride, Activation::None)?;
+        let mut x = Tensor::zeros(be, &[windows, frames[1], FILTERS])?;
+        let overlap = Overlap { affine: &affine, sums: &self.sums, hop: step / stride, frames: frames[0] };
+        recurrent::overlap_pool_norm(be, &mut x, &heard, &self.norms[0], &overlap)?;
+        drop(heard);
+        for (i, (conv, norm)) in self.convs.iter().zip(&self.norms[1..]).enumerate() {
+            let mut convolved = Tensor::zeros(be, &[windows, frames[2 * i + 2], FEATURES])?;
+            recurrent::conv1d_exact(be, &mut convolved, &x, conv, None, 1, Activation::None)?;
+            x = Tensor::zeros(be, &[windows, frames[2 * i + 3], FEATURES])?;
+            recurrent::pool_norm(be, &mut x, &convolved, norm)?;
+        }
+        Ok(x)
+    }
+}
+
+/// `[N, C, W]` to `[N, W, C]`, as the frames lie in memory.
+fn tap_by_tap(weight: &[f32], outputs: usize, inputs: usize) -> HostMatrix {
+    let cols = inputs * WIDTH;
+    let place = |i: usize| (i / cols * inputs + i % inputs) * WIDTH + i % cols / inputs;
+    HostMatrix { values: (0..outputs * cols).map(|i| weight[place(i)]).collect(), rows: outputs, cols }
+}
+
+/// The filters `[80, 251]`: even ones of all bands, then odd ones. Computed in f64 from the checkpoint's numbers, but for
+/// angles, which are rounded to f32: up to 400 radians, so that the rounding can be heard (1e-4 in the scores), and it is what
+/// pyannote's networks were trained with.
+///
+/// Source: Ravanelli & Bengio 2018 (arXiv:1808.00158); the odd ones, and the formulas: asteroid-filterbanks
+/// `param_sinc_fb.py::ParamSincFB`.
+fn filters(tensor: &impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    const HALF: usize = TAPS / 2;
+    let parameter = |name: &str, shape: &[usize]| tensor(&format!("conv1d.0.filterbank.{name}"), shape);
+    let low_hz = parameter("low_hz_", &[BANDS, 1])?;
+    let band_hz = parameter("band_hz_", &[BANDS, 1])?;
+    let window = parameter("window_", &[HALF])?;
+    // 2 pi n / 16000 for n = -125 .. -1
+    let angle = parameter("n_", &[1, HALF])?;
+    let mut out = vec![0.0; FILTERS * TAPS];
+    for band in 0..BANDS {
+        let low = LOWEST_HZ + low_hz[band].abs();
+        let high = (low + LOWEST_HZ + band_hz[band].abs()).clamp(LOWEST_HZ, SAMPLE_RATE as f32 / 2.0);
+        let width = 2.0 * f64::from(high - low);
+        let (even, odd) = (band * TAPS, (BANDS + band) * TAPS);
+        for i in 0..HALF {
+            let [low, high] = [low, high].map(|hz| f64::from(hz * angle[i]));
+            let scale = f64::from(window[i]) / (f64::from(angle[i]) / 2.0) / width;
+            let cosine = ((high.sin() - low.sin()) * scale) as f32;
+            let sine = ((low.cos() - high.cos()) * scale) as f32;
+            (out[even + i], out[even + TAPS - 1 - i]) = (cosine, cosine);
+            (out[odd + i], out[odd + TAPS - 1 - i]) = (sine, -sine);
+        }
+        out[even + HALF] = 1.0;
+    }
+    Ok(out)
+}
