@@ -41,7 +41,7 @@ fn audio(c: &mut Criterion) {
 }
 
 fn vad(c: &mut Criterion) {
-    let samples = conversation();
+    let (samples, cpu) = (conversation(), Cpu::new(None).expect("threads"));
     let shared = std::env::var_os("DIARIST_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let network = shared.join("models/silero/silero_vad.onnx");

@@ -58,6 +58,7 @@ impl Placed<'_> {
                 None => time.map(|_| TimeSource::Interpolated),
             },
             speaker: self.plan.segment.speaker.clone(),
+            also: Vec::new(),
         };
         spelling.words.iter().zip(&heard).zip(&times).map(word).collect()
     }

@@ -265,6 +265,7 @@ impl Placed {
             score: Some(self.timing.probability),
             source: Some(TimeSource::Dtw),
             speaker: None,
+            also: Vec::new(),
         };
         (!word.word.is_empty()).then_some(word)
     }

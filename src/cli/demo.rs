@@ -5,6 +5,7 @@ use std::time::Instant;
 use diarist::config::Options;
 use diarist::hub::Source;
 use diarist::pipeline::Input;
+use diarist::types::Word;
 use diarist::units::Seconds;
 use diarist::vad::{Detector, VadOptions};
 use diarist::{Result, assets};
@@ -14,7 +15,7 @@ use super::engine;
 use super::options::Compute;
 use super::watch::{Lines, Watch};
 
-/// Prints the transcript of the sample, and how long it took.
+/// Prints the transcript of the sample, when each of its words begins, and how long that took.
 ///
 /// # Errors
 /// [`diarist::Error::Cancelled`], and a device that cannot be had; nothing else, unless the program was built from damaged
@@ -29,6 +30,13 @@ pub fn run(compute: &Compute) -> Result<()> {
     let options = Options { vad, ..Options::default() };
     let transcript = pipeline.transcribe(sample, &options, &mut watch)?;
     drop(watch);
+    console::line("\nWhen each word begins, in seconds:");
+    for sentence in &transcript.segments {
+        let words = sentence.words.iter().flatten();
+        let begun =
+            |word: &Word| word.start.map_or_else(|| word.word.clone(), |at| format!("{:.2} {}", at.0, word.word));
+        console::line(&format!("  {}", words.map(begun).collect::<Vec<_>>().join("  ")));
+    }
     let (audio, wall) = (transcript.duration.0, start.elapsed().as_secs_f64());
     console::line("");
     console::line(&format!("{audio:.1} s of audio in {wall:.1} s: {:.1} times real time.", audio / wall));

@@ -179,4 +179,16 @@ fn vad_prints_spans_and_chunks() {
 fn the_demo_needs_nothing() {
     let outcome = Dir::new().diarist("demo").run();
     outcome.exits(0).without_complaint().prints(&["[0.", " --> ", "times real time", "diarist transcribe"]);
+    // Sixty-nine words, each with a time of its own, in order.
+    let words =
+        outcome.stdout.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.contains("diarist"));
+    let items: Vec<(f64, &str)> = words.flat_map(|line| line.split("  ")).map(at).collect();
+    assert_eq!(items.len(), 69, "{}", outcome.stdout);
+    assert!(items.windows(2).all(|pair| pair[0].0 < pair[1].0), "{}", outcome.stdout);
+}
+
+/// `0.35 morning,`
+fn at(item: &str) -> (f64, &str) {
+    let (time, word) = item.split_once(' ').unwrap_or_else(|| panic!("{item:?}"));
+    (time.parse().unwrap_or_else(|e| panic!("{item:?}: {e}")), word)
 }
