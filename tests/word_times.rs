@@ -1,6 +1,8 @@
 //! Word times from cross-attention, against openai-whisper: the matrix and the path of random models, words of texts, and
 //! what is made of drawn times; then whole transcripts. Goldens: `tests/reference/word_times.py`.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
 mod common;
 #[path = "word_times/transcripts.rs"]
 mod transcripts;
