@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use diarist::align::AlignOptions;
 use diarist::config::Options;
 use diarist::hub::Source;
-use diarist::pipeline::Input;
+use diarist::pipeline::{Input, WordTimes};
 use diarist::types::Word;
 use diarist::units::Seconds;
 use diarist::vad::{Detector, VadOptions};
@@ -27,7 +28,8 @@ pub fn run(compute: &Compute) -> Result<()> {
     let mut watch = Watch::new("the sample".into(), Lines::Plain, false);
     // The small model was trained mostly on windows of a few seconds, and hears those best.
     let vad = VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() };
-    let options = Options { vad, ..Options::default() };
+    let words = WordTimes::Aligned(AlignOptions::default());
+    let options = Options { vad, words, ..Options::default() };
     let transcript = pipeline.transcribe(sample, &options, &mut watch)?;
     drop(watch);
     console::line("\nWhen each word begins, in seconds:");
