@@ -61,7 +61,7 @@ fn missing_files_are_named() {
     dir.write("talk.wav", b"no recording");
     dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
     dir.bench("--align-model nowhere").run().exits(1).complains(&["nowhere", "config.json"]);
-    dir.write("talk.json", b"[]");
+    dir.write("talk.json", b"[1]");
     dir.bench("--align-model wav2vec2-micro --segments talk.json").run().exits(1).complains(&["talk.json", "segments"]);
     dir.silence("quiet.wav", 3.0);
     dir.bench("--shape micro --audio quiet.wav").run().exits(2).complains(&["quiet.wav", "nobody speaks"]);
