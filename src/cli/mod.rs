@@ -138,7 +138,9 @@ fn log(output: &options::Output) {
         Some(Warning) | None => LevelFilter::WARN,
         Some(Error | Critical) => LevelFilter::ERROR,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    log.with_ansi(colours).init();
 }
 
 /// The hub of the environment, with what the command line says about it.

@@ -86,7 +86,8 @@ pub(super) const LAYOUT: Layout = Layout {
     kind: "wav2vec2 model",
     required: &["config.json", "vocab.json"],
     optional: &["preprocessor_config.json"],
-    without: "To go on without it: `--align-method dtw` takes word times from the recogniser, `--no-align` does without.",
+    without: "To go on without it: `--align-model builtin` is part of the program (small, English, for trying out). When \
+              transcribing, `--align-method dtw` takes word times from the recogniser, `--no-align` does without.",
 };
 
 /// Where an aligner's files are.

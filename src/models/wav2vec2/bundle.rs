@@ -118,7 +118,7 @@ impl Bundle {
     /// Puts the network of a file on a device.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) for a file that is missing, damaged, or another network's.
+    /// [`Error::Weights`] for a file that is missing, damaged, or another network's.
     pub fn open<B: Waveform>(&self, be: &B, file: &Path) -> Result<Wav2Vec2<B>> {
         let normalise = if self.size == Size::LargeLv60k { Normalise::Torchaudio } else { Normalise::No };
         load(be, self.config(), Weights::open_file(file)?, normalise, self.unused)
@@ -151,7 +151,7 @@ impl Normalise {
 /// may have been left out before.
 ///
 /// # Errors
-/// [`Error::Weights`](crate::Error::Weights) for weights that do not fit to the config.
+/// [`Error::Weights`] for weights that do not fit to the config.
 pub fn load<B: Waveform>(
     be: &B,
     config: Config,
