@@ -5,7 +5,8 @@
 //          lengths [B] i32, a clip's own frames, in attention_within
 // Math     out = softmax(scale q.k^T) v per head; scores and sums in f32, online softmax (Milakov & Gimelshein 2018,
 //          arXiv:1805.02867; Dao 2023, arXiv:2307.08691)
-// Launch   grid (ceil(T/64), heads, B), block 128 = 4 warps of 16 queries; keys come in tiles of 64 (of 32 for wide heads), two stages, 32 KiB shared
+// Launch   grid (ceil(T/64), heads, B), block 128 = 4 warps of 16 queries; keys come in tiles of 64 (of 32 for wide
+//          heads), two stages, 32 KiB shared
 // Traffic  2*B*T*4C B if keys and values of a head stay in the L2; 4*B*T*T*C flops; bound by arithmetic
 // Edge     keys past the length are masked, queries past it are stored as 0, those past T not at all; dims past D are zeros in both operands
 // Oracle   engine/cpu/attention.rs
@@ -18,8 +19,8 @@ namespace attention {
 const int QUERIES = 64, THREADS = 128;
 const float NEVER = -1e30f;  // below every score, and unlike minus infinity it survives a subtraction from itself
 
-// Where chunk `c` (8 dims) of a row of a tile lies. Rows are 128 bytes or 256, so without this all would start in the same bank. Bit 2
-// differs between neighbouring rows, which keeps 16-byte fragment loads apart; all three bits differ among eight rows, which
+// Where chunk `c` (8 dims) of a row of a tile lies. Rows are 128 bytes or 256, so without this all would start in the same bank.
+// Bit 2 differs between neighbouring rows, which keeps 16-byte fragment loads apart; all three bits differ among eight rows, which
 // keeps ldmatrix apart.
 template <int DIM>
 __device__ __forceinline__ int place(int row, int c) { return row * DIM + 8 * (c ^ ((row & 1) << 2 | (row >> 1 & 3))); }

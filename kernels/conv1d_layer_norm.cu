@@ -5,7 +5,7 @@
 //          gamma,beta [N] f32
 // Math     gelu_erf((y - mean) / sqrt(var + eps) * gamma + beta), y = w.x[step t ..] + bias; mean and variance over channels, two passes
 //          over registers
-// Launch   grid (ceil(T/16), B), block N/2 in whole warps: a thread has two channels of 16 frames
+// Launch   grid (ceil(T/8), B), block N/2 in whole warps: a thread has two channels of 8 frames
 // Traffic  2*B*T*N B written, the samples read once; memory-bound: 2*B*T*N*16 flops
 // Edge     taps past W are zeros
 // Oracle   engine/cpu/sample_conv.rs
@@ -17,8 +17,8 @@ namespace conv1d_layer_norm {
 
 using namespace sample_conv;
 
-const int GROUP = 16;  // frames of a block
-const int WARPS = 8;   // at most
+const int GROUP = 8;  // frames of a block
+const int WARPS = 8;  // at most
 
 // Sums over all threads, one for each frame of the group; the order depends on the number of channels only.
 template <class F>

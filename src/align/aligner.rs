@@ -41,6 +41,16 @@ impl<B: Waveform> Aligner<B> {
         Aligner { network, dictionary }
     }
 
+    /// What hears.
+    pub fn network(&self) -> &Wav2Vec2<B> {
+        &self.network
+    }
+
+    /// What it can write.
+    pub fn dictionary(&self) -> &Dictionary {
+        &self.dictionary
+    }
+
     /// Finds the words of `segments` in `audio` (16 kHz mono in `[-1, 1]`), `language` being the code of what is spoken.
     /// Segments come back in order of time, each as its sentences, which have the recogniser's fields of their segment. One that
     /// cannot be aligned says why in [`Segment::unaligned`], and its words are spread over its time.

@@ -3,7 +3,7 @@
 //! | step | module | from -> to |
 //! |---|---|---|
 //! | plan | [`mod@plan`], [`spell`], [`dictionary`], [`numerals`] | segments -> samples and labels of each |
-//! | hear | [`windows`], [`models::wav2vec2`](crate::models::wav2vec2) | samples, in batches -> log-probabilities of letters, a row for 20 ms |
+//! | hear | [`windows`], [`models::wav2vec2`](crate::models::wav2vec2) | samples, in batches -> log-probabilities of letters, a row for 20 ms (10 in the built-in network) |
 //! | follow | [`mod@follow`], [`long`] | rows and labels -> the rows of each label |
 //! | place | [`mod@place`], [`sentences`](mod@sentences), [`mod@words`], [`mod@interpolate`] | the rows of labels -> sentences, words, characters with times |
 //! | order | [`order`] | nothing overlaps |

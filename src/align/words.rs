@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::follow::LabelSpan;
 use crate::units::Seconds;
 
-/// The time of an utterance's rows: they divide it evenly, as WhisperX has it. (A row is 320 samples and the last ones may
+/// The time of an utterance's rows: they divide it evenly, as WhisperX has it. (A row is the network's hop and the last samples may
 /// be missing, so that this is up to a row later than the middle of what the network heard.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {

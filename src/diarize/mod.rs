@@ -12,8 +12,8 @@
 //! | [`turns`] | decisions and clusters to frames, frames to turns, turns to RTTM |
 //! | [`words`] | turns and words to words with speakers |
 //!
-//! Everything is a function of plain arrays, on the host, in `f64`. The networks are not here yet: the caller brings
-//! what they say.
+//! Everything is a function of plain arrays, on the host, in `f64`. The caller brings what the networks say: the
+//! segmentation ([`pyannet`](crate::models::pyannet)) is not connected yet, and the embedding is not here.
 //!
 //! Sources: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py`, `pipelines/clustering.py`, `core/inference.py`.
 

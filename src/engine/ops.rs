@@ -7,11 +7,34 @@ use super::profile::range;
 use super::tensor::{Element, Tensor};
 use crate::error::{Error, Result};
 
+pub(super) fn wrong(op: &'static str, what: &'static str, expected: String, got: String) -> Error {
+    Error::Shape { op, what, expected, got }
+}
+
 pub(super) fn check(op: &'static str, what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
     if got == expected {
         return Ok(());
     }
-    Err(Error::Shape { op, what, expected: format!("{expected:?}"), got: format!("{got:?}") })
+    Err(wrong(op, what, format!("{expected:?}"), format!("{got:?}")))
+}
+
+/// A convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]`, `x` `[B, F, C]`, a weight `[N, W * C]`, bias
+/// `[N]`.
+pub(super) fn check_windows<B: Backend>(
+    op: &'static str,
+    [out, x]: [&[usize]; 2],
+    (n, k): (usize, usize),
+    bias: Option<&Tensor<B, f32>>,
+    stride: usize,
+) -> Result<()> {
+    let &[batch, frames, width] = x else {
+        return Err(wrong(op, "x", "[B, F, C]".into(), format!("{x:?}")));
+    };
+    if width == 0 || k == 0 || !k.is_multiple_of(width) || stride == 0 || k / width > frames {
+        return Err(wrong(op, "x", format!("{k} = taps * C, taps <= F"), format!("{x:?}, stride {stride}")));
+    }
+    check(op, "out", out, &[batch, (frames - k / width) / stride + 1, n])?;
+    bias.map_or(Ok(()), |bias| check(op, "bias", bias.shape(), &[n]))
 }
 
 fn check_len<B: Backend, T: Element>(

@@ -2,12 +2,12 @@
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
-use super::ops::check;
+use super::ops::{check, check_windows, wrong};
 use super::profile::range;
 use super::waveform::Waveform;
 use super::weights::HostMatrix;
 use super::{Backend, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Frames that a pooling joins.
 pub const POOL: usize = 3;
@@ -105,10 +105,6 @@ pub trait Recurrent: Waveform {
     ) -> Result<()>;
 }
 
-fn wrong(op: &'static str, what: &'static str, expected: String, got: String) -> Error {
-    Error::Shape { op, what, expected, got }
-}
-
 /// See [`Recurrent::window_affine`].
 pub fn window_affine<B: Recurrent>(
     be: &B,
@@ -140,19 +136,7 @@ pub fn conv1d_exact<B: Recurrent>(
     stride: usize,
     activation: Activation,
 ) -> Result<()> {
-    let (n, k) = be.exact_shape(weight);
-    let &[batch, frames, width] = x.shape() else {
-        return Err(wrong("conv1d_exact", "x", "[B, F, C]".into(), format!("{:?}", x.shape())));
-    };
-    let fits = width > 0 && k.is_multiple_of(width) && k > 0 && stride > 0 && k / width <= frames;
-    if !fits {
-        let (expected, got) = (format!("{k} = taps * C, taps <= F"), format!("{:?}, stride {stride}", x.shape()));
-        return Err(wrong("conv1d_exact", "x", expected, got));
-    }
-    check("conv1d_exact", "out", out.shape(), &[batch, (frames - k / width) / stride + 1, n])?;
-    if let Some(bias) = bias {
-        check("conv1d_exact", "bias", bias.shape(), &[n])?;
-    }
+    check_windows("conv1d_exact", [out.shape(), x.shape()], be.exact_shape(weight), bias, stride)?;
     let _range = range("conv1d_exact");
     be.conv1d_exact(out, x, weight, bias, stride, activation)
 }

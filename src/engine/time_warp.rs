@@ -6,10 +6,10 @@
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
-use super::ops::check;
+use super::ops::{check, wrong};
 use super::profile::range;
 use super::{Backend, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Frames whose median replaces the one in their middle; at the ends they are mirrored.
 pub const MEDIAN_WIDTH: usize = 7;
@@ -28,7 +28,7 @@ impl<B: Backend> HeadColumns<B> {
     /// The first columns of each head's queries and keys, `width` columns each.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a column beyond 32 bits.
+    /// [`Error::Shape`](crate::Error::Shape) for a column beyond 32 bits.
     pub fn new(be: &B, host: Vec<[usize; 2]>, width: usize) -> Result<Self> {
         let device = Tensor::from_host(be, &[host.len(), 2], &narrow("attention_weights", host.as_flattened())?)?;
         Ok(HeadColumns { device, host, width })
@@ -56,7 +56,7 @@ impl<B: Backend> WarpPlaces<B> {
     /// The texts, in the order in which their tokens are answered.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a number beyond 32 bits.
+    /// [`Error::Shape`](crate::Error::Shape) for a number beyond 32 bits.
     pub fn new(be: &B, host: Vec<WarpPlace>) -> Result<Self> {
         let mut numbers = Vec::with_capacity(4 * host.len());
         let mut before = 0;
@@ -135,10 +135,6 @@ pub trait TimeWarp: Backend {
         first: usize,
         classes: usize,
     ) -> Result<()>;
-}
-
-fn wrong(op: &'static str, what: &'static str, expected: String, got: String) -> Error {
-    Error::Shape { op, what, expected, got }
 }
 
 fn at_most(op: &'static str, what: &'static str, got: usize, limit: usize) -> Result<()> {

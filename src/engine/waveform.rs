@@ -3,11 +3,11 @@
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
-use super::ops::check;
+use super::ops::{check, check_windows, wrong};
 use super::profile::range;
 use super::time_warp::TimeWarp;
 use super::{Backend, Epilogue, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How many frames of each clip of a batch are real; the rest is filling and must not be seen in any result.
 pub struct Lengths<B: Backend> {
@@ -21,7 +21,7 @@ impl<B: Backend> Lengths<B> {
     /// The lengths of a batch's clips.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a length beyond 32 bits.
+    /// [`Error::Shape`](crate::Error::Shape) for a length beyond 32 bits.
     pub fn new(be: &B, host: Vec<usize>) -> Result<Self> {
         let narrow = |length: &usize| {
             i32::try_from(*length).map_err(|_| wrong("lengths", "length", "below 2^31".into(), length.to_string()))
@@ -119,10 +119,6 @@ pub trait Waveform: TimeWarp {
     ) -> Result<()>;
 }
 
-fn wrong(op: &'static str, what: &'static str, expected: String, got: String) -> Error {
-    Error::Shape { op, what, expected, got }
-}
-
 /// `[B, T, C]`, with a length of at most `T` for each clip.
 fn check_clips<B: Backend>(op: &'static str, x: &Tensor<B>, lengths: &Lengths<B>) -> Result<()> {
     let &[batch, frames, _] = x.shape() else {
@@ -145,19 +141,7 @@ pub fn conv1d_valid<B: Waveform>(
     stride: usize,
     epilogue: Epilogue,
 ) -> Result<()> {
-    let (n, k) = be.matrix_shape(weight);
-    let &[batch, frames, width] = x.shape() else {
-        return Err(wrong("conv1d_valid", "x", "[B, F, C]".into(), format!("{:?}", x.shape())));
-    };
-    let fits = width > 0 && k.is_multiple_of(width) && k > 0 && stride > 0 && k / width <= frames;
-    if !fits {
-        let (expected, got) = (format!("{k} = taps * C, taps <= F"), format!("{:?}, stride {stride}", x.shape()));
-        return Err(wrong("conv1d_valid", "x", expected, got));
-    }
-    check("conv1d_valid", "out", out.shape(), &[batch, (frames - k / width) / stride + 1, n])?;
-    if let Some(bias) = bias {
-        check("conv1d_valid", "bias", bias.shape(), &[n])?;
-    }
+    check_windows("conv1d_valid", [out.shape(), x.shape()], be.matrix_shape(weight), bias, stride)?;
     let _range = range("conv1d_valid");
     be.conv1d_valid(out, x, weight, bias, stride, epilogue)
 }

@@ -51,8 +51,19 @@ pub(super) fn fetch(
     let (events, progress) = channel();
     let abandoned = Arc::new(AtomicBool::new(false));
     let job = Job::new(hub, repo, root, layout, Reporter { events, abandoned: abandoned.clone() })?;
-    let worker = std::thread::spawn(move || job.run());
-    let watched = watch(&progress, hub.stall, on_progress);
+    watched(move || job.run(), &progress, &abandoned, hub.stall, on_progress)
+}
+
+/// Runs `work`, which sends `progress`, on a thread of its own until it is done, or has to be `abandoned`.
+fn watched<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    progress: &Receiver<Event>,
+    abandoned: &AtomicBool,
+    stall: Duration,
+    on_progress: &mut OnProgress<'_>,
+) -> Result<T> {
+    let worker = std::thread::spawn(work);
+    let watched = watch(progress, stall, on_progress);
     if watched.is_err() {
         abandoned.store(true, Ordering::Relaxed);
     }

@@ -1,6 +1,7 @@
 //! Word times by themselves: a recording and its segments in, words out. The network and the search for the best path are
 //! also timed each alone.
 
+use std::path::Path;
 use std::time::Instant;
 
 use diarist::align::{AlignOptions, Aligner, Dictionary, Manner, Spelling, Utterance, follow};
@@ -9,8 +10,8 @@ use diarist::audio::{self, DecodeOptions};
 use diarist::engine::cpu::Cpu;
 use diarist::engine::ctc::CtcTopology;
 use diarist::engine::weights::Weights;
-use diarist::models::wav2vec2::{Config, Wav2Vec2};
-use diarist::types::{Segment, Transcript};
+use diarist::models::wav2vec2::Wav2Vec2;
+use diarist::types::{Segment, TimeSource, Transcript};
 use diarist::units::{SAMPLE_RATE, Seconds};
 use diarist::{Error, Result};
 use serde_json::json;
@@ -35,7 +36,7 @@ const LARGEST_ERROR: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16")
 pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
     let error = against_the_processor(args, be)?;
     let start = Instant::now();
-    let (aligner, network, dictionary) = (load(be, model)?, network(be, model)?, dictionary(be, model)?);
+    let aligner = load(be, model)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let work = Work::read(args)?;
     let options = AlignOptions::default();
@@ -52,8 +53,7 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
         }
         before = Some(found);
     }
-    let parts: Vec<(f64, f64)> =
-        (0..=args.runs).map(|_| work.parts(be, &network, &dictionary)).collect::<Result<_>>()?;
+    let parts: Vec<(f64, f64)> = (0..args.runs).map(|_| work.parts(be, &aligner)).collect::<Result<_>>()?;
     let part = |of: fn(&(f64, f64)) -> f64| median(parts.iter().map(of));
     let (network_seconds, viterbi_seconds) = (part(|p| p.0), part(|p| p.1));
     let (words, aligned) = count(&before.unwrap_or_default());
@@ -83,31 +83,16 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
     Ok(())
 }
 
-fn is_shape(model: &str) -> bool {
-    shapes::WAV2VEC2.contains(&model)
-}
-
-fn network<B: Machine>(be: &B, model: &str) -> Result<Wav2Vec2<B>> {
-    if is_shape(model) {
-        return Wav2Vec2::load(be, shapes::wav2vec2(model)?, &Weights::random(2024), false);
-    }
-    Wav2Vec2::open(be, std::path::Path::new(model))
-}
-
-fn dictionary<B: Machine>(be: &B, model: &str) -> Result<Dictionary> {
-    let path = std::path::Path::new(model);
-    if is_shape(model) {
-        let letters = LETTERS.chars().enumerate().map(|(class, letter)| (letter.to_string(), json!(class)));
-        let table = serde_json::Value::Object(letters.collect());
-        return Dictionary::parse(&table.to_string(), path, 0, LETTERS.len());
-    }
-    let _ = be;
-    let config = Config::read(path)?;
-    Dictionary::read(path, config.pad_token_id, config.vocab_size)
-}
-
+/// An aligner of a folder, or random weights of a published size.
 fn load<B: Machine>(be: &B, model: &str) -> Result<Aligner<B>> {
-    Ok(Aligner::new(network(be, model)?, dictionary(be, model)?))
+    let path = Path::new(model);
+    if !shapes::WAV2VEC2.contains(&model) {
+        return Aligner::open(be, path);
+    }
+    let network = Wav2Vec2::load(be, shapes::wav2vec2(model)?, &Weights::random(2024), false)?;
+    let letters = LETTERS.chars().enumerate().map(|(class, letter)| (letter.to_string(), json!(class)));
+    let table = serde_json::Value::Object(letters.collect());
+    Ok(Aligner::new(network, Dictionary::parse(&table.to_string(), path, 0, LETTERS.len())?))
 }
 
 /// A recording, and what is said in it.
@@ -144,8 +129,9 @@ impl Work {
         Ok(Work { samples, segments })
     }
 
-    /// Seconds of the network alone and of the search alone, a segment at a time where `Aligner` would take several.
-    fn parts<B: Machine>(&self, be: &B, network: &Wav2Vec2<B>, dictionary: &Dictionary) -> Result<(f64, f64)> {
+    /// Seconds of the network alone and of the search alone, four segments at a time.
+    fn parts<B: Machine>(&self, be: &B, aligner: &Aligner<B>) -> Result<(f64, f64)> {
+        let (network, dictionary) = (aligner.network(), aligner.dictionary());
         let (mut hearing, mut following) = (0.0, 0.0);
         for segments in self.segments.chunks(4) {
             let range = |s: &Segment| s.start.to_samples_floor()..s.end.to_samples_floor().min(self.samples.len());
@@ -184,7 +170,7 @@ fn made_up(samples: usize) -> Vec<Segment> {
 /// Words, and those that were found.
 fn count(segments: &[Segment]) -> (usize, usize) {
     let words = || segments.iter().flat_map(|segment| segment.words.iter().flatten());
-    (words().count(), words().filter(|word| word.source == Some(diarist::types::TimeSource::Aligned)).count())
+    (words().count(), words().filter(|word| word.source == Some(TimeSource::Aligned)).count())
 }
 
 /// |log-probabilities - the processor's| / |the processor's| of a small network of random weights.

@@ -8,7 +8,7 @@ use crate::engine::waveform::{Lengths, MAX_SAMPLE_TAPS, SampleConv};
 use crate::error::Result;
 
 /// Frames of a block of `window_moments`, of `conv1d_channel_norm`, of `conv1d_layer_norm`.
-const FRAMES: [usize; 3] = [2048, 64, 16];
+const FRAMES: [usize; 3] = [2048, 64, 8];
 /// Moments of the windows: means, and products of two taps.
 const MOMENTS: usize = MAX_SAMPLE_TAPS + MAX_SAMPLE_TAPS * (MAX_SAMPLE_TAPS + 1) / 2;
 
@@ -81,7 +81,7 @@ pub(super) fn layer_norm<A: Activation>(
     launch.int(samples).int(frames).int(width).int(taps).int(conv.stride).float(conv.eps);
     // SAFETY: (1) out, x, w, bias, gamma, beta, samples, frames, width, taps, step, eps, as conv1d_layer_norm.cu declares
     // them; (2) it touches out [B, T, N], x [B, F], w [N, W], bias, gamma, beta [N], with N, W and step as waveform.rs bounds
-    // them; (3) blocks of 16 frames for each clip.
+    // them; (3) blocks of 8 frames for each clip.
     unsafe { launch.run(work::<A>(len, x.len())) }
 }
 

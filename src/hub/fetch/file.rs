@@ -5,11 +5,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::{ATTEMPTS, Error, Event, Reporter, Result, watch};
+use super::{ATTEMPTS, Error, Event, Reporter, Result, watched};
 use crate::engine::weights::Weights;
 use crate::hub::{Hub, OnProgress};
 
@@ -27,13 +27,7 @@ pub(in crate::hub) fn fetch(hub: &Hub, url: &str, target: &Path, on_progress: &m
         reporter: Reporter { events, abandoned: abandoned.clone() },
         pause: hub.retry_pause,
     };
-    let worker = std::thread::spawn(move || job.run());
-    let watched = watch(&progress, hub.stall, on_progress);
-    if watched.is_err() {
-        abandoned.store(true, Ordering::Relaxed);
-    }
-    watched?;
-    worker.join().unwrap_or_else(|_| Err(Error::Other("the download stopped on an internal error; try again".into())))
+    watched(move || job.run(), &progress, &abandoned, hub.stall, on_progress)
 }
 
 struct Job {

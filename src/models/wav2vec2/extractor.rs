@@ -36,10 +36,9 @@ impl<B: Waveform> Extractor<B> {
     }
 
     /// `x` `[B, S, 1]`, of which clip `b` has `lengths[b]` samples; `[B, T, N]`.
-    pub fn run(&self, be: &B, config: &Config, x: Tensor<B>, lengths: &[usize]) -> Result<Tensor<B>> {
+    pub fn run(&self, be: &B, config: &Config, mut x: Tensor<B>, lengths: &[usize]) -> Result<Tensor<B>> {
         let (batch, samples) = (x.shape()[0], x.shape()[1]);
         let shape = |i: usize| [batch, config.frames_after(samples, i + 1), config.conv_dim[i]];
-        let mut x = x;
         if let Some(first) = &self.first {
             let mut out = Tensor::zeros(be, &shape(0))?;
             match self.norm {

@@ -1,4 +1,5 @@
-//! wav2vec2 with a CTC head: the log-probability of every letter in every 20 ms of a recording.
+//! wav2vec2 with a CTC head: the log-probability of every letter in every few milliseconds of a recording: 20 in the
+//! published models, whose sizes the table has, 10 in the built-in one.
 //!
 //! | step | shape | |
 //! |---|---|---|
