@@ -25,6 +25,16 @@ impl Span {
     }
 }
 
+/// A stretch in which one speaker speaks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// From when to when.
+    #[serde(flatten)]
+    pub span: Span,
+    /// The speaker's label.
+    pub speaker: String,
+}
+
 /// What one pass of the recogniser hears: speech spans merged until they fill the model's window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
