@@ -4,12 +4,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use diarist::config::Options;
+use diarist::diarize::Diarizer;
+use diarist::diarize::diarizer::{FindSpeakers, OnDevice};
 use diarist::engine::cpu::{self, Cpu};
 use diarist::engine::cuda::{self, Activation, Cuda};
+use diarist::engine::residual::Residual;
 use diarist::engine::waveform::Waveform;
-use diarist::hub::{Fetching, Hub, OnProgress, Source};
+use diarist::hub::{DiarizerSource, Fetching, Hub, OnProgress, Source};
 use diarist::pipeline::aligners::{FindAligner, Found};
-use diarist::pipeline::{Aligners, Input, Observer, Pipeline, Prepared};
+use diarist::pipeline::{Aligners, Input, Observer, Pipeline, Prepared, Speakers};
 use diarist::types::Transcript;
 use diarist::vad::{Detector, VadMethod};
 use diarist::{Error, Result};
@@ -70,12 +73,15 @@ impl Engine {
         }
     }
 
-    /// The engine with other aligners than the built-in one.
-    pub fn with_aligners(self, find: Box<FindAligner>) -> Self {
+    /// The engine with other aligners than the built-in one, and with what tells speakers apart.
+    pub fn with(self, find: Box<FindAligner>, speakers: Option<Speakers>) -> Self {
+        fn with<B: Waveform>(pipeline: Pipeline<B>, find: Box<FindAligner>, speakers: Option<Speakers>) -> Box<Pipeline<B>> {
+            Box::new(Pipeline { aligners: Aligners::new(find), speakers, ..pipeline })
+        }
         match self {
-            Engine::Cpu(pipeline) => Engine::Cpu(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
-            Engine::Half(pipeline) => Engine::Half(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
-            Engine::Brain(pipeline) => Engine::Brain(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
+            Engine::Cpu(pipeline) => Engine::Cpu(with(*pipeline, find, speakers)),
+            Engine::Half(pipeline) => Engine::Half(with(*pipeline, find, speakers)),
+            Engine::Brain(pipeline) => Engine::Brain(with(*pipeline, find, speakers)),
         }
     }
 
@@ -113,6 +119,25 @@ impl Backend {
             Backend::Cpu(be) => Detector::load(be, method, network),
             Backend::Half(be) => Detector::load(be, method, network),
             Backend::Brain(be) => Detector::load(be, method, network),
+        }
+    }
+
+    /// What tells speakers apart, on the device.
+    ///
+    /// # Errors
+    /// As [`Diarizer::load`].
+    pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+        fn on<B: Residual>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+            let diarizer = match source {
+                DiarizerSource::Recipe(recipe) => Diarizer::load(be, recipe),
+                DiarizerSource::Builtin => Diarizer::builtin(be),
+            }?;
+            Ok(Box::new(OnDevice { be: be.clone(), diarizer }))
+        }
+        match self {
+            Backend::Cpu(be) => on(be, source),
+            Backend::Half(be) => on(be, source),
+            Backend::Brain(be) => on(be, source),
         }
     }
 

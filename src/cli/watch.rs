@@ -1,5 +1,8 @@
 //! What is shown while a recording is worked on.
 
+use std::path::Path;
+
+use diarist::Error;
 use diarist::pipeline::{Instead, Observer};
 use diarist::types::Segment;
 use diarist::units::Seconds;
@@ -25,12 +28,14 @@ pub struct Watch {
     /// Whether to print per cents to stdout.
     percent: bool,
     name: String,
+    /// Whether the transcript has to do without speakers.
+    pub without_speakers: bool,
 }
 
 impl Watch {
     /// For the recording called `name`.
     pub fn new(name: String, lines: Lines, print_progress: bool) -> Self {
-        Watch { bar: Bar::recording(), lines, percent: print_progress, name }
+        Watch { bar: Bar::recording(), lines, percent: print_progress, name, without_speakers: false }
     }
 }
 
@@ -40,12 +45,11 @@ impl Observer for Watch {
             "audio" => "reading",
             "vad" => "finding speech",
             "align" => "aligning",
+            "diarize" => "telling speakers apart in",
             _ => "transcribing",
         };
-        // Tenths of a second: the bar counts in whole numbers.
-        let tenths = |time: Seconds| (time.0 * 10.0) as u64;
         self.bar.set(&format!("{doing} {}", self.name), tenths(done), total.map_or(0, tenths));
-        if let (true, "asr" | "align", Some(total)) = (self.percent, stage, total) {
+        if let (true, "asr" | "align" | "diarize", Some(total)) = (self.percent, stage, total) {
             self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
         }
     }
@@ -70,9 +74,60 @@ impl Observer for Watch {
         console::error_once(&format!("no alignment of `{language}`, so that {what}; {cure}.\n  {reason}"));
     }
 
+    fn without_speakers(&mut self, reason: &Error) {
+        if !self.without_speakers {
+            console::error(&format!("{}: its transcript has no speakers: {reason}", self.name));
+        }
+        self.without_speakers = true;
+    }
+
     fn is_cancelled(&self) -> bool {
         interrupt::asked()
     }
+}
+
+/// Shows how far one kind of work on a recording is.
+pub struct Shown {
+    bar: Bar,
+    doing: &'static str,
+    name: String,
+    /// Whether to print per cents to stdout.
+    percent: bool,
+}
+
+impl Shown {
+    /// For the recording called `name`.
+    pub fn new(doing: &'static str, name: String, percent: bool) -> Self {
+        Shown { bar: Bar::recording(), doing, name, percent }
+    }
+
+    /// Shows something else that comes before.
+    pub fn show(&self, doing: &str, done: Seconds, total: Seconds) {
+        self.bar.set(&format!("{doing} {}", self.name), tenths(done), tenths(total));
+    }
+}
+
+impl diarist::watch::Watch for Shown {
+    fn progress(&mut self, done: Seconds, total: Seconds) {
+        self.show(self.doing, done, total);
+        if self.percent {
+            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::asked()
+    }
+}
+
+/// The bar counts in whole numbers.
+fn tenths(time: Seconds) -> u64 {
+    (time.0 * 10.0) as u64
+}
+
+/// The name of a file; the folders would leave no room for the bar.
+pub fn short(file: &Path) -> String {
+    file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string())
 }
 
 /// A segment on one line, times in seconds.
