@@ -47,6 +47,20 @@ pub static ALIGNER: StaticAligner = StaticAligner {
     weights: include_bytes!("../assets/aligner/model.safetensors"),
 };
 
+/// The files of a pipeline that tells speakers apart, in pyannote's layout, as bytes.
+#[derive(Clone, Copy)]
+pub struct StaticDiarizer {
+    /// `config.yaml`; without a PLDA.
+    pub config: &'static str,
+    /// `segmentation/model.safetensors`.
+    pub segmentation: &'static [u8],
+    /// `embedding/model.safetensors`.
+    pub embedding: &'static [u8],
+}
+
+/// The pipeline named `builtin`.
+pub static DIARIZER: Option<StaticDiarizer> = None;
+
 /// The sample conversation, a FLAC file.
 pub static SAMPLE: &[u8] = include_bytes!("../assets/sample/conversation.flac");
 

@@ -18,9 +18,11 @@ use super::folder::{CONFIG, Method, Place, Recipe};
 use super::plda::Plda;
 use super::windows::{Clock, Segmentation, Voices};
 use super::{Diarization, Options, diarize, multilabel, powerset};
+use crate::assets;
 use crate::engine::residual::Residual;
+use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
-use crate::models::pyannet::{Head, PyanNet, SpeechCurve};
+use crate::models::pyannet::{Head, PyanNet, Specification, SpeechCurve};
 use crate::models::resnet34::ResNet34;
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
@@ -85,6 +87,26 @@ impl<B: Residual> Diarizer<B> {
             }
         };
         Ok(Self::new(segmentation, embedding, clustering, recipe))
+    }
+
+    /// Loads the pipeline that is compiled into the program.
+    ///
+    /// # Errors
+    /// None, unless the device has no room.
+    pub fn builtin(be: &B) -> Result<Self> {
+        let name = "builtin";
+        let files = assets::DIARIZER.ok_or_else(|| Error::model(name, "not in this build"))?;
+        let recipe = Recipe::parse(files.config, Path::new(name))?;
+        let clustering = match &recipe.method {
+            Method::Centroid { threshold, min_size } => {
+                Clustering::Centroid { threshold: *threshold, min_size: *min_size }
+            }
+            Method::Vbx { .. } => return Err(Error::model(name, "has no PLDA in the program")),
+        };
+        let weights = Weights::from_static("builtin segmentation", files.segmentation)?;
+        let segmentation = PyanNet::load(be, Specification::read(&weights)?, &weights)?;
+        let weights = Weights::from_static("builtin embedding", files.embedding)?;
+        Ok(Self::new(segmentation, ResNet34::load(be, &weights)?, clustering, &recipe))
     }
 
     /// From networks that are loaded already; of the recipe, its numbers count.
