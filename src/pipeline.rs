@@ -185,7 +185,9 @@ impl<B: Waveform> Pipeline<B> {
             _ => None,
         };
         let chunks = match &heard {
-            Some(heard) => vad::chunks_of_scores(&heard.speech, heard.grid, Seconds::from_samples(samples.len()), &options),
+            Some(heard) => {
+                vad::chunks_of_scores(&heard.speech, heard.grid, Seconds::from_samples(samples.len()), &options)
+            }
             None => self.detector.chunks(samples, &options),
         }?;
         Ok((chunks, heard))

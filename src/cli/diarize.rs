@@ -94,7 +94,9 @@ fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file
     let name = stem.file_name().unwrap_or_default().to_string_lossy();
     let (text, ending) = match args.output_format {
         TurnFormat::Rttm => (rttm::rttm(&name, &found.turns)?, "rttm"),
-        TurnFormat::Json => (object(file, sound.duration().0, &found, labels, args.voices.speaker_embeddings), "speakers.json"),
+        TurnFormat::Json => {
+            (object(file, sound.duration().0, &found, labels, args.voices.speaker_embeddings), "speakers.json")
+        }
     };
     match &args.output_dir {
         Some(folder) => output::write_whole(&folder.join(format!("{name}.{ending}")), text.as_bytes()),

@@ -75,7 +75,11 @@ impl Engine {
 
     /// The engine with other aligners than the built-in one, and with what tells speakers apart.
     pub fn with(self, find: Box<FindAligner>, speakers: Option<Speakers>) -> Self {
-        fn with<B: Waveform>(pipeline: Pipeline<B>, find: Box<FindAligner>, speakers: Option<Speakers>) -> Box<Pipeline<B>> {
+        fn with<B: Waveform>(
+            pipeline: Pipeline<B>,
+            find: Box<FindAligner>,
+            speakers: Option<Speakers>,
+        ) -> Box<Pipeline<B>> {
             Box::new(Pipeline { aligners: Aligners::new(find), speakers, ..pipeline })
         }
         match self {

@@ -36,7 +36,8 @@ pub fn check(args: &Transcribe) -> Result<()> {
 
 /// The detector asked for: without a word, that of the network that is given, else loudness.
 pub fn method(vad: &Vad) -> VadMethod {
-    let of_model = |model: &Path| if on_hub(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) };
+    let of_model =
+        |model: &Path| if on_hub(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) };
     vad.method.unwrap_or_else(|| vad.model.as_deref().map_or(VadMethod::Energy, of_model))
 }
 
@@ -65,7 +66,8 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
     if let Some(name) = on_hub(model) {
         return engine::under_a_bar(|on_progress| hub.obtain_network(name, on_progress));
     }
-    let is_pipeline = model.join(folder::CONFIG).is_file() && !LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
+    let is_pipeline =
+        model.join(folder::CONFIG).is_file() && !LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
     match is_pipeline.then(|| folder::Recipe::open(model)).transpose()?.map(|recipe| recipe.segmentation) {
         Some(folder::Place::Here(network)) => Ok(network),
         Some(folder::Place::Repository(name)) => {
@@ -86,8 +88,7 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
             return Err(Error::config("vad_method", "silero", rule));
         }
         (VadMethod::Pyannote, None) => {
-            let rule =
-                "needs its network: --vad-model MODEL, pyannote/segmentation-3.0 or the pytorch_model.bin of WhisperX; --diarize has one";
+            let rule = "needs its network: --vad-model MODEL, pyannote/segmentation-3.0 or the pytorch_model.bin of WhisperX; --diarize has one";
             return Err(Error::config("vad_method", "pyannote", rule));
         }
         (VadMethod::None | VadMethod::Energy, Some(file)) => {

@@ -157,7 +157,10 @@ fn recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         }
     }
     if all.is_empty() {
-        return Err(Error::audio(folder, "holds no recordings of speakers: put one in it for each, called as they are"));
+        return Err(Error::audio(
+            folder,
+            "holds no recordings of speakers: put one in it for each, called as they are",
+        ));
     }
     all.iter().try_for_each(|(_, file)| transcribe::readable(file))?;
     Ok(all)

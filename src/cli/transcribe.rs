@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use diarist::config::Options;
-use diarist::output::{self, OutputFormat, SubtitleOptions};
 use diarist::hub::Hub;
+use diarist::output::{self, OutputFormat, SubtitleOptions};
 use diarist::pipeline::{Input, Observer, Prepared, Speakers};
 use diarist::vad::Detector;
 use diarist::{Error, Result};
@@ -165,7 +165,10 @@ pub(super) fn naming(file: &Path, error: &Error) -> String {
 }
 
 /// Those recordings that are files, with where their results go, and whether there are others: they are told about.
-pub(super) fn those_readable<'a>(files: &'a [PathBuf], stems: &'a [PathBuf]) -> (Vec<(&'a PathBuf, &'a PathBuf)>, bool) {
+pub(super) fn those_readable<'a>(
+    files: &'a [PathBuf],
+    stems: &'a [PathBuf],
+) -> (Vec<(&'a PathBuf, &'a PathBuf)>, bool) {
     let told = |file: &PathBuf| readable(file).inspect_err(|error| console::error(&error.to_string())).is_ok();
     let todo: Vec<_> = files.iter().zip(stems).filter(|(file, _)| told(file)).collect();
     let failed = todo.len() < files.len();

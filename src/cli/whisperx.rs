@@ -85,10 +85,8 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// The first option given that is refused, with the reason; `None` if there is none.
     pub fn refusal(&self) -> Option<(&'static str, &'static str)> {
-        let given = [
-            ("segment_resolution", self.segment_resolution.is_some()),
-            ("python-version", self.python_version),
-        ];
+        let given =
+            [("segment_resolution", self.segment_resolution.is_some()), ("python-version", self.python_version)];
         let (name, _) = given.into_iter().find(|(_, given)| *given)?;
         OPTIONS.iter().find_map(|(option, fate)| match fate {
             Refused(_, reason) if *option == name => Some((name, *reason)),

@@ -27,8 +27,8 @@ use crate::models::resnet34::ResNet34;
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
-/// Windows whose voices are heard together: enough to keep a GPU busy.
-const BATCH: usize = 16;
+/// Windows whose voices are heard together; those that follow each other share features.
+const BATCH: usize = 64;
 /// In a shorter recording nobody is told apart: it holds no syllable, and next to nothing of it is not the window's filling.
 pub const SHORTEST: Seconds = Seconds(0.25);
 

@@ -28,10 +28,8 @@ use crate::units::Seconds;
 /// The file that makes a folder a pipeline.
 pub const CONFIG: &str = "config.yaml";
 /// What a pipeline may be called: pyannote's one for diarization, by its full name and by its short one.
-const PIPELINES: [&str; 2] = [
-    "pyannote.audio.pipelines.SpeakerDiarization",
-    "pyannote.audio.pipelines.speaker_diarization.SpeakerDiarization",
-];
+const PIPELINES: [&str; 2] =
+    ["pyannote.audio.pipelines.SpeakerDiarization", "pyannote.audio.pipelines.speaker_diarization.SpeakerDiarization"];
 /// Entries that have no influence on the result: sizes of batches, versions, and what is only read while training.
 const WITHOUT_EFFECT: [&str; 6] =
     ["segmentation_batch_size", "embedding_batch_size", "legacy", "der_variant", "token", "use_auth_token"];
@@ -130,13 +128,15 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
     tuned.only(&["segmentation", "clustering"])?;
     let (of_clusters, of_windows) = (tuned.entries("clustering")?, tuned.entries("segmentation")?);
     of_windows.only(&["min_duration_off", "threshold"])?;
-    let mut known = vec!["segmentation", "embedding", "plda", "clustering", "embedding_exclude_overlap", "segmentation_step"];
+    let mut known =
+        vec!["segmentation", "embedding", "plda", "clustering", "embedding_exclude_overlap", "segmentation_step"];
     known.extend(WITHOUT_EFFECT);
     parts.only(&known)?;
     if parts.number("segmentation_step")?.is_some_and(|step| step != 0.1) {
         return Err("has a `segmentation_step` other than 0.1, which is not known".into());
     }
-    let place = |name: &str| place(parts.map.get(name), folder).map_err(|why| format!("`pipeline.params.{name}` {why}"));
+    let place =
+        |name: &str| place(parts.map.get(name), folder).map_err(|why| format!("`pipeline.params.{name}` {why}"));
     Ok(Recipe {
         segmentation: place("segmentation")?,
         embedding: place("embedding")?,
@@ -239,7 +239,9 @@ impl<'a> Entries<'a> {
 
     fn only(&self, known: &[&str]) -> Parsed<()> {
         match self.map.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(key) => Err(format!("has `{}`, which is not known here; known are {}", self.path(key), known.join(", "))),
+            Some(key) => {
+                Err(format!("has `{}`, which is not known here; known are {}", self.path(key), known.join(", ")))
+            }
             None => Ok(()),
         }
     }

@@ -23,8 +23,8 @@
 pub mod ahc;
 pub mod cluster;
 pub mod diarizer;
-pub mod folder;
 pub mod enrol;
+pub mod folder;
 pub mod kmeans;
 pub mod linkage;
 pub mod multilabel;

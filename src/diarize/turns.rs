@@ -3,8 +3,8 @@
 use super::cluster::Clusters;
 use super::windows::{Clock, Segmentation};
 use crate::error::{Error, Result};
-pub use crate::types::Turn;
 use crate::types::Span;
+pub use crate::types::Turn;
 use crate::units::Seconds;
 
 /// Who speaks in each frame.

@@ -102,7 +102,8 @@ impl Reader<'_> {
     fn untagged(&self, tag: Option<Tag>) -> Result<(), String> {
         match tag {
             Some(tag) => {
-                let what = format!("the tag `{}{}`, which asks for something to be made; nothing is", tag.handle, tag.suffix);
+                let what =
+                    format!("the tag `{}{}`, which asks for something to be made; nothing is", tag.handle, tag.suffix);
                 Err(self.wrong(&what))
             }
             None => Ok(()),

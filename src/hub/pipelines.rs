@@ -21,7 +21,10 @@ pub const DEFAULT: &str = "pyannote/speaker-diarization-community-1";
 /// The pipelines this program was made for; others of the same form are read, too.
 pub const KNOWN: &[Known] = &[
     Known { repo: DEFAULT, note: "the default; CC BY 4.0, after accepting its terms" },
-    Known { repo: "pyannote/speaker-diarization-3.1", note: "MIT, after accepting its terms and those of segmentation-3.0" },
+    Known {
+        repo: "pyannote/speaker-diarization-3.1",
+        note: "MIT, after accepting its terms and those of segmentation-3.0",
+    },
 ];
 
 /// The files of a folder with a pipeline.
@@ -141,6 +144,7 @@ fn unknown(model: &str) -> Error {
         return Error::model(path, format!("no such folder. {}", PIPELINE.holds()));
     }
     let names: Vec<&str> = KNOWN.iter().map(|known| known.repo).collect();
-    let rule = format!("expected a folder with a {CONFIG}, organisation/name of the hub ({}), or {BUILTIN}", names.join(", "));
+    let rule =
+        format!("expected a folder with a {CONFIG}, organisation/name of the hub ({}), or {BUILTIN}", names.join(", "));
     Error::config("diarize_model", model, rule)
 }

@@ -66,7 +66,9 @@ pub fn write_all(
         name.push(format.extension());
         let path = PathBuf::from(name);
         let text = match format {
-            OutputFormat::Rttm => rttm::rttm(&stem.file_name().unwrap_or_default().to_string_lossy(), &transcript.turns)?,
+            OutputFormat::Rttm => {
+                rttm::rttm(&stem.file_name().unwrap_or_default().to_string_lossy(), &transcript.turns)?
+            }
             _ => render(format, transcript, options)?,
         };
         write_whole(&path, text.as_bytes())?;

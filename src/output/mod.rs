@@ -75,7 +75,8 @@ impl OutputFormat {
     pub fn parse_list(names: &str) -> Result<Vec<OutputFormat>> {
         let mut formats = Vec::new();
         for name in names.split(',').map(str::trim) {
-            let known = Self::ALL.into_iter().chain([OutputFormat::Aud, OutputFormat::Rttm]).find(|f| f.extension() == name);
+            let known =
+                Self::ALL.into_iter().chain([OutputFormat::Aud, OutputFormat::Rttm]).find(|f| f.extension() == name);
             let chosen = match known {
                 Some(format) => vec![format],
                 None if name == "all" => Self::ALL.to_vec(),

@@ -10,7 +10,6 @@ use crate::types::Turn;
 /// None but for an empty name.
 pub fn rttm(recording: &str, turns: &[Turn]) -> Result<String> {
     let field = |name: &str| name.split_whitespace().collect::<Vec<_>>().join("_");
-    let turns: Vec<Turn> =
-        turns.iter().map(|turn| Turn { speaker: field(&turn.speaker), ..turn.clone() }).collect();
+    let turns: Vec<Turn> = turns.iter().map(|turn| Turn { speaker: field(&turn.speaker), ..turn.clone() }).collect();
     turns::rttm(&field(recording), &turns)
 }

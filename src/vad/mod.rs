@@ -150,7 +150,9 @@ impl Detector {
         let spans = match self {
             Detector::None if samples.is_empty() => Vec::new(),
             Detector::None => vec![Span::new(0.0, samples.len() as f64 / SAMPLE_RATE as f64)],
-            Detector::Energy | Detector::Diarizer => energy::speech(samples, options.onset, options.offset, options.chunk_size)?,
+            Detector::Energy | Detector::Diarizer => {
+                energy::speech(samples, options.onset, options.offset, options.chunk_size)?
+            }
             Detector::Silero(network) => {
                 silero::speech(samples, network, &silero::SileroOptions::new(options.onset, options.chunk_size))
             }

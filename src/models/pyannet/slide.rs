@@ -48,12 +48,7 @@ impl<B: Recurrent> PyanNet<B> {
     ///
     /// # Errors
     /// Those of the device, and of `each`.
-    pub fn slide(
-        &self,
-        be: &B,
-        samples: &[f32],
-        mut each: impl FnMut(Windows<'_>) -> Result<()>,
-    ) -> Result<()> {
+    pub fn slide(&self, be: &B, samples: &[f32], mut each: impl FnMut(Windows<'_>) -> Result<()>) -> Result<()> {
         let (window, step) = (self.specification.window, self.step());
         let whole = samples.len().checked_sub(window).map_or(0, |rest| rest / step + 1);
         for first in (0..whole).step_by(BATCH) {
