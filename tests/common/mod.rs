@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::print_stderr)] // skips are visible
 
+pub mod pipeline;
 pub mod pyannet;
 pub mod seeded;
 pub mod tokenizer;
