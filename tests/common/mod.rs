@@ -5,6 +5,7 @@
 
 pub mod pipeline;
 pub mod pyannet;
+pub mod resnet34;
 pub mod seeded;
 pub mod tokenizer;
 pub mod wav2vec2;
