@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::pipeline::{self, CENTROID, VBX};
 use common::seeded;
 use diarist::diarize::diarizer::{FindSpeakers, OnDevice};
-use diarist::diarize::folder::{Method, Place, Recipe};
+use diarist::diarize::folder::{Method, Recipe};
 use diarist::diarize::{Bounds, Clock, Clustering, Diarizer, Options, Voices, diarize, powerset};
 use diarist::engine::cpu::Cpu;
 use diarist::models::pyannet::PyanNet;
@@ -16,6 +16,7 @@ use diarist::models::resnet34::ResNet34;
 use diarist::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use diarist::watch::Watch;
 use diarist::{Error, vad};
+use serde_json::Value;
 
 fn cpu() -> Cpu {
     Cpu::new(Some(2)).unwrap()
@@ -28,14 +29,10 @@ fn folder(config: &str, seconds: f64, powerset: bool) -> tempfile::TempDir {
     folder
 }
 
-/// Noise that changes its character, so that not every window sounds the same.
+/// Noise that gets louder and softer.
 fn audio(samples: usize) -> Vec<f32> {
-    let mut audio = seeded::audio_f32(900, samples);
-    for (i, sample) in audio.iter_mut().enumerate() {
-        let slow = (i / 24_000) as f32;
-        *sample *= 0.2 + 0.8 * ((slow * 1.7).sin().abs());
-    }
-    audio
+    let gains = [1.0, 0.25, 0.5, 0.0625];
+    seeded::audio_f32(900, samples).iter().enumerate().map(|(i, sample)| sample * gains[i / 24_000 % 4]).collect()
 }
 
 /// Counts, and stops when told to.
@@ -58,7 +55,8 @@ impl Watch for Counting {
 /// Windows and voices one by one, with samples put into a window of their own, and then the functions on arrays.
 #[test]
 fn the_stage_is_its_parts_window_by_window() {
-    let config = CENTROID.replace("threshold: 0.70", "threshold: 0.05").replace("min_cluster_size: 12", "min_cluster_size: 1");
+    let config =
+        CENTROID.replace("threshold: 0.70", "threshold: 0.05").replace("min_cluster_size: 12", "min_cluster_size: 1");
     for (seconds, is_powerset) in [(4.0, true), (5.0, false)] {
         let (folder, be, samples) = (folder(&config, seconds, is_powerset), cpu(), audio(13 * SAMPLE_RATE + 777));
         let got = Diarizer::open(&be, folder.path()).unwrap();
@@ -74,7 +72,8 @@ fn by_hand(be: &Cpu, folder: &Path, samples: &[f32]) -> diarist::diarize::Diariz
     let window = network.specification().window;
     let step = window / 10;
     let grid = FrameGrid { start: 0.0, step: 270.0 / 16e3, duration: 991.0 / 16e3 };
-    let clock = Clock { window: window as f64 / 16e3, step: step as f64 / 16e3, frame_step: grid.step, frame: grid.duration };
+    let clock =
+        Clock { window: window as f64 / 16e3, step: step as f64 / 16e3, frame_step: grid.step, frame: grid.duration };
     let mut starts = vec![0];
     while starts.last().unwrap() + window < samples.len() {
         starts.push(starts.last().unwrap() + step);
@@ -107,7 +106,194 @@ fn by_hand(be: &Cpu, folder: &Path, samples: &[f32]) -> diarist::diarize::Diariz
         }
         Voices::new(3, pipeline::SIZE, voices)
     };
-    let Method::Centroid { threshold, min_size } = Recipe::open(folder).unwrap().method else { panic!("another method") };
+    let Method::Centroid { threshold, min_size } = Recipe::open(folder).unwrap().method else {
+        panic!("another method")
+    };
     let options = Options { end: Some(Seconds::from_samples(samples.len())), ..Options::default() };
     diarize(&decided, voices, &Clustering::Centroid { threshold, min_size }, &options).unwrap()
+}
+
+/// The turns of a golden, as (start, end, label).
+fn triples(value: &Value) -> Vec<(f64, f64, &str)> {
+    let triple = |turn: &'_ Value| (turn[0].as_f64().unwrap(), turn[1].as_f64().unwrap());
+    let labelled = |turn| {
+        let (start, end) = triple(turn);
+        (start, end, turn[2].as_str().unwrap())
+    };
+    value.as_array().unwrap().iter().map(labelled).collect()
+}
+
+#[test]
+fn turns_are_those_of_pyannotes_pipeline() {
+    let golden = common::json("diarize/stage.json");
+    let samples = audio(golden["seconds"].as_u64().unwrap() as usize * SAMPLE_RATE);
+    let (be, mut compared) = (cpu(), 0);
+    for case in golden["cases"].as_array().unwrap() {
+        let folder = tempfile::tempdir().unwrap();
+        if !write_case(folder.path(), &golden, case) {
+            continue;
+        }
+        let number = |key: &str| case[key].as_u64().map(|n| n as usize);
+        let bounds = Bounds::new(number("num_speakers"), number("min_speakers"), number("max_speakers")).unwrap();
+        let options = Options { bounds, ..Options::default() };
+        let got = Diarizer::open(&be, folder.path()).unwrap().diarize(&be, &samples, &options, &mut ()).unwrap();
+        let end = samples.len() as f64 / SAMPLE_RATE as f64;
+        for (got, want) in [(&got.turns, &case["turns"]), (&got.exclusive, &case["exclusive"])] {
+            let want: Vec<_> = triples(want).into_iter().filter(|(start, _, _)| *start < end).collect();
+            assert_eq!(got.len(), want.len(), "{case}");
+            for (got, (start, stop, label)) in got.iter().zip(want) {
+                // Ours end with the recording, pyannote's with the last window.
+                let near = (got.span.start.0 - start).abs() < 1e-5 && (got.span.end.0 - stop.min(end)).abs() < 1e-5;
+                assert!(near && got.speaker == label, "{got:?}, expected {start} to {stop}: {label}");
+            }
+        }
+        let voices = case["voices"].as_array().unwrap();
+        assert_eq!(got.voices.len(), voices.len());
+        for (got, want) in got.voices.iter().zip(voices) {
+            let want: Vec<f32> = want.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
+            let got: Vec<f32> = got.iter().take(want.len()).map(|x| *x as f32).collect();
+            common::assert_close("voice", &got, &want, 2e-3, 2e-3);
+        }
+        compared += 1;
+    }
+    assert!(compared >= 4, "{compared} cases");
+}
+
+/// Writes the pipeline of a golden's case; not if it needs a PLDA that is not there.
+fn write_case(folder: &Path, golden: &Value, case: &Value) -> bool {
+    let text = |key: &str| case[key].as_str().unwrap();
+    let mut config = if text("clustering") == "vbx" { VBX } else { CENTROID }.to_owned();
+    let mut put = |from: &str, to: String| {
+        assert!(config.contains(from), "{from}");
+        config = config.replace(from, &to);
+    };
+    put(
+        if text("clustering") == "vbx" { "threshold: 0.6" } else { "threshold: 0.7045654963945799" },
+        format!("threshold: {}", case["threshold"]),
+    );
+    if text("clustering") == "centroid" {
+        put("min_cluster_size: 12", format!("min_cluster_size: {}", case["min_cluster_size"]));
+    }
+    if let Some(seconds) = case["min_duration_off"].as_f64() {
+        put("min_duration_off: 0.0", format!("min_duration_off: {seconds}"));
+    }
+    if let Some(threshold) = case["segmentation_threshold"].as_f64() {
+        put("  segmentation:\n    min", format!("  segmentation:\n    threshold: {threshold}\n    min"));
+    }
+    if case["exclude_overlap"] == false {
+        put("exclude_overlap: true", "exclude_overlap: false".into());
+    }
+    pipeline::write(folder, &config, &golden["segmentation"][text("segmentation")]);
+    assert_eq!(golden["embedding"], pipeline::embedding());
+    if text("clustering") == "vbx" {
+        let Some(plda) = common::shared("models/plda") else { return false };
+        std::fs::create_dir_all(folder.join("plda")).unwrap();
+        for file in ["plda.npz", "xvec_transform.npz"] {
+            std::fs::copy(plda.join(file), folder.join("plda").join(file)).unwrap();
+        }
+    }
+    true
+}
+
+#[test]
+fn where_nobody_speaks_there_are_no_turns() {
+    let (folder, be) = (folder(CENTROID, 4.0, true), cpu());
+    let diarizer = Diarizer::open(&be, folder.path()).unwrap();
+    for samples in [vec![], vec![0.0; 20 * SAMPLE_RATE], audio(SAMPLE_RATE / 5)] {
+        let found = diarizer.diarize(&be, &samples, &Options::default(), &mut ()).unwrap();
+        assert_eq!(found, diarist::diarize::Diarization::default(), "{} samples", samples.len());
+        let error = diarizer.voice(&be, &samples, &mut ()).unwrap_err();
+        assert!(error.to_string().contains("nobody"), "{error}");
+    }
+}
+
+#[test]
+fn a_short_recording_has_turns_that_end_with_it() {
+    let (folder, be) = (folder(CENTROID, 4.0, true), cpu());
+    let samples = audio(SAMPLE_RATE * 3 / 2);
+    let found =
+        Diarizer::open(&be, folder.path()).unwrap().diarize(&be, &samples, &Options::default(), &mut ()).unwrap();
+    assert!(!found.turns.is_empty());
+    assert!(found.turns.iter().all(|turn| turn.span.start < turn.span.end && turn.span.end.0 <= 1.5), "{found:?}");
+}
+
+#[test]
+fn bounds_and_numbers_that_cannot_be_are_refused() {
+    let be = cpu();
+    let centroid = folder(CENTROID, 4.0, true);
+    let diarizer = Diarizer::open(&be, centroid.path()).unwrap();
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut samples = audio(5 * SAMPLE_RATE);
+        samples[70_000] = bad;
+        let error = diarizer.diarize(&be, &samples, &Options::default(), &mut ()).unwrap_err().to_string();
+        assert!(error.contains("sample 70000"), "{error}");
+        assert!(diarizer.voice(&be, &samples, &mut ()).is_err());
+    }
+    assert!(Bounds::new(None, Some(3), Some(2)).unwrap_err().to_string().contains("max_speakers"));
+    // Six seconds have a handful of voices; of centroid clustering pyannote asks for as many as there are.
+    let options = Options { bounds: Bounds { min: 500, max: 500 }, ..Options::default() };
+    let found = diarizer.diarize(&be, &audio(6 * SAMPLE_RATE), &options, &mut ()).unwrap();
+    assert!((1..50).contains(&found.speakers()), "{}", found.speakers());
+    let Some(plda) = common::shared("models/plda") else { return };
+    let vbx = folder(VBX, 4.0, true);
+    std::os::unix::fs::symlink(plda, vbx.path().join("plda")).unwrap();
+    let diarizer = Diarizer::open(&be, vbx.path()).unwrap();
+    let error = diarizer.diarize(&be, &audio(6 * SAMPLE_RATE), &options, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::Config { option: "num_speakers", .. }), "{error}");
+}
+
+#[test]
+fn one_speaker_alone_is_one_speaker() {
+    let (folder, be) = (folder(CENTROID, 4.0, true), cpu());
+    let options = Options { bounds: Bounds::new(Some(1), None, None).unwrap(), ..Options::default() };
+    let found =
+        Diarizer::open(&be, folder.path()).unwrap().diarize(&be, &audio(12 * SAMPLE_RATE), &options, &mut ()).unwrap();
+    assert!(found.speakers() == 1 && found.turns.iter().all(|turn| turn.speaker == "SPEAKER_00"), "{found:?}");
+}
+
+#[test]
+fn progress_reaches_the_end_and_work_can_be_stopped() {
+    let (folder, be, samples) = (folder(CENTROID, 4.0, true), cpu(), audio(40 * SAMPLE_RATE));
+    let diarizer = Diarizer::open(&be, folder.path()).unwrap();
+    let mut watch = Counting::default();
+    diarizer.diarize(&be, &samples, &Options::default(), &mut watch).unwrap();
+    assert!(watch.told.len() >= 5 && watch.told.is_sorted_by(|a, b| a.0 <= b.0), "{:?}", watch.told);
+    assert_eq!(watch.told.last(), Some(&(40.0, 40.0)));
+    for share in [0.0, 5.0, 25.0] {
+        let mut watch = Counting { stop_at: Some(share), ..Counting::default() };
+        watch.told.push((0.0, 40.0));
+        let stopped = diarizer.diarize(&be, &samples, &Options::default(), &mut watch);
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{share}");
+        assert!(watch.told.last().unwrap().0 < 40.0, "{:?}", watch.told);
+    }
+}
+
+/// Speech that the diarizer hears anyway is what `--vad pyannote` finds with the same network.
+#[test]
+fn speech_is_that_of_the_network_alone() {
+    for (seconds, is_powerset) in [(4.0, true), (5.0, false)] {
+        let (folder, be, samples) = (folder(CENTROID, seconds, is_powerset), cpu(), audio(30 * SAMPLE_RATE));
+        let heard = Diarizer::open(&be, folder.path()).unwrap().hear(&be, &samples, &mut ()).unwrap();
+        let options = vad::VadOptions { chunk_size: Seconds(7.0), ..vad::VadOptions::default() };
+        let network = folder.path().join("segmentation");
+        let detector = vad::Detector::load(&be, vad::VadMethod::Pyannote, &network).unwrap();
+        let end = Seconds::from_samples(samples.len());
+        let got = vad::chunks_of_scores(&heard.speech, heard.grid, end, &options).unwrap();
+        assert_eq!(got, detector.chunks(&samples, &options).unwrap());
+        assert!(!got.is_empty());
+    }
+}
+
+#[test]
+fn a_voice_is_found_again() {
+    let (folder, be) = (folder(CENTROID, 4.0, true), cpu());
+    let diarizer = OnDevice { diarizer: Diarizer::open(&be, folder.path()).unwrap(), be };
+    let samples = audio(20 * SAMPLE_RATE);
+    let voice = diarizer.voice(&samples, &mut ()).unwrap();
+    assert!(voice.len() == pipeline::SIZE && voice.iter().all(|x| x.is_finite()));
+    let options = Options { bounds: Bounds::new(Some(1), None, None).unwrap(), ..Options::default() };
+    let mut found = diarizer.diarize(&samples, &options, &mut ()).unwrap();
+    let gallery = diarist::diarize::Gallery::new(vec![("Anna".into(), voice)]).unwrap();
+    assert_eq!(gallery.rename(&mut found).unwrap(), ["Anna"]);
+    assert!(found.turns.iter().chain(&found.exclusive).all(|turn| turn.speaker == "Anna"));
 }
