@@ -150,6 +150,11 @@ fn turns_are_those_of_pyannotes_pipeline() {
         let voices = case["voices"].as_array().unwrap();
         assert_eq!(got.voices.len(), voices.len());
         for (got, want) in got.voices.iter().zip(voices) {
+            if want.is_null() {
+                // Nobody is alone for long enough: pyannote's mean of nothing is no number, ours is zero.
+                assert!(got.iter().all(|x| *x == 0.0));
+                continue;
+            }
             let want: Vec<f32> = want.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
             let got: Vec<f32> = got.iter().take(want.len()).map(|x| *x as f32).collect();
             common::assert_close("voice", &got, &want, 2e-3, 2e-3);

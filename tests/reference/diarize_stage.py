@@ -70,7 +70,9 @@ def main():
         found = pipeline(case, plda).apply(dict(file), **bounds)
         case["turns"] = turns(found.speaker_diarization)
         case["exclusive"] = turns(found.exclusive_speaker_diarization)
-        case["voices"] = [[round(float(x), 5) for x in voice[:16]] for voice in found.speaker_embeddings]
+        # The mean of no voices is none.
+        case["voices"] = [
+            None if np.isnan(voice).any() else [round(float(x), 5) for x in voice[:16]] for voice in found.speaker_embeddings]
         print(case["segmentation"], case["clustering"], len(case["turns"]), "turns of", len(case["voices"]))
     result = {"script": "diarize_stage.py", "pyannote.audio": pyannote.audio.__version__, "seconds": SECONDS,
               "segmentation": SEGMENTATION, "embedding": EMBEDDING, "cases": CASES}
