@@ -12,6 +12,7 @@ mod engine;
 mod interrupt;
 mod models;
 mod options;
+mod score;
 mod settings;
 mod speakers;
 mod transcribe;
@@ -62,6 +63,8 @@ enum Command {
     Diarize(Box<diarize::DiarizeArgs>),
     /// Print where somebody speaks in a recording, as JSON.
     Vad(vad::VadArgs),
+    /// Judge a result: WER, cpWER, DER and the times of words against what is right.
+    Score(score::ScoreArgs),
     /// Transcribe the built-in sample with the built-in model.
     Demo(options::Compute),
     /// List the models that can be named, and which are on this machine.
@@ -111,6 +114,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             align::run(&args).map_err(Failure::from)
         }
         Command::Vad(args) => vad::run(&args).map_err(Failure::from),
+        Command::Score(args) => score::run(&args).map_err(Failure::from),
         Command::Demo(args) => demo::run(&args).map_err(Failure::from),
         Command::Models(args) => models::run(&hub(args.model_dir, false, None)).map_err(Failure::from),
     };

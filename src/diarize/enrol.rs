@@ -202,7 +202,7 @@ mod tests {
     fn what_cannot_be_compared_is_like_nobody_or_refused() {
         let gallery = gallery(&[("Ann", &[1.0, 0.0])]).unwrap();
         let voices = [vec![0.0, 0.0], vec![f64::NAN, 1.0]];
-        assert_eq!(gallery.from_likeness(-1.0).whose(&voices).unwrap(), [Some("Ann"), None]);
+        assert_eq!(gallery.clone().from_likeness(-1.0).whose(&voices).unwrap(), [Some("Ann"), None]);
         assert_eq!(gallery.whose(&voices).unwrap(), [None, None]);
         assert!(gallery.whose(&[]).unwrap().is_empty());
         assert!(gallery.whose(&[vec![1.0]]).unwrap_err().to_string().contains("have 2 numbers"));
