@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)] // skips are visible
 
 pub mod pyannet;
+pub mod resnet34;
 pub mod seeded;
 pub mod tokenizer;
 pub mod wav2vec2;
