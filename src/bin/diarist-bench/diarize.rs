@@ -39,8 +39,7 @@ impl<B: Machine> Networks<B> {
     /// Of a folder with `segmentation` and `embedding`, or of random weights.
     fn load(be: &B, model: &str) -> Result<Self> {
         let Some(sizes) = shapes::diarization(model) else {
-            let (segmentation, embedding) =
-                (Path::new(model).join("segmentation"), Path::new(model).join("embedding"));
+            let (segmentation, embedding) = (Path::new(model).join("segmentation"), Path::new(model).join("embedding"));
             let (segmentation, embedding) = (PyanNet::open(be, &segmentation)?, ResNet34::open(be, &embedding)?);
             return Ok(Networks { segmentation, embedding });
         };

@@ -207,7 +207,8 @@ impl Random {
     }
 
     fn weights(self, metadata: Option<HashMap<String, String>>) -> Result<Weights> {
-        let wrong = |error: safetensors::SafeTensorError| Error::config("diarize_model", "random weights", error.to_string());
+        let wrong =
+            |error: safetensors::SafeTensorError| Error::config("diarize_model", "random weights", error.to_string());
         let views: std::result::Result<Vec<_>, _> = self
             .0
             .iter()
