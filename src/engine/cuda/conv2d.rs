@@ -79,7 +79,10 @@ impl<A: Activation> Filter<A> {
             return Err(refuse("conv2d", "has more pixels than can be counted"));
         };
         if written.max(read).max(x[3]).max(out[3]) > MOST_PIXELS {
-            return Err(refuse("conv2d", format!("takes {MOST_PIXELS} pixels at a time, was given {read}; run fewer windows")));
+            return Err(refuse(
+                "conv2d",
+                format!("takes {MOST_PIXELS} pixels at a time, was given {read}; run fewer windows"),
+            ));
         }
         Ok(Sizes {
             pixels: written as i32,
@@ -163,7 +166,12 @@ fn first<A: Activation>(
     }
     let mut launch = be.device.launch("conv2d_first", A::SUFFIX)?;
     launch.grid(pixels.div_ceil(FIRST_PIXELS), 1, 1).block(256 / groups * groups);
-    launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(weights, 9 * outputs).input(bias, outputs).record(&sizes);
+    launch
+        .output(&mut out.buf, len)
+        .input(&x.buf, x.len())
+        .input(weights, 9 * outputs)
+        .input(bias, outputs)
+        .record(&sizes);
     // SAFETY: (1) out, x, w, bias, sizes, as conv2d.cu declares them; (2) it touches out [N, T, H, O], x [N, T, H, 1], w [9, O],
     // bias [O], whose shapes residual.rs compared; (3) blocks of 1024 pixels, a thread for every eight features of one at a time.
     unsafe { launch.run(work) }

@@ -58,13 +58,7 @@ impl<A: Activation> Residual for Cuda<A> {
         unsafe { launch.run(Work::bytes(len * (size_of::<A>() + size_of::<f32>()))) }
     }
 
-    fn conv2d(
-        &self,
-        out: &mut Tensor<Self>,
-        x: &Tensor<Self>,
-        filter: &Filter<A>,
-        after: After<Self>,
-    ) -> Result<()> {
+    fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Filter<A>, after: After<Self>) -> Result<()> {
         conv2d::conv2d(self, out, x, filter, after)
     }
 
