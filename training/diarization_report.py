@@ -12,6 +12,7 @@ import glob
 import json
 import os
 
+import pyannote.audio.pipelines.speaker_diarization
 import soundfile
 import torch
 import yaml
@@ -24,13 +25,25 @@ from safetensors.torch import load_file
 import train_embedding
 import train_segmentation
 
-THRESHOLDS = [round(0.5 + 0.05 * i, 2) for i in range(17)]
-SMALLEST = [1, 2, 3, 4, 6, 8, 12]
+# The pipeline loads a PLDA even where its clustering has no use for it.
+pyannote.audio.pipelines.speaker_diarization.get_plda = lambda *_, **__: None
+
+THRESHOLDS = [round(0.5 + 0.05 * i, 2) for i in range(15)]
+SMALLEST = [1, 2, 3, 4, 6, 9, 12]
+
+
+class Shared(train_embedding.Embedding):
+    """The same numbers; a window that comes once for each of its speakers passes the trunk once."""
+
+    def forward(self, waveforms, weights=None):
+        new = [i == 0 or not torch.equal(waveforms[i], waveforms[i - 1]) for i in range(len(waveforms))]
+        frames = self.forward_frames(waveforms[torch.tensor(new)])
+        return self.forward_embedding(frames[torch.tensor(new).long().cumsum(0) - 1], weights=weights)
 
 
 def networks(folder):
     """The two networks of a folder in pyannote's layout, weights widened to f32."""
-    pair = train_segmentation.network(), train_embedding.Embedding()
+    pair = train_segmentation.network(), Shared()
     for model, name in zip(pair, ("segmentation", "embedding")):
         state = load_file(os.path.join(folder, name, "model.safetensors"))
         missing = model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False).missing_keys
@@ -43,7 +56,7 @@ class Cached(SpeakerDiarization):
     """pyannote's pipeline, which keeps what the networks said of a recording."""
 
     def __init__(self, segmentation, embedding, **params):
-        super().__init__(segmentation=segmentation, embedding=embedding, plda=None, **params)
+        super().__init__(segmentation=segmentation, embedding=embedding, **params)
         self._kept = {}
 
     def get_segmentations(self, file, hook=None):
