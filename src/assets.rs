@@ -1,5 +1,6 @@
 //! What is compiled into the program, so that it does its main job on a bare machine without a network: a small
-//! English model and an aligner in the Hugging Face layout, and a conversation to try them on. `assets/MODEL_CARD.md` says
+//! English model and an aligner in the Hugging Face layout, a pipeline that tells speakers apart, and a conversation to try
+//! them on. `assets/MODEL_CARD.md` says
 //! what they are good for.
 
 /// The files of a model folder, as bytes.
@@ -59,7 +60,11 @@ pub struct StaticDiarizer {
 }
 
 /// The pipeline named `builtin`.
-pub static DIARIZER: Option<StaticDiarizer> = None;
+pub static DIARIZER: StaticDiarizer = StaticDiarizer {
+    config: include_str!("../assets/diarization/config.yaml"),
+    segmentation: include_bytes!("../assets/diarization/segmentation/model.safetensors"),
+    embedding: include_bytes!("../assets/diarization/embedding/model.safetensors"),
+};
 
 /// The sample conversation, a FLAC file.
 pub static SAMPLE: &[u8] = include_bytes!("../assets/sample/conversation.flac");

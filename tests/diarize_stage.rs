@@ -138,7 +138,7 @@ fn differing(got: &[Turn], want: &[(f64, f64, &str)], end: f64) -> f64 {
 
 /// Networks of random weights have frames in which two sets of speakers are equally likely but for the last digits: those
 /// fall one way in torch and the other here.
-const FLIPPED: f64 = 0.01;
+const FLIPPED: f64 = 0.001;
 
 #[test]
 fn turns_are_those_of_pyannotes_pipeline() {
@@ -161,7 +161,7 @@ fn turns_are_those_of_pyannotes_pipeline() {
             worst = worst.max(other);
         }
         let voices = case["voices"].as_array().unwrap();
-        eprintln!("{} {}", got.voices.len(), voices.len());
+        assert_eq!(got.voices.len(), voices.len(), "{case}");
         for (got, want) in got.voices.iter().zip(voices) {
             if want.is_null() {
                 // Nobody is alone for long enough: pyannote's mean of nothing is no number, ours is zero.
@@ -170,12 +170,12 @@ fn turns_are_those_of_pyannotes_pipeline() {
             }
             let want: Vec<f32> = want.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
             let got: Vec<f32> = got.iter().take(want.len()).map(|x| *x as f32).collect();
-            eprintln!("{:?} {:?}", &got[..3], &want[..3]);
+            common::assert_close("voice", &got, &want, 2e-4, 0.0);
         }
         compared += 1;
     }
     assert!(worst <= FLIPPED, "{worst} of the frames differ");
-    assert!(compared >= 4, "{compared} cases");
+    assert!(compared >= 2, "{compared} cases");
 }
 
 /// Writes the pipeline of a golden's case; not if it needs a PLDA that is not there.

@@ -73,20 +73,23 @@ impl Engine {
         }
     }
 
-    /// The engine with other aligners than the built-in one, and with what tells speakers apart.
-    pub fn with(self, find: Box<FindAligner>, speakers: Option<Speakers>) -> Self {
-        fn with<B: Waveform>(
-            pipeline: Pipeline<B>,
-            find: Box<FindAligner>,
-            speakers: Option<Speakers>,
-        ) -> Box<Pipeline<B>> {
-            Box::new(Pipeline { aligners: Aligners::new(find), speakers, ..pipeline })
-        }
+    /// The engine with other aligners than the built-in one.
+    pub fn with_aligners(self, find: Box<FindAligner>) -> Self {
         match self {
-            Engine::Cpu(pipeline) => Engine::Cpu(with(*pipeline, find, speakers)),
-            Engine::Half(pipeline) => Engine::Half(with(*pipeline, find, speakers)),
-            Engine::Brain(pipeline) => Engine::Brain(with(*pipeline, find, speakers)),
+            Engine::Cpu(pipeline) => Engine::Cpu(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
+            Engine::Half(pipeline) => Engine::Half(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
+            Engine::Brain(pipeline) => Engine::Brain(Box::new(Pipeline { aligners: Aligners::new(find), ..*pipeline })),
         }
+    }
+
+    /// The engine with what tells speakers apart.
+    pub fn with_speakers(mut self, speakers: Speakers) -> Self {
+        match &mut self {
+            Engine::Cpu(pipeline) => pipeline.speakers = Some(speakers),
+            Engine::Half(pipeline) => pipeline.speakers = Some(speakers),
+            Engine::Brain(pipeline) => pipeline.speakers = Some(speakers),
+        }
+        self
     }
 
     /// Loads the aligner of a language before it is needed; why there is none, if so.

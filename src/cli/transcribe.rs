@@ -52,7 +52,8 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
     let speakers = job.options.speakers.map(|_| speakers(args, &backend, &hub, &known)).transpose()?;
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
-    let engine = engine.with(words::finder(&args.model, asked), speakers);
+    let engine = engine.with_aligners(words::finder(&args.model, asked));
+    let engine = if let Some(speakers) = speakers { engine.with_speakers(speakers) } else { engine };
     if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
         return Err(Error::config("align_model", model, reason).into());
     }

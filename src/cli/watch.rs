@@ -17,8 +17,6 @@ pub enum Lines {
     Silent,
     /// As WhisperX does: `Transcript: [0.33 --> 4.02] text`.
     WhisperX,
-    /// `[0.33 --> 4.02] text`.
-    Plain,
 }
 
 /// Shows one recording's progress and text.
@@ -55,13 +53,10 @@ impl Observer for Watch {
     }
 
     fn segments(&mut self, segments: &[Segment]) {
-        let prefix = match self.lines {
-            Lines::Silent => return,
-            Lines::WhisperX => "Transcript: ",
-            Lines::Plain => "",
-        };
-        for segment in segments {
-            self.bar.line(&format!("{prefix}{}", line(segment)));
+        if self.lines == Lines::WhisperX {
+            for segment in segments {
+                self.bar.line(&format!("Transcript: {}", line(segment)));
+            }
         }
     }
 
@@ -130,11 +125,12 @@ pub fn short(file: &Path) -> String {
     file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string())
 }
 
-/// A segment on one line, times in seconds.
+/// A segment on one line, times in seconds, with its speaker where that is known.
 pub fn line(segment: &Segment) -> String {
     // A line break in the text would look like another segment.
     let text = segment.text.trim().replace(['\n', '\r'], " ");
-    format!("[{:.2} --> {:.2}] {text}", segment.start.0, segment.end.0)
+    let speaker = segment.speaker.as_ref().map_or_else(String::new, |speaker| format!("[{speaker}] "));
+    format!("[{:.2} --> {:.2}] {speaker}{text}", segment.start.0, segment.end.0)
 }
 
 #[cfg(test)]
@@ -146,5 +142,7 @@ mod tests {
         let segment =
             Segment { start: Seconds(0.334), end: Seconds(61.0), text: " Good\nmorning.".into(), ..Segment::default() };
         assert_eq!(line(&segment), "[0.33 --> 61.00] Good morning.");
+        let segment = Segment { speaker: Some("Anna".into()), ..segment };
+        assert_eq!(line(&segment), "[0.33 --> 61.00] [Anna] Good morning.");
     }
 }

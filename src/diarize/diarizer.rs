@@ -95,7 +95,7 @@ impl<B: Residual> Diarizer<B> {
     /// None, unless the device has no room.
     pub fn builtin(be: &B) -> Result<Self> {
         let name = "builtin";
-        let files = assets::DIARIZER.ok_or_else(|| Error::model(name, "not in this build"))?;
+        let files = &assets::DIARIZER;
         let recipe = Recipe::parse(files.config, Path::new(name))?;
         let clustering = match &recipe.method {
             Method::Centroid { threshold, min_size } => {

@@ -11,8 +11,8 @@ mod dsl;
 mod hub; // fetching models, from good and bad servers
 mod sample; // recordings and models for the tests
 mod score; // results judged against references
-mod speakers; // who speaks
 mod server; // a model hub in miniature
+mod speakers; // who speaks
 mod transcripts; // recordings in, files out
 mod usage; // help, and command lines that cannot be honoured
 mod words; // word times, subtitles and known texts

@@ -76,7 +76,8 @@ fn words_and_segments_have_speakers() {
     dir.pipeline("model", CENTROID);
     dir.speech("talk.wav", 6.0);
     let args = format!("transcribe talk.wav {BUILTIN} --diarize --diarize_model model --vad energy");
-    let outcome = dir.diarist(&format!("{args} --num-speakers 1 --fill-nearest --speaker_embeddings -f all,rttm")).run();
+    let outcome =
+        dir.diarist(&format!("{args} --num-speakers 1 --fill-nearest --speaker_embeddings -f all,rttm")).run();
     outcome.exits(0).without_complaint();
     let found = json(&dir.read("talk.json"));
     for key in ["segments", "word_segments", "language", "speaker_embeddings", "turns"] {
@@ -172,7 +173,9 @@ fn a_recording_with_what_is_no_number_is_named() {
 fn numbers_that_contradict_each_other_are_refused_before_anything_is_done() {
     let dir = Dir::new();
     dir.pipeline("model", CENTROID);
-    for command in ["diarize a.wav --diarize-model model", "transcribe a.wav --diarize --diarize-model model --model builtin"] {
+    for command in
+        ["diarize a.wav --diarize-model model", "transcribe a.wav --diarize --diarize-model model --model builtin"]
+    {
         for (args, parts) in [
             ("--min_speakers 3 --max_speakers 2", ["min_speakers", "max_speakers"]),
             ("--num-speakers 0", ["num_speakers", "at least 1"]),
@@ -183,7 +186,9 @@ fn numbers_that_contradict_each_other_are_refused_before_anything_is_done() {
             assert_eq!(outcome.exits(2).complains(&parts).stdout, "", "{args}");
         }
     }
-    for option in ["--min_speakers 2", "--speaker_embeddings", "--diarize_model x/y", "--fill-nearest", "--speakers model"] {
+    for option in
+        ["--min_speakers 2", "--speaker_embeddings", "--diarize_model x/y", "--fill-nearest", "--speakers model"]
+    {
         let outcome = dir.diarist(&format!("transcribe a.wav --model builtin {option}")).run();
         outcome.exits(2).complains(&["has no effect without --diarize"]);
     }
@@ -206,7 +211,10 @@ fn pipelines_that_cannot_be_are_refused_before_anything_is_done() {
         let outcome = dir.diarist(&format!("diarize talk.wav --diarize-model {model}")).run();
         assert_eq!(outcome.exits(status).complains(&parts).stdout, "", "{model}");
     }
-    dir.diarist("diarize talk.wav").run().exits(1).complains(&["speaker-diarization-community-1", "--diarize-model builtin"]);
+    dir.diarist("diarize talk.wav")
+        .run()
+        .exits(1)
+        .complains(&["speaker-diarization-community-1", "--diarize-model builtin"]);
 }
 
 /// Nothing that a pipeline's files ask for is run.
@@ -218,10 +226,16 @@ fn nothing_in_a_pipeline_is_executed() {
     let name = "pyannote.audio.pipelines.SpeakerDiarization";
     for (config, parts) in [
         (CENTROID.replace(name, "os.system"), ["names the class `os.system`", "not loaded"]),
-        (with("preprocessors:\n  audio:\n    name: subprocess.run\n    params: {args: [touch, trapped]}"), ["preprocessors", "not done"]),
+        (
+            with("preprocessors:\n  audio:\n    name: subprocess.run\n    params: {args: [touch, trapped]}"),
+            ["preprocessors", "not done"],
+        ),
         (with("x: !!python/object/apply:os.system ['touch trapped']"), ["python/object/apply:os.system", "line 1"]),
         (with("x: &a [1]\ny: *a"), ["alias", "line 2"]),
-        (CENTROID.replace("$model/segmentation", "$model/../../secret"), ["pipeline.params.segmentation", "out of the folder"]),
+        (
+            CENTROID.replace("$model/segmentation", "$model/../../secret"),
+            ["pipeline.params.segmentation", "out of the folder"],
+        ),
         (CENTROID.replace("AgglomerativeClustering", "OracleClustering"), ["OracleClustering", "VBxClustering"]),
         (CENTROID.replace("min_cluster_size", "surprise"), ["params.clustering.surprise", "not known"]),
         (CENTROID.replace("0.7045654963945799", "lots"), ["threshold", "expected a number"]),
@@ -239,7 +253,8 @@ fn nothing_in_a_pipeline_is_executed() {
     let outcome = dir.diarist("vad talk.wav --vad pyannote --vad-model trap").run();
     outcome.exits(1).complains(&["trained for"]);
     dir.pipeline("trap2", CENTROID);
-    std::fs::rename(dir.path("trap/segmentation/pytorch_model.bin"), dir.path("trap2/embedding/pytorch_model.bin")).unwrap();
+    std::fs::rename(dir.path("trap/segmentation/pytorch_model.bin"), dir.path("trap2/embedding/pytorch_model.bin"))
+        .unwrap();
     std::fs::remove_file(dir.path("trap2/embedding/model.safetensors")).unwrap();
     dir.diarist("diarize talk.wav --diarize-model trap2").run().exits(1).complains(&["embedding/pytorch_model.bin"]);
     assert!(!dir.files().iter().any(|file| file.contains("trapped")), "{:?}", dir.files());
@@ -256,7 +271,8 @@ fn enrolled_voices_give_names() {
     let outcome = dir.diarist(&format!("diarize talk.wav {args}")).run();
     let found = turns(&outcome.exits(0).without_complaint().stdout, "talk");
     assert!(!found.is_empty() && found.iter().all(|(_, _, speaker)| speaker == "Anna_Berg"), "{found:?}");
-    let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} --diarize {args} -f txt,json --speaker-embeddings")).run();
+    let outcome =
+        dir.diarist(&format!("transcribe talk.wav {BUILTIN} --diarize {args} -f txt,json --speaker-embeddings")).run();
     outcome.exits(0).without_complaint();
     assert!(dir.read("talk.txt").starts_with("[Anna_Berg]: "), "{}", dir.read("talk.txt"));
     assert!(!json(&dir.read("talk.json"))["speaker_embeddings"]["Anna_Berg"].is_null());
@@ -289,8 +305,13 @@ fn voices_that_cannot_be_learnt_are_refused_before_any_recording_is_heard() {
 fn help_names_the_options() {
     let dir = Dir::new();
     dir.diarist("--help").run().exits(0).prints(&["diarist diarize talk.mp3", "--diarize"]);
-    let whisperx = ["--diarize", "--min-speakers", "--max-speakers", "--diarize-model", "--speaker-embeddings", "--hf-token"];
-    dir.diarist("transcribe --help").run().exits(0).prints(&whisperx).prints(&["--num-speakers", "--speakers <FOLDER>"]);
+    let whisperx =
+        ["--diarize", "--min-speakers", "--max-speakers", "--diarize-model", "--speaker-embeddings", "--hf-token"];
+    dir.diarist("transcribe --help")
+        .run()
+        .exits(0)
+        .prints(&whisperx)
+        .prints(&["--num-speakers", "--speakers <FOLDER>"]);
     dir.diarist("diarize --help").run().exits(0).prints(&whisperx[1..]).prints(&["RTTM", "exclusive"]);
 }
 
