@@ -1,0 +1,69 @@
+"""Writes the two diarization networks in pyannote's pipeline layout: config.yaml, segmentation/ and embedding/, f16.
+
+    python export_diarization.py --segmentation mean.pt --embedding mean.pt --out assets/diarization [--threshold 0.9] [--smallest 3]
+"""
+
+import argparse
+import json
+import os
+
+import torch
+from safetensors.torch import save_file
+
+import train_segmentation
+
+# What the network computes from its layout alone; they stay f32, for f16 would change them.
+BUFFERS = ("window_", "n_")
+CONFIG = """version: 3.1.0
+
+pipeline:
+  name: pyannote.audio.pipelines.SpeakerDiarization
+  params:
+    clustering: AgglomerativeClustering
+    embedding: $model/embedding
+    embedding_batch_size: 32
+    embedding_exclude_overlap: true
+    segmentation: $model/segmentation
+    segmentation_batch_size: 32
+
+params:
+  clustering:
+    method: centroid
+    min_cluster_size: {smallest}
+    threshold: {threshold}
+  segmentation:
+    min_duration_off: 0.0
+"""
+
+
+def write(state, path, about):
+    tensors = {}
+    for key, tensor in state.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        kept = key.split(".")[-1] in BUFFERS
+        tensors[key] = (tensor.float() if kept else tensor.half()).contiguous()
+        assert torch.isfinite(tensors[key]).all(), key
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    save_file(tensors, path, metadata=about)
+    print(path, os.path.getsize(path), "bytes", sum(t.numel() for t in tensors.values()), "values")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("segmentation", "embedding", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--smallest", type=int, default=3)
+    options = parser.parse_args()
+    said = {"duration": train_segmentation.SECONDS, "classes": train_segmentation.CLASSES, "powerset_max_classes": 2,
+            "warm_up": [0.0, 0.0]}
+    write(torch.load(options.segmentation), os.path.join(options.out, "segmentation", "model.safetensors"),
+          {"pyannet": json.dumps(said)})
+    write(torch.load(options.embedding)["model"], os.path.join(options.out, "embedding", "model.safetensors"), {"format": "pt"})
+    with open(os.path.join(options.out, "config.yaml"), "w") as file:
+        file.write(CONFIG.format(threshold=options.threshold, smallest=options.smallest))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Reproduces assets/diarization and assets/heldout-conversations after run.sh: speakers, both networks, export, report.
+# Usage: training/run_diarization.sh WORK_DIR VOICES_DIR [START] [TEACHER]
+# WORK_DIR is that of run.sh. VOICES_DIR holds LibriSpeech's train-clean and test-other (flac). START: pyannote/segmentation-3.0 as
+# safetensors; TEACHER: pretrained.pt of the package Resemblyzer. Without the two, both networks are trained from scratch.
+set -eu
+work=$(cd "$1" && pwd)
+voices=$(cd "$2" && pwd)
+start=${3:+--start $3}
+teacher=${4:+--teacher $4}
+here=$(cd "$(dirname "$0")" && pwd)
+assets=$here/../assets
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+cd "$here"
+
+for part in test dev train; do
+    python speakers.py --kind recordings --part $part --voices "$voices" --out "$work/speakers/$part"
+    python speakers.py --kind espeak --part $part --out "$work/speakers/$part"
+done
+python speakers.py --kind espeak --part train --seed 62 --out "$work/speakers/train"
+for part in test dev; do
+    python speakers.py --kind revoiced --part $part --corpus "$work/$part" --throats 12 --out "$work/speakers/$part"
+done
+for seed in 61 62; do
+    python speakers.py --kind revoiced --part train --seed $seed --corpus "$work/corpus" --throats 150 --out "$work/speakers/train"
+done
+
+python train_segmentation.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
+    --out "$work/segmentation" --steps 1400 --rate 5e-4 $start &
+python train_embedding.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
+    --out "$work/embedding" --steps 3000 $teacher
+wait
+python heldout_conversations.py --speakers "$work/speakers/test" --out "$assets/heldout-conversations"
+python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-synthetic" --count 24 --seed 7
+python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-recorded" --count 12 --seed 8 --recordings
+python heldout_conversations.py --speakers "$work/speakers/test" --out "$work/test-recorded" --count 12 --seed 9 --recordings
+
+export_pair() {
+    python export_diarization.py --segmentation "$work/segmentation/mean.pt" --embedding "$work/embedding/mean.pt" \
+        --out "$assets/diarization" "$@"
+}
+export_pair
+# Its last line names the numbers for --threshold and --smallest of the second export.
+python diarization_report.py --model "$assets/diarization" --tune "$work/dev-synthetic" "$work/dev-recorded" | tee "$work/tuned"
+export_pair $(sed -n "s/^best.*'threshold': \([0-9.]*\), 'min_cluster_size': \([0-9]*\).*/--threshold \1 --smallest \2/p" "$work/tuned")
+python diarization_report.py --model "$assets/diarization" "$assets/heldout-conversations" "$work/test-recorded"
