@@ -127,8 +127,13 @@ def pyannote_contender(args):
         voices = pipeline.get_embeddings(file, decisions, exclude_overlap=True)
         end = time.perf_counter()
         return {"segmentation_seconds": middle - start, "embedding_seconds": end - middle, "seconds": end - start,
-                "windows": len(voices), "voice": voices[0].tolist(), "active": decisions.data[0].sum(axis=0).tolist()}
+                "windows": len(voices), "voice": first}
 
+    # Three who take turns twice within the window, for the comparison: diarist-bench times these masks, which cost the same as any.
+    turn = torch.arange(589) * 6 // 589 % 3
+    masks = torch.stack([(turn == speaker).float() for speaker in range(3)])
+    window = torch.from_numpy(sound[: 10 * 16000])[None, None].expand(3, 1, -1)
+    first = pipeline._embedding(window, masks=masks).tolist()
     return run
 
 
@@ -159,18 +164,16 @@ class Ours(asr.Ours):
     def __init__(self, args):
         self.label, self.runs = "diarist", []
         self.command = [*shlex.split(args.diarist), "--diarize-model", str(args.work / "model"), "--audio", str(args.work / "sound.wav"),
-                        "--threads", str(args.threads), "--json"]
+                        "--threads", str(args.threads), "--runs", "1", "--json"]
 
 
 def check(peers):
-    """The voices of the speakers of the first window must be the same; who is active in no frame has none."""
+    """The voices of three speakers of the first window must be the same."""
     import numpy as np
 
     theirs, ours = (peer.runs[-1] for peer in peers)
     assert theirs["windows"] == ours["windows"], (theirs["windows"], ours["windows"])
-    for speaker, frames in enumerate(theirs["active"]):
-        if frames == 0:
-            continue
+    for speaker in range(3):
         a, b = (np.asarray(run["voice"][speaker]) for run in (theirs, ours))
         cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
         assert cosine > 0.9999, f"speaker {speaker} of the first window: cosine {cosine}"

@@ -111,10 +111,13 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
     let audio = samples.len() as f64 / SAMPLE_RATE as f64;
     let speed = audio / (segmentation_seconds + embedding_seconds);
     if args.json {
+        let size = networks.embedding.size();
+        let voices = before.iter().flatten().copied().collect::<Vec<f32>>();
+        let first: Vec<&[f32]> = voices.chunks_exact(size).take(SPEAKERS).collect();
         let report = json!({
             "command": command(), "version": env!("CARGO_PKG_VERSION"), "device": be.describe(), "diarize_model": model,
-            "checked": { "voices_error": error }, "load_seconds": load_seconds, "windows": windows, "speakers": SPEAKERS,
-            "segmentation_seconds": segmentation_seconds, "all_segmentation_seconds": segmentation,
+            "checked": { "voices_error": error }, "load_seconds": load_seconds, "windows": windows, "speakers": SPEAKERS, "voice": first,
+            "seconds": segmentation_seconds + embedding_seconds, "segmentation_seconds": segmentation_seconds, "all_segmentation_seconds": segmentation,
             "embedding_seconds": embedding_seconds, "all_embedding_seconds": embedding, "audio_seconds": audio,
             "times_real_time": speed, "kernels": kernels.iter().map(line).collect::<Vec<_>>(), "threads": args.threads,
             "compute_type": args.compute_type, "peak_rss_bytes": peak_rss_bytes(), "peak_device_bytes": be.peak_bytes(),
