@@ -146,7 +146,7 @@ fn silence_shorts_and_numbers_that_are_none() {
     // One frame of features is the least.
     assert!(heard(&samples, &[0], 400, &[true; 1], 1).unwrap().iter().all(|v| v.is_finite()));
     assert!(heard(&samples, &[0], 399, &[true; 1], 1).unwrap_err().to_string().contains("400"));
-    for (masks, speakers) in [(292, 2), (0, 1), (293, 0)] {
+    for (masks, speakers) in [(293, 2), (0, 1), (293, 0)] {
         let error = heard(&samples, &[0], window, &vec![true; masks], speakers).unwrap_err().to_string();
         assert!(error.contains("masks"), "{error}");
     }
@@ -185,14 +185,14 @@ fn checkpoints_are_found_and_refused() {
     // Written by pyannote.audio, without most of its tensors: those there are read, and the first that is missing is named.
     let error = ResNet34::open(&be, &common::data("resnet34/beginning.bin")).err().unwrap().to_string();
     assert!(error.contains("resnet.layer1.0.conv1.weight") && error.contains("missing"), "{error}");
-    let refusal = |change: &dyn Fn(&mut Vec<(String, Vec<usize>)>)| {
+    let refusal = |change: &dyn Fn(&mut Vec<resnet34::Named>)| {
         let mut tensors = resnet34::tensors(&case);
         change(&mut tensors);
         let weights = Weights::from_bytes("changed", resnet34::file(&case, &tensors)).unwrap();
         ResNet34::load(&be, &weights).err().unwrap().to_string()
     };
     let shape = |name: &'static str, shape: &'static [usize]| {
-        move |tensors: &mut Vec<(String, Vec<usize>)>| {
+        move |tensors: &mut Vec<resnet34::Named>| {
             tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap().1 = shape.to_vec();
         }
     };

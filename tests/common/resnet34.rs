@@ -5,8 +5,11 @@ use serde_json::Value;
 
 use super::seeded;
 
-/// Name and shape of every tensor of a golden's case.
-pub fn tensors(case: &Value) -> Vec<(String, Vec<usize>)> {
+/// Name and shape of a tensor.
+pub type Named = (String, Vec<usize>);
+
+/// Every tensor of a golden's case.
+pub fn tensors(case: &Value) -> Vec<Named> {
     let number = |key: &str| case[key].as_u64().unwrap() as usize;
     let mut out = Vec::new();
     let mut convolution = |name: String, norm: String, [outputs, inputs, taps]: [usize; 3]| {
@@ -49,11 +52,10 @@ fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// A safetensors file of these tensors.
-pub fn file(case: &Value, tensors: &[(String, Vec<usize>)]) -> Vec<u8> {
+pub fn file(case: &Value, tensors: &[Named]) -> Vec<u8> {
     let seed = case["seed"].as_u64().unwrap();
-    let bytes = |(name, shape): &(String, Vec<usize>)| -> Vec<u8> {
-        values(seed, name, shape).iter().flat_map(|v| v.to_le_bytes()).collect()
-    };
+    let bytes =
+        |(name, shape): &Named| -> Vec<u8> { values(seed, name, shape).iter().flat_map(|v| v.to_le_bytes()).collect() };
     let all: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
     let views = tensors.iter().zip(&all).map(|((name, shape), bytes)| {
         (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap())

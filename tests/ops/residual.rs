@@ -56,8 +56,9 @@ fn conv2d() {
         let want: Vec<f64> = x.chunks_exact(picture).flat_map(|x| convolved(x, [frames, bands], &filter)).collect();
         let added = random(4, want.len());
         let name = format!("conv2d {frames} x {bands}, {:?}", filter.shape);
-        // Sums of products of numbers below 1, each of which is rounded some ten times on its way through Winograd's points.
-        let atol = 2e-6 * ((taps * taps * inputs) as f64).sqrt() + 2e-6;
+        // Products of numbers below 1. Winograd's points are up to 100 times as large as the inputs, and cancel.
+        let is_transformed = taps == 3 && stride == 1 && inputs > 1;
+        let atol = if is_transformed { 1.2e-5 } else { 2e-6 } * ((taps * taps * inputs) as f64).sqrt();
         for cpu in cpus() {
             let prepared = residual::filter(&cpu, &filter).unwrap();
             let shape = [batch, frames.div_ceil(stride), bands.div_ceil(stride), outputs];
@@ -94,7 +95,7 @@ fn filters_and_shapes_that_cannot_be() {
     short.values.pop();
     assert!(residual::filter(&cpu, &short).is_err());
     let prepared = residual::filter(&cpu, &filter(32, 3, 16, 2)).unwrap();
-    let mut try_shapes = |x: [usize; 4], out: [usize; 4]| {
+    let try_shapes = |x: [usize; 4], out: [usize; 4]| {
         let (x, mut out) = (Tensor::zeros(&cpu, &x).unwrap(), Tensor::zeros(&cpu, &out).unwrap());
         residual::conv2d(&cpu, &mut out, &x, &prepared, After::Relu)
     };

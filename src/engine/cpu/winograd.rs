@@ -75,7 +75,7 @@ thread_local! {
 
 /// Values from point to point: an odd number of cache lines, so that the points of a tile do not compete for places in the cache.
 fn gapped(values: usize) -> usize {
-    (values / 16 | 1) * 16
+    ((values / 16) | 1) * 16
 }
 
 /// Computes a piece; `points` are the packed [`weights`].

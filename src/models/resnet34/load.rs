@@ -32,8 +32,9 @@ impl<B: Residual> ResNet34<B> {
                 reader.fail(foreign, "belongs to a larger network than ResNet34; use wespeaker-voxceleb-resnet34-LM")
             );
         }
-        let mut channels = 1;
-        let conv1 = reader.convolution("resnet.conv1", "resnet.bn1", &mut channels, [3, 1])?;
+        let mut channels = reader.outputs("resnet.conv1")?;
+        let shape = FilterShape { outputs: channels, taps: 3, inputs: 1, stride: 1 };
+        let conv1 = reader.convolution("resnet.conv1", "resnet.bn1", shape)?;
         let mut blocks = Vec::new();
         for stage in 1..=STAGES {
             let mut index = 0;
@@ -42,7 +43,8 @@ impl<B: Residual> ResNet34<B> {
                 if index == MOST_BLOCKS {
                     return Err(reader.fail(&name, "is one block too many"));
                 }
-                blocks.push(reader.block(&name, &mut channels, if stage > 1 && index == 0 { 2 } else { 1 })?);
+                let stride = if stage > 1 && index == 0 { 2 } else { 1 };
+                blocks.push(reader.block(&name, &mut channels, stride)?);
                 index += 1;
             }
         }
@@ -84,39 +86,38 @@ impl<B: Residual> Reader<'_, B> {
         self.weights.tensor(name, shape)
     }
 
+    /// A block of `channels` inputs, which become the number of its outputs.
     fn block(&self, name: &str, channels: &mut usize, stride: usize) -> Result<Block<B>> {
-        let mut input = *channels;
-        let conv1 = self.convolution(&format!("{name}.conv1"), &format!("{name}.bn1"), channels, [3, stride])?;
-        let outputs = *channels;
-        let conv2 = self.convolution(&format!("{name}.conv2"), &format!("{name}.bn2"), channels, [3, 1])?;
-        if *channels != outputs {
-            return Err(self.fail(&format!("{name}.conv2.weight"), format!("has {channels} outputs, not {outputs}")));
-        }
-        let is_other = stride != 1 || input != outputs;
-        let names = [format!("{name}.shortcut.0"), format!("{name}.shortcut.1")];
-        let shortcut = is_other.then(|| self.convolution(&names[0], &names[1], &mut input, [1, stride])).transpose()?;
-        if is_other && input != outputs {
-            return Err(self.fail(&format!("{}.weight", names[0]), format!("has {input} outputs, not {outputs}")));
-        }
-        Ok(Block { conv1, conv2, shortcut })
+        let named = |part: &str| format!("{name}.{part}");
+        let (inputs, outputs) = (*channels, self.outputs(&named("conv1"))?);
+        let first = FilterShape { outputs, taps: 3, inputs, stride };
+        let second = FilterShape { outputs, taps: 3, inputs: outputs, stride: 1 };
+        let shortcut = (stride != 1 || inputs != outputs).then_some(FilterShape { taps: 1, ..first });
+        *channels = outputs;
+        Ok(Block {
+            conv1: self.convolution(&named("conv1"), &named("bn1"), first)?,
+            conv2: self.convolution(&named("conv2"), &named("bn2"), second)?,
+            shortcut: shortcut
+                .map(|shape| self.convolution(&named("shortcut.0"), &named("shortcut.1"), shape))
+                .transpose()?,
+        })
     }
 
-    /// A convolution of `channels` inputs, which becomes the number of its outputs, with the batch norm behind it.
-    fn convolution(
-        &self,
-        name: &str,
-        norm: &str,
-        channels: &mut usize,
-        [taps, stride]: [usize; 2],
-    ) -> Result<B::Filter> {
-        let (name, inputs) = (format!("{name}.weight"), *channels);
+    /// Outputs of a convolution.
+    fn outputs(&self, name: &str) -> Result<usize> {
+        let name = format!("{name}.weight");
         let outputs = self.shape(&name)?.first().copied().unwrap_or_default();
         if outputs == 0 || !outputs.is_multiple_of(CHANNEL_STEP) || outputs > MOST_CHANNELS {
-            let reason =
-                format!("has {outputs} outputs; multiples of {CHANNEL_STEP} up to {MOST_CHANNELS} can be computed");
-            return Err(self.fail(&name, reason));
+            let rule = format!("multiples of {CHANNEL_STEP} up to {MOST_CHANNELS} can be computed");
+            return Err(self.fail(&name, format!("has {outputs} outputs; {rule}")));
         }
-        let weight = self.tensor(&name, &[outputs, inputs, taps, taps])?;
+        Ok(outputs)
+    }
+
+    /// A convolution with the batch norm behind it.
+    fn convolution(&self, name: &str, norm: &str, shape: FilterShape) -> Result<B::Filter> {
+        let FilterShape { outputs, taps, inputs, .. } = shape;
+        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs, taps, taps])?;
         let vector = |kind: &str| self.tensor(&format!("{norm}.{kind}"), &[outputs]);
         let (gamma, beta, mean, variance) =
             (vector("weight")?, vector("bias")?, vector("running_mean")?, vector("running_var")?);
@@ -133,8 +134,7 @@ impl<B: Residual> Reader<'_, B> {
                 values.extend(each.map(|w| (f64::from(w) * scale(o)) as f32));
             }
         }
-        *channels = outputs;
-        residual::filter(self.be, &HostFilter { values, bias, shape: FilterShape { outputs, taps, inputs, stride } })
+        residual::filter(self.be, &HostFilter { values, bias, shape })
     }
 
     /// The last layer, its columns `[2, H, C]` as the statistics lie, rather than `[2, C, H]`.
