@@ -15,6 +15,7 @@ mod add_positions;
 mod advance_search;
 mod attention;
 mod buffer;
+mod cluster;
 mod conv1d;
 mod cross_attention_step;
 mod ctc_viterbi;
