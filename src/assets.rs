@@ -1,5 +1,6 @@
 //! What is compiled into the program, so that it does its main job on a bare machine without a network: a small
-//! English model and an aligner in the Hugging Face layout, and a conversation to try them on. `assets/MODEL_CARD.md` says
+//! English model and an aligner in the Hugging Face layout, a pipeline that tells speakers apart, and a conversation to try
+//! them on. `assets/MODEL_CARD.md` says
 //! what they are good for.
 
 /// The files of a model folder, as bytes.
@@ -45,6 +46,24 @@ pub static ALIGNER: StaticAligner = StaticAligner {
     preprocessor_config: include_str!("../assets/aligner/preprocessor_config.json"),
     vocabulary: include_str!("../assets/aligner/vocab.json"),
     weights: include_bytes!("../assets/aligner/model.safetensors"),
+};
+
+/// The files of a pipeline that tells speakers apart, in pyannote's layout, as bytes.
+#[derive(Clone, Copy)]
+pub struct StaticDiarizer {
+    /// `config.yaml`; without a PLDA.
+    pub config: &'static str,
+    /// `segmentation/model.safetensors`.
+    pub segmentation: &'static [u8],
+    /// `embedding/model.safetensors`.
+    pub embedding: &'static [u8],
+}
+
+/// The pipeline named `builtin`.
+pub static DIARIZER: StaticDiarizer = StaticDiarizer {
+    config: include_str!("../assets/diarization/config.yaml"),
+    segmentation: include_bytes!("../assets/diarization/segmentation/model.safetensors"),
+    embedding: include_bytes!("../assets/diarization/embedding/model.safetensors"),
 };
 
 /// The sample conversation, a FLAC file.

@@ -2,7 +2,7 @@
 
 use crate::asr::AsrOptions;
 use crate::audio::DecodeOptions;
-use crate::pipeline::WordTimes;
+use crate::pipeline::{SpeakerOptions, WordTimes};
 use crate::vad::VadOptions;
 
 /// Options of [`Pipeline::transcribe`](crate::pipeline::Pipeline::transcribe). The defaults are WhisperX's, except
@@ -17,4 +17,6 @@ pub struct Options {
     pub asr: AsrOptions,
     /// How words get their times: unless asked for, not at all.
     pub words: WordTimes,
+    /// How words get their speakers: unless asked for, not at all.
+    pub speakers: Option<SpeakerOptions>,
 }

@@ -6,6 +6,7 @@
 pub mod aligners;
 mod fetch;
 pub mod names;
+pub mod pipelines;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 
 pub use aligners::AlignerSource;
+pub use pipelines::DiarizerSource;
 
 /// What a model folder holds besides the weights.
 pub(crate) struct Layout {
@@ -26,19 +28,22 @@ pub(crate) struct Layout {
     required: &'static [&'static str],
     /// Files that are used where present.
     optional: &'static [&'static str],
+    /// Whether the folder itself holds weights; a pipeline's are in folders of their own.
+    weights: bool,
     /// How to go on without it.
     without: &'static str,
 }
 
 impl Layout {
-    /// The files by name.
+    /// The files by name, the weights last.
     fn files(&self) -> String {
-        self.required.iter().chain(self.optional).copied().collect::<Vec<_>>().join(", ")
+        let weights = self.weights.then_some(SINGLE);
+        self.required.iter().chain(self.optional).copied().chain(weights).collect::<Vec<_>>().join(", ")
     }
 
     /// What such a folder holds, as a sentence.
     fn holds(&self) -> String {
-        format!("A model folder holds {}, {SINGLE}", self.files())
+        format!("A model folder holds {}", self.files())
     }
 }
 
@@ -48,6 +53,7 @@ const WHISPER: Layout = Layout {
     kind: "Whisper model",
     required: &["config.json", "tokenizer.json"],
     optional: &["generation_config.json", "preprocessor_config.json"],
+    weights: true,
     without: "To go on without any of this, `--model builtin` is part of the program (small, English, for trying out).",
 };
 /// The weights as they are asked for in messages; others are read, too.
@@ -218,7 +224,7 @@ impl Hub {
         }
         let reason = format!(
             "not on this machine (looked in {}), {why}.\n  \
-             To bring it here by hand, put {}, {SINGLE} of {}/{repo} into one folder and give `--{} FOLDER`.\n  {}",
+             To bring it here by hand, put {} of {}/{repo} into one folder and give `--{} FOLDER`.\n  {}",
             looked.join(", "),
             layout.files(),
             self.endpoint,
@@ -270,6 +276,9 @@ fn complete(folder: &Path, layout: &Layout) -> Result<PathBuf> {
 fn missing(folder: &Path, layout: &Layout) -> Vec<String> {
     let absent = |name: &str| !folder.join(name).is_file();
     let mut missing: Vec<String> = layout.required.iter().filter(|f| absent(f)).map(|f| f.to_string()).collect();
+    if !layout.weights {
+        return missing;
+    }
     for (single, index) in LAYOUTS {
         if !absent(single) {
             return missing;

@@ -10,13 +10,13 @@
 //! | hear | [`features`], [`models`] | samples `[B, S]` -> log-mel `[B, F, M]` -> encoder output `[B, T, C]` |
 //! | write | [`asr`] | chunks -> tokens -> text |
 //! | place | [`align`] | text and audio -> times of letters, words and sentences |
-//! | tell apart | [`diarize`] | who speaks in each window, and voices -> turns -> speakers of words (no network feeds it yet) |
+//! | tell apart | [`diarize`] | who speaks in each window, and voices -> turns -> speakers of words |
 //! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud |
 //!
 //! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
 //! CUDA), [`hub`] (a model's name to its
 //! files), [`assets`] (the model and the sample in the program), [`score`] (a result against a reference), and the nouns they share: [`types`], [`units`],
-//! [`config`], [`error`].
+//! [`config`], [`watch`], [`error`].
 //!
 //! # Example
 //!
@@ -65,5 +65,6 @@ pub mod score;
 pub mod types;
 pub mod units;
 pub mod vad;
+pub mod watch;
 
 pub use error::{Error, Result};

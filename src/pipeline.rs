@@ -4,6 +4,7 @@
 //! error. No stage calls another.
 
 pub mod aligners;
+mod speakers;
 mod words;
 
 use std::ops::ControlFlow;
@@ -14,6 +15,7 @@ use crate::asr::{self, Chunks, Tokenizer};
 use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
+use crate::diarize::diarizer::Heard;
 use crate::engine::profile::range;
 use crate::engine::waveform::Waveform;
 use crate::engine::weights::Weights;
@@ -22,9 +24,10 @@ use crate::hub::Source;
 use crate::models::whisper::{Config, GenerationConfig, Whisper};
 use crate::types::{Chunk, Segment, Transcript};
 use crate::units::Seconds;
-use crate::vad::{Detector, VadOptions};
+use crate::vad::{self, Detector, VadOptions};
 
 pub use aligners::Aligners;
+pub use speakers::{SpeakerOptions, Speakers};
 pub use words::{Instead, WordTimes};
 
 /// A recording, as the caller has it.
@@ -52,6 +55,10 @@ pub trait Observer {
     fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
         let _ = (language, reason, instead);
     }
+    /// Speakers cannot be told apart in this recording, for this reason: its transcript names none.
+    fn without_speakers(&mut self, reason: &Error) {
+        let _ = reason;
+    }
     /// `stage` is finished.
     fn finished(&mut self, stage: &'static str, took: Duration) {
         let _ = (stage, took);
@@ -70,6 +77,8 @@ impl Observer for () {}
 pub struct Prepared {
     audio: Audio,
     chunks: Vec<Chunk>,
+    /// What the diarizer's first network heard, where speech was found with it.
+    heard: Option<Heard>,
 }
 
 /// The models of every stage, loaded once.
@@ -83,6 +92,8 @@ pub struct Pipeline<B: Waveform> {
     /// What finds the words in the sound, where [`WordTimes::Aligned`] asks for it: unless put here, the built-in one, which
     /// knows English.
     pub aligners: Aligners<B>,
+    /// What tells speakers apart, where [`Options::speakers`] asks for it.
+    pub speakers: Option<Speakers>,
 }
 
 impl<B: Waveform> Pipeline<B> {
@@ -94,7 +105,7 @@ impl<B: Waveform> Pipeline<B> {
         let whisper = Whisper::open(be, folder)?;
         let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
         tokenizer.check_vocab(whisper.config.vocab_size)?;
-        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin() })
+        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin(), speakers: None })
     }
 
     /// Loads the model that is compiled into the program.
@@ -108,7 +119,7 @@ impl<B: Waveform> Pipeline<B> {
         let weights = Weights::from_static("builtin", files.weights)?;
         let whisper = Whisper::load(be, config, generation, &weights)?;
         let tokenizer = Tokenizer::from_bytes(name, files.tokenizer.as_bytes(), asr::is_multilingual(&whisper))?;
-        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin() })
+        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin(), speakers: None })
     }
 
     /// Loads what [`Hub::obtain`](crate::hub::Hub::obtain) found.
@@ -139,8 +150,8 @@ impl<B: Waveform> Pipeline<B> {
         let mut run = Run { observer };
         let audio = run.stage("audio", |run| run.decode(input, options))?;
         run.observer.progress("vad", Seconds(0.0), Some(audio.duration()));
-        let chunks = run.stage("vad", |_| self.chunks(&audio.samples, &options.vad))?;
-        Ok(Prepared { audio, chunks })
+        let (chunks, heard) = run.stage("vad", |run| self.chunks(&audio.samples, &options.vad, run))?;
+        Ok(Prepared { audio, chunks, heard })
     }
 
     /// The other stages, with the same options.
@@ -150,20 +161,36 @@ impl<B: Waveform> Pipeline<B> {
     pub fn finish(&self, prepared: &Prepared, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         let mut run = Run { observer };
         let found = self.words(prepared, &options.asr, &options.words, &mut run)?;
-        Ok(Transcript {
+        let transcript = Transcript {
             duration: prepared.audio.duration(),
             language: (!found.language.is_empty()).then_some(found.language),
             language_probability: found.language_probability,
             word_segments: words::all(&found.segments),
             segments: found.segments,
-        })
+            ..Transcript::default()
+        };
+        match &options.speakers {
+            Some(options) => self.with_speakers(prepared, transcript, options, &mut run),
+            None => Ok(transcript),
+        }
     }
 
-    /// Speech, merged into chunks that fit `chunk_size` and the model's window.
-    fn chunks(&self, samples: &[f32], options: &VadOptions) -> Result<Vec<Chunk>> {
+    /// Speech, merged into chunks that fit `chunk_size` and the model's window; and what the diarizer heard, if it was asked.
+    fn chunks(&self, samples: &[f32], options: &VadOptions, run: &mut Run) -> Result<(Vec<Chunk>, Option<Heard>)> {
         let window = self.whisper.config.window();
         let chunk_size = if options.chunk_size.0 < window.0 { options.chunk_size } else { window };
-        self.detector.chunks(samples, &VadOptions { chunk_size, ..*options })
+        let options = VadOptions { chunk_size, ..*options };
+        let heard = match self.detector {
+            Detector::Diarizer => self.hear(samples, run)?,
+            _ => None,
+        };
+        let chunks = match &heard {
+            Some(heard) => {
+                vad::chunks_of_scores(&heard.speech, heard.grid, Seconds::from_samples(samples.len()), &options)
+            }
+            None => self.detector.chunks(samples, &options),
+        }?;
+        Ok((chunks, heard))
     }
 
     /// What the recogniser is to hear; `None` where nobody speaks.

@@ -1,5 +1,7 @@
 //! What the stages hand to one another, and what the caller gets: nouns of the domain, no device memory.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::units::Seconds;
@@ -23,6 +25,16 @@ impl Span {
     pub fn duration(self) -> f64 {
         self.end.0 - self.start.0
     }
+}
+
+/// A stretch in which one speaker speaks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// From when to when.
+    #[serde(flatten)]
+    pub span: Span,
+    /// The speaker's label.
+    pub speaker: String,
 }
 
 /// What one pass of the recogniser hears: speech spans merged until they fill the model's window.
@@ -145,4 +157,10 @@ pub struct Transcript {
     /// Length of the recording, in seconds.
     #[serde(default)]
     pub duration: Seconds,
+    /// Who speaks when, whether words were found there or not; where turns overlap, several people speak.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
+    /// The voice of each speaker by label, when it was asked for (WhisperX's key).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker_embeddings: Option<BTreeMap<String, Vec<f32>>>,
 }

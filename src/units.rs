@@ -1,7 +1,7 @@
 //! Five clocks, five types. A recording is counted in samples, mel frames, encoder frames, CTC frames and
 //! segmentation frames; mixing two of them is a type error. Only [`Seconds`] crosses from one stage to the next.
 //!
-//! The clocks of alignment and diarization arrive with those stages.
+//! [`FrameGrid`] is the clock of scores whose frames are given in seconds: those of networks that find speakers.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,34 @@ impl EncoderFrame {
     /// The first mel frame of this encoder frame.
     pub fn to_mel(self) -> MelFrame {
         MelFrame(self.0 * Self::MEL_FRAMES)
+    }
+}
+
+/// When the frames of a score sequence happen. Times come from the middle of a frame.
+///
+/// The arithmetic is that of `pyannote.core.SlidingWindow`, in its order, to the last bit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FrameGrid {
+    /// Start of frame 0, in seconds.
+    pub start: f64,
+    /// From one frame to the next, in seconds.
+    pub step: f64,
+    /// Length of a frame, in seconds.
+    pub duration: f64,
+}
+
+impl FrameGrid {
+    /// Middle of frame `index`, in seconds.
+    pub fn middle(&self, index: usize) -> f64 {
+        let start = self.start + index as f64 * self.step;
+        0.5 * (start + (start + self.duration))
+    }
+
+    /// The frame whose middle is closest to half a frame after `time` (seconds): of two equally close ones the even one, as
+    /// NumPy's `rint` has it.
+    pub fn closest(&self, time: f64) -> usize {
+        let middle = time + 0.5 * self.duration;
+        ((middle - self.start - 0.5 * self.duration) / self.step).round_ties_even().max(0.0) as usize
     }
 }
 

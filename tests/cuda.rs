@@ -30,6 +30,8 @@ mod profiler;
 mod program;
 #[path = "cuda/recurrent.rs"]
 mod recurrent;
+#[path = "cuda/residual.rs"]
+mod residual;
 #[path = "cuda/search.rs"]
 mod search;
 #[path = "cuda/steps.rs"]

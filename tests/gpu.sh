@@ -39,7 +39,7 @@ slowness=1 limit=${LIMIT:-570}
 [[ $emulated == no ]] || slowness=10 limit=${LIMIT:-3600}
 export DIARIST_TEST_GPU=1 RUST_BACKTRACE=1
 # An earlier run's numbers must not pass for this one's.
-rm -f "$out"/bench-*.json "$out"/whisper-torch.json "$out"/align-torch.json "$out"/demo-*.txt "$out"/*.log
+rm -f "$out"/bench-*.json "$out"/whisper-torch.json "$out"/align-torch.json "$out"/diarize-torch.json "$out"/demo-*.txt "$out"/*.log
 failed=0
 summary=()
 
@@ -122,7 +122,8 @@ if wanted check; then
         fail "demo: GPU = CPU" "$(head -n 2 "$out/demo.diff" | tail -n 1)"
     fi
     if [[ $emulated == yes ]]; then
-        step tests 60 "$bin/cuda-tests" --test-threads 1 networks::layer_norm networks::linear_over cublaslt::products
+        step tests 60 "$bin/cuda-tests" --test-threads 1 networks::layer_norm networks::linear_over cublaslt::products \
+            residual::statistics
     else
         step tests 200 "$bin/cuda-tests" --test-threads 1
     fi
@@ -134,7 +135,7 @@ if wanted sanitizer; then
             note "$tool" "skipped: the emulator looks for these mistakes itself"
         elif command -v compute-sanitizer >/dev/null; then
             step "$tool" 150 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-                "$bin/cuda-tests" --test-threads 1 networks:: steps:: search::
+                "$bin/cuda-tests" --test-threads 1 networks:: steps:: search:: residual:: recurrent::
         else
             fail "$tool" "compute-sanitizer is not there"
         fi
@@ -147,6 +148,7 @@ if wanted bench; then
         measure micro-hour 60 --shape micro --hours 0.005 --tokens 3 --batch 8
         measure micro-gemm 60 --shape micro --batch 2 --scale 100 --gemm-table
         measure micro-align 60 --align-model wav2vec2-micro --hours 0.01
+        measure micro-diarize 60 --diarize-model pyannote-micro --hours 0.0005
     else
         for batch in 32 1; do
             for shape in large-v2 turbo; do
@@ -160,16 +162,17 @@ if wanted bench; then
         measure tiny-1 30 --shape tiny --batch 1 --stage all --runs 5
         measure align-base-hour 60 --align-model wav2vec2-base --hours 1 --runs 3
         measure align-large-hour 60 --align-model wav2vec2-large --hours 1 --runs 3
+        measure diarize-hour 60 --diarize-model pyannote --hours 1 --runs 3
         measure large-v2-gemm 60 --shape large-v2 --batch 32 --gemm-table
     fi
 fi
 
 if wanted peers; then
     device=cuda shapes=(--shape large-v2 --shape turbo) sizes=(--batches 32 1 --tokens 64 --repeats 5) most=300
-    align=(--shape base --segments 120 --seconds 30)
+    align=(--shape base --segments 120 --seconds 30) diarize=(--shape pyannote --hours 1)
     if [[ $emulated == yes ]]; then
         device=cpu shapes=(--shape micro) sizes=(--batches 1 2 --tokens 4 --repeats 1) most=120
-        align=(--shape micro --segments 2 --seconds 4)
+        align=(--shape micro --segments 2 --seconds 4) diarize=(--shape pyannote-micro --hours 0.0005)
     fi
     if python3 -c 'import torch, transformers' 2>/dev/null; then
         step peers "$most" python3 benches/peers/whisper_torch.py "${shapes[@]}" "${sizes[@]}" --device "$device" \
@@ -177,6 +180,8 @@ if wanted peers; then
         grep '^|' "$out/peers.log"
         step align-peers 200 python3 benches/peers/align_torch.py "${align[@]}" --device "$device" --out "$out"
         grep '^|' "$out/align-peers.log"
+        step diarize-peers 200 python3 benches/peers/diarize_torch.py "${diarize[@]}" --device "$device" --out "$out"
+        grep '^|' "$out/diarize-peers.log"
     elif [[ $emulated == yes ]]; then
         note peers "skipped: no torch and transformers"
     else
@@ -203,10 +208,10 @@ import json, pathlib, sys
 
 out, card, commit, command = pathlib.Path(sys.argv[1]), *sys.argv[2:]
 runs = {file.stem[6:]: json.loads(file.read_text()) for file in sorted(out.glob("bench-*.json"))}
-peers, align = out / "whisper-torch.json", out / "align-torch.json"
-result = {"card": card, "commit": commit, "command": command, "runs": runs,
-          "peers": json.loads(peers.read_text()) if peers.exists() else None,
-          "align_peers": json.loads(align.read_text()) if align.exists() else None}
+read = lambda name: json.loads((out / name).read_text()) if (out / name).exists() else None
+diarize = read("diarize-torch.json")
+result = {"card": card, "commit": commit, "command": command, "runs": runs, "peers": read("whisper-torch.json"),
+          "align_peers": read("align-torch.json"), "diarize_peers": diarize}
 name = card.split(",")[0].replace(" ", "-")
 (out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 for name, run in runs.items():
@@ -216,6 +221,16 @@ for name, run in runs.items():
         continue
     if "viterbi_seconds" in run:
         print(f"{name:22} {run['times_real_time']:8.0f} x real time  network {run['network_seconds']:.3f} s, Viterbi {run['viterbi_seconds']:.3f} s")
+        continue
+    if "embedding_seconds" in run:
+        parts = run["segmentation_seconds"], run["embedding_seconds"]
+        print(f"{name:22} {run['times_real_time']:8.0f} x real time  {run['windows']} windows: segmentation {1e3 * parts[0]:.1f} ms, voices {1e3 * parts[1]:.1f} ms")
+        if diarize and diarize["windows"] == run["windows"]:
+            peer = diarize["segmentation_seconds"] + diarize["embedding_seconds"]
+            print(f"{'':22} {peer / sum(parts):8.1f} x the loop in torch (at least 25 are wanted; of the segmentation, 60 ms at most)")
+        for kernel in sorted(run["kernels"], key=lambda kernel: -kernel["seconds"])[:12]:
+            rate = lambda what: kernel[what] / max(kernel["seconds"], 1e-9)
+            print(f"{'':22} {kernel['name']:24} {1e3 * kernel['seconds']:8.2f} ms  {rate('flops') / 1e12:6.1f} TFLOP/s  {rate('bytes') / 1e9:6.0f} GB/s")
         continue
     stages = ", ".join(f"{s['name']} {s['ms']:.3f} ms ({100 * s['floor_share']:.0f} % of floor)" for s in run["stages"])
     print(f"{name:22} {run['times_real_time']:8.0f} x real time  {stages}")

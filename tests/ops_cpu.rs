@@ -15,6 +15,8 @@ mod golden;
 mod log_mel;
 #[path = "ops/products.rs"]
 mod products;
+#[path = "ops/residual.rs"]
+mod residual;
 #[path = "ops/steps.rs"]
 mod steps;
 #[path = "ops/time_warp.rs"]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::dictionary::Dictionary;
 use super::follow::{LabelSpan, Utterance, follow};
 use super::long::{Limits, LongSearch};
-use super::options::{AlignOptions, Watch};
+use super::options::AlignOptions;
 use super::order::in_order;
 use super::place::{Heard, place};
 use super::plan::{Plan, plans};
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::models::wav2vec2::{Clip, Wav2Vec2};
 use crate::types::Segment;
 use crate::units::{SAMPLE_RATE, Seconds};
+use crate::watch::Watch;
 
 /// A network that hears letters, and the letters it knows.
 pub struct Aligner<B: Waveform> {

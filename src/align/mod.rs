@@ -25,9 +25,10 @@ pub mod spell;
 pub mod windows;
 pub mod words;
 
+pub use crate::watch::Watch;
 pub use aligner::Aligner;
 pub use dictionary::{Dictionary, Writing};
 pub use follow::{LabelSpan, Refusal, Utterance, follow};
-pub use options::{AlignOptions, Interpolate, Watch};
+pub use options::{AlignOptions, Interpolate};
 pub use spell::{Manner, Spelling};
 pub use words::{Clock, TimedWord, words};

@@ -52,18 +52,3 @@ impl AlignOptions {
         Ok(())
     }
 }
-
-/// Hears how the work goes on, and may stop it.
-pub trait Watch {
-    /// `done` of `total` seconds of speech are aligned.
-    fn progress(&mut self, done: Seconds, total: Seconds) {
-        let _ = (done, total);
-    }
-    /// Whether to stop as soon as possible; asked before every pass of the network.
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-/// Wants to know nothing.
-impl Watch for () {}

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
-use diarist::align::{AlignOptions, Watch};
+use diarist::align::AlignOptions;
 use diarist::asr::language_names;
 use diarist::audio;
 use diarist::engine::waveform::Waveform;
@@ -15,9 +15,10 @@ use diarist::types::{Segment, Transcript};
 use diarist::units::Seconds;
 use diarist::{Error, Result};
 
-use super::console::{self, Bar};
+use super::console;
 use super::engine::{self, Backend};
 use super::options::{Audio, Compute, ModelFiles, Output};
+use super::watch::Shown;
 use super::words::{self, Align, Subtitles};
 use super::{interrupt, settings, transcribe};
 
@@ -78,7 +79,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
         None => words::of_language(&hub, &language)?,
     };
     let name = args.audio_file.display().to_string();
-    let mut watch = Shown { bar: Bar::recording(), name, percent: args.output.print_progress };
+    let mut watch = Shown::new("aligning", name, args.output.print_progress);
     let sound = audio::decode(&args.audio_file, &settings::audio(&args.audio), |progress| {
         watch.show("reading", progress.decoded, progress.total.unwrap_or(Seconds(0.0)));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -158,33 +159,4 @@ fn read(file: &Path) -> Result<(Known, Option<String>)> {
     }
     let language = transcript.language.as_deref().map(language_names::code).transpose()?;
     Ok((Known::Segments(transcript.segments), language.map(str::to_string)))
-}
-
-/// Shows how far it is.
-struct Shown {
-    bar: Bar,
-    name: String,
-    /// Whether to print per cents to stdout.
-    percent: bool,
-}
-
-impl Shown {
-    fn show(&self, doing: &str, done: Seconds, total: Seconds) {
-        // Tenths of a second: the bar counts in whole numbers.
-        let tenths = |time: Seconds| (time.0 * 10.0) as u64;
-        self.bar.set(&format!("{doing} {}", self.name), tenths(done), tenths(total));
-    }
-}
-
-impl Watch for Shown {
-    fn progress(&mut self, done: Seconds, total: Seconds) {
-        self.show("aligning", done, total);
-        if self.percent {
-            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        interrupt::asked()
-    }
 }

@@ -1,11 +1,12 @@
-//! `diarist demo`: the built-in model on the built-in sample, with nothing but this program.
+//! `diarist demo`: the built-in models on the built-in sample, with nothing but this program.
 
 use std::time::Instant;
 
 use diarist::align::AlignOptions;
 use diarist::config::Options;
-use diarist::hub::Source;
-use diarist::pipeline::{Input, WordTimes};
+use diarist::diarize::words::WordOptions;
+use diarist::hub::{DiarizerSource, Source};
+use diarist::pipeline::{Input, SpeakerOptions, Speakers, WordTimes};
 use diarist::types::Word;
 use diarist::units::Seconds;
 use diarist::vad::{Detector, VadOptions};
@@ -14,27 +15,34 @@ use diarist::{Result, assets};
 use super::console;
 use super::engine;
 use super::options::Compute;
-use super::watch::{Lines, Watch};
+use super::watch::{Lines, Watch, line};
 
-/// Prints the transcript of the sample, when each of its words begins, and how long that took.
+/// Prints who says what in the sample, when each word begins, and how long that took.
 ///
 /// # Errors
 /// [`diarist::Error::Cancelled`], and a device that cannot be had; nothing else, unless the program was built from damaged
 /// assets.
 pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
-    let pipeline = engine::open(compute)?.load(&Source::Builtin, Detector::Energy)?;
+    let backend = engine::open(compute)?;
+    let speakers = Speakers { finder: backend.diarizer(&DiarizerSource::Builtin)?, gallery: None };
+    let pipeline = backend.load(&Source::Builtin, Detector::Energy)?.with_speakers(speakers);
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
-    let mut watch = Watch::new("the sample".into(), Lines::Plain, false);
+    let mut watch = Watch::new("the sample".into(), Lines::Silent, false);
     // The small model was trained mostly on windows of a few seconds, and hears those best.
     let vad = VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() };
     let words = WordTimes::Aligned(AlignOptions::default());
-    let options = Options { vad, words, ..Options::default() };
+    let of_words = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
+    let speakers = Some(SpeakerOptions { words: of_words, ..SpeakerOptions::default() });
+    let options = Options { vad, words, speakers, ..Options::default() };
     let transcript = pipeline.transcribe(sample, &options, &mut watch)?;
     drop(watch);
+    for segment in &transcript.segments {
+        console::line(&line(segment));
+    }
     console::line("\nWhen each word begins, in seconds:");
-    for sentence in &transcript.segments {
-        let words = sentence.words.iter().flatten();
+    for segment in &transcript.segments {
+        let words = segment.words.iter().flatten();
         let begun =
             |word: &Word| word.start.map_or_else(|| word.word.clone(), |at| format!("{:.2} {}", at.0, word.word));
         console::line(&format!("  {}", words.map(begun).collect::<Vec<_>>().join("  ")));

@@ -4,12 +4,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use diarist::config::Options;
+use diarist::diarize::Diarizer;
+use diarist::diarize::diarizer::{FindSpeakers, OnDevice};
 use diarist::engine::cpu::{self, Cpu};
 use diarist::engine::cuda::{self, Activation, Cuda};
+use diarist::engine::residual::Residual;
 use diarist::engine::waveform::Waveform;
-use diarist::hub::{Fetching, Hub, OnProgress, Source};
+use diarist::hub::{DiarizerSource, Fetching, Hub, OnProgress, Source};
 use diarist::pipeline::aligners::{FindAligner, Found};
-use diarist::pipeline::{Aligners, Input, Observer, Pipeline, Prepared};
+use diarist::pipeline::{Aligners, Input, Observer, Pipeline, Prepared, Speakers};
 use diarist::types::Transcript;
 use diarist::vad::{Detector, VadMethod};
 use diarist::{Error, Result};
@@ -79,6 +82,16 @@ impl Engine {
         }
     }
 
+    /// The engine with what tells speakers apart.
+    pub fn with_speakers(mut self, speakers: Speakers) -> Self {
+        match &mut self {
+            Engine::Cpu(pipeline) => pipeline.speakers = Some(speakers),
+            Engine::Half(pipeline) => pipeline.speakers = Some(speakers),
+            Engine::Brain(pipeline) => pipeline.speakers = Some(speakers),
+        }
+        self
+    }
+
     /// Loads the aligner of a language before it is needed; why there is none, if so.
     ///
     /// # Errors
@@ -113,6 +126,25 @@ impl Backend {
             Backend::Cpu(be) => Detector::load(be, method, network),
             Backend::Half(be) => Detector::load(be, method, network),
             Backend::Brain(be) => Detector::load(be, method, network),
+        }
+    }
+
+    /// What tells speakers apart, on the device.
+    ///
+    /// # Errors
+    /// As [`Diarizer::load`].
+    pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+        fn on<B: Residual>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+            let diarizer = match source {
+                DiarizerSource::Recipe(recipe) => Diarizer::load(be, recipe),
+                DiarizerSource::Builtin => Diarizer::builtin(be),
+            }?;
+            Ok(Box::new(OnDevice { be: be.clone(), diarizer }))
+        }
+        match self {
+            Backend::Cpu(be) => on(be, source),
+            Backend::Half(be) => on(be, source),
+            Backend::Brain(be) => on(be, source),
         }
     }
 

@@ -7,11 +7,14 @@ mod align;
 mod argv;
 mod console;
 mod demo;
+mod diarize;
 mod engine;
 mod interrupt;
 mod models;
 mod options;
+mod score;
 mod settings;
+mod speakers;
 mod transcribe;
 mod vad;
 mod values;
@@ -39,6 +42,8 @@ struct Cli {
 const FIRST_STEPS: &str = "First steps:
   diarist demo                              transcribe the built-in sample, offline
   diarist transcribe talk.mp3               write talk.txt, .srt, .vtt, .tsv and .json here
+  diarist transcribe talk.mp3 --diarize     the same, and who says it
+  diarist diarize talk.mp3                  who speaks when, as RTTM
   diarist align talk.mp3 talk.txt           when each word of a known text was said
   diarist transcribe *.wav -f srt -o subs   subtitles of many files into a folder
 Options may be spelled as WhisperX does (--batch_size, --verbose False).";
@@ -54,8 +59,12 @@ enum Command {
     Transcribe(Box<options::Transcribe>),
     /// Find out when the words of a text were said in a recording.
     Align(Box<align::AlignArgs>),
+    /// Find out who speaks when in recordings.
+    Diarize(Box<diarize::DiarizeArgs>),
     /// Print where somebody speaks in a recording, as JSON.
     Vad(vad::VadArgs),
+    /// Judge a result: WER, cpWER, DER and the times of words against what is right.
+    Score(score::ScoreArgs),
     /// Transcribe the built-in sample with the built-in model.
     Demo(options::Compute),
     /// List the models that can be named, and which are on this machine.
@@ -93,14 +102,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     interrupt::listen();
     let ended = match cli.command {
         Command::Transcribe(args) => {
-            log(&args.output);
+            log(args.output.log_level);
             transcribe::run(&args)
         }
+        Command::Diarize(args) => {
+            log(args.log_level);
+            diarize::run(&args)
+        }
         Command::Align(args) => {
-            log(&args.output);
+            log(args.output.log_level);
             align::run(&args).map_err(Failure::from)
         }
         Command::Vad(args) => vad::run(&args).map_err(Failure::from),
+        Command::Score(args) => score::run(&args).map_err(Failure::from),
         Command::Demo(args) => demo::run(&args).map_err(Failure::from),
         Command::Models(args) => models::run(&hub(args.model_dir, false, None)).map_err(Failure::from),
     };
@@ -129,10 +143,10 @@ fn usage(error: &clap::Error, first: Option<&OsString>) -> ExitCode {
 }
 
 /// Sends the log to stderr.
-fn log(output: &options::Output) {
+fn log(level: Option<values::LogLevel>) {
     use tracing::level_filters::LevelFilter;
     use values::LogLevel::{Critical, Debug, Error, Info, Warning};
-    let level = match output.log_level {
+    let level = match level {
         Some(Debug) => LevelFilter::DEBUG,
         Some(Info) => LevelFilter::INFO,
         Some(Warning) | None => LevelFilter::WARN,

@@ -1,14 +1,19 @@
 //! The command line's options as the library's, or the reason why they cannot be honoured.
 
+use std::path::{Path, PathBuf};
+
 use diarist::asr::{AsrOptions, Task};
 use diarist::audio::{Channel, DecodeOptions};
 use diarist::config::Options;
+use diarist::diarize::folder;
+use diarist::engine::weights::LAYOUTS;
+use diarist::hub::Hub;
 use diarist::units::Seconds;
 use diarist::vad::{VadMethod, VadOptions};
 use diarist::{Error, Result};
 
 use super::options::{Audio, Decode, Transcribe, Vad};
-use super::{values, words};
+use super::{engine, values, words};
 
 /// Refuses what this version cannot do, before anything is done.
 ///
@@ -18,7 +23,8 @@ pub fn check(args: &Transcribe) -> Result<()> {
     if let Some((option, reason)) = args.elsewhere.refusal() {
         return Err(Error::config(option, "given", reason));
     }
-    vad(&args.vad)?;
+    speech(args)?;
+    args.speakers.options()?;
     words::word_times(&args.words, &args.subtitles, args.decode.task)?;
     args.subtitles.options()?;
     if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
@@ -30,7 +36,45 @@ pub fn check(args: &Transcribe) -> Result<()> {
 
 /// The detector asked for: without a word, that of the network that is given, else loudness.
 pub fn method(vad: &Vad) -> VadMethod {
-    vad.method.unwrap_or_else(|| vad.model.as_deref().map_or(VadMethod::Energy, VadMethod::of_network))
+    let of_model =
+        |model: &Path| if on_hub(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) };
+    vad.method.unwrap_or_else(|| vad.model.as_deref().map_or(VadMethod::Energy, of_model))
+}
+
+/// Whether speech is found by the network that tells speakers apart: where nothing else is asked for, it costs nothing more.
+pub fn by_diarizer(args: &Transcribe) -> bool {
+    args.speakers.diarize && args.vad.model.is_none() && matches!(args.vad.method, None | Some(VadMethod::Pyannote))
+}
+
+/// How speech is found for the recogniser.
+fn speech(args: &Transcribe) -> Result<VadOptions> {
+    if by_diarizer(args) { numbers(&args.vad) } else { vad(&args.vad) }
+}
+
+/// The repository of the hub that a network's name means.
+fn on_hub(model: &Path) -> Option<&str> {
+    model.to_str().filter(|name| !model.exists() && diarist::hub::names::is_repo_id(name))
+}
+
+/// The file or folder of the network that finds speech, fetched if need be under a progress bar; of a pipeline's folder, its
+/// first network.
+///
+/// # Errors
+/// Those of the hub, and of a pipeline's configuration.
+pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
+    let Some(model) = &vad.model else { return Ok(PathBuf::new()) };
+    if let Some(name) = on_hub(model) {
+        return engine::under_a_bar(|on_progress| hub.obtain_network(name, on_progress));
+    }
+    let is_pipeline =
+        model.join(folder::CONFIG).is_file() && !LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
+    match is_pipeline.then(|| folder::Recipe::open(model)).transpose()?.map(|recipe| recipe.segmentation) {
+        Some(folder::Place::Here(network)) => Ok(network),
+        Some(folder::Place::Repository(name)) => {
+            engine::under_a_bar(|on_progress| hub.obtain_network(&name, on_progress))
+        }
+        None => Ok(model.clone()),
+    }
 }
 
 /// How speech is found.
@@ -44,8 +88,7 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
             return Err(Error::config("vad_method", "silero", rule));
         }
         (VadMethod::Pyannote, None) => {
-            let rule =
-                "needs its network: --vad-model FILE, the pytorch_model.bin of pyannote/segmentation or of WhisperX";
+            let rule = "needs its network: --vad-model MODEL, pyannote/segmentation-3.0 or the pytorch_model.bin of WhisperX; --diarize has one";
             return Err(Error::config("vad_method", "pyannote", rule));
         }
         (VadMethod::None | VadMethod::Energy, Some(file)) => {
@@ -54,6 +97,10 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
         }
         _ => {}
     }
+    numbers(vad)
+}
+
+fn numbers(vad: &Vad) -> Result<VadOptions> {
     let options = VadOptions { onset: vad.onset, offset: vad.offset, chunk_size: Seconds(vad.chunk_size) };
     options.check()?;
     Ok(options)
@@ -66,9 +113,10 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
 pub fn all(args: &Transcribe) -> Result<Options> {
     Ok(Options {
         audio: audio(&args.audio),
-        vad: vad(&args.vad)?,
+        vad: speech(args)?,
         asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
         words: words::word_times(&args.words, &args.subtitles, args.decode.task)?,
+        speakers: args.speakers.options()?,
     })
 }
 

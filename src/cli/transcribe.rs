@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use diarist::config::Options;
+use diarist::hub::Hub;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
-use diarist::pipeline::{Input, Observer, Prepared};
+use diarist::pipeline::{Input, Observer, Prepared, Speakers};
+use diarist::vad::Detector;
 use diarist::{Error, Result};
 
-use super::engine::{self, Engine};
+use super::engine::{self, Backend, Engine};
 use super::options::Transcribe;
-use super::watch::{Lines, Watch};
+use super::speakers::enrol;
+use super::watch::{Lines, Watch, short};
 use super::{Failure, console, interrupt, settings, words};
 
 /// Transcribes every recording that can be.
@@ -28,35 +31,41 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     };
     super::hub(args.model.files.model_dir.clone(), true, None).find(&args.model.model)?;
     words::check_model(&args.words.align, args.model.files.model_dir.clone())?;
+    let known = match args.speakers.diarize {
+        true => args.speakers.voices.check(Some(&args.model.model), args.model.files.model_dir.clone())?,
+        false => Vec::new(),
+    };
     let backend = engine::open(&args.model.compute)?;
     let stems = output::plan(&args.files, &args.output.output_dir)?;
     writable(&args.output.output_dir)?;
-    let mut failed = false;
-    let mut todo = Vec::new();
-    for (file, stem) in args.files.iter().zip(&stems) {
-        match readable(file) {
-            Ok(()) => todo.push((file, stem)),
-            Err(error) => {
-                console::error(&error.to_string());
-                failed = true;
-            }
-        }
-    }
+    let (todo, mut failed) = those_readable(&args.files, &stems);
     if todo.is_empty() {
         return Err(Failure::Files);
     }
-    let network = args.vad.model.clone().unwrap_or_default();
-    let detector = backend.detector(settings::method(&args.vad), &network)?;
+    let hub = engine::hub_of(&args.model);
+    let detector = match settings::by_diarizer(args) {
+        true => Detector::Diarizer,
+        false => backend.detector(settings::method(&args.vad), &settings::network(&args.vad, &hub)?)?,
+    };
     // An aligner that was asked for by name is needed, whatever the language.
     let asked = args.words.align.align_model.as_deref();
-    asked.map(|aligner| words::obtain(&engine::hub_of(&args.model), aligner)).transpose()?;
+    asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
+    let speakers = job.options.speakers.map(|_| speakers(args, &backend, &hub, &known)).transpose()?;
     let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
     let engine = engine.with_aligners(words::finder(&args.model, asked));
+    let engine = if let Some(speakers) = speakers { engine.with_speakers(speakers) } else { engine };
     if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
         return Err(Error::config("align_model", model, reason).into());
     }
     failed |= !job.all(&engine, &todo);
     if failed { Err(Failure::Files) } else { Ok(()) }
+}
+
+/// What tells speakers apart, with the voices of these recordings.
+fn speakers(args: &Transcribe, backend: &Backend, hub: &Hub, known: &[(String, PathBuf)]) -> Result<Speakers> {
+    let finder = backend.diarizer(&args.speakers.voices.obtain(hub, Some(&args.model.model))?)?;
+    let gallery = enrol(finder.as_ref(), known, &args.audio)?;
+    Ok(Speakers { finder, gallery })
 }
 
 /// What is done with each recording.
@@ -84,8 +93,12 @@ impl Job {
                 };
                 let next = todo.get(i + 1).filter(|_| engine.spares_the_processor());
                 ahead = next.map(|&(next, _)| scope.spawn(|| read(next, &mut Quiet(&unwanted))));
-                let Err(error) = prepared.and_then(|prepared| self.one(engine, &prepared, file, stem, watch)) else {
-                    continue;
+                let error = match prepared.and_then(|prepared| self.one(engine, &prepared, file, stem, watch)) {
+                    Ok(in_full) => {
+                        well &= in_full;
+                        continue;
+                    }
+                    Err(error) => error,
                 };
                 let fatal = matches!(error, Error::Cancelled) || is_of_device(&error);
                 if !matches!(error, Error::Cancelled) {
@@ -103,19 +116,19 @@ impl Job {
     }
 
     fn watch(&self, file: &Path) -> Watch {
-        // The folders would leave no room for the bar.
-        let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string());
-        Watch::new(name, self.lines, self.print_progress)
+        Watch::new(short(file), self.lines, self.print_progress)
     }
 
-    fn one(&self, engine: &Engine, prepared: &Prepared, file: &Path, stem: &Path, mut watch: Watch) -> Result<()> {
+    /// One recording; whether nothing of its transcript is missing.
+    fn one(&self, engine: &Engine, prepared: &Prepared, file: &Path, stem: &Path, mut watch: Watch) -> Result<bool> {
         let transcript = engine.finish(prepared, &self.options, &mut watch)?;
+        let in_full = !watch.without_speakers;
         drop(watch);
         if transcript.segments.is_empty() {
             console::error(&format!("{}: no speech was found in it; its results are empty", file.display()));
         }
         output::write_all(&self.formats, &transcript, stem, &self.subtitles)?;
-        Ok(())
+        Ok(in_full)
     }
 }
 
@@ -147,9 +160,20 @@ fn is_of_device(error: &Error) -> bool {
 }
 
 /// The error, with the recording's name unless it is there already.
-fn naming(file: &Path, error: &Error) -> String {
+pub(super) fn naming(file: &Path, error: &Error) -> String {
     let (text, name) = (error.to_string(), file.display().to_string());
     if text.contains(&name) { text } else { format!("{name}: {text}") }
+}
+
+/// Those recordings that are files, with where their results go, and whether there are others: they are told about.
+pub(super) fn those_readable<'a>(
+    files: &'a [PathBuf],
+    stems: &'a [PathBuf],
+) -> (Vec<(&'a PathBuf, &'a PathBuf)>, bool) {
+    let told = |file: &PathBuf| readable(file).inspect_err(|error| console::error(&error.to_string())).is_ok();
+    let todo: Vec<_> = files.iter().zip(stems).filter(|(file, _)| told(file)).collect();
+    let failed = todo.len() < files.len();
+    (todo, failed)
 }
 
 /// Refuses what is no file, before the model is loaded.

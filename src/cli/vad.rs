@@ -36,7 +36,7 @@ pub struct VadArgs {
 /// What reading the recording or the network runs into.
 pub fn run(args: &VadArgs) -> Result<()> {
     let options = settings::vad(&args.vad)?;
-    let network = args.vad.model.clone().unwrap_or_default();
+    let network = settings::network(&args.vad, &super::hub(None, false, None))?;
     let detector = Detector::load(&Cpu::new(None)?, settings::method(&args.vad), &network)?;
     let bar = Bar::recording();
     let name = args.file.display().to_string();

@@ -49,6 +49,16 @@ pub fn probability(text: &str) -> Result<f64, String> {
     within(text, 0.0, 1.0)
 }
 
+/// What `diarize` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum TurnFormat {
+    /// A line per turn.
+    Rttm,
+    /// An object per recording.
+    Json,
+}
+
 /// What to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {

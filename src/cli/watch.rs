@@ -1,5 +1,8 @@
 //! What is shown while a recording is worked on.
 
+use std::path::Path;
+
+use diarist::Error;
 use diarist::pipeline::{Instead, Observer};
 use diarist::types::Segment;
 use diarist::units::Seconds;
@@ -14,8 +17,6 @@ pub enum Lines {
     Silent,
     /// As WhisperX does: `Transcript: [0.33 --> 4.02] text`.
     WhisperX,
-    /// `[0.33 --> 4.02] text`.
-    Plain,
 }
 
 /// Shows one recording's progress and text.
@@ -25,12 +26,14 @@ pub struct Watch {
     /// Whether to print per cents to stdout.
     percent: bool,
     name: String,
+    /// Whether the transcript has to do without speakers.
+    pub without_speakers: bool,
 }
 
 impl Watch {
     /// For the recording called `name`.
     pub fn new(name: String, lines: Lines, print_progress: bool) -> Self {
-        Watch { bar: Bar::recording(), lines, percent: print_progress, name }
+        Watch { bar: Bar::recording(), lines, percent: print_progress, name, without_speakers: false }
     }
 }
 
@@ -40,24 +43,20 @@ impl Observer for Watch {
             "audio" => "reading",
             "vad" => "finding speech",
             "align" => "aligning",
+            "diarize" => "telling speakers apart in",
             _ => "transcribing",
         };
-        // Tenths of a second: the bar counts in whole numbers.
-        let tenths = |time: Seconds| (time.0 * 10.0) as u64;
         self.bar.set(&format!("{doing} {}", self.name), tenths(done), total.map_or(0, tenths));
-        if let (true, "asr" | "align", Some(total)) = (self.percent, stage, total) {
+        if let (true, "asr" | "align" | "diarize", Some(total)) = (self.percent, stage, total) {
             self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
         }
     }
 
     fn segments(&mut self, segments: &[Segment]) {
-        let prefix = match self.lines {
-            Lines::Silent => return,
-            Lines::WhisperX => "Transcript: ",
-            Lines::Plain => "",
-        };
-        for segment in segments {
-            self.bar.line(&format!("{prefix}{}", line(segment)));
+        if self.lines == Lines::WhisperX {
+            for segment in segments {
+                self.bar.line(&format!("Transcript: {}", line(segment)));
+            }
         }
     }
 
@@ -70,16 +69,68 @@ impl Observer for Watch {
         console::error_once(&format!("no alignment of `{language}`, so that {what}; {cure}.\n  {reason}"));
     }
 
+    fn without_speakers(&mut self, reason: &Error) {
+        if !self.without_speakers {
+            console::error(&format!("{}: its transcript has no speakers: {reason}", self.name));
+        }
+        self.without_speakers = true;
+    }
+
     fn is_cancelled(&self) -> bool {
         interrupt::asked()
     }
 }
 
-/// A segment on one line, times in seconds.
+/// Shows how far one kind of work on a recording is.
+pub struct Shown {
+    bar: Bar,
+    doing: &'static str,
+    name: String,
+    /// Whether to print per cents to stdout.
+    percent: bool,
+}
+
+impl Shown {
+    /// For the recording called `name`.
+    pub fn new(doing: &'static str, name: String, percent: bool) -> Self {
+        Shown { bar: Bar::recording(), doing, name, percent }
+    }
+
+    /// Shows something else that comes before.
+    pub fn show(&self, doing: &str, done: Seconds, total: Seconds) {
+        self.bar.set(&format!("{doing} {}", self.name), tenths(done), tenths(total));
+    }
+}
+
+impl diarist::watch::Watch for Shown {
+    fn progress(&mut self, done: Seconds, total: Seconds) {
+        self.show(self.doing, done, total);
+        if self.percent {
+            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::asked()
+    }
+}
+
+/// The bar counts in whole numbers.
+fn tenths(time: Seconds) -> u64 {
+    (time.0 * 10.0) as u64
+}
+
+/// The name of a file; the folders would leave no room for the bar.
+pub fn short(file: &Path) -> String {
+    file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string())
+}
+
+/// A segment on one line, times in seconds, with its speaker where that is known.
 pub fn line(segment: &Segment) -> String {
     // A line break in the text would look like another segment.
     let text = segment.text.trim().replace(['\n', '\r'], " ");
-    format!("[{:.2} --> {:.2}] {text}", segment.start.0, segment.end.0)
+    let speaker = segment.speaker.as_ref().map_or_else(String::new, |speaker| format!("[{speaker}] "));
+    format!("[{:.2} --> {:.2}] {speaker}{text}", segment.start.0, segment.end.0)
 }
 
 #[cfg(test)]
@@ -91,5 +142,7 @@ mod tests {
         let segment =
             Segment { start: Seconds(0.334), end: Seconds(61.0), text: " Good\nmorning.".into(), ..Segment::default() };
         assert_eq!(line(&segment), "[0.33 --> 61.00] Good morning.");
+        let segment = Segment { speaker: Some("Anna".into()), ..segment };
+        assert_eq!(line(&segment), "[0.33 --> 61.00] [Anna] Good morning.");
     }
 }

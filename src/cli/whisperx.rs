@@ -16,7 +16,6 @@ pub enum Fate {
 
 use Fate::{Refused, Works};
 
-const SPEAKERS: &str = "telling speakers apart is not in this version yet; leave it out";
 const RESOLUTION: &str = "WhisperX reads this and ignores it; segments are what the recogniser heard as one chunk";
 const PYTHON: &str = "there is no Python in this program; --version prints its own";
 
@@ -43,11 +42,11 @@ pub const OPTIONS: &[(&str, Fate)] = &[
     ("vad_onset", Works("0.6")),
     ("vad_offset", Works("0.4")),
     ("chunk_size", Works("20")),
-    ("diarize", Refused("", SPEAKERS)),
-    ("min_speakers", Refused("2", SPEAKERS)),
-    ("max_speakers", Refused("3", SPEAKERS)),
-    ("diarize_model", Refused("pyannote/speaker-diarization-community-1", SPEAKERS)),
-    ("speaker_embeddings", Refused("", SPEAKERS)),
+    ("diarize", Works("")),
+    ("min_speakers", Works("2")),
+    ("max_speakers", Works("3")),
+    ("diarize_model", Works("pyannote/speaker-diarization-community-1")),
+    ("speaker_embeddings", Works("")),
     ("temperature", Works("0.2")),
     ("best_of", Works("3")),
     ("beam_size", Works("2")),
@@ -73,20 +72,10 @@ pub const OPTIONS: &[(&str, Fate)] = &[
     ("python-version", Refused("", PYTHON)),
 ];
 
-/// Options of stages that are yet to come, or that mean nothing here. They are parsed so that the refusal can say why,
+/// Options that mean nothing here. They are parsed so that the refusal can say why,
 /// and kept out of the help.
 #[derive(Args, Debug)]
 pub struct Elsewhere {
-    #[arg(long, hide = true)]
-    diarize: bool,
-    #[arg(long, hide = true)]
-    min_speakers: Option<String>,
-    #[arg(long, hide = true)]
-    max_speakers: Option<String>,
-    #[arg(long, hide = true)]
-    diarize_model: Option<String>,
-    #[arg(long, hide = true)]
-    speaker_embeddings: bool,
     #[arg(long, hide = true)]
     segment_resolution: Option<String>,
     #[arg(long, short = 'P', hide = true)]
@@ -96,15 +85,8 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// The first option given that is refused, with the reason; `None` if there is none.
     pub fn refusal(&self) -> Option<(&'static str, &'static str)> {
-        let given = [
-            ("diarize", self.diarize),
-            ("min_speakers", self.min_speakers.is_some()),
-            ("max_speakers", self.max_speakers.is_some()),
-            ("diarize_model", self.diarize_model.is_some()),
-            ("speaker_embeddings", self.speaker_embeddings),
-            ("segment_resolution", self.segment_resolution.is_some()),
-            ("python-version", self.python_version),
-        ];
+        let given =
+            [("segment_resolution", self.segment_resolution.is_some()), ("python-version", self.python_version)];
         let (name, _) = given.into_iter().find(|(_, given)| *given)?;
         OPTIONS.iter().find_map(|(option, fate)| match fate {
             Refused(_, reason) if *option == name => Some((name, *reason)),

@@ -3,24 +3,31 @@
 //!
 //! | file | |
 //! |---|---|
+//! | [`diarizer`] | the stage: samples through both networks to turns |
+//! | [`folder`] | a pipeline's `config.yaml`; nothing in it is executed |
 //! | [`windows`] | what the networks say, and on which clock: `[W, F, S]` who is active, `[W, S, D]` their voices |
-//! | [`powerset`] | classes of sets of speakers to hard decisions |
+//! | [`powerset`], [`multilabel`] | classes of sets of speakers, or probabilities of speakers, to hard decisions |
 //! | [`cluster`] | which speaker of the recording each speaker of each window is |
 //! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
 //! | [`plda`], [`vbx`] | the clustering of community-1; [`npz`] reads its files |
 //! | [`kmeans`] | clustering into a number of speakers that the caller knows |
+//! | [`enrol`] | names of speakers whose voices are known |
 //! | [`turns`] | decisions and clusters to frames, frames to turns, turns to RTTM |
 //! | [`words`] | turns and words to words with speakers |
 //!
-//! Everything is a function of plain arrays, on the host, in `f64`. The caller brings what the networks say: the
-//! segmentation ([`pyannet`](crate::models::pyannet)) is not connected yet, and the embedding is not here.
+//! Behind the networks ([`pyannet`](crate::models::pyannet), [`resnet34`](crate::models::resnet34)) everything is a function
+//! of plain arrays, in `f64`.
 //!
 //! Sources: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py`, `pipelines/clustering.py`, `core/inference.py`.
 
 pub mod ahc;
 pub mod cluster;
+pub mod diarizer;
+pub mod enrol;
+pub mod folder;
 pub mod kmeans;
 pub mod linkage;
+pub mod multilabel;
 pub mod npz;
 pub mod plda;
 pub mod powerset;
@@ -28,8 +35,11 @@ pub mod turns;
 pub mod vbx;
 pub mod windows;
 pub mod words;
+mod yaml;
 
 pub use cluster::{Bounds, Clustering, Clusters};
+pub use diarizer::Diarizer;
+pub use enrol::Gallery;
 pub use plda::Plda;
 pub use turns::Turn;
 pub use windows::{Clock, Segmentation, Voices};

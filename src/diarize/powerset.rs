@@ -24,11 +24,7 @@ pub fn sets(speakers: usize, at_once: usize) -> Vec<Vec<usize>> {
 /// function of the probabilities will do. Of equal scores the first counts.
 pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, at_once: usize) -> Result<Segmentation> {
     let sets = sets(speakers, at_once);
-    if let Some(bad) = scores.iter().position(|score| score.is_nan()) {
-        let frame = bad / sets.len();
-        let reason = format!("score of frame {frame} is not a number; is the recording damaged?");
-        return Err(Error::diarization("segmentation", reason));
-    }
+    refuse_nan(scores, sets.len())?;
     if !scores.len().is_multiple_of(sets.len()) {
         let reason = format!("{} scores are no whole number of frames of {} classes", scores.len(), sets.len());
         return Err(Error::diarization("segmentation", reason));
@@ -41,6 +37,14 @@ pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, at_o
         }
     }
     Segmentation::new(clock, frames, speakers, active)
+}
+
+/// Refuses scores of which one is not a number, `outputs` of them a frame.
+pub(super) fn refuse_nan(scores: &[f32], outputs: usize) -> Result<()> {
+    let Some(bad) = scores.iter().position(|score| score.is_nan()) else { return Ok(()) };
+    let frame = bad / outputs.max(1);
+    let reason = format!("score of frame {frame} is not a number; is the recording damaged?");
+    Err(Error::diarization("segmentation", reason))
 }
 
 #[cfg(test)]

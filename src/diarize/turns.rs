@@ -4,16 +4,8 @@ use super::cluster::Clusters;
 use super::windows::{Clock, Segmentation};
 use crate::error::{Error, Result};
 use crate::types::Span;
+pub use crate::types::Turn;
 use crate::units::Seconds;
-
-/// A stretch in which one speaker speaks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
-    /// From when to when.
-    pub span: Span,
-    /// The speaker's label.
-    pub speaker: String,
-}
 
 /// Who speaks in each frame.
 #[derive(Clone, Debug, PartialEq)]

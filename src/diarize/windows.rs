@@ -1,7 +1,7 @@
 //! What the two networks say about the windows of a recording, and how the frames of the windows lie on one clock.
 
 use crate::error::{Error, Result};
-use crate::units::{SAMPLE_RATE, Seconds};
+use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 
 /// How windows and the frames in them lie in time, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,25 +31,25 @@ impl Clock {
         1 + samples.saturating_sub(window).div_ceil(step)
     }
 
-    /// Frame of the recording that is the first of a window. Halves to even, as NumPy's `rint`.
+    /// When the frames of the recording are.
+    pub fn grid(&self) -> FrameGrid {
+        FrameGrid { start: 0.0, step: self.frame_step, duration: self.frame }
+    }
+
+    /// Frame of the recording that is the first of a window.
     pub(super) fn first_frame(&self, window: usize) -> usize {
-        self.closest_frame(window as f64 * self.step + 0.5 * self.frame)
+        self.grid().closest(window as f64 * self.step)
     }
 
     /// Frames of the recording, given its windows.
     pub(super) fn frames(&self, windows: usize) -> usize {
         let last = windows.saturating_sub(1) as f64;
-        self.closest_frame(self.window + last * self.step + 0.5 * self.frame) + 1
+        self.grid().closest(self.window + last * self.step) + 1
     }
 
     /// Middle of a frame.
     pub(super) fn middle(&self, frame: usize) -> Seconds {
-        let start = frame as f64 * self.frame_step;
-        Seconds(0.5 * (start + (start + self.frame)))
-    }
-
-    fn closest_frame(&self, time: f64) -> usize {
-        ((time - 0.5 * self.frame) / self.frame_step).round_ties_even().max(0.0) as usize
+        Seconds(self.grid().middle(frame))
     }
 }
 
@@ -77,6 +77,12 @@ impl Segmentation {
             return Err(Error::diarization("segmentation", reason));
         }
         Ok(Segmentation { clock, windows: active.len() / per_window, frames, speakers, active })
+    }
+
+    /// Adds the windows that follow, of the same frames and speakers.
+    pub(super) fn append(&mut self, next: Segmentation) {
+        self.windows += next.windows;
+        self.active.extend(next.active);
     }
 
     /// Whether each speaker of a window is active in a frame of it.

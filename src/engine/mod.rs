@@ -11,6 +11,7 @@ pub mod decode;
 pub mod ops;
 pub mod profile;
 pub mod recurrent;
+pub mod residual;
 pub mod tensor;
 pub mod time_warp;
 pub mod waveform;

@@ -86,6 +86,7 @@ pub(super) const LAYOUT: Layout = Layout {
     kind: "wav2vec2 model",
     required: &["config.json", "vocab.json"],
     optional: &["preprocessor_config.json"],
+    weights: true,
     without: "To go on without it: `--align-model builtin` is part of the program (small, English, for trying out). When \
               transcribing, `--align-method dtw` takes word times from the recogniser, `--no-align` does without.",
 };

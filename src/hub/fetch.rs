@@ -225,7 +225,7 @@ impl Job {
                 }
                 source.download_with_progress(file, self.reporter.clone())?;
                 // A connection closed between two packets looks like the end of the file.
-                if size_of(&blob)? < size && !file.ends_with(".json") {
+                if size_of(&blob)? < size && !is_text(file) {
                     std::fs::rename(&blob, &part)?;
                     std::fs::remove_file(&pointer)?;
                     return Err(ApiError::IoError(std::io::ErrorKind::UnexpectedEof.into()));
@@ -296,13 +296,21 @@ fn wanted<'a>(offered: &[&'a str], layout: &Layout) -> std::result::Result<Vec<&
     if !absent.is_empty() {
         return Err(format!("has no {}: not a {} in the Hugging Face layout", absent.join(", "), layout.kind));
     }
+    if !layout.weights {
+        return Ok(wanted);
+    }
     let weights = LAYOUTS.into_iter().find_map(|(single, index)| find(single).or_else(|| find(index)));
     wanted.push(weights.ok_or_else(|| format!("has no {SINGLE} and no weights in another layout that can be read"))?);
     Ok(wanted)
 }
 
-/// Whether the bytes are those the hub announced. Large files carry their SHA-256 as the etag; the small ones are all
-/// JSON, and damaged JSON does not parse.
+/// Whether a file may come compressed, so that its size says nothing.
+fn is_text(file: &str) -> bool {
+    file.ends_with(".json") || file.ends_with(".yaml")
+}
+
+/// Whether the bytes are those the hub announced. Large files carry their SHA-256 as the etag; the small ones are
+/// JSON, and damaged JSON does not parse, or YAML, whose reader refuses what it does not know.
 fn check(blob: &Path, etag: &str, size: u64, file: &str) -> std::result::Result<(), String> {
     let io = |e: std::io::Error| e.to_string();
     if etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -316,6 +324,9 @@ fn check(blob: &Path, etag: &str, size: u64, file: &str) -> std::result::Result<
         return serde_json::from_slice::<serde::de::IgnoredAny>(&text)
             .map(|_| ())
             .map_err(|e| format!("not JSON: {e}"));
+    }
+    if is_text(file) {
+        return Ok(());
     }
     let got = size_of(blob).map_err(io)?;
     if got == size { Ok(()) } else { Err(format!("{got} bytes, expected {size}")) }

@@ -2,6 +2,7 @@
 //! the published checkpoints.
 
 pub mod pyannet;
+pub mod resnet34;
 pub mod silero;
 pub mod wav2vec2;
 pub mod whisper;

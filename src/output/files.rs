@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{OutputFormat, SubtitleOptions, render};
+use super::{OutputFormat, SubtitleOptions, render, rttm};
 use crate::error::{Error, Result};
 use crate::types::Transcript;
 
@@ -65,14 +65,23 @@ pub fn write_all(
         name.push(".");
         name.push(format.extension());
         let path = PathBuf::from(name);
-        write_whole(&path, render(format, transcript, options)?.as_bytes())?;
+        let text = match format {
+            OutputFormat::Rttm => {
+                rttm::rttm(&stem.file_name().unwrap_or_default().to_string_lossy(), &transcript.turns)?
+            }
+            _ => render(format, transcript, options)?,
+        };
+        write_whole(&path, text.as_bytes())?;
         written.push(path);
     }
     Ok(written)
 }
 
-/// Replaces `path` by `contents`, in one step.
-fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
+/// Replaces `path` by `contents`, in one step, as [`write_all`] does.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     // Short, since the name of the file may already be as long as the file system allows.

@@ -2,9 +2,9 @@
 //!
 //! | where | WhisperX's keys | further ones |
 //! |---|---|---|
-//! | top | `segments`, `word_segments`, `language` | `language_probability`, `duration` |
+//! | top | `segments`, `word_segments`, `language`, `speaker_embeddings` | `language_probability`, `duration`, `turns` |
 //! | segment | `start`, `end`, `text`, `speaker`, `words`, `chars`, `avg_logprob` | `unaligned`, `tokens`, `no_speech_prob`, `compression_ratio`, `temperature` |
-//! | word | `word`, `start`, `end`, `score`, `speaker` | `source` |
+//! | word | `word`, `start`, `end`, `score`, `speaker` | `source`, `also` |
 //!
 //! A key is left out where nothing is known, as WhisperX does. One line, UTF-8, with Python's separators.
 //! [`Transcript`] reads back from it, and from WhisperX's own JSON.
@@ -15,13 +15,13 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::error::{Error, Result};
-use crate::types::{Transcript, Word};
+use crate::types::{Transcript, Turn, Word};
 use crate::units::Seconds;
 
 /// The transcript as JSON, its numbers [`rounded`].
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be serialised: never, for a type without maps.
+/// [`Error::Io`] if it cannot be serialised: never, for a type whose maps have text as keys.
 pub fn json(transcript: &Transcript) -> Result<String> {
     let mut out = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut out, PythonStyle);
@@ -37,6 +37,9 @@ pub fn rounded(transcript: &Transcript) -> Transcript {
     out.duration = time(out.duration);
     out.language_probability = figure(out.language_probability, 1e6);
     out.word_segments.iter_mut().for_each(round_word);
+    for Turn { span, .. } in &mut out.turns {
+        (span.start, span.end) = (time(span.start), time(span.end));
+    }
     for segment in &mut out.segments {
         (segment.start, segment.end) = (time(segment.start), time(segment.end));
         segment.words.iter_mut().flatten().for_each(round_word);

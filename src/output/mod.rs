@@ -5,6 +5,7 @@
 //! | [`text`] | txt, tsv, aud: a line per segment |
 //! | [`subtitles`] | vtt, srt: segments or words to cues |
 //! | [`mod@json`] | everything |
+//! | [`mod@rttm`] | who speaks when |
 //! | [`files`] | names, and files that are there in full or not at all |
 //!
 //! The texts are WhisperX's (3.8), byte for byte, except where it has a bug that spoils the file:
@@ -20,13 +21,14 @@
 
 pub mod files;
 pub mod json;
+pub mod rttm;
 pub mod subtitles;
 pub mod text;
 
 use crate::error::{Error, Result};
 use crate::types::Transcript;
 
-pub use files::{plan, write_all};
+pub use files::{plan, write_all, write_whole};
 pub use subtitles::SubtitleOptions;
 
 /// A kind of file.
@@ -44,10 +46,12 @@ pub enum OutputFormat {
     Json,
     /// Labels for Audacity.
     Aud,
+    /// Who speaks when, without the words.
+    Rttm,
 }
 
 impl OutputFormat {
-    /// What `all` means, in WhisperX's order. Audacity's labels are written only when asked for by name.
+    /// What `all` means, in WhisperX's order. Audacity's labels and turns are written only when asked for by name.
     pub const ALL: [OutputFormat; 5] =
         [OutputFormat::Txt, OutputFormat::Vtt, OutputFormat::Srt, OutputFormat::Tsv, OutputFormat::Json];
 
@@ -60,6 +64,7 @@ impl OutputFormat {
             OutputFormat::Tsv => "tsv",
             OutputFormat::Json => "json",
             OutputFormat::Aud => "aud",
+            OutputFormat::Rttm => "rttm",
         }
     }
 
@@ -70,12 +75,13 @@ impl OutputFormat {
     pub fn parse_list(names: &str) -> Result<Vec<OutputFormat>> {
         let mut formats = Vec::new();
         for name in names.split(',').map(str::trim) {
-            let known = Self::ALL.into_iter().chain([OutputFormat::Aud]).find(|f| f.extension() == name);
+            let known =
+                Self::ALL.into_iter().chain([OutputFormat::Aud, OutputFormat::Rttm]).find(|f| f.extension() == name);
             let chosen = match known {
                 Some(format) => vec![format],
                 None if name == "all" => Self::ALL.to_vec(),
                 None => {
-                    let rule = "must be all, txt, vtt, srt, tsv, json or aud, or several separated by commas";
+                    let rule = "must be all, txt, vtt, srt, tsv, json, aud or rttm, or several separated by commas";
                     return Err(Error::config("output_format", names, rule));
                 }
             };
@@ -89,7 +95,7 @@ impl OutputFormat {
     }
 }
 
-/// The contents of a file of this format.
+/// The contents of a file of this format; of the recording only RTTM tells the name, which [`files`] knows.
 ///
 /// # Errors
 /// [`Error::Config`] if an option cannot be honoured.
@@ -102,5 +108,6 @@ pub fn render(format: OutputFormat, transcript: &Transcript, options: &SubtitleO
         OutputFormat::Vtt => subtitles::vtt(transcript, options),
         OutputFormat::Srt => subtitles::srt(transcript, options),
         OutputFormat::Json => json::json(transcript)?,
+        OutputFormat::Rttm => rttm::rttm("recording", &transcript.turns)?,
     })
 }

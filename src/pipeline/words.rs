@@ -1,13 +1,13 @@
 //! The stage that gives words their times, and what to do where it cannot.
 
 use super::aligners::Found;
-use super::{AsrWatch, Observer, Pipeline, Prepared, Run};
-use crate::align::{AlignOptions, Aligner, Watch};
+use super::speakers::StageWatch;
+use super::{AsrWatch, Pipeline, Prepared, Run};
+use crate::align::{AlignOptions, Aligner};
 use crate::asr::{self, AsrOptions, AsrResult, language_names};
 use crate::engine::waveform::Waveform;
 use crate::error::Result;
 use crate::types::{Segment, Word};
-use crate::units::Seconds;
 
 /// How words get their times.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,21 +128,8 @@ impl Run<'_> {
         (segments, language): (Vec<Segment>, &str),
         options: &AlignOptions,
     ) -> Result<Vec<Segment>> {
-        let mut watch = AlignWatch(self.observer);
+        let mut watch = StageWatch { observer: &mut *self.observer, stage: "align" };
         aligner.segments(be, &prepared.audio.samples, segments, language, options, &mut watch)
-    }
-}
-
-/// Alignment's view of the observer.
-struct AlignWatch<'a>(&'a mut dyn Observer);
-
-impl Watch for AlignWatch<'_> {
-    fn progress(&mut self, done: Seconds, total: Seconds) {
-        self.0.progress("align", done, Some(total));
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.is_cancelled()
     }
 }
 

@@ -30,6 +30,15 @@ impl Boundaries {
     }
 }
 
+impl std::ops::Add for Boundaries {
+    type Output = Boundaries;
+    fn add(mut self, other: Boundaries) -> Boundaries {
+        self.distances.extend(other.distances);
+        self.distances.sort_by(f64::total_cmp);
+        self
+    }
+}
+
 /// Compares the times of the words that are equal in the alignment with the fewest errors. Words without a time are
 /// passed over.
 pub fn boundaries(reference: &[(String, Option<Span>)], hypothesis: &[(String, Option<Span>)]) -> Boundaries {

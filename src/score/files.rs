@@ -1,12 +1,22 @@
 //! References and results from files.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `.json` | a transcript, ours or WhisperX's; or SegLST: `[{"session_id", "speaker", "words", "start_time", "end_time"}, ...]` |
+//! | `.stm` | recordings, speakers, times of utterances, words |
+//! | `.ctm` | recordings, words with times, perhaps speakers |
+//! | `.rttm` | recordings, turns |
+//! | `.txt` | words, and speakers where a line begins with `[SPEAKER]: ` |
+//! | `.uem` | the stretches of recordings that count |
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::lines;
 use super::text::normalised;
 use crate::diarize::Turn;
 use crate::error::{Error, Result};
-use crate::types::{Span, Transcript};
+use crate::types::{Segment, Span, Transcript};
 
 /// Words and turns, as far as a file has them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,15 +27,25 @@ pub struct Script {
     pub speakers: BTreeMap<String, Vec<String>>,
     /// Who speaks when. From a transcript: its segments.
     pub turns: Vec<Turn>,
+    /// Whether the file says what is said; it may be nothing.
+    pub has_words: bool,
+    /// Whether the file says who speaks when; it may be nobody.
+    pub has_turns: bool,
 }
+
+/// What a file has of each recording, by its name.
+pub type Scripts = BTreeMap<String, Script>;
 
 impl Script {
     /// Reads a transcript (`.json`) or turns (`.rttm`, whatever recording they name).
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Model`] if the file cannot be read as what it is.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("rttm")) {
+        let text = read(path)?;
+        if ending(path) == "rttm" {
             let turns = parse_rttm(&text).map_err(|reason| Error::model(path, reason))?;
-            return Ok(Script { turns, ..Script::default() });
+            return Ok(Script { turns, has_turns: true, ..Script::default() });
         }
         let transcript: Transcript =
             serde_json::from_str(&text).map_err(|e| Error::model(path, format!("not a transcript: {e}")))?;
@@ -33,9 +53,96 @@ impl Script {
     }
 }
 
+/// Reads all recordings of a file of any kind that has words or turns. A file that does not name its recording is of the
+/// one it is named after.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read; [`Error::Model`] if it is of no known kind, or not what its name says.
+pub fn open_all(path: &Path) -> Result<Scripts> {
+    let text = read(path)?;
+    let refuse = |reason: String| Error::model(path, reason);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut scripts = match ending(path).as_str() {
+        "json" => json(&text, &stem).map_err(refuse)?,
+        "stm" => of_segments(lines::stm(&text).map_err(refuse)?),
+        "ctm" => of_segments(lines::ctm(&text).map_err(refuse)?),
+        "rttm" => {
+            let turns = lines::rttm(&text).map_err(refuse)?.into_iter();
+            turns.map(|(name, turns)| (name, Script { turns, has_turns: true, ..Script::default() })).collect()
+        }
+        "txt" => {
+            let segments = BTreeMap::from([(stem.clone(), lines::txt(&text))]);
+            let mut scripts = of_segments(segments);
+            scripts.values_mut().for_each(|script| (script.turns, script.has_turns) = (Vec::new(), false));
+            scripts
+        }
+        _ => return Err(refuse("is of no known kind; expected .json, .stm, .ctm, .rttm or .txt".into())),
+    };
+    if scripts.is_empty() {
+        // An empty file says that nothing is said, in the recording it is named after.
+        let words = ending(path) != "rttm";
+        scripts.insert(stem, Script { has_words: words, has_turns: ending(path) != "ctm", ..Script::default() });
+    }
+    Ok(scripts)
+}
+
+/// Reads the stretches that count, of each recording (`.uem`).
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read; [`Error::Model`] if it is no UEM.
+pub fn open_uem(path: &Path) -> Result<BTreeMap<String, Vec<Span>>> {
+    lines::uem(&read(path)?).map_err(|reason| Error::model(path, reason))
+}
+
+fn read(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    String::from_utf8(bytes).map_err(|_| Error::model(path, "is not UTF-8; save it as such, or convert it with iconv"))
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// One utterance of SegLST.
+#[derive(serde::Deserialize)]
+struct Utterance {
+    session_id: String,
+    #[serde(default)]
+    speaker: Option<String>,
+    words: String,
+    start_time: f64,
+    end_time: f64,
+}
+
+fn json(text: &str, stem: &str) -> Result<Scripts, String> {
+    if text.trim_start().starts_with('[') {
+        let list: Vec<Utterance> = serde_json::from_str(text).map_err(|e| format!("not a list of utterances: {e}"))?;
+        let mut segments: BTreeMap<String, Vec<Segment>> = BTreeMap::new();
+        for one in list {
+            let span = Span::new(one.start_time, one.end_time);
+            let segment = Segment { text: one.words, speaker: one.speaker, ..lines::segment(span) };
+            segments.entry(one.session_id).or_default().push(segment);
+        }
+        return Ok(of_segments(segments));
+    }
+    let transcript: Transcript = serde_json::from_str(text).map_err(|e| format!("not a transcript: {e}"))?;
+    Ok(BTreeMap::from([(stem.to_owned(), Script::from(&transcript))]))
+}
+
+/// Each recording's segments in order of time.
+fn of_segments(recordings: BTreeMap<String, Vec<Segment>>) -> Scripts {
+    let script = |(name, mut segments): (String, Vec<Segment>)| {
+        segments.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
+        (name, Script::from(&Transcript { segments, ..Transcript::default() }))
+    };
+    recordings.into_iter().map(script).collect()
+}
+
 impl From<&Transcript> for Script {
     fn from(transcript: &Transcript) -> Self {
-        let mut script = Script::default();
+        let speakers = transcript.segments.iter().any(|segment| segment.speaker.is_some());
+        let has_turns = speakers || transcript.segments.is_empty();
+        let mut script = Script { has_words: true, has_turns, ..Script::default() };
         for segment in &transcript.segments {
             if let Some(speaker) = &segment.speaker {
                 let span = Span { start: segment.start, end: segment.end };
@@ -60,21 +167,12 @@ impl From<&Transcript> for Script {
     }
 }
 
-/// The SPEAKER lines of an RTTM file.
+/// The SPEAKER lines of an RTTM file, whatever recording they name.
+///
+/// # Errors
+/// The line that is not one.
 pub fn parse_rttm(text: &str) -> Result<Vec<Turn>, String> {
-    let mut turns = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        if fields.first() != Some(&"SPEAKER") {
-            continue;
-        }
-        let time = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).filter(|t| t.is_finite());
-        let (Some(start), Some(length), Some(speaker)) = (time(3), time(4).filter(|t| *t >= 0.0), fields.get(7)) else {
-            return Err(format!("line {}: expected SPEAKER FILE CHANNEL START LENGTH <NA> <NA> NAME", number + 1));
-        };
-        turns.push(Turn { span: Span::new(start, start + length), speaker: (*speaker).to_owned() });
-    }
-    Ok(turns)
+    Ok(lines::turns(text)?.into_iter().map(|(_, turn)| turn).collect())
 }
 
 #[cfg(test)]

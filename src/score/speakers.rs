@@ -1,6 +1,7 @@
 //! Word errors of every speaker.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 
 use super::text::{Errors, errors};
 use crate::assignment::best_pairs;
@@ -9,7 +10,7 @@ use crate::assignment::best_pairs;
 /// there are fewest errors; a speaker without a counterpart is all left out, or all added.
 ///
 /// Watanabe et al. (2020), "CHiME-6 challenge".
-pub fn cp_errors<T: PartialEq>(reference: &BTreeMap<String, Vec<T>>, hypothesis: &BTreeMap<String, Vec<T>>) -> Errors {
+pub fn cp_errors<T: Eq + Hash>(reference: &BTreeMap<String, Vec<T>>, hypothesis: &BTreeMap<String, Vec<T>>) -> Errors {
     let size = reference.len().max(hypothesis.len());
     let (reference, hypothesis) = (padded(reference, size), padded(hypothesis, size));
     let pairs: Vec<Errors> =

@@ -25,6 +25,18 @@ impl TimeErrors {
     }
 }
 
+impl std::ops::Add for TimeErrors {
+    type Output = TimeErrors;
+    fn add(self, other: TimeErrors) -> TimeErrors {
+        TimeErrors {
+            total: self.total + other.total,
+            missed: self.missed + other.missed,
+            false_alarm: self.false_alarm + other.false_alarm,
+            confused: self.confused + other.confused,
+        }
+    }
+}
+
 /// A stretch in which nobody starts or stops.
 struct Stretch {
     length: f64,
@@ -33,17 +45,46 @@ struct Stretch {
     hypothesis: Vec<usize>,
 }
 
-/// When something starts (+1) or stops (-1), and what: a speaker, as whether in the reference and at which place, or else a
-/// collar.
-type Moment = (f64, i32, Option<(bool, usize)>);
+/// What starts or stops.
+#[derive(Clone, Copy)]
+enum What {
+    /// A turn of the speaker at that place of the reference.
+    Said(usize),
+    /// The same of the hypothesis.
+    Heard(usize),
+    /// A collar.
+    Collar,
+    /// A stretch that counts.
+    Scored,
+}
+
+/// When something starts (+1) or stops (-1).
+type Moment = (f64, i32, What);
 
 /// Compares turns over the whole of both, overlapping speech included, with the best naming of the speakers. What lies
 /// within `collar` seconds before or after a start or an end of a turn of the reference does not count. NIST's and dscore's
 /// collar of 0.25 is this 0.25; pyannote.metrics counts both sides and calls it 0.5.
-/// Where turns of one speaker overlap, the speaker counts once.
+/// Turns of one speaker that overlap or touch are one.
 pub fn time_errors(reference: &[Turn], hypothesis: &[Turn], collar: f64) -> TimeErrors {
+    time_errors_within(reference, hypothesis, collar, None)
+}
+
+/// The same over these stretches only: those that the reference was written for.
+pub fn time_errors_within(reference: &[Turn], hypothesis: &[Turn], collar: f64, scored: Option<&[Span]>) -> TimeErrors {
+    let (reference, hypothesis) = (&joined(reference)[..], &joined(hypothesis)[..]);
     let (reference_names, hypothesis_names) = (names(reference), names(hypothesis));
-    let stretches = stretches((reference, &reference_names), (hypothesis, &hypothesis_names), collar);
+    let mut moments = moments(reference, &reference_names, What::Said);
+    moments.extend(self::moments(hypothesis, &hypothesis_names, What::Heard));
+    if collar > 0.0 {
+        for edge in reference.iter().flat_map(|turn| [turn.span.start.0, turn.span.end.0]) {
+            moments.extend([(edge - collar, 1, What::Collar), (edge + collar, -1, What::Collar)]);
+        }
+    }
+    let everywhere = [Span::new(f64::NEG_INFINITY, f64::INFINITY)];
+    for span in scored.unwrap_or(&everywhere) {
+        moments.extend([(span.start.0, 1, What::Scored), (span.end.0, -1, What::Scored)]);
+    }
+    let stretches = stretches(moments, reference_names.len(), hypothesis_names.len());
     let (rows, columns) = (reference_names.len(), hypothesis_names.len());
     let mut common = vec![0.0; rows * columns];
     for stretch in &stretches {
@@ -66,6 +107,20 @@ pub fn time_errors(reference: &[Turn], hypothesis: &[Turn], collar: f64) -> Time
     errors
 }
 
+/// The turns, each speaker's in order of time and those without a gap between them as one.
+fn joined(turns: &[Turn]) -> Vec<Turn> {
+    let mut turns = turns.to_vec();
+    turns.sort_by(|a, b| a.speaker.cmp(&b.speaker).then(a.span.start.0.total_cmp(&b.span.start.0)));
+    turns.dedup_by(|next, last| {
+        let one = next.speaker == last.speaker && next.span.start <= last.span.end;
+        if one && next.span.end > last.span.end {
+            last.span.end = next.span.end;
+        }
+        one
+    });
+    turns
+}
+
 fn names(turns: &[Turn]) -> Vec<&str> {
     let mut names: Vec<&str> = turns.iter().map(|turn| turn.speaker.as_str()).collect();
     names.sort_unstable();
@@ -73,37 +128,34 @@ fn names(turns: &[Turn]) -> Vec<&str> {
     names
 }
 
-/// All stretches that count and in which somebody speaks.
-fn stretches(reference: (&[Turn], &[&str]), hypothesis: (&[Turn], &[&str]), collar: f64) -> Vec<Stretch> {
-    let mut moments: Vec<Moment> = Vec::new();
-    for (is_reference, (turns, names)) in [(true, reference), (false, hypothesis)] {
-        for Turn { span: Span { start, end }, speaker } in turns {
-            if let Ok(place) = names.binary_search(&speaker.as_str()) {
-                moments.push((start.0, 1, Some((is_reference, place))));
-                moments.push((end.0, -1, Some((is_reference, place))));
-            }
-            if is_reference && collar > 0.0 {
-                for edge in [start.0, end.0] {
-                    moments.push((edge - collar, 1, None));
-                    moments.push((edge + collar, -1, None));
-                }
-            }
+/// Starts and stops of turns, whose speakers have their places in `names`.
+fn moments(turns: &[Turn], names: &[&str], what: fn(usize) -> What) -> Vec<Moment> {
+    let mut moments = Vec::with_capacity(2 * turns.len());
+    for Turn { span: Span { start, end }, speaker } in turns {
+        if let Ok(place) = names.binary_search(&speaker.as_str()) {
+            moments.extend([(start.0, 1, what(place)), (end.0, -1, what(place))]);
         }
     }
+    moments
+}
+
+/// All stretches that count and in which somebody speaks, of so many speakers of the reference and of the hypothesis.
+fn stretches(mut moments: Vec<Moment>, said: usize, heard: usize) -> Vec<Stretch> {
     moments.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut open = [vec![0i32; reference.1.len()], vec![0; hypothesis.1.len()]];
-    let (mut collars, mut last) = (0, f64::NEG_INFINITY);
+    let (mut said, mut heard) = (vec![0i32; said], vec![0i32; heard]);
+    let (mut collars, mut scored, mut last) = (0, 0, f64::NEG_INFINITY);
     let mut out = Vec::new();
     let speaking = |open: &[i32]| -> Vec<usize> { (0..open.len()).filter(|&place| open[place] > 0).collect() };
-    for (time, change, who) in moments {
-        if time > last && collars == 0 && open.iter().flatten().any(|open| *open > 0) {
-            let (reference, hypothesis) = (speaking(&open[0]), speaking(&open[1]));
-            out.push(Stretch { length: time - last, reference, hypothesis });
+    for (time, change, what) in moments {
+        if time > last && collars == 0 && scored > 0 && said.iter().chain(&heard).any(|open| *open > 0) {
+            out.push(Stretch { length: time - last, reference: speaking(&said), hypothesis: speaking(&heard) });
         }
         last = time;
-        match who {
-            Some((is_reference, place)) => open[usize::from(!is_reference)][place] += change,
-            None => collars += change,
+        match what {
+            What::Said(place) => said[place] += change,
+            What::Heard(place) => heard[place] += change,
+            What::Collar => collars += change,
+            What::Scored => scored += change,
         }
     }
     out
@@ -139,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn only_the_scored_stretches_count() {
+        let reference = turns(&[(0.0, 10.0, "a"), (20.0, 30.0, "b")]);
+        let hypothesis = turns(&[(2.0, 12.0, "x"), (20.0, 30.0, "x")]);
+        // Everywhere, x is b, and all of a is missed or confused; before 15 s x is a.
+        check(time_errors(&reference, &hypothesis, 0.0), 20.0, 2.0, 2.0, 8.0);
+        let scored = [Span::new(1.0, 8.0), Span::new(5.0, 11.0)];
+        check(time_errors_within(&reference, &hypothesis, 0.0, Some(&scored)), 9.0, 1.0, 1.0, 0.0);
+        check(time_errors_within(&reference, &hypothesis, 0.25, Some(&scored)), 8.75, 1.0, 0.75, 0.0);
+        check(time_errors_within(&reference, &hypothesis, 0.0, Some(&[])), 0.0, 0.0, 0.0, 0.0);
+    }
+
+    #[test]
     fn nothing_against_nothing() {
         assert_eq!(time_errors(&[], &[], 0.25).rate(), 0.0);
         let some = turns(&[(1.0, 2.0, "a")]);
@@ -151,5 +215,9 @@ mod tests {
     fn overlapping_turns_of_one_speaker_count_once() {
         let twice = turns(&[(0.0, 2.0, "a"), (1.0, 3.0, "a")]);
         check(time_errors(&twice, &turns(&[(0.0, 3.0, "x")]), 0.0), 3.0, 0.0, 0.0, 0.0);
+        // Nor is there a boundary between them, or where one goes on.
+        check(time_errors(&twice, &turns(&[(0.0, 3.0, "x")]), 0.25), 2.5, 0.0, 0.0, 0.0);
+        let on = turns(&[(2.0, 3.0, "a"), (0.0, 2.0, "a"), (1.0, 1.5, "a")]);
+        check(time_errors(&on, &turns(&[(0.0, 3.0, "x")]), 0.25), 2.5, 0.0, 0.0, 0.0);
     }
 }

@@ -1,29 +1,10 @@
 //! Frame scores to speech spans: hysteresis, and a cut at the weakest score where speech runs too long.
 
 use crate::types::Span;
-use crate::units::Seconds;
+use crate::units::{FrameGrid, Seconds};
 
 /// A shorter region is no region. `pyannote.core.Segment` calls anything up to a microsecond empty.
 const SHORTEST: f64 = 1e-6;
-
-/// When the frames of a score sequence happen. Times come from the middle of a frame.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FrameGrid {
-    /// Start of frame 0, in seconds.
-    pub start: f64,
-    /// From one frame to the next, in seconds.
-    pub step: f64,
-    /// Length of a frame, in seconds.
-    pub duration: f64,
-}
-
-impl FrameGrid {
-    /// Middle of frame `index`, in seconds: added up in the order of `pyannote.core.SlidingWindow`, to the last bit.
-    pub fn middle(&self, index: usize) -> f64 {
-        let start = self.start + index as f64 * self.step;
-        0.5 * (start + (start + self.duration))
-    }
-}
 
 /// Thresholds of [`binarize`].
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -17,12 +17,12 @@
 
 use realfft::RealFftPlanner;
 
-use super::binarize::{FrameGrid, Hysteresis, binarize};
+use super::binarize::{Hysteresis, binarize};
 use super::merge::split_long;
 use crate::error::{Error, Result};
 use crate::features::mel::{N_BINS, N_FFT, mel_filterbank};
 use crate::types::Span;
-use crate::units::{MelFrame, Seconds};
+use crate::units::{FrameGrid, MelFrame, Seconds};
 
 const HOP: usize = MelFrame::SAMPLES;
 /// The lowest of ten mel bands, 0 to 520 Hz around 240 Hz, holds hum and rumble and is left out.

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::models::pyannet;
 use crate::models::silero::Silero;
 use crate::types::{Chunk, Span};
-use crate::units::{SAMPLE_RATE, Seconds};
+use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 
 /// How to find speech: the values of `--vad_method`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +119,9 @@ pub enum Detector {
     Silero(Box<Silero>),
     /// See [`VadMethod::Pyannote`].
     Pyannote(Box<dyn FrameScores>),
+    /// The scores of the network that tells speakers apart, which hears the recording anyway: whoever has it finds speech by
+    /// [`chunks_of_scores`]. By itself, as [`Energy`](Self::Energy).
+    Diarizer,
 }
 
 impl Detector {
@@ -147,7 +150,9 @@ impl Detector {
         let spans = match self {
             Detector::None if samples.is_empty() => Vec::new(),
             Detector::None => vec![Span::new(0.0, samples.len() as f64 / SAMPLE_RATE as f64)],
-            Detector::Energy => energy::speech(samples, options.onset, options.offset, options.chunk_size)?,
+            Detector::Energy | Detector::Diarizer => {
+                energy::speech(samples, options.onset, options.offset, options.chunk_size)?
+            }
             Detector::Silero(network) => {
                 silero::speech(samples, network, &silero::SileroOptions::new(options.onset, options.chunk_size))
             }
@@ -164,4 +169,16 @@ impl Detector {
     pub fn chunks(&self, samples: &[f32], options: &VadOptions) -> Result<Vec<Chunk>> {
         Ok(merge::merge_chunks(&self.speech(samples, options)?, options.chunk_size))
     }
+}
+
+/// Speech by scores of pyannote's network that are there already, as [`Detector::Pyannote`] finds it, merged into chunks;
+/// the recording ends at `end`.
+///
+/// # Errors
+/// [`Error::Config`] if an option cannot be honoured.
+pub fn chunks_of_scores(scores: &[f32], grid: FrameGrid, end: Seconds, options: &VadOptions) -> Result<Vec<Chunk>> {
+    options.check()?;
+    let spans = pyannote::spans(scores, grid, end, options);
+    let spans = merge::split_long(&spans, options.chunk_size, merge::cut_late);
+    Ok(merge::merge_chunks(&spans, options.chunk_size))
 }

@@ -27,6 +27,16 @@ impl Dir {
         self.wav(name, std::iter::repeat_n(0.0, (seconds * 16_000.0) as usize))
     }
 
+    /// Writes these samples as they are, whatever they are.
+    pub fn float_wav(&self, name: &str, samples: &[f32]) {
+        let path = self.write(name, b"");
+        let sample_format = hound::SampleFormat::Float;
+        let spec = hound::WavSpec { channels: 1, sample_rate: 16_000, bits_per_sample: 32, sample_format };
+        let mut file = hound::WavWriter::create(&path, spec).unwrap();
+        samples.iter().for_each(|sample| file.write_sample(*sample).unwrap());
+        file.finalize().unwrap();
+    }
+
     fn wav(&self, name: &str, samples: impl Iterator<Item = f32>) -> PathBuf {
         let path = self.write(name, b"");
         let spec = hound::WavSpec {

@@ -178,7 +178,14 @@ fn vad_prints_spans_and_chunks() {
 #[test]
 fn the_demo_needs_nothing() {
     let outcome = Dir::new().diarist("demo").run();
-    outcome.exits(0).without_complaint().prints(&["[0.", " --> ", "times real time", "diarist transcribe"]);
+    outcome.exits(0).without_complaint().prints(&[
+        "[0.",
+        " --> ",
+        "] [SPEAKER_00] ",
+        "[SPEAKER_01] ",
+        "times real time",
+        "diarist transcribe",
+    ]);
     // Sixty-nine words, each with a time of its own, in order.
     let words =
         outcome.stdout.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.contains("diarist"));

@@ -3,7 +3,9 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::print_stderr)] // skips are visible
 
+pub mod pipeline;
 pub mod pyannet;
+pub mod resnet34;
 pub mod seeded;
 pub mod tokenizer;
 pub mod wav2vec2;

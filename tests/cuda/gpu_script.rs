@@ -51,6 +51,7 @@ fn the_script_for_a_card_does_what_it_says() {
         "bench-micro-hour ",
         "bench-micro-gemm ",
         "bench-micro-align ",
+        "bench-micro-diarize ",
         "time ",
     ] {
         assert!(said.contains(&format!("\n{line}")), "no {line:?} in {said}");
@@ -58,7 +59,7 @@ fn the_script_for_a_card_does_what_it_says() {
     let result = fs::read_to_string(folder.path().join("out/CUDA-emulator.json")).unwrap();
     let result: Value = serde_json::from_str(&result).unwrap();
     assert_eq!((&result["card"], &result["commit"]), (&"CUDA emulator".into(), &"0123abc".into()));
-    for run in ["micro", "micro-hour", "micro-align"] {
+    for run in ["micro", "micro-hour", "micro-align", "micro-diarize"] {
         assert!(result["runs"][run]["times_real_time"].as_f64().is_some_and(|x| x > 0.0), "{run}: {result:#}");
     }
     assert_eq!(result["runs"]["micro-gemm"]["products"].as_array().map(Vec::len), Some(10));

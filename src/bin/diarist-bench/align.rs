@@ -95,6 +95,18 @@ fn load<B: Machine>(be: &B, model: &str) -> Result<Aligner<B>> {
     Ok(Aligner::new(network, Dictionary::parse(&table.to_string(), path, 0, LETTERS.len())?))
 }
 
+/// The samples of `--audio`, of the built-in sample where it is not given; again and again for `--hours`.
+pub fn recording(args: &Args) -> Result<Vec<f32>> {
+    let (bytes, name) = match &args.audio {
+        Some(path) => (std::fs::read(path).map_err(|e| Error::io(path, e))?, path.display().to_string()),
+        None => (assets::SAMPLE.to_vec(), "conversation.flac".into()),
+    };
+    let samples = audio::decode_bytes(&bytes, &name, &DecodeOptions::default(), audio::unwatched)?.samples;
+    let Some(hours) = args.hours else { return Ok(samples) };
+    let wanted = (hours * 3600.0 * SAMPLE_RATE as f64).round() as usize;
+    Ok(samples.iter().copied().cycle().take(wanted).collect())
+}
+
 /// A recording, and what is said in it.
 struct Work {
     samples: Vec<f32>,
@@ -104,15 +116,7 @@ struct Work {
 impl Work {
     /// `--audio` and `--segments`; what is not given is made of the built-in sample.
     fn read(args: &Args) -> Result<Self> {
-        let (bytes, name) = match &args.audio {
-            Some(path) => (std::fs::read(path).map_err(|e| Error::io(path, e))?, path.display().to_string()),
-            None => (assets::SAMPLE.to_vec(), "conversation.flac".into()),
-        };
-        let mut samples = audio::decode_bytes(&bytes, &name, &DecodeOptions::default(), audio::unwatched)?.samples;
-        if let Some(hours) = args.hours {
-            let wanted = (hours * 3600.0 * SAMPLE_RATE as f64).round() as usize;
-            samples = samples.iter().copied().cycle().take(wanted).collect();
-        }
+        let samples = recording(args)?;
         let segments = match &args.segments {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;

@@ -8,10 +8,11 @@ use diarist::{Error, Result};
 
 use crate::shapes;
 
-/// Times the recogniser: end to end on audio, or encoder and decoder on a fixed amount of work. Or the aligner.
+/// Times the recogniser: end to end on audio, or encoder and decoder on a fixed amount of work. Or the aligner, or the networks of
+/// diarization.
 #[derive(Parser)]
 #[command(name = "diarist-bench", version, max_term_width = 110)]
-#[command(group(ArgGroup::new("subject").required(true).args(["model", "shape", "align_model"])))]
+#[command(group(ArgGroup::new("subject").required(true).args(["model", "shape", "align_model", "diarize_model"])))]
 pub struct Args {
     /// A Whisper folder in the Hugging Face layout, or `builtin`.
     #[arg(long)]
@@ -23,6 +24,10 @@ pub struct Args {
     /// wav2vec2-1b.
     #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile", "gemm_table"])]
     pub align_model: Option<String>,
+    /// Time the networks of diarization instead: a folder with `segmentation` and `embedding`, or random weights in the published
+    /// sizes, pyannote.
+    #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile", "gemm_table", "segments"])]
+    pub diarize_model: Option<String>,
     /// The transcript of the recording, as JSON, for --align-model [default: made up].
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "shape"])]
     pub segments: Option<PathBuf>,

@@ -4,12 +4,12 @@ use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda, Gemm};
 use diarist::engine::profile::Launched;
-use diarist::engine::waveform::Waveform;
+use diarist::engine::residual::Residual;
 use diarist::{Error, Result};
 use rayon::prelude::*;
 
 /// A device that can be measured.
-pub trait Machine: Waveform {
+pub trait Machine: Residual {
     /// Waits until all work queued is done.
     fn wait(&self) -> Result<()>;
     /// The kernels `f` launches, each timed. None on a device without kernels.

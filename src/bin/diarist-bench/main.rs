@@ -10,6 +10,7 @@
 //! | `stages.rs`, `floor.rs` | stages by themselves, kernel by kernel, and the least they must compute and move |
 //! | `ceilings.rs`, `machine.rs` | what the machine can do, and what is asked of it besides computing |
 //! | `align.rs` | word times: audio and segments in, words out |
+//! | `diarize.rs` | the networks of diarization: all windows of a recording |
 //! | `check.rs` | whether what is timed is right: nothing is printed before |
 //! | `gemm_table.rs` | our products against cuBLASLt's |
 //! | `report.rs` | the numbers, for people and as JSON |
@@ -20,6 +21,7 @@ mod align;
 mod args;
 mod ceilings;
 mod check;
+mod diarize;
 mod end_to_end;
 mod floor;
 mod gemm_table;
@@ -126,6 +128,9 @@ fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     }
     if let Some(model) = &args.align_model {
         return align::run(args, be, model);
+    }
+    if let Some(model) = &args.diarize_model {
+        return diarize::run(args, be, model);
     }
     let checked = check::against_the_processor(args, be)?;
     let start = Instant::now();

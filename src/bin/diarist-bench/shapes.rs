@@ -1,9 +1,16 @@
-//! The published sizes of Whisper and wav2vec2, for measuring without a checkpoint.
+//! The published sizes of Whisper, wav2vec2 and the networks of diarization, for measuring without a checkpoint.
+
+use std::collections::HashMap;
 
 use diarist::asr::tokenizer::SpecialTokens;
+use diarist::engine::weights::Weights;
+use diarist::models::pyannet::METADATA;
 use diarist::models::wav2vec2;
 use diarist::models::whisper::Config;
 use diarist::{Error, Result};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::ceilings::random;
 
 /// Every size that can be asked for.
 pub const NAMES: [&str; 13] = [
@@ -77,6 +84,139 @@ pub fn wav2vec2(name: &str) -> Result<wav2vec2::Config> {
         "conv_dim": vec![if name == "wav2vec2-micro" { 32 } else { 512 }; 7],
     });
     wav2vec2::Config::parse(&json.to_string(), std::path::Path::new(name))
+}
+
+/// Sizes of both networks of diarization.
+pub struct Diarization {
+    /// Seconds of a window.
+    pub seconds: f64,
+    /// Layers of the segmentation's LSTM.
+    pub lstm_layers: usize,
+    /// Channels of the embedding's first stage, which every other doubles.
+    pub channels: usize,
+    /// Blocks of the four stages.
+    pub blocks: [usize; 4],
+    /// Numbers of a voice.
+    pub voice: usize,
+}
+
+/// Tries this program out in a moment, on the emulated driver too.
+pub const SMALL_DIARIZATION: Diarization =
+    Diarization { seconds: 0.3, lstm_layers: 1, channels: 16, blocks: [1; 4], voice: 32 };
+
+/// Sizes by name. Source of `pyannote`: the checkpoints pyannote/segmentation-3.0 and wespeaker-voxceleb-resnet34-LM.
+pub fn diarization(name: &str) -> Option<Diarization> {
+    match name {
+        "pyannote" => {
+            Some(Diarization { seconds: 10.0, lstm_layers: 4, channels: 32, blocks: [3, 4, 6, 3], voice: 256 })
+        }
+        "pyannote-micro" => Some(SMALL_DIARIZATION),
+        _ => None,
+    }
+}
+
+impl Diarization {
+    /// Random weights of a PyanNet.
+    pub fn segmentation(&self) -> Result<Weights> {
+        let mut all = Random::default();
+        for end in ["weight", "bias"] {
+            let center = if end == "weight" { 1.0 } else { 0.0 };
+            all.add(&format!("sincnet.wav_norm1d.{end}"), &[1], center, 0.1);
+            for (i, width) in [80, 60, 60].into_iter().enumerate() {
+                all.add(&format!("sincnet.norm1d.{i}.{end}"), &[width], center, 0.1);
+            }
+        }
+        let filters = "sincnet.conv1d.0.filterbank";
+        for (name, shape, center, scale) in [
+            ("low_hz_", &[40, 1][..], 3000.0, 2900.0),
+            ("band_hz_", &[40, 1], 600.0, 550.0),
+            ("window_", &[125], 0.5, 0.4),
+            ("n_", &[1, 125], -0.02, 0.02),
+        ] {
+            all.add(&format!("{filters}.{name}"), shape, center, scale);
+        }
+        for (i, inputs) in [(1, 80), (2, 60)] {
+            all.weight(&format!("sincnet.conv1d.{i}.weight"), &[60, inputs, 5]);
+            all.add(&format!("sincnet.conv1d.{i}.bias"), &[60], 0.0, 0.05);
+        }
+        for layer in 0..self.lstm_layers {
+            for end in ["", "_reverse"] {
+                all.weight(&format!("lstm.weight_ih_l{layer}{end}"), &[512, if layer == 0 { 60 } else { 256 }]);
+                all.weight(&format!("lstm.weight_hh_l{layer}{end}"), &[512, 128]);
+                all.add(&format!("lstm.bias_ih_l{layer}{end}"), &[512], 0.0, 0.05);
+                all.add(&format!("lstm.bias_hh_l{layer}{end}"), &[512], 0.0, 0.05);
+            }
+        }
+        for (name, shape) in [("linear.0", [128, 256]), ("linear.1", [128, 128]), ("classifier", [7, 128])] {
+            all.weight(&format!("{name}.weight"), &shape);
+            all.add(&format!("{name}.bias"), &shape[..1], 0.0, 0.05);
+        }
+        let said = serde_json::json!({
+            "duration": self.seconds, "classes": ["speaker#1", "speaker#2", "speaker#3"], "powerset_max_classes": 2,
+        });
+        all.weights(Some([(METADATA.to_string(), said.to_string())].into()))
+    }
+
+    /// Random weights of a ResNet34.
+    pub fn embedding(&self) -> Result<Weights> {
+        let mut all = Random::default();
+        all.convolution("resnet.conv1", "resnet.bn1", [self.channels, 1, 3]);
+        let mut inputs = self.channels;
+        for (stage, blocks) in self.blocks.into_iter().enumerate() {
+            let outputs = self.channels << stage;
+            for block in 0..blocks {
+                let name = format!("resnet.layer{}.{block}", stage + 1);
+                all.convolution(&format!("{name}.conv1"), &format!("{name}.bn1"), [outputs, inputs, 3]);
+                all.convolution(&format!("{name}.conv2"), &format!("{name}.bn2"), [outputs, outputs, 3]);
+                if inputs != outputs {
+                    let [name, norm] = [0, 1].map(|i| format!("{name}.shortcut.{i}"));
+                    all.convolution(&name, &norm, [outputs, inputs, 1]);
+                }
+                inputs = outputs;
+            }
+        }
+        all.weight("resnet.seg_1.weight", &[self.voice, 2 * 10 * inputs]);
+        all.add("resnet.seg_1.bias", &[self.voice], 0.0, 0.05);
+        all.weights(None)
+    }
+}
+
+/// Tensors of random numbers, each named and shaped, the same in every run.
+#[derive(Default)]
+struct Random(Vec<(String, Vec<usize>, Vec<u8>)>);
+
+impl Random {
+    /// Numbers from `center - scale` to `center + scale`.
+    fn add(&mut self, name: &str, shape: &[usize], center: f32, scale: f32) {
+        let values = random(100 + self.0.len() as u64, shape.iter().product());
+        let bytes = values.iter().flat_map(|v| (center + scale * v).to_le_bytes()).collect();
+        self.0.push((name.to_string(), shape.to_vec(), bytes));
+    }
+
+    /// A weight whose sums are of the size of what goes in.
+    fn weight(&mut self, name: &str, shape: &[usize]) {
+        let inputs: usize = shape[1..].iter().product();
+        self.add(name, shape, 0.0, (3.0 / inputs as f32).sqrt());
+    }
+
+    fn convolution(&mut self, name: &str, norm: &str, [outputs, inputs, taps]: [usize; 3]) {
+        self.weight(&format!("{name}.weight"), &[outputs, inputs, taps, taps]);
+        for (end, center) in [("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)] {
+            self.add(&format!("{norm}.{end}"), &[outputs], center, 0.2);
+        }
+    }
+
+    fn weights(self, metadata: Option<HashMap<String, String>>) -> Result<Weights> {
+        let wrong =
+            |error: safetensors::SafeTensorError| Error::config("diarize_model", "random weights", error.to_string());
+        let views: std::result::Result<Vec<_>, _> = self
+            .0
+            .iter()
+            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .collect();
+        let bytes = safetensors::serialize(views.map_err(wrong)?, metadata).map_err(wrong)?;
+        Weights::from_bytes("random weights", bytes)
+    }
 }
 
 /// The special tokens of the published vocabularies.

@@ -236,7 +236,8 @@ fn median<B: Machine>(be: &B, runs: usize, mut f: impl FnMut() -> Result<()>) ->
     times.get(times.len() / 2).copied().ok_or_else(|| Error::config("runs", runs, "at least one"))
 }
 
-fn summary(launched: Vec<Launched>) -> Vec<Kernel> {
+/// The launches of each kernel added up.
+pub fn summary(launched: Vec<Launched>) -> Vec<Kernel> {
     let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
     for launch in launched {
         let kernel = kernels.entry(launch.kernel.clone()).or_insert_with(|| Kernel {

@@ -26,10 +26,27 @@ pub struct MelPlan {
     bands: Vec<Band>,
 }
 
-/// A row of the filterbank without its zeros.
-struct Band {
+/// A row of a filterbank without its zeros.
+pub(super) struct Band {
     first_bin: usize,
     weights: Vec<f64>,
+}
+
+impl Band {
+    /// The power of the band, from that of each bin.
+    pub fn of(&self, power: &[f64]) -> f64 {
+        self.weights.iter().zip(&power[self.first_bin..]).map(|(w, p)| w * p).sum()
+    }
+}
+
+/// The rows of `filters` `[M, bins]`.
+pub(super) fn bands(filters: &[f32], bins: usize) -> Vec<Band> {
+    let rows = filters.chunks_exact(bins).map(|row| {
+        let first_bin = row.iter().position(|w| *w != 0.0).unwrap_or(0);
+        let end = row.iter().rposition(|w| *w != 0.0).map_or(first_bin, |last| last + 1);
+        Band { first_bin, weights: row[first_bin..end].iter().map(|w| f64::from(*w)).collect() }
+    });
+    rows.collect()
 }
 
 impl MelPlan {
@@ -39,16 +56,10 @@ impl MelPlan {
             // torch computes the window in f32 and the checkpoints were trained on that.
             f64::from((0.5 - 0.5 * phase.cos()) as f32)
         });
-        let filters = mel_filterbank(n_mels);
-        let bands = filters.chunks_exact(BINS).map(|row| {
-            let first_bin = row.iter().position(|w| *w != 0.0).unwrap_or(0);
-            let end = row.iter().rposition(|w| *w != 0.0).map_or(first_bin, |last| last + 1);
-            Band { first_bin, weights: row[first_bin..end].iter().map(|w| f64::from(*w)).collect() }
-        });
         MelPlan {
             window: window.collect(),
             fft: RealFftPlanner::new().plan_fft_forward(WINDOW),
-            bands: bands.collect(),
+            bands: bands(&mel_filterbank(n_mels), BINS),
         }
     }
 }
@@ -99,8 +110,7 @@ impl MelPlan {
             })?;
             power.iter_mut().zip(&spectrum).for_each(|(p, c)| *p = c.norm_sqr());
             for (o, band) in out.iter_mut().zip(&self.bands) {
-                let sum: f64 = band.weights.iter().zip(&power[band.first_bin..]).map(|(w, p)| w * p).sum();
-                *o = (sum as f32).max(1e-10).log10();
+                *o = (band.of(&power) as f32).max(1e-10).log10();
             }
         }
         Ok(())

@@ -44,6 +44,13 @@ impl<T: Element> Buffer<T> {
         Ok(Buffer { device: device.clone(), pointer, len, element: PhantomData })
     }
 
+    /// A buffer with these elements.
+    pub(super) fn upload(device: &Arc<Device>, values: &[T]) -> Result<Self> {
+        let mut buffer = Self::uninitialised(device, values.len())?;
+        buffer.write(0, values)?;
+        Ok(buffer)
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.len

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bands::Bands;
 use super::buffer::Buffer;
 use super::device::Device;
 use super::{Activation, Cuda};
@@ -17,52 +18,25 @@ const FRAMES: usize = 8;
 
 /// Constants of the transform.
 pub struct MelPlan {
-    bands: usize,
-    /// Nonzero weights of all bands.
-    num_weights: usize,
+    bands: Bands,
     /// `[400]` each: the Hann window, and one turn of cosine and sine.
     window: Buffer<f32>,
     cosines: Buffer<f32>,
     sines: Buffer<f32>,
-    /// `[M]` each: a band's first bin, its number of bins, and where its weights begin.
-    first: Buffer<i32>,
-    count: Buffer<i32>,
-    offset: Buffer<i32>,
-    weights: Buffer<f32>,
 }
 
 impl MelPlan {
     pub(super) fn new(device: &Arc<Device>, n_mels: usize) -> Result<Self> {
         let turn = |i: usize| std::f64::consts::TAU * i as f64 / N_FFT as f64;
         let table = |f: &dyn Fn(f64) -> f64| (0..N_FFT).map(|i| f(turn(i)) as f32).collect::<Vec<f32>>();
-        let (mut first, mut count, mut offset, mut weights) = (vec![], vec![], vec![], vec![]);
-        for row in mel_filterbank(n_mels).chunks_exact(N_BINS) {
-            let start = row.iter().position(|w| *w != 0.0).unwrap_or(0);
-            let end = row.iter().rposition(|w| *w != 0.0).map_or(start, |last| last + 1);
-            first.push(start as i32);
-            count.push((end - start) as i32);
-            offset.push(weights.len() as i32);
-            weights.extend_from_slice(&row[start..end]);
-        }
         Ok(MelPlan {
-            bands: n_mels,
-            num_weights: weights.len(),
+            bands: Bands::new(device, &mel_filterbank(n_mels), N_BINS)?,
             // torch computes the window in f32 and the checkpoints were trained on that.
-            window: upload(device, &table(&|phase| 0.5 - 0.5 * phase.cos()))?,
-            cosines: upload(device, &table(&f64::cos))?,
-            sines: upload(device, &table(&f64::sin))?,
-            first: upload(device, &first)?,
-            count: upload(device, &count)?,
-            offset: upload(device, &offset)?,
-            weights: upload(device, &weights)?,
+            window: Buffer::upload(device, &table(&|phase| 0.5 - 0.5 * phase.cos()))?,
+            cosines: Buffer::upload(device, &table(&f64::cos))?,
+            sines: Buffer::upload(device, &table(&f64::sin))?,
         })
     }
-}
-
-fn upload<T: crate::engine::Element>(device: &Arc<Device>, values: &[T]) -> Result<Buffer<T>> {
-    let mut buffer = Buffer::uninitialised(device, values.len())?;
-    buffer.write(0, values)?;
-    Ok(buffer)
 }
 
 /// See [`Backend::log_mel`](crate::engine::Backend::log_mel): `out` `[B, F, M]`, `audio` `[B, 160 F]`.
@@ -72,7 +46,7 @@ pub(super) fn log_mel<A: Activation>(
     audio: &Tensor<Cuda<A>, f32>,
     plan: &MelPlan,
 ) -> Result<()> {
-    let (len, samples, bands, clips) = (out.len(), audio.width(), plan.bands, audio.rows());
+    let (len, samples, bands, clips) = (out.len(), audio.width(), plan.bands.count, audio.rows());
     let frames = samples / MelFrame::SAMPLES;
     if samples <= N_FFT / 2 || out.width() != bands {
         return Err(Error::Shape {
@@ -91,14 +65,14 @@ pub(super) fn log_mel<A: Activation>(
     launch.grid(frames.div_ceil(FRAMES), clips, 1).block(256);
     launch.scratch(&scratch, 0, logs_bytes).scratch(&scratch, logs_bytes, max_bytes).input(&audio.buf, audio.len());
     launch.input(&plan.window, N_FFT).input(&plan.cosines, N_FFT).input(&plan.sines, N_FFT);
-    launch.input(&plan.first, bands).input(&plan.count, bands).input(&plan.offset, bands);
-    launch.input(&plan.weights, plan.num_weights).int(frames).int(bands);
+    plan.bands.arguments(&mut launch);
+    launch.int(frames).int(bands);
     // Folded, a frame is two products of 201 x 199.
     let flops = (clips * frames) as u64 * (4 * N_BINS * (N_BINS - 2)) as u64;
     let work = Work { bytes: (audio.len() * size_of::<f32>() + logs_bytes) as u64, flops };
     // SAFETY: (1) logs, clip_max, audio, window, cosines, sines, first, count, offset, weights, frames, bands, as log_mel.cu
     // declares them; (2) it touches logs [B, F, M], clip_max [B], audio [B, 160 F], the tables [400], first, count and
-    // offset [M], and the weights these lead to, which `MelPlan::new` made; (3) blocks of 8 frames, for each clip.
+    // offset [M], and the weights these lead to, which `Bands::new` made; (3) blocks of 8 frames, for each clip.
     unsafe { launch.run(work) }?;
 
     let per_clip = frames * bands;

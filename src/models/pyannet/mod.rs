@@ -15,10 +15,12 @@
 //! operations: pyannote.audio `models/segmentation/PyanNet.py`, `models/blocks/sincnet.py` (MIT).
 
 mod sincnet;
+mod slide;
 mod specification;
 
 use std::path::Path;
 
+pub use slide::{SpeechCurve, Windows};
 pub use specification::{Head, METADATA, Specification};
 
 use self::sincnet::{FEATURES, SincNet};
@@ -27,6 +29,7 @@ use crate::engine::recurrent::{self, Activation, HIDDEN_STEP, Recurrent};
 use crate::engine::waveform;
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::{Error, Result};
+use crate::units::{FrameGrid, SAMPLE_RATE};
 
 /// Most layers of a kind: a checkpoint that has more is damaged.
 const MOST_LAYERS: usize = 32;
@@ -114,6 +117,12 @@ impl<B: Recurrent> PyanNet<B> {
     /// Samples from a frame to the next.
     pub fn frame_step(&self) -> usize {
         sincnet::field(self.specification.stride)[1]
+    }
+
+    /// When the frames of a recording are.
+    pub fn grid(&self) -> FrameGrid {
+        let seconds = |samples: usize| samples as f64 / SAMPLE_RATE as f64;
+        FrameGrid { start: 0.0, step: seconds(self.frame_step()), duration: seconds(self.frame_field()) }
     }
 
     /// Scores `[B, T, V]` of the windows that begin every `step` samples of `samples` (16 kHz), as many as fit in whole:

@@ -1,0 +1,175 @@
+//! The networks of diarization by themselves: all windows of a recording through the segmentation, and through the trunk of the
+//! embedding, once for all of a window's speakers.
+
+use std::path::Path;
+use std::time::Instant;
+
+use diarist::engine::cpu::Cpu;
+use diarist::models::pyannet::{PyanNet, Specification};
+use diarist::models::resnet34::ResNet34;
+use diarist::units::SAMPLE_RATE;
+use diarist::{Error, Result};
+use serde_json::json;
+
+use crate::align::recording;
+use crate::args::Args;
+use crate::machine::{Machine, peak_rss_bytes};
+use crate::report::{command, median};
+use crate::shapes::{self, Diarization};
+use crate::stages::{Kernel, summary};
+
+/// Samples from window to window, and windows of the segmentation at a time: on an H100 two rounds of a block for eight
+/// windows and a direction on each multiprocessor.
+const STEP: usize = SAMPLE_RATE;
+const WINDOWS: usize = 1024;
+/// Speakers of a window, and frames of their masks.
+const SPEAKERS: usize = 3;
+const FRAMES: usize = 589;
+/// Most that scores of a small segmentation, which is f32 everywhere, and voices may differ from the processor's: f16, bf16.
+const SCORES_APART: f32 = 1e-3;
+const VOICES_APART: [f64; 2] = [1e-4, 2e-3];
+
+/// Both networks.
+struct Networks<B: Machine> {
+    segmentation: PyanNet<B>,
+    embedding: ResNet34<B>,
+}
+
+impl<B: Machine> Networks<B> {
+    /// Of a folder with `segmentation` and `embedding`, or of random weights.
+    fn load(be: &B, model: &str) -> Result<Self> {
+        let Some(sizes) = shapes::diarization(model) else {
+            let (segmentation, embedding) = (Path::new(model).join("segmentation"), Path::new(model).join("embedding"));
+            let (segmentation, embedding) = (PyanNet::open(be, &segmentation)?, ResNet34::open(be, &embedding)?);
+            return Ok(Networks { segmentation, embedding });
+        };
+        Self::random(be, &sizes)
+    }
+
+    fn random(be: &B, sizes: &Diarization) -> Result<Self> {
+        let weights = sizes.segmentation()?;
+        let segmentation = PyanNet::load(be, Specification::read(&weights)?, &weights)?;
+        Ok(Networks { segmentation, embedding: ResNet34::load(be, &sizes.embedding()?)? })
+    }
+
+    fn window(&self) -> usize {
+        self.segmentation.specification().window
+    }
+
+    /// Scores of all windows, as many at a time as fit.
+    fn scores(&self, be: &B, samples: &[f32], windows: usize) -> Result<()> {
+        for first in (0..windows).step_by(WINDOWS) {
+            let last = windows.min(first + WINDOWS) - 1;
+            self.segmentation.scores(be, &samples[first * STEP..last * STEP + self.window()], STEP)?;
+        }
+        be.wait()
+    }
+
+    fn voices(&self, be: &B, samples: &[f32], windows: usize) -> Result<Vec<f32>> {
+        let starts: Vec<usize> = (0..windows).map(|window| window * STEP).collect();
+        // Everybody speaks in turn, a sixth of the window at a time.
+        let speaks = |i: usize| i % FRAMES * 6 / FRAMES % SPEAKERS == i / FRAMES % SPEAKERS;
+        let masks: Vec<bool> = (0..windows * SPEAKERS * FRAMES).map(speaks).collect();
+        self.embedding.voices(be, samples, &starts, self.window(), &masks, SPEAKERS)
+    }
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Also if the device computes something else than the processor, or two runs differ.
+pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
+    let error = against_the_processor(args, be)?;
+    let start = Instant::now();
+    let networks = Networks::load(be, model)?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let samples = recording(args)?;
+    let windows = samples.len().checked_sub(networks.window()).map_or(0, |rest| rest / STEP + 1);
+    if windows == 0 {
+        return Err(Error::config("hours", samples.len(), "is less than one window; nothing is timed"));
+    }
+    let (mut segmentation, mut embedding, mut before) = (Vec::new(), Vec::new(), None);
+    for run in 0..=args.runs {
+        let start = Instant::now();
+        networks.scores(be, &samples, windows)?;
+        let scored = start.elapsed().as_secs_f64();
+        let voices = networks.voices(be, &samples, windows)?;
+        be.wait()?;
+        if run > 0 {
+            segmentation.push(scored);
+            embedding.push(start.elapsed().as_secs_f64() - scored);
+        }
+        if before.as_ref().is_some_and(|before| *before != voices) {
+            return Err(Error::config("runs", args.runs, "the same work gave other voices; nothing is timed"));
+        }
+        before = Some(voices);
+    }
+    let mut kernels = summary(be.kernels(|| networks.scores(be, &samples, windows))?);
+    kernels.extend(summary(be.kernels(|| networks.voices(be, &samples, windows).map(drop))?));
+    let (segmentation_seconds, embedding_seconds) =
+        (median(segmentation.iter().copied()), median(embedding.iter().copied()));
+    let audio = samples.len() as f64 / SAMPLE_RATE as f64;
+    let speed = audio / (segmentation_seconds + embedding_seconds);
+    if args.json {
+        let report = json!({
+            "command": command(), "version": env!("CARGO_PKG_VERSION"), "device": be.describe(), "diarize_model": model,
+            "checked": { "voices_error": error }, "load_seconds": load_seconds, "windows": windows, "speakers": SPEAKERS,
+            "segmentation_seconds": segmentation_seconds, "all_segmentation_seconds": segmentation,
+            "embedding_seconds": embedding_seconds, "all_embedding_seconds": embedding, "audio_seconds": audio,
+            "times_real_time": speed, "kernels": kernels.iter().map(line).collect::<Vec<_>>(), "threads": args.threads,
+            "compute_type": args.compute_type, "peak_rss_bytes": peak_rss_bytes(), "peak_device_bytes": be.peak_bytes(),
+        });
+        println!("{report}");
+        return Ok(());
+    }
+    println!("{}\nchecked: voices of a small network, 1 - cosine {error:.1e} from the processor's", be.describe());
+    println!("segmentation {segmentation_seconds:>9.3} s\nembedding    {embedding_seconds:>9.3} s");
+    for kernel in &kernels {
+        let (name, launches, seconds) = (&kernel.name, kernel.launches, kernel.seconds);
+        let (flops, bytes) = (kernel.work.flops as f64 / 1e12 / seconds, kernel.work.bytes as f64 / 1e9 / seconds);
+        println!("{name:<24} {launches:>5} launches {seconds:>9.4} s {flops:>7.1} TFLOP/s {bytes:>7.0} GB/s");
+    }
+    println!("\n{audio:.0} s of audio, {windows} windows: {speed:.1} times real time");
+    Ok(())
+}
+
+fn line(kernel: &Kernel) -> serde_json::Value {
+    json!({ "name": kernel.name, "launches": kernel.launches, "seconds": kernel.seconds,
+            "flops": kernel.work.flops, "bytes": kernel.work.bytes })
+}
+
+/// 1 - the smallest cosine of a small network's voices with the processor's.
+fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<f64> {
+    let ((scores, voices), (got_scores, got_voices)) = (small_run(&Cpu::new(None)?)?, small_run(be)?);
+    let wrong = |what: &str, error: f64| {
+        let rule = format!("computes other {what} than the processor, by {error:.1e}; nothing is timed");
+        Err(Error::config("device", be.describe(), rule))
+    };
+    let apart = scores.iter().zip(&got_scores).map(|(want, got)| (want - got).abs());
+    // NaN counts as far apart, not as nothing.
+    let apart = apart.fold(0f32, |most, apart| if apart <= most { most } else { apart });
+    if scores.len() != got_scores.len() || !(apart <= SCORES_APART) {
+        return wrong("scores", f64::from(apart));
+    }
+    let size = voices.len() / SPEAKERS;
+    let cosines = voices.chunks_exact(size).zip(got_voices.chunks_exact(size)).map(|(want, got)| cosine(want, got));
+    let error = cosines.fold(0f64, |most, cosine| if 1.0 - cosine <= most { most } else { 1.0 - cosine });
+    let most = VOICES_APART[usize::from(args.compute_type == "bfloat16")];
+    if voices.len() != got_voices.len() || !(error <= most) {
+        return wrong("voices", error);
+    }
+    Ok(error)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Scores and voices of one window.
+fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<f32>)> {
+    let networks = Networks::random(be, &shapes::SMALL_DIARIZATION)?;
+    let samples = crate::ceilings::random(6, networks.window());
+    let scores = networks.segmentation.scores(be, &samples, STEP)?.to_host(be)?;
+    Ok((scores, networks.voices(be, &samples, 1)?))
+}

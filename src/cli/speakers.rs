@@ -1,0 +1,195 @@
+//! The options about speakers, which of them contradict each other, and where the models and the known voices come from.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+use diarist::audio;
+use diarist::diarize::diarizer::FindSpeakers;
+use diarist::diarize::words::WordOptions;
+use diarist::diarize::{Bounds, Gallery};
+use diarist::hub::{BUILTIN, DiarizerSource, Hub, pipelines};
+use diarist::pipeline::SpeakerOptions;
+use diarist::{Error, Result};
+
+use super::watch::Shown;
+use super::{engine, interrupt, options, settings, transcribe};
+
+/// What tells speakers apart, how many there are, and who they are.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Speakers")]
+pub struct Voices {
+    /// What tells speakers apart: a name on the hub, a folder, or builtin.
+    ///
+    /// A folder has a config.yaml. Unless one is named: pyannote/speaker-diarization-community-1, whose terms must be accepted;
+    /// with --model builtin, builtin.
+    #[arg(long, value_name = "MODEL")]
+    pub diarize_model: Option<String>,
+    /// How many speakers there are.
+    #[arg(long, value_name = "N", conflicts_with_all = ["min_speakers", "max_speakers"])]
+    pub num_speakers: Option<usize>,
+    /// Fewest speakers.
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub min_speakers: Option<usize>,
+    /// Most speakers.
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub max_speakers: Option<usize>,
+    /// Write the speakers' voices, too (json).
+    #[arg(long, hide_short_help = true)]
+    pub speaker_embeddings: bool,
+    /// Recordings of people by their names, which the speakers get.
+    ///
+    /// A file or a folder of files for each, called as they are, in which they speak alone.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub speakers: Option<PathBuf>,
+}
+
+/// Who says what.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Speakers")]
+pub struct Speakers {
+    /// Say who speaks: every word and segment gets its speaker.
+    #[arg(long)]
+    pub diarize: bool,
+    #[command(flatten)]
+    pub voices: Voices,
+    /// Words during which nobody was heard get the nearest speaker.
+    #[arg(long, hide_short_help = true)]
+    pub fill_nearest: bool,
+    /// All words of a sentence get the speaker of most of them.
+    #[arg(long, hide_short_help = true)]
+    pub sentence_speakers: bool,
+    /// Leave segments whole where the speaker changes within, as WhisperX does.
+    #[arg(long, hide_short_help = true)]
+    pub whole_segments: bool,
+}
+
+impl Voices {
+    /// How many speakers there may be.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for numbers that contradict each other.
+    pub fn bounds(&self) -> Result<Bounds> {
+        Bounds::new(self.num_speakers, self.min_speakers, self.max_speakers)
+    }
+
+    /// The name of the pipeline; `recogniser` is that of the recogniser, if there is one.
+    pub fn model(&self, recogniser: Option<&str>) -> &str {
+        let default = if recogniser == Some(BUILTIN) { BUILTIN } else { pipelines::DEFAULT };
+        self.diarize_model.as_deref().unwrap_or(default)
+    }
+
+    /// Refuses what can be refused before anything is fetched; gives the recordings to learn voices from.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Model`] for a pipeline that cannot be, [`Error::Audio`] for a folder of voices.
+    pub fn check(&self, recogniser: Option<&str>, model_dir: Option<PathBuf>) -> Result<Vec<(String, PathBuf)>> {
+        self.bounds()?;
+        super::hub(model_dir, true, None).find_diarizer(self.model(recogniser))?;
+        self.speakers.as_deref().map_or(Ok(Vec::new()), recordings)
+    }
+
+    /// The pipeline's files, fetched if need be under a progress bar.
+    ///
+    /// # Errors
+    /// Those of the hub.
+    pub fn obtain(&self, hub: &Hub, recogniser: Option<&str>) -> Result<DiarizerSource> {
+        engine::under_a_bar(|on_progress| hub.obtain_diarizer(self.model(recogniser), on_progress))
+    }
+
+    /// The first of these options that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("diarize_model", self.diarize_model.is_some()),
+            ("num_speakers", self.num_speakers.is_some()),
+            ("min_speakers", self.min_speakers.is_some()),
+            ("max_speakers", self.max_speakers.is_some()),
+            ("speaker_embeddings", self.speaker_embeddings),
+            ("speakers", self.speakers.is_some()),
+        ];
+        given.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+}
+
+impl Speakers {
+    /// What is asked for; nothing without `--diarize`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming an option that contradicts another, or would have no effect.
+    pub fn options(&self) -> Result<Option<SpeakerOptions>> {
+        if !self.diarize {
+            let more = [
+                ("fill_nearest", self.fill_nearest),
+                ("sentence_speakers", self.sentence_speakers),
+                ("whole_segments", self.whole_segments),
+            ];
+            let given = self.voices.given().or(more.into_iter().find_map(|(option, given)| given.then_some(option)));
+            return match given {
+                Some(option) => Err(Error::config(option, "given", "has no effect without --diarize")),
+                None => Ok(None),
+            };
+        }
+        let words = WordOptions {
+            fill_nearest: self.fill_nearest,
+            split: !self.whole_segments,
+            smooth: self.sentence_speakers,
+            ..WordOptions::default()
+        };
+        let diarize = diarist::diarize::Options { bounds: self.voices.bounds()?, ..Default::default() };
+        Ok(Some(SpeakerOptions { diarize, words, embeddings: self.voices.speaker_embeddings }))
+    }
+}
+
+/// Whose recordings are in a folder: a file is one of who it is called after, a folder has several.
+fn recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let refuse = |e: std::io::Error| Error::audio(folder, format!("is no folder with recordings of speakers: {e}"));
+        let paths = std::fs::read_dir(folder).map_err(refuse)?.map(|entry| entry.map(|entry| entry.path()));
+        let mut paths = paths.collect::<std::io::Result<Vec<_>>>().map_err(refuse)?;
+        // What a file manager leaves behind is nobody's voice.
+        paths.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
+        paths.sort();
+        Ok(paths)
+    };
+    let mut all = Vec::new();
+    for path in entries(folder)? {
+        let name = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            all.extend(entries(&path)?.into_iter().map(|file| (name(path.file_name()), file)));
+        } else {
+            all.push((name(path.file_stem()), path));
+        }
+    }
+    if all.is_empty() {
+        return Err(Error::audio(
+            folder,
+            "holds no recordings of speakers: put one in it for each, called as they are",
+        ));
+    }
+    all.iter().try_for_each(|(_, file)| transcribe::readable(file))?;
+    Ok(all)
+}
+
+/// Learns the voices of recordings; none give no names.
+///
+/// # Errors
+/// [`Error::Audio`] naming the recording that cannot be read, or in which nobody speaks alone; [`Error::Cancelled`].
+pub fn enrol(
+    finder: &dyn FindSpeakers,
+    recordings: &[(String, PathBuf)],
+    options: &options::Audio,
+) -> Result<Option<Gallery>> {
+    let mut voices = Vec::new();
+    for (name, file) in recordings {
+        let mut watch = Shown::new("learning the voice of", name.clone(), false);
+        let sound = audio::decode(file, &settings::audio(options), |_| {
+            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let voice = finder.voice(&sound.samples, &mut watch).map_err(|error| match error {
+            Error::Diarization { reason, .. } => Error::audio(file, reason),
+            other => other,
+        })?;
+        voices.push((name.clone(), voice));
+    }
+    if voices.is_empty() { Ok(None) } else { Gallery::new(voices).map(Some) }
+}

@@ -1,0 +1,59 @@
+//! Probabilities of speakers, each for itself, to decisions about speakers: the head of pyannote/segmentation (2022).
+
+use super::powerset::refuse_nan;
+use super::windows::{Clock, Segmentation};
+use crate::error::{Error, Result};
+
+/// Probability above which a speaker speaks, where the pipeline does not name another.
+pub const THRESHOLD: f32 = 0.5;
+
+/// Who is likelier than `threshold` to speak in each frame. `scores` `[W, F, S]` are the probabilities of S speakers.
+///
+/// pyannote goes through its hysteresis here, with both thresholds the same and nobody speaking before the window. Only a
+/// probability that equals the threshold could tell the difference: there the speaker goes on doing what they did.
+///
+/// # Errors
+/// [`Error::Diarization`] for scores that are no numbers, or no whole number of windows.
+///
+/// Source: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`, `utils/signal.py::binarize`.
+pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, threshold: f32) -> Result<Segmentation> {
+    refuse_nan(scores, speakers)?;
+    if !(0.0..1.0).contains(&threshold) {
+        return Err(Error::config("segmentation threshold", threshold, "must be at least 0 and below 1"));
+    }
+    let mut active = vec![false; scores.len()];
+    for at in 0..scores.len() {
+        // The first frame of a window has none before it.
+        let before = at % (frames * speakers).max(1) >= speakers && active[at - speakers];
+        active[at] = scores[at] > threshold || (scores[at] == threshold && before);
+    }
+    Segmentation::new(clock, frames, speakers, active)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// pyannote.audio 4.0.4: `binarize(scores, onset=0.5, initial_state=False)` of two windows of four frames.
+    #[test]
+    fn decisions_are_pyannotes() {
+        let scores = [0.5, 0.9, 0.6, 0.5, 0.5, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5, 1.0, 0.0, 0.5, 0.51, 0.49];
+        let want = [0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0].map(|x| x == 1);
+        let got = decide(Clock::default(), &scores, 4, 2, THRESHOLD).unwrap();
+        let got: Vec<bool> = (0..8).flat_map(|at| got.frame(at / 4, at % 4).to_vec()).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn scores_that_cannot_be_used_are_refused() {
+        let refused = |scores: &[f32], frames, threshold| {
+            decide(Clock::default(), scores, frames, 3, threshold).unwrap_err().to_string()
+        };
+        assert!(refused(&[0.0, 0.0, 0.0, f32::NAN, 0.0, 0.0], 2, 0.5).contains("frame 1 "));
+        assert!(refused(&[0.0; 9], 2, 0.5).contains("whole number"));
+        assert!(refused(&[0.0; 6], 0, 0.5).contains("whole number"));
+        for threshold in [-0.1, 1.0, f32::NAN] {
+            assert!(refused(&[0.0; 6], 2, threshold).contains("below 1"));
+        }
+    }
+}

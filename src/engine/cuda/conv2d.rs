@@ -1,0 +1,178 @@
+//! `conv2d`: convolutions over pictures, with what follows a sum in a residual block.
+//!
+//! Three kernels that add in the same order, so that the choice between them changes no result: one that keeps what a tile sees
+//! in shared memory, for 3 x 3 taps without stride; one that fetches every tap anew; one for a single input channel.
+
+use super::buffer::Buffer;
+use super::driver::refuse;
+use super::{Activation, Cuda};
+use crate::engine::Tensor;
+use crate::engine::profile::Work;
+use crate::engine::residual::{After, FilterShape, HostFilter};
+use crate::error::Result;
+
+/// Pixels of a tile and stages in flight, as in `kernels/conv2d.cu`; bytes of 32 channels.
+const PIXELS: usize = 256;
+const STAGES: usize = 3;
+const CHANNELS: usize = 32;
+const CHUNK_BYTES: usize = 2 * CHANNELS;
+/// Pixels of a block of the first layer.
+const FIRST_PIXELS: usize = 1024;
+/// Most pixels of an operand: their indices, and those of a tile past the end, fit 32 bits.
+const MOST_PIXELS: usize = 1 << 30;
+
+/// A convolution on the GPU.
+pub struct Filter<A: Activation> {
+    pub(super) shape: FilterShape,
+    weights: Weights<A>,
+    /// `[O]`
+    bias: Buffer<f32>,
+}
+
+enum Weights<A: Activation> {
+    /// `[ceil(C / 32), taps * taps, O, 32]`, zeros past the last channel.
+    Tiles(Buffer<A>),
+    /// `[9, O]`, of a single input channel.
+    First(Buffer<f32>),
+}
+
+/// `Sizes` of `kernels/conv2d.cu`.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Sizes {
+    pixels: i32,
+    frames: i32,
+    bands: i32,
+    channels: i32,
+    outputs: i32,
+    out_frames: i32,
+    out_bands: i32,
+    stride: i32,
+    taps: i32,
+    relu: i32,
+}
+
+impl<A: Activation> Filter<A> {
+    pub(super) fn new(be: &Cuda<A>, filter: &HostFilter) -> Result<Self> {
+        let FilterShape { outputs, taps, inputs, .. } = filter.shape;
+        let taps = taps * taps;
+        let value = |output: usize, tap: usize, input: usize| filter.values[(output * taps + tap) * inputs + input];
+        let weights = if inputs == 1 {
+            let values: Vec<f32> = (0..taps * outputs).map(|i| value(i % outputs, i / outputs, 0)).collect();
+            Weights::First(Buffer::upload(&be.device, &values)?)
+        } else {
+            let mut values = vec![A::default(); inputs.div_ceil(CHANNELS) * taps * outputs * CHANNELS];
+            for (at, row) in values.chunks_exact_mut(CHANNELS).enumerate() {
+                let (output, tap, first) = (at % outputs, at / outputs % taps, at / outputs / taps * CHANNELS);
+                let count = CHANNELS.min(inputs - first);
+                let from = (output * taps + tap) * inputs + first;
+                A::narrow(&mut row[..count], &filter.values[from..from + count]);
+            }
+            Weights::Tiles(Buffer::upload(&be.device, &values)?)
+        };
+        Ok(Filter { shape: filter.shape, weights, bias: Buffer::upload(&be.device, &filter.bias)? })
+    }
+
+    fn sizes(&self, out: &[usize], x: &[usize], relu: bool) -> Result<Sizes> {
+        let pixels = |shape: &[usize]| shape[..3].iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        let (Some(written), Some(read)) = (pixels(out), pixels(x)) else {
+            return Err(refuse("conv2d", "has more pixels than can be counted"));
+        };
+        if written.max(read).max(x[3]).max(out[3]) > MOST_PIXELS {
+            return Err(refuse(
+                "conv2d",
+                format!("takes {MOST_PIXELS} pixels at a time, was given {read}; run fewer windows"),
+            ));
+        }
+        Ok(Sizes {
+            pixels: written as i32,
+            frames: x[1] as i32,
+            bands: x[2] as i32,
+            channels: x[3] as i32,
+            outputs: out[3] as i32,
+            out_frames: out[1] as i32,
+            out_bands: out[2] as i32,
+            stride: self.shape.stride as i32,
+            taps: self.shape.taps as i32,
+            relu: i32::from(relu),
+        })
+    }
+}
+
+/// The kernel for so many output channels: features of its tile, threads, and the names of both forms.
+fn tile(outputs: usize) -> (usize, usize, [&'static str; 2]) {
+    match outputs {
+        0..=32 => (32, 128, ["conv2d_3x3_32", "conv2d_any_32"]),
+        33..=64 => (64, 128, ["conv2d_3x3_64", "conv2d_any_64"]),
+        _ => (128, 256, ["conv2d_3x3_128", "conv2d_any_128"]),
+    }
+}
+
+/// See [`Residual::conv2d`](crate::engine::residual::Residual::conv2d): `out` `[N, T', H', O]`, `x` `[N, T, H, C]`.
+pub(super) fn conv2d<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    filter: &Filter<A>,
+    after: After<Cuda<A>>,
+) -> Result<()> {
+    let (added, relu) = match after {
+        After::Store => (None, false),
+        After::Relu => (None, true),
+        After::AddRelu(added) => (Some(added), true),
+    };
+    let sizes = filter.sizes(out.shape(), x.shape(), relu)?;
+    let (FilterShape { outputs, taps, inputs, stride }, len) = (filter.shape, out.len());
+    let values = len * if added.is_some() { 2 } else { 1 } + x.len() + outputs * taps * taps * inputs;
+    let work = Work { bytes: (values * size_of::<A>()) as u64, flops: 2 * (len * taps * taps * inputs) as u64 };
+    let weights = match &filter.weights {
+        Weights::Tiles(weights) => weights,
+        Weights::First(weights) => return first(be, out, x, [weights, &filter.bias], added, (sizes, work)),
+    };
+    let (features, threads, [stem_3x3, stem_any]) = tile(outputs);
+    let stage = features * CHUNK_BYTES;
+    let patches = if inputs > CHANNELS { 2 } else { 1 };
+    let seen = patches * (PIXELS + 2 * (x.shape()[2] + 1));
+    let (shared_3x3, shared_any) = (CHUNK_BYTES * (1 + seen) + STAGES * stage, STAGES * (stage + PIXELS * CHUNK_BYTES));
+    // Pictures too wide for the shared memory are fetched tap by tap.
+    let (stem, shared) = if taps == 3 && stride == 1 && shared_3x3 <= be.device.max_shared {
+        (stem_3x3, shared_3x3)
+    } else {
+        (stem_any, shared_any)
+    };
+    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    launch.grid(outputs.div_ceil(features) * out.rows().div_ceil(PIXELS), 1, 1).block(threads).shared(shared);
+    launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(weights, weights.len()).input(&filter.bias, outputs);
+    launch.optional(added.map(|added| &added.buf), len).record(&sizes);
+    // SAFETY: (1) out, x, w, bias, added, sizes, as conv2d.cu declares them; (2) it touches out and added [N, T', H', O], x
+    // [N, T, H, C], w [ceil(C / 32), taps taps, O, 32], bias [O], whose shapes residual.rs compared, channels in steps of 8; (3)
+    // tiles of 256 pixels x `features` cover [N T' H', O], and the shared memory is what the kernel's constants add up to.
+    unsafe { launch.run(work) }
+}
+
+/// The same of a single channel; `[weights, bias]`.
+fn first<A: Activation>(
+    be: &Cuda<A>,
+    out: &mut Tensor<Cuda<A>>,
+    x: &Tensor<Cuda<A>>,
+    [weights, bias]: [&Buffer<f32>; 2],
+    added: Option<&Tensor<Cuda<A>>>,
+    (sizes, work): (Sizes, Work),
+) -> Result<()> {
+    let (pixels, outputs, len) = (out.rows(), out.width(), out.len());
+    let groups = outputs / 8;
+    if added.is_some() || groups > 256 {
+        return Err(refuse("conv2d", "of one channel has at most 2048 outputs and adds no other picture"));
+    }
+    let mut launch = be.device.launch("conv2d_first", A::SUFFIX)?;
+    launch.grid(pixels.div_ceil(FIRST_PIXELS), 1, 1).block(256 / groups * groups);
+    launch
+        .output(&mut out.buf, len)
+        .input(&x.buf, x.len())
+        .input(weights, 9 * outputs)
+        .input(bias, outputs)
+        .record(&sizes);
+    // SAFETY: (1) out, x, w, bias, sizes, as conv2d.cu declares them; (2) it touches out [N, T, H, O], x [N, T, H, 1], w [9, O],
+    // bias [O], whose shapes residual.rs compared; (3) blocks of 1024 pixels, a thread for every eight features of one at a time.
+    unsafe { launch.run(work) }
+}

@@ -1,0 +1,195 @@
+//! The primitives of networks that see sound as a picture: speaker embeddings of residual blocks, [`Residual`].
+//!
+//! A picture is `[N, T, H, C]`: time, then frequency, channels contiguous. (PyTorch has it as `[N, C, H, T]`; what depends on
+//! that order is turned round when weights are loaded.)
+//!
+//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
+
+use super::ops::{check, wrong};
+use super::profile::range;
+use super::{Backend, Tensor, recurrent::Recurrent};
+use crate::error::Result;
+use crate::features::fbank::{self, Fbank};
+
+/// Output channels are multiples of this, and input channels too where there is more than one.
+pub const CHANNEL_STEP: usize = 16;
+/// Added to sums of masks, and to the divisor of the variance: pyannote's `StatsPool`.
+pub const MASK_EPS: f32 = 1e-8;
+
+/// Sizes of a convolution over pictures. It is padded with `taps / 2` zeros on all sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterShape {
+    /// `O`: output channels, a multiple of [`CHANNEL_STEP`].
+    pub outputs: usize,
+    /// 3 or 1, over time and over frequency.
+    pub taps: usize,
+    /// `C`: input channels, a multiple of [`CHANNEL_STEP`], or 1 (only with 3 taps and stride 1).
+    pub inputs: usize,
+    /// 1 or 2, over time and over frequency.
+    pub stride: usize,
+}
+
+impl FilterShape {
+    /// Rows or columns of the result, from those of the picture.
+    pub fn out(&self, size: usize) -> usize {
+        size.div_ceil(self.stride)
+    }
+}
+
+/// The weights of a convolution on the host, with what a batch norm behind it does folded in.
+pub struct HostFilter {
+    /// `[O, taps, taps, C]`: taps over time, then over frequency.
+    pub values: Vec<f32>,
+    /// `[O]`
+    pub bias: Vec<f32>,
+    /// The sizes.
+    pub shape: FilterShape,
+}
+
+/// What becomes of a sum, bias included, before it is stored.
+pub enum After<'a, B: Backend> {
+    /// Nothing.
+    Store,
+    /// Zero, where it is below.
+    Relu,
+    /// Another picture of the same shape is added, then as [`After::Relu`].
+    AddRelu(&'a Tensor<B>),
+}
+
+/// A device that can run the embedding network of speakers.
+pub trait Residual: Recurrent {
+    /// Constants of [`Residual::fbank`].
+    type FbankPlan: Send + Sync;
+    /// A convolution's weights and bias.
+    type Filter: Send + Sync;
+
+    /// Prepares the features. `options` were checked.
+    fn fbank_plan(&self, options: &Fbank) -> Result<Self::FbankPlan>;
+    /// `M` of a plan.
+    fn fbank_bands(&self, plan: &Self::FbankPlan) -> usize;
+    /// Prepares a convolution. Its sizes were checked.
+    fn filter(&self, filter: &HostFilter) -> Result<Self::Filter>;
+    /// The sizes of a prepared convolution.
+    fn filter_shape(&self, filter: &Self::Filter) -> FilterShape;
+    /// Windows that are worth running at once: enough to keep the device busy, few enough for its memory.
+    fn picture_batch(&self) -> usize;
+
+    /// Kaldi's features of a stretch of samples: `out` `[R, M]`, `samples` `[S]`, row `r` from the
+    /// [`FRAME`](fbank::FRAME) samples from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].
+    fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &Self::FbankPlan) -> Result<()>;
+    /// Windows of features, each band less its mean over the window: `out` `[N, T, M, 1]`, `features` `[R, M]`; window `n` is
+    /// rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that depends on `T` only.
+    fn centre_windows(&self, out: &mut Tensor<Self>, features: &Tensor<Self, f32>, first: &[usize]) -> Result<()>;
+    /// A convolution, sums in f32: `out` `[N, T / stride, H / stride, O]` (rounded up), `x` `[N, T, H, C]`. Output `(t, h)` sees
+    /// the inputs from `(t * stride - taps / 2, h * stride - taps / 2)` on.
+    fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Self::Filter, after: After<Self>)
+    -> Result<()>;
+    /// Mean and standard deviation over time of what each speaker says: `out` `[N, S, 2, K]`, `x` `[N, T, H, C]` with
+    /// `K = H * C`, `masks` `[N, S, T]` (weights from 0 to 1).
+    ///
+    /// With weights `w`, `v = sum w + e` and `e = `[`MASK_EPS`]: the mean is `m = sum w x / v`, the deviation
+    /// `sqrt(sum w (x - m)^2 / (v - sum w^2 / v + e))`, all of it in f32 or wider. A mask of zeros gives zeros.
+    fn masked_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, masks: &Tensor<Self, f32>)
+    -> Result<()>;
+}
+
+/// See [`Residual::fbank_plan`].
+///
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) for options that cannot be.
+pub fn fbank_plan<B: Residual>(be: &B, options: &Fbank) -> Result<B::FbankPlan> {
+    be.fbank_plan(&options.checked()?)
+}
+
+/// See [`Residual::filter`].
+pub fn filter<B: Residual>(be: &B, filter: &HostFilter) -> Result<B::Filter> {
+    let FilterShape { outputs, taps, inputs, stride } = filter.shape;
+    let step = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
+    let one = inputs == 1 && taps == 3 && stride == 1;
+    if !step(outputs) || !(step(inputs) || one) || !matches!(taps, 1 | 3) || !matches!(stride, 1 | 2) {
+        let expected = format!("1 or 3 taps, stride 1 or 2, channels in steps of {CHANNEL_STEP}");
+        return Err(wrong("filter", "weight", expected, format!("{:?}", filter.shape)));
+    }
+    check("filter", "values", &[filter.values.len()], &[outputs * taps * taps * inputs])?;
+    check("filter", "bias", &[filter.bias.len()], &[outputs])?;
+    be.filter(filter)
+}
+
+/// See [`Residual::fbank`].
+pub fn fbank<B: Residual>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    samples: &Tensor<B, f32>,
+    plan: &B::FbankPlan,
+) -> Result<()> {
+    let frames = fbank::frames(samples.len());
+    if frames == 0 {
+        return Err(wrong("fbank", "samples", format!("{} at least", fbank::FRAME), samples.len().to_string()));
+    }
+    check("fbank", "out", out.shape(), &[frames, be.fbank_bands(plan)])?;
+    let _range = range("fbank");
+    be.fbank(out, samples, plan)
+}
+
+/// See [`Residual::centre_windows`].
+pub fn centre_windows<B: Residual>(
+    be: &B,
+    out: &mut Tensor<B>,
+    features: &Tensor<B, f32>,
+    first: &[usize],
+) -> Result<()> {
+    let &[_, frames, _, _] = out.shape() else {
+        return Err(wrong("centre_windows", "out", "[N, T, M, 1]".into(), format!("{:?}", out.shape())));
+    };
+    let &[rows, bands] = features.shape() else {
+        return Err(wrong("centre_windows", "features", "[R, M]".into(), format!("{:?}", features.shape())));
+    };
+    check("centre_windows", "out", out.shape(), &[first.len(), frames, bands, 1])?;
+    let last = rows.checked_sub(frames).filter(|_| frames > 0);
+    if let Some(first) = first.iter().find(|first| last.is_none_or(|last| **first > last)) {
+        let expected = format!("{frames} of {rows} rows from {first} on");
+        return Err(wrong("centre_windows", "features", expected, "fewer".into()));
+    }
+    let _range = range("centre_windows");
+    be.centre_windows(out, features, first)
+}
+
+/// See [`Residual::conv2d`].
+pub fn conv2d<B: Residual>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    filter: &B::Filter,
+    after: After<B>,
+) -> Result<()> {
+    let shape = be.filter_shape(filter);
+    let &[batch, frames, bands, inputs] = x.shape() else {
+        return Err(wrong("conv2d", "x", "[N, T, H, C]".into(), format!("{:?}", x.shape())));
+    };
+    check("conv2d", "x", &[inputs], &[shape.inputs])?;
+    check("conv2d", "out", out.shape(), &[batch, shape.out(frames), shape.out(bands), shape.outputs])?;
+    if let After::AddRelu(other) = &after {
+        check("conv2d", "added", other.shape(), out.shape())?;
+    }
+    let _range = range("conv2d");
+    be.conv2d(out, x, filter, after)
+}
+
+/// See [`Residual::masked_statistics`].
+pub fn masked_statistics<B: Residual>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    x: &Tensor<B>,
+    masks: &Tensor<B, f32>,
+) -> Result<()> {
+    let &[batch, frames, bands, channels] = x.shape() else {
+        return Err(wrong("masked_statistics", "x", "[N, T, H, C]".into(), format!("{:?}", x.shape())));
+    };
+    let &[_, speakers, _] = masks.shape() else {
+        return Err(wrong("masked_statistics", "masks", "[N, S, T]".into(), format!("{:?}", masks.shape())));
+    };
+    check("masked_statistics", "masks", masks.shape(), &[batch, speakers, frames])?;
+    check("masked_statistics", "out", out.shape(), &[batch, speakers, 2, bands * channels])?;
+    let _range = range("masked_statistics");
+    be.masked_statistics(out, x, masks)
+}

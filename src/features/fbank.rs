@@ -1,0 +1,110 @@
+//! The log-mel features of Kaldi, which speaker embeddings are trained on: what a backend computes them from.
+//!
+//! Each frame on its own: 400 samples times a gain, less their mean, preemphasis, a taper, zeros up to 512, power spectrum,
+//! triangles on the mel scale, natural logarithm. Frames begin every 160 samples, and only where they lie in the recording.
+//!
+//! Source: Kaldi `feat/feature-fbank.cc` and `mel-computations.cc`, as in torchaudio `compliance/kaldi.py` with its defaults.
+
+use crate::error::{Error, Result};
+use crate::units::{MelFrame, SAMPLE_RATE};
+
+/// Samples of a frame, 25 ms.
+pub const FRAME: usize = 400;
+/// Samples from frame to frame, 10 ms.
+pub const SHIFT: usize = MelFrame::SAMPLES;
+/// Length of the Fourier transform.
+pub const FFT: usize = 512;
+/// Bins of its one-sided spectrum, `0 Hz ..= 8000 Hz` in steps of 31.25 Hz.
+pub const SPECTRUM: usize = FFT / 2 + 1;
+/// Each sample of a frame loses this much of the one before it; the first loses it of itself.
+pub const PREEMPHASIS: f32 = 0.97;
+/// Least power of a band before the logarithm: the distance from 1 to the next f32.
+pub const FLOOR: f32 = f32::EPSILON;
+/// Most bands: one for each bin.
+pub const MOST_BANDS: usize = 256;
+
+/// Where the lowest band begins, in Hz.
+const LOWEST_HZ: f64 = 20.0;
+
+/// What a frame is multiplied with, sample by sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taper {
+    /// `0.54 - 0.46 cos`: WeSpeaker's.
+    Hamming,
+    /// `(0.5 - 0.5 cos)^0.85`: Kaldi's own, its default.
+    Povey,
+}
+
+/// What may differ from one user of the features to the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fbank {
+    /// `M`: mel bands, 4 to [`MOST_BANDS`].
+    pub bands: usize,
+    /// The taper of a frame.
+    pub taper: Taper,
+    /// Samples are multiplied by this first. Kaldi's are 16-bit integers, so samples in `[-1, 1]` take 32768.
+    pub gain: f32,
+}
+
+impl Fbank {
+    /// As WeSpeaker's networks hear samples in `[-1, 1]`.
+    pub fn wespeaker(bands: usize) -> Self {
+        Fbank { bands, taper: Taper::Hamming, gain: 32768.0 }
+    }
+
+    /// The same, if it can be computed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for too few or too many bands, or a gain that is no positive number.
+    pub fn checked(self) -> Result<Self> {
+        if !(4..=MOST_BANDS).contains(&self.bands) {
+            return Err(Error::config("bands", self.bands, format!("expected 4 to {MOST_BANDS} mel bands")));
+        }
+        if !(self.gain.is_finite() && self.gain > 0.0) {
+            return Err(Error::config("gain", self.gain, "expected a number above 0"));
+        }
+        Ok(self)
+    }
+
+    /// The taper, [`FRAME`] values.
+    pub fn taper(&self) -> Vec<f32> {
+        let cosine = |i: usize| (std::f64::consts::TAU * i as f64 / (FRAME - 1) as f64).cos();
+        let value = |i: usize| match self.taper {
+            Taper::Hamming => 0.54 - 0.46 * cosine(i),
+            Taper::Povey => (0.5 - 0.5 * cosine(i)).powf(0.85),
+        };
+        (0..FRAME).map(|i| value(i) as f32).collect()
+    }
+
+    /// The triangles: `[M, SPECTRUM]`, row-major. They are triangles over mel, not over Hz, and of height 1; the topmost bin
+    /// belongs to none. Bands narrower than a bin may be all zeros.
+    pub fn filters(&self) -> Vec<f32> {
+        let nyquist = SAMPLE_RATE as f64 / 2.0;
+        let (lowest, highest) = (mel(LOWEST_HZ), mel(nyquist));
+        let step = (highest - lowest) / (self.bands + 1) as f64;
+        let mut filters = Vec::with_capacity(self.bands * SPECTRUM);
+        for band in 0..self.bands {
+            let (left, right) = (lowest + band as f64 * step, lowest + (band + 2) as f64 * step);
+            for bin in 0..SPECTRUM {
+                let at = mel(nyquist * bin as f64 / (SPECTRUM - 1) as f64);
+                let height = ((at - left) / step).min((right - at) / step).max(0.0);
+                filters.push(if bin + 1 == SPECTRUM { 0.0 } else { height as f32 });
+            }
+        }
+        filters
+    }
+}
+
+/// Frames of this many samples.
+pub fn frames(samples: usize) -> usize {
+    samples.checked_sub(FRAME).map_or(0, |rest| rest / SHIFT + 1)
+}
+
+/// Samples of this many frames.
+pub fn samples(frames: usize) -> usize {
+    frames.checked_sub(1).map_or(0, |steps| steps * SHIFT + FRAME)
+}
+
+fn mel(hz: f64) -> f64 {
+    1127.0 * (1.0 + hz / 700.0).ln()
+}

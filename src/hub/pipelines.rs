@@ -1,0 +1,150 @@
+//! Pipelines of pyannote that tell speakers apart, and the networks in them: a repository may hold the networks itself, or name
+//! those that do.
+
+use std::path::{Path, PathBuf};
+
+use super::{BUILTIN, Hub, Layout, OnProgress, complete, names};
+use crate::diarize::folder::{CONFIG, Method, Place, Recipe};
+use crate::error::{Error, Result};
+
+/// A pipeline that can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The repository on the hub.
+    pub repo: &'static str,
+    /// What it is.
+    pub note: &'static str,
+}
+
+/// WhisperX's default.
+pub const DEFAULT: &str = "pyannote/speaker-diarization-community-1";
+/// The pipelines this program was made for; others of the same form are read, too.
+pub const KNOWN: &[Known] = &[
+    Known { repo: DEFAULT, note: "the default; CC BY 4.0, after accepting its terms" },
+    Known {
+        repo: "pyannote/speaker-diarization-3.1",
+        note: "MIT, after accepting its terms and those of segmentation-3.0",
+    },
+];
+
+/// The files of a folder with a pipeline.
+const PIPELINE: Layout = Layout {
+    option: "diarize-model",
+    kind: "pipeline of pyannote",
+    required: &[CONFIG],
+    optional: &[
+        "segmentation/model.safetensors",
+        "segmentation/pytorch_model.bin",
+        "embedding/model.safetensors",
+        "embedding/pytorch_model.bin",
+        "plda/xvec_transform.npz",
+        "plda/plda.npz",
+    ],
+    weights: false,
+    without: "To fetch it, accept its terms on its page and set HF_TOKEN. To go on without it: `--diarize-model builtin` is part \
+              of the program.",
+};
+
+/// The files of a folder with one of a pipeline's networks.
+const NETWORK: Layout = Layout {
+    option: "diarize-model",
+    kind: "network of pyannote",
+    required: &[],
+    optional: &[CONFIG],
+    weights: true,
+    without: "To fetch it, accept its terms on its page and set HF_TOKEN.",
+};
+
+/// Where a pipeline's files are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DiarizerSource {
+    /// On this machine, all parts of it.
+    Recipe(Box<Recipe>),
+    /// In the program itself.
+    Builtin,
+}
+
+impl Hub {
+    /// The files of a pipeline if they are on this machine: a folder, or `organisation/name`. Never uses the network.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a folder that lacks files or asks for what is not done, [`Error::Config`] for an unknown name.
+    pub fn find_diarizer(&self, model: &str) -> Result<Option<DiarizerSource>> {
+        if model == BUILTIN {
+            return Ok(Some(DiarizerSource::Builtin));
+        }
+        let Some(folder) = self.find_folder(model, &PIPELINE)? else { return Ok(None) };
+        let recipe = Recipe::open(&folder)?;
+        let here = |place: &Place| match place {
+            Place::Here(_) => Ok(Some(place.clone())),
+            Place::Repository(name) => Ok(self.local(name, name, &NETWORK)?.map(Place::Here)),
+        };
+        let (Some(segmentation), Some(embedding)) = (here(&recipe.segmentation)?, here(&recipe.embedding)?) else {
+            return Ok(None);
+        };
+        Ok(Some(DiarizerSource::Recipe(Box::new(Recipe { segmentation, embedding, ..recipe }))))
+    }
+
+    /// The same; downloads what is not here if the network may be used.
+    ///
+    /// # Errors
+    /// As [`find_diarizer`](Self::find_diarizer); [`Error::Hub`] when something is not here and cannot be fetched: the text
+    /// says what to do. [`Error::Cancelled`].
+    pub fn obtain_diarizer(&self, model: &str, on_progress: &mut OnProgress<'_>) -> Result<DiarizerSource> {
+        if let Some(found) = self.find_diarizer(model)? {
+            return Ok(found);
+        }
+        let folder = match self.find_folder(model, &PIPELINE)? {
+            Some(folder) => folder,
+            None => self.fetch_repo(model, model, &PIPELINE, on_progress)?,
+        };
+        let mut recipe = Recipe::open(&folder)?;
+        if let Method::Vbx { plda: Place::Repository(name), .. } = &recipe.method {
+            let reason = format!("names the repository {name} for its PLDA, which is read from a folder only");
+            return Err(Error::model(folder.join(CONFIG), reason));
+        }
+        for place in [&mut recipe.segmentation, &mut recipe.embedding] {
+            if let Place::Repository(name) = place {
+                *place = Place::Here(self.obtain_network(name, on_progress)?);
+            }
+        }
+        Ok(DiarizerSource::Recipe(Box::new(recipe)))
+    }
+
+    /// The folder of one of pyannote's networks, fetched if need be.
+    ///
+    /// # Errors
+    /// As [`obtain_diarizer`](Self::obtain_diarizer).
+    pub fn obtain_network(&self, name: &str, on_progress: &mut OnProgress<'_>) -> Result<PathBuf> {
+        match self.local(name, name, &NETWORK)? {
+            Some(folder) => Ok(folder),
+            None => self.fetch_repo(name, name, &NETWORK, on_progress),
+        }
+    }
+
+    /// A folder as it stands, or that of a repository.
+    fn find_folder(&self, model: &str, layout: &Layout) -> Result<Option<PathBuf>> {
+        let path = Path::new(model);
+        if path.is_dir() {
+            return complete(path, layout).map(Some);
+        }
+        if !names::is_repo_id(model) || path.is_absolute() || path.is_file() {
+            return Err(unknown(model));
+        }
+        self.local(model, model, layout)
+    }
+}
+
+fn unknown(model: &str) -> Error {
+    let path = Path::new(model);
+    if path.is_file() {
+        return Error::model(path, format!("is a file; give the folder with its {CONFIG}"));
+    }
+    if model.contains(['/', '\\']) || model.starts_with('.') {
+        return Error::model(path, format!("no such folder. {}", PIPELINE.holds()));
+    }
+    let names: Vec<&str> = KNOWN.iter().map(|known| known.repo).collect();
+    let rule =
+        format!("expected a folder with a {CONFIG}, organisation/name of the hub ({}), or {BUILTIN}", names.join(", "));
+    Error::config("diarize_model", model, rule)
+}

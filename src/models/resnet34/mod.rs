@@ -1,0 +1,183 @@
+//! WeSpeaker's ResNet34: what the voices sound like that speak in a window of some seconds.
+//!
+//! | step | shape, 10 s | |
+//! |---|---|---|
+//! | samples | `[S]` | 16 kHz |
+//! | features | `[R, 80]` | Kaldi's; frames that windows share are computed once |
+//! | windows | `[N, 998, 80, 1]` | each band less its mean over the window |
+//! | `conv1` | `[N, 998, 80, 32]` | 3 x 3 |
+//! | `layer1` .. `layer4` | `[N, 125, 10, 256]` | blocks of two 3 x 3 convolutions around which the input is led; batch norms are folded |
+//! | statistics | `[N, S, 2, 2560]` | mean and deviation over the frames in which each speaker speaks |
+//! | `seg_1` | `[N, S, 256]` | |
+//!
+//! Everything up to the statistics runs once for a window, however many speak in it, and not at all where nobody does. No
+//! number of a window depends on the other windows. Widths, numbers of blocks and bands are read from the weights.
+//!
+//! Source: Wang et al. 2023 (arXiv:2210.17016); weight names and order of operations: pyannote.audio
+//! `models/embedding/wespeaker` and `models/blocks/pooling.py` (MIT).
+
+mod block;
+mod load;
+mod windows;
+
+use std::path::Path;
+
+use self::block::Block;
+pub use self::windows::nearest_frames;
+use self::windows::{Heard, Masks};
+use crate::engine::Tensor;
+use crate::engine::recurrent::{self, Activation};
+use crate::engine::residual::{self, After, Residual};
+use crate::engine::weights::Weights;
+use crate::error::{Error, Result};
+use crate::features::fbank;
+
+/// Windows whose features are computed at once.
+const FEATURE_BATCH: usize = 64;
+
+/// The network on a device.
+pub struct ResNet34<B: Residual> {
+    plan: B::FbankPlan,
+    /// `M`: mel bands.
+    bands: usize,
+    conv1: B::Filter,
+    blocks: Vec<Block<B>>,
+    /// `[D, 2 * H * C]`, columns in the order of the statistics.
+    seg_1: B::Exact,
+    /// `[D]`
+    bias: Vec<f32>,
+    bias_on_device: Tensor<B, f32>,
+}
+
+impl<B: Residual> ResNet34<B> {
+    /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), or safetensors with the same names. `path` is the file,
+    /// or the folder it is in.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a checkpoint of something else, or one that is damaged.
+    pub fn open(be: &B, path: &Path) -> Result<Self> {
+        let weights = if path.is_dir() { Weights::open(path)? } else { Weights::open_file(path)? };
+        Self::load(be, &weights)
+    }
+
+    /// `D`: numbers of a voice.
+    pub fn size(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// The `min_num_frames` of pyannote's pipeline: a mask that has more frames than this, of `frames` for `window` samples, is
+    /// long enough for a voice; with less, one that includes others' speech is better.
+    pub fn min_frames(frames: usize, window: usize) -> usize {
+        // pyannote searches for the least number of samples that its network accepts, and finds one frame of features.
+        (frames * fbank::FRAME).div_ceil(window.max(1))
+    }
+
+    /// Voices `[N, S, D]` of `speakers` (`S`) in each of the windows of `window` samples that begin at `starts` (`N`) in
+    /// `samples` (16 kHz, in `[-1, 1]`), with zeros past their end. `masks` `[N, S, F]` say in which of `F` equal parts of the
+    /// window each of them speaks.
+    ///
+    /// Who never speaks has the bias of the last layer as voice, as pyannote gives it. A window that holds NaN or infinity gives
+    /// NaN for all of its speakers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a window without a frame; [`Error::Diarization`] for masks that do not divide into `N * S` parts;
+    /// those of the device.
+    pub fn voices(
+        &self,
+        be: &B,
+        samples: &[f32],
+        starts: &[usize],
+        window: usize,
+        masks: &[bool],
+        speakers: usize,
+    ) -> Result<Vec<f32>> {
+        let frames = fbank::frames(window);
+        if frames == 0 {
+            let rule = format!("a voice needs {} samples at least", fbank::FRAME);
+            return Err(Error::config("window", window, rule));
+        }
+        let pictures = self.pictures(be, frames);
+        let masks = Masks::new(masks, starts.len(), speakers, pictures[pictures.len() - 1][0])?;
+        let mut voices = self.bias.repeat(starts.len() * speakers);
+        let mut spoken = Vec::new();
+        for (n, start) in starts.iter().enumerate() {
+            let heard = samples.get(*start..).unwrap_or_default();
+            if !heard[..heard.len().min(window)].iter().all(|v| v.is_finite()) {
+                voices[n * speakers * self.size()..][..speakers * self.size()].fill(f32::NAN);
+            } else if masks.anybody(n) {
+                spoken.push(n);
+            }
+        }
+        let batch = be.picture_batch().clamp(1, spoken.len().max(1));
+        let largest = pictures.iter().map(|shape| shape.iter().product::<usize>()).max().unwrap_or_default();
+        let room = || Tensor::zeros(be, &[if spoken.is_empty() { 0 } else { batch * largest }]);
+        let mut room = [room()?, room()?, room()?];
+        for windows in spoken.chunks(FEATURE_BATCH) {
+            let starts: Vec<usize> = windows.iter().map(|n| starts[*n]).collect();
+            let heard = Heard::new(samples, &starts, frames);
+            let features = self.features(be, &heard.samples)?;
+            for (windows, first) in windows.chunks(batch).zip(heard.first.chunks(batch)) {
+                let found = self.batch(be, &mut room, frames, &features, first, &masks.of(windows))?;
+                let each = speakers * self.size();
+                for (n, found) in windows.iter().zip(found.chunks_exact(each)) {
+                    voices[n * each..][..each].copy_from_slice(found);
+                }
+            }
+        }
+        Ok(voices)
+    }
+
+    /// `[R, M]` of `samples` `[S]`.
+    fn features(&self, be: &B, samples: &[f32]) -> Result<Tensor<B, f32>> {
+        let samples = Tensor::from_host(be, &[samples.len()], samples)?;
+        let mut features = Tensor::zeros(be, &[fbank::frames(samples.len()), self.bands])?;
+        residual::fbank(be, &mut features, &samples, &self.plan)?;
+        Ok(features)
+    }
+
+    /// Voices `[N, S, D]` of the windows whose features begin at the rows `first`; `masks` `[N, S, T']`.
+    fn batch(
+        &self,
+        be: &B,
+        [x, y, z]: &mut Pictures<B>,
+        frames: usize,
+        features: &Tensor<B, f32>,
+        first: &[usize],
+        masks: &[f32],
+    ) -> Result<Vec<f32>> {
+        let mut shape = [first.len(), frames, self.bands, 1];
+        z.reshape(&shape)?;
+        residual::centre_windows(be, z, features, first)?;
+        shape[3] = be.filter_shape(&self.conv1).outputs;
+        x.reshape(&shape)?;
+        residual::conv2d(be, x, z, &self.conv1, After::Relu)?;
+        for block in &self.blocks {
+            block.run(be, [x, y, z])?;
+        }
+        let &[windows, frames, bands, channels] = x.shape() else { return Ok(Vec::new()) };
+        let speakers = masks.len() / (windows * frames);
+        let masks = Tensor::from_host(be, &[windows, speakers, frames], masks)?;
+        let mut statistics = Tensor::zeros(be, &[windows, speakers, 2, bands * channels])?;
+        residual::masked_statistics(be, &mut statistics, x, &masks)?;
+        statistics.reshape(&[windows, speakers, 2 * bands * channels])?;
+        let mut voices = Tensor::zeros(be, &[windows, speakers, self.size()])?;
+        let bias = Some(&self.bias_on_device);
+        recurrent::conv1d_exact(be, &mut voices, &statistics, &self.seg_1, bias, 1, Activation::None)?;
+        voices.to_host(be)
+    }
+
+    /// Shape `[T, H, C]` of a picture after the first convolution and after each block.
+    fn pictures(&self, be: &B, frames: usize) -> Vec<[usize; 3]> {
+        let first = be.filter_shape(&self.conv1);
+        let mut shapes = vec![[frames, self.bands, first.outputs]];
+        for block in &self.blocks {
+            let [frames, bands, _] = shapes[shapes.len() - 1];
+            let shape = be.filter_shape(&block.conv1);
+            shapes.push([shape.out(frames), shape.out(bands), shape.outputs]);
+        }
+        shapes
+    }
+}
+
+/// Room for the pictures of a batch.
+type Pictures<B> = [Tensor<B>; 3];

@@ -1,0 +1,76 @@
+//! Pipelines that tell speakers apart, small enough for a test: folders in pyannote's layout with networks whose weights are a
+//! function of (seed, name, index).
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{pyannet, resnet34};
+
+/// Numbers of a voice.
+pub const SIZE: usize = 256;
+
+/// `config.yaml` in the layout of speaker-diarization-3.1, with the networks in the folder.
+pub const CENTROID: &str = "version: 3.1.0
+pipeline:
+  name: pyannote.audio.pipelines.SpeakerDiarization
+  params:
+    clustering: AgglomerativeClustering
+    embedding: $model/embedding
+    embedding_batch_size: 32
+    embedding_exclude_overlap: true
+    segmentation: $model/segmentation
+    segmentation_batch_size: 32
+params:
+  clustering:
+    method: centroid
+    min_cluster_size: 12
+    threshold: 0.7045654963945799
+  segmentation:
+    min_duration_off: 0.0
+";
+
+/// `config.yaml` in the layout of community-1.
+pub const VBX: &str = "dependencies:
+  pyannote.audio: 4.0.0
+pipeline:
+  name: pyannote.audio.pipelines.SpeakerDiarization
+  params:
+    clustering: VBxClustering
+    segmentation: $model/segmentation
+    segmentation_batch_size: 32
+    embedding: $model/embedding
+    embedding_batch_size: 32
+    embedding_exclude_overlap: true
+    plda: $model/plda
+params:
+  clustering:
+    threshold: 0.6
+    Fa: 0.07
+    Fb: 0.8
+  segmentation:
+    min_duration_off: 0.0
+";
+
+/// The segmentation's case of `pyannet`: windows of `seconds`, a powerset or not.
+pub fn segmentation(seconds: f64, powerset: bool) -> Value {
+    let most = if powerset { json!(2) } else { Value::Null };
+    json!({"seed": 501, "duration": seconds, "powerset_max_classes": most, "layers": 1})
+}
+
+/// Writes a pipeline: its `config.yaml`, a segmentation, and an embedding.
+pub fn write(folder: &Path, config: &str, case: &Value) {
+    put(&folder.join("config.yaml"), config.as_bytes());
+    put(&folder.join("segmentation/model.safetensors"), &pyannet::file(case));
+    put(&folder.join("embedding/model.safetensors"), &resnet34::file(&embedding(), &resnet34::tensors(&embedding())));
+}
+
+fn put(path: &PathBuf, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::write(path, bytes).expect("room for a file");
+}
+
+/// The embedding's case of `resnet34`: one block a stage.
+pub fn embedding() -> Value {
+    json!({"seed": 700, "planes": 16, "blocks": [1, 1, 1, 1], "size": SIZE})
+}

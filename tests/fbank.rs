@@ -1,0 +1,105 @@
+//! Kaldi's features against torchaudio's and against Kaldi's own, and the triangles of their filterbank.
+
+mod common;
+
+use common::{Golden, assert_close, seeded, shared};
+use diarist::engine::Tensor;
+use diarist::engine::cpu::Cpu;
+use diarist::engine::residual::{self, Residual};
+use diarist::features::fbank::{FRAME, Fbank, SHIFT, SPECTRUM, Taper, frames, samples};
+
+fn features(options: Fbank, heard: &[f32]) -> Vec<f32> {
+    let be = Cpu::new(Some(2)).unwrap();
+    let plan = residual::fbank_plan(&be, &options).unwrap();
+    let mut out = Tensor::zeros(&be, &[frames(heard.len()), be.fbank_bands(&plan)]).unwrap();
+    let heard = Tensor::from_host(&be, &[heard.len()], heard).unwrap();
+    residual::fbank(&be, &mut out, &heard, &plan).unwrap();
+    out.to_host(&be).unwrap()
+}
+
+#[test]
+fn features_are_torchaudios() {
+    let golden = Golden::open("resnet34/voices.safetensors");
+    let meta = &golden.meta()["features"];
+    let heard = seeded::audio_f32(meta["audio_seed"].as_u64().unwrap(), meta["samples"].as_u64().unwrap() as usize);
+    for (name, options) in
+        [("hamming 80", Fbank::wespeaker(80)), ("povey 23", Fbank { bands: 23, taper: Taper::Povey, gain: 32768.0 })]
+    {
+        let (shape, want) = golden.f32(name);
+        assert_eq!(shape, [frames(heard.len()), options.bands]);
+        let worst = assert_close(name, &features(options, &heard), &want, 1e-3, 0.0);
+        eprintln!("{name}: largest difference {worst:e}");
+    }
+    let (_, want) = golden.f32("silence");
+    assert_close("silence", &features(Fbank::wespeaker(80), &[0.0; 720]), &want, 1e-5, 0.0);
+}
+
+#[test]
+fn features_are_kaldis() {
+    let Some(path) = shared("fixtures/fbank/test.wav") else { return };
+    let heard =
+        diarist::audio::decode(&path, &Default::default(), |_| std::ops::ControlFlow::Continue(())).unwrap().samples;
+    for (file, bands) in [("test.txt", 23), ("test-40.txt", 40)] {
+        let text = std::fs::read_to_string(path.with_file_name(file)).unwrap();
+        let want: Vec<f32> =
+            text.split_once('[').unwrap().1.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        // The samples of Kaldi's test are fractions of 1 too.
+        let got = features(Fbank { bands, taper: Taper::Povey, gain: 32768.0 }, &heard);
+        let worst = assert_close(file, &got, &want, 1e-3, 0.0);
+        eprintln!("{file}: {} values, largest difference {worst:e}", want.len());
+    }
+}
+
+#[test]
+fn a_frame_knows_no_other() {
+    let heard = seeded::audio_f32(630, samples(250));
+    let all = features(Fbank::wespeaker(80), &heard);
+    for frame in [0, 1, 99, 100, 101, 249] {
+        let alone = features(Fbank::wespeaker(80), &heard[frame * SHIFT..][..FRAME]);
+        assert!(alone.iter().zip(&all[frame * 80..]).all(|(a, b)| a.to_bits() == b.to_bits()), "frame {frame}");
+    }
+    assert_eq!([frames(0), frames(399), frames(400), frames(559), frames(560)], [0, 0, 1, 1, 2]);
+    assert_eq!([samples(0), samples(1), samples(998)], [0, 400, 159_920]);
+}
+
+#[test]
+fn triangles_meet() {
+    for bands in [4, 23, 80, 128] {
+        let filters = Fbank::wespeaker(bands).filters();
+        assert_eq!(filters.len(), bands * SPECTRUM);
+        // Between the peaks of the first and the last band every bin is shared out in whole.
+        let sum = |bin: usize| filters.iter().skip(bin).step_by(SPECTRUM).sum::<f32>();
+        let peak = |band: usize| {
+            let row = &filters[band * SPECTRUM..][..SPECTRUM];
+            (0..SPECTRUM).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap()
+        };
+        for bin in peak(0) + 1..peak(bands - 1) {
+            assert!((sum(bin) - 1.0).abs() < 1e-5, "{bands} bands, bin {bin}: {}", sum(bin));
+        }
+        assert_eq!([sum(0), sum(SPECTRUM - 1)], [0.0; 2]);
+    }
+}
+
+#[test]
+fn impossible_options_are_refused() {
+    let be = Cpu::new(Some(1)).unwrap();
+    let good = Fbank::wespeaker(80);
+    for (bad, says) in [
+        (Fbank { bands: 3, ..good }, "bands"),
+        (Fbank { bands: 257, ..good }, "bands"),
+        (Fbank { gain: 0.0, ..good }, "gain"),
+        (Fbank { gain: f32::NAN, ..good }, "gain"),
+    ] {
+        let error = residual::fbank_plan(&be, &bad).err().unwrap().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let plan = residual::fbank_plan(&be, &good).unwrap();
+    let heard = Tensor::from_host(&be, &[399], &[0.0; 399]).unwrap();
+    let mut out = Tensor::zeros(&be, &[0, 80]).unwrap();
+    assert!(residual::fbank(&be, &mut out, &heard, &plan).unwrap_err().to_string().contains("400"));
+    let heard = Tensor::from_host(&be, &[720], &[0.0; 720]).unwrap();
+    for shape in [[2, 80], [3, 79]] {
+        let mut out = Tensor::zeros(&be, &shape).unwrap();
+        assert!(residual::fbank(&be, &mut out, &heard, &plan).is_err(), "{shape:?}");
+    }
+}

@@ -1,0 +1,227 @@
+//! ResNet34 against pyannote.audio, with random weights of several sizes and masks of all kinds; every window alone against the
+//! same window among others, bit for bit; and checkpoints, recordings and masks that are none.
+
+mod common;
+
+use common::{Golden, assert_close, resnet34, seeded};
+use diarist::engine::cpu::Cpu;
+use diarist::engine::weights::Weights;
+use diarist::models::resnet34::{ResNet34, nearest_frames};
+use serde_json::Value;
+
+fn cpu() -> Cpu {
+    Cpu::new(Some(2)).unwrap()
+}
+
+fn cases() -> Vec<Value> {
+    Golden::open("resnet34/voices.safetensors").meta()["cases"].as_array().unwrap().clone()
+}
+
+fn case(name: &str) -> Value {
+    cases().into_iter().find(|case| case["name"] == name).unwrap()
+}
+
+fn number(case: &Value, key: &str) -> usize {
+    case[key].as_u64().unwrap() as usize
+}
+
+fn audio(case: &Value) -> Vec<f32> {
+    seeded::audio_f32(case["audio_seed"].as_u64().unwrap(), number(case, "samples"))
+}
+
+fn starts(case: &Value) -> Vec<usize> {
+    case["starts"].as_array().unwrap().iter().map(|start| start.as_u64().unwrap() as usize).collect()
+}
+
+fn same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+#[test]
+fn voices_are_those_of_pyannote() {
+    let (golden, be) = (Golden::open("resnet34/voices.safetensors"), cpu());
+    for case in cases() {
+        let (name, network) = (case["name"].as_str().unwrap(), ResNet34::load(&be, &resnet34::weights(&case)).unwrap());
+        let (shape, want) = golden.f32(name);
+        let (starts, size) = (starts(&case), network.size());
+        assert_eq!(shape, [starts.len(), 4, size], "{name}");
+        let masks = resnet34::masks(&case);
+        let got = network.voices(&be, &audio(&case), &starts, number(&case, "window"), &masks, 4).unwrap();
+        // Random networks give all voices a lot in common: what they have not is compared too.
+        let common: Vec<f32> =
+            (0..size).map(|i| want.iter().skip(i).step_by(size).sum::<f32>() / (want.len() / size) as f32).collect();
+        let less = |voice: &[f32]| voice.iter().zip(&common).map(|(v, c)| v - c).collect::<Vec<f32>>();
+        let (mut whole, mut own) = (1.0f64, 1.0f64);
+        for (voice, (got, want)) in got.chunks_exact(size).zip(want.chunks_exact(size)).enumerate() {
+            let cosines = [resnet34::cosine(got, want), resnet34::cosine(&less(got), &less(want))];
+            assert!(cosines[0] >= 0.9999 && cosines[1] >= 0.9999, "{name}: voice {voice}: {cosines:?}");
+            (whole, own) = (whole.min(cosines[0]), own.min(cosines[1]));
+        }
+        let worst = assert_close(name, &got, &want, 1e-3, 0.0);
+        eprintln!(
+            "{name}: 1 - cosine {:e}, of what differs {:e}, largest difference {worst:e}; pyannote's to f64 {}",
+            1.0 - whole,
+            1.0 - own,
+            case["f32_error"]
+        );
+    }
+}
+
+#[test]
+fn windows_do_not_know_each_other() {
+    for name in ["narrow", "short"] {
+        let case = case(name);
+        let (one, two, weights) = (Cpu::new(Some(1)).unwrap(), cpu(), resnet34::weights(&case));
+        let (alone, network) = (ResNet34::load(&one, &weights).unwrap(), ResNet34::load(&two, &weights).unwrap());
+        let (samples, window, masks) = (audio(&case), number(&case, "window"), resnet34::masks(&case));
+        let starts = starts(&case);
+        let together = network.voices(&two, &samples, &starts, window, &masks, 4).unwrap();
+        let (voices, frames) = (4 * network.size(), number(&case, "frames"));
+        for (n, want) in together.chunks_exact(voices).enumerate() {
+            let masks = &masks[n * 4 * frames..][..4 * frames];
+            let got = alone.voices(&one, &samples, &starts[n..=n], window, masks, 4).unwrap();
+            assert!(same(&got, want), "{name}: window {n} differs");
+            // Nor do those who speak in it.
+            for (s, want) in want.chunks_exact(network.size()).enumerate() {
+                let mask = &masks[s * frames..][..frames];
+                let got = network.voices(&two, &samples, &starts[n..=n], window, mask, 1).unwrap();
+                assert!(same(&got, want), "{name}: window {n}, speaker {s} differs");
+            }
+        }
+        // The other way round, and more of them than are heard at once.
+        let count = 3 * starts.len();
+        let (mut shuffled, mut shuffled_masks) = (Vec::new(), Vec::new());
+        for n in (0..count).map(|i| (i * 7 + 2) % starts.len()) {
+            shuffled.push(starts[n]);
+            shuffled_masks.extend_from_slice(&masks[n * 4 * frames..][..4 * frames]);
+        }
+        let got = network.voices(&two, &samples, &shuffled, window, &shuffled_masks, 4).unwrap();
+        for (i, got) in got.chunks_exact(voices).enumerate() {
+            let n = (i * 7 + 2) % starts.len();
+            assert!(same(got, &together[n * voices..][..voices]), "{name}: window {n} differs at {i}");
+        }
+    }
+}
+
+#[test]
+fn masks_are_stretched_as_pytorch_does() {
+    let golden = Golden::open("resnet34/voices.safetensors");
+    let (_, want) = golden.i32("stretches");
+    let mut got = Vec::new();
+    for stretch in golden.meta()["stretches"].as_array().unwrap() {
+        got.extend(nearest_frames(stretch[0].as_u64().unwrap() as usize, stretch[1].as_u64().unwrap() as usize));
+    }
+    assert!(got.iter().map(|at| *at as i32).eq(want));
+}
+
+#[test]
+fn the_shortest_mask_is_pyannotes() {
+    // 400 samples of 160000 are 1.47 of 589 frames.
+    assert_eq!(ResNet34::<Cpu>::min_frames(589, 160_000), 2);
+    assert_eq!(ResNet34::<Cpu>::min_frames(293, 80_000), 2);
+    assert_eq!(ResNet34::<Cpu>::min_frames(400, 160_000), 1);
+}
+
+/// Nobody, nothing, next to nothing, and numbers that are none.
+#[test]
+fn silence_shorts_and_numbers_that_are_none() {
+    let (be, case) = (cpu(), case("short"));
+    let network = ResNet34::load(&be, &resnet34::weights(&case)).unwrap();
+    let (size, frames, window) = (network.size(), 293, 80_000);
+    let heard = |samples: &[f32], starts: &[usize], window: usize, masks: &[bool], speakers: usize| {
+        network.voices(&be, samples, starts, window, masks, speakers)
+    };
+    assert!(heard(&[], &[], window, &[], 3).unwrap().is_empty());
+    let samples = audio(&case);
+    let bias = heard(&samples, &[0], window, &[false; 293], 1).unwrap();
+    assert_eq!(bias.len(), size);
+    // The same from within a window where somebody else speaks.
+    let masks: Vec<bool> = (0..2 * frames).map(|i| i < frames).collect();
+    assert!(same(&heard(&samples, &[0], window, &masks, 2).unwrap()[size..], &bias));
+    // Silence has a voice too, and so has what lies behind the end.
+    let silent = heard(&vec![0.0; 80_000], &[0], window, &[true; 293], 1).unwrap();
+    assert!(silent.iter().all(|v| v.is_finite()) && !same(&silent, &bias));
+    assert!(same(&heard(&samples, &[1_000_000], window, &[true; 293], 1).unwrap(), &silent));
+    assert!(same(&heard(&samples, &[usize::MAX], window, &[true; 293], 1).unwrap(), &silent));
+    // One frame of features is the least.
+    assert!(heard(&samples, &[0], 400, &[true; 1], 1).unwrap().iter().all(|v| v.is_finite()));
+    assert!(heard(&samples, &[0], 399, &[true; 1], 1).unwrap_err().to_string().contains("400"));
+    for (masks, speakers) in [(293, 2), (0, 1), (293, 0)] {
+        let error = heard(&samples, &[0], window, &vec![true; masks], speakers).unwrap_err().to_string();
+        assert!(error.contains("masks"), "{error}");
+    }
+    // A number that is none spoils its windows and no other; where the samples are not looked at it spoils nothing.
+    let mut spoilt = samples.clone();
+    spoilt[60_000] = f32::NAN;
+    spoilt[60_001] = f32::INFINITY;
+    let starts = [0, 8000, 60_001, 60_002, 61_000];
+    let (got, want) = (
+        heard(&spoilt, &starts, 40_000, &[true; 5 * 146], 1).unwrap(),
+        heard(&samples, &starts, 40_000, &[true; 5 * 146], 1).unwrap(),
+    );
+    assert!(want.iter().all(|v| v.is_finite()));
+    for (n, (got, want)) in got.chunks_exact(size).zip(want.chunks_exact(size)).enumerate() {
+        if n == 2 {
+            assert!(got.iter().all(|v| v.is_nan()), "window {n}");
+        } else {
+            assert!(same(got, want), "window {n}");
+        }
+    }
+}
+
+/// Files and folders, f16 among them: what pyannote publishes, and what is none of it.
+#[test]
+fn checkpoints_are_found_and_refused() {
+    let (be, case) = (cpu(), case("short"));
+    let (samples, folder) = (audio(&case), tempfile::tempdir().unwrap());
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, resnet34::file(&case, &resnet34::tensors(&case))).unwrap();
+    let want = ResNet34::load(&be, &resnet34::weights(&case)).unwrap();
+    let want = want.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap();
+    for path in [&path, folder.path()] {
+        let network = ResNet34::open(&be, path).unwrap();
+        assert!(same(&network.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap(), &want));
+    }
+    // Written by pyannote.audio, without most of its tensors: those there are read, and the first that is missing is named.
+    let error = ResNet34::open(&be, &common::data("resnet34/beginning.bin")).err().unwrap().to_string();
+    assert!(error.contains("resnet.layer1.0.conv1.weight") && error.contains("missing"), "{error}");
+    let refusal = |change: &dyn Fn(&mut Vec<resnet34::Named>)| {
+        let mut tensors = resnet34::tensors(&case);
+        change(&mut tensors);
+        let weights = Weights::from_bytes("changed", resnet34::file(&case, &tensors)).unwrap();
+        ResNet34::load(&be, &weights).err().unwrap().to_string()
+    };
+    let shape = |name: &'static str, shape: &'static [usize]| {
+        move |tensors: &mut Vec<resnet34::Named>| {
+            tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap().1 = shape.to_vec();
+        }
+    };
+    for (name, to) in [
+        ("resnet.conv1.weight", &[16, 3, 3, 3][..]),
+        ("resnet.conv1.weight", &[20, 1, 3, 3]),
+        ("resnet.conv1.weight", &[16]),
+        ("resnet.bn1.running_var", &[17]),
+        ("resnet.layer2.1.conv2.weight", &[48, 32, 3, 3]),
+        ("resnet.layer3.0.shortcut.0.weight", &[32, 32, 1, 1]),
+        ("resnet.layer4.0.conv1.weight", &[128, 64, 1, 1]),
+        ("resnet.seg_1.weight", &[16, 2570]),
+        ("resnet.seg_1.weight", &[16, 2 * 128 * 33]),
+        ("resnet.seg_1.weight", &[40960]),
+        ("resnet.seg_1.bias", &[15]),
+    ] {
+        let error = refusal(&shape(name, to));
+        let named = name.strip_suffix("running_var").unwrap_or(name);
+        assert!(error.contains(named), "{name} {to:?}: {error}");
+    }
+    let error = refusal(&|tensors| tensors.retain(|tensor| tensor.0 != "resnet.layer2.0.shortcut.1.running_mean"));
+    assert!(error.contains("resnet.layer2.0.shortcut.1.running_mean"), "{error}");
+    let error = refusal(&|tensors| tensors.push(("resnet.layer1.0.conv3.weight".into(), vec![64, 16, 1, 1])));
+    assert!(error.contains("ResNet34"), "{error}");
+    assert!(
+        ResNet34::open(&be, &common::data("pyannet/specification.bin"))
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("resnet.conv1")
+    );
+}
