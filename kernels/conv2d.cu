@@ -269,23 +269,23 @@ __device__ __forceinline__ void run_first(T* out, const T* x, const float* w, co
 
 }  // namespace conv2d_
 
-#define TILED(T, features, threads, blocks)                                                                                 \
+#define TILED(T, features, threads, blocks, any_blocks)                                                                     \
     extern "C" __global__ void __launch_bounds__(threads, blocks)                                                           \
         conv2d_3x3_##features##_##T(T* __restrict__ out, const T* __restrict__ x, const T* __restrict__ w,                  \
                                     const float* __restrict__ bias, const T* __restrict__ added, conv2d_::Sizes sizes) {    \
         conv2d_::run_3x3<T, features>(out, x, w, bias, added, sizes);                                                       \
     }                                                                                                                       \
     EXPORT(conv2d_3x3_##features##_##T)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(threads, blocks)                                                           \
+    extern "C" __global__ void __launch_bounds__(threads, any_blocks)                                                       \
         conv2d_any_##features##_##T(T* __restrict__ out, const T* __restrict__ x, const T* __restrict__ w,                  \
                                     const float* __restrict__ bias, const T* __restrict__ added, conv2d_::Sizes sizes) {    \
         conv2d_::run_any<T, features>(out, x, w, bias, added, sizes);                                                       \
     }                                                                                                                       \
     EXPORT(conv2d_any_##features##_##T)
 #define INSTANCE(T)                                                                                                         \
-    TILED(T, 32, 128, 4)                                                                                                    \
-    TILED(T, 64, 128, 2)                                                                                                    \
-    TILED(T, 128, 256, 1)                                                                                                   \
+    TILED(T, 32, 128, 4, 3)                                                                                                 \
+    TILED(T, 64, 128, 2, 2)                                                                                                 \
+    TILED(T, 128, 256, 1, 1)                                                                                                \
     extern "C" __global__ void __launch_bounds__(256)                                                                       \
         conv2d_first_##T(T* __restrict__ out, const T* __restrict__ x, const float* __restrict__ w,                         \
                          const float* __restrict__ bias, conv2d_::Sizes sizes) {                                            \

@@ -90,7 +90,7 @@ __device__ __forceinline__ void run(float* out, const T* x, const float* masks, 
                 to[width + c] = sqrtf(squares[s][c] / totals[2 * s + 1]);
             }
         }
-        __syncthreads();  // the totals are read before the next four speakers' are written
+        // No barrier: a total is written anew by the warp that was the last to read it.
     }
 }
 

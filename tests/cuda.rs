@@ -8,6 +8,8 @@
 
 #[path = "cuda/cases.rs"]
 mod cases;
+#[path = "cuda/cluster.rs"]
+mod cluster;
 mod common;
 #[path = "cuda/ctc.rs"]
 mod ctc;

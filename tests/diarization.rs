@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use diarist::diarize::cluster::{MIN_ACTIVE, assign, cluster, kept_voices, start_labels};
 use diarist::diarize::npz::{Array, Npz, open_npy};
 use diarist::diarize::turns::{self, reconstruct};
-use diarist::diarize::vbx::{VbxOptions, start, vbx};
+use diarist::diarize::vbx::{VbxOptions, start};
 use diarist::diarize::{Bounds, Clock, Clustering, Clusters, Options, Plda, Segmentation, Voices, diarize};
+use diarist::engine::cluster::{Cluster, Host};
 use diarist::units::Seconds;
 
 /// One recording's folder.
@@ -102,7 +103,7 @@ fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
 fn counts_are_pyannotes() {
     for fixture in fixtures() {
         let want = fixture.array("reconstruction", "count").values;
-        let got: Vec<f64> = fixture.segmentation.count().iter().map(|&count| count as f64).collect();
+        let got: Vec<f64> = fixture.segmentation.count(&Host).unwrap().iter().map(|&count| count as f64).collect();
         assert!(got == want, "{}: the counts differ", fixture.name);
         let windows = fixture.segmentation.windows;
         assert_eq!(fixture.segmentation.clock.windows(160_000 + (windows - 1) * 16_000), windows);
@@ -152,7 +153,7 @@ fn plda_features_are_pyannotes() {
 fn agglomerative_labels_are_scipys() {
     for fixture in fixtures() {
         let threshold = fixture.array("ahc_state", "threshold").values[0];
-        let got = start_labels(&fixture.train(), fixture.voices.size, threshold);
+        let got = start_labels(&Host, &fixture.train(), fixture.voices.size, threshold).unwrap();
         assert_eq!(got, fixture.labels(), "{}", fixture.name);
     }
 }
@@ -171,7 +172,7 @@ fn vbx_is_pyannotes_from_start_to_end() {
         // Both from our own features and from pyannote's, whose signs differ.
         let given = fixture.array("plda_embeddings", "post_plda").values;
         for features in [fixture.plda.features(&fixture.train()), given] {
-            let got = vbx(&features, fixture.plda.phi(), &labels, &options);
+            let got = Host.vbx(&features, fixture.plda.phi(), &labels, &options).unwrap();
             let bounds = &want.array("elbo_trajectory").unwrap().values;
             assert_close(&format!("{}: bounds", fixture.name), &got.bounds, bounds, 1e-6);
             assert_close("weights", &got.weights, &want.array("sp_final").unwrap().values, 1e-6);
@@ -191,7 +192,7 @@ fn vbx_is_pyannotes_from_start_to_end() {
 fn assignment_is_pyannotes() {
     for fixture in fixtures() {
         let want = fixture.clusters();
-        let got = assign(&fixture.segmentation, &fixture.voices, want.centroids.clone(), true);
+        let got = assign(&Host, &fixture.segmentation, &fixture.voices, want.centroids.clone(), true).unwrap();
         assert_close(&format!("{}: scores", fixture.name), &got.scores, &want.scores, 1e-6);
         // Which of the equal clusters somebody who never speaks gets does not matter.
         let speakers = fixture.segmentation.speakers;
@@ -206,7 +207,9 @@ fn assignment_is_pyannotes() {
 #[test]
 fn reconstruction_is_pyannotes() {
     for fixture in fixtures() {
-        let frames = reconstruct(&fixture.segmentation, &fixture.clusters(), &fixture.segmentation.count());
+        let frames =
+            reconstruct(&Host, &fixture.segmentation, &fixture.clusters(), &fixture.segmentation.count(&Host).unwrap())
+                .unwrap();
         let want = fixture.array("reconstruction", "discrete_diarization");
         assert_eq!(frames.speakers, want.shape[1], "{}", fixture.name);
         let want: Vec<bool> = want.values.iter().map(|&x| x == 1.0).collect();
@@ -229,7 +232,8 @@ fn the_whole_stage_writes_pyannotes_rttm() {
         let time = |turns: &[diarist::diarize::Turn]| turns.iter().map(|turn| turn.span.duration()).sum::<f64>();
         assert!(time(&found.exclusive) <= time(&found.turns));
         // Every moment of speech has a speaker in both.
-        let alone = fixture.segmentation.count().iter().filter(|count| **count > 0).count() as f64 * 270.0 / 16e3;
+        let alone =
+            fixture.segmentation.count(&Host).unwrap().iter().filter(|count| **count > 0).count() as f64 * 270.0 / 16e3;
         assert!((time(&found.exclusive) - alone).abs() < 0.02, "{}: exclusive turns", fixture.name);
     }
 }
@@ -241,7 +245,7 @@ fn a_number_of_speakers_is_honoured() {
         for clustering in [Clustering::vbx(fixture.plda.clone()), Clustering::centroid()] {
             for wanted in [1, 2, 4] {
                 let bounds = Bounds::new(Some(wanted), None, None).unwrap();
-                let got = cluster(&fixture.segmentation, &fixture.voices, &clustering, bounds).unwrap();
+                let got = cluster(&Host, &fixture.segmentation, &fixture.voices, &clustering, bounds).unwrap();
                 assert_eq!(got.speakers, wanted, "{}", fixture.name);
                 let options = Options { bounds, ..Options::default() };
                 let voices = || Ok(fixture.voices.clone());
@@ -251,7 +255,7 @@ fn a_number_of_speakers_is_honoured() {
         }
         let bounds = Bounds::new(Some(2000), None, None).unwrap();
         let vbx = Clustering::vbx(fixture.plda.clone());
-        let error = cluster(&fixture.segmentation, &fixture.voices, &vbx, bounds).unwrap_err().to_string();
+        let error = cluster(&Host, &fixture.segmentation, &fixture.voices, &vbx, bounds).unwrap_err().to_string();
         assert!(error.contains("2000") && error.contains("only"), "{error}");
     }
 }

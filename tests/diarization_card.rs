@@ -130,8 +130,7 @@ fn rate(times: impl Iterator<Item = TimeErrors>) -> f64 {
 /// `| 2 speakers (3) | 1.0 % | 4.0 % | 3 | 120 | 20 | 16.7 % | 22 | 18.3 % |`, bold or not.
 fn row(line: &str) -> Option<Row> {
     let cells: Vec<&str> = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('*')).collect();
-    let (part, conversations) =
-        cells.first()?.strip_prefix("conversations: ")?.trim_end_matches(')').split_once(" (")?;
+    let (part, conversations) = cells.first()?.strip_prefix("conversations: ")?.trim_end_matches(')').split_once(" (")?;
     let number = |at: usize| cells[at].parse::<usize>().unwrap();
     let percent = |at: usize| cells[at].trim_end_matches(" %").parse::<f64>().unwrap();
     for (errors, share) in [(5, 6), (7, 8)] {
@@ -173,15 +172,8 @@ fn the_quoted_error_rates_are_what_the_engine_measures() {
         let right = part.iter().filter(|one| one.found == one.people).count();
         let found = format!(
             "| conversations: {} ({}) | {:.1} % | {:.1} % | {right} | {} | {} | {:.1} % | {} | {:.1} % |",
-            row.part,
-            part.len(),
-            100.0 * rates[0],
-            100.0 * rates[1],
-            words.words,
-            words.total(),
-            100.0 * words.rate(),
-            of_speakers.total(),
-            100.0 * of_speakers.rate(),
+            row.part, part.len(), 100.0 * rates[0], 100.0 * rates[1], words.words, words.total(),
+            100.0 * words.rate(), of_speakers.total(), 100.0 * of_speakers.rate(),
         );
         // Sums in another order, on another processor, may move a boundary by a frame and a long search by a word.
         let same = (part.len(), words.words) == (row.conversations, row.words)

@@ -5,9 +5,10 @@ mod common;
 
 use std::cell::Cell;
 
-use diarist::diarize::linkage::{centroid_linkage, cut};
+use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
 use diarist::diarize::{Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, diarize, kmeans, turns};
+use diarist::engine::cluster::{Cluster, Host};
 use diarist::types::{Segment, Span, Word};
 use diarist::units::Seconds;
 use serde_json::Value;
@@ -33,7 +34,7 @@ fn points(case: &Value) -> Vec<f64> {
 #[test]
 fn merges_and_cuts_are_scipys() {
     for case in common::json("diarize/clustering.json")["cases"].as_array().unwrap() {
-        let merges = centroid_linkage(&points(case), 6);
+        let merges = Host.centroid_linkage(&points(case), 6).unwrap();
         for (got, want) in merges.iter().zip(case["merges"].as_array().unwrap()) {
             let want = floats(want);
             assert_eq!([got.left, got.right, got.size], [want[0], want[1], want[3]].map(|x| x as usize));
@@ -55,7 +56,7 @@ fn agglomerative_clustering_is_pyannotes() {
             let number = |key: &str| want[key].as_u64().unwrap() as usize;
             let bounds = Bounds { min: number("min"), max: number("max") };
             let threshold = want["threshold"].as_f64().unwrap();
-            let got = ahc::cluster(&points(case), 6, threshold, number("min_size"), bounds);
+            let got = ahc::cluster(&Host, &points(case), 6, (threshold, number("min_size")), bounds).unwrap();
             assert_eq!(got, labels(&want["labels"]), "{bounds:?}, {threshold}");
         }
     }
@@ -260,5 +261,5 @@ fn overlap_is_left_out_of_voices_where_enough_remains() {
     assert_eq!(segmentation.voice_mask(0, 0, 1), [true, true, false, false]);
     assert_eq!(segmentation.voice_mask(0, 0, 2), [true, true, true, false]);
     assert_eq!(segmentation.voice_mask(0, 1, 1), [false, false, true, true]);
-    assert_eq!(segmentation.count(), [1, 1, 2, 1, 0]);
+    assert_eq!(segmentation.count(&Host).unwrap(), [1, 1, 2, 1, 0]);
 }

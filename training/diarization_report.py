@@ -28,8 +28,8 @@ import train_segmentation
 # The pipeline loads a PLDA even where its clustering has no use for it.
 pyannote.audio.pipelines.speaker_diarization.get_plda = lambda *_, **__: None
 
-THRESHOLDS = [round(0.5 + 0.05 * i, 2) for i in range(15)]
-SMALLEST = [1, 2, 3, 4, 6, 9, 12]
+THRESHOLDS = [round(0.55 + 0.05 * i, 2) for i in range(11)]
+SMALLEST = [1, 2, 3, 4]
 
 
 class Shared(train_embedding.Embedding):

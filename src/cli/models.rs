@@ -1,7 +1,7 @@
 //! `diarist models`: the names `--model` knows, and which of them are here.
 
 use diarist::Result;
-use diarist::hub::{self, AlignerSource, Hub, Source, aligners, names};
+use diarist::hub::{self, AlignerSource, Hub, Source, aligners, names, pipelines};
 
 use super::console;
 
@@ -22,6 +22,7 @@ pub fn run(hub: &Hub) -> Result<()> {
         console::line(&row(model.name, model.repo, &format!("{} M", model.megaparams), &here, model.note));
     }
     aligners_of_languages(hub);
+    pipelines_of_speakers(hub);
     let places: Vec<String> =
         hub.model_dir.iter().chain(&hub.cache).chain(&hub.torch_cache).map(|p| p.display().to_string()).collect();
     console::line("");
@@ -49,6 +50,22 @@ fn aligners_of_languages(hub: &Hub) {
             Err(_) => "incomplete".into(),
         };
         row(language.code, language.model, language.licence.unwrap_or("see the model card"), &here);
+    }
+}
+
+/// Prints the table of the pipelines that tell speakers apart.
+fn pipelines_of_speakers(hub: &Hub) {
+    let row = |model: &str, here: &str, note: &str| console::line(&format!("{model:<58} {here:>10}  {note}"));
+    console::line("");
+    row("WHAT TELLS SPEAKERS APART (--diarize-model)", "HERE", "NOTE");
+    row(hub::BUILTIN, "yes", "small, for trying out");
+    for pipeline in pipelines::KNOWN {
+        let here = match hub.find_diarizer(pipeline.repo) {
+            Ok(Some(_)) => "yes",
+            Ok(None) => "-",
+            Err(_) => "incomplete",
+        };
+        row(pipeline.repo, here, pipeline.note);
     }
 }
 

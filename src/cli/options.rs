@@ -114,7 +114,7 @@ pub struct Output {
     /// Folder for the results; made if need be.
     #[arg(long, short, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub output_dir: PathBuf,
-    /// txt, srt, vtt, tsv, json, aud (Audacity labels) or rttm, or several by commas; all is every one but aud and rttm.
+    /// txt, srt, vtt, tsv, json, aud (Audacity labels), rttm, or several by commas; all is the first five.
     #[arg(long, short = 'f', value_name = "FORMAT", default_value = "all")]
     pub output_format: String,
     /// Print the text to stdout as it is found.
@@ -146,11 +146,15 @@ pub struct Audio {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Finding speech")]
 pub struct Vad {
-    /// none, energy, silero or pyannote [default: that of --vad-model; with --diarize, its network; else energy].
+    /// none, energy, silero or pyannote.
+    ///
+    /// Unless one is named: that of --vad-model; with --diarize pyannote, by the network that is at work anyway; else energy.
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
-    /// The network: pyannote's pytorch_model.bin, its folder, a pipeline's, or organisation/name on the hub; or silero_vad.onnx
-    /// of Silero v6.
+    /// The network: a file, a folder, or a name on the hub.
+    ///
+    /// pyannote's pytorch_model.bin, its folder, a pipeline's folder, or organisation/name on the hub; silero_vad.onnx of Silero
+    /// v6; either as safetensors.
     #[arg(id = "vad_model", long = "vad-model", value_name = "MODEL", value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
     /// Speech begins where its probability is above this.

@@ -19,8 +19,10 @@ use super::{engine, interrupt, options, settings, transcribe};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Speakers")]
 pub struct Voices {
-    /// What tells speakers apart: organisation/name on the hub, a folder with a config.yaml, or builtin
-    /// [default: pyannote/speaker-diarization-community-1; with --model builtin, builtin].
+    /// What tells speakers apart: a name on the hub, a folder, or builtin.
+    ///
+    /// A folder has a config.yaml. Unless one is named: pyannote/speaker-diarization-community-1, whose terms must be accepted;
+    /// with --model builtin, builtin.
     #[arg(long, value_name = "MODEL")]
     pub diarize_model: Option<String>,
     /// How many speakers there are.
@@ -35,7 +37,9 @@ pub struct Voices {
     /// Write the speakers' voices, too (json).
     #[arg(long, hide_short_help = true)]
     pub speaker_embeddings: bool,
-    /// Recordings of people who speak alone, a file or a folder of files each, called as they are: speakers get these names.
+    /// Recordings of people by their names, which the speakers get.
+    ///
+    /// A file or a folder of files for each, called as they are, in which they speak alone.
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub speakers: Option<PathBuf>,
 }

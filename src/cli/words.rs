@@ -20,8 +20,9 @@ use super::{engine, options};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Word times")]
 pub struct Align {
-    /// What finds the words: organisation/name on the hub, a bundle of torchaudio, its file, a folder, or builtin
-    /// [default: the language's, see `diarist models`].
+    /// What finds the words: a name on the hub, a bundle of torchaudio, a folder, or builtin.
+    ///
+    /// organisation/name on the hub, a bundle by its name or its file; unless one is named, the language's: see `diarist models`.
     #[arg(long, value_name = "MODEL")]
     pub align_model: Option<String>,
     /// Where a word goes that was not heard [default: nearest].

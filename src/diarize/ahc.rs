@@ -1,7 +1,9 @@
 //! The clustering of speaker-diarization-3.1: agglomerative, with a least size of clusters.
 
-use super::cluster::{Bounds, length, means};
-use super::linkage::{Merge, centroid_linkage, cut};
+use super::cluster::{Bounds, length, linkage, means};
+use super::linkage::{Merge, cut};
+use crate::engine::cluster::Cluster;
+use crate::error::Result;
 
 /// A partition, and which of its clusters are large enough to be speakers.
 struct Partition {
@@ -24,13 +26,22 @@ impl Partition {
 
 /// The cluster of each of the normalised `voices` `[N, D]`, numbered from 0. Clusters of less than `min_size` voices
 /// (or a tenth of all, where that is less) join the most alike of the others.
-pub fn cluster(voices: &[f64], size: usize, threshold: f64, min_size: usize, bounds: Bounds) -> Vec<usize> {
+///
+/// # Errors
+/// Those of the device, and [`Error::Diarization`](crate::Error::Diarization) for voices that are no numbers.
+pub fn cluster(
+    be: &impl Cluster,
+    voices: &[f64],
+    size: usize,
+    (threshold, min_size): (f64, usize),
+    bounds: Bounds,
+) -> Result<Vec<usize>> {
     let count = voices.len() / size;
     if count < 2 {
-        return vec![0; count];
+        return Ok(vec![0; count]);
     }
     let min_size = min_size.min(((0.1 * count as f64).round_ties_even() as usize).max(1));
-    let merges = centroid_linkage(voices, size);
+    let merges = linkage(be, voices, size)?;
     let heights: Vec<f64> = merges.iter().map(|merge| merge.distance).collect();
     let mut found = Partition::new(cut(&merges, &heights, threshold), min_size);
     let large = found.of_size(true).len();
@@ -40,7 +51,7 @@ pub fn cluster(voices: &[f64], size: usize, threshold: f64, min_size: usize, bou
     }
     let (large, small) = (found.of_size(true), found.of_size(false));
     if large.is_empty() {
-        return vec![0; count];
+        return Ok(vec![0; count]);
     }
     let centroids = means(voices, size, &found.labels, found.sizes.len());
     let centroid = |label: usize| &centroids[label * size..(label + 1) * size];
@@ -54,7 +65,7 @@ pub fn cluster(voices: &[f64], size: usize, threshold: f64, min_size: usize, bou
             |best: usize, speaker: usize| if away(large[speaker]) < away(large[best]) { speaker } else { best };
         to[label] = (1..large.len()).fold(0, nearer);
     }
-    found.labels.iter().map(|&label| to[label]).collect()
+    Ok(found.labels.iter().map(|&label| to[label]).collect())
 }
 
 /// The cut with `wanted` large clusters, or as close to that as there is: after each of the merges in turn, those first

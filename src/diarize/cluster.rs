@@ -1,11 +1,12 @@
 //! Which speaker of the recording each speaker of each window is.
 
-use super::linkage::{centroid_linkage, cut};
+use super::linkage::{Merge, cut};
 use super::plda::Plda;
-use super::vbx::{Vbx, VbxOptions, vbx};
+use super::vbx::{Vbx, VbxOptions};
 use super::windows::{Segmentation, Voices};
 use super::{ahc, kmeans};
 use crate::assignment::best_pairs;
+use crate::engine::cluster::Cluster;
 use crate::error::{Error, Result};
 
 /// Share of a window's frames in which a speaker must be alone for the voice to take part in clustering.
@@ -107,7 +108,17 @@ impl Clusters {
 }
 
 /// Clusters the voices of all windows.
-pub fn cluster(segmentation: &Segmentation, voices: &Voices, how: &Clustering, bounds: Bounds) -> Result<Clusters> {
+///
+/// # Errors
+/// [`Error::Shape`] if the voices are not those of the segmentation's speakers, [`Error::Diarization`] if the PLDA is for
+/// voices of another size, [`Error::Config`] for more speakers than VBx has voices, and those of the device.
+pub fn cluster(
+    be: &impl Cluster,
+    segmentation: &Segmentation,
+    voices: &Voices,
+    how: &Clustering,
+    bounds: Bounds,
+) -> Result<Clusters> {
     if (voices.windows, voices.speakers) != (segmentation.windows, segmentation.speakers) {
         return Err(Error::Shape {
             op: "diarize",
@@ -119,17 +130,32 @@ pub fn cluster(segmentation: &Segmentation, voices: &Voices, how: &Clustering, b
     let train = voices.gather(&voices.fit(segmentation, MIN_ACTIVE));
     match how {
         Clustering::Vbx { plda, threshold, options } => {
-            by_vbx(segmentation, voices, &train, plda, (*threshold, options), bounds)
+            let found = VbxInput { segmentation, voices, train: &train, plda, options };
+            by_vbx(be, &found, *threshold, bounds)
         }
-        Clustering::Centroid { threshold, min_size } => Ok(by_centroid(voices, &train, *threshold, *min_size, bounds)),
+        Clustering::Centroid { threshold, min_size } => {
+            by_centroid(be, voices, &train, (*threshold, *min_size), bounds)
+        }
     }
 }
 
 /// The start of VBx: the cluster of each voice, by agglomerative clustering.
-pub fn start_labels(train: &[f64], size: usize, threshold: f64) -> Vec<usize> {
-    let merges = centroid_linkage(&normalised(train, size), size);
+///
+/// # Errors
+/// Those of the device, and [`Error::Diarization`] for voices that are no numbers.
+pub fn start_labels(be: &impl Cluster, train: &[f64], size: usize, threshold: f64) -> Result<Vec<usize>> {
+    let merges = linkage(be, &normalised(train, size), size)?;
     let heights: Vec<f64> = merges.iter().map(|merge| merge.distance).collect();
-    cut(&merges, &heights, threshold)
+    Ok(cut(&merges, &heights, threshold))
+}
+
+/// The whole tree of some voices, at least one.
+pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<Vec<Merge>> {
+    let merges = be.centroid_linkage(voices, size)?;
+    if merges.len() + 1 < voices.len() / size {
+        return Err(Error::diarization("embeddings", "have no distances: one is zero or not a number"));
+    }
+    Ok(merges)
 }
 
 /// The voices of the speakers that VBx kept, `[K, D]`: the means of all voices, weighted by the shares.
@@ -147,14 +173,18 @@ pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
     out
 }
 
-fn by_vbx(
-    segmentation: &Segmentation,
-    voices: &Voices,
-    train: &[f64],
-    plda: &Plda,
-    (threshold, options): (f64, &VbxOptions),
-    bounds: Bounds,
-) -> Result<Clusters> {
+/// What the clustering of community-1 is given.
+struct VbxInput<'a> {
+    segmentation: &'a Segmentation,
+    voices: &'a Voices,
+    /// Those fit for clustering, `[N, D]`.
+    train: &'a [f64],
+    plda: &'a Plda,
+    options: &'a VbxOptions,
+}
+
+fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -> Result<Clusters> {
+    let &VbxInput { segmentation, voices, train, plda, options } = input;
     let size = voices.size;
     let count = train.len() / size;
     if plda.voice_size() != size {
@@ -164,7 +194,8 @@ fn by_vbx(
     if count < 2 {
         return Ok(Clusters::one(voices, train));
     }
-    let found = vbx(&plda.features(train), plda.phi(), &start_labels(train, size, threshold), options);
+    let labels = start_labels(be, train, size, threshold)?;
+    let found = be.vbx(&plda.features(train), plda.phi(), &labels, options)?;
     let mut centroids = kept_voices(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
@@ -176,32 +207,47 @@ fn by_vbx(
         centroids = means(train, size, &labels, speakers);
     }
     // With a number of speakers forced, a window may have more speakers than there really are: no pairing then.
-    Ok(assign(segmentation, voices, centroids, forced.is_none()))
+    assign(be, segmentation, voices, centroids, forced.is_none())
 }
 
-fn by_centroid(voices: &Voices, train: &[f64], threshold: f64, min_size: usize, bounds: Bounds) -> Clusters {
+fn by_centroid(
+    be: &impl Cluster,
+    voices: &Voices,
+    train: &[f64],
+    (threshold, min_size): (f64, usize),
+    bounds: Bounds,
+) -> Result<Clusters> {
     let size = voices.size;
     let count = (train.len() / size).max(1);
     let bounds = Bounds { min: bounds.min.min(count), max: bounds.max.min(count) };
     if bounds.max < 2 {
-        return Clusters::one(voices, train);
+        return Ok(Clusters::one(voices, train));
     }
-    let labels = ahc::cluster(&normalised(train, size), size, threshold, min_size, bounds);
+    let labels = ahc::cluster(be, &normalised(train, size), size, (threshold, min_size), bounds)?;
     let speakers = labels.iter().max().map_or(1, |label| label + 1);
     let centroids = means(train, size, &labels, speakers);
-    let scores = likeness(voices, &centroids);
+    let scores = be.likeness(voices.values(), &centroids, size)?;
     let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
-    Clusters { speakers, labels, scores, centroids }
+    Ok(Clusters { speakers, labels, scores, centroids })
 }
 
 /// Gives every speaker of every window the most alike of the speakers with these voices; with `paired`, no two of one
 /// window the same, and those who are not active last.
-pub fn assign(segmentation: &Segmentation, voices: &Voices, centroids: Vec<f64>, paired: bool) -> Clusters {
+///
+/// # Errors
+/// Those of the device.
+pub fn assign(
+    be: &impl Cluster,
+    segmentation: &Segmentation,
+    voices: &Voices,
+    centroids: Vec<f64>,
+    paired: bool,
+) -> Result<Clusters> {
     let speakers = centroids.len() / voices.size;
-    let mut scores = likeness(voices, &centroids);
+    let mut scores = be.likeness(voices.values(), &centroids, voices.size)?;
     if !paired {
         let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
-        return Clusters { speakers, labels, scores, centroids };
+        return Ok(Clusters { speakers, labels, scores, centroids });
     }
     // Below every score. `min` passes over what is no number.
     let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
@@ -217,25 +263,7 @@ pub fn assign(segmentation: &Segmentation, voices: &Voices, centroids: Vec<f64>,
         best_pairs(&scores, voices.speakers, speakers)
     };
     let labels = scores.chunks_exact(voices.speakers * speakers).flat_map(pairs).collect();
-    Clusters { speakers, labels, scores, centroids }
-}
-
-/// 2 minus the cosine distance of every voice to every centroid, `[W, S, K]`; no number where a voice has none.
-fn likeness(voices: &Voices, centroids: &[f64]) -> Vec<f64> {
-    let size = voices.size;
-    let lengths: Vec<f64> = centroids.chunks_exact(size).map(length).collect();
-    let mut out = Vec::with_capacity(voices.windows * voices.speakers * lengths.len());
-    for window in 0..voices.windows {
-        for speaker in 0..voices.speakers {
-            let voice: Vec<f64> = voices.voice(window, speaker).iter().map(|&x| f64::from(x)).collect();
-            let own = length(&voice);
-            out.extend(centroids.chunks_exact(size).zip(&lengths).map(|(centroid, length)| {
-                let product: f64 = voice.iter().zip(centroid).map(|(a, b)| a * b).sum();
-                1.0 + product / (own * length)
-            }));
-        }
-    }
-    out
+    Ok(Clusters { speakers, labels, scores, centroids })
 }
 
 /// Each voice scaled to length one.

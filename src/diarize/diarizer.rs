@@ -7,7 +7,7 @@
 //! | cluster, turns | see [`diarize`](super::diarize()) |
 //!
 //! Windows pass a few at a time. What grows with the recording are the decisions, a byte for each speaker and frame of each
-//! window, and the voices: 180 MB for ten hours of three speakers and 256 numbers.
+//! window, and the voices, four bytes for each number of them.
 //!
 //! Source: pyannote.audio 4.0 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`.
 

@@ -44,6 +44,7 @@ pub use plda::Plda;
 pub use turns::Turn;
 pub use windows::{Clock, Segmentation, Voices};
 
+use crate::engine::cluster::{Cluster, Host};
 use crate::error::Result;
 use crate::units::Seconds;
 
@@ -76,34 +77,51 @@ impl Diarization {
     }
 }
 
-/// Diarizes a recording. `voices` is asked for only if somebody speaks at all.
+/// Diarizes a recording on the host. `voices` is asked for only if somebody speaks at all.
+///
+/// # Errors
+/// As [`diarize_on`].
 pub fn diarize(
     segmentation: &Segmentation,
     voices: impl FnOnce() -> Result<Voices>,
     clustering: &Clustering,
     options: &Options,
 ) -> Result<Diarization> {
-    let mut count = segmentation.count();
+    diarize_on(&Host, segmentation, voices, clustering, options)
+}
+
+/// The same on a device.
+///
+/// # Errors
+/// Those of `voices`, of [`cluster`](cluster::cluster()) and of the device.
+pub fn diarize_on(
+    be: &impl Cluster,
+    segmentation: &Segmentation,
+    voices: impl FnOnce() -> Result<Voices>,
+    clustering: &Clustering,
+    options: &Options,
+) -> Result<Diarization> {
+    let mut count = segmentation.count(be)?;
     if count.iter().all(|count| *count == 0) {
         return Ok(Diarization::default());
     }
-    let clusters = cluster::cluster(segmentation, &voices()?, clustering, options.bounds)?;
+    let clusters = cluster::cluster(be, segmentation, &voices()?, clustering, options.bounds)?;
     let found = clusters.speakers;
     if found < options.bounds.min || found > options.bounds.max {
         tracing::warn!("{found} speakers found, which is not what was asked for: too little is said in the recording");
     }
-    let mut spans_of = |most: usize| {
+    let mut spans_of = |most: usize| -> Result<_> {
         count.iter_mut().for_each(|count| *count = (*count).min(most));
-        let frames = turns::reconstruct(segmentation, &clusters, &count);
+        let frames = turns::reconstruct(be, segmentation, &clusters, &count)?;
         let mut spans = turns::spans(&frames, &segmentation.clock, options.min_duration_off);
         if let Some(end) = options.end {
             spans.retain(|(span, _)| span.start < end);
             spans.iter_mut().for_each(|(span, _)| span.end = if span.end > end { end } else { span.end });
         }
-        spans
+        Ok(spans)
     };
-    let all = spans_of(options.bounds.max);
-    let exclusive = spans_of(1);
+    let all = spans_of(options.bounds.max)?;
+    let exclusive = spans_of(1)?;
     let order = turns::label_order(&all);
     let size = clusters.centroids.len() / found;
     // A label without a voice: more people speak at once than were told apart.

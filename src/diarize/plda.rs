@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::npz::Npz;
 use crate::error::{Error, Result};
 
@@ -66,7 +68,7 @@ impl Plda {
 
     /// Features `[N, E]` of voices `[N, D]`.
     pub fn features(&self, voices: &[f64]) -> Vec<f64> {
-        voices.chunks_exact(self.voice_size()).flat_map(|voice| self.second(&self.first(voice))).collect()
+        voices.par_chunks_exact(self.voice_size()).flat_map_iter(|voice| self.second(&self.first(voice))).collect()
     }
 
     /// A voice centred, brought to the length sqrt(D), projected, centred, and brought to the length sqrt(E).

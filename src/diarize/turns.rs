@@ -2,6 +2,7 @@
 
 use super::cluster::Clusters;
 use super::windows::{Clock, Segmentation};
+use crate::engine::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::types::Span;
 pub use crate::types::Turn;
@@ -16,46 +17,21 @@ pub struct Frames {
     pub active: Vec<bool>,
 }
 
-/// How many of the windows' decisions say that a speaker speaks in a frame, `[T, K]`. A speaker of a window who is
-/// never active counts as none.
-fn votes(segmentation: &Segmentation, clusters: &Clusters, frames: usize) -> Vec<u32> {
-    let mut votes = vec![0; frames * clusters.speakers];
-    let mut speaks = vec![false; clusters.speakers];
-    for window in 0..segmentation.windows {
-        let labels = &clusters.labels[window * segmentation.speakers..(window + 1) * segmentation.speakers];
-        let first = segmentation.clock.first_frame(window);
-        for frame in 0..segmentation.frames.min(frames.saturating_sub(first)) {
-            speaks.fill(false);
-            for (active, label) in segmentation.frame(window, frame).iter().zip(labels) {
-                if let (true, Some(label)) = (active, label) {
-                    speaks[*label] = true;
-                }
-            }
-            let at = (first + frame) * clusters.speakers;
-            votes[at..at + clusters.speakers]
-                .iter_mut()
-                .zip(&speaks)
-                .for_each(|(votes, &yes)| *votes += u32::from(yes));
-        }
-    }
-    votes
-}
-
-/// Makes as many speakers active in each frame as `count` says, those with the most votes; of equals the first.
-pub fn reconstruct(segmentation: &Segmentation, clusters: &Clusters, count: &[usize]) -> Frames {
-    let votes = votes(segmentation, clusters, count.len());
+/// Makes as many speakers active in each frame as `count` says, those with the most votes of windows; of equals the first.
+///
+/// # Errors
+/// Those of the device.
+pub fn reconstruct(
+    be: &impl Cluster,
+    segmentation: &Segmentation,
+    clusters: &Clusters,
+    count: &[usize],
+) -> Result<Frames> {
     let speakers = count.iter().copied().max().unwrap_or(0).max(clusters.speakers);
-    let mut active = vec![false; count.len() * speakers];
-    let mut order: Vec<usize> = Vec::with_capacity(speakers);
-    for (frame, (&count, active)) in count.iter().zip(active.chunks_exact_mut(speakers)).enumerate() {
-        let of =
-            |speaker: usize| votes[frame * clusters.speakers..(frame + 1) * clusters.speakers].get(speaker).copied();
-        order.clear();
-        order.extend(0..speakers);
-        order.sort_by_key(|&speaker| std::cmp::Reverse(of(speaker).unwrap_or(0)));
-        order.iter().take(count).for_each(|&speaker| active[speaker] = true);
-    }
-    Frames { speakers, active }
+    let first = segmentation.first_frames();
+    let activity = segmentation.activity(&first);
+    let active = be.most_voted(&activity, &clusters.labels, clusters.speakers, count, speakers)?;
+    Ok(Frames { speakers, active })
 }
 
 /// The stretches in which each speaker is active, from the middle of the first frame to the middle of the frame after

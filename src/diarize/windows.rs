@@ -1,5 +1,6 @@
 //! What the two networks say about the windows of a recording, and how the frames of the windows lie on one clock.
 
+use crate::engine::cluster::{Activity, Cluster};
 use crate::error::{Error, Result};
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 
@@ -107,22 +108,24 @@ impl Segmentation {
         (0..self.frames).filter(alone).count()
     }
 
+    /// Frame of the recording that is the first of each window, `[W]`.
+    pub fn first_frames(&self) -> Vec<usize> {
+        (0..self.windows).map(|window| self.clock.first_frame(window)).collect()
+    }
+
+    /// The decisions as the engine takes them, with the [first frames](Self::first_frames) of the windows.
+    pub fn activity<'a>(&'a self, first: &'a [usize]) -> Activity<'a> {
+        let total = self.clock.frames(self.windows);
+        Activity { active: &self.active, frames: self.frames, speakers: self.speakers, first, total }
+    }
+
     /// Number of speakers in each frame of the recording: the mean over the windows that see it, rounded with halves
     /// to even.
-    pub fn count(&self) -> Vec<usize> {
-        let mut sum = vec![0usize; self.clock.frames(self.windows)];
-        let mut seen = vec![0usize; sum.len()];
-        for window in 0..self.windows {
-            let first = self.clock.first_frame(window);
-            for frame in 0..self.frames.min(sum.len().saturating_sub(first)) {
-                sum[first + frame] += self.together(window, frame);
-                seen[first + frame] += 1;
-            }
-        }
-        sum.iter()
-            .zip(&seen)
-            .map(|(&sum, &seen)| (sum as f64 / seen.max(1) as f64).round_ties_even() as usize)
-            .collect()
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn count(&self, be: &impl Cluster) -> Result<Vec<usize>> {
+        be.speaker_count(&self.activity(&self.first_frames()))
     }
 
     /// The frames that tell a speaker's voice, `[F]`: those in which nobody else speaks, unless there are at most
@@ -155,6 +158,11 @@ impl Voices {
             return Err(Error::diarization("embeddings", reason));
         }
         Ok(Voices { windows: values.len() / per_window, speakers, size, values })
+    }
+
+    /// All of them, `[W, S, D]`.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// The voice of a speaker of a window, `[D]`.

@@ -4,6 +4,7 @@
 //! once and then call the backend, which trusts them.
 
 pub mod backend;
+pub mod cluster;
 pub mod cpu;
 pub mod ctc;
 pub mod cuda;

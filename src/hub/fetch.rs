@@ -310,7 +310,7 @@ fn is_text(file: &str) -> bool {
 }
 
 /// Whether the bytes are those the hub announced. Large files carry their SHA-256 as the etag; the small ones are
-/// JSON, and damaged JSON does not parse, or YAML, of which that much can not be said.
+/// JSON, and damaged JSON does not parse, or YAML, whose reader refuses what it does not know.
 fn check(blob: &Path, etag: &str, size: u64, file: &str) -> std::result::Result<(), String> {
     let io = |e: std::io::Error| e.to_string();
     if etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use diarist::Error;
-use diarist::hub::{AlignerSource, Fetching, Hub, Network, Source};
+use diarist::diarize::folder::Place;
+use diarist::hub::{AlignerSource, DiarizerSource, Fetching, Hub, Network, Source, pipelines};
 use diarist::models::wav2vec2::Bundle;
 
 use crate::server::{Fault, Server};
@@ -310,4 +311,42 @@ fn an_aligner_of_the_hub_needs_its_letters() {
     assert!(matches!(hub.find_aligner("no-such"), Err(Error::Config { option: "align_model", .. })));
     assert!(matches!(hub.find_aligner("./nowhere"), Err(Error::Model { .. })));
     assert_eq!(hub.find_aligner("builtin").unwrap(), Some(AlignerSource::Builtin));
+}
+
+/// A pipeline that holds its networks, and one that names the repositories of its networks.
+#[test]
+fn pipelines_are_fetched_with_all_their_parts() {
+    let own = "pipeline:\n  name: pyannote.audio.pipelines.SpeakerDiarization\n  params:\n    clustering: VBxClustering\n    \
+               segmentation: $model/segmentation\n    embedding: $model/embedding\n    plda: $model/plda\n";
+    let named = own
+        .replace("VBx", "Agglomerative")
+        .replace("$model/segmentation", "pyannote/segmentation-3.0")
+        .replace("$model/embedding", "pyannote/wespeaker-voxceleb-resnet34-LM");
+    let parts =
+        ["segmentation/pytorch_model.bin", "embedding/pytorch_model.bin", "plda/plda.npz", "plda/xvec_transform.npz"];
+    let mut files: Vec<(&str, &[u8])> = parts.iter().map(|name| (*name, name.as_bytes())).collect();
+    files.extend([("config.yaml", own.as_bytes()), ("README.md", b"x")]);
+    let other: Vec<(&str, &[u8])> = vec![("config.yaml", named.as_bytes()), ("pytorch_model.bin", b"x")];
+    for (files, expected) in [(files, [parts[0], parts[1]]), (other, ["pytorch_model.bin"; 2])] {
+        let (server, cache) = (Server::new(&files), tempfile::tempdir().unwrap());
+        let mut hub = hub(&server, cache.path());
+        let model = pipelines::DEFAULT;
+        assert_eq!(hub.find_diarizer(model).unwrap(), None);
+        let found = hub.obtain_diarizer(model, &mut |_| ControlFlow::Continue(())).unwrap();
+        let DiarizerSource::Recipe(recipe) = &found else { panic!("not the built-in one") };
+        for (place, file) in [&recipe.segmentation, &recipe.embedding].into_iter().zip(expected) {
+            let Place::Here(folder) = place else { panic!("{place:?}") };
+            let file = folder.join(file.rsplit('/').next().unwrap());
+            assert!(file.is_file(), "{}", file.display());
+        }
+        let before = server.requests();
+        hub.network = Network::Forbidden;
+        assert_eq!(hub.find_diarizer(model).unwrap(), Some(found));
+        assert_eq!(server.requests(), before);
+    }
+    let (server, cache) = (Server::new(&[("config.yaml", b"x")]), tempfile::tempdir().unwrap());
+    server.fail("api", &[Fault::Status(401)]);
+    let hub = hub(&server, cache.path());
+    let error = hub.obtain_diarizer(pipelines::DEFAULT, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    assert!(error.contains("accept its terms") && error.contains("HF_TOKEN"), "{error}");
 }

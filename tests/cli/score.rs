@@ -80,10 +80,9 @@ fn a_table_for_people() {
 WER         33.33 %  1 substituted, 0 left out, 0 added; 3 words said
 cpWER      100.00 %  1 substituted, 1 left out, 1 added; 3 words said
 DER         50.00 %  0.00 % missed, 16.67 % false alarm, 33.33 % confused; 3.00 s spoken
-DER 0.25    50.00 %  0.00 % missed, 12.50 % false alarm, 25.00 % confused; 2.00 s spoken
+DER 0.25    37.50 %  0.00 % missed, 12.50 % false alarm, 25.00 % confused; 2.00 s spoken
 edges       0.125 s  on average, 0.200 s median, 0.200 s 95th percentile; 50.00 % within 0.1 s; 4 edges
 "
-        .replace("DER 0.25    50.00", "DER 0.25    37.50")
     );
     let (dir, _) = folder();
     dir.diarist("score right.rttm heard.rttm").run().exits(0).prints(&["RECORDING", "one", "two", "DER 0.25"]);

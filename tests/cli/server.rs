@@ -104,7 +104,9 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
             write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         return;
     }
-    let name = path.rsplit('/').next().unwrap_or_default().to_string();
+    // Behind the commit a file may lie in a folder; bundles have no commit.
+    let within = path.split_once("/resolve/").and_then(|(_, rest)| rest.split_once('/')).map(|(_, file)| file);
+    let name = within.or(path.rsplit('/').next()).unwrap_or_default().to_string();
     let Some(bytes) = state_now.files.get(&name).cloned() else {
         let _ = write!(stream, "HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
@@ -146,12 +148,13 @@ fn send(stream: &mut TcpStream, name: &str, bytes: &[u8], range: std::ops::Range
     };
     let _ = write!(
         stream,
-        "HTTP/1.1 {status} X\r\n{length}Content-Range: bytes {}-{}/{}\r\nETag: \"{etag}-{name}\"\r\n\
+        "HTTP/1.1 {status} X\r\n{length}Content-Range: bytes {}-{}/{}\r\nETag: \"{etag}-{}\"\r\n\
          X-Linked-Etag: \"{}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
         range.start,
         range.end.saturating_sub(1),
         bytes.len(),
-        if name.ends_with(".json") { format!("{etag}-{}", name.replace('.', "-")) } else { etag.clone() },
+        name.replace('/', "-"),
+        if name.ends_with(".json") { format!("{etag}-{}", name.replace(['.', '/'], "-")) } else { etag.clone() },
     );
     let sent = match fault {
         Some(Fault::CloseAfter(n) | Fault::EndAfter(n) | Fault::SilentAfter(n)) => n.min(part.len()),

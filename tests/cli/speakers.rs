@@ -287,7 +287,7 @@ fn voices_that_cannot_be_learnt_are_refused_before_any_recording_is_heard() {
     std::fs::create_dir(dir.path("none")).unwrap();
     dir.silence("silent/Ben.wav", 5.0);
     for (folder, parts) in [
-        ("text", ["text/Anna/notes.wav", "WAV"]),
+        ("text", ["text/Anna/notes.wav", "not a recording"]),
         ("none", ["none", "no recordings of speakers"]),
         ("missing", ["missing", "No such file"]),
         ("silent", ["silent/Ben.wav", "nobody"]),

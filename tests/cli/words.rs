@@ -227,4 +227,5 @@ fn models_lists_aligners_with_their_licences() {
     let french = row("fr ");
     assert!(french.contains("VOXPOPULI_ASR_BASE_10K_FR") && french.contains("CC BY-NC 4.0") && french.contains("2 MB"));
     assert!(row("uk ").contains("see the model card") && row("en ").contains("builtin"));
+    assert!(row("pyannote/speaker-diarization-community-1 ").contains("the default"));
 }

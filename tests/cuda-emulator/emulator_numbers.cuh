@@ -65,6 +65,11 @@ EMULATOR_MIN_MAX(int64, int64, int64)
 EMULATOR_MIN_MAX(uint64, uint64, uint64)
 #undef EMULATOR_MIN_MAX
 
+// Never contracted; neither is anything else here.
+inline double __dadd_rn(double x, double y) { return x + y; }
+inline double __dsub_rn(double x, double y) { return x - y; }
+inline double __dmul_rn(double x, double y) { return x * y; }
+
 // The number where the other is NaN, as on the device; the library's versions are calls.
 inline float emulator_fminf(float x, float y) { return x != x ? y : (y < x ? y : x); }
 inline float emulator_fmaxf(float x, float y) { return x != x ? y : (y > x ? y : x); }

@@ -11,6 +11,7 @@ mod add_positions;
 mod advance_search;
 mod aligned;
 mod attention;
+mod bounds;
 mod conv1d;
 mod conv2d;
 mod cross_attention_step;
@@ -46,7 +47,6 @@ mod token_probability;
 mod waveform;
 mod winograd;
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 pub use absorbed_attention_step::EncodedCache;
@@ -57,6 +57,7 @@ pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
 pub use self_attention_step::SelfCache;
 
+use self::bounds::{out_of_range, part};
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
@@ -107,17 +108,6 @@ impl Cpu {
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }
-}
-
-/// An index from the caller, or a length, outside of what it indexes.
-fn out_of_range(op: &'static str, what: &'static str, limit: usize, got: impl Display) -> Error {
-    Error::Shape { op, what, expected: format!("0 <= {what} < {limit}"), got: got.to_string() }
-}
-
-/// `slice[at..at + len]`, or an error.
-fn part<'a, T>(op: &'static str, slice: &'a [T], at: usize, len: usize) -> Result<&'a [T]> {
-    let end = at.checked_add(len);
-    end.and_then(|end| slice.get(at..end)).ok_or_else(|| out_of_range(op, "end", slice.len() + 1, at + len))
 }
 
 impl Backend for Cpu {

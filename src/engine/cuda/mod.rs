@@ -16,6 +16,7 @@ mod advance_search;
 mod attention;
 mod bands;
 mod buffer;
+mod cluster;
 mod conv1d;
 mod conv2d;
 mod cross_attention_step;

@@ -1,0 +1,215 @@
+//! The primitives of clustering voices, in f64 throughout, since hard decisions follow: [`Cluster`].
+//!
+//! Every primitive has a body here, for the host: what is right, and what the kernels of a GPU are compared with.
+//! Inputs and results are on the host: voices come from there, and what comes out is small. What lies between, the hundred
+//! thousand steps of a linkage or the iterations of VBx, does not leave the device.
+
+mod frames;
+mod likeness;
+mod linkage;
+mod vbx;
+
+pub use linkage::Merge;
+pub use vbx::{Vbx, VbxOptions, start};
+pub(super) use vbx::{begin, prepare};
+
+use super::cpu::Cpu;
+use crate::error::{Error, Result};
+
+/// Sums over the numbers of a voice are made of so many, each over every such number; then the halves are added until one
+/// is left. The lanes of half a warp do the same, so that distances and likenesses are equal to the bit everywhere.
+pub const LANES: usize = 16;
+
+/// Who is active in the frames of windows that overlap, and where these frames lie in the recording.
+#[derive(Clone, Copy, Debug)]
+pub struct Activity<'a> {
+    /// `[W, F, S]`
+    pub active: &'a [bool],
+    /// Frames F of a window.
+    pub frames: usize,
+    /// Speakers S of a window.
+    pub speakers: usize,
+    /// Frame of the recording that is the first of each window, rising, `[W]`.
+    pub first: &'a [usize],
+    /// Frames T of the recording; those of windows beyond it are left out.
+    pub total: usize,
+}
+
+/// A device that can cluster.
+pub trait Cluster {
+    /// All N - 1 merges of `points` `[N, D]`, in order, as SciPy's `linkage(points, "centroid")` has them: again and again
+    /// the two clusters whose centroids are closest become one. Of equal distances, the one of the first places counts.
+    /// Fewer merges where distances are no numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the device.
+    fn centroid_linkage(&self, points: &[f64], size: usize) -> Result<Vec<Merge>> {
+        check_rows("centroid_linkage", "points", points.len(), size)?;
+        Ok(linkage::centroid_linkage(points, size))
+    }
+
+    /// Clusters `features` `[N, E]` whose variances between speakers are `phi` `[E]`, from the labels `[N]` of a first
+    /// clustering.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the device.
+    fn vbx(&self, features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Result<Vbx> {
+        check_vbx(features, phi, labels)?;
+        Ok(vbx::vbx(features, phi, labels, options))
+    }
+
+    /// 2 minus the cosine distance of each of `voices` `[V, D]` to each of `centroids` `[K, D]`: `[V, K]`. No number where a
+    /// voice has none.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the device.
+    fn likeness(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+        check_rows("likeness", "voices", voices.len(), size)?;
+        check_rows("likeness", "centroids", centroids.len(), size)?;
+        Ok(likeness::likeness(voices, centroids, size))
+    }
+
+    /// How many speak in each frame of the recording, `[T]`: the mean over the windows that see it, rounded with halves to
+    /// even.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the device.
+    fn speaker_count(&self, activity: &Activity) -> Result<Vec<usize>> {
+        check_activity("speaker_count", activity)?;
+        Ok(frames::speaker_count(activity))
+    }
+
+    /// Who of `clusters` K, and of those numbered on to `speakers`, speaks in each frame, `[T, speakers]`: as many as
+    /// `count` `[T]` says, those of whom the most windows say so; of equals the first. `labels` `[W, S]` are the clusters of
+    /// the windows' speakers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], and those of the device.
+    fn most_voted(
+        &self,
+        activity: &Activity,
+        labels: &[Option<usize>],
+        clusters: usize,
+        count: &[usize],
+        speakers: usize,
+    ) -> Result<Vec<bool>> {
+        check_votes(activity, labels, clusters, count, speakers)?;
+        Ok(frames::most_voted(activity, labels, clusters, count, speakers))
+    }
+}
+
+/// The host, without a model on it: all cores, no device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Host;
+
+impl Cluster for Host {}
+
+impl Cluster for Cpu {}
+
+fn wrong(op: &'static str, what: &'static str, expected: String, got: impl std::fmt::Debug) -> Error {
+    Error::Shape { op, what, expected, got: format!("{got:?}") }
+}
+
+/// A matrix with rows of `size`.
+pub(super) fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> Result<()> {
+    if size == 0 || !len.is_multiple_of(size) {
+        return Err(wrong(op, what, format!("[_, {size}], at least one wide"), len));
+    }
+    Ok(())
+}
+
+/// What `vbx` is given.
+pub(super) fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
+    if phi.is_empty() || features.len() != labels.len() * phi.len() {
+        return Err(wrong("vbx", "features", format!("[{}, {}]", labels.len(), phi.len()), features.len()));
+    }
+    match labels.iter().find(|label| **label >= labels.len()) {
+        Some(label) => Err(wrong("vbx", "labels", format!("below {}", labels.len()), label)),
+        None => Ok(()),
+    }
+}
+
+/// Windows, and where they lie.
+pub(super) fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
+    let Activity { active, frames, speakers, first, .. } = activity;
+    if active.len() != first.len() * frames * speakers {
+        return Err(wrong(op, "active", format!("[{}, {frames}, {speakers}]", first.len()), active.len()));
+    }
+    if !first.is_sorted() {
+        return Err(wrong(op, "first", "rising".into(), first));
+    }
+    Ok(())
+}
+
+/// What `most_voted` is given.
+pub(super) fn check_votes(
+    activity: &Activity,
+    labels: &[Option<usize>],
+    clusters: usize,
+    count: &[usize],
+    speakers: usize,
+) -> Result<()> {
+    check_activity("most_voted", activity)?;
+    if labels.len() != activity.first.len() * activity.speakers {
+        let expected = format!("[{}, {}]", activity.first.len(), activity.speakers);
+        return Err(wrong("most_voted", "labels", expected, labels.len()));
+    }
+    if let Some(label) = labels.iter().flatten().find(|label| **label >= clusters) {
+        return Err(wrong("most_voted", "labels", format!("below {clusters}"), label));
+    }
+    if count.len() != activity.total {
+        return Err(wrong("most_voted", "count", format!("[{}]", activity.total), count.len()));
+    }
+    let most = count.iter().copied().max().unwrap_or(0).max(clusters);
+    if speakers < most {
+        return Err(wrong("most_voted", "speakers", format!("at least {most}"), speakers));
+    }
+    Ok(())
+}
+
+/// The sum of what `term` makes of each pair of numbers, in the order of [`LANES`].
+fn in_lanes<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (whole, rest) = a.split_at(a.len() - a.len() % LANES);
+    let (other, other_rest) = b.split_at(whole.len());
+    for (a, b) in whole.chunks_exact(LANES).zip(other.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            sums[lane] += term(a[lane], b[lane]);
+        }
+    }
+    for (sum, (&a, &b)) in sums.iter_mut().zip(rest.iter().zip(other_rest)) {
+        *sum += term(a, b);
+    }
+    let mut step = LANES / 2;
+    while step > 0 {
+        for lane in 0..step {
+            sums[lane] += sums[lane + step];
+        }
+        step /= 2;
+    }
+    sums[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let activity = Activity { active: &[true; 12], frames: 2, speakers: 3, first: &[0, 1], total: 3 };
+        let refused = |error: Error| matches!(error, Error::Shape { .. });
+        assert!(refused(Host.centroid_linkage(&[0.0; 5], 2).unwrap_err()));
+        assert!(refused(Host.centroid_linkage(&[0.0; 5], 0).unwrap_err()));
+        assert!(refused(Host.vbx(&[0.0; 4], &[1.0; 2], &[0, 0, 1], &VbxOptions::default()).unwrap_err()));
+        assert!(refused(Host.vbx(&[0.0; 4], &[1.0; 2], &[0, 2], &VbxOptions::default()).unwrap_err()));
+        assert!(refused(Host.likeness(&[0.0; 4], &[0.0; 3], 2).unwrap_err()));
+        assert!(refused(Host.speaker_count(&Activity { first: &[0], ..activity }).unwrap_err()));
+        assert!(refused(Host.speaker_count(&Activity { first: &[1, 0], ..activity }).unwrap_err()));
+        let labels = [Some(0), Some(1), None, Some(0), Some(1), Some(0)];
+        assert!(Host.most_voted(&activity, &labels, 2, &[1, 2, 1], 2).is_ok());
+        assert!(refused(Host.most_voted(&activity, &labels, 1, &[1, 2, 1], 2).unwrap_err()));
+        assert!(refused(Host.most_voted(&activity, &labels[1..], 2, &[1, 2, 1], 2).unwrap_err()));
+        assert!(refused(Host.most_voted(&activity, &labels, 2, &[1, 2], 2).unwrap_err()));
+        assert!(refused(Host.most_voted(&activity, &labels, 2, &[1, 3, 1], 2).unwrap_err()));
+    }
+}

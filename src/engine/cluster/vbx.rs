@@ -1,0 +1,177 @@
+//! VBx on the host.
+//!
+//! Landini et al. (2022), "Bayesian HMM clustering of x-vector sequences (VBx)"; in the form without transitions between
+//! speakers, as pyannote's community-1 uses it. The numbers of the comments are the paper's equations.
+
+use rayon::prelude::*;
+
+/// Settings. The defaults are community-1's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VbxOptions {
+    /// Scale of the features' evidence, Fa.
+    pub evidence: f64,
+    /// Strength of the prior on speakers, Fb: the greater, the fewer speakers.
+    pub prior: f64,
+    /// Most iterations.
+    pub iterations: usize,
+    /// Gain of the bound below which the iterations end.
+    pub gain: f64,
+    /// How much surer the start is of its own cluster than of another, in logits.
+    pub sureness: f64,
+}
+
+impl Default for VbxOptions {
+    fn default() -> Self {
+        VbxOptions { evidence: 0.07, prior: 0.8, iterations: 20, gain: 1e-4, sureness: 7.0 }
+    }
+}
+
+/// What VBx found, for N voices and K speakers of the start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vbx {
+    /// Number of speakers K.
+    pub speakers: usize,
+    /// Probability that a voice is a speaker's, `[N, K]`.
+    pub shares: Vec<f64>,
+    /// Share of each speaker in the recording, `[K]`. Those of speakers that are not needed go to zero.
+    pub weights: Vec<f64>,
+    /// The lower bound of the evidence after each iteration.
+    pub bounds: Vec<f64>,
+}
+
+/// What the iterations are given, for N voices of E features.
+pub(in crate::engine) struct Prepared {
+    /// Features scaled, (18): `[N, E]`.
+    pub rho: Vec<f64>,
+    /// The part of (23) that is the same for all speakers: `[N]`.
+    pub common: Vec<f64>,
+}
+
+pub(in crate::engine) fn prepare(features: &[f64], phi: &[f64]) -> Prepared {
+    let scaled = |x: &[f64]| x.iter().zip(phi).map(|(x, phi)| x * phi.sqrt()).collect::<Vec<f64>>();
+    let constant = phi.len() as f64 * (2.0 * std::f64::consts::PI).ln();
+    let common = |x: &[f64]| -0.5 * (x.iter().map(|x| x * x).sum::<f64>() + constant);
+    Prepared {
+        rho: features.chunks_exact(phi.len()).flat_map(scaled).collect(),
+        common: features.chunks_exact(phi.len()).map(common).collect(),
+    }
+}
+
+/// What is known before the first iteration.
+pub(in crate::engine) fn begin(labels: &[usize], options: &VbxOptions) -> Vbx {
+    let speakers = labels.iter().max().map_or(0, |label| label + 1);
+    Vbx {
+        speakers,
+        shares: start(labels, speakers, options.sureness),
+        weights: vec![1.0 / speakers.max(1) as f64; speakers],
+        bounds: Vec::new(),
+    }
+}
+
+impl Vbx {
+    /// Takes in the bound of an iteration, (25), and the totals of the speakers' shares after it; whether it was the last.
+    pub(in crate::engine) fn end_iteration(&mut self, bound: f64, totals: &[f64], options: &VbxOptions) -> bool {
+        let all: f64 = totals.iter().sum();
+        self.weights = totals.iter().map(|total| total / all).collect();
+        let before = self.bounds.last().copied();
+        self.bounds.push(bound);
+        before.is_some_and(|before| bound - before < options.gain)
+    }
+
+    /// The logarithms of the weights as (23) takes them.
+    pub(in crate::engine) fn log_weights(&self) -> Vec<f64> {
+        self.weights.iter().map(|weight| (weight + 1e-8).ln()).collect()
+    }
+}
+
+/// The model of all speakers.
+struct Speakers {
+    /// Mean of each along each feature, `[K, E]`.
+    means: Vec<f64>,
+    /// Variance of those means, `[K, E]`.
+    variances: Vec<f64>,
+}
+
+/// The start: `[N, K]`, a softmax that is surest of the given label.
+pub fn start(labels: &[usize], speakers: usize, sureness: f64) -> Vec<f64> {
+    let total = sureness.exp() + (speakers as f64 - 1.0);
+    let share = |label: usize, speaker: usize| if label == speaker { sureness.exp() / total } else { 1.0 / total };
+    labels.iter().flat_map(|&label| (0..speakers).map(move |speaker| share(label, speaker))).collect()
+}
+
+/// Clusters `features` `[N, E]` whose variances between speakers are `phi` `[E]`, from the labels of a first clustering.
+pub(super) fn vbx(features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Vbx {
+    let mut found = begin(labels, options);
+    if found.speakers == 0 {
+        return found;
+    }
+    let prepared = prepare(features, phi);
+    for _ in 0..options.iterations {
+        let model = fit(&prepared.rho, phi, &found, options);
+        let (evidence, totals) = share(&prepared, phi, &model, &mut found, options);
+        let of_one = |(mean, variance): (&f64, &f64)| variance.ln() - variance - mean * mean + 1.0;
+        let distance: f64 = model.means.iter().zip(&model.variances).map(of_one).sum();
+        if found.end_iteration(evidence + options.prior * 0.5 * distance, &totals, options) {
+            break;
+        }
+    }
+    found
+}
+
+/// The speakers' models, given who is who: (16) and (17).
+fn fit(rho: &[f64], phi: &[f64], found: &Vbx, options: &VbxOptions) -> Speakers {
+    let (size, speakers) = (phi.len(), found.speakers);
+    let ratio = options.evidence / options.prior;
+    let mut totals = vec![0.0; speakers];
+    let mut means = vec![0.0; speakers * size];
+    // Speaker by speaker, so that threads need not add up what others did: sums stay the same on any number of them.
+    means.par_chunks_exact_mut(size).zip(&mut totals).enumerate().for_each(|(speaker, (means, total))| {
+        for (shares, rho) in found.shares.chunks_exact(speakers).zip(rho.chunks_exact(size)) {
+            let share = shares[speaker];
+            *total += share;
+            means.iter_mut().zip(rho).for_each(|(mean, rho)| *mean += share * rho);
+        }
+    });
+    let variances: Vec<f64> =
+        totals.iter().flat_map(|total| phi.iter().map(move |phi| 1.0 / (1.0 + ratio * total * phi))).collect();
+    for (mean, variance) in means.iter_mut().zip(&variances) {
+        *mean *= ratio * variance;
+    }
+    Speakers { means, variances }
+}
+
+/// Who is who, given the speakers' models: (23); returns the log-likelihood of all voices, and each speaker's share in all.
+fn share(
+    Prepared { rho, common }: &Prepared,
+    phi: &[f64],
+    model: &Speakers,
+    found: &mut Vbx,
+    options: &VbxOptions,
+) -> (f64, Vec<f64>) {
+    let (size, speakers) = (phi.len(), found.speakers);
+    let spread = |speaker: usize| -> f64 {
+        let own = speaker * size..(speaker + 1) * size;
+        let terms = model.means[own.clone()].iter().zip(&model.variances[own]).zip(phi);
+        terms.map(|((mean, variance), phi)| (variance + mean * mean) * phi).sum()
+    };
+    let spreads: Vec<f64> = (0..speakers).map(spread).collect();
+    let weights = found.log_weights();
+    let sums = found.shares.par_chunks_exact_mut(speakers).zip(rho.par_chunks_exact(size)).zip(common);
+    let sums = sums.map(|((shares, rho), common)| {
+        for (speaker, share) in shares.iter_mut().enumerate() {
+            let mean = &model.means[speaker * size..(speaker + 1) * size];
+            let product: f64 = rho.iter().zip(mean).map(|(rho, mean)| rho * mean).sum();
+            *share = options.evidence * (product - 0.5 * spreads[speaker] + common) + weights[speaker];
+        }
+        let most = shares.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum = most + shares.iter().map(|share| (share - most).exp()).sum::<f64>().ln();
+        shares.iter_mut().for_each(|share| *share = (*share - sum).exp());
+        sum
+    });
+    let evidence = sums.collect::<Vec<f64>>().iter().sum();
+    let mut totals = vec![0.0; speakers];
+    for shares in found.shares.chunks_exact(speakers) {
+        totals.iter_mut().zip(shares).for_each(|(total, share)| *total += share);
+    }
+    (evidence, totals)
+}

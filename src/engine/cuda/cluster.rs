@@ -1,0 +1,319 @@
+//! The primitives of [`Cluster`]: voices go up, steps follow one another on the card, and what was found comes back.
+
+use super::buffer::Buffer;
+use super::{Activation, Cuda};
+use crate::engine::Element;
+use crate::engine::cluster::{
+    self, Activity, Cluster, Merge, Vbx, VbxOptions, check_activity, check_rows, check_vbx, check_votes,
+};
+use crate::engine::profile::Work;
+use crate::error::Result;
+
+/// Rows of a block of the linkage: half warps.
+const ROWS: usize = 16;
+/// Most parts of a search: one for each multiprocessor of a large card, so that all of them read.
+const CHUNKS: usize = 128;
+/// Threads of the other blocks.
+const THREADS: usize = 128;
+const WARP: usize = 32;
+
+/// What stays on the card while clusters are merged.
+struct Linkage {
+    points: Buffer<f64>,
+    places: Buffer<i32>,
+    away: Buffer<f64>,
+    state: Buffer<i32>,
+    lost: Buffer<i32>,
+    found: Buffer<i32>,
+    far: Buffer<f64>,
+    merges: Buffer<i32>,
+    squared: Buffer<f64>,
+    count: usize,
+    size: usize,
+    chunks: usize,
+}
+
+impl<A: Activation> Cuda<A> {
+    fn upload<T: Element>(&self, values: &[T]) -> Result<Buffer<T>> {
+        let mut buffer = Buffer::uninitialised(&self.device, values.len())?;
+        buffer.write(0, values)?;
+        Ok(buffer)
+    }
+
+    fn room<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
+        Buffer::uninitialised(&self.device, len)
+    }
+
+    fn linkage(&self, points: &[f64], size: usize) -> Result<Linkage> {
+        let count = points.len() / size;
+        let chunks = count.div_ceil(ROWS).clamp(1, CHUNKS);
+        Ok(Linkage {
+            points: self.upload(points)?,
+            places: self.room(3 * count)?,
+            away: self.room(count)?,
+            state: self.upload(&[-1, -1, 0, chunks as i32])?,
+            lost: self.room(count)?,
+            found: self.room(count * chunks)?,
+            far: self.room(count * chunks)?,
+            merges: self.room(3 * (count - 1))?,
+            squared: self.room(count - 1)?,
+            count,
+            size,
+            chunks,
+        })
+    }
+
+    fn linkage_nearest(&self, on: &mut Linkage) -> Result<()> {
+        let (count, size) = (on.count, on.size);
+        let mut launch = self.device.launch("linkage_nearest", "")?;
+        launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 3 * count);
+        launch.output(&mut on.away, count).input(&on.points, count * size).int(count).int(size);
+        let flops = (count * count / 2 * size * 3) as u64;
+        let bytes = (count * count / 2 / ROWS * size * size_of::<f64>()) as u64;
+        // SAFETY: (1) places, away, points, count, size, as linkage.cu declares them; (2) it touches places [N, 3], away [N],
+        // points [N, D]; (3) blocks of 16 rows cover N.
+        unsafe { launch.run(Work { bytes, flops }) }
+    }
+
+    fn linkage_merge(&self, on: &mut Linkage, merge: usize) -> Result<()> {
+        let (count, size, searched) = (on.count, on.size, on.count * on.chunks);
+        let mut launch = self.device.launch("linkage_merge", "")?;
+        launch.block(1024).output(&mut on.merges, 3 * (count - 1)).output(&mut on.squared, count - 1);
+        launch.output(&mut on.points, count * size).output(&mut on.places, 3 * count).output(&mut on.away, count);
+        launch.output(&mut on.state, 4).input(&on.lost, count).input(&on.found, searched).input(&on.far, searched);
+        launch.int(merge).int(count).int(size);
+        // SAFETY: (1) merges, squared, points, places, away, state, lost, found, far, merge, count, size, as linkage.cu declares
+        // them; (2) it touches merges [N - 1, 3], squared [N - 1] at `merge`, which is less, points [N, D], places [N, 3], away,
+        // lost [N], found and far [N, chunks]; (3) one block of 1024.
+        unsafe { launch.run(Work::bytes((count + 3 * size) * size_of::<f64>())) }
+    }
+
+    fn linkage_approach(&self, on: &mut Linkage) -> Result<()> {
+        let (count, size) = (on.count, on.size);
+        let mut launch = self.device.launch("linkage_approach", "")?;
+        launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 3 * count);
+        launch.output(&mut on.away, count).output(&mut on.state, 4).output(&mut on.lost, count);
+        launch.input(&on.points, count * size).int(count).int(size);
+        // SAFETY: (1) places, away, state, lost, points, count, size, as linkage.cu declares them; (2) it touches places [N, 3],
+        // away, lost [N], of which each place takes one at most, points [N, D]; (3) blocks of 16 rows cover N.
+        unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }
+    }
+
+    fn linkage_search(&self, on: &mut Linkage) -> Result<()> {
+        let (count, size, chunks) = (on.count, on.size, on.chunks);
+        let mut launch = self.device.launch("linkage_search", "")?;
+        launch.grid(chunks, 1, 1).block(256).output(&mut on.found, count * chunks).output(&mut on.far, count * chunks);
+        launch.input(&on.places, 3 * count).input(&on.state, 4).input(&on.lost, count);
+        launch.input(&on.points, count * size).int(count).int(size);
+        // SAFETY: (1) found, far, places, state, lost, points, count, size, as linkage.cu declares them; (2) it touches found and
+        // far [N, chunks], places [N, 3], lost [N], points [N, D]; (3) a block for each of the chunks that `state` names.
+        unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }
+    }
+}
+
+/// What stays on the card during the iterations of VBx.
+struct Model {
+    rho: Buffer<f64>,
+    common: Buffer<f64>,
+    phi: Buffer<f64>,
+    shares: Buffer<f64>,
+    means: Buffer<f64>,
+    variances: Buffer<f64>,
+    spreads: Buffer<f64>,
+    distances: Buffer<f64>,
+    rows: Buffer<f64>,
+    weights: Buffer<f64>,
+    totals: Buffer<f64>,
+    /// N, K and E.
+    sizes: [usize; 3],
+}
+
+impl<A: Activation> Cuda<A> {
+    fn vbx_fit(&self, on: &mut Model, ratio: f64) -> Result<()> {
+        let [count, speakers, features] = on.sizes;
+        let mut launch = self.device.launch("vbx_fit", "")?;
+        launch.grid(features.div_ceil(THREADS), speakers, 1).block(THREADS);
+        launch.output(&mut on.means, speakers * features).output(&mut on.variances, speakers * features);
+        launch.input(&on.shares, count * speakers).input(&on.rho, count * features).input(&on.phi, features);
+        launch.int(count).int(speakers).int(features).record(&ratio);
+        let bytes = (count * (speakers + features) * size_of::<f64>()) as u64;
+        // SAFETY: (1) means, variances, shares, rho, phi, count, speakers, features, ratio, as vbx.cu declares them; (2) it
+        // touches means, variances [K, E], shares [N, K], rho [N, E], phi [E]; (3) blocks of 128 features of a speaker.
+        unsafe { launch.run(Work { bytes, flops: (2 * count * speakers * features) as u64 }) }?;
+        let mut launch = self.device.launch("vbx_spread", "")?;
+        launch.grid(speakers, 1, 1).output(&mut on.spreads, speakers).output(&mut on.distances, speakers);
+        launch.input(&on.means, speakers * features).input(&on.variances, speakers * features);
+        launch.input(&on.phi, features).int(features);
+        // SAFETY: (1) spreads, distances, means, variances, phi, features, as vbx.cu declares them; (2) it touches spreads,
+        // distances [K], means, variances [K, E], phi [E]; (3) a warp for each speaker.
+        unsafe { launch.run(Work::bytes(2 * speakers * features * size_of::<f64>())) }
+    }
+
+    fn vbx_share(&self, on: &mut Model, evidence: f64) -> Result<()> {
+        let [count, speakers, features] = on.sizes;
+        let mut launch = self.device.launch("vbx_share", "")?;
+        launch.grid(count, 1, 1).block(THREADS).output(&mut on.shares, count * speakers).output(&mut on.rows, count);
+        launch.input(&on.rho, count * features).input(&on.common, count).input(&on.means, speakers * features);
+        launch.input(&on.spreads, speakers).input(&on.weights, speakers).int(speakers).int(features).record(&evidence);
+        let bytes = (count * (speakers + features) * size_of::<f64>()) as u64;
+        // SAFETY: (1) shares, rows, rho, common, means, spreads, weights, speakers, features, evidence, as vbx.cu declares them;
+        // (2) it touches shares [N, K], rows, common [N], rho [N, E], means [K, E], spreads, weights [K]; (3) a block for each
+        // voice.
+        unsafe { launch.run(Work { bytes, flops: (2 * count * speakers * features) as u64 }) }?;
+        let mut launch = self.device.launch("vbx_totals", "")?;
+        launch.grid((speakers + 1).div_ceil(WARP), 1, 1).output(&mut on.totals, speakers + 1);
+        launch.input(&on.shares, count * speakers).input(&on.rows, count).int(count).int(speakers);
+        // SAFETY: (1) totals, shares, rows, count, speakers, as vbx.cu declares them; (2) it touches totals [K + 1], shares
+        // [N, K], rows [N]; (3) a thread for each speaker and one more.
+        unsafe { launch.run(Work::bytes(count * (speakers + 1) * size_of::<f64>())) }
+    }
+}
+
+/// An [`Activity`] on the card.
+struct Seen {
+    active: Buffer<u8>,
+    first: Buffer<i32>,
+    windows: usize,
+}
+
+impl<A: Activation> Cuda<A> {
+    fn seen(&self, activity: &Activity) -> Result<Seen> {
+        let mut active = self.room(activity.active.len())?;
+        active.write_with(0, activity.active.len(), |to, at| {
+            to.iter_mut().zip(&activity.active[at..]).for_each(|(to, &from)| *to = u8::from(from));
+        })?;
+        // Frames beyond an int are not seen: `total` is one.
+        let first = activity.first.iter().map(|&first| i32::try_from(first).unwrap_or(i32::MAX)).collect::<Vec<_>>();
+        Ok(Seen { active, first: self.upload(&first)?, windows: first.len() })
+    }
+}
+
+impl<A: Activation> Cluster for Cuda<A> {
+    fn centroid_linkage(&self, points: &[f64], size: usize) -> Result<Vec<Merge>> {
+        check_rows("centroid_linkage", "points", points.len(), size)?;
+        let count = points.len() / size;
+        if count < 2 {
+            return Ok(Vec::new());
+        }
+        let mut on = self.linkage(points, size)?;
+        self.linkage_nearest(&mut on)?;
+        for merge in 0..count - 1 {
+            self.linkage_merge(&mut on, merge)?;
+            self.linkage_approach(&mut on)?;
+            self.linkage_search(&mut on)?;
+        }
+        let (mut merges, mut squared) = (vec![0; 3 * (count - 1)], vec![0.0; count - 1]);
+        on.merges.read(&mut merges, 0)?;
+        on.squared.read(&mut squared, 0)?;
+        let merge = |(numbers, squared): (&[i32], &f64)| {
+            let [left, right, size] = [0, 1, 2].map(|at| numbers[at] as usize);
+            Merge { left, right, distance: squared.sqrt(), size }
+        };
+        // From where on no distance is a number, the merges are of nothing.
+        Ok(merges.chunks_exact(3).zip(&squared).map(merge).take_while(|merge| merge.size > 0).collect())
+    }
+
+    fn vbx(&self, features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Result<Vbx> {
+        check_vbx(features, phi, labels)?;
+        let mut found = cluster::begin(labels, options);
+        let (count, speakers, size) = (labels.len(), found.speakers, phi.len());
+        if speakers == 0 {
+            return Ok(found);
+        }
+        let prepared = cluster::prepare(features, phi);
+        let mut on = Model {
+            rho: self.upload(&prepared.rho)?,
+            common: self.upload(&prepared.common)?,
+            phi: self.upload(phi)?,
+            shares: self.upload(&found.shares)?,
+            means: self.room(speakers * size)?,
+            variances: self.room(speakers * size)?,
+            spreads: self.room(speakers)?,
+            distances: self.room(speakers)?,
+            rows: self.room(count)?,
+            weights: self.room(speakers)?,
+            totals: self.room(speakers + 1)?,
+            sizes: [count, speakers, size],
+        };
+        let (mut distances, mut totals) = (vec![0.0; speakers], vec![0.0; speakers + 1]);
+        for _ in 0..options.iterations {
+            on.weights.write(0, &found.log_weights())?;
+            self.vbx_fit(&mut on, options.evidence / options.prior)?;
+            self.vbx_share(&mut on, options.evidence)?;
+            // A number for each speaker comes back, to see whether to go on.
+            on.distances.read(&mut distances, 0)?;
+            on.totals.read(&mut totals, 0)?;
+            let bound = totals[speakers] + options.prior * 0.5 * distances.iter().sum::<f64>();
+            if found.end_iteration(bound, &totals[..speakers], options) {
+                break;
+            }
+        }
+        on.shares.read(&mut found.shares, 0)?;
+        Ok(found)
+    }
+
+    fn likeness(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+        check_rows("likeness", "voices", voices.len(), size)?;
+        check_rows("likeness", "centroids", centroids.len(), size)?;
+        let (rows, count) = (voices.len() / size, centroids.len() / size);
+        let mut out = vec![0.0; rows * count];
+        if out.is_empty() {
+            return Ok(out);
+        }
+        let (voices, centroids) = (self.upload(voices)?, self.upload(centroids)?);
+        let mut found = self.room::<f64>(rows * count)?;
+        let mut launch = self.device.launch("likeness", "")?;
+        launch.grid(rows, 1, 1).block(256).output(&mut found, rows * count).input(&voices, rows * size);
+        launch.input(&centroids, count * size).int(count).int(size);
+        let work = Work::bytes(rows * size * size_of::<f32>() + rows * count * size_of::<f64>());
+        // SAFETY: (1) out, voices, centroids, count, size, as likeness.cu declares them; (2) it touches out [V, K], voices [V, D],
+        // centroids [K, D]; (3) a block for each voice.
+        unsafe { launch.run(work) }?;
+        found.read(&mut out, 0)?;
+        Ok(out)
+    }
+
+    fn speaker_count(&self, activity: &Activity) -> Result<Vec<usize>> {
+        check_activity("speaker_count", activity)?;
+        let (seen, total) = (self.seen(activity)?, activity.total);
+        let mut count = self.room::<i32>(total)?;
+        let mut launch = self.device.launch("speaker_count", "")?;
+        launch.grid(total.div_ceil(THREADS), 1, 1).block(THREADS).output(&mut count, total);
+        launch.input(&seen.active, activity.active.len()).input(&seen.first, seen.windows);
+        launch.int(total).int(seen.windows).int(activity.frames).int(activity.speakers);
+        // SAFETY: (1) count, active, first, total, windows, frames, speakers, as speaker_frames.cu declares them; (2) it touches
+        // count [T], active [W, F, S], first [W], whose sizes cluster.rs compared; (3) blocks of 128 frames cover T.
+        unsafe { launch.run(Work::bytes(activity.active.len() + total * size_of::<i32>())) }?;
+        let mut out = vec![0; total];
+        count.read(&mut out, 0)?;
+        Ok(out.into_iter().map(|count| count as usize).collect())
+    }
+
+    fn most_voted(
+        &self,
+        activity: &Activity,
+        labels: &[Option<usize>],
+        clusters: usize,
+        count: &[usize],
+        speakers: usize,
+    ) -> Result<Vec<bool>> {
+        check_votes(activity, labels, clusters, count, speakers)?;
+        let (seen, total, len) = (self.seen(activity)?, activity.total, activity.total * speakers);
+        let labels: Vec<i32> = labels.iter().map(|label| label.map_or(-1, |label| label as i32)).collect();
+        let count: Vec<i32> = count.iter().map(|&count| count as i32).collect();
+        let (labels, count) = (self.upload(&labels)?, self.upload(&count)?);
+        let (mut active, mut votes) = (self.room::<u8>(len)?, self.room::<i32>(len)?);
+        let mut launch = self.device.launch("most_voted", "")?;
+        launch.grid(total.div_ceil(THREADS), 1, 1).block(THREADS).output(&mut active, len).output(&mut votes, len);
+        launch.input(&seen.active, activity.active.len()).input(&seen.first, seen.windows);
+        launch.input(&labels, labels.len()).input(&count, total);
+        launch.int(total).int(seen.windows).int(activity.frames).int(activity.speakers).int(speakers);
+        // SAFETY: (1) out, votes, active, first, labels, count, total, windows, frames, speakers, clusters, as speaker_frames.cu
+        // declares them; (2) it touches out, votes [T, K], active [W, F, S], first [W], labels [W, S], all below K, count [T],
+        // none above K, which cluster.rs checked; (3) blocks of 128 frames cover T.
+        unsafe { launch.run(Work::bytes(activity.active.len() + 2 * len * size_of::<i32>())) }?;
+        let mut out = vec![0u8; len];
+        active.read(&mut out, 0)?;
+        Ok(out.into_iter().map(|active| active == 1).collect())
+    }
+}

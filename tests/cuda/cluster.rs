@@ -1,0 +1,143 @@
+//! The primitives of clustering, and whole diarizations.
+
+use diarist::diarize::npz::Npz;
+use diarist::diarize::{Clock, Clustering, Options, Segmentation, Voices, diarize, diarize_on};
+use diarist::engine::cluster::{Activity, Cluster, Host, Vbx, VbxOptions};
+
+use crate::cases::{open, random};
+use crate::common;
+use crate::driver::machine;
+
+/// `count` points of `size` numbers around a few centres, as far from them as `spread` says.
+fn clouds(seed: u64, count: usize, size: usize, spread: f64) -> Vec<f64> {
+    let centres = random(seed, 4 * size);
+    let noise = random(seed + 1, count * size);
+    let point = |at: usize| {
+        let centre = &centres[at * 7 % 4 * size..][..size];
+        let own = centre.iter().zip(&noise[at * size..]).map(|(c, n)| f64::from(*c) + spread * f64::from(*n));
+        own.collect::<Vec<f64>>()
+    };
+    (0..count).flat_map(point).collect()
+}
+
+/// The same merges at the same distances, to the bit.
+#[test]
+fn centroid_linkage() {
+    let Some(machine) = machine() else { return };
+    let be = open::<half::f16>();
+    for (count, size, spread) in [(2, 1, 0.5), (3, 5, 0.5), (33, 6, 0.3), (70, 256, 0.6), (49, 20, 3.0)] {
+        let points = clouds(count as u64, count, size, spread);
+        let want = Host.centroid_linkage(&points, size).unwrap();
+        assert_eq!(want.len(), count - 1);
+        machine.schedules(|seed| {
+            assert_eq!(be.centroid_linkage(&points, size).unwrap(), want, "{count} x {size} (schedule {seed})");
+        });
+    }
+    // Equal points, and points on a line: nothing but ties.
+    let ties: Vec<f64> = (0..40).map(|at| f64::from(at / 2)).collect();
+    assert_eq!(be.centroid_linkage(&ties, 1).unwrap(), Host.centroid_linkage(&ties, 1).unwrap());
+    assert!(be.centroid_linkage(&[1.0], 1).unwrap().is_empty());
+    let nan = [0.0, 1.0, f64::NAN, 3.0];
+    assert_eq!(be.centroid_linkage(&nan, 1).unwrap(), Host.centroid_linkage(&nan, 1).unwrap());
+}
+
+#[track_caller]
+fn assert_close(what: &str, got: &[f64], want: &[f64]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= 1e-9 * want.abs().max(1e-3), "{what}[{at}]: got {got}, want {want}");
+    }
+}
+
+#[test]
+fn vbx() {
+    let Some(machine) = machine() else { return };
+    let be = open::<half::f16>();
+    for (count, size, speakers) in [(1, 1, 1), (37, 20, 3), (40, 129, 35)] {
+        let features: Vec<f64> = clouds(90, count, size, 0.7).iter().map(|x| 3.0 * x).collect();
+        let phi: Vec<f64> = (0..size).map(|at| 8.0 / (1.0 + at as f64)).collect();
+        let labels: Vec<usize> = (0..count).map(|at| at % speakers).collect();
+        let options = VbxOptions { iterations: 6, ..VbxOptions::default() };
+        let want: Vbx = Host.vbx(&features, &phi, &labels, &options).unwrap();
+        machine.schedules(|seed| {
+            let got = be.vbx(&features, &phi, &labels, &options).unwrap();
+            let what = |part: &str| format!("{part} of {count} x {size}, {speakers} speakers (schedule {seed})");
+            assert_close(&what("bounds"), &got.bounds, &want.bounds);
+            assert_close(&what("weights"), &got.weights, &want.weights);
+            assert_close(&what("shares"), &got.shares, &want.shares);
+        });
+    }
+    assert_eq!(be.vbx(&[], &[1.0], &[], &VbxOptions::default()).unwrap().speakers, 0);
+}
+
+#[test]
+fn likeness() {
+    let Some(machine) = machine() else { return };
+    let be = open::<half::f16>();
+    for (rows, count, size) in [(1, 1, 1), (3, 17, 5), (9, 3, 256), (2, 40, 33)] {
+        let voices = random(70, rows * size);
+        let centroids: Vec<f64> = random(71, count * size).iter().map(|&x| f64::from(x)).collect();
+        let want = Host.likeness(&voices, &centroids, size).unwrap();
+        machine.schedules(|_| {
+            assert_eq!(be.likeness(&voices, &centroids, size).unwrap(), want, "{rows} x {count} x {size}")
+        });
+    }
+    // A voice that has no direction is like nobody.
+    assert!(be.likeness(&[0.0, 0.0], &[1.0, 0.0], 2).unwrap()[0].is_nan());
+    assert!(be.likeness(&[], &[1.0, 0.0], 2).unwrap().is_empty());
+}
+
+#[test]
+fn frames_of_the_recording() {
+    let Some(machine) = machine() else { return };
+    let be = open::<half::f16>();
+    for (windows, frames, speakers, hop, total) in [(1, 5, 3, 1, 5), (40, 29, 3, 3, 140), (7, 4, 2, 6, 47)] {
+        let coins = random(60, windows * frames * speakers);
+        let active: Vec<bool> = coins.iter().map(|x| *x > 0.1).collect();
+        let first: Vec<usize> = (0..windows).map(|window| window * hop).collect();
+        let activity = Activity { active: &active, frames, speakers, first: &first, total };
+        let labels: Vec<Option<usize>> =
+            (0..windows * speakers).map(|at| (at % 5 > 0).then_some(at * at % 4)).collect();
+        let count = Host.speaker_count(&activity).unwrap();
+        let want = Host.most_voted(&activity, &labels, 4, &count, 5).unwrap();
+        assert!(count.iter().any(|count| *count > 1) && want.iter().any(|yes| *yes));
+        machine.schedules(|seed| {
+            assert_eq!(be.speaker_count(&activity).unwrap(), count, "{windows} windows (schedule {seed})");
+            assert_eq!(
+                be.most_voted(&activity, &labels, 4, &count, 5).unwrap(),
+                want,
+                "{windows} windows (schedule {seed})"
+            );
+        });
+    }
+}
+
+/// The first windows of pyannote's own recordings through both clusterings: the same turns.
+#[test]
+fn diarization_of_recordings() {
+    let Some(_machine) = machine() else { return };
+    let (Some(folder), Some(plda)) = (common::shared("fixtures/diarization"), common::shared("models/plda")) else {
+        return;
+    };
+    let plda = diarist::diarize::Plda::open(&plda).unwrap();
+    let be = open::<half::f16>();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let folder = entry.unwrap().path();
+        let array = |file: &str, name: &str| Npz::open(&folder.join(file)).unwrap().array(name).unwrap().clone();
+        let (told, heard) = (array("segmentations.npz", "segmentations"), array("raw_embeddings.npz", "embeddings"));
+        let windows = told.shape[0].min(40);
+        let active: Vec<bool> =
+            told.values.iter().take(windows * told.shape[1] * told.shape[2]).map(|&x| x == 1.0).collect();
+        let segmentation = Segmentation::new(Clock::default(), told.shape[1], told.shape[2], active).unwrap();
+        let values = heard.values.iter().take(windows * heard.shape[1] * heard.shape[2]).map(|&x| x as f32).collect();
+        let voices = Voices::new(heard.shape[1], heard.shape[2], values).unwrap();
+        for clustering in [Clustering::vbx(plda.clone()), Clustering::centroid()] {
+            let options = Options::default();
+            let want = diarize(&segmentation, || Ok(voices.clone()), &clustering, &options).unwrap();
+            let got = diarize_on(&be, &segmentation, || Ok(voices.clone()), &clustering, &options).unwrap();
+            assert!(!want.turns.is_empty());
+            assert_eq!((got.turns, got.exclusive), (want.turns, want.exclusive), "{}", folder.display());
+            assert_close("voices", &got.voices.concat(), &want.voices.concat());
+        }
+    }
+}
