@@ -26,10 +26,12 @@ TIMELESS = ("rhvoice", "pico", "hibari")  # these do not tell when they say a wo
 
 def spoken(engine, rng, count, held_out, seed, aligner):
     """Yields (text, audio, words, phones, about) endlessly enough for `count` sentences."""
-    if engine == "festival":
-        from festival import say_all
+    if engine in ("festival", "roger"):
+        import festival
+        import roger
+        voices = [roger.VOICE] if engine == "roger" else festival.VOICES
         while True:
-            yield from say_all(rng, [sentence(rng, held_out) for _ in range(min(count, 250))])
+            yield from festival.say_all(rng, [sentence(rng, held_out) for _ in range(min(count, 250))], voices)
     if engine == "espeak":
         from espeak import Espeak
         synthesiser = Espeak(seed)
@@ -75,7 +77,7 @@ def write_shard(path, rows):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", choices=["espeak", "flite", "festival", *TIMELESS], required=True)
+    parser.add_argument("--engine", choices=["espeak", "flite", "festival", "roger", *TIMELESS], required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", required=True)

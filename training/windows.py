@@ -58,7 +58,7 @@ class Corpus:
         return None if other is row and kept == begin else splice(row, kept, other, begin)
 
 
-ENGINE_WEIGHTS = {"espeak-ng": 7, "flite": 2, "festival": 1, "rhvoice": 5, "pico": 1, "hibari": 2, "revoiced": 7}
+ENGINE_WEIGHTS = {"espeak-ng": 7, "flite": 2, "festival": 2, "rhvoice": 5, "pico": 1, "hibari": 3, "revoiced": 7}
 FADE = 80  # samples over which one half of a splice gives way to the other
 
 
