@@ -126,6 +126,7 @@ class Batches:
     SHORT, LONG = (5.0, 8), (10.0, 4)  # seconds per window, windows per batch
     DRESSED = 0.35  # part of the windows with room, noise or band limits, once training has got going
     GOING = 0.5  # part of the run from which on that many are
+    SPLICES = 0.3  # part of the utterances that are two halves of others
 
     def __init__(self, folder, tokens, progress, long, seed):
         self.corpus, self.tokens, self.rng = windows.Corpus(folder), tokens, random.Random(seed)
@@ -148,4 +149,4 @@ class Batches:
         fill = seconds
         if rng.random() < (0.7 if seconds == 10.0 else 0.2):
             fill = rng.uniform(1.5, 5.5)
-        return windows.compose(self.corpus, rng, seconds, fill, noisy=rng.random() < dressed)
+        return windows.compose(self.corpus, rng, seconds, fill, noisy=rng.random() < dressed, splices=self.SPLICES)

@@ -7,7 +7,7 @@ text, words [[written word, start s, end s]], phones [[symbol, start s, end s]],
 samples (where it lies in the .i16 file). A shard appears under its final name only when complete, so that the trainer may
 read the folder while it still fills.
 
-rhvoice and pico keep the times of their words to themselves: `--aligner`, a folder like assets/aligner, finds them, and such a
+rhvoice, pico and hibari keep the times of their words to themselves: `--aligner`, a folder like assets/aligner, finds them, and such a
 sentence is one phone without a name.
 """
 
@@ -21,14 +21,17 @@ import numpy as np
 from sentences import sentence
 
 SHARD = 500  # sentences
+TIMELESS = ("rhvoice", "pico", "hibari")  # these do not tell when they say a word
 
 
 def spoken(engine, rng, count, held_out, seed, aligner):
     """Yields (text, audio, words, phones, about) endlessly enough for `count` sentences."""
-    if engine == "festival":
-        from festival import say_all
+    if engine in ("festival", "roger"):
+        import festival
+        import roger
+        voices = [roger.VOICE] if engine == "roger" else festival.VOICES
         while True:
-            yield from say_all(rng, [sentence(rng, held_out) for _ in range(min(count, 250))])
+            yield from festival.say_all(rng, [sentence(rng, held_out) for _ in range(min(count, 250))], voices)
     if engine == "espeak":
         from espeak import Espeak
         synthesiser = Espeak(seed)
@@ -38,13 +41,16 @@ def spoken(engine, rng, count, held_out, seed, aligner):
     elif engine == "pico":
         from pico import Pico
         synthesiser = Pico()
+    elif engine == "hibari":
+        from hibari_voice import Hibari
+        synthesiser = Hibari()
     else:
         from flite import Flite
         synthesiser = Flite()
     while True:
         text = sentence(rng, held_out)
         said = synthesiser.say(text, *synthesiser.draw(rng, held_out))
-        if said and engine in ("rhvoice", "pico"):
+        if said and engine in TIMELESS:
             words = aligner.words(said[0], text)
             said = words and (said[0], words, [(None, words[0][1], words[-1][2])], said[3])
         if said and said[1]:
@@ -71,17 +77,17 @@ def write_shard(path, rows):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", choices=["espeak", "flite", "festival", "rhvoice", "pico"], required=True)
+    parser.add_argument("--engine", choices=["espeak", "flite", "festival", "roger", *TIMELESS], required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", required=True)
     parser.add_argument("--held-out", action="store_true")
-    parser.add_argument("--aligner", help="for rhvoice and pico")
+    parser.add_argument("--aligner", help="for rhvoice, pico and hibari")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     rng = random.Random(f"{options.engine}-{options.seed}-{options.held_out}")
     aligner = None
-    if options.engine in ("rhvoice", "pico"):
+    if options.engine in TIMELESS:
         from viterbi import Finder
         aligner = Finder(options.aligner)
     source = spoken(options.engine, rng, options.count, options.held_out, options.seed, aligner)

@@ -9,15 +9,17 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+import roger
+
 VOICES = ["kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts"]
-SPEAKERS = {"kal_diphone": "kal", "ked_diphone": "ked", "cmu_us_slt_arctic_hts": "slt"}
+SPEAKERS = {"kal_diphone": "kal", "ked_diphone": "ked", "cmu_us_slt_arctic_hts": "slt", roger.VOICE: "rab"}
 
 
-def say_all(rng, texts):
+def say_all(rng, texts, voices=VOICES):
     """Yields (text, audio, words, phones, about) for every text, each in a random voice; failures are left out."""
     with tempfile.TemporaryDirectory() as folder:
-        choices = [(rng.choice(VOICES), round(rng.uniform(0.8, 1.3), 3)) for _ in texts]
-        lines = []
+        choices = [(rng.choice(voices), round(rng.uniform(0.8, 1.3), 3)) for _ in texts]
+        lines = [f'(load "{roger.prologue(folder)}")'] if roger.VOICE in voices else []
         # By voice: switching voices costs more than a sentence.
         for i in sorted(range(len(texts)), key=lambda i: choices[i][0]):
             stem = os.path.join(folder, str(i))
@@ -39,6 +41,8 @@ def say_all(rng, texts):
             words, phones = _times(text, _labels(stem + ".seg"), _labels(stem + ".wrd"))
             if words:
                 voice = choices[i][0]
+                if voice == roger.VOICE:  # some of his symbols name another phone in the set of the others
+                    phones = [(roger.AMERICAN[name], start, end) for name, start, end in phones]
                 yield text, audio.astype(np.float32), words, phones, {
                     "engine": "festival", "voice": voice, "speaker": SPEAKERS[voice], "rate": choices[i][1]}
 

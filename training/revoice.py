@@ -23,7 +23,7 @@ from corpus import write_shard
 
 SAMPLE_RATE = 16000
 FRAME = 0.005  # s, WORLD's default
-ENGINES = ("flite", "festival", "rhvoice", "pico")
+ENGINES = ("flite", "festival", "rhvoice", "pico", "hibari", "roger")
 
 
 class Throat:

@@ -20,7 +20,7 @@ class Corpus:
 
     def __init__(self, folder):
         self.folder, self.rows, self.samples, self._known = folder, [], {}, set()
-        self.by_engine = {}
+        self.by_engine, self.by_speaker = {}, {}
         self.refresh()
 
     def refresh(self):
@@ -36,6 +36,7 @@ class Corpus:
                     row["seconds"] = row["samples"] / SAMPLE_RATE
                     self.rows.append(row)
                     self.by_engine.setdefault(row["engine"], []).append(row)
+                    self.by_speaker.setdefault(row["speaker"], []).append(row)
         return len(self.rows)
 
     def draw(self, rng, weights):
@@ -45,7 +46,37 @@ class Corpus:
         return rng.choice(self.by_engine[engine])
 
 
-ENGINE_WEIGHTS = {"espeak-ng": 4, "flite": 2, "festival": 1, "rhvoice": 5, "pico": 1, "revoiced": 8}
+    def spliced(self, row, rng):
+        """The beginning of a row and the end of another by the same speaker (or of the row itself), or None.
+
+        What is said then follows no grammar: a decoder that has the sentences by heart has to listen again.
+        """
+        other = rng.choice(self.by_speaker[row["speaker"]])
+        if min(len(row["words"]), len(other["words"])) < 3:
+            return None
+        kept, begin = rng.randint(1, len(row["words"]) - 1), rng.randint(1, len(other["words"]) - 1)
+        return None if other is row and kept == begin else splice(row, kept, other, begin)
+
+
+ENGINE_WEIGHTS = {"espeak-ng": 7, "flite": 2, "festival": 2, "rhvoice": 5, "pico": 1, "hibari": 3, "revoiced": 7}
+FADE = 80  # samples over which one half of a splice gives way to the other
+
+
+def splice(row, kept, other, begin):
+    """A row of the first `kept` words of `row` and those of `other` from word `begin` on."""
+    end, start = row["words"][kept - 1][2], other["words"][begin][1]
+    first = row["data"][row["offset"]:row["offset"] + round(end * SAMPLE_RATE)].astype(np.float32)
+    second = other["data"][other["offset"] + round(start * SAMPLE_RATE):other["offset"] + other["samples"]].astype(np.float32)
+    fade = np.linspace(0, 1, FADE, dtype=np.float32)
+    first[-FADE:] *= 1 - fade[-len(first):]
+    second[:FADE] *= fade[:len(second)]
+    by = end - start
+    phones = [(p, s, min(e, end)) for p, s, e in row["phones"] if s < end] + [
+        (p, max(s, start) + by, e + by) for p, s, e in other["phones"] if e > start]
+    text = " ".join(row["text"].split()[:kept] + other["text"].split()[begin:])
+    data = np.concatenate([first, second]).astype(np.int16)
+    return {**row, "text": text, "words": row["words"][:kept] + [[w, s + by, e + by] for w, s, e in other["words"][begin:]],
+            "phones": phones, "data": data, "offset": 0, "samples": len(data), "seconds": len(data) / SAMPLE_RATE}
 
 
 def utterance(row, rng, vary=True):
@@ -65,16 +96,19 @@ def utterance(row, rng, vary=True):
     return audio, shift, [(p, s - first, e - first) for p, s, e in marks]
 
 
-def compose(corpus, rng, seconds, fill=None, noisy=True, engines=None):
+def compose(corpus, rng, seconds, fill=None, noisy=True, engines=None, splices=0.0):
     """One window: samples and its utterances, each with text, words, phones (times in s from the window's start).
 
     `fill` bounds the part of the window that may carry speech; what follows is silence, as in a zero-padded window.
+    `splices` is the part of the utterances that is put together of two halves.
     """
     fill = seconds if fill is None else fill
     window = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
     said, at = [], rng.uniform(0.0, 0.4)
     for _ in range(40):
         row = corpus.draw(rng, engines or ENGINE_WEIGHTS)
+        if splices and rng.random() < splices:
+            row = corpus.spliced(row, rng) or row
         if at + row["seconds"] * 1.18 > fill:
             if said or rng.random() < 0.05:
                 break
