@@ -19,9 +19,9 @@ import golden
 import seeded
 
 CASES = {
-    # Three windows overlap, one of them off the grid of frames; the last ends behind the recording.
+    # Three windows overlap, the second off the grid of frames of the first; the last ends behind the recording.
     "narrow": {"seed": 600, "planes": 16, "blocks": [2, 2, 2, 2], "size": 64, "window": 160000, "frames": 589,
-               "audio_seed": 610, "samples": 300000, "starts": [0, 16000, 20345, 150240]},
+               "audio_seed": 610, "samples": 300000, "starts": [0, 16345, 24000, 150240]},
     # Another window, blocks of other numbers.
     "short": {"seed": 601, "planes": 16, "blocks": [1, 3, 2, 1], "size": 16, "window": 80000, "frames": 293,
               "audio_seed": 611, "samples": 96000, "starts": [0, 8000, 40000]},
