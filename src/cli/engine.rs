@@ -6,6 +6,7 @@ use std::path::Path;
 use diarist::config::Options;
 use diarist::diarize::Diarizer;
 use diarist::diarize::diarizer::{FindSpeakers, OnDevice};
+use diarist::engine::cluster::Cluster;
 use diarist::engine::cpu::{self, Cpu};
 use diarist::engine::cuda::{self, Activation, Cuda};
 use diarist::engine::residual::Residual;
@@ -134,7 +135,7 @@ impl Backend {
     /// # Errors
     /// As [`Diarizer::load`].
     pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
-        fn on<B: Residual>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+        fn on<B: Residual + Cluster>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
             let diarizer = match source {
                 DiarizerSource::Recipe(recipe) => Diarizer::load(be, recipe),
                 DiarizerSource::Builtin => Diarizer::builtin(be),

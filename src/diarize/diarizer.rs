@@ -4,7 +4,7 @@
 //! |---|---|
 //! | hear | the segmentation network over all windows: who speaks in each, `[W, F, S]`, and how likely speech is, `[T]` |
 //! | voices | the embedding network over the windows in which somebody speaks, once for all speakers of a window, `[W, S, D]` |
-//! | cluster, turns | see [`diarize`](super::diarize()) |
+//! | cluster, turns | see [`diarize_on`]; on the same device |
 //!
 //! Windows pass a few at a time. What grows with the recording are the decisions, a byte for each speaker and frame of each
 //! window, and the voices, four bytes for each number of them.
@@ -17,8 +17,9 @@ use super::cluster::Clustering;
 use super::folder::{CONFIG, Method, Place, Recipe};
 use super::plda::Plda;
 use super::windows::{Clock, Segmentation, Voices};
-use super::{Diarization, Options, diarize, multilabel, powerset};
+use super::{Diarization, Options, diarize_on, multilabel, powerset};
 use crate::assets;
+use crate::engine::cluster::Cluster;
 use crate::engine::residual::Residual;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
@@ -54,7 +55,7 @@ pub struct Diarizer<B: Residual> {
     onset: f32,
 }
 
-impl<B: Residual> Diarizer<B> {
+impl<B: Residual + Cluster> Diarizer<B> {
     /// Opens a pipeline of pyannote: a folder with a `config.yaml` and the networks; see [`Recipe`]. Nothing in it is executed.
     ///
     /// # Errors
@@ -184,7 +185,7 @@ impl<B: Residual> Diarizer<B> {
             end: end.or(Some(Seconds::from_samples(samples.len()))),
         };
         let voices = || self.voices(be, samples, &heard.segmentation, watch);
-        diarize(&heard.segmentation, voices, &self.clustering, &options)
+        diarize_on(be, &heard.segmentation, voices, &self.clustering, &options)
     }
 
     /// The voice `[D]` of the one who speaks in a recording: the mean over its windows, weighted by how long somebody is
@@ -347,7 +348,7 @@ pub struct OnDevice<B: Residual> {
     pub diarizer: Diarizer<B>,
 }
 
-impl<B: Residual> FindSpeakers for OnDevice<B> {
+impl<B: Residual + Cluster> FindSpeakers for OnDevice<B> {
     fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
         self.diarizer.diarize(&self.be, samples, options, watch)
     }
