@@ -63,7 +63,7 @@ pub(super) fn centroid_linkage(points: &[f64], dim: usize) -> Vec<Merge> {
 /// nearest to them is gone: `x` and the old `y`. `y` is one of them.
 fn approach(places: &mut [Option<Place>], centroids: &[f64], dim: usize, (x, y): (usize, usize)) -> Vec<usize> {
     let new = &centroids[y * dim..(y + 1) * dim];
-    let told = places[..y].par_iter_mut().enumerate().filter_map(|(at, place)| {
+    let tell = |(at, place): (usize, &mut Option<Place>)| {
         let place = place.as_mut()?;
         if place.nearest.0 == x || place.nearest.0 == y {
             return Some(at);
@@ -73,12 +73,19 @@ fn approach(places: &mut [Option<Place>], centroids: &[f64], dim: usize, (x, y):
             place.nearest = (y, squared);
         }
         None
-    });
-    let mut lost: Vec<usize> = told.collect();
+    };
+    let before = &mut places[..y];
+    let mut lost: Vec<usize> = if y * dim < WORTH_THREADS {
+        before.iter_mut().enumerate().filter_map(tell).collect()
+    } else {
+        before.par_iter_mut().enumerate().filter_map(tell).collect()
+    };
     lost.push(y);
     lost
 }
 
+/// Numbers below which waking other threads takes longer than the work: a quarter of a millisecond.
+const WORTH_THREADS: usize = 1 << 19;
 /// Clusters that search together, so that each centroid they look at is read from memory once for all of them.
 const TOGETHER: usize = 16;
 
@@ -100,7 +107,11 @@ fn search(places: &mut [Option<Place>], centroids: &[f64], dim: usize, which: &[
         }
         found
     };
-    let found: Vec<(usize, f64)> = which.par_chunks(TOGETHER).flat_map_iter(nearest).collect();
+    let found: Vec<(usize, f64)> = if which.len() * centroids.len() < WORTH_THREADS {
+        which.chunks(TOGETHER).flat_map(nearest).collect()
+    } else {
+        which.par_chunks(TOGETHER).flat_map_iter(nearest).collect()
+    };
     for (&at, found) in which.iter().zip(found) {
         if let Some(place) = &mut places[at] {
             place.nearest = found;
