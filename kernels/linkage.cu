@@ -1,17 +1,17 @@
-// linkage: the two clusters whose centroids are closest become one, again and again; three launches for each merge.
+// linkage: the two clusters whose centroids are closest become one, again and again; three launches for each step.
 //
 // Shapes   points [N,D] f64, the centroids, changed in place · place [N] {cluster, size, nearest} i32, size 0 where there is
-//          none any more, nearest -1 where none comes after · away [N] f64 squared distance to the nearest · lost [N] i32 places
-//          that search anew · state {x, y, lost, chunks} · found [N,chunks] i32 and far [N,chunks] f64: the nearest of each
-//          chunk · merges [N-1] {left, right, size} i32 · squared [N-1] f64
+//          none any more, nearest GONE where it has merged · away [N] f64 squared distance to the nearest, or a bound of it ·
+//          state {x, y, search, chunks, done}: what was merged, who searches anew, merges so far · found [chunks] i32 and
+//          far [chunks] f64: the nearest of each chunk · merges [N-1] {left, right, size} i32 · squared [N-1] f64
 // Math     as engine/cluster/linkage.rs, to the bit: sums in 16 lanes, nothing contracted, of equals the first place
-// Launch   linkage_nearest once: grid ceil(N/16). Then N-1 times: linkage_merge grid 1, block 1024; linkage_approach grid
+// Launch   linkage_nearest once: grid ceil(N/16). Then until done is N-1: linkage_merge grid 1, block 1024; linkage_approach grid
 //          ceil(N/16); linkage_search grid chunks. Blocks of 256 = 16 half warps, each of which has a row
-// Traffic  the initial search N*N*D/2 differences, each row read once for 16 others. A merge reads all centroids left: 8*N*D B,
-//          and as much again for each that searches anew
-// Order    which place stands where in `lost` depends on the card; what is found for it does not
+// Traffic  the initial search N*N*D/2 differences, each row read once for 16 others. A merge reads the centroids that are left
+//          twice, 8*N*D B each, and each search of one whose nearest has merged once
+// Order    of equals the first place, whatever the chunks
 // Oracle   engine/cluster/linkage.rs, equal
-// Source   Müllner 2011 (generic linkage), without its queue: a scan of N numbers is cheaper here than keeping one
+// Source   Müllner 2011 (generic algorithm), without its queue: a scan of N numbers is cheaper here than keeping one
 // Journal  docs/kernels/cluster.md
 #include "device.cuh"
 
@@ -19,6 +19,7 @@ namespace linkage_ {
 
 const int LANES = 16, ROWS = 16;  // of a sum; half warps of a block
 const double NEVER = 1.0 / 0.0;
+const int GONE = -2;
 
 struct Place {
     int cluster, size, nearest;
@@ -27,7 +28,7 @@ struct Merge {
     int left, right, size;
 };
 struct State {
-    int x, y, lost, chunks;
+    int x, y, search, chunks, done;
 };
 
 // Whether the first of two finds is the one that counts.
@@ -69,26 +70,25 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(linkage_nearest)
 
-// Ends the searches of the merge before, and merges the closest two.
+// Ends the search of the step before, and merges the closest two, unless the nearest of the first has merged: then that one
+// has to search.
 extern "C" __global__ void __launch_bounds__(1024)
     linkage_merge(int* __restrict__ merges, double* __restrict__ squared, double* __restrict__ points, int* __restrict__ places,
-                  double* __restrict__ away, int* __restrict__ states, const int* __restrict__ lost, const int* __restrict__ found,
-                  const double* __restrict__ far, int merge, int count, int size) {
+                  double* __restrict__ away, int* __restrict__ states, const int* __restrict__ found, const double* __restrict__ far,
+                  int count, int size) {
     using namespace linkage_;
     SHARED(double, shared_least, 1024);
     SHARED(int, shared_place, 1024);
     Place* place = reinterpret_cast<Place*>(places);
     State* state = reinterpret_cast<State*>(states);
-    const int chunks = state->chunks;
-    for (int i = threadIdx.x; i < state->lost; i += blockDim.x) {
+    const int merge = state->done;
+    if (threadIdx.x == 0 && state->search >= 0) {
         double least = NEVER;
         int nearest = -1;
-        for (int chunk = 0; chunk < chunks; chunk++) {
-            const int64 from = int64(i) * chunks + chunk;
-            if (far[from] < least) least = far[from], nearest = found[from];
-        }
-        away[lost[i]] = least;
-        place[lost[i]].nearest = nearest;
+        for (int chunk = 0; chunk < state->chunks; chunk++)
+            if (far[chunk] < least) least = far[chunk], nearest = found[chunk];
+        away[state->search] = least;
+        place[state->search].nearest = nearest;
     }
     __syncthreads();
     double least = NEVER;
@@ -107,16 +107,16 @@ extern "C" __global__ void __launch_bounds__(1024)
         __syncthreads();
     }
     const int x = shared_place[0];
-    if (x == count) {  // no distance is a number
+    const bool done = merge == count - 1, none = x == count;  // no distance is a number
+    const Place a = place[none ? 0 : x];
+    if (done || none || a.nearest == GONE) {
         if (threadIdx.x == 0) {
-            reinterpret_cast<Merge*>(merges)[merge] = Merge{0, 0, 0};
-            squared[merge] = 0;
             state->x = state->y = -1;
-            state->lost = 0;
+            state->search = done || none ? -1 : x;
+            state->done = none ? count - 1 : merge;
         }
         return;
     }
-    const Place a = place[x];
     const int y = a.nearest;
     const Place b = place[y];
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
@@ -132,70 +132,64 @@ extern "C" __global__ void __launch_bounds__(1024)
         away[x] = away[y] = NEVER;
         state->x = x;
         state->y = y;
-        state->lost = 0;
+        state->search = y;
+        state->done = merge + 1;
     }
 }
 EXPORT(linkage_merge)
 
-// Tells the places before y that a new cluster stands there, and lists those whose nearest is gone, y among them.
+// Tells the places before y that a new cluster stands there, and that what stood at x and y is gone.
 extern "C" __global__ void __launch_bounds__(256)
-    linkage_approach(int* __restrict__ places, double* __restrict__ away, int* __restrict__ states, int* __restrict__ lost,
+    linkage_approach(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ states,
                      const double* __restrict__ points, int count, int size) {
     using namespace linkage_;
     Place* place = reinterpret_cast<Place*>(places);
-    State* state = reinterpret_cast<State*>(states);
+    const State* state = reinterpret_cast<const State*>(states);
     const int x = state->x, y = state->y, lane = threadIdx.x % LANES, at = blockIdx.x * ROWS + threadIdx.x / LANES;
-    if (y < 0) return;
-    const bool known = at <= y && at < count && place[at].size > 0;
-    const int nearest = known ? place[at].nearest : -1;
-    const bool gone = known && (at == y || nearest == x || nearest == y);
-    const bool compares = known && !gone;
-    if (!__any_sync(FULL_WARP, known)) return;
-    const double squared = squared_distance(points + int64(compares ? at : y) * size, points + int64(y) * size, size, lane);
-    if (lane > 0) return;
-    if (gone) lost[atomicAdd(&state->lost, 1)] = at;
-    if (compares && squared < away[at]) {
+    const bool told = at < y && place[at].size > 0;  // y is -1 where nothing was merged, and below count
+    if (!__any_sync(FULL_WARP, told)) return;
+    const double squared = squared_distance(points + int64(told ? at : y) * size, points + int64(y) * size, size, lane);
+    if (lane > 0 || !told) return;
+    if (squared < away[at]) {
         place[at].nearest = y;
         away[at] = squared;
+    } else if (place[at].nearest == x || place[at].nearest == y) {
+        place[at].nearest = GONE;
     }
 }
 EXPORT(linkage_approach)
 
-// The nearest of a chunk of places to each that searches.
+// The nearest of a chunk of places to the one that searches.
 extern "C" __global__ void __launch_bounds__(256)
     linkage_search(int* __restrict__ found, double* __restrict__ far, const int* __restrict__ places, const int* __restrict__ states,
-                   const int* __restrict__ lost, const double* __restrict__ points, int count, int size) {
+                   const double* __restrict__ points, int count, int size) {
     using namespace linkage_;
     SHARED(double, shared_least, ROWS);
     SHARED(int, shared_place, ROWS);
     const Place* place = reinterpret_cast<const Place*>(places);
     const State* state = reinterpret_cast<const State*>(states);
-    const int chunks = state->chunks, per = (count + chunks - 1) / chunks;
+    const int chunks = state->chunks, per = (count + chunks - 1) / chunks, at = state->search;
+    if (at < 0) return;
     const int row = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     const int begin = blockIdx.x * per, end = min(begin + per, count);
-    for (int i = 0; i < state->lost; i++) {
-        const int at = lost[i];
-        double least = NEVER;
-        int nearest = count;
-        for (int first = begin; first < end; first += ROWS) {
-            const int other = first + row;
-            const bool later = other < end && other > at && place[other].size > 0;
-            if (!__any_sync(FULL_WARP, later)) continue;
-            const double squared = squared_distance(points + int64(at) * size, points + int64(later ? other : at) * size, size, lane);
-            if (later && squared < least) least = squared, nearest = other;
-        }
-        if (lane == 0) {
-            shared_least[row] = least;
-            shared_place[row] = nearest;
-        }
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            for (int other = 1; other < ROWS; other++)
-                if (before(shared_least[other], shared_place[other], least, nearest)) least = shared_least[other], nearest = shared_place[other];
-            found[int64(i) * chunks + blockIdx.x] = nearest;
-            far[int64(i) * chunks + blockIdx.x] = least;
-        }
-        __syncthreads();
+    double least = NEVER;
+    int nearest = count;
+    for (int first = begin; first < end; first += ROWS) {
+        const int other = first + row;
+        const bool later = other < end && other > at && place[other].size > 0;
+        if (!__any_sync(FULL_WARP, later)) continue;
+        const double squared = squared_distance(points + int64(at) * size, points + int64(later ? other : at) * size, size, lane);
+        if (later && squared < least) least = squared, nearest = other;
     }
+    if (lane == 0) {
+        shared_least[row] = least;
+        shared_place[row] = nearest;
+    }
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    for (int other = 1; other < ROWS; other++)
+        if (before(shared_least[other], shared_place[other], least, nearest)) least = shared_least[other], nearest = shared_place[other];
+    found[blockIdx.x] = nearest;
+    far[blockIdx.x] = least;
 }
 EXPORT(linkage_search)

@@ -13,6 +13,9 @@ use crate::error::Result;
 const ROWS: usize = 16;
 /// Most parts of a search: one for each multiprocessor of a large card, so that all of them read.
 const CHUNKS: usize = 128;
+/// Numbers of the linkage's state, and the place of those merged so far.
+const STATE: usize = 5;
+const DONE: usize = 4;
 /// Threads of the other blocks.
 const THREADS: usize = 128;
 const WARP: usize = 32;
@@ -23,7 +26,6 @@ struct Linkage {
     places: Buffer<i32>,
     away: Buffer<f64>,
     state: Buffer<i32>,
-    lost: Buffer<i32>,
     found: Buffer<i32>,
     far: Buffer<f64>,
     merges: Buffer<i32>,
@@ -51,12 +53,12 @@ impl<A: Activation> Cuda<A> {
             points: self.upload(points)?,
             places: self.room(3 * count)?,
             away: self.room(count)?,
-            state: self.upload(&[-1, -1, 0, chunks as i32])?,
-            lost: self.room(count)?,
-            found: self.room(count * chunks)?,
-            far: self.room(count * chunks)?,
-            merges: self.room(3 * (count - 1))?,
-            squared: self.room(count - 1)?,
+            state: self.upload(&[-1, -1, -1, chunks as i32, 0])?,
+            found: self.room(chunks)?,
+            far: self.room(chunks)?,
+            // Where there is no merge, zeros say so.
+            merges: Buffer::zeros(&self.device, 3 * (count - 1))?,
+            squared: Buffer::zeros(&self.device, count - 1)?,
             count,
             size,
             chunks,
@@ -75,38 +77,32 @@ impl<A: Activation> Cuda<A> {
         unsafe { launch.run(Work { bytes, flops }) }
     }
 
-    fn linkage_merge(&self, on: &mut Linkage, merge: usize) -> Result<()> {
-        let (count, size, searched) = (on.count, on.size, on.count * on.chunks);
+    fn linkage_step(&self, on: &mut Linkage) -> Result<()> {
+        let (count, size, chunks) = (on.count, on.size, on.chunks);
         let mut launch = self.device.launch("linkage_merge", "")?;
         launch.block(1024).output(&mut on.merges, 3 * (count - 1)).output(&mut on.squared, count - 1);
         launch.output(&mut on.points, count * size).output(&mut on.places, 3 * count).output(&mut on.away, count);
-        launch.output(&mut on.state, 4).input(&on.lost, count).input(&on.found, searched).input(&on.far, searched);
-        launch.int(merge).int(count).int(size);
-        // SAFETY: (1) merges, squared, points, places, away, state, lost, found, far, merge, count, size, as linkage.cu declares
-        // them; (2) it touches merges [N - 1, 3], squared [N - 1] at `merge`, which is less, points [N, D], places [N, 3], away,
-        // lost [N], found and far [N, chunks]; (3) one block of 1024.
-        unsafe { launch.run(Work::bytes((count + 3 * size) * size_of::<f64>())) }
-    }
-
-    fn linkage_approach(&self, on: &mut Linkage) -> Result<()> {
-        let (count, size) = (on.count, on.size);
+        launch.output(&mut on.state, STATE).input(&on.found, chunks).input(&on.far, chunks).int(count).int(size);
+        // SAFETY: (1) merges, squared, points, places, away, state, found, far, count, size, as linkage.cu declares them; (2) it
+        // touches merges [N - 1, 3], squared [N - 1], neither after the last, points [N, D], places [N, 3], away [N], found and far
+        // [chunks]; (3) one block of 1024.
+        unsafe { launch.run(Work::bytes((count + 3 * size) * size_of::<f64>())) }?;
         let mut launch = self.device.launch("linkage_approach", "")?;
         launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 3 * count);
-        launch.output(&mut on.away, count).output(&mut on.state, 4).output(&mut on.lost, count);
-        launch.input(&on.points, count * size).int(count).int(size);
-        // SAFETY: (1) places, away, state, lost, points, count, size, as linkage.cu declares them; (2) it touches places [N, 3],
-        // away, lost [N], of which each place takes one at most, points [N, D]; (3) blocks of 16 rows cover N.
-        unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }
-    }
-
-    fn linkage_search(&self, on: &mut Linkage) -> Result<()> {
-        let (count, size, chunks) = (on.count, on.size, on.chunks);
+        launch.output(&mut on.away, count).input(&on.state, STATE).input(&on.points, count * size).int(count).int(size);
+        // SAFETY: (1) places, away, state, points, count, size, as linkage.cu declares them; (2) it touches places [N, 3], away
+        // [N], points [N, D]; (3) blocks of 16 rows cover N.
+        unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }?;
         let mut launch = self.device.launch("linkage_search", "")?;
-        launch.grid(chunks, 1, 1).block(256).output(&mut on.found, count * chunks).output(&mut on.far, count * chunks);
-        launch.input(&on.places, 3 * count).input(&on.state, 4).input(&on.lost, count);
-        launch.input(&on.points, count * size).int(count).int(size);
-        // SAFETY: (1) found, far, places, state, lost, points, count, size, as linkage.cu declares them; (2) it touches found and
-        // far [N, chunks], places [N, 3], lost [N], points [N, D]; (3) a block for each of the chunks that `state` names.
+        launch.grid(chunks, 1, 1).block(256).output(&mut on.found, chunks).output(&mut on.far, chunks);
+        launch
+            .input(&on.places, 3 * count)
+            .input(&on.state, STATE)
+            .input(&on.points, count * size)
+            .int(count)
+            .int(size);
+        // SAFETY: (1) found, far, places, state, points, count, size, as linkage.cu declares them; (2) it touches found and far
+        // [chunks], places [N, 3], points [N, D]; (3) a block for each of the chunks that `state` names.
         unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }
     }
 }
@@ -197,10 +193,14 @@ impl<A: Activation> Cluster for Cuda<A> {
         }
         let mut on = self.linkage(points, size)?;
         self.linkage_nearest(&mut on)?;
-        for merge in 0..count - 1 {
-            self.linkage_merge(&mut on, merge)?;
-            self.linkage_approach(&mut on)?;
-            self.linkage_search(&mut on)?;
+        // A step for each merge, and some for searches; how many, only the card knows. Steps too many do nothing.
+        let (mut state, mut steps) = ([0; STATE], count - 1);
+        while (state[DONE] as usize) < count - 1 {
+            for _ in 0..steps {
+                self.linkage_step(&mut on)?;
+            }
+            on.state.read(&mut state, 0)?;
+            steps = count.div_ceil(8);
         }
         let (mut merges, mut squared) = (vec![0; 3 * (count - 1)], vec![0.0; count - 1]);
         on.merges.read(&mut merges, 0)?;
