@@ -70,7 +70,8 @@ fn sum<T>(a: Option<T>, b: Option<T>, add: impl FnOnce(T, T) -> T) -> Option<T> 
 }
 
 /// Compares each recording of the reference with the one of the same name; two files with one each are of the same
-/// recording, whatever they call it. `scored` are the stretches that count.
+/// recording, whatever they call it. `scored` are the stretches that count. A result that consists of turns alone, as RTTM, has
+/// no line of a recording in which it found nobody: there all speech is missed.
 ///
 /// # Errors
 /// The recordings that have no counterpart or nothing to compare, or of which no stretch is given.
@@ -80,12 +81,18 @@ pub fn reports(
     scored: Option<&BTreeMap<String, Vec<Span>>>,
 ) -> Result<BTreeMap<String, Report>, String> {
     let single = reference.len() == 1 && hypothesis.len() == 1;
+    let mut hypothesis = hypothesis.clone();
     if !single {
+        if hypothesis.values().all(|script| script.has_turns && !script.has_words) {
+            for name in reference.keys() {
+                hypothesis.entry(name.clone()).or_insert_with(|| Script { has_turns: true, ..Script::default() });
+            }
+        }
         let without = |a: &Scripts, b: &Scripts| -> Vec<String> {
             a.keys().filter(|name| !b.contains_key(*name)).cloned().collect()
         };
         for (names, of) in
-            [(without(reference, hypothesis), "hypothesis"), (without(hypothesis, reference), "reference")]
+            [(without(reference, &hypothesis), "hypothesis"), (without(&hypothesis, reference), "reference")]
         {
             if !names.is_empty() {
                 return Err(format!("the {of} says nothing of {}", names.join(", ")));

@@ -96,6 +96,13 @@ fn silence_and_words_of_nobody() {
     dir.write("silence.rttm", "");
     let got = json(&dir, "a.rttm silence.rttm");
     assert_eq!(got["all"]["der"][0]["missed"], 2.0);
+    // RTTM has no line of a recording in which nobody was found.
+    dir.write("both.rttm", "SPEAKER x 1 1 2 <NA> <NA> A <NA> <NA>\nSPEAKER y 1 1 3 <NA> <NA> A <NA> <NA>\n");
+    let got = json(&dir, "both.rttm a.rttm");
+    assert_eq!(
+        (&got["recordings"]["y"]["der"][0]["missed"], &got["all"]["der"][0]["missed"]),
+        (&3.0.into(), &3.0.into())
+    );
     let got = json(&dir, "silence.rttm a.rttm");
     assert!(got["all"]["der"][0]["rate"].is_null() && got["all"]["der"][0]["false_alarm"] == 2.0);
     dir.diarist("score silence.rttm a.rttm").run().exits(0).prints(&["none said"]);
@@ -113,12 +120,14 @@ fn files_that_do_not_go_together() {
     dir.write("damaged.rttm", "SPEAKER one 1 1\n");
     dir.write("part.uem", "one 1 0 5\n");
     dir.write("words.txt", "hello");
+    dir.write("one.stm", "one 1 A 1 2 hello\n");
     dir.write("talk.mp3", "ID3");
     dir.write("list.json", "[{}]");
     dir.write("latin.txt", b"\xe9t\xe9");
     for (args, reason) in [
-        ("right.rttm other.rttm", "the hypothesis says nothing of two"),
-        ("other.rttm right.rttm", "the hypothesis says nothing of x"),
+        ("right.rttm other.rttm", "the reference says nothing of x"),
+        ("right.stm one.stm", "the hypothesis says nothing of two"),
+        ("other.rttm right.rttm", "the reference says nothing of two"),
         ("right.rttm damaged.rttm", "line 1: expected SPEAKER"),
         ("right.rttm heard.rttm --uem part.uem", "the UEM says nothing of two"),
         ("right.rttm heard.rttm --uem right.rttm", "expected FILE CHANNEL START END"),
