@@ -11,7 +11,7 @@
 //! | write | [`asr`] | chunks -> tokens -> text |
 //! | place | [`align`] | text and audio -> times of letters, words and sentences |
 //! | tell apart | [`diarize`] | who speaks in each window, and voices -> turns -> speakers of words |
-//! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud |
+//! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud, rttm |
 //!
 //! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
 //! CUDA), [`hub`] (a model's name to its

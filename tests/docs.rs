@@ -56,29 +56,40 @@ fn the_readme_quotes_the_measured_ratios() {
     }
 }
 
-/// How many times as fast alignment is as WhisperX's, by the newest result: all of it, and the search alone.
-#[test]
-fn the_readme_quotes_how_fast_words_are_aligned() {
+/// How many times as long `peer` takes as diarist for each of `keys`, by the newest result called `name`: medians of five
+/// rounds at least.
+fn ratios(name: &str, peer: &str, keys: &[&str]) -> Vec<f64> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
     let files = std::fs::read_dir(folder).expect("results").map(|f| f.unwrap().path());
-    let newest = files.filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("align-peers-"))).max();
+    let newest = files.filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name))).max();
     let json: Value = serde_json::from_str(&std::fs::read_to_string(newest.expect("a result")).unwrap()).unwrap();
-    let row = |name: &str| json["rows"].as_array().unwrap().iter().find(|row| row["contender"] == name).unwrap();
-    let ratio = |key: &str| {
-        let median = |name: &str| {
-            let mut values: Vec<f64> = row(name)[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
-            assert!(values.len() >= 5, "fewer than five rounds");
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        median("whisperx.align") / median("diarist")
+    let median = |contender: &str, key: &str| {
+        let row = json["rows"].as_array().unwrap().iter().find(|row| row["contender"] == contender).unwrap();
+        let mut values: Vec<f64> = row[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        assert!(values.len() >= 5, "fewer than five rounds");
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
     };
-    let quoted = format!(
-        "{:.1} times as fast as `whisperx.align`, the search for the best path alone {:.0} times",
-        ratio("seconds"),
-        ratio("viterbi_seconds")
-    );
-    assert!(file("README.md").contains(&quoted), "README.md should say: {quoted}");
+    keys.iter().map(|key| median(peer, key) / median("diarist", key)).collect()
+}
+
+/// All of alignment and diarization, and the parts that the README names.
+#[test]
+fn the_readme_quotes_how_fast_words_are_aligned_and_voices_told_apart() {
+    let align = ratios("align-peers-", "whisperx.align", &["seconds", "viterbi_seconds"]);
+    let diarize = ratios("diarize-peers-", "pyannote.audio", &["seconds", "segmentation_seconds", "embedding_seconds"]);
+    for quoted in [
+        format!(
+            "{:.1} times as fast as `whisperx.align`, the search for the best path alone {:.0} times",
+            align[0], align[1]
+        ),
+        format!(
+            "{:.1} times as fast as in pyannote.audio's pipeline, the segmentation {:.1} and the embeddings {:.1} times",
+            diarize[0], diarize[1], diarize[2]
+        ),
+    ] {
+        assert!(file("README.md").replace('\n', " ").contains(&quoted), "README.md should say: {quoted}");
+    }
 }
 
 /// A card's numbers are a file of `benches/results`, made by `tests/gpu.sh`; as long as there is none, the README claims
