@@ -141,7 +141,7 @@ impl<B: Waveform> Pipeline<B> {
         self.finish(&self.prepare(input, options, observer)?, options, observer)
     }
 
-    /// The stages before the recogniser, which need the processor only: a caller with several recordings can read the next
+    /// The stages before the recogniser, which need the processor only, but for a network that finds speech: a caller with several recordings can read the next
     /// one while the device is busy with this one.
     ///
     /// # Errors

@@ -24,26 +24,6 @@ import asr
 ROOT = asr.ROOT
 SPEAKERS = ["speaker#1", "speaker#2", "speaker#3"]
 SEED = 900
-CONFIG = """version: 3.1.0
-
-pipeline:
-  name: pyannote.audio.pipelines.SpeakerDiarization
-  params:
-    clustering: AgglomerativeClustering
-    embedding: $model/embedding
-    embedding_batch_size: 32
-    embedding_exclude_overlap: true
-    segmentation: $model/segmentation
-    segmentation_batch_size: 32
-
-params:
-  clustering:
-    method: centroid
-    min_cluster_size: 12
-    threshold: 0.7045654963945799
-  segmentation:
-    min_duration_off: 0.0
-"""
 
 
 def networks():
@@ -78,7 +58,7 @@ def networks():
 
 
 def prepare(args):
-    """The pipeline's folder and the sound, unless they are there."""
+    """The networks and the sound, unless they are there."""
     import numpy as np
     from safetensors.torch import save_file
 
@@ -94,7 +74,6 @@ def prepare(args):
         metadata = {"pyannet": json.dumps(said)} if name == "segmentation" else None
         state = {key: value.contiguous() for key, value in network.state_dict().items() if "num_batches" not in key}
         save_file(state, str(folder / "model.safetensors"), metadata)
-    (args.work / "model/config.yaml").write_text(CONFIG)
     # Half a minute of sound, again and again: speed does not depend on it.
     piece = (seeded.audio_f32(901, 30 * 16000) * 32768).astype(np.int16)
     with wave.open(str(args.work / "sound.wav"), "wb") as file:

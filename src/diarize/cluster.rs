@@ -6,7 +6,7 @@ use super::vbx::{Vbx, VbxOptions};
 use super::windows::{Segmentation, Voices};
 use super::{ahc, kmeans};
 use crate::assignment::best_pairs;
-use crate::engine::cluster::Cluster;
+use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};
 
 /// Share of a window's frames in which a speaker must be alone for the voice to take part in clustering.
@@ -151,7 +151,7 @@ pub fn start_labels(be: &impl Cluster, train: &[f64], size: usize, threshold: f6
 
 /// The whole tree of some voices, at least one.
 pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<Vec<Merge>> {
-    let merges = be.centroid_linkage(voices, size)?;
+    let merges = primitives::centroid_linkage(be, voices, size)?;
     if merges.len() + 1 < voices.len() / size {
         return Err(Error::diarization("embeddings", "have no distances: one is zero or not a number"));
     }
@@ -195,7 +195,7 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
         return Ok(Clusters::one(voices, train));
     }
     let labels = start_labels(be, train, size, threshold)?;
-    let found = be.vbx(&plda.features(train), plda.phi(), &labels, options)?;
+    let found = primitives::vbx(be, &plda.features(train), plda.phi(), &labels, options)?;
     let mut centroids = kept_voices(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
@@ -226,7 +226,7 @@ fn by_centroid(
     let labels = ahc::cluster(be, &normalised(train, size), size, (threshold, min_size), bounds)?;
     let speakers = labels.iter().max().map_or(1, |label| label + 1);
     let centroids = means(train, size, &labels, speakers);
-    let scores = be.likeness(voices.values(), &centroids, size)?;
+    let scores = primitives::likeness(be, voices.values(), &centroids, size)?;
     let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
     Ok(Clusters { speakers, labels, scores, centroids })
 }
@@ -244,7 +244,7 @@ pub fn assign(
     paired: bool,
 ) -> Result<Clusters> {
     let speakers = centroids.len() / voices.size;
-    let mut scores = be.likeness(voices.values(), &centroids, voices.size)?;
+    let mut scores = primitives::likeness(be, voices.values(), &centroids, voices.size)?;
     if !paired {
         let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
         return Ok(Clusters { speakers, labels, scores, centroids });

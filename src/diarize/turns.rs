@@ -2,7 +2,7 @@
 
 use super::cluster::Clusters;
 use super::windows::{Clock, Segmentation};
-use crate::engine::cluster::Cluster;
+use crate::engine::cluster::{self, Cluster};
 use crate::error::{Error, Result};
 use crate::types::Span;
 pub use crate::types::Turn;
@@ -30,7 +30,7 @@ pub fn reconstruct(
     let speakers = count.iter().copied().max().unwrap_or(0).max(clusters.speakers);
     let first = segmentation.first_frames();
     let activity = segmentation.activity(&first);
-    let active = be.most_voted(&activity, &clusters.labels, clusters.speakers, count, speakers)?;
+    let active = cluster::most_voted(be, &activity, &clusters.labels, clusters.speakers, count, speakers)?;
     Ok(Frames { speakers, active })
 }
 

@@ -1,8 +1,8 @@
 //! What the two networks say about the windows of a recording, and how the frames of the windows lie on one clock.
 
-use crate::engine::cluster::{Activity, Cluster};
+use crate::engine::cluster::{self, Activity, Cluster};
 use crate::error::{Error, Result};
-use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
+use crate::units::{FrameGrid, Seconds};
 
 /// How windows and the frames in them lie in time, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,13 +25,6 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Windows that cover a recording; the last is filled up with silence. One at least.
-    pub fn windows(&self, samples: usize) -> usize {
-        let window = (self.window * SAMPLE_RATE as f64).round() as usize;
-        let step = (self.step * SAMPLE_RATE as f64).round().max(1.0) as usize;
-        1 + samples.saturating_sub(window).div_ceil(step)
-    }
-
     /// When the frames of the recording are.
     pub fn grid(&self) -> FrameGrid {
         FrameGrid { start: 0.0, step: self.frame_step, duration: self.frame }
@@ -125,7 +118,7 @@ impl Segmentation {
     /// # Errors
     /// Those of the device.
     pub fn count(&self, be: &impl Cluster) -> Result<Vec<usize>> {
-        be.speaker_count(&self.activity(&self.first_frames()))
+        cluster::speaker_count(be, &self.activity(&self.first_frames()))
     }
 
     /// The frames that tell a speaker's voice, `[F]`: those in which nobody else speaks, unless there are at most

@@ -1,5 +1,7 @@
 //! The primitives of clustering voices, in f64 throughout, since hard decisions follow: [`Cluster`].
 //!
+//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for `Backend`'s.
+//!
 //! Every primitive has a body here, for the host: what is right, and what the kernels of a GPU are compared with.
 //! Inputs and results are on the host: voices come from there, and what comes out is small. What lies between, the hundred
 //! thousand steps of a linkage or the iterations of VBx, does not leave the device.
@@ -42,9 +44,8 @@ pub trait Cluster {
     /// Fewer merges where distances are no numbers.
     ///
     /// # Errors
-    /// [`Error::Shape`], and those of the device.
+    /// Those of the device.
     fn centroid_linkage(&self, points: &[f64], size: usize) -> Result<Vec<Merge>> {
-        check_rows("centroid_linkage", "points", points.len(), size)?;
         Ok(linkage::centroid_linkage(points, size))
     }
 
@@ -52,9 +53,8 @@ pub trait Cluster {
     /// clustering.
     ///
     /// # Errors
-    /// [`Error::Shape`], and those of the device.
+    /// Those of the device.
     fn vbx(&self, features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Result<Vbx> {
-        check_vbx(features, phi, labels)?;
         Ok(vbx::vbx(features, phi, labels, options))
     }
 
@@ -62,10 +62,8 @@ pub trait Cluster {
     /// voice has none.
     ///
     /// # Errors
-    /// [`Error::Shape`], and those of the device.
+    /// Those of the device.
     fn likeness(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-        check_rows("likeness", "voices", voices.len(), size)?;
-        check_rows("likeness", "centroids", centroids.len(), size)?;
         Ok(likeness::likeness(voices, centroids, size))
     }
 
@@ -73,28 +71,25 @@ pub trait Cluster {
     /// even.
     ///
     /// # Errors
-    /// [`Error::Shape`], and those of the device.
+    /// Those of the device.
     fn speaker_count(&self, activity: &Activity) -> Result<Vec<usize>> {
-        check_activity("speaker_count", activity)?;
         Ok(frames::speaker_count(activity))
     }
 
-    /// Who of `clusters` K, and of those numbered on to `speakers`, speaks in each frame, `[T, speakers]`: as many as
+    /// Who of `speakers`, which are the clusters and as many more as `count` needs, speaks in each frame, `[T, speakers]`: as many as
     /// `count` `[T]` says, those of whom the most windows say so; of equals the first. `labels` `[W, S]` are the clusters of
     /// the windows' speakers.
     ///
     /// # Errors
-    /// [`Error::Shape`], and those of the device.
+    /// Those of the device.
     fn most_voted(
         &self,
         activity: &Activity,
         labels: &[Option<usize>],
-        clusters: usize,
         count: &[usize],
         speakers: usize,
     ) -> Result<Vec<bool>> {
-        check_votes(activity, labels, clusters, count, speakers)?;
-        Ok(frames::most_voted(activity, labels, clusters, count, speakers))
+        Ok(frames::most_voted(activity, labels, count, speakers))
     }
 }
 
@@ -106,12 +101,65 @@ impl Cluster for Host {}
 
 impl Cluster for Cpu {}
 
+/// See [`Cluster::centroid_linkage`].
+///
+/// # Errors
+/// [`Error::Shape`], and those of the device.
+pub fn centroid_linkage(be: &impl Cluster, points: &[f64], size: usize) -> Result<Vec<Merge>> {
+    check_rows("centroid_linkage", "points", points.len(), size)?;
+    be.centroid_linkage(points, size)
+}
+
+/// See [`Cluster::vbx`].
+///
+/// # Errors
+/// As [`centroid_linkage`].
+pub fn vbx(be: &impl Cluster, features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Result<Vbx> {
+    check_vbx(features, phi, labels)?;
+    be.vbx(features, phi, labels, options)
+}
+
+/// See [`Cluster::likeness`].
+///
+/// # Errors
+/// As [`centroid_linkage`].
+pub fn likeness(be: &impl Cluster, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+    check_rows("likeness", "voices", voices.len(), size)?;
+    check_rows("likeness", "centroids", centroids.len(), size)?;
+    be.likeness(voices, centroids, size)
+}
+
+/// See [`Cluster::speaker_count`].
+///
+/// # Errors
+/// As [`centroid_linkage`].
+pub fn speaker_count(be: &impl Cluster, activity: &Activity) -> Result<Vec<usize>> {
+    check_activity("speaker_count", activity)?;
+    be.speaker_count(activity)
+}
+
+/// See [`Cluster::most_voted`]; `clusters` is above every label.
+///
+/// # Errors
+/// As [`centroid_linkage`].
+pub fn most_voted(
+    be: &impl Cluster,
+    activity: &Activity,
+    labels: &[Option<usize>],
+    clusters: usize,
+    count: &[usize],
+    speakers: usize,
+) -> Result<Vec<bool>> {
+    check_votes(activity, labels, clusters, count, speakers)?;
+    be.most_voted(activity, labels, count, speakers)
+}
+
 fn wrong(op: &'static str, what: &'static str, expected: String, got: impl std::fmt::Debug) -> Error {
     Error::Shape { op, what, expected, got: format!("{got:?}") }
 }
 
 /// A matrix with rows of `size`.
-pub(super) fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> Result<()> {
+fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> Result<()> {
     if size == 0 || !len.is_multiple_of(size) {
         return Err(wrong(op, what, format!("[_, {size}], at least one wide"), len));
     }
@@ -119,7 +167,7 @@ pub(super) fn check_rows(op: &'static str, what: &'static str, len: usize, size:
 }
 
 /// What `vbx` is given.
-pub(super) fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
+fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
     if phi.is_empty() || features.len() != labels.len() * phi.len() {
         return Err(wrong("vbx", "features", format!("[{}, {}]", labels.len(), phi.len()), features.len()));
     }
@@ -130,7 +178,7 @@ pub(super) fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Resu
 }
 
 /// Windows, and where they lie.
-pub(super) fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
+fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
     let Activity { active, frames, speakers, first, .. } = activity;
     if active.len() != first.len() * frames * speakers {
         return Err(wrong(op, "active", format!("[{}, {frames}, {speakers}]", first.len()), active.len()));
@@ -142,7 +190,7 @@ pub(super) fn check_activity(op: &'static str, activity: &Activity) -> Result<()
 }
 
 /// What `most_voted` is given.
-pub(super) fn check_votes(
+fn check_votes(
     activity: &Activity,
     labels: &[Option<usize>],
     clusters: usize,
@@ -198,18 +246,18 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let activity = Activity { active: &[true; 12], frames: 2, speakers: 3, first: &[0, 1], total: 3 };
         let refused = |error: Error| matches!(error, Error::Shape { .. });
-        assert!(refused(Host.centroid_linkage(&[0.0; 5], 2).unwrap_err()));
-        assert!(refused(Host.centroid_linkage(&[0.0; 5], 0).unwrap_err()));
-        assert!(refused(Host.vbx(&[0.0; 4], &[1.0; 2], &[0, 0, 1], &VbxOptions::default()).unwrap_err()));
-        assert!(refused(Host.vbx(&[0.0; 4], &[1.0; 2], &[0, 2], &VbxOptions::default()).unwrap_err()));
-        assert!(refused(Host.likeness(&[0.0; 4], &[0.0; 3], 2).unwrap_err()));
-        assert!(refused(Host.speaker_count(&Activity { first: &[0], ..activity }).unwrap_err()));
-        assert!(refused(Host.speaker_count(&Activity { first: &[1, 0], ..activity }).unwrap_err()));
+        assert!(refused(centroid_linkage(&Host, &[0.0; 5], 2).unwrap_err()));
+        assert!(refused(centroid_linkage(&Host, &[0.0; 5], 0).unwrap_err()));
+        assert!(refused(super::vbx(&Host, &[0.0; 4], &[1.0; 2], &[0, 0, 1], &VbxOptions::default()).unwrap_err()));
+        assert!(refused(super::vbx(&Host, &[0.0; 4], &[1.0; 2], &[0, 2], &VbxOptions::default()).unwrap_err()));
+        assert!(refused(super::likeness(&Host, &[0.0; 4], &[0.0; 3], 2).unwrap_err()));
+        assert!(refused(speaker_count(&Host, &Activity { first: &[0], ..activity }).unwrap_err()));
+        assert!(refused(speaker_count(&Host, &Activity { first: &[1, 0], ..activity }).unwrap_err()));
         let labels = [Some(0), Some(1), None, Some(0), Some(1), Some(0)];
-        assert!(Host.most_voted(&activity, &labels, 2, &[1, 2, 1], 2).is_ok());
-        assert!(refused(Host.most_voted(&activity, &labels, 1, &[1, 2, 1], 2).unwrap_err()));
-        assert!(refused(Host.most_voted(&activity, &labels[1..], 2, &[1, 2, 1], 2).unwrap_err()));
-        assert!(refused(Host.most_voted(&activity, &labels, 2, &[1, 2], 2).unwrap_err()));
-        assert!(refused(Host.most_voted(&activity, &labels, 2, &[1, 3, 1], 2).unwrap_err()));
+        assert!(most_voted(&Host, &activity, &labels, 2, &[1, 2, 1], 2).is_ok());
+        assert!(refused(most_voted(&Host, &activity, &labels, 1, &[1, 2, 1], 2).unwrap_err()));
+        assert!(refused(most_voted(&Host, &activity, &labels[1..], 2, &[1, 2, 1], 2).unwrap_err()));
+        assert!(refused(most_voted(&Host, &activity, &labels, 2, &[1, 2], 2).unwrap_err()));
+        assert!(refused(most_voted(&Host, &activity, &labels, 2, &[1, 3, 1], 2).unwrap_err()));
     }
 }

@@ -57,6 +57,8 @@ pub trait Recurrent: Waveform {
     /// A weight `[N, K]` in f32, whatever the precision of the others.
     type Exact: Send + Sync;
 
+    /// Windows of PyanNet that are worth running at once: enough to keep the device busy, few enough for its memory.
+    fn window_batch(&self) -> usize;
     /// Prepares such a weight.
     fn exact(&self, weight: &HostMatrix) -> Result<Self::Exact>;
     /// `(N, K)` of a prepared weight.

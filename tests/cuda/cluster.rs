@@ -99,12 +99,12 @@ fn frames_of_the_recording() {
         let labels: Vec<Option<usize>> =
             (0..windows * speakers).map(|at| (at % 5 > 0).then_some(at * at % 4)).collect();
         let count = Host.speaker_count(&activity).unwrap();
-        let want = Host.most_voted(&activity, &labels, 4, &count, 5).unwrap();
+        let want = Host.most_voted(&activity, &labels, &count, 5).unwrap();
         assert!(count.iter().any(|count| *count > 1) && want.iter().any(|yes| *yes));
         machine.schedules(|seed| {
             assert_eq!(be.speaker_count(&activity).unwrap(), count, "{windows} windows (schedule {seed})");
             assert_eq!(
-                be.most_voted(&activity, &labels, 4, &count, 5).unwrap(),
+                be.most_voted(&activity, &labels, &count, 5).unwrap(),
                 want,
                 "{windows} windows (schedule {seed})"
             );

@@ -18,10 +18,8 @@ use crate::report::{command, median};
 use crate::shapes::{self, Diarization};
 use crate::stages::{Kernel, summary};
 
-/// Samples from window to window, and windows of the segmentation at a time: on an H100 two rounds of a block for eight
-/// windows and a direction on each multiprocessor.
+/// Samples from window to window.
 const STEP: usize = SAMPLE_RATE;
-const WINDOWS: usize = 1024;
 /// Speakers of a window, and frames of their masks.
 const SPEAKERS: usize = 3;
 const FRAMES: usize = 589;
@@ -56,10 +54,11 @@ impl<B: Machine> Networks<B> {
         self.segmentation.specification().window
     }
 
-    /// Scores of all windows, as many at a time as fit.
+    /// Scores of all windows, as many at a time as the stage runs.
     fn scores(&self, be: &B, samples: &[f32], windows: usize) -> Result<()> {
-        for first in (0..windows).step_by(WINDOWS) {
-            let last = windows.min(first + WINDOWS) - 1;
+        let batch = be.window_batch();
+        for first in (0..windows).step_by(batch) {
+            let last = windows.min(first + batch) - 1;
             self.segmentation.scores(be, &samples[first * STEP..last * STEP + self.window()], STEP)?;
         }
         be.wait()

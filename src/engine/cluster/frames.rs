@@ -28,16 +28,10 @@ pub(super) fn speaker_count(activity: &Activity) -> Vec<usize> {
     (0..activity.total).into_par_iter().with_min_len(TOGETHER).map(mean).collect()
 }
 
-pub(super) fn most_voted(
-    activity: &Activity,
-    labels: &[Option<usize>],
-    clusters: usize,
-    count: &[usize],
-    speakers: usize,
-) -> Vec<bool> {
+pub(super) fn most_voted(activity: &Activity, labels: &[Option<usize>], count: &[usize], speakers: usize) -> Vec<bool> {
     let mut out = vec![false; activity.total * speakers];
     let pick = |(block, out): (usize, &mut [bool])| {
-        let (mut votes, mut speaks, mut order) = (vec![0u32; speakers], vec![false; clusters], Vec::new());
+        let (mut votes, mut speaks, mut order) = (vec![0u32; speakers], vec![false; speakers], Vec::new());
         for (place, out) in out.chunks_exact_mut(speakers).enumerate() {
             let at = block * TOGETHER + place;
             votes.fill(0);

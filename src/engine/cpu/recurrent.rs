@@ -12,8 +12,15 @@ use crate::error::Result;
 /// Values that a task activates.
 const PIECE: usize = 1 << 14;
 
+/// Windows at once: a few hundred megabytes.
+const WINDOWS: usize = 32;
+
 impl Recurrent for Cpu {
     type Exact = Matrix;
+
+    fn window_batch(&self) -> usize {
+        WINDOWS
+    }
 
     fn exact(&self, weight: &HostMatrix) -> Result<Matrix> {
         Ok(Matrix::pack(weight, WeightType::F32, self.level.panel_width()))

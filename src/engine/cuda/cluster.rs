@@ -3,9 +3,7 @@
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
 use crate::engine::Element;
-use crate::engine::cluster::{
-    self, Activity, Cluster, Merge, Vbx, VbxOptions, check_activity, check_rows, check_vbx, check_votes,
-};
+use crate::engine::cluster::{self, Activity, Cluster, Merge, Vbx, VbxOptions};
 use crate::engine::profile::Work;
 use crate::error::Result;
 
@@ -186,7 +184,6 @@ impl<A: Activation> Cuda<A> {
 
 impl<A: Activation> Cluster for Cuda<A> {
     fn centroid_linkage(&self, points: &[f64], size: usize) -> Result<Vec<Merge>> {
-        check_rows("centroid_linkage", "points", points.len(), size)?;
         let count = points.len() / size;
         if count < 2 {
             return Ok(Vec::new());
@@ -214,7 +211,6 @@ impl<A: Activation> Cluster for Cuda<A> {
     }
 
     fn vbx(&self, features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Result<Vbx> {
-        check_vbx(features, phi, labels)?;
         let mut found = cluster::begin(labels, options);
         let (count, speakers, size) = (labels.len(), found.speakers, phi.len());
         if speakers == 0 {
@@ -253,8 +249,6 @@ impl<A: Activation> Cluster for Cuda<A> {
     }
 
     fn likeness(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-        check_rows("likeness", "voices", voices.len(), size)?;
-        check_rows("likeness", "centroids", centroids.len(), size)?;
         let (rows, count) = (voices.len() / size, centroids.len() / size);
         let mut out = vec![0.0; rows * count];
         if out.is_empty() {
@@ -274,7 +268,6 @@ impl<A: Activation> Cluster for Cuda<A> {
     }
 
     fn speaker_count(&self, activity: &Activity) -> Result<Vec<usize>> {
-        check_activity("speaker_count", activity)?;
         let (seen, total) = (self.seen(activity)?, activity.total);
         let mut count = self.room::<i32>(total)?;
         let mut launch = self.device.launch("speaker_count", "")?;
@@ -293,11 +286,9 @@ impl<A: Activation> Cluster for Cuda<A> {
         &self,
         activity: &Activity,
         labels: &[Option<usize>],
-        clusters: usize,
         count: &[usize],
         speakers: usize,
     ) -> Result<Vec<bool>> {
-        check_votes(activity, labels, clusters, count, speakers)?;
         let (seen, total, len) = (self.seen(activity)?, activity.total, activity.total * speakers);
         let labels: Vec<i32> = labels.iter().map(|label| label.map_or(-1, |label| label as i32)).collect();
         let count: Vec<i32> = count.iter().map(|&count| count as i32).collect();

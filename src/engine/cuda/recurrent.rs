@@ -16,6 +16,10 @@ const HIDDEN: usize = 128;
 const CLIPS: usize = 8;
 const LSTM_SHARED: usize = (44 * 4 * HIDDEN + 2 * CLIPS * HIDDEN) * size_of::<f32>();
 
+/// Windows of ten seconds: blocks of the LSTM, of eight windows and one direction, for nearly all of the 132 multiprocessors of
+/// an H100; some 3 GB.
+const WINDOWS: usize = 512;
+
 /// A weight `[N, K]`, row-major.
 pub struct Exact {
     values: Buffer<f32>,
@@ -25,6 +29,10 @@ pub struct Exact {
 
 impl<A: Stored> Recurrent for Cuda<A> {
     type Exact = Exact;
+
+    fn window_batch(&self) -> usize {
+        WINDOWS
+    }
 
     fn exact(&self, weight: &HostMatrix) -> Result<Exact> {
         let mut values = Buffer::uninitialised(&self.device, weight.values.len())?;

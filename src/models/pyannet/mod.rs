@@ -20,7 +20,7 @@ mod specification;
 
 use std::path::Path;
 
-pub use slide::{SpeechCurve, Windows};
+pub use slide::{SpeechCurve, Windows, windows_over};
 pub use specification::{Head, METADATA, Specification};
 
 use self::sincnet::{FEATURES, SincNet};

@@ -8,8 +8,6 @@ use crate::engine::recurrent::Recurrent;
 use crate::error::Result;
 use crate::units::{FrameGrid, SAMPLE_RATE};
 
-/// Windows that go through the network together: enough to keep a GPU busy, a few hundred megabytes.
-const BATCH: usize = 32;
 /// Steps of a window: it begins a tenth of its length after the one before.
 const STEPS: f64 = 0.1;
 /// Below this a sum of weights is none.
@@ -27,6 +25,12 @@ pub struct Windows<'a> {
     pub scores: &'a [f32],
 }
 
+/// How many windows of `window` samples, `step` apart, cover `samples`: those that fit in whole, and one more, filled up with
+/// zeros, where samples are left. One at least.
+pub fn windows_over(samples: usize, window: usize, step: usize) -> usize {
+    1 + samples.saturating_sub(window).div_ceil(step)
+}
+
 impl<B: Recurrent> PyanNet<B> {
     /// Samples from a window to the next.
     pub fn step(&self) -> usize {
@@ -38,10 +42,9 @@ impl<B: Recurrent> PyanNet<B> {
         self.specification.window as f64 / SAMPLE_RATE as f64
     }
 
-    /// Windows of a recording of so many samples: those that fit in whole, and one more, filled up with zeros, where samples
-    /// are left. One at least.
+    /// Windows of a recording of so many samples: see [`windows_over`].
     pub fn windows(&self, samples: usize) -> usize {
-        1 + samples.saturating_sub(self.specification.window).div_ceil(self.step())
+        windows_over(samples, self.specification.window, self.step())
     }
 
     /// Runs over `samples` (16 kHz); `each` is given all windows in order, a few at a time.
@@ -51,8 +54,9 @@ impl<B: Recurrent> PyanNet<B> {
     pub fn slide(&self, be: &B, samples: &[f32], mut each: impl FnMut(Windows<'_>) -> Result<()>) -> Result<()> {
         let (window, step) = (self.specification.window, self.step());
         let whole = samples.len().checked_sub(window).map_or(0, |rest| rest / step + 1);
-        for first in (0..whole).step_by(BATCH) {
-            let count = BATCH.min(whole - first);
+        let batch = be.window_batch();
+        for first in (0..whole).step_by(batch) {
+            let count = batch.min(whole - first);
             let samples = &samples[first * step..][..(count - 1) * step + window];
             let scores = self.scores(be, samples, step)?.to_host(be)?;
             each(Windows { first, samples, step, scores: &scores })?;
