@@ -47,6 +47,7 @@
 #![warn(missing_docs)]
 
 pub mod align;
+pub mod api;
 pub mod asr;
 pub mod assets;
 mod assignment;
@@ -67,4 +68,5 @@ pub mod units;
 pub mod vad;
 pub mod watch;
 
+pub use api::{Engine, EngineBuilder};
 pub use error::{Error, Result};
