@@ -46,6 +46,19 @@ impl Segments {
     /// # Errors
     /// As [`Engine::transcribe`].
     pub fn transcript(mut self) -> Result<Transcript> {
+        self.join()
+    }
+
+    /// Stops the work, as dropping does, and waits until it has stopped.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], unless it came to its end before.
+    pub fn stop(mut self) -> Result<Transcript> {
+        self.unwanted.store(true, Ordering::Relaxed);
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Transcript> {
         match self.work.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
