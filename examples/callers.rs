@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     if recordings.is_empty() {
         recordings = vec![Recording::Bytes(assets::SAMPLE.to_vec(), "the sample".into()); 4];
     }
-    let (engine, options, start) = (&engine, &Options::default(), Instant::now());
+    let (engine, recordings, options, start) = (&engine, &recordings, &Options::default(), Instant::now());
     std::thread::scope(|scope| {
         for (number, recording) in recordings.iter().enumerate() {
             scope.spawn(move || match engine.transcribe(recording.as_input(), options) {

@@ -1,9 +1,7 @@
 //! Speech, speakers and word times, each alone.
 
-use diarist::align::AlignOptions;
 use diarist::api::Recording;
 use diarist::config::Options;
-use diarist::pipeline::SpeakerOptions;
 use diarist::types::Segment;
 use diarist::vad::VadMethod;
 use diarist::{Engine, Result, assets};
@@ -20,7 +18,7 @@ fn main() -> Result<()> {
     let chunks = engine.speech(recording.as_input(), &options, &mut ())?;
     println!("{} chunks of speech", chunks.len());
 
-    let found = engine.diarize(recording.as_input(), &SpeakerOptions::default(), &mut ())?;
+    let found = engine.diarize(recording.as_input(), &options, &mut ())?;
     for turn in &found.turns {
         println!("{:7.2} to {:7.2}: {}", turn.span.start.0, turn.span.end.0, turn.speaker);
     }
@@ -29,7 +27,7 @@ fn main() -> Result<()> {
     let known = engine.transcribe(recording.as_input(), &options)?.segments;
     let texts =
         known.iter().map(|s| Segment { start: s.start, end: s.end, text: s.text.clone(), ..Segment::default() });
-    let aligned = engine.align(recording.as_input(), texts.collect(), "en", &AlignOptions::default(), &mut ())?;
+    let aligned = engine.align(recording.as_input(), texts.collect(), "en", &options, &mut ())?;
     for word in aligned.iter().flat_map(|segment| segment.words.iter().flatten()) {
         println!("{:7.2} {}", word.start.unwrap_or_default().0, word.word);
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::units::Seconds;
+
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -46,6 +48,18 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it, and the cure.
         reason: String,
+    },
+    /// A recording is longer than it may be, by what its container says or by what was decoded of it.
+    #[error(
+        "{}: it is longer than the {} seconds allowed; split it, or allow more: --max-duration SECONDS, `max_duration` in the library",
+        path.display(),
+        limit.0
+    )]
+    TooLong {
+        /// The recording.
+        path: PathBuf,
+        /// The longest that is allowed.
+        limit: Seconds,
     },
     /// An option has a value that cannot be honoured.
     #[error("option `{option}` = `{value}`: {rule}")]
@@ -148,6 +162,27 @@ impl Error {
     /// Short constructor for [`Error::Io`].
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io { path: path.into(), source }
+    }
+
+    /// What kind of error it is, in a word that programs can rely on: `shape`, `weights`, `model`, `audio`, `too_long`,
+    /// `config`, `diarization`, `io`, `device`, `out_of_memory`, `hub` or `cancelled`. Of an error in a stage, that of its
+    /// source.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Shape { .. } => "shape",
+            Error::Weights { .. } => "weights",
+            Error::Model { .. } => "model",
+            Error::Audio { .. } => "audio",
+            Error::TooLong { .. } => "too_long",
+            Error::Config { .. } => "config",
+            Error::Diarization { .. } => "diarization",
+            Error::Io { .. } => "io",
+            Error::Device { .. } => "device",
+            Error::OutOfMemory { .. } => "out_of_memory",
+            Error::Hub { .. } => "hub",
+            Error::Cancelled => "cancelled",
+            Error::Stage { source, .. } => source.kind(),
+        }
     }
 
     /// The same error; one of memory says what the memory was for.

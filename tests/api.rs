@@ -135,7 +135,7 @@ fn stages_alone_are_those_of_the_whole() {
     let words = WordTimes::Aligned(AlignOptions::default());
     let options = Options { speakers: Some(speakers), words, ..options() };
     let whole = engine.transcribe(SAMPLE, &options).unwrap();
-    let found = engine.diarize(SAMPLE, &speakers, &mut ()).unwrap();
+    let found = engine.diarize(SAMPLE, &options, &mut ()).unwrap();
     assert_eq!(found.turns, whole.turns);
     assert!(found.speakers() > 1);
     let plain = Options { speakers: None, words: WordTimes::None, ..options.clone() };
@@ -143,7 +143,7 @@ fn stages_alone_are_those_of_the_whole() {
     let starts: Vec<Seconds> = known.iter().map(|segment| segment.start).collect();
     let chunks = engine.speech(SAMPLE, &options, &mut ()).unwrap();
     assert_eq!(chunks.iter().map(|chunk| chunk.span.start.round_ms()).collect::<Vec<_>>(), starts);
-    let aligned = engine.align(SAMPLE, known, "English", &AlignOptions::default(), &mut ()).unwrap();
+    let aligned = engine.align(SAMPLE, known, "English", &options, &mut ()).unwrap();
     let want = engine.transcribe(SAMPLE, &Options { speakers: None, ..options }).unwrap();
     assert_eq!(aligned, want.segments);
 }
@@ -161,9 +161,9 @@ fn what_cannot_be_had_is_said_before_anything_is_heard() {
     let card = Compute { device: Device::Cuda(99), ..Compute::default() };
     assert!(matches!(refused(Engine::builder().compute(card)), Error::Config { option: "device", .. }));
     let engine = builder().build().unwrap();
-    let none = engine.diarize(SAMPLE, &SpeakerOptions::default(), &mut ()).unwrap_err();
+    let none = engine.diarize(SAMPLE, &Options::default(), &mut ()).unwrap_err();
     assert!(matches!(none, Error::Config { option: "diarize", .. }), "{none}");
-    let klingon = engine.align(SAMPLE, Vec::new(), "de", &AlignOptions::default(), &mut ());
+    let klingon = engine.align(SAMPLE, Vec::new(), "de", &Options::default(), &mut ());
     assert!(klingon.is_err());
 }
 

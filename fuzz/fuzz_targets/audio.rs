@@ -13,7 +13,7 @@ static QUIET: Once = Once::new();
 fuzz_target!(|bytes: &[u8]| {
     // libFuzzer's hook ends the program at a panic that `guard` would have caught; one that nobody catches still ends it.
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-    let options = DecodeOptions { allow_truncated: true, max_duration: Seconds(60.0), ..Default::default() };
+    let options = DecodeOptions { allow_truncated: true, max_duration: Some(Seconds(60.0)), ..Default::default() };
     let mut packets = 0;
     let result = decode_bytes(bytes, "", &options, |_| {
         packets += 1;

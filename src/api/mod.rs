@@ -49,11 +49,10 @@ pub use recording::Recording;
 pub use stream::Segments;
 
 use self::stages::Stages;
-use crate::align::AlignOptions;
 use crate::config::Options;
 use crate::diarize::Diarization;
 use crate::error::Result;
-use crate::pipeline::{Input, Observer, Prepared, SpeakerOptions};
+use crate::pipeline::{Input, Observer, Prepared};
 use crate::types::{Chunk, Segment, Transcript};
 
 /// The models of every stage on one device, loaded once.
@@ -107,7 +106,7 @@ impl Engine {
     }
 
     /// When the words of segments that are known are said: `language` is the code of what is spoken. Segments come back as
-    /// sentences, in order of time.
+    /// sentences, in order of time. Of the options, those of the recording and of [`Options::words`] count.
     ///
     /// # Errors
     /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for a language without an aligner.
@@ -116,17 +115,17 @@ impl Engine {
         input: Input,
         segments: Vec<Segment>,
         language: &str,
-        options: &AlignOptions,
+        options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Segment>> {
         self.stages.align(input, segments, language, options, observer)
     }
 
-    /// Who speaks when, without words.
+    /// Who speaks when, without words. Of the options, those of the recording and of [`Options::speakers`] count.
     ///
     /// # Errors
     /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for an engine without a diarizer.
-    pub fn diarize(&self, input: Input, options: &SpeakerOptions, observer: &mut dyn Observer) -> Result<Diarization> {
+    pub fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization> {
         self.stages.diarize(input, options, observer)
     }
 

@@ -1,12 +1,11 @@
 //! The stages of one pipeline without its device's type.
 
-use crate::align::AlignOptions;
 use crate::config::Options;
 use crate::diarize::Diarization;
 use crate::engine::waveform::Waveform;
 use crate::error::Result;
 use crate::pipeline::aligners::Found;
-use crate::pipeline::{Input, Observer, Pipeline, Prepared, SpeakerOptions};
+use crate::pipeline::{Input, Observer, Pipeline, Prepared};
 use crate::types::{Segment, Transcript};
 
 /// See the methods of [`Pipeline`] and of [`Engine`](super::Engine).
@@ -19,10 +18,10 @@ pub(super) trait Stages: Send + Sync {
         input: Input,
         segments: Vec<Segment>,
         language: &str,
-        options: &AlignOptions,
+        options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Segment>>;
-    fn diarize(&self, input: Input, options: &SpeakerOptions, observer: &mut dyn Observer) -> Result<Diarization>;
+    fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization>;
     fn load_aligner(&self, language: &str) -> Result<Option<String>>;
     fn available_memory(&self) -> Result<Option<u64>>;
 }
@@ -45,13 +44,13 @@ impl<B: Waveform> Stages for Pipeline<B> {
         input: Input,
         segments: Vec<Segment>,
         language: &str,
-        options: &AlignOptions,
+        options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Segment>> {
         Pipeline::align(self, input, segments, language, options, observer)
     }
 
-    fn diarize(&self, input: Input, options: &SpeakerOptions, observer: &mut dyn Observer) -> Result<Diarization> {
+    fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization> {
         Pipeline::diarize(self, input, options, observer)
     }
 

@@ -63,7 +63,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// [`Error::Audio`] if it is no regular file, cannot be read, is in no known format, has no audio track that can
-    /// be decoded, or holds no audio.
+    /// be decoded, or holds no audio; [`Error::TooLong`] if it says that it is longer than it may be.
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Decoder<'static>> {
         Decoder::start(open::open_file(path)?, path, options)
     }
@@ -109,6 +109,7 @@ impl<'a> Decoder<'a> {
         if decoder.source.channels > 0 {
             mix::check_channels(decoder.source.channels, options.channel).map_err(|reason| decoder.error(reason))?;
         }
+        decoder.check_length()?;
         while decoder.block.is_empty() && !decoder.ended {
             decoder.step()?;
         }
@@ -118,6 +119,11 @@ impl<'a> Decoder<'a> {
     /// What the recording is. The rate and channels are those of the audio, not of a header that may be wrong.
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The longest that the recording may be.
+    pub(super) fn max_duration(&self) -> Option<Seconds> {
+        self.options.max_duration
     }
 
     /// How much has been decoded, by the recording's own clock.
@@ -130,8 +136,8 @@ impl<'a> Decoder<'a> {
     /// end.
     ///
     /// # Errors
-    /// [`Error::Audio`] if the recording turns out to be damaged, cut off, or not audio, or to exceed
-    /// [`DecodeOptions::max_duration`]. What was handed out before is good.
+    /// [`Error::Audio`] if the recording turns out to be damaged, cut off, or not audio; [`Error::TooLong`] once it
+    /// exceeds [`DecodeOptions::max_duration`]. What was handed out before is good.
     pub fn next_block(&mut self) -> Result<Option<&[f32]>> {
         if self.primed {
             self.primed = false;
@@ -306,13 +312,24 @@ impl<'a> Decoder<'a> {
             .then(|| format!("it is cut off: its header promises {stated:.1} seconds, but only {seconds:.1} are there"))
     }
 
-    fn check_duration(&self) -> Result<()> {
-        let limit = self.options.max_duration.0;
-        if self.seconds <= limit {
-            return Ok(());
+    /// Refuses what the container itself says is too long. A guess at the length is no reason, and where a recording may
+    /// be cut off, what its header promises is none either.
+    fn check_length(&self) -> Result<()> {
+        match self.playing.length {
+            Length::Stated(stated) if !self.options.allow_truncated => self.check(stated),
+            _ => Ok(()),
         }
-        Err(self
-            .error(format!("it is longer than the {limit} seconds allowed (max_duration); split it, or allow more")))
+    }
+
+    fn check_duration(&self) -> Result<()> {
+        self.check(self.seconds)
+    }
+
+    fn check(&self, seconds: f64) -> Result<()> {
+        match self.options.max_duration {
+            Some(limit) if !(seconds <= limit.0) => Err(Error::TooLong { path: self.name.clone(), limit }),
+            _ => Ok(()),
+        }
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {

@@ -72,13 +72,19 @@ pub struct DecodeOptions {
     pub channel: Channel,
     /// Take what is there of a recording that was cut off, instead of refusing it.
     pub allow_truncated: bool,
-    /// Longer recordings are refused: a few bytes of a compressed file can claim years of silence. 48 hours by default.
-    pub max_duration: Seconds,
+    /// Longer recordings are refused before they take more memory than this length does: a few bytes of a compressed file
+    /// can decode to days of silence. 48 hours by default; `None` is no limit.
+    pub max_duration: Option<Seconds>,
+}
+
+impl DecodeOptions {
+    /// The default of [`max_duration`](Self::max_duration).
+    pub const MAX_DURATION: Seconds = Seconds(48.0 * 3600.0);
 }
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        DecodeOptions { channel: Channel::Mix, allow_truncated: false, max_duration: Seconds(48.0 * 3600.0) }
+        DecodeOptions { channel: Channel::Mix, allow_truncated: false, max_duration: Some(Self::MAX_DURATION) }
     }
 }
 
@@ -102,7 +108,7 @@ pub fn unwatched(_: Progress) -> ControlFlow<()> {
 /// [`ControlFlow::Break`].
 ///
 /// # Errors
-/// [`Error::Audio`] as for [`Decoder`], [`Error::Cancelled`] if `watch` says so.
+/// [`Error::Audio`] and [`Error::TooLong`] as for [`Decoder`], [`Error::Cancelled`] if `watch` says so.
 pub fn decode(path: &Path, options: &DecodeOptions, watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Audio> {
     collect(Decoder::open(path, options)?, path, watch)
 }
@@ -154,12 +160,15 @@ pub fn from_samples(samples: &[f32], channels: usize, rate: u32, channel: Channe
 fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Audio> {
     let full = |_| Error::audio(name, "the decoded recording does not fit into memory; split it into shorter files");
     let total = decoder.source().length;
-    let mut samples = Vec::new();
-    samples.try_reserve_exact(plausible_samples(decoder.source())).map_err(full)?;
+    // What a limit leaves out is never held.
+    let most = decoder.max_duration().map_or(usize::MAX, |limit| (limit.0 * SAMPLE_RATE as f64) as usize);
+    let mut samples: Vec<f32> = Vec::new();
+    samples.try_reserve_exact(plausible_samples(decoder.source()).min(most)).map_err(full)?;
     while let Some(block) = decoder.next_block()? {
         if samples.capacity() - samples.len() < block.len() {
             // Doubling could take twice what a long recording needs; an eighth at a time copies little more.
-            samples.try_reserve_exact(block.len().max(samples.len() / 8)).map_err(full)?;
+            let more = (samples.len() / 8).min(most.saturating_sub(samples.len()));
+            samples.try_reserve_exact(block.len().max(more)).map_err(full)?;
         }
         samples.extend_from_slice(block);
         if watch(Progress { decoded: decoder.decoded(), total }).is_break() {

@@ -66,6 +66,11 @@ impl Bar {
         Self::with("{msg} [{wide_bar}] {percent:>3} % ({eta})")
     }
 
+    /// A bar that counts recordings.
+    pub fn recordings() -> Self {
+        Self::with("{msg} [{wide_bar}] {pos}/{len} ({eta})")
+    }
+
     fn with(template: &str) -> Self {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(0).with_style(style.progress_chars("=> "));
@@ -83,7 +88,12 @@ impl Bar {
 
     /// Prints a line to stdout without tearing the bar.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| line(text));
+        self.aside(|| line(text));
+    }
+
+    /// Does something that prints, without tearing the bar.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 }
 

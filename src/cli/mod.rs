@@ -10,8 +10,11 @@ mod demo;
 mod diarize;
 mod engine;
 mod interrupt;
+mod manifest;
 mod models;
+mod opening;
 mod options;
+mod results;
 mod score;
 mod settings;
 mod speakers;
@@ -21,6 +24,7 @@ mod values;
 mod watch;
 mod whisperx;
 mod words;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -46,6 +50,7 @@ const FIRST_STEPS: &str = "First steps:
   diarist diarize talk.mp3                  who speaks when, as RTTM
   diarist align talk.mp3 talk.txt           when each word of a known text was said
   diarist transcribe *.wav -f srt -o subs   subtitles of many files into a folder
+  diarist worker                            answer requests, JSON lines on stdin and stdout
 Options may be spelled as WhisperX does (--batch_size, --verbose False).";
 
 const AFTERWARDS: &str = "Results are written as each file is finished, and named after it.
@@ -57,6 +62,9 @@ enum Command {
     /// Write down what is said in recordings.
     #[command(after_help = AFTERWARDS)]
     Transcribe(Box<options::Transcribe>),
+    /// Answer requests until there are no more: JSON lines on stdin and stdout.
+    #[command(after_help = worker::PROTOCOL)]
+    Worker(Box<worker::WorkerArgs>),
     /// Find out when the words of a text were said in a recording.
     Align(Box<align::AlignArgs>),
     /// Find out who speaks when in recordings.
@@ -104,6 +112,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Transcribe(args) => {
             log(args.output.log_level);
             transcribe::run(&args)
+        }
+        Command::Worker(parsed) => {
+            log(parsed.log_level);
+            worker::run(&parsed, &args[1..])
         }
         Command::Diarize(args) => {
             log(args.log_level);
@@ -197,7 +209,7 @@ mod tests {
             let line = argv::normalise(["diarist"].iter().chain(&words).map(OsString::from));
             let parsed = Cli::try_parse_from(line).unwrap_or_else(|e| panic!("{words:?}: {e}"));
             if let Command::Transcribe(args) = parsed.command {
-                settings::check(&args).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+                settings::check(&args.work, &args.subtitles).unwrap_or_else(|e| panic!("{words:?}: {e}"));
             }
         }
     }

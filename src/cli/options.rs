@@ -1,4 +1,4 @@
-//! The options of `transcribe` and `vad`: names, meanings and defaults are WhisperX's where it has them.
+//! The options of `transcribe`, `worker` and `vad`: names, meanings and defaults are WhisperX's where it has them.
 //!
 //! `-h` shows the everyday ones; `--help` shows all.
 
@@ -18,12 +18,47 @@ use super::words::{Subtitles, Words};
 #[derive(Args, Debug)]
 pub struct Transcribe {
     /// Recordings: any container and codec that can be read, with or without picture.
-    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "FILE", required_unless_present = "manifest", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    pub model: Model,
+    pub many: Many,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub work: Work,
+    #[command(flatten)]
+    pub subtitles: Subtitles,
+}
+
+/// Recordings by the thousand: from a list, into one file.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Many files")]
+pub struct Many {
+    /// Recordings from a list: a path a line, or JSON lines {"path": .., "id": ..}.
+    ///
+    /// Paths are relative to the working directory. An id is a text or an integer that names the recording in OUT; without
+    /// one it is the path. The same command goes on where it was stopped.
+    #[arg(long, value_name = "LIST", requires = "jsonl", value_hint = ValueHint::FilePath, hide_short_help = true,
+          conflicts_with_all = ["files", "output_dir", "output_format", "print_progress", "Subtitles"])]
+    pub manifest: Option<PathBuf>,
+    /// Add a line of JSON to this file as each recording of the list is finished.
+    ///
+    /// {"path": .., "id": .., "result": the object of -f json}, or "error": {"kind": .., "message": ..} instead of "result".
+    #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    pub jsonl: Option<PathBuf>,
+    /// Recordings of the list worked on at once [default: 2].
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub jobs: Option<u32>,
+    /// Try again those recordings of the list that have an error in OUT.
+    #[arg(long, hide_short_help = true)]
+    pub retry_failed: bool,
+}
+
+/// What decides about the words that are found, and what finds them.
+#[derive(Args, Debug)]
+pub struct Work {
+    #[command(flatten)]
+    pub model: Model,
     #[command(flatten)]
     pub audio: Audio,
     #[command(flatten)]
@@ -34,8 +69,6 @@ pub struct Transcribe {
     pub words: Words,
     #[command(flatten)]
     pub speakers: Speakers,
-    #[command(flatten)]
-    pub subtitles: Subtitles,
     #[command(flatten)]
     pub elsewhere: Elsewhere,
 }
@@ -116,7 +149,7 @@ pub struct Output {
     /// txt, srt, vtt, tsv, json, aud (Audacity labels), rttm, or several by commas; all is the first five.
     #[arg(long, short = 'f', value_name = "FORMAT", default_value = "all")]
     pub output_format: String,
-    /// Print the text to stdout as it is found.
+    /// Print the text to stdout as it is found; with --jsonl, a line for each recording.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_value = "True", default_missing_value = "True")]
     pub verbose: bool,
@@ -139,6 +172,9 @@ pub struct Audio {
     /// Keep what can be decoded of a damaged or cut-off file instead of refusing it.
     #[arg(long, hide_short_help = true)]
     pub allow_truncated: bool,
+    /// Refuse longer recordings, before they take memory [default: 172800, two days; of a worker 14400].
+    #[arg(long, value_name = "SECONDS", hide_short_help = true, value_parser = |s: &str| within(s, 0.001, 1e9))]
+    pub max_duration: Option<f64>,
 }
 
 /// How speech is found, and cut into pieces the model can hear at once.

@@ -12,21 +12,22 @@ use diarist::units::Seconds;
 use diarist::vad::{VadMethod, VadOptions};
 use diarist::{Error, Result};
 
-use super::options::{Audio, Decode, Transcribe, Vad};
+use super::options::{Audio, Decode, Vad, Work};
+use super::words::Subtitles;
 use super::{engine, values, words};
 
 /// Refuses what this version cannot do, before anything is done.
 ///
 /// # Errors
 /// [`Error::Config`] naming the option and the reason.
-pub fn check(args: &Transcribe) -> Result<()> {
+pub fn check(args: &Work, subtitles: &Subtitles) -> Result<()> {
     if let Some((option, reason)) = args.elsewhere.refusal() {
         return Err(Error::config(option, "given", reason));
     }
     speech(args)?;
     args.speakers.options()?;
-    words::word_times(&args.words, &args.subtitles, args.decode.task)?;
-    args.subtitles.options()?;
+    words::word_times(&args.words, subtitles, args.decode.task)?;
+    subtitles.options()?;
     if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
         let rule = "chunks found by a VAD are decoded side by side and have no text before them; add --vad none";
         return Err(Error::config("condition_on_previous_text", "True", rule));
@@ -42,12 +43,12 @@ pub fn method(vad: &Vad) -> VadMethod {
 }
 
 /// Whether speech is found by the network that tells speakers apart: where nothing else is asked for, it costs nothing more.
-pub fn by_diarizer(args: &Transcribe) -> bool {
+pub fn by_diarizer(args: &Work) -> bool {
     args.speakers.diarize && args.vad.model.is_none() && matches!(args.vad.method, None | Some(VadMethod::Pyannote))
 }
 
 /// How speech is found for the recogniser.
-fn speech(args: &Transcribe) -> Result<VadOptions> {
+fn speech(args: &Work) -> Result<VadOptions> {
     if by_diarizer(args) { numbers(&args.vad) } else { vad(&args.vad) }
 }
 
@@ -110,12 +111,12 @@ fn numbers(vad: &Vad) -> Result<VadOptions> {
 ///
 /// # Errors
 /// [`Error::Config`] naming the option that cannot be honoured.
-pub fn all(args: &Transcribe) -> Result<Options> {
+pub fn all(args: &Work, subtitles: &Subtitles) -> Result<Options> {
     Ok(Options {
         audio: audio(&args.audio),
         vad: speech(args)?,
         asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
-        words: words::word_times(&args.words, &args.subtitles, args.decode.task)?,
+        words: words::word_times(&args.words, subtitles, args.decode.task)?,
         speakers: args.speakers.options()?,
     })
 }
@@ -123,7 +124,8 @@ pub fn all(args: &Transcribe) -> Result<Options> {
 /// What is heard of a recording.
 pub fn audio(audio: &Audio) -> DecodeOptions {
     let channel = audio.channel.map_or(Channel::Mix, Channel::Pick);
-    DecodeOptions { channel, allow_truncated: audio.allow_truncated, ..DecodeOptions::default() }
+    let max_duration = audio.max_duration.map_or(DecodeOptions::MAX_DURATION, Seconds);
+    DecodeOptions { channel, allow_truncated: audio.allow_truncated, max_duration: Some(max_duration) }
 }
 
 /// How the words are found.

@@ -5,68 +5,40 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
-use diarist::api::OpenDevice;
-use diarist::api::compute::Beside;
 use diarist::config::Options;
-use diarist::hub::Hub;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
-use diarist::pipeline::{Input, Observer, Prepared, Speakers};
-use diarist::vad::Detector;
+use diarist::pipeline::{Input, Observer, Prepared};
 use diarist::{Engine, Error, Result};
 
-use super::engine;
+use super::opening::Opening;
 use super::options::Transcribe;
-use super::speakers::enrol;
 use super::watch::{Lines, Watch, short};
-use super::{Failure, console, interrupt, settings, words};
+use super::{Failure, console, interrupt, manifest, settings};
 
 /// Transcribes every recording that can be.
 pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     // Everything that can be refused is refused before a model is fetched or a recording decoded.
-    settings::check(args)?;
+    settings::check(&args.work, &args.subtitles)?;
+    if let (Some(list), Some(out)) = (&args.many.manifest, &args.many.jsonl) {
+        return manifest::run(args, list, out);
+    }
+    manifest::none_given(&args.many)?;
     let job = Job {
-        options: settings::all(args)?,
+        options: settings::all(&args.work, &args.subtitles)?,
         formats: OutputFormat::parse_list(&args.output.output_format)?,
         lines: if args.output.verbose { Lines::WhisperX } else { Lines::Silent },
         print_progress: args.output.print_progress,
         subtitles: args.subtitles.options()?,
     };
-    super::hub(args.model.files.model_dir.clone(), true, None).find(&args.model.model)?;
-    words::check_model(&args.words.align, args.model.files.model_dir.clone())?;
-    let known = match args.speakers.diarize {
-        true => args.speakers.voices.check(Some(&args.model.model), args.model.files.model_dir.clone())?,
-        false => Vec::new(),
-    };
-    let backend = engine::open(&args.model.compute)?;
+    let opening = Opening::check(&args.work)?;
     let stems = output::plan(&args.files, &args.output.output_dir)?;
     writable(&args.output.output_dir)?;
-    let (todo, mut failed) = those_readable(&args.files, &stems);
+    let (todo, failed) = those_readable(&args.files, &stems);
     if todo.is_empty() {
         return Err(Failure::Files);
     }
-    let hub = engine::hub_of(&args.model);
-    let detector = match settings::by_diarizer(args) {
-        true => Detector::Diarizer,
-        false => backend.detector(settings::method(&args.vad), &settings::network(&args.vad, &hub)?)?,
-    };
-    // An aligner that was asked for by name is needed, whatever the language.
-    let asked = args.words.align.align_model.as_deref();
-    asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
-    let speakers = job.options.speakers.map(|_| speakers(args, &backend, &hub, &known)).transpose()?;
-    let beside = Beside { aligners: Some(words::finder(&args.model, asked)), speakers };
-    let engine = backend.engine(&engine::obtain(&args.model)?, detector, beside)?;
-    if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
-        return Err(Error::config("align_model", model, reason).into());
-    }
-    failed |= !job.all(&engine, &todo);
-    if failed { Err(Failure::Files) } else { Ok(()) }
-}
-
-/// What tells speakers apart, with the voices of these recordings.
-fn speakers(args: &Transcribe, backend: &OpenDevice, hub: &Hub, known: &[(String, PathBuf)]) -> Result<Speakers> {
-    let finder = backend.diarizer(&args.speakers.voices.obtain(hub, Some(&args.model.model))?)?;
-    let gallery = enrol(finder.as_ref(), known, &args.audio)?;
-    Ok(Speakers { finder, gallery })
+    let well = job.all(&opening.load()?, &todo);
+    if failed || !well { Err(Failure::Files) } else { Ok(()) }
 }
 
 /// What is done with each recording.
@@ -152,7 +124,7 @@ fn not_tried(error: &Error, files: &[(&PathBuf, &PathBuf)]) {
 }
 
 /// Whether a device failed, which does not recover within a process. Running out of memory is no such failure.
-fn is_of_device(error: &Error) -> bool {
+pub(super) fn is_of_device(error: &Error) -> bool {
     match error {
         Error::Stage { source, .. } => is_of_device(source),
         Error::Device { .. } => true,

@@ -61,12 +61,8 @@ impl Observer for Watch {
     }
 
     fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
-        let what = match instead {
-            Instead::Dtw => "word times are taken from the recogniser instead (--align-method dtw)",
-            Instead::Nothing => "there are no word times",
-        };
         let cure = "give a model with --align-model, or say --no-align";
-        console::error_once(&format!("no alignment of `{language}`, so that {what}; {cure}.\n  {reason}"));
+        console::error_once(&format!("{}; {cure}.\n  {reason}", no_alignment(language, instead)));
     }
 
     fn without_speakers(&mut self, reason: &Error) {
@@ -78,6 +74,49 @@ impl Observer for Watch {
 
     fn is_cancelled(&self) -> bool {
         interrupt::asked()
+    }
+}
+
+/// That words of a language cannot be aligned, and what they have instead.
+fn no_alignment(language: &str, instead: Instead) -> String {
+    let what = match instead {
+        Instead::Dtw => "word times are taken from the recogniser instead (--align-method dtw)",
+        Instead::Nothing => "there are no word times",
+    };
+    format!("no alignment of `{language}`, so that {what}")
+}
+
+/// Watches over a recording whose result goes to a program: what a person would be told is noted down.
+pub struct Notes<S: Fn() -> bool> {
+    /// Whether to stop.
+    stop: S,
+    /// What is missing in the result, and why.
+    pub warnings: Vec<String>,
+    /// Whether the transcript has to do without speakers.
+    pub without_speakers: bool,
+}
+
+impl<S: Fn() -> bool> Notes<S> {
+    /// No notes yet; the work is stopped once `stop` says so.
+    pub fn new(stop: S) -> Self {
+        Notes { stop, warnings: Vec::new(), without_speakers: false }
+    }
+}
+
+impl<S: Fn() -> bool> Observer for Notes<S> {
+    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+        self.warnings.push(format!("{}: {reason}", no_alignment(language, instead)));
+    }
+
+    fn without_speakers(&mut self, reason: &Error) {
+        if !self.without_speakers {
+            self.warnings.push(format!("speakers cannot be told apart: {reason}"));
+        }
+        self.without_speakers = true;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        (self.stop)()
     }
 }
 

@@ -124,7 +124,7 @@ mod tests {
             let line = ["x", "a.wav", &option, value];
             let parsed = parse(if value.is_empty() { &line[..3] } else { &line });
             let parsed = parsed.unwrap_or_else(|e| panic!("{name}: {e}"));
-            match (fate, parsed.elsewhere.refusal()) {
+            match (fate, parsed.work.elsewhere.refusal()) {
                 (Works(_), None) => {}
                 (Refused(_, reason), Some((_, given))) => assert_eq!(*reason, given, "{name}"),
                 (fate, refusal) => panic!("{name}: the table says {fate:?}, the program {refusal:?}"),
@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn no_option_of_whisperx_changes_anything_by_being_absent() {
         let bare = parse(&["x", "a.wav"]).unwrap();
-        assert_eq!(bare.elsewhere.refusal(), None);
-        assert_eq!((bare.model.model.as_str(), bare.model.batch_size), ("small", 8));
-        assert_eq!((bare.decode.beam_size.0, bare.decode.best_of.0), (Some(5), Some(5)));
-        assert_eq!((bare.vad.onset, bare.vad.offset, bare.vad.chunk_size), (0.5, 0.363, 30.0));
-        assert!(!bare.words.no_align && bare.words.align_method.is_none() && !bare.subtitles.highlight_words);
+        assert_eq!(bare.work.elsewhere.refusal(), None);
+        assert_eq!((bare.work.model.model.as_str(), bare.work.model.batch_size), ("small", 8));
+        assert_eq!((bare.work.decode.beam_size.0, bare.work.decode.best_of.0), (Some(5), Some(5)));
+        assert_eq!((bare.work.vad.onset, bare.work.vad.offset, bare.work.vad.chunk_size), (0.5, 0.363, 30.0));
+        assert!(!bare.work.words.no_align && bare.work.words.align_method.is_none() && !bare.subtitles.highlight_words);
         assert!(bare.output.verbose && bare.output.output_format == "all" && !bare.output.print_progress);
     }
 
@@ -147,7 +147,7 @@ mod tests {
     fn a_bare_switch_does_not_swallow_the_file_after_it() {
         let line = parse(&["x", "--verbose", "a.wav", "--fp16", "False", "b.wav"]).unwrap();
         assert_eq!(line.files.len(), 2);
-        assert!(line.output.verbose && line.model.compute.fp16 == Some(false));
+        assert!(line.output.verbose && line.work.model.compute.fp16 == Some(false));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Words {
 }
 
 /// How subtitles are cut.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Subtitles (srt, vtt)")]
 pub struct Subtitles {
     /// Longest line, in characters.

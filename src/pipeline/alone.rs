@@ -2,7 +2,7 @@
 
 use super::aligners::Found;
 use super::speakers::StageWatch;
-use super::{Input, Observer, Pipeline, Prepared, Run, SpeakerOptions};
+use super::{Input, Observer, Pipeline, Prepared, Run, WordTimes};
 use crate::align::AlignOptions;
 use crate::asr::language_names;
 use crate::config::Options;
@@ -13,7 +13,8 @@ use crate::types::{Chunk, Segment};
 
 impl<B: Waveform> Pipeline<B> {
     /// When the words of segments that are known are said; `language` is a code or an English name. Segments come back as sentences,
-    /// in order of time; see [`Aligner::segments`](crate::align::Aligner::segments).
+    /// in order of time; see [`Aligner::segments`](crate::align::Aligner::segments). Of the options, those of the recording and of
+    /// [`WordTimes::Aligned`] count.
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe); [`Error::Config`] for a language without an aligner.
@@ -22,7 +23,7 @@ impl<B: Waveform> Pipeline<B> {
         input: Input,
         segments: Vec<Segment>,
         language: &str,
-        options: &AlignOptions,
+        options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Segment>> {
         let language = language_names::code(language)?;
@@ -32,26 +33,32 @@ impl<B: Waveform> Pipeline<B> {
             Found::Nothing(reason) => return Err(Error::config("language", language, reason)),
         };
         let mut run = Run { observer };
-        let audio = run.stage("audio", |run| run.decode(input, &Options::default()))?;
+        let audio = run.stage("audio", |run| run.decode(input, options))?;
+        let align = match &options.words {
+            WordTimes::Aligned(options) => options,
+            WordTimes::None | WordTimes::Dtw => &AlignOptions::default(),
+        };
         run.stage("align", |run| {
             let mut watch = StageWatch { observer: &mut *run.observer, stage: "align" };
-            aligner.segments(be, &audio.samples, segments, language, options, &mut watch)
+            aligner.segments(be, &audio.samples, segments, language, align, &mut watch)
         })
     }
 
-    /// Who speaks when, the speakers named after [`Speakers::gallery`](super::Speakers::gallery) if there is one.
+    /// Who speaks when, the speakers named after [`Speakers::gallery`](super::Speakers::gallery) if there is one. Of the options, those of
+    /// the recording and how many speakers there may be count.
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe); [`Error::Config`] without [`speakers`](Self::speakers).
-    pub fn diarize(&self, input: Input, options: &SpeakerOptions, observer: &mut dyn Observer) -> Result<Diarization> {
+    pub fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization> {
         let Some(speakers) = &self.speakers else {
             return Err(Error::config("diarize", "given", "there is no diarizer; load one"));
         };
         let mut run = Run { observer };
-        let audio = run.stage("audio", |run| run.decode(input, &Options::default()))?;
+        let audio = run.stage("audio", |run| run.decode(input, options))?;
+        let bounds = options.speakers.map(|options| options.diarize).unwrap_or_default();
         run.stage("diarize", |run| {
             let mut watch = StageWatch { observer: &mut *run.observer, stage: "diarize" };
-            let mut found = speakers.finder.diarize(&audio.samples, &options.diarize, &mut watch)?;
+            let mut found = speakers.finder.diarize(&audio.samples, &bounds, &mut watch)?;
             speakers.name(&mut found)?;
             Ok(found)
         })

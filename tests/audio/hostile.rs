@@ -11,7 +11,7 @@ use crate::common::data;
 
 /// Decodes without caring for the outcome.
 fn try_decode(bytes: &[u8]) {
-    let options = DecodeOptions { allow_truncated: true, max_duration: Seconds(60.0), ..Default::default() };
+    let options = DecodeOptions { allow_truncated: true, max_duration: Some(Seconds(60.0)), ..Default::default() };
     let mut calls = 0;
     let result = audio::decode_bytes(bytes, "", &options, |_| {
         calls += 1;

@@ -1,0 +1,142 @@
+//! `diarist transcribe --manifest LIST --jsonl OUT`: many recordings into one file, which tells what is done already when the
+//! same command is run again.
+
+mod list;
+mod out;
+
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use diarist::config::Options;
+use diarist::pipeline::Input;
+use diarist::{Engine, Error, Result};
+
+use super::console::{self, Bar};
+use super::opening::Opening;
+use super::options::{Many, Transcribe};
+use super::results::{Line, Refusal};
+use super::watch::Notes;
+use super::{Failure, interrupt, settings, transcribe};
+use list::Entry;
+use out::Out;
+
+/// Recordings worked on at once: while one is read or written, another keeps the device busy.
+const JOBS: usize = 2;
+
+/// The options of lists of recordings, which mean nothing without a list.
+///
+/// # Errors
+/// [`Error::Config`] naming the first that was given.
+pub fn none_given(many: &Many) -> Result<()> {
+    let given = [("jsonl", many.jsonl.is_some()), ("jobs", many.jobs.is_some()), ("retry_failed", many.retry_failed)];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Error::config(option, "given", "has no effect without --manifest")),
+        None => Ok(()),
+    }
+}
+
+/// Transcribes every recording of the list that `out` does not have.
+pub fn run(args: &Transcribe, list: &Path, out: &Path) -> std::result::Result<(), Failure> {
+    let options = settings::all(&args.work, &args.subtitles)?;
+    let opening = Opening::check(&args.work)?;
+    let entries = list::read(list)?;
+    let (out, done) = Out::open(out, list, args.many.retry_failed)?;
+    let todo = done.leave_out(&entries, out.path())?;
+    if done.failed > 0 {
+        let text = "of its lines have an error; --retry-failed tries those recordings again";
+        console::error(&format!("{}: {} {text}", out.path().display(), done.failed));
+    }
+    let job = Job {
+        options,
+        out: Mutex::new(out),
+        verbose: args.output.verbose,
+        bar: Bar::recordings(),
+        already: entries.len() - todo.len(),
+        all: entries.len(),
+        next: AtomicUsize::new(0),
+        written: AtomicUsize::new(0),
+        failed: AtomicBool::new(done.failed > 0),
+    };
+    if !todo.is_empty() {
+        job.all(&opening.load()?, &todo, args.many.jobs.map_or(JOBS, |jobs| jobs as usize))?;
+    }
+    if job.failed.load(Ordering::Relaxed) { Err(Failure::Files) } else { Ok(()) }
+}
+
+/// What is done with each recording.
+struct Job {
+    options: Options,
+    out: Mutex<Out>,
+    /// Whether to print a line for each.
+    verbose: bool,
+    bar: Bar,
+    /// How many of how many were done before.
+    already: usize,
+    all: usize,
+    /// The recording whose turn it is.
+    next: AtomicUsize,
+    written: AtomicUsize,
+    /// Whether not all went well.
+    failed: AtomicBool,
+}
+
+impl Job {
+    /// All recordings, `at_once` at a time. The first error that is not about a recording ends it.
+    fn all(&self, engine: &Engine, todo: &[&Entry], at_once: usize) -> Result<()> {
+        let fatal = AtomicBool::new(false);
+        self.show();
+        std::thread::scope(|scope| {
+            let works = (0..at_once.min(todo.len())).map(|_| scope.spawn(|| self.some(engine, todo, &fatal)));
+            let works: Vec<_> = works.collect();
+            let ended = works.into_iter().map(|work| work.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            // Of several errors the first one to be found is as good as any; a cancellation is told by the exit status.
+            ended.collect::<Vec<_>>().into_iter().find(|ended| !matches!(ended, Ok(()) | Err(Error::Cancelled)))
+        })
+        .unwrap_or(Ok(()))
+    }
+
+    /// One recording after another, as long as there are any.
+    fn some(&self, engine: &Engine, todo: &[&Entry], fatal: &AtomicBool) -> Result<()> {
+        while let Some(entry) = todo.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let done = self.one(engine, entry, || fatal.load(Ordering::Relaxed) || interrupt::asked());
+            done.inspect_err(|_| fatal.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    }
+
+    /// One recording, and its line. What is wrong with the recording is its result.
+    fn one(&self, engine: &Engine, entry: &Entry, stop: impl Fn() -> bool) -> Result<()> {
+        let mut notes = Notes::new(stop);
+        let found = engine.transcribe_watched(Input::Path(Path::new(&entry.path)), &self.options, &mut notes);
+        let line = Line::new().put("path", &entry.path).put("id", &entry.id);
+        let (line, told) = match found {
+            Ok(transcript) => {
+                let told = format!("{:.1} s, {} segments", transcript.duration.0, transcript.segments.len());
+                self.failed.fetch_or(notes.without_speakers, Ordering::Relaxed);
+                (line.put_transcript("result", &transcript)?.put_warnings(&notes.warnings), told)
+            }
+            Err(error) if matches!(error, Error::Cancelled) || transcribe::is_of_device(&error) => return Err(error),
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                let told = transcribe::naming(Path::new(&entry.path), &error);
+                self.bar.aside(|| console::error(&told));
+                (line.put_refusal("error", &Refusal::from(&error)), "no result".to_string())
+            }
+        };
+        // A thread that panicked has written its line whole or not at all.
+        self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&line.end())?;
+        self.written.fetch_add(1, Ordering::Relaxed);
+        if self.verbose {
+            self.bar.line(&format!("{}: {told}", entry.path));
+        }
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        let done = self.already + self.written.load(Ordering::Relaxed);
+        self.bar.set("recordings", done as u64, self.all as u64);
+    }
+}

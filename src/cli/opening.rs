@@ -1,0 +1,70 @@
+//! The models of `transcribe` and `worker`: what can be refused is refused first, then everything is loaded.
+
+use std::path::PathBuf;
+
+use diarist::api::OpenDevice;
+use diarist::api::compute::Beside;
+use diarist::hub::Hub;
+use diarist::pipeline::Speakers;
+use diarist::vad::Detector;
+use diarist::{Engine, Error, Result};
+
+use super::engine;
+use super::options::Work;
+use super::speakers::enrol;
+use super::{settings, words};
+
+/// A device, opened, and what is to be loaded onto it.
+pub struct Opening<'a> {
+    work: &'a Work,
+    device: OpenDevice,
+    /// Recordings of people to learn voices from, with their names.
+    known: Vec<(String, PathBuf)>,
+}
+
+impl<'a> Opening<'a> {
+    /// Refuses models that cannot be, and opens the device. Nothing is fetched.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Model`] saying what cannot be had; [`Error::Audio`] for a folder of voices.
+    pub fn check(work: &'a Work) -> Result<Self> {
+        let (name, folder) = (&work.model.model, &work.model.files.model_dir);
+        super::hub(folder.clone(), true, None).find(name)?;
+        words::check_model(&work.words.align, folder.clone())?;
+        let known = match work.speakers.diarize {
+            true => work.speakers.voices.check(Some(name), folder.clone())?,
+            false => Vec::new(),
+        };
+        Ok(Opening { work, device: engine::open(&work.model.compute)?, known })
+    }
+
+    /// Fetches what is not here, and loads everything.
+    ///
+    /// # Errors
+    /// Those of the hub, of the models' files, and of a device without room for them.
+    pub fn load(self) -> Result<Engine> {
+        let (work, hub) = (self.work, engine::hub_of(&self.work.model));
+        let detector = match settings::by_diarizer(work) {
+            true => Detector::Diarizer,
+            false => self.device.detector(settings::method(&work.vad), &settings::network(&work.vad, &hub)?)?,
+        };
+        // An aligner that was asked for by name is needed, whatever the language.
+        let asked = work.words.align.align_model.as_deref();
+        asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
+        let speakers = work.speakers.diarize.then(|| self.speakers(&hub)).transpose()?;
+        let beside = Beside { aligners: Some(words::finder(&work.model, asked)), speakers };
+        let engine = self.device.engine(&engine::obtain(&work.model)?, detector, beside)?;
+        if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
+            return Err(Error::config("align_model", model, reason));
+        }
+        Ok(engine)
+    }
+
+    /// What tells speakers apart, with the voices of the recordings.
+    fn speakers(&self, hub: &Hub) -> Result<Speakers> {
+        let source = self.work.speakers.voices.obtain(hub, Some(&self.work.model.model))?;
+        let finder = self.device.diarizer(&source)?;
+        let gallery = enrol(finder.as_ref(), &self.known, &self.work.audio)?;
+        Ok(Speakers { finder, gallery })
+    }
+}

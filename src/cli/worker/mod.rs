@@ -1,0 +1,237 @@
+//! `diarist worker`: requests in on stdin, answers out on stdout, a line of JSON each, in the order in which they are finished.
+//!
+//! | file | |
+//! |---|---|
+//! | `lines.rs` | stdin -> lines of bounded length |
+//! | `request.rs` | a line -> what is asked for |
+//! | `defaults.rs` | a request's options, and the worker's own command line -> the library's options |
+//! | `desk.rs` | who waits, who runs, who is to be cancelled |
+//! | `answers.rs` | stdout, one whole line at a time |
+//!
+//! A thread reads, `--max-in-flight` threads work, and each writes its own answers.
+
+mod answers;
+mod defaults;
+mod desk;
+mod lines;
+mod request;
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use clap::Args;
+use diarist::config::Options;
+use diarist::pipeline::Input;
+use diarist::types::Transcript;
+use diarist::{Engine, Error, output};
+
+use super::opening::Opening;
+use super::options::Work;
+use super::results::{Line, Refusal};
+use super::values::{LogLevel, bytes};
+use super::watch::Notes;
+use super::words::Subtitles;
+use super::{Failure, console, interrupt, settings, transcribe};
+use answers::Answers;
+use defaults::Defaults;
+use desk::{Desk, Job, Taken};
+use lines::Lines;
+use request::{Request, Sound};
+
+/// What is shown below the options.
+pub const PROTOCOL: &str = r#"Requests:  {"id": 7, "path": "talk.mp3", "options": {"language": "en"}}
+           {"id": "a", "audio_file": "<a recording in base64>"}
+Answers:   {"id": 7, "text": "[SPEAKER_00]: ...", "result": {the object of transcribe -f json}}
+           {"id": "a", "error": {"kind": "audio", "message": "..."}}
+Cancel:    {"id": 7, "cancel": true}
+The first line is {"ready": true, "version": .., "model": .., "device": ..}, once models are loaded.
+Each request has one answer. They come as they are finished, in any order.
+Options on the command line hold for every request; a request may say otherwise by their names,
+but not about models, the device or the worker. Paths are relative to the working directory.
+At the end of stdin, or at SIGTERM, what was taken is finished; a second SIGTERM cancels it.
+Read answers while you write requests: a worker whose answers nobody reads stops reading, too."#;
+
+/// Recordings of services are shorter than those of people who wait for one: the default of `--max-duration`, in seconds.
+const MAX_DURATION: f64 = 4.0 * 3600.0;
+
+/// What a recording without a file is called in errors.
+const NAMELESS: &str = "audio_file";
+
+/// Base64 as it is found: whether the end is padded does not matter.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Options of `worker`.
+#[derive(Args, Debug)]
+pub struct WorkerArgs {
+    /// Requests worked on at once; as many may wait.
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Requests",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_in_flight: u32,
+    /// Longest line that is read, for example 64MiB; those that wait may take as much together.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes, help_heading = "Requests")]
+    max_request_bytes: u64,
+    /// What is told on stderr about the inner workings [default: warning].
+    #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true, help_heading = "Output")]
+    pub log_level: Option<LogLevel>,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// Answers requests until there are no more. `line` is the command line from `worker` on.
+///
+/// # Errors
+/// Options that cannot be honoured, models that cannot be loaded, and answers that cannot be written.
+pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
+    settings::check(&args.work, &Subtitles::default())?;
+    let defaults = Defaults::new(args, line)?;
+    let opening = Opening::check(&args.work)?;
+    let engine = opening.load()?;
+    let limit = usize::try_from(args.max_request_bytes).unwrap_or(usize::MAX);
+    let desk = Arc::new(Desk::new(args.max_in_flight as usize, limit));
+    let answers = Arc::new(Answers::new());
+    let at_first = desk.clone();
+    interrupt::be_patient(move || at_first.close());
+    if interrupt::asked() {
+        return Ok(());
+    }
+    answers.write(&ready(args, &engine));
+    let reader = Reader { desk: desk.clone(), answers: answers.clone(), defaults };
+    // Nobody waits for it: at SIGTERM it may be waiting for a line that never comes.
+    std::thread::spawn(move || reader.run(limit));
+    let dead = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..args.max_in_flight {
+            scope.spawn(|| {
+                while let Some(job) = desk.next() {
+                    serve(&engine, job, &desk, &answers, &dead);
+                }
+            });
+        }
+    });
+    if answers.gone() || dead.load(Ordering::Relaxed) { Err(Failure::Files) } else { Ok(()) }
+}
+
+/// The first line.
+fn ready(args: &WorkerArgs, engine: &Engine) -> String {
+    let line = Line::new().put("ready", &true).put("version", &env!("CARGO_PKG_VERSION"));
+    line.put("model", &args.work.model.model).put("device", &engine.device()).end()
+}
+
+/// The thread that reads.
+struct Reader {
+    desk: Arc<Desk>,
+    answers: Arc<Answers>,
+    defaults: Defaults,
+}
+
+impl Reader {
+    /// Reads until there is nothing more, or no more is taken.
+    fn run(self, limit: usize) {
+        let mut lines = Lines::new(std::io::stdin().lock(), limit);
+        while self.desk.has_room() {
+            match lines.next() {
+                Ok(Some(lines::Line::Whole(line))) => {
+                    if let Err((id, refusal)) = self.take(&line) {
+                        self.answers.refuse(id.as_ref(), &refusal);
+                    }
+                }
+                Ok(Some(lines::Line::TooLong)) => {
+                    let rule = format!(
+                        "the line has more than {limit} bytes and was skipped; send a `path`, or raise --max-request-bytes"
+                    );
+                    self.answers.refuse(None, &Refusal::new("too_large", rule));
+                }
+                Ok(None) => break,
+                Err(reason) => {
+                    console::error(&format!("requests cannot be read any more: {reason}"));
+                    break;
+                }
+            }
+            if self.answers.gone() {
+                break;
+            }
+        }
+        self.desk.close();
+    }
+
+    /// Does what a line asks for.
+    fn take(&self, line: &[u8]) -> Result<(), request::Refused> {
+        let (id, sound, options) = match request::parse(line)? {
+            None => return Ok(()),
+            Some(Request::Cancel(id)) => {
+                if self.desk.cancel(&id) {
+                    self.answers.refuse(Some(&id), &Refusal::from(&Error::Cancelled));
+                }
+                return Ok(());
+            }
+            Some(Request::Transcribe { id, sound, options }) => (id, sound, options),
+        };
+        let options = self.defaults.with(&options).map_err(|refusal| (Some(id.clone()), refusal))?;
+        match self.desk.take(Job::new(id.clone(), sound, options, line.len())) {
+            Taken::Yes | Taken::Closed => Ok(()),
+            Taken::SameId => {
+                let rule = "a request with this id is in flight, and goes on; give each its own";
+                Err((Some(id), Refusal::new("duplicate_id", rule)))
+            }
+        }
+    }
+}
+
+/// Answers one request.
+fn serve(engine: &Engine, mut job: Job, desk: &Desk, answers: &Answers, dead: &AtomicBool) {
+    let (cancelled, id) = (job.cancelled.clone(), job.id.clone());
+    let mut notes = Notes::new(|| cancelled.load(Ordering::Relaxed) || answers.gone() || interrupt::asked());
+    let sound = std::mem::replace(&mut job.sound, Sound::Base64(String::new()));
+    let found = catch_unwind(AssertUnwindSafe(|| hear(engine, sound, &job.options, &mut notes, dead)));
+    // A client must not wait for ever, whatever happens.
+    let found =
+        found.unwrap_or_else(|_| Err(Refusal::new("internal", "a bug in diarist; stderr has more, please report it")));
+    let line = found.and_then(|transcript| {
+        let line = Line::new().put("id", &id).put("text", &output::text::txt(&transcript));
+        let line = line.put_transcript("result", &transcript).map_err(|error| Refusal::from(&error))?;
+        Ok(line.put_warnings(&notes.warnings).end())
+    });
+    // The id is free again before its answer can be read.
+    desk.done(&id);
+    match line {
+        Ok(line) => answers.write(&line),
+        Err(refusal) => answers.refuse(Some(&id), &refusal),
+    }
+    if answers.gone() || dead.load(Ordering::Relaxed) {
+        desk.close();
+    }
+}
+
+/// What is said in a recording. A device that fails is `dead`: it does not recover within a process.
+fn hear<S: Fn() -> bool>(
+    engine: &Engine,
+    sound: Sound,
+    options: &Options,
+    notes: &mut Notes<S>,
+    dead: &AtomicBool,
+) -> Result<Transcript, Refusal> {
+    let prepared = match sound {
+        Sound::File(path) => engine.prepare(Input::Path(&path), options, notes),
+        Sound::Base64(text) => {
+            let sound = BASE64.decode(&text).map_err(|reason| {
+                Refusal::new("request", format!("audio_file is not base64 ({reason}); send the file's bytes in base64"))
+            })?;
+            // Neither the text nor the file is needed once there are samples.
+            drop(text);
+            engine.prepare(Input::Bytes(&sound, NAMELESS), options, notes)
+        }
+    };
+    prepared.and_then(|prepared| engine.finish(&prepared, options, notes)).map_err(|error| {
+        if transcribe::is_of_device(&error) && !dead.swap(true, Ordering::Relaxed) {
+            console::error(&format!("the device has failed, and no more requests are taken: {error}"));
+        }
+        Refusal::from(&error)
+    })
+}

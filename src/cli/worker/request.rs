@@ -1,0 +1,80 @@
+//! A line of JSON to what it asks for, or the reason why it is no request.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use super::super::results::{Id, Refusal};
+
+/// What a line asks for.
+pub enum Request {
+    /// To write down what is said.
+    Transcribe {
+        /// The client's name for it.
+        id: Id,
+        /// The recording.
+        sound: Sound,
+        /// By their names on the command line, with underscores or hyphens.
+        options: Map<String, Value>,
+    },
+    /// To stop working on another request.
+    Cancel(Id),
+}
+
+/// A recording, as a request has it.
+pub enum Sound {
+    /// A file's bytes, in base64.
+    Base64(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Why a line is refused, and its id where that could be read.
+pub type Refused = (Option<Id>, Refusal);
+
+/// Parses a line; nothing where it is blank.
+///
+/// # Errors
+/// A refusal of the kind `request`.
+pub fn parse(line: &[u8]) -> Result<Option<Request>, Refused> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let refuse = |id: Option<Id>, message: String| (id, Refusal::new("request", message));
+    let mut object: Map<String, Value> = serde_json::from_slice(line).map_err(|reason| {
+        refuse(None, format!("the line is no JSON object ({reason}); a request is {{\"id\": .., \"path\": ..}}"))
+    })?;
+    let id = object.remove("id").ok_or_else(|| refuse(None, "`id` is missing: an integer or a text".into()))?;
+    let id: Id = serde_json::from_value(id).map_err(|_| refuse(None, "`id` is no integer and no text".into()))?;
+    let refuse = |message: String| refuse(Some(id.clone()), message);
+    let (sound, path) = (text(&mut object, "audio_file"), text(&mut object, "path"));
+    let (sound, path) = (sound.map_err(refuse)?, path.map_err(refuse)?);
+    let (options, cancel) = (object.remove("options"), object.remove("cancel"));
+    if let Some((key, _)) = object.iter().next() {
+        return Err(refuse(format!("`{key}` means nothing here; there are id, audio_file, path, options and cancel")));
+    }
+    let options = match options {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(options)) => options,
+        Some(_) => return Err(refuse("`options` is no object".into())),
+    };
+    match (cancel, sound, path) {
+        (Some(Value::Bool(true)), None, None) if options.is_empty() => Ok(Some(Request::Cancel(id))),
+        (Some(_), ..) => Err(refuse("`cancel` must be true and stand alone with the id".into())),
+        (None, Some(text), None) => Ok(Some(Request::Transcribe { id, sound: Sound::Base64(text), options })),
+        (None, None, Some(path)) => Ok(Some(Request::Transcribe { id, sound: Sound::File(path.into()), options })),
+        (None, Some(_), Some(_)) => {
+            Err(refuse("there are both `audio_file` and `path`; leave one of the two out".into()))
+        }
+        (None, None, None) => Err(refuse("there is no recording: `audio_file` in base64, or a `path`".into())),
+    }
+}
+
+/// A text of the object; one that is null is not there.
+fn text(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match object.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{key}` is no text")),
+    }
+}
