@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::mix::Mix;
+use super::mix::{Arrivals, Mix};
 use super::recording::Recording;
 use crate::asr::clips::Clips;
 use crate::asr::scheduler::Scheduler;
@@ -46,13 +46,13 @@ impl Shape {
 }
 
 /// Where recordings arrive.
-pub(super) struct Inbox<B: Backend> {
-    state: Mutex<Arrivals<B>>,
+struct Inbox<B: Backend> {
+    state: Mutex<State<B>>,
     /// Something has arrived, or nothing will any more.
     changed: Condvar,
 }
 
-struct Arrivals<B: Backend> {
+struct State<B: Backend> {
     recordings: Vec<Recording>,
     /// Theirs.
     model: Option<Arc<Whisper<B>>>,
@@ -63,11 +63,11 @@ struct Arrivals<B: Backend> {
 
 impl<B: Backend> Inbox<B> {
     fn new() -> Self {
-        let state = Arrivals { recordings: Vec::new(), model: None, present: 0, closed: false };
+        let state = State { recordings: Vec::new(), model: None, present: 0, closed: false };
         Inbox { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arrivals<B>> {
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
         // Nobody panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,18 +86,6 @@ impl<B: Backend> Inbox<B> {
         }
     }
 
-    /// Those who have arrived since.
-    pub fn take(&self) -> Vec<Recording> {
-        let mut state = self.lock();
-        state.model = None;
-        std::mem::take(&mut state.recordings)
-    }
-
-    /// One of them is no longer there.
-    pub fn leave(&self) {
-        self.lock().present -= 1;
-    }
-
     /// Nothing arrives any more. Callers of those who wait outside hear that they wait in vain.
     fn close(&self) {
         let mut state = self.lock();
@@ -105,6 +93,19 @@ impl<B: Backend> Inbox<B> {
         state.recordings.clear();
         state.model = None;
         self.changed.notify_all();
+    }
+}
+
+impl<B: Backend> Arrivals for Inbox<B> {
+    fn take(&self) -> Vec<Recording> {
+        let mut state = self.lock();
+        // Who takes the recordings holds the model.
+        state.model = None;
+        std::mem::take(&mut state.recordings)
+    }
+
+    fn leave(&self) {
+        self.lock().present -= 1;
     }
 }
 
@@ -189,7 +190,7 @@ fn serve<B: TimeWarp>(inbox: &Inbox<B>, shape: &Shape) {
 }
 
 /// Decodes until nobody is there.
-fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, mix: &mut Mix<B>) -> Result<()> {
+fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, mix: &mut Mix) -> Result<()> {
     let _range = range("slots");
     while let Some((planned, special, options)) = mix.plan() {
         let slots = memory::slots_that_fit(model, &options, planned)?;

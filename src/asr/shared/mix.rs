@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::lane::Inbox;
 use super::recording::{Caller, Recording, Told};
 use crate::asr::AsrOptions;
 use crate::asr::language::Language;
@@ -10,7 +9,6 @@ use crate::asr::listener::{Text, TokenTimes};
 use crate::asr::scheduler::{Clip, Source};
 use crate::asr::slots::{Decode, Decoded};
 use crate::asr::tokenizer::SpecialTokens;
-use crate::engine::Backend;
 use crate::error::Result;
 
 /// A recording, by the number it got here.
@@ -27,9 +25,17 @@ struct Place {
     chunk: usize,
 }
 
+/// Where recordings come from.
+pub(super) trait Arrivals {
+    /// Those who have arrived since.
+    fn take(&self) -> Vec<Recording>;
+    /// One of them is no longer there.
+    fn leave(&self);
+}
+
 /// The recordings that share slots.
-pub(super) struct Mix<'a, B: Backend> {
-    inbox: &'a Inbox<B>,
+pub(super) struct Mix<'a> {
+    inbox: &'a dyn Arrivals,
     /// Most slots there may be, and slots planned for those that were there.
     most: usize,
     planned: usize,
@@ -45,9 +51,9 @@ pub(super) struct Mix<'a, B: Backend> {
     last: Option<(Caller, Result<Option<Language>>)>,
 }
 
-impl<'a, B: Backend> Mix<'a, B> {
+impl<'a> Mix<'a> {
     /// Nobody yet, for up to `most` slots.
-    pub fn new(inbox: &'a Inbox<B>, most: usize) -> Self {
+    pub fn new(inbox: &'a dyn Arrivals, most: usize) -> Self {
         Mix {
             inbox,
             most,
@@ -163,7 +169,7 @@ impl<'a, B: Backend> Mix<'a, B> {
     }
 }
 
-impl<B: Backend> Source for Mix<'_, B> {
+impl Source for Mix<'_> {
     /// The next clip of the recording whose turn it is, or of the next one that has a clip.
     fn next(&mut self) -> Option<Clip> {
         self.let_in();
@@ -215,5 +221,127 @@ impl<B: Backend> Source for Mix<'_, B> {
 
     fn is_cancelled(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::asr::language::Spoken;
+    use crate::asr::shared::recording::{Known, Wanted};
+    use crate::asr::{Task, Tokenizer};
+    use crate::types::{Chunk, Span};
+
+    #[derive(Default)]
+    struct Door {
+        outside: RefCell<Vec<Recording>>,
+        left: Cell<usize>,
+    }
+
+    impl Arrivals for Door {
+        fn take(&self) -> Vec<Recording> {
+            self.outside.take()
+        }
+
+        fn leave(&self) {
+            self.left.set(self.left.get() + 1);
+        }
+    }
+
+    impl Door {
+        fn arrives(&self, tokenizer: &Arc<Tokenizer>, task: Task, chunks: usize) -> (Receiver<Told>, Arc<AtomicBool>) {
+            let chunk = |i: usize| Chunk { span: Span::new(i as f64, i as f64 + 0.5), segments: Vec::new() };
+            let known = Known::new(tokenizer.clone(), AsrOptions { task, ..AsrOptions::default() }, 224);
+            let (tell, hear) = channel();
+            let gone = Arc::new(AtomicBool::new(false));
+            let language = Language { code: "en", probability: None };
+            let recording = Recording::new(
+                known,
+                Arc::new(vec![chunks as f32]),
+                (0..chunks).map(chunk).collect(),
+                Spoken::Known(Some(language)),
+                Wanted::Text,
+                Caller { tell, gone: gone.clone() },
+            );
+            self.outside.borrow_mut().push(recording.unwrap());
+            (hear, gone)
+        }
+    }
+
+    fn tokenizer(json: &str) -> Arc<Tokenizer> {
+        Arc::new(Tokenizer::from_bytes(Path::new("builtin"), json.as_bytes(), true).unwrap())
+    }
+
+    /// The next clip, by how many chunks its recording has and the number of its chunk.
+    fn next(mix: &mut Mix) -> (usize, usize) {
+        let clip = mix.next().expect("a clip");
+        (mix.samples(clip.id).unwrap()[0] as usize, mix.places[&clip.id].chunk)
+    }
+
+    #[test]
+    fn recordings_take_turns() {
+        let (door, tokenizer) = (Door::default(), tokenizer(crate::assets::MODEL.tokenizer));
+        let mut mix = Mix::new(&door, 4);
+        let _long = door.arrives(&tokenizer, Task::Transcribe, 60);
+        assert_eq!(mix.plan().expect("somebody").0, 4);
+        assert_eq!([next(&mut mix), next(&mut mix)], [(60, 0), (60, 1)]);
+        let _short = door.arrives(&tokenizer, Task::Transcribe, 2);
+        let _other = door.arrives(&tokenizer, Task::Transcribe, 3);
+        let turns: Vec<_> = (0..7).map(|_| next(&mut mix)).collect();
+        assert_eq!(turns, [(60, 2), (2, 0), (3, 0), (60, 3), (2, 1), (3, 1), (60, 4)]);
+        assert_eq!([next(&mut mix), next(&mut mix)], [(3, 2), (60, 5)]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_is_no_others_business() {
+        let json = crate::assets::MODEL.tokenizer;
+        let (good, bad) = (tokenizer(json), tokenizer(&json.replace("<|translate|>", "<|mistranslate|>")));
+        let door = Door::default();
+        let mut mix = Mix::new(&door, 4);
+        let (bad, _) = door.arrives(&bad, Task::Translate, 3);
+        let (good, _) = door.arrives(&good, Task::Transcribe, 1);
+        mix.plan().expect("somebody");
+        let (first, second) = (mix.next().unwrap().id, mix.next().unwrap().id);
+        assert!(mix.begin(first, None).unwrap().is_none());
+        assert!(mix.is_abandoned(first) && !mix.is_abandoned(second));
+        let Ok(Told::End(Err(error))) = bad.try_recv() else { panic!("the caller hears of nothing") };
+        assert!(error.to_string().contains("translate"), "{error}");
+        assert!(mix.begin(second, None).unwrap().is_some() && good.try_recv().is_err());
+        assert_eq!((door.left.get(), mix.next()), (1, None));
+    }
+
+    #[test]
+    fn who_has_left_is_forgotten() {
+        let (door, tokenizer) = (Door::default(), tokenizer(crate::assets::MODEL.tokenizer));
+        let mut mix = Mix::new(&door, 4);
+        let (_hear, gone) = door.arrives(&tokenizer, Task::Transcribe, 5);
+        let _other = door.arrives(&tokenizer, Task::Transcribe, 3);
+        mix.plan().expect("somebody");
+        let (first, second) = (mix.next().unwrap().id, mix.next().unwrap().id);
+        gone.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(mix.is_abandoned(first) && !mix.is_abandoned(second));
+        assert_eq!([next(&mut mix), next(&mut mix)], [(3, 1), (3, 2)]);
+        assert_eq!((door.left.get(), mix.next()), (1, None));
+    }
+
+    #[test]
+    fn more_slots_are_made_for_twice_as_many() {
+        let (door, tokenizer) = (Door::default(), tokenizer(crate::assets::MODEL.tokenizer));
+        let mut mix = Mix::new(&door, 8);
+        let _first = door.arrives(&tokenizer, Task::Transcribe, 2);
+        assert_eq!(mix.plan().expect("somebody").0, 2);
+        next(&mut mix);
+        let _second = door.arrives(&tokenizer, Task::Transcribe, 1);
+        assert!(mix.goes_on(), "one more can wait for a slot");
+        let _third = door.arrives(&tokenizer, Task::Transcribe, 30);
+        assert_eq!((mix.next(), mix.goes_on()), (None, false));
+        assert_eq!(mix.plan().expect("somebody").0, 8);
+        assert!(mix.goes_on());
     }
 }
