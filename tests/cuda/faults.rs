@@ -94,6 +94,43 @@ fn what_was_finished_before_the_device_failed_is_kept() {
     assert_eq!(kept.0, whole.0[..kept.0.len()]);
 }
 
+/// A card that is lost, or full, under several callers: each of them hears of it, and so does whoever comes after them.
+#[test]
+fn all_callers_hear_of_a_device_that_failed() {
+    let Some(machine) = machine() else { return };
+    if !machine.is_emulated() {
+        return;
+    }
+    let caller = |pipeline: &Pipeline<Cuda<f16>>| {
+        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+        pipeline.transcribe(input, &options(1), &mut ()).map(|_| ())
+    };
+    for (kind, n, code, text) in [
+        ("execution", 300, ECC_UNCORRECTABLE, "code 214"),
+        ("launch", 1, LAUNCH_FAILED, "code 719"),
+        ("copy", 20, LAUNCH_FAILED, "code 719"),
+    ] {
+        let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
+        machine.fail_after(kind, n, code);
+        let heard: Vec<Result<()>> = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| caller(&pipeline))).collect();
+            callers.into_iter().map(|caller| caller.join().expect("no panic")).collect()
+        });
+        let errors: Vec<String> = heard.into_iter().filter_map(|result| result.err()).map(|e| e.to_string()).collect();
+        assert!(errors.iter().any(|error| error.starts_with("asr: ") && error.contains(text)), "{kind}: {errors:?}");
+        // What is refused once may have met one burst of callers only; a lost device stays lost.
+        if kind == "execution" {
+            assert_eq!(errors.len(), 4, "{errors:?}");
+            assert!(caller(&pipeline).is_err());
+        }
+        machine.call("emulator_clear_error", 0);
+        assert!(caller(&pipeline).is_ok(), "{kind}: the next one finds a device that works");
+        drop(pipeline);
+        assert_eq!(machine.allocated(), 0, "{kind}: memory that nobody gave back");
+        assert_eq!(machine.count("emulator_host_allocations"), 0, "{kind}: page-locked memory");
+    }
+}
+
 #[test]
 fn a_device_that_is_not_there_is_named() {
     let Some(_machine) = machine() else { return };

@@ -54,25 +54,27 @@ fn ranges_are_named_like_stages_and_ops() {
         ("audio", 1),
         ("vad", 1),
         ("asr", 1),
-        ("asr/encode/log_mel", 1),
-        ("asr/encode/conv1d", 2),
-        ("asr/encode/attention", layers),
-        ("asr/fill_slots/cross_store", layers),
-        ("asr/start/decode/embed", 1),
-        ("asr/start/token_probability", 1),
-        ("asr/step", 10),
-        ("asr/step/decode/self_attention_step", layers),
-        ("asr/step/decode/cross_attention_step", layers),
-        ("asr/step/advance_search", 1),
-        ("asr/look/pack_results", 5),
-        ("asr/collect", 5),
+        // Of the thread that decodes for all callers.
+        ("slots", 1),
+        ("slots/encode/log_mel", 1),
+        ("slots/encode/conv1d", 2),
+        ("slots/encode/attention", layers),
+        ("slots/fill_slots/cross_store", layers),
+        ("slots/start/decode/embed", 1),
+        ("slots/start/token_probability", 1),
+        ("slots/step", 10),
+        ("slots/step/decode/self_attention_step", layers),
+        ("slots/step/decode/cross_attention_step", layers),
+        ("slots/step/advance_search", 1),
+        ("slots/look/pack_results", 5),
+        ("slots/collect", 5),
     ] {
         let times = seen.get(path).copied().unwrap_or(0);
         assert!(times >= least, "{path}: {times} times; seen: {seen:#?}");
     }
     assert_eq!(["audio", "vad", "asr"].map(|stage| seen[stage]), [1, 1, 1]);
     // A recorded step is replayed without its ops.
-    assert!(seen["asr/step/advance_search"] < seen["asr/step"], "{seen:#?}");
+    assert!(seen["slots/step/advance_search"] < seen["slots/step"], "{seen:#?}");
 }
 
 /// An op that fails closes its range, too.

@@ -1,12 +1,18 @@
 //! Whole recordings through the CUDA engine, and the memory they take.
 
+use std::ops::ControlFlow;
+
+use diarist::align::AlignOptions;
 use diarist::asr::memory::Plan;
+use diarist::asr::{self, Chunks};
+use diarist::assets::SAMPLE;
+use diarist::audio;
 use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{self, Cuda};
 use diarist::engine::waveform::Waveform;
 use diarist::engine::{Backend, CrossKind};
-use diarist::pipeline::{Input, Observer, Pipeline};
+use diarist::pipeline::{Input, Pipeline, WordTimes};
 use diarist::types::Segment;
 use diarist::units::Seconds;
 use diarist::vad::Detector;
@@ -81,8 +87,8 @@ fn the_device_never_waits_for_the_host() {
         return;
     }
     struct Count<'a>(&'a Machine, Vec<u64>);
-    impl Observer for Count<'_> {
-        fn segments(&mut self, _: &[Segment]) {
+    impl asr::Observer for Count<'_> {
+        fn chunk(&mut self, _: &[Segment], _: f64) {
             self.1.push(self.0.count("emulator_standstills"));
         }
     }
@@ -91,8 +97,11 @@ fn the_device_never_waits_for_the_host() {
         let mut options = options(beam_size);
         options.asr.batch_size = batch_size;
         let mut seen = Count(&machine, Vec::new());
-        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
-        pipeline.transcribe(input, &options, &mut seen).unwrap();
+        // In this thread: the count is that of the moment at which a chunk is finished.
+        let audio = audio::decode_bytes(SAMPLE, "sample", &options.audio, |_| ControlFlow::Continue(())).unwrap();
+        let chunks = Detector::Energy.chunks(&audio.samples, &options.vad).unwrap();
+        let (model, tokenizer, chunks) = (&pipeline.whisper, &pipeline.tokenizer, Chunks::Speech(&chunks));
+        asr::transcribe(model, tokenizer, &audio.samples, chunks, &options.asr, &mut seen).unwrap();
         assert!(seen.1.len() >= 4, "{:?}", seen.1);
         assert!(seen.1.iter().all(|count| *count == seen.1[0]), "batch {batch_size}: {:?}", seen.1);
     }
@@ -187,4 +196,32 @@ fn a_memory_limit_is_kept() {
     let be = Cuda::<f16>::new(0, Some(1 << 20)).unwrap();
     let error = transcribe(&be, &options(1)).expect_err("a megabyte is too little").to_string();
     assert!(error.contains("memory"), "{error}");
+}
+
+/// Callers at once, with options of their own: each text is what its caller gets alone, whether the device hurries or not.
+#[test]
+fn callers_at_once_read_as_alone() {
+    let Some(machine) = machine() else { return };
+    let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
+    let of = |i: usize| {
+        let mut options = options(2);
+        options.asr.batch_size = 3;
+        options.asr.max_new_tokens = Some(4 + i);
+        options.asr.language = (i != 1).then(|| "en".into());
+        options.words = if i == 2 { WordTimes::Aligned(AlignOptions::default()) } else { WordTimes::None };
+        options
+    };
+    let run = |i: usize| pipeline.transcribe(Input::Bytes(SAMPLE, "sample"), &of(i), &mut ()).unwrap();
+    let want: Vec<_> = (0..4).map(run).collect();
+    for hasty in [0, 1] {
+        machine.call("emulator_set_hasty", hasty);
+        let run = &run;
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..4).map(|i| scope.spawn(move || run(i))).collect();
+            for (caller, want) in callers.into_iter().zip(&want) {
+                assert_eq!(caller.join().unwrap(), *want, "hasty {hasty}");
+            }
+        });
+    }
+    machine.call("emulator_set_hasty", 0);
 }

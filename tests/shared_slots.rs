@@ -1,0 +1,327 @@
+//! Callers of one pipeline at the same time: what each of them gets is what it would get alone, and in time.
+
+#![allow(clippy::unwrap_used)] // helpers of tests, which may
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Barrier, Mutex};
+
+use diarist::asr::{self, AsrOptions, AsrResult, Chunks, Observer};
+use diarist::config::Options;
+use diarist::engine::cpu::Cpu;
+use diarist::pipeline::{Input, Pipeline};
+use diarist::types::{Chunk, Segment, Span};
+use diarist::vad::Detector;
+use diarist::{Error, Result, assets, audio};
+
+/// A caller's recording.
+struct Recording {
+    samples: Arc<Vec<f32>>,
+    chunks: Vec<Chunk>,
+}
+
+/// The built-in sample cut into `count` chunks of `seconds`, from `start` on; they overlap if need be.
+fn cut(start: f64, seconds: f64, count: usize) -> Recording {
+    let options = audio::DecodeOptions::default();
+    let whole = audio::decode_bytes(assets::SAMPLE, "sample", &options, |_| ControlFlow::Continue(())).unwrap();
+    let step = ((whole.duration().0 - start - seconds) / count as f64).min(seconds);
+    let span = |i: usize| Span::new(start + i as f64 * step, start + i as f64 * step + seconds);
+    let chunks = (0..count).map(|i| Chunk { span: span(i), segments: vec![span(i)] }).collect();
+    Recording { samples: Arc::new(whole.samples), chunks }
+}
+
+fn pipeline() -> Pipeline<Cpu> {
+    Pipeline::builtin(&Cpu::new(Some(2)).unwrap(), Detector::Energy).unwrap()
+}
+
+/// Quick ones.
+fn base() -> AsrOptions {
+    AsrOptions {
+        language: Some("en".into()),
+        batch_size: 3,
+        beam_size: 2,
+        best_of: 2,
+        max_new_tokens: Some(12),
+        ..AsrOptions::default()
+    }
+}
+
+/// Every first attempt is doubtful, so that chunks are decoded again, by drawing lots.
+fn doubting(seed: u64) -> AsrOptions {
+    let base = base();
+    AsrOptions {
+        temperatures: vec![0.0, 0.8],
+        log_prob_threshold: Some(-0.001),
+        no_speech_threshold: None,
+        seed,
+        ..base
+    }
+}
+
+fn alone(pipeline: &Pipeline<Cpu>, recording: &Recording, options: &AsrOptions) -> AsrResult {
+    let chunks = Chunks::Speech(&recording.chunks);
+    asr::transcribe(&pipeline.whisper, &pipeline.tokenizer, &recording.samples, chunks, options, &mut ()).unwrap()
+}
+
+fn together(
+    pipeline: &Pipeline<Cpu>,
+    recording: &Recording,
+    options: &AsrOptions,
+    observer: &mut dyn Observer,
+) -> Result<AsrResult> {
+    let Pipeline { whisper, tokenizer, slots, .. } = pipeline;
+    slots.transcribe(whisper, tokenizer, &recording.samples, Chunks::Speech(&recording.chunks), options, observer)
+}
+
+#[test]
+fn a_pipeline_may_be_used_by_several_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Pipeline<Cpu>>();
+    is_shared::<Pipeline<diarist::engine::cuda::Cuda<half::f16>>>();
+}
+
+/// Recordings with options that differ as much as they may in the same slots, and some that need slots of other kinds.
+fn callers() -> Vec<(Recording, AsrOptions)> {
+    let timestamps = AsrOptions { without_timestamps: false, ..doubting(9) };
+    let undecided = AsrOptions {
+        language: None,
+        language_detection_segments: 3,
+        language_detection_threshold: 1.0,
+        initial_prompt: Some("Hello".into()),
+        ..base()
+    };
+    let each = AsrOptions { multilingual: true, language: None, ..base() };
+    let penalties = AsrOptions { length_penalty: 0.5, repetition_penalty: 1.3, no_repeat_ngram_size: 2, ..base() };
+    let patient = AsrOptions { patience: 2.0, max_new_tokens: Some(5), hotwords: Some("ship".into()), ..base() };
+    let words = AsrOptions { word_timestamps: true, ..base() };
+    let wide = AsrOptions { beam_size: 4, ..base() };
+    vec![
+        (cut(0.0, 4.0, 6), doubting(5)),
+        (cut(1.0, 3.0, 1), timestamps),
+        (cut(2.0, 5.0, 4), undecided),
+        (cut(0.5, 2.0, 5), each),
+        (cut(3.0, 4.0, 2), penalties),
+        (cut(2.5, 6.0, 1), patient),
+        (cut(0.0, 4.0, 4), words),
+        (cut(1.5, 3.0, 3), wide),
+    ]
+}
+
+#[test]
+fn callers_at_once_read_as_alone() {
+    let pipeline = pipeline();
+    let callers = callers();
+    let want: Vec<AsrResult> =
+        callers.iter().map(|(recording, options)| alone(&pipeline, recording, options)).collect();
+    let segments = |result: &AsrResult| result.segments.clone();
+    assert!(segments(&want[0]).iter().any(|s| s.temperature == Some(0.8)), "nothing was decoded again");
+    assert!(segments(&want[6]).iter().any(|s| s.words.as_ref().is_some_and(|words| words.len() > 2)));
+    for round in 0..2 {
+        let start = Barrier::new(callers.len());
+        std::thread::scope(|scope| {
+            for (i, ((recording, options), want)) in callers.iter().zip(&want).enumerate() {
+                let (pipeline, start) = (&pipeline, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    let mut told = Told::default();
+                    let found = together(pipeline, recording, options, &mut told).unwrap();
+                    assert_eq!(found, *want, "caller {i}, round {round}");
+                    assert_eq!((told.chunks, told.progress), (recording.chunks.len(), 1.0));
+                    assert_eq!(told.segments, found.segments);
+                });
+            }
+        });
+    }
+    assert_eq!(Arc::strong_count(&pipeline.whisper), 1, "slots that nobody uses were kept");
+}
+
+#[derive(Default)]
+struct Told {
+    chunks: usize,
+    segments: Vec<Segment>,
+    progress: f64,
+}
+
+impl Observer for Told {
+    fn chunk(&mut self, segments: &[Segment], progress: f64) {
+        assert!(progress > self.progress);
+        self.progress = progress;
+        self.chunks += 1;
+        self.segments.extend_from_slice(segments);
+    }
+}
+
+#[test]
+fn languages_are_those_found_alone() {
+    let pipeline = pipeline();
+    let Pipeline { whisper, tokenizer, slots, .. } = &pipeline;
+    let recording = cut(0.0, 4.0, 4);
+    let chunks = Chunks::Speech(&recording.chunks);
+    for (segments, threshold) in [(1, 0.5), (3, 1.0), (9, 1.0)] {
+        let options = AsrOptions {
+            language: None,
+            language_detection_segments: segments,
+            language_detection_threshold: threshold,
+            ..base()
+        };
+        let want = asr::detect_language(whisper, tokenizer, &recording.samples, chunks, &options).unwrap();
+        assert!(want.as_ref().is_some_and(|(code, probability)| code == "en" && probability.is_some()));
+        let found = slots.detect_language(whisper, tokenizer, &recording.samples, chunks, &options, &mut ()).unwrap();
+        assert_eq!(found, want, "{segments} chunks");
+    }
+    let told = AsrOptions { language: Some("English".into()), ..base() };
+    let found = slots.detect_language(whisper, tokenizer, &recording.samples, chunks, &told, &mut ()).unwrap();
+    assert_eq!(found, Some(("en".into(), None)));
+}
+
+/// Calls something at the first chunk, and writes its name down at each.
+struct Diary<'a, F: FnMut()> {
+    name: char,
+    diary: &'a Mutex<String>,
+    at_first: Option<F>,
+}
+
+impl<F: FnMut()> Observer for Diary<'_, F> {
+    fn chunk(&mut self, _: &[Segment], _: f64) {
+        self.diary.lock().unwrap().push(self.name);
+        if let Some(mut f) = self.at_first.take() {
+            f();
+        }
+    }
+}
+
+/// A recording that comes when a long one has begun is finished long before that.
+#[test]
+fn a_short_recording_does_not_wait_for_a_long_one() {
+    let pipeline = pipeline();
+    let (long, short) = (cut(0.0, 4.0, 60), cut(0.0, 4.0, 2));
+    let diary = Mutex::new(String::new());
+    let (begun, wait) = channel::<()>();
+    std::thread::scope(|scope| {
+        let (pipeline, short, diary) = (&pipeline, &short, &diary);
+        scope.spawn(move || {
+            wait.recv().unwrap();
+            let mut observer = Diary { name: 's', diary, at_first: None::<fn()> };
+            together(pipeline, short, &base(), &mut observer).unwrap();
+        });
+        let at_first = Some(|| begun.send(()).unwrap());
+        together(pipeline, &long, &base(), &mut Diary { name: 'l', diary, at_first }).unwrap();
+    });
+    let diary = diary.into_inner().unwrap();
+    assert_eq!((diary.matches('l').count(), diary.matches('s').count()), (60, 2));
+    assert!(diary.rfind('s').unwrap() < 30, "{diary}");
+}
+
+/// Leaves after some chunks, in one way or another.
+struct Leaving {
+    left: usize,
+    panics: bool,
+    told: Sender<()>,
+}
+
+impl Observer for Leaving {
+    fn chunk(&mut self, _: &[Segment], _: f64) {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.told.send(()).unwrap();
+            assert!(!self.panics, "a caller that breaks off");
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// Whether a caller stops or falls over: its slots go to the others, who do not notice, and nothing of it is left.
+#[test]
+fn who_leaves_leaves_nothing_behind() {
+    let pipeline = pipeline();
+    let (long, other, late) = (cut(0.0, 4.0, 60), cut(1.0, 3.0, 8), cut(2.0, 4.0, 1));
+    let options = doubting(3);
+    let want = [&other, &late].map(|recording| alone(&pipeline, recording, &options));
+    for panics in [false, true] {
+        let (told, has_left) = channel();
+        std::thread::scope(|scope| {
+            let leaving = scope.spawn(|| together(&pipeline, &long, &options, &mut Leaving { left: 2, panics, told }));
+            let staying = scope.spawn(|| together(&pipeline, &other, &options, &mut ()));
+            has_left.recv().unwrap();
+            match leaving.join() {
+                Ok(result) => assert!(!panics && matches!(result, Err(Error::Cancelled))),
+                Err(_) => assert!(panics),
+            }
+            assert_eq!(together(&pipeline, &late, &options, &mut ()).unwrap(), want[1]);
+            assert_eq!(staying.join().unwrap().unwrap(), want[0]);
+        });
+        // The end of the last one is told when everything has been given back.
+        assert_eq!(together(&pipeline, &late, &options, &mut ()).unwrap(), want[1]);
+        assert_eq!(Arc::strong_count(&long.samples), 1, "somebody still holds the recording of one who left");
+        assert_eq!(Arc::strong_count(&pipeline.whisper), 1);
+    }
+}
+
+/// What is wrong with a caller's wishes is said to it at once, whoever else is there.
+#[test]
+fn impossible_wishes_are_refused_at_the_door() {
+    let pipeline = pipeline();
+    let recording = cut(0.0, 4.0, 2);
+    let unknown = AsrOptions { language: Some("Klingon".into()), ..base() };
+    let no_token = AsrOptions { suppress_tokens: vec![1 << 40], ..base() };
+    let no_beam = AsrOptions { beam_size: 0, ..base() };
+    for (options, word) in [(unknown, "Klingon"), (no_token, "suppress_tokens"), (no_beam, "beam_size")] {
+        let message = together(&pipeline, &recording, &options, &mut ()).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    }
+    let long = cut(0.0, 11.0, 1);
+    let message = together(&pipeline, &long, &base(), &mut ()).unwrap_err().to_string();
+    assert!(message.contains("chunk_size"), "{message}");
+    let stopped = AtomicBool::new(true);
+    struct Stopped<'a>(&'a AtomicBool);
+    impl Observer for Stopped<'_> {
+        fn is_cancelled(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+    let result = together(&pipeline, &recording, &base(), &mut Stopped(&stopped));
+    assert!(matches!(result, Err(Error::Cancelled)));
+}
+
+/// Whole transcripts, aligned, by as many callers as come.
+#[test]
+fn whole_transcripts_read_as_alone() {
+    let pipeline = pipeline();
+    let mut options = Options { asr: base(), ..Options::default() };
+    options.words = diarist::pipeline::WordTimes::Aligned(diarist::align::AlignOptions::default());
+    options.vad.chunk_size = diarist::units::Seconds(5.0);
+    let run = || pipeline.transcribe(Input::Bytes(assets::SAMPLE, "sample"), &options, &mut ()).unwrap();
+    let want = run();
+    assert!(want.word_segments.len() > 20);
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+        callers.into_iter().for_each(|caller| assert_eq!(caller.join().unwrap(), want));
+    });
+}
+
+/// Eight short recordings, one after another and at once. `cargo test --test shared_slots -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::print_stderr)]
+fn throughput() {
+    let pipeline = pipeline();
+    let recordings: Vec<Recording> = (0..8).map(|i| cut(f64::from(i), 6.0, 1)).collect();
+    let options = AsrOptions { batch_size: 8, max_new_tokens: None, beam_size: 5, ..base() };
+    let run = |recording: &Recording| together(&pipeline, recording, &options, &mut ()).unwrap();
+    for round in 0..5 {
+        let before = std::time::Instant::now();
+        recordings.iter().for_each(|recording| drop(run(recording)));
+        let apart = before.elapsed();
+        let before = std::time::Instant::now();
+        std::thread::scope(|scope| recordings.iter().for_each(|r| drop(scope.spawn(|| run(r)))));
+        let at_once = before.elapsed();
+        let before = std::time::Instant::now();
+        recordings.iter().for_each(|recording| drop(alone(&pipeline, recording, &options)));
+        let private = before.elapsed();
+        eprintln!("round {round}: {private:?} private, {apart:?} one by one, {at_once:?} at once");
+    }
+}
