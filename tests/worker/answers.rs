@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{BUILTIN, Worker, base64};
+use crate::client::{BUILTIN, Worker, base64, short};
 use crate::dsl::Dir;
 
 /// What `transcribe` with these options makes of `talk.wav`: its text and its JSON.
@@ -13,9 +13,9 @@ fn of_the_command_line(dir: &Dir, args: &str) -> (String, Value) {
 
 #[track_caller]
 fn is(answer: &Value, (text, result): &(String, Value)) {
-    assert_eq!(answer["text"].as_str(), Some(text.as_str()), "{answer}");
+    assert_eq!(answer["text"].as_str(), Some(text.as_str()), "{}", short(answer));
     assert_eq!(&answer["result"], result);
-    assert!(answer.get("error").is_none() && answer.get("warnings").is_none(), "{answer}");
+    assert!(answer.get("error").is_none() && answer.get("warnings").is_none(), "{}", short(answer));
 }
 
 #[test]
@@ -73,7 +73,11 @@ fn options_have_their_names_and_meanings() {
     is(&worker.answer(), &of_the_command_line(&dir, "--diarize --num-speakers 1"));
     worker.send(json!({"id": 2, "path": "talk.wav", "options": {"diarize": false}}));
     let answer = worker.answer();
-    assert!(answer["text"].as_str().is_some_and(|text| !text.is_empty() && !text.contains("SPEAKER")), "{answer}");
+    assert!(
+        answer["text"].as_str().is_some_and(|text| !text.is_empty() && !text.contains("SPEAKER")),
+        "{}",
+        short(&answer)
+    );
 }
 
 #[test]
@@ -149,5 +153,5 @@ fn where_only_the_speakers_fail_there_is_the_text() {
     let answer = worker.answer();
     assert!(!answer["text"].as_str().unwrap().is_empty() && !answer["text"].as_str().unwrap().contains("SPEAKER"));
     let warning = answer["warnings"][0].as_str().unwrap_or_default();
-    assert!(warning.contains("speakers cannot be told apart") && warning.contains("400"), "{answer}");
+    assert!(warning.contains("speakers cannot be told apart") && warning.contains("400"), "{}", short(&answer));
 }

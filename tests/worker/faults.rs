@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Worker, base64};
+use crate::client::{Worker, base64, short};
 use crate::common::silence;
 use crate::dsl::Dir;
 
@@ -11,7 +11,7 @@ use crate::dsl::Dir;
 fn serves(worker: &mut Worker) {
     worker.send(json!({"id": "next", "audio_file": base64(diarist::assets::SAMPLE), "options": {"no_align": true}}));
     let answer = worker.answer();
-    assert!(answer["id"] == "next" && answer["result"]["segments"][0]["text"].is_string(), "{answer}");
+    assert!(answer["id"] == "next" && answer["result"]["segments"][0]["text"].is_string(), "{}", short(&answer));
 }
 
 #[test]
