@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use diarist::api::OpenDevice;
+use diarist::api::compute::Beside;
 use diarist::hub::Hub;
 use diarist::pipeline::Speakers;
 use diarist::vad::Detector;
-use diarist::{Error, Result};
+use diarist::{Engine, Error, Result};
 
-use super::engine::{self, Backend, Engine};
+use super::engine;
 use super::options::Work;
 use super::speakers::enrol;
 use super::{settings, words};
@@ -15,7 +17,7 @@ use super::{settings, words};
 /// A device, opened, and what is to be loaded onto it.
 pub struct Opening<'a> {
     work: &'a Work,
-    backend: Backend,
+    device: OpenDevice,
     /// Recordings of people to learn voices from, with their names.
     known: Vec<(String, PathBuf)>,
 }
@@ -33,7 +35,7 @@ impl<'a> Opening<'a> {
             true => work.speakers.voices.check(Some(name), folder.clone())?,
             false => Vec::new(),
         };
-        Ok(Opening { work, backend: engine::open(&work.model.compute)?, known })
+        Ok(Opening { work, device: engine::open(&work.model.compute)?, known })
     }
 
     /// Fetches what is not here, and loads everything.
@@ -44,15 +46,14 @@ impl<'a> Opening<'a> {
         let (work, hub) = (self.work, engine::hub_of(&self.work.model));
         let detector = match settings::by_diarizer(work) {
             true => Detector::Diarizer,
-            false => self.backend.detector(settings::method(&work.vad), &settings::network(&work.vad, &hub)?)?,
+            false => self.device.detector(settings::method(&work.vad), &settings::network(&work.vad, &hub)?)?,
         };
         // An aligner that was asked for by name is needed, whatever the language.
         let asked = work.words.align.align_model.as_deref();
         asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
         let speakers = work.speakers.diarize.then(|| self.speakers(&hub)).transpose()?;
-        let engine = self.backend.load(&engine::obtain(&work.model)?, detector)?;
-        let engine = engine.with_aligners(words::finder(&work.model, asked));
-        let engine = if let Some(speakers) = speakers { engine.with_speakers(speakers) } else { engine };
+        let beside = Beside { aligners: Some(words::finder(&work.model, asked)), speakers };
+        let engine = self.device.engine(&engine::obtain(&work.model)?, detector, beside)?;
         if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
             return Err(Error::config("align_model", model, reason));
         }
@@ -62,7 +63,7 @@ impl<'a> Opening<'a> {
     /// What tells speakers apart, with the voices of the recordings.
     fn speakers(&self, hub: &Hub) -> Result<Speakers> {
         let source = self.work.speakers.voices.obtain(hub, Some(&self.work.model.model))?;
-        let finder = self.backend.diarizer(&source)?;
+        let finder = self.device.diarizer(&source)?;
         let gallery = enrol(finder.as_ref(), &self.known, &self.work.audio)?;
         Ok(Speakers { finder, gallery })
     }

@@ -8,9 +8,8 @@ use std::thread::ScopedJoinHandle;
 use diarist::config::Options;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
 use diarist::pipeline::{Input, Observer, Prepared};
-use diarist::{Error, Result};
+use diarist::{Engine, Error, Result};
 
-use super::engine::Engine;
 use super::opening::Opening;
 use super::options::Transcribe;
 use super::watch::{Lines, Watch, short};

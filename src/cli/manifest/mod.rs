@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use diarist::config::Options;
 use diarist::pipeline::Input;
-use diarist::{Error, Result};
+use diarist::{Engine, Error, Result};
 
 use super::console::{self, Bar};
-use super::engine::Engine;
 use super::opening::Opening;
 use super::options::{Many, Transcribe};
 use super::results::{Line, Refusal};
@@ -110,7 +109,7 @@ impl Job {
     /// One recording, and its line. What is wrong with the recording is its result.
     fn one(&self, engine: &Engine, entry: &Entry, stop: impl Fn() -> bool) -> Result<()> {
         let mut notes = Notes::new(stop);
-        let found = engine.transcribe(Input::Path(Path::new(&entry.path)), &self.options, &mut notes);
+        let found = engine.transcribe_watched(Input::Path(Path::new(&entry.path)), &self.options, &mut notes);
         let line = Line::new().put("path", &entry.path).put("id", &entry.id);
         let (line, told) = match found {
             Ok(transcript) => {
