@@ -149,7 +149,9 @@ pub struct Output {
     /// txt, srt, vtt, tsv, json, aud (Audacity labels), rttm, or several by commas; all is the first five.
     #[arg(long, short = 'f', value_name = "FORMAT", default_value = "all")]
     pub output_format: String,
-    /// Print the text to stdout as it is found; with --jsonl, a line for each recording.
+    /// Print the text to stdout as it is found.
+    ///
+    /// With --jsonl: a line for each recording.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_value = "True", default_missing_value = "True")]
     pub verbose: bool,

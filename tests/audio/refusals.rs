@@ -1,13 +1,15 @@
 //! What cannot be read, each with an error that names the file, says what is wrong, and says what to do.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use diarist::Error;
 use diarist::audio::{self, DecodeOptions, decode_bytes};
+use diarist::units::Seconds;
 use tempfile::TempDir;
 
-use crate::common::data;
+use crate::common::{data, silence};
 use crate::files::Wav;
 use crate::{chirp, decoded, refused, sampled};
 
@@ -246,6 +248,49 @@ fn nothing_but_damage_is_an_error() {
 
 #[test]
 fn a_recording_longer_than_allowed_is_refused() {
-    let options = DecodeOptions { max_duration: diarist::units::Seconds(0.25), ..Default::default() };
+    let options = DecodeOptions { max_duration: Some(Seconds(0.25)), ..Default::default() };
     assert!(refused(&data("audio/stereo.flac"), &options).contains("0.25 seconds"));
+    for enough in [Some(Seconds(0.5)), None] {
+        let options = DecodeOptions { max_duration: enough, ..Default::default() };
+        assert!(audio::decode(&data("audio/stereo.flac"), &options, audio::unwatched).is_ok());
+    }
+}
+
+/// Fourteen kilobytes that decode to an hour.
+#[test]
+fn hours_in_a_small_file_are_refused_before_they_are_held() {
+    let options = DecodeOptions { max_duration: Some(Seconds(60.0)), ..Default::default() };
+    for says_its_length in [true, false] {
+        let bytes = silence::flac(3600, says_its_length);
+        assert!(bytes.len() < 20_000, "{}", bytes.len());
+        let mut longest = 0.0;
+        let result = decode_bytes(&bytes, "bomb.flac", &options, |progress| {
+            longest = progress.decoded.0.max(longest);
+            ControlFlow::Continue(())
+        });
+        let error = result.expect_err("an hour");
+        assert!(matches!(&error, Error::TooLong { limit, .. } if limit.0 == 60.0), "{error}");
+        assert_eq!(error.kind(), "too_long");
+        for part in ["bomb.flac", "60 seconds", "--max-duration"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        // Whoever says it is not even decoded.
+        assert!(if says_its_length { longest == 0.0 } else { longest > 50.0 && longest <= 60.0 }, "{longest}");
+    }
+    let audio =
+        decode_bytes(&silence::flac(50, false), "fine.flac", &options, audio::unwatched).expect("under a minute");
+    assert!((50.0..55.0).contains(&audio.duration().0));
+    // The rest of the growth is not beyond the limit.
+    assert!(audio.samples.capacity() <= 60 * 16_000 + 65_535, "{}", audio.samples.capacity());
+}
+
+/// A header may lie; who takes what is there of a cut-off file does not believe it.
+#[test]
+fn of_a_file_that_may_be_cut_off_only_what_is_there_counts() {
+    let whole = Wav { claimed: Some(32_000 * 100), ..Wav::pcm16(16_000, 1, &second(16_000)) };
+    let options = DecodeOptions { max_duration: Some(Seconds(60.0)), ..Default::default() };
+    let error = decode_bytes(&whole.bytes(), "a.wav", &options, audio::unwatched).expect_err("it says 100 seconds");
+    assert_eq!(error.kind(), "too_long");
+    let options = DecodeOptions { allow_truncated: true, ..options };
+    assert!(decode_bytes(&whole.bytes(), "a.wav", &options, audio::unwatched).is_ok());
 }

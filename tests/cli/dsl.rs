@@ -117,6 +117,13 @@ impl Run {
         Running { child, out: self.out, err: self.err }
     }
 
+    /// Begins with pipes for stdin and stdout; stderr goes to the file that is returned.
+    #[allow(dead_code)] // of the tests of the worker
+    pub fn start_with_pipes(mut self) -> (Child, PathBuf) {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&self.err).unwrap());
+        (self.command.spawn().unwrap(), self.err)
+    }
+
     /// Runs to the end.
     pub fn run(self) -> Outcome {
         self.start().wait()
@@ -162,6 +169,13 @@ impl Running {
     pub fn until_printed(&mut self, text: &str) {
         let out = self.out.clone();
         self.until(text, || read(&out).contains(text));
+    }
+
+    /// Ends it as `kill -9` does, which nothing can prepare for.
+    #[allow(dead_code)] // of the tests of lists
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends the signal of Ctrl-C.

@@ -7,6 +7,7 @@ pub mod pipeline;
 pub mod pyannet;
 pub mod resnet34;
 pub mod seeded;
+pub mod silence;
 pub mod tokenizer;
 pub mod wav2vec2;
 

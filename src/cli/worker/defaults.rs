@@ -133,8 +133,9 @@ fn belongs_to_the_worker(id: &str) -> bool {
     OF_THE_WORKER.contains(&id) || model.get_arguments().any(|arg| arg.get_id().as_str() == id)
 }
 
+/// Whether it takes no value.
 fn is_switch(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::SetTrue)
+    matches!(arg.get_action(), ArgAction::SetTrue) && !is_boolean(arg)
 }
 
 /// Whether it is `--option`, `--option=True` or `--option=False`.

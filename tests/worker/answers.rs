@@ -1,0 +1,157 @@
+//! What is asked for is what the command line gives.
+
+use serde_json::{Value, json};
+
+use crate::client::{BUILTIN, Worker, base64, short};
+use crate::dsl::Dir;
+
+/// What `transcribe` with these options makes of `talk.wav`: its text and its JSON.
+fn of_the_command_line(dir: &Dir, args: &str) -> (String, Value) {
+    dir.diarist(&format!("transcribe talk.wav {BUILTIN} -f txt,json -o out {args}")).run().exits(0);
+    (dir.read("out/talk.txt"), serde_json::from_str(&dir.read("out/talk.json")).unwrap())
+}
+
+#[track_caller]
+fn is(answer: &Value, (text, result): &(String, Value)) {
+    assert_eq!(answer["text"].as_str(), Some(text.as_str()), "{}", short(answer));
+    assert_eq!(&answer["result"], result);
+    assert!(answer.get("error").is_none() && answer.get("warnings").is_none(), "{}", short(answer));
+}
+
+#[test]
+fn the_sample_gets_the_speakers_and_words_of_the_command_line() {
+    let dir = Dir::new();
+    dir.write("talk.wav", diarist::assets::SAMPLE);
+    let expected = of_the_command_line(&dir, "--diarize --chunk-size 5");
+    assert!(expected.0.contains("]: Good morning, everyone."), "{}", expected.0);
+    let mut worker = Worker::start(&dir, "--diarize --chunk_size 5");
+    let ready = json!({"ready": true, "version": env!("CARGO_PKG_VERSION"), "model": "builtin", "device": "cpu"});
+    assert_eq!(worker.ready, ready);
+    worker.send(json!({"id": "in base64", "audio_file": base64(diarist::assets::SAMPLE)}));
+    worker.send(json!({"id": 7, "path": "talk.wav", "options": {}}));
+    // What is null is not there, and the end of base64 need not be padded.
+    let unpadded = base64(diarist::assets::SAMPLE).trim_end_matches('=').to_string();
+    worker.send(json!({"id": -1, "path": null, "audio_file": unpadded, "options": null}));
+    for answer in worker.answers(3).values() {
+        is(answer, &expected);
+    }
+    worker.end();
+    assert_eq!(worker.exits(0), [Value::Null; 0]);
+}
+
+#[test]
+fn options_have_their_names_and_meanings() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 12.0);
+    let mut worker = Worker::start(&dir, "--no_align --initial-prompt Hello.");
+    for (options, args) in [
+        (json!({}), "--no-align --initial-prompt Hello."),
+        // true switches on, false off; null leaves what the worker has; a value may begin with a hyphen.
+        (json!({"no_align": false, "suppress_numerals": true}), "--initial-prompt Hello. --suppress-numerals"),
+        (json!({"no-align": null, "initial_prompt": false}), "--no-align"),
+        (
+            json!({"chunk_size": 5, "suppress-tokens": "-1,5"}),
+            "--no-align --initial-prompt Hello. --chunk-size 5 --suppress-tokens=-1,5",
+        ),
+        (
+            json!({"suppress_tokens": [-1, 5], "beam_size": "None"}),
+            "--no-align --initial-prompt Hello. --suppress-tokens=-1,5 --beam-size None",
+        ),
+        (
+            json!({"without_timestamps": false, "language": "English"}),
+            "--no-align --initial-prompt Hello. --without-timestamps False --language English",
+        ),
+    ] {
+        worker.send(json!({"id": args, "path": "talk.wav", "options": options}));
+        // A value given twice counts once more, which the command line refuses.
+        let args = args.replace("--beam-size None", "");
+        is(&worker.answer(), &of_the_command_line(&dir, &args));
+    }
+    // The same speakers as without a word, or none.
+    let mut worker = Worker::start(&dir, "--diarize");
+    worker.send(json!({"id": 1, "path": "talk.wav", "options": {"num_speakers": 1, "diarize": true}}));
+    is(&worker.answer(), &of_the_command_line(&dir, "--diarize --num-speakers 1"));
+    worker.send(json!({"id": 2, "path": "talk.wav", "options": {"diarize": false}}));
+    let answer = worker.answer();
+    assert!(
+        answer["text"].as_str().is_some_and(|text| !text.is_empty() && !text.contains("SPEAKER")),
+        "{}",
+        short(&answer)
+    );
+}
+
+#[test]
+fn silence_has_an_empty_text() {
+    let dir = Dir::new();
+    dir.silence("talk.wav", 3.0);
+    let mut worker = Worker::start(&dir, "");
+    worker.send(json!({"id": 1, "path": "talk.wav"}));
+    let answer = worker.answer();
+    is(&answer, &of_the_command_line(&dir, ""));
+    assert_eq!((answer["text"].as_str(), &answer["result"]["segments"]), (Some(""), &json!([])));
+}
+
+/// A long recording and a short one, begun together; then the long one is not wanted any more.
+#[test]
+fn answers_come_as_they_are_finished_and_what_runs_can_be_cancelled() {
+    let dir = Dir::new();
+    dir.speech("long.wav", 1800.0);
+    dir.speech("short.wav", 2.0);
+    let mut worker = Worker::start(&dir, "--max-in-flight 2");
+    worker.send(json!({"id": "long", "path": "long.wav"}));
+    worker.send(json!({"id": "short", "path": "short.wav"}));
+    assert_eq!(worker.answer()["id"], "short");
+    worker.send(json!({"id": "long", "cancel": true}));
+    worker.refuses(json!("long"), "cancelled", &["cancelled"]);
+    // Nobody minds a cancellation that comes too late, and the id is free.
+    worker.send(json!({"id": "long", "cancel": true}));
+    worker.send(json!({"id": "long", "path": "short.wav"}));
+    assert!(worker.answer()["result"]["segments"][0]["text"].is_string());
+    worker.end();
+    assert_eq!(worker.exits(0).len(), 0);
+}
+
+#[test]
+fn what_waits_is_cancelled_while_others_run() {
+    let dir = Dir::new();
+    dir.speech("long.wav", 1800.0);
+    let mut worker = Worker::start(&dir, "--max-in-flight 1");
+    worker.send(json!({"id": 1, "path": "long.wav"}));
+    worker.send(json!({"id": 2, "path": "no such file"}));
+    worker.send(json!({"id": 2, "cancel": true}));
+    worker.refuses(json!(2), "cancelled", &[]);
+    worker.send(json!({"id": 1, "cancel": true}));
+    worker.refuses(json!(1), "cancelled", &[]);
+    worker.end();
+    assert_eq!(worker.exits(0).len(), 0);
+}
+
+/// The folder's name is not `builtin`, so that the aligner of its language is the hub's, which cannot be reached.
+#[test]
+fn what_a_result_lacks_is_told_with_it() {
+    let dir = Dir::new();
+    dir.model("mine");
+    dir.speech("talk.wav", 3.0);
+    let mut worker = Worker::start_with(&dir, "--model ./mine");
+    worker.send(json!({"id": 1, "path": "talk.wav"}));
+    let answer = worker.answer();
+    assert!(!answer["text"].as_str().unwrap().is_empty());
+    let warnings: Vec<&str> = answer["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("no alignment of `en`"), "{warnings:?}");
+}
+
+#[test]
+fn where_only_the_speakers_fail_there_is_the_text() {
+    let Some(plda) = crate::common::shared("models/plda") else { return };
+    use crate::common::pipeline;
+    let dir = Dir::new();
+    pipeline::write(&dir.path("model"), pipeline::VBX, &pipeline::segmentation(4.0, true));
+    std::os::unix::fs::symlink(plda, dir.path("model/plda")).unwrap();
+    dir.speech("talk.wav", 6.0);
+    let mut worker = Worker::start(&dir, "--diarize --diarize-model model");
+    worker.send(json!({"id": 1, "path": "talk.wav", "options": {"num_speakers": 400}}));
+    let answer = worker.answer();
+    assert!(!answer["text"].as_str().unwrap().is_empty() && !answer["text"].as_str().unwrap().contains("SPEAKER"));
+    let warning = answer["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("speakers cannot be told apart") && warning.contains("400"), "{}", short(&answer));
+}

@@ -1,0 +1,93 @@
+//! How a worker ends: nothing that was taken is lost.
+
+use serde_json::{Value, json};
+
+use crate::client::{BUILTIN, Worker};
+use crate::dsl::Dir;
+
+#[test]
+fn at_the_end_of_stdin_everything_is_answered() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 5.0);
+    let mut worker = Worker::start(&dir, "--max-in-flight 2");
+    (0..12).for_each(|id| worker.send(json!({"id": id, "path": "talk.wav"})));
+    worker.end();
+    let answers = worker.answers(12);
+    assert!(answers.values().all(|answer| answer["text"] == answers["0"]["text"]), "{answers:?}");
+    assert_eq!(worker.exits(0).len(), 0);
+}
+
+/// Requests have been taken once a line behind them is answered.
+#[test]
+fn sigterm_under_load_loses_no_request_that_was_taken() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 30.0);
+    let mut worker = Worker::start(&dir, "--max-in-flight 4");
+    (0..7).for_each(|id| worker.send(json!({"id": id, "path": "talk.wav"})));
+    worker.write("a line behind them\n");
+    let mut answers: Vec<Value> =
+        std::iter::repeat_with(|| worker.answer()).take_while(|a| !a["id"].is_null()).collect();
+    worker.signal("TERM");
+    worker.until_told("no more requests are taken");
+    // It may have gone already, and takes nothing more in any case.
+    worker.write_if_there("{\"id\": 100, \"path\": \"talk.wav\"}\n");
+    answers.extend(worker.exits(0));
+    let mut ids: Vec<u64> = answers.iter().map(|answer| answer["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2, 3, 4, 5, 6]);
+    assert!(answers.iter().all(|answer| answer["result"]["duration"] == 30.0), "{answers:?}");
+}
+
+#[test]
+fn a_second_signal_cancels_what_runs_and_what_waits() {
+    let dir = Dir::new();
+    dir.speech("long.wav", 1800.0);
+    let mut worker = Worker::start(&dir, "--max-in-flight 2");
+    (0..3).for_each(|id| worker.send(json!({"id": id, "path": "long.wav"})));
+    worker.write("a line behind them\n");
+    assert_eq!(worker.answer()["id"], Value::Null);
+    worker.signal("TERM");
+    worker.until_told("no more requests are taken");
+    worker.signal("INT");
+    let answers = worker.exits(130);
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    assert!(answers.iter().all(|answer| answer["error"]["kind"] == "cancelled"), "{answers:?}");
+}
+
+#[test]
+fn an_idle_worker_ends_at_sigterm_although_stdin_is_open() {
+    let dir = Dir::new();
+    let worker = Worker::start(&dir, "");
+    worker.signal("TERM");
+    assert_eq!(worker.exits(0).len(), 0);
+}
+
+/// The first answer cannot be written; then nobody waits for the other either.
+#[test]
+fn a_client_that_has_gone_is_not_worked_for() {
+    let dir = Dir::new();
+    dir.speech("long.wav", 1800.0);
+    dir.speech("short.wav", 2.0);
+    let mut worker = Worker::start_deaf(&dir, "--max-in-flight 2");
+    worker.send(json!({"id": 1, "path": "long.wav"}));
+    worker.send(json!({"id": 2, "path": "short.wav"}));
+    worker.until_told("the reader of the answers has gone");
+    assert_eq!(worker.exits(1).len(), 0);
+}
+
+#[test]
+fn what_cannot_be_loaded_is_told_before_it_is_ready() {
+    let dir = Dir::new();
+    for (args, code, parts) in [
+        ("--model nowhere-to-be-found", 2, ["nowhere-to-be-found", "large-v3"]),
+        ("--max-in-flight 0", 2, ["--max-in-flight", "1..=1024"]),
+        ("--max-duration 0", 2, ["--max-duration", "0.001"]),
+        ("talk.wav", 2, ["unexpected argument", "talk.wav"]),
+        ("--num-speakers 2", 2, ["num_speakers", "--diarize"]),
+        ("--model ./nothing", 1, ["nothing", "config.json"]),
+    ] {
+        let args = if args.contains("--model") { args.to_string() } else { format!("{BUILTIN} {args}") };
+        let outcome = dir.diarist(&format!("worker {args}")).run();
+        assert_eq!(outcome.exits(code).complains(&parts).stdout, "", "{args}");
+    }
+}
