@@ -1,12 +1,13 @@
 //! The one error type of the crate: what failed, what was expected, what was found, and the cure where it is known.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong.
-#[derive(Debug, thiserror::Error)]
+/// Everything that can go wrong. A copy is the same error: several callers may have met it together.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A tensor handed to an op has the wrong shape: a bug in a model, or weights that disagree with their config.
@@ -71,7 +72,7 @@ pub enum Error {
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A compute device refused a call.
     #[error("{call}: {text} (code {code})")]
@@ -147,7 +148,7 @@ impl Error {
 
     /// Short constructor for [`Error::Io`].
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Error::Io { path: path.into(), source }
+        Error::Io { path: path.into(), source: Arc::new(source) }
     }
 
     /// The same error; one of memory says what the memory was for.

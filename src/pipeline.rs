@@ -10,9 +10,10 @@ mod words;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::asr::{self, Chunks, Tokenizer};
+use crate::asr::{self, Chunks, SharedSlots, Tokenizer};
 use crate::assets;
 use crate::audio::{self, Audio};
 use crate::config::Options;
@@ -76,18 +77,25 @@ impl Observer for () {}
 /// A recording that has been read, and in which speech has been found.
 #[derive(Debug)]
 pub struct Prepared {
-    audio: Audio,
+    /// 16 kHz mono.
+    samples: Arc<Vec<f32>>,
     chunks: Vec<Chunk>,
     /// What the diarizer's first network heard, where speech was found with it.
     heard: Option<Heard>,
 }
 
-/// The models of every stage, loaded once.
+impl Prepared {
+    fn duration(&self) -> Seconds {
+        Seconds::from_samples(self.samples.len())
+    }
+}
+
+/// The models of every stage, loaded once. Threads may use it at the same time: what they have to decode meets in the same slots.
 pub struct Pipeline<B: Waveform> {
     /// The recogniser.
-    pub whisper: Whisper<B>,
+    pub whisper: Arc<Whisper<B>>,
     /// Its tokenizer.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// What finds speech. [`Detector::None`] decodes windows that follow each other, as openai-whisper does.
     pub detector: Detector,
     /// What finds the words in the sound, where [`WordTimes::Aligned`] asks for it: unless put here, the built-in one, which
@@ -95,6 +103,8 @@ pub struct Pipeline<B: Waveform> {
     pub aligners: Aligners<B>,
     /// What tells speakers apart, where [`Options::speakers`] asks for it.
     pub speakers: Option<Speakers>,
+    /// Where the recogniser works, for all who call at once.
+    pub slots: SharedSlots<B>,
 }
 
 impl<B: Waveform> Pipeline<B> {
@@ -106,7 +116,7 @@ impl<B: Waveform> Pipeline<B> {
         let whisper = Whisper::open(be, folder)?;
         let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
         tokenizer.check_vocab(whisper.config.vocab_size)?;
-        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin(), speakers: None })
+        Ok(Self::new(whisper, tokenizer, detector))
     }
 
     /// Loads the model that is compiled into the program.
@@ -120,7 +130,18 @@ impl<B: Waveform> Pipeline<B> {
         let weights = Weights::from_static("builtin", files.weights)?;
         let whisper = Whisper::load(be, config, generation, &weights)?;
         let tokenizer = Tokenizer::from_bytes(name, files.tokenizer.as_bytes(), asr::is_multilingual(&whisper))?;
-        Ok(Pipeline { whisper, tokenizer, detector, aligners: Aligners::builtin(), speakers: None })
+        Ok(Self::new(whisper, tokenizer, detector))
+    }
+
+    fn new(whisper: Whisper<B>, tokenizer: Tokenizer, detector: Detector) -> Self {
+        Pipeline {
+            whisper: Arc::new(whisper),
+            tokenizer: Arc::new(tokenizer),
+            detector,
+            aligners: Aligners::builtin(),
+            speakers: None,
+            slots: SharedSlots::default(),
+        }
     }
 
     /// Loads what [`Hub::obtain`](crate::hub::Hub::obtain) found.
@@ -152,7 +173,7 @@ impl<B: Waveform> Pipeline<B> {
         let audio = run.stage("audio", |run| run.decode(input, options))?;
         run.observer.progress("vad", Seconds(0.0), Some(audio.duration()));
         let (chunks, heard) = run.stage("vad", |run| self.chunks(&audio.samples, &options.vad, run))?;
-        Ok(Prepared { audio, chunks, heard })
+        Ok(Prepared { samples: Arc::new(audio.samples), chunks, heard })
     }
 
     /// The other stages, with the same options.
@@ -163,7 +184,7 @@ impl<B: Waveform> Pipeline<B> {
         let mut run = Run { observer };
         let found = self.words(prepared, &options.asr, &options.words, &mut run)?;
         let transcript = Transcript {
-            duration: prepared.audio.duration(),
+            duration: prepared.duration(),
             language: (!found.language.is_empty()).then_some(found.language),
             language_probability: found.language_probability,
             word_segments: words::all(&found.segments),

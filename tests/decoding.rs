@@ -74,8 +74,8 @@ impl Source for Script {
         Some(Clip { id, range: self.ranges[id].clone(), detect_language: false })
     }
 
-    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Decode> {
-        Ok(self.searches[id].clone())
+    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Option<Decode>> {
+        Ok(Some(self.searches[id].clone()))
     }
 
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {

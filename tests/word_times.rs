@@ -157,8 +157,8 @@ impl Source for Known<'_> {
         Some(Clip { id, range: id * self.window..(id + 1) * self.window, detect_language: false })
     }
 
-    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Decode> {
-        Ok(Decode { prompt: self.prompt.clone(), temperature: 0.0, stream: [id as u32, 0] })
+    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Option<Decode>> {
+        Ok(Some(Decode { prompt: self.prompt.clone(), temperature: 0.0, stream: [id as u32, 0] }))
     }
 
     fn finish(&mut self, _: usize, _: Decoded) -> Result<Option<Decode>> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::clips::{ClipInput, Clips};
+use super::clips::{ClipInput, Clips, encode_samples};
 use super::scheduler::{Clip, Source};
 use super::slots::Slots;
 use crate::engine::{Backend, Tensor, ops};
@@ -67,9 +67,13 @@ impl<'m, B: Backend> Ahead<'m, B> {
 
     /// The next clip for a free slot, encoded; `None` if the source has none now.
     pub fn next(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<Option<Encoded<B>>> {
-        if self.waiting.is_empty() {
-            self.encode_group(clips, source)?;
+        while let Some(encoded) = self.waiting.pop_front() {
+            if !source.is_abandoned(encoded.clip.id) {
+                return Ok(Some(encoded));
+            }
+            self.spare.push(encoded.audio);
         }
+        self.encode_group(clips, source)?;
         Ok(self.waiting.pop_front())
     }
 
@@ -103,10 +107,15 @@ impl<'m, B: Backend> Ahead<'m, B> {
             return Ok(false);
         }
         let ranges: Vec<_> = group.iter().map(|clip| clip.range.clone()).collect();
+        let own = |clip: &Clip| Some((source.samples(clip.id)?, clip.range.clone()));
+        let own: Option<Vec<_>> = group.iter().map(own).collect();
         let mut audio = self.spare.split_off(self.spare.len() - group.len());
         let Ahead { model, encoder, input, rows, .. } = self;
         let ticket = model.be.beside(|| {
-            clips.encode(model, encoder, input, &ranges)?;
+            match &own {
+                Some(stretches) => encode_samples(model, encoder, input, stretches)?,
+                None => clips.encode(model, encoder, input, &ranges)?,
+            }
             for (audio, rows) in audio.iter_mut().zip(rows.iter()) {
                 ops::gather_rows(&model.be, audio, &encoder.out, rows)?;
             }

@@ -35,6 +35,11 @@ impl Setup<'_> {
         Prompt::new(self.tokenizer, &parts, self.positions)
     }
 
+    /// Whether the language of each clip is detected.
+    pub fn detects_each(&self) -> bool {
+        self.options.multilingual && self.tokenizer.is_multilingual()
+    }
+
     /// Tokens of the initial prompt.
     pub fn initial_prompt(&self) -> Result<Vec<u32>> {
         match self.options.initial_prompt.as_deref() {

@@ -3,6 +3,8 @@
 //! WhisperX decodes each chunk once; here a chunk whose result fails the thresholds is decoded again while the others go
 //! on. Chunks that pass have WhisperX's text.
 
+use std::ops::Range;
+
 use super::Observer;
 use super::attempt::{Outcome, Setup, Trial};
 use super::fallback::{Attempt, is_no_speech};
@@ -16,58 +18,33 @@ use crate::error::Result;
 use crate::types::{Chunk, Segment};
 use crate::units::{MelFrame, Seconds};
 
-/// The chunks of one recording.
+/// The chunks of one recording, which has the slots to itself.
 pub struct Batched<'a> {
     setup: Setup<'a>,
     chunks: &'a [Chunk],
-    /// Prompt tokens of the initial prompt, the same for every chunk.
-    initial: Vec<u32>,
     observer: &'a mut dyn Observer,
     /// The first chunk not yet handed out.
     next: usize,
-    /// The first chunk the observer has not heard of.
-    told: usize,
-    trials: Vec<Option<Trial>>,
-    /// Segments whose words are listened for.
-    untimed: Vec<Option<Untimed>>,
-    finished: Vec<Option<Vec<Segment>>>,
+    work: Work,
+    segments: Vec<Segment>,
 }
 
 impl<'a> Batched<'a> {
     /// All chunks still to decode.
     pub fn new(setup: Setup<'a>, chunks: &'a [Chunk], observer: &'a mut dyn Observer) -> Result<Self> {
-        let initial = setup.initial_prompt()?;
-        let count = chunks.len();
-        let (trials, untimed, finished) = (vec![None; count], vec![None; count], vec![None; count]);
-        Ok(Batched { setup, chunks, initial, observer, next: 0, told: 0, trials, untimed, finished })
+        let work = Work::new(&setup, chunks.len())?;
+        Ok(Batched { setup, chunks, observer, next: 0, work, segments: Vec::new() })
     }
 
     /// The segments of all chunks, in the order of the chunks.
     pub fn into_segments(self) -> Vec<Segment> {
-        self.finished.into_iter().flatten().flatten().collect()
+        self.segments
     }
 
-    /// A chunk has its text. Its segments are finished, unless their words are to be listened for.
-    fn heard(&mut self, id: usize, trial: &Trial, attempt: &Attempt) -> Result<()> {
-        let Setup { tokenizer, options, .. } = self.setup;
-        let segments = segments_of(&self.chunks[id], attempt, &self.setup)?;
-        if options.word_timestamps {
-            let frames = window_of(&self.chunks[id]);
-            self.untimed[id] = Untimed::new(tokenizer, options.task, trial.prompt(), &segments, frames);
-        }
-        if self.untimed[id].is_none() {
-            self.done(id, segments);
-        }
-        Ok(())
-    }
-
-    fn done(&mut self, id: usize, mut segments: Vec<Segment>) {
-        segments.retain(|segment| !segment.text.trim().is_empty());
-        self.finished[id] = Some(segments);
-        // Chunks finish in any order, but are read in one: a chunk is told when all before it have been.
-        while let Some(segments) = self.finished.get(self.told).and_then(Option::as_deref) {
-            self.told += 1;
-            self.observer.chunk(segments, self.told as f64 / self.chunks.len() as f64);
+    fn tell(&mut self) {
+        while let Some((segments, progress)) = self.work.told() {
+            self.observer.chunk(&segments, progress);
+            self.segments.extend(segments);
         }
     }
 }
@@ -75,52 +52,138 @@ impl<'a> Batched<'a> {
 impl Source for Batched<'_> {
     fn next(&mut self) -> Option<Clip> {
         let id = self.next;
-        let span = self.chunks.get(id)?.span;
+        let range = range_of(self.chunks.get(id)?);
         self.next += 1;
-        let range = span.start.to_samples_floor()..span.end.to_samples_floor().max(span.start.to_samples_floor());
-        let detect_language = self.setup.options.multilingual && self.setup.tokenizer.is_multilingual();
-        Some(Clip { id, range, detect_language })
+        Some(Clip { id, range, detect_language: self.setup.detects_each() })
     }
 
-    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Decode> {
-        let ranked = logits.map(|logits| language::rank(self.setup.tokenizer, logits)).unwrap_or_default();
-        let prompt = self.setup.prompt(&self.initial, ranked.first().map(|best| best.token), true)?;
-        let trial = Trial::new(id, prompt);
-        let first = trial.first(self.setup.options);
-        self.trials[id] = Some(trial);
-        Ok(first)
+    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
+        self.work.begin(&self.setup, id, logits).map(Some)
     }
 
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {
-        let Some(mut trial) = self.trials[id].take() else { return Ok(None) };
-        match trial.judge(decoded, &self.setup)? {
-            Outcome::Again(decode) => {
-                self.trials[id] = Some(trial);
-                Ok(Some(decode))
-            }
-            Outcome::Done(attempt) => {
-                self.heard(id, &trial, &attempt)?;
-                Ok(None)
-            }
-        }
+        let again = self.work.finish(&self.setup, self.chunks, id, decoded)?;
+        self.tell();
+        Ok(again)
     }
 
     fn wants_times(&mut self, id: usize) -> Option<Text> {
-        self.untimed[id].as_ref().map(Untimed::text)
+        self.work.wants_times(id)
     }
 
     fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
-        let Some(untimed) = self.untimed[id].take() else { return Ok(()) };
-        // the chunk before may not be finished, but where its speech ends is known
-        let before = id.checked_sub(1).map_or(Seconds(0.0), |before| self.chunks[before].span.end);
-        let segments = untimed.timed(self.setup.tokenizer, &times, self.chunks[id].span.start, before)?;
-        self.done(id, segments);
+        self.work.timed(&self.setup, self.chunks, id, times)?;
+        self.tell();
         Ok(())
     }
 
     fn is_cancelled(&self) -> bool {
         self.observer.is_cancelled()
     }
+}
+
+/// What has become of the chunks of one recording.
+pub(super) struct Work {
+    /// Prompt tokens of the initial prompt, the same for every chunk.
+    initial: Vec<u32>,
+    trials: Vec<Option<Trial>>,
+    /// Segments whose words are listened for.
+    untimed: Vec<Option<Untimed>>,
+    /// Segments of finished chunks that were not told.
+    finished: Vec<Option<Vec<Segment>>>,
+    /// Chunks that were told, and chunks that are finished.
+    told: usize,
+    done: usize,
+}
+
+impl Work {
+    pub fn new(setup: &Setup, chunks: usize) -> Result<Self> {
+        let (trials, untimed, finished) = (vec![None; chunks], vec![None; chunks], vec![None; chunks]);
+        Ok(Work { initial: setup.initial_prompt()?, trials, untimed, finished, told: 0, done: 0 })
+    }
+
+    /// See [`Source::begin`]; the number of a chunk is its id.
+    pub fn begin(&mut self, setup: &Setup, id: usize, logits: Option<&[f32]>) -> Result<Decode> {
+        let ranked = logits.map(|logits| language::rank(setup.tokenizer, logits)).unwrap_or_default();
+        let prompt = setup.prompt(&self.initial, ranked.first().map(|best| best.token), true)?;
+        let trial = Trial::new(id, prompt);
+        let first = trial.first(setup.options);
+        self.trials[id] = Some(trial);
+        Ok(first)
+    }
+
+    /// See [`Source::finish`].
+    pub fn finish(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, decoded: Decoded) -> Result<Option<Decode>> {
+        let Some(mut trial) = self.trials[id].take() else { return Ok(None) };
+        match trial.judge(decoded, setup)? {
+            Outcome::Again(decode) => {
+                self.trials[id] = Some(trial);
+                Ok(Some(decode))
+            }
+            Outcome::Done(attempt) => {
+                self.heard(setup, &chunks[id], (id, &trial, &attempt))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A chunk has its text. Its segments are finished, unless their words are to be listened for.
+    fn heard(&mut self, setup: &Setup, chunk: &Chunk, (id, trial, attempt): (usize, &Trial, &Attempt)) -> Result<()> {
+        let segments = segments_of(chunk, attempt, setup)?;
+        if setup.options.word_timestamps {
+            let prompt = trial.prompt();
+            self.untimed[id] = Untimed::new(setup.tokenizer, setup.options.task, prompt, &segments, window_of(chunk));
+        }
+        if self.untimed[id].is_none() {
+            self.done(id, segments);
+        }
+        Ok(())
+    }
+
+    /// See [`Source::wants_times`].
+    pub fn wants_times(&mut self, id: usize) -> Option<Text> {
+        self.untimed[id].as_ref().map(Untimed::text)
+    }
+
+    /// See [`Source::timed`].
+    pub fn timed(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, times: TokenTimes) -> Result<()> {
+        let Some(untimed) = self.untimed[id].take() else { return Ok(()) };
+        // the chunk before may not be finished, but where its speech ends is known
+        let before = id.checked_sub(1).map_or(Seconds(0.0), |before| chunks[before].span.end);
+        let segments = untimed.timed(setup.tokenizer, &times, chunks[id].span.start, before)?;
+        self.done(id, segments);
+        Ok(())
+    }
+
+    fn done(&mut self, id: usize, mut segments: Vec<Segment>) {
+        segments.retain(|segment| !segment.text.trim().is_empty());
+        self.finished[id] = Some(segments);
+        self.done += 1;
+    }
+
+    /// The segments of the next chunk, if it is finished, and the share of all work done. Chunks finish in any order, but are
+    /// read in one.
+    pub fn told(&mut self) -> Option<(Vec<Segment>, f64)> {
+        let segments = self.finished.get_mut(self.told)?.take()?;
+        self.told += 1;
+        Some((segments, self.told as f64 / self.finished.len() as f64))
+    }
+
+    /// Chunks that are not finished.
+    pub fn undone(&self) -> usize {
+        self.finished.len() - self.done
+    }
+
+    /// Whether all chunks were told.
+    pub fn is_over(&self) -> bool {
+        self.told == self.finished.len()
+    }
+}
+
+/// The samples of a chunk.
+pub(super) fn range_of(chunk: &Chunk) -> Range<usize> {
+    let start = chunk.span.start.to_samples_floor();
+    start..chunk.span.end.to_samples_floor().max(start)
 }
 
 /// Mel frames of a chunk.

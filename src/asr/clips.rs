@@ -51,7 +51,10 @@ impl<'a, B: Backend> Clips<'a, B> {
         clips: &[Range<usize>],
     ) -> Result<()> {
         match self {
-            Clips::Samples(samples) => model.encode(scratch, upload_samples(model, &mut input.audio, samples, clips)?),
+            Clips::Samples(samples) => {
+                let stretches: Vec<_> = clips.iter().map(|clip| (*samples, clip.clone())).collect();
+                encode_samples(model, scratch, input, &stretches)
+            }
             Clips::Recording { mel, frames } => {
                 let index = upload_frames(model, &mut input.index, *frames, clips)?;
                 scratch.mel.reshape(&[clips.len(), window_frames(model), model.config.num_mel_bins])?;
@@ -60,6 +63,19 @@ impl<'a, B: Backend> Clips<'a, B> {
             }
         }
     }
+}
+
+/// Encodes stretches of samples, perhaps of different recordings, as [`Clips::Samples`] says; the result is in `scratch.out`.
+///
+/// # Errors
+/// As [`Clips::encode`].
+pub fn encode_samples<B: Backend>(
+    model: &Whisper<B>,
+    scratch: &mut EncoderScratch<B>,
+    input: &mut ClipInput<B>,
+    stretches: &[(&[f32], Range<usize>)],
+) -> Result<()> {
+    model.encode(scratch, upload_samples(model, &mut input.audio, stretches)?)
 }
 
 /// What the encoder is given of a group of clips. Kept from group to group: giving memory back stops a device.
@@ -91,7 +107,8 @@ fn reuse<'t, B: Backend, T: Element>(
     }
 }
 
-fn check_length(clip: &Range<usize>, window: usize, unit: &str) -> Result<()> {
+/// Refuses a clip that is longer than the model's window.
+pub(super) fn check_length(clip: &Range<usize>, window: usize, unit: &str) -> Result<()> {
     if clip.len() <= window {
         return Ok(());
     }
@@ -108,13 +125,12 @@ fn window_frames<B: Backend>(model: &Whisper<B>) -> usize {
 fn upload_samples<'t, B: Backend>(
     model: &Whisper<B>,
     kept: &'t mut Option<Tensor<B, f32>>,
-    samples: &[f32],
-    clips: &[Range<usize>],
+    stretches: &[(&[f32], Range<usize>)],
 ) -> Result<&'t Tensor<B, f32>> {
     let (be, window) = (&model.be, model.config.window_samples());
-    let audio = reuse(be, kept, &[clips.len(), window])?;
+    let audio = reuse(be, kept, &[stretches.len(), window])?;
     let mut padding = Vec::new();
-    for (i, clip) in clips.iter().enumerate() {
+    for (i, (samples, clip)) in stretches.iter().enumerate() {
         check_length(clip, window, "samples")?;
         let range = clip.start.min(samples.len())..clip.end.min(samples.len());
         let at = i * window + range.len();

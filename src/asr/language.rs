@@ -2,7 +2,10 @@
 //!
 //! Source: CTranslate2 `whisper.cc::detect_language`, faster-whisper `transcribe.py::detect_language`.
 
+use super::language_names;
+use super::options::{AsrOptions, Task};
 use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
 
 /// A language and how likely it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +31,51 @@ pub fn rank(tokenizer: &Tokenizer, logits: &[f32]) -> Vec<Detected> {
         .collect();
     all.sort_by(|a, b| b.probability.total_cmp(&a.probability)); // stable: of equals the lower token
     all
+}
+
+/// The language of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Language {
+    /// Its code.
+    pub code: &'static str,
+    /// Its probability, if it was detected.
+    pub probability: Option<f64>,
+}
+
+impl From<Detected> for Language {
+    fn from(detected: Detected) -> Self {
+        Language { code: detected.code, probability: Some(detected.probability) }
+    }
+}
+
+/// What is known of the language before anybody has listened.
+#[derive(Clone, Debug)]
+pub(super) enum Spoken {
+    /// It was asked for; or, with `None`, the model knows English only.
+    Known(Option<Language>),
+    /// It is to be detected.
+    Unknown,
+}
+
+impl Spoken {
+    /// What the options say.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a language or task that the model does not know.
+    pub fn of(tokenizer: &Tokenizer, options: &AsrOptions) -> Result<Self> {
+        let asked = options.language.as_deref().map(language_names::code).transpose()?;
+        if !tokenizer.is_multilingual() {
+            if asked.is_some_and(|code| code != "en") || options.task == Task::Translate {
+                let value = asked.unwrap_or("translate");
+                return Err(Error::config("language", value, "this model knows English only; use a multilingual one"));
+            }
+            return Ok(Spoken::Known(None));
+        }
+        let Some(code) = asked else { return Ok(Spoken::Unknown) };
+        let rule = || Error::config("language", code, "this model was not trained on it; use a newer one");
+        tokenizer.language_token(code).ok_or_else(rule)?;
+        Ok(Spoken::Known(Some(Language { code, probability: None })))
+    }
 }
 
 /// The votes of several windows.

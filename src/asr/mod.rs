@@ -15,6 +15,7 @@
 //! | [`scheduler`] | which clip is in which slot |
 //! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
 //! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
+//! | [`shared`] | recordings of several callers in the same slots |
 //! | [`memory`] | how many slots fit the device |
 //! | [`listener`], [`word_times`] | when each token, and so each word, was said |
 //! | [`segments`] | cutting a transcript at its timestamps |
@@ -38,6 +39,7 @@ pub mod prompt;
 pub mod scheduler;
 pub mod segments;
 pub mod sequential;
+pub mod shared;
 pub mod slots;
 pub mod suppress;
 pub mod tokenizer;
@@ -46,19 +48,20 @@ pub mod word_times;
 use std::ops::Range;
 
 pub use options::{AsrOptions, Task};
+pub use shared::SharedSlots;
 pub use tokenizer::Tokenizer;
 
 use self::attempt::Setup;
 use self::batched::Batched;
 use self::clips::Clips;
-use self::language::{Detected, Vote};
+use self::language::{Language, Spoken, Vote};
 use self::scheduler::Scheduler;
 use self::sequential::Sequential;
 use self::slots::Slots;
 use self::suppress::{MinusOne, suppressed};
 use crate::engine::Backend;
 use crate::engine::time_warp::TimeWarp;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::whisper::Whisper;
 use crate::types::{Chunk, Segment};
 use crate::units::{EncoderFrame, MelFrame};
@@ -98,11 +101,21 @@ pub struct AsrResult {
     pub language_probability: Option<f64>,
 }
 
+impl AsrResult {
+    fn new(segments: Vec<Segment>, language: Option<Language>) -> Self {
+        AsrResult {
+            segments,
+            language: language.map_or("en", |language| language.code).to_owned(),
+            language_probability: language.and_then(|language| language.probability),
+        }
+    }
+}
+
 /// Transcribes `samples` (16 kHz mono in `[-1, 1]`).
 ///
 /// # Errors
-/// [`Error::Config`] for an option that cannot be honoured, also one this model cannot (a language it does not know);
-/// [`Error::Cancelled`]; whatever the model and the device report.
+/// [`Error::Config`](crate::Error::Config) for an option that cannot be honoured, also one this model cannot (a language it
+/// does not know); [`Error::Cancelled`](crate::Error::Cancelled); whatever the model and the device report.
 pub fn transcribe<B: TimeWarp>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
@@ -146,11 +159,7 @@ pub fn transcribe<B: TimeWarp>(
             source.into_segments()
         }
     };
-    Ok(AsrResult {
-        segments,
-        language: language.map_or("en", |language| language.code).to_owned(),
-        language_probability: language.and_then(|language| language.probability),
-    })
+    Ok(AsrResult::new(segments, language))
 }
 
 /// The language of a recording and its probability, as [`transcribe`] would find it: for callers that must know before.
@@ -186,20 +195,11 @@ pub fn is_multilingual<B: Backend>(model: &Whisper<B>) -> bool {
     model.generation.is_multilingual.unwrap_or(model.config.vocab_size >= 51_865)
 }
 
-/// The language of a run.
-#[derive(Clone, Copy)]
-struct Language {
-    code: &'static str,
-    probability: Option<f64>,
-}
-
 /// The clips the language may be detected from, in the clock of [`Clips`]: the first chunks with speech, or the first
 /// windows.
 fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chunks) -> Vec<Range<usize>> {
     match chunks {
-        Chunks::Speech(chunks) => {
-            chunks.iter().map(|c| c.span.start.to_samples_floor()..c.span.end.to_samples_floor()).collect()
-        }
+        Chunks::Speech(chunks) => chunks.iter().map(batched::range_of).collect(),
         Chunks::Windows => {
             let window = model.config.max_source_positions * EncoderFrame::MEL_FRAMES;
             let frames = samples.len() / MelFrame::SAMPLES + 1;
@@ -217,30 +217,16 @@ fn decide_language<B: TimeWarp>(
     ranges: &[Range<usize>],
     options: &AsrOptions,
 ) -> Result<Option<Language>> {
-    let asked = options.language.as_deref().map(language_names::code).transpose()?;
-    if !tokenizer.is_multilingual() {
-        if asked.is_some_and(|code| code != "en") || options.task == Task::Translate {
-            let value = asked.unwrap_or("translate");
-            return Err(Error::config("language", value, "this model knows English only; use a multilingual one"));
-        }
-        return Ok(None);
-    }
-    if let Some(code) = asked {
-        let rule = || Error::config("language", code, "this model was not trained on it; use a newer one");
-        tokenizer.language_token(code).ok_or_else(rule)?;
-        return Ok(Some(Language { code, probability: None }));
+    if let Spoken::Known(language) = Spoken::of(tokenizer, options)? {
+        return Ok(language);
     }
     let mut votes = Vote::default();
     for range in ranges.iter().take(options.language_detection_segments) {
         let logits = scheduler.logits_at_start(clips, range.clone())?;
         let Some(&winner) = language::rank(tokenizer, &logits).first() else { continue };
         if let Some(decided) = votes.add(winner, options.language_detection_threshold) {
-            return Ok(Some(detected(decided)));
+            return Ok(Some(decided.into()));
         }
     }
-    Ok(votes.majority().map(detected))
-}
-
-fn detected(language: Detected) -> Language {
-    Language { code: language.code, probability: Some(language.probability) }
+    Ok(votes.majority().map(Language::from))
 }

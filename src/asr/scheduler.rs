@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::AsrOptions;
 use super::ahead::Ahead;
 use super::clips::Clips;
 use super::listener::{Known, Listener, Text, TokenTimes};
@@ -28,8 +29,9 @@ pub trait Source {
     /// The next clip; `None` if there is none, or none before another is finished. It may be asked for before a slot is
     /// free.
     fn next(&mut self) -> Option<Clip>;
-    /// How to decode clip `id`, which has been encoded. `logits` `[V]` follow `<|startoftranscript|>`, if wanted.
-    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Decode>;
+    /// How to decode clip `id`, which has been encoded; `None` if it is not to be decoded now. `logits` `[V]` follow
+    /// `<|startoftranscript|>`, if wanted.
+    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>>;
     /// Takes the result of clip `id`. Another search of the same clip, or `None` if it is finished.
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
     /// What clip `id`, which is finished, wants to know of its words; asked only with
@@ -43,6 +45,21 @@ pub trait Source {
         let _ = (id, times);
         Ok(())
     }
+    /// The samples that clip `id` is a range of, where clips are of several recordings; all clips have such samples, or none.
+    fn samples(&self, id: usize) -> Option<&[f32]> {
+        let _ = id;
+        None
+    }
+    /// The options of clip `id`, where they are not those of all clips. They need slots of the same kind.
+    fn options(&self, id: usize) -> Option<&AsrOptions> {
+        let _ = id;
+        None
+    }
+    /// Whether nobody waits for clip `id` any more: it is decoded no further, and not heard of again.
+    fn is_abandoned(&self, id: usize) -> bool {
+        let _ = id;
+        false
+    }
     /// Whether to stop with [`Error::Cancelled`].
     fn is_cancelled(&self) -> bool;
 }
@@ -53,7 +70,7 @@ pub struct Scheduler<'m, B: Backend> {
     slots: Slots<'m, B>,
     /// Of word times, if they are wanted.
     listener: Option<Listener<'m, B>>,
-    options: super::AsrOptions,
+    options: AsrOptions,
     sot: u32,
     /// Clip in each slot.
     held: Vec<Option<usize>>,
@@ -64,7 +81,7 @@ pub struct Scheduler<'m, B: Backend> {
 
 impl<'m, B: TimeWarp> Scheduler<'m, B> {
     /// A scheduler over empty slots. `sot` is `<|startoftranscript|>`.
-    pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &super::AsrOptions, sot: u32) -> Result<Self> {
+    pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &AsrOptions, sot: u32) -> Result<Self> {
         let encoder_batch = model.be.encoder_batch().clamp(1, slots.count().max(1));
         let kept = if options.word_timestamps { slots.count() } else { 0 };
         let listener = options.word_timestamps.then(|| Listener::new(model, &slots, options)).transpose()?;
@@ -91,8 +108,12 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
     /// [`Error::Cancelled`], or what the source, the model or the device report.
     pub fn run(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
         loop {
-            self.fill(clips, source)?;
+            self.leave_abandoned(source)?;
+            let taken = self.fill(clips, source)?;
             if self.held.iter().all(Option::is_none) {
+                if taken {
+                    continue;
+                }
                 return Ok(());
             }
             for _ in 0..self.steps_per_look {
@@ -115,8 +136,24 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         Ok(logits.pop().unwrap_or_default())
     }
 
-    /// Gives every free slot a clip, while there are any.
-    fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
+    /// Empties the slots whose clips nobody waits for.
+    fn leave_abandoned(&mut self, source: &mut impl Source) -> Result<()> {
+        let is_left = |slot: &usize| self.held[*slot].is_some_and(|id| source.is_abandoned(id));
+        let left: Vec<usize> = (0..self.held.len()).filter(is_left).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        left.iter().for_each(|&slot| self.free(slot));
+        self.slots.abandon(&left)
+    }
+
+    fn free(&mut self, slot: usize) {
+        self.held[slot] = None;
+        self.audio[slot].take().into_iter().for_each(|audio| self.ahead.give_back(audio));
+    }
+
+    /// Gives every free slot a clip, while there are any; whether there was one.
+    fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
         let mut taken: Vec<(usize, Clip)> = Vec::new();
         for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
             let Some(encoded) = self.ahead.next(clips, source)? else { break };
@@ -128,22 +165,30 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
             taken.push((slot, clip));
         }
         if taken.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let asking: Vec<usize> = taken.iter().filter(|(_, clip)| clip.detect_language).map(|&(slot, _)| slot).collect();
         let answers = if asking.is_empty() { Vec::new() } else { self.slots.logits_after(self.sot, &asking)? };
         let mut searches = Vec::with_capacity(taken.len());
         for (slot, clip) in &taken {
             let logits = asking.iter().position(|asked| asked == slot).map(|i| &answers[i][..]);
-            searches.push((*slot, source.begin(clip.id, logits)?));
-            self.held[*slot] = Some(clip.id);
+            match source.begin(clip.id, logits)? {
+                Some(decode) => {
+                    searches.push((*slot, decode));
+                    self.held[*slot] = Some(clip.id);
+                }
+                None => self.free(*slot),
+            }
         }
-        self.start(&searches)
+        self.start(source, &searches)?;
+        Ok(true)
     }
 
-    fn start(&mut self, searches: &[(usize, Decode)]) -> Result<()> {
-        let searches: Vec<(usize, &Decode)> = searches.iter().map(|(slot, decode)| (*slot, decode)).collect();
-        self.slots.start(&searches, &self.options)
+    fn start(&mut self, source: &impl Source, searches: &[(usize, Decode)]) -> Result<()> {
+        let own = |slot: usize| source.options(self.held[slot]?);
+        let options = |slot: usize| own(slot).unwrap_or(&self.options);
+        let searches: Vec<_> = searches.iter().map(|(slot, decode)| (*slot, decode, options(*slot))).collect();
+        self.slots.start(&searches)
     }
 
     /// Hands in what has ended; slots are freed, or start their clip again.
@@ -157,11 +202,8 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
             }
         }
         self.listen(source, &ended)?;
-        for (slot, _) in ended {
-            self.held[slot] = None;
-            self.audio[slot].take().into_iter().for_each(|audio| self.ahead.give_back(audio));
-        }
-        self.start(&again)
+        ended.into_iter().for_each(|(slot, _)| self.free(slot));
+        self.start(source, &again)
     }
 
     /// Finds word times for those of the clips that ended, each with its slot, that want them.

@@ -202,18 +202,18 @@ impl Source for Sequential<'_> {
         // the id names the random stream: a window that is heard again has another one
         let id = self.windows;
         self.windows += 1;
-        let detect_language = self.setup.options.multilingual && self.setup.tokenizer.is_multilingual();
-        Some(Clip { id, range: self.seek..self.seek + self.window_frames(), detect_language })
+        let range = self.seek..self.seek + self.window_frames();
+        Some(Clip { id, range, detect_language: self.setup.detects_each() })
     }
 
-    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Decode> {
+    fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
         let ranked = logits.map(|logits| language::rank(self.setup.tokenizer, logits)).unwrap_or_default();
         let language = ranked.first().map(|best| best.token);
         let prompt = self.setup.prompt(&self.written[self.prompt_from..], language, self.seek == 0)?;
         let trial = Trial::new(id, prompt);
         let first = trial.first(self.setup.options);
         self.trial = Some(trial);
-        Ok(first)
+        Ok(Some(first))
     }
 
     fn finish(&mut self, _: usize, decoded: Decoded) -> Result<Option<Decode>> {

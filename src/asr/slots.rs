@@ -151,19 +151,20 @@ impl<'m, B: Backend> Slots<'m, B> {
         (0..slots.len()).map(|i| self.read_logits(i)).collect()
     }
 
-    /// Starts a search in each of the slots given: feeds the prompt and takes the first step.
-    pub fn start(&mut self, searches: &[(usize, &Decode)], options: &AsrOptions) -> Result<()> {
+    /// Starts a search in each of the slots given: feeds the prompt and takes the first step. What the slots were made for
+    /// (rows, suppressed tokens) is as it was; the other options are each search's own.
+    pub fn start(&mut self, searches: &[(usize, &Decode, &AsrOptions)]) -> Result<()> {
         let _range = range("start");
         let mut rest = searches;
         while !rest.is_empty() {
             // as many prompts as one pass has rows for
             let mut tokens = 0;
-            let fits = |&(_, decode): &&(usize, &Decode)| {
+            let fits = |&(_, decode, _): &&(usize, &Decode, &AsrOptions)| {
                 tokens += decode.prompt.tokens.len();
                 tokens <= self.prompt_capacity()
             };
             let count = rest.iter().take_while(fits).count().max(1);
-            self.start_group(&rest[..count], options)?;
+            self.start_group(&rest[..count])?;
             rest = &rest[count..];
         }
         self.list_rows()
@@ -174,11 +175,11 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.state.sizes.rows().max(self.state.sizes.positions)
     }
 
-    fn start_group(&mut self, searches: &[(usize, &Decode)], options: &AsrOptions) -> Result<()> {
+    fn start_group(&mut self, searches: &[(usize, &Decode, &AsrOptions)]) -> Result<()> {
         let be = &self.model.be;
         let beams = self.state.sizes.beams;
         let count = searches.len();
-        for &(slot, decode) in searches {
+        for &(slot, decode, options) in searches {
             let prefix: Vec<i32> = decode.prompt.prefix().iter().map(|&id| id as i32).collect();
             let slot_options = slot_options(decode, options, self.state.sizes.positions);
             self.state.start(be, slot, &slot_options, &prefix)?;
@@ -189,13 +190,13 @@ impl<'m, B: Backend> Slots<'m, B> {
             });
         }
         // logits after the last token of each prompt, which the search begins with, and at each start of transcript
-        let prompts: Vec<(usize, &[u32])> = searches.iter().map(|&(s, d)| (s, &d.prompt.tokens[..])).collect();
-        let wanted: Vec<usize> = searches.iter().map(|(_, d)| d.prompt.tokens.len() - 1).collect();
-        let starts = searches.iter().map(|(_, d)| d.prompt.sot);
+        let prompts: Vec<(usize, &[u32])> = searches.iter().map(|&(s, d, _)| (s, &d.prompt.tokens[..])).collect();
+        let wanted: Vec<usize> = searches.iter().map(|(_, d, _)| d.prompt.tokens.len() - 1).collect();
+        let starts = searches.iter().map(|(_, d, _)| d.prompt.sot);
         let wanted: Vec<usize> = wanted.into_iter().chain(starts).collect();
         self.prefill(&prompts, &wanted)?;
         if let Some(token) = self.special.no_speech {
-            let asked = searches.iter().map(|&(slot, _)| slot as i32);
+            let asked = searches.iter().map(|&(slot, ..)| slot as i32);
             let asked: Vec<i32> = std::iter::repeat_n(-1, count).chain(asked).collect();
             be.write(&mut self.picked_index.buf, 0, &asked)?;
             let no_speech = &mut self.state.no_speech;
@@ -204,7 +205,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         let vocab = self.model.config.vocab_size;
         self.logits.reshape(&[count, vocab])?;
         self.picked.set_num_rows(count)?;
-        let first_rows: Vec<i32> = searches.iter().map(|&(slot, _)| (slot * beams) as i32).collect();
+        let first_rows: Vec<i32> = searches.iter().map(|&(slot, ..)| (slot * beams) as i32).collect();
         be.write(&mut self.picked.row.buf, 0, &first_rows)?;
         ops::logit_rules(be, &mut self.logits, &self.picked, &self.state)?;
         ops::pick_candidates(be, &mut self.state, &self.logits, &self.picked)?;
@@ -299,6 +300,15 @@ impl<'m, B: Backend> Slots<'m, B> {
         }
         self.list_rows()?;
         Ok(found)
+    }
+
+    /// Empties slots whose searches nobody waits for any more.
+    pub fn abandon(&mut self, slots: &[usize]) -> Result<()> {
+        for &slot in slots {
+            self.held[slot] = None;
+            self.state.clear(&self.model.be, slot)?;
+        }
+        self.list_rows()
     }
 
     /// Makes the rows that go on, as far as the host knows, the rows of the next step. One too many does no harm: nothing

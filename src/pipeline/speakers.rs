@@ -61,7 +61,7 @@ impl<B: Waveform> Pipeline<B> {
     ) -> Result<Transcript> {
         let Some(speakers) = &self.speakers else { return Ok(transcript) };
         let found = run.stage("diarize", |run| {
-            let samples = &prepared.audio.samples;
+            let samples = &prepared.samples;
             let mut watch = StageWatch { observer: &mut *run.observer, stage: "diarize" };
             let found = speakers.find(samples, prepared.heard.as_ref(), options, &mut watch);
             run.or_without(found)

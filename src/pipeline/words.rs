@@ -4,7 +4,7 @@ use super::aligners::Found;
 use super::speakers::StageWatch;
 use super::{AsrWatch, Pipeline, Prepared, Run};
 use crate::align::{AlignOptions, Aligner};
-use crate::asr::{self, AsrOptions, AsrResult, language_names};
+use crate::asr::{AsrOptions, AsrResult, language_names};
 use crate::engine::waveform::Waveform;
 use crate::error::Result;
 use crate::types::{Segment, Word};
@@ -40,7 +40,7 @@ impl<B: Waveform> Pipeline<B> {
         let mut language = options.language.clone().or_else(|| self.only_language());
         let mut detected = None;
         if language.is_none() && self.has_dtw() {
-            detected = run.stage("language", |_| self.detect_language(prepared, &options))?;
+            detected = run.stage("language", |run| self.detect_language(prepared, &options, run))?;
             options.language = detected.as_ref().map(|(code, _)| code.clone());
             language = options.language.clone();
         }
@@ -94,19 +94,23 @@ impl<B: Waveform> Pipeline<B> {
         known.next().is_none().then(|| first.0.to_string())
     }
 
-    fn detect_language(&self, prepared: &Prepared, options: &AsrOptions) -> Result<Option<(String, Option<f64>)>> {
-        match self.chunks_of(prepared) {
-            Some(chunks) => {
-                asr::detect_language(&self.whisper, &self.tokenizer, &prepared.audio.samples, chunks, options)
-            }
-            None => Ok(None),
-        }
+    fn detect_language(
+        &self,
+        prepared: &Prepared,
+        options: &AsrOptions,
+        run: &mut Run,
+    ) -> Result<Option<(String, Option<f64>)>> {
+        let Some(chunks) = self.chunks_of(prepared) else { return Ok(None) };
+        let Pipeline { whisper, tokenizer, slots, .. } = self;
+        let mut watch = AsrWatch { run, duration: prepared.duration() };
+        slots.detect_language(whisper, tokenizer, &prepared.samples, chunks, options, &mut watch)
     }
 
     fn recognise(&self, prepared: &Prepared, options: &AsrOptions, run: &mut Run) -> Result<AsrResult> {
         let Some(chunks) = self.chunks_of(prepared) else { return Ok(AsrResult::default()) };
-        let mut watch = AsrWatch { run, duration: prepared.audio.duration() };
-        asr::transcribe(&self.whisper, &self.tokenizer, &prepared.audio.samples, chunks, options, &mut watch)
+        let Pipeline { whisper, tokenizer, slots, .. } = self;
+        let mut watch = AsrWatch { run, duration: prepared.duration() };
+        slots.transcribe(whisper, tokenizer, &prepared.samples, chunks, options, &mut watch)
     }
 }
 
@@ -129,7 +133,7 @@ impl Run<'_> {
         options: &AlignOptions,
     ) -> Result<Vec<Segment>> {
         let mut watch = StageWatch { observer: &mut *self.observer, stage: "align" };
-        aligner.segments(be, &prepared.audio.samples, segments, language, options, &mut watch)
+        aligner.segments(be, &prepared.samples, segments, language, options, &mut watch)
     }
 }
 

@@ -86,8 +86,8 @@ impl Source for Queue<'_> {
         Some(Clip { id, range, detect_language: false })
     }
 
-    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Decode> {
-        Ok(Decode { prompt: self.prompt.clone(), temperature: 0.0, stream: [id as u32, 0] })
+    fn begin(&mut self, id: usize, _: Option<&[f32]>) -> Result<Option<Decode>> {
+        Ok(Some(Decode { prompt: self.prompt.clone(), temperature: 0.0, stream: [id as u32, 0] }))
     }
 
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {

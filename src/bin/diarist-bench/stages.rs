@@ -216,8 +216,9 @@ impl<'m, B: Machine> Decoding<'m, B> {
     fn restart(&mut self, model: &Whisper<B>, job: &Job) -> Result<()> {
         let decode = |slot| Decode { prompt: job.prompt.clone(), temperature: 0.0, stream: [slot as u32, 0] };
         let searches: Vec<Decode> = (0..job.batch).map(decode).collect();
-        let searches: Vec<(usize, &Decode)> = searches.iter().enumerate().collect();
-        self.slots.start(&searches, &self.options)?;
+        let searches: Vec<_> =
+            searches.iter().enumerate().map(|(slot, decode)| (slot, decode, &self.options)).collect();
+        self.slots.start(&searches)?;
         model.be.wait()
     }
 }

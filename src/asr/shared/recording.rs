@@ -1,0 +1,228 @@
+//! One caller's recording: what of it is still to decode, and in which language.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use crate::asr::attempt::Setup;
+use crate::asr::batched::{Work, range_of};
+use crate::asr::language::{self, Language, Spoken, Vote};
+use crate::asr::listener::{Text, TokenTimes};
+use crate::asr::scheduler::Clip;
+use crate::asr::slots::{Decode, Decoded};
+use crate::asr::{AsrOptions, Tokenizer};
+use crate::error::Result;
+use crate::types::{Chunk, Segment};
+
+/// What a caller hears.
+pub(super) enum Told {
+    /// The segments of the next chunk, and the share of all work done.
+    Chunk(Vec<Segment>, f64),
+    /// That was all: the language, or what went wrong.
+    End(Result<Option<Language>>),
+}
+
+/// What a caller wants to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What was said.
+    Text,
+    /// In which language.
+    Language,
+}
+
+/// The way to a caller.
+pub(super) struct Caller {
+    pub tell: Sender<Told>,
+    /// Whether it has left.
+    pub gone: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// Tells it something; to one that has left, nothing.
+    pub fn tell(&self, told: Told) {
+        if self.tell.send(told).is_err() {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What all chunks of a recording have in common.
+pub(super) struct Known {
+    tokenizer: Arc<Tokenizer>,
+    options: AsrOptions,
+    positions: usize,
+    language: Option<Language>,
+}
+
+impl Known {
+    pub fn new(tokenizer: Arc<Tokenizer>, options: AsrOptions, positions: usize) -> Self {
+        Known { tokenizer, options, positions, language: None }
+    }
+
+    fn setup(&self) -> Setup<'_> {
+        Setup {
+            tokenizer: &self.tokenizer,
+            options: &self.options,
+            positions: self.positions,
+            language: self.language.and_then(|language| self.tokenizer.language_token(language.code)),
+        }
+    }
+}
+
+/// A recording among others.
+pub(super) struct Recording {
+    known: Known,
+    samples: Arc<Vec<f32>>,
+    chunks: Vec<Chunk>,
+    wanted: Wanted,
+    /// Whether the language is known.
+    settled: bool,
+    votes: Vote,
+    /// Chunks whose language was listened for.
+    heard: usize,
+    /// Whether the one after them is under way.
+    listening: bool,
+    /// Chunks not handed out, in order.
+    rest: VecDeque<usize>,
+    work: Work,
+    pub caller: Caller,
+}
+
+impl Recording {
+    /// Nothing of it is decoded yet. There must be chunks.
+    pub fn new(
+        mut known: Known,
+        samples: Arc<Vec<f32>>,
+        chunks: Vec<Chunk>,
+        spoken: Spoken,
+        wanted: Wanted,
+        caller: Caller,
+    ) -> Result<Self> {
+        let settled = match spoken {
+            Spoken::Known(language) => {
+                known.language = language;
+                true
+            }
+            Spoken::Unknown => false,
+        };
+        Ok(Recording {
+            work: Work::new(&known.setup(), chunks.len())?,
+            rest: (0..chunks.len()).collect(),
+            known,
+            samples,
+            chunks,
+            wanted,
+            settled,
+            votes: Vote::default(),
+            heard: 0,
+            listening: false,
+            caller,
+        })
+    }
+
+    pub fn options(&self) -> &AsrOptions {
+        &self.known.options
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.known.tokenizer
+    }
+
+    pub fn samples(&self) -> &[f32] {
+        &self.samples
+    }
+
+    pub fn language(&self) -> Option<Language> {
+        self.known.language
+    }
+
+    /// Whether its caller has left.
+    pub fn is_abandoned(&self) -> bool {
+        self.caller.gone.load(Ordering::Relaxed)
+    }
+
+    /// How many slots it could use.
+    pub fn demand(&self) -> usize {
+        match self.wanted {
+            Wanted::Text => self.work.undone(),
+            Wanted::Language => 1,
+        }
+    }
+
+    /// The next clip, by the number of its chunk. Until the language is known, one at a time.
+    pub fn next(&mut self) -> Option<Clip> {
+        let (id, detect_language) = if self.settled {
+            (self.rest.pop_front()?, self.known.setup().detects_each())
+        } else if self.listening {
+            return None;
+        } else {
+            self.listening = true;
+            (self.heard, true)
+        };
+        Some(Clip { id, range: range_of(&self.chunks[id]), detect_language })
+    }
+
+    /// See [`Source::begin`](crate::asr::scheduler::Source::begin). The chunk that settles the language goes on at once; one
+    /// that does not comes again later.
+    pub fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
+        if !self.settled {
+            self.listening = false;
+            self.vote(logits.unwrap_or_default());
+            if !self.settled || self.wanted == Wanted::Language {
+                return Ok(None);
+            }
+            self.rest.retain(|chunk| *chunk != id);
+        }
+        let setup = self.known.setup();
+        let each = setup.detects_each();
+        self.work.begin(&setup, id, logits.filter(|_| each)).map(Some)
+    }
+
+    /// Takes the vote of one more chunk for its language.
+    fn vote(&mut self, logits: &[f32]) {
+        let Known { tokenizer, options, .. } = &self.known;
+        self.heard += 1;
+        let winner = language::rank(tokenizer, logits).first().copied();
+        let decided = winner.and_then(|winner| self.votes.add(winner, options.language_detection_threshold));
+        let is_last = self.heard >= options.language_detection_segments.min(self.chunks.len());
+        if decided.is_some() || is_last {
+            self.known.language = decided.or_else(|| self.votes.majority()).map(Language::from);
+            self.settled = true;
+        }
+    }
+
+    /// See [`Source::finish`](crate::asr::scheduler::Source::finish).
+    pub fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {
+        let again = self.work.finish(&self.known.setup(), &self.chunks, id, decoded)?;
+        self.tell();
+        Ok(again)
+    }
+
+    /// See [`Source::wants_times`](crate::asr::scheduler::Source::wants_times).
+    pub fn wants_times(&mut self, id: usize) -> Option<Text> {
+        self.work.wants_times(id)
+    }
+
+    /// See [`Source::timed`](crate::asr::scheduler::Source::timed).
+    pub fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+        self.work.timed(&self.known.setup(), &self.chunks, id, times)?;
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        while let Some((segments, progress)) = self.work.told() {
+            self.caller.tell(Told::Chunk(segments, progress));
+        }
+    }
+
+    /// Whether its caller knows everything but that it is over.
+    pub fn is_over(&self) -> bool {
+        match self.wanted {
+            Wanted::Text => self.work.is_over(),
+            Wanted::Language => self.settled,
+        }
+    }
+}
