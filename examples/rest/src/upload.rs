@@ -92,9 +92,10 @@ impl Drop for Upload {
     fn drop(&mut self) {
         // A client that waits for a word gets its refusal instead.
         let Some(mut stream) = self.stream.take().filter(|_| !self.waits) else { return };
+        let pause = self.limits.pause;
         let discard = async move {
             let mut discarded = 0;
-            while let Some(Ok(piece)) = stream.next().await
+            while let Ok(Some(Ok(piece))) = timeout(pause, stream.next()).await
                 && discarded < DISCARDED
             {
                 discarded += piece.len() as u64;
