@@ -61,7 +61,8 @@ class Transcriber:
         """`result` or `error`, as the results' file has them, or why the process was `lost`."""
         assert self._worker
         try:
-            return {"result": self._worker.transcribe(path, timeout=self._settings.timeout).result}
+            found = self._worker.transcribe(path, timeout=self._settings.timeout)
+            return {"result": found.result, **({"warnings": found.warnings} if found.warnings else {})}
         except RequestError as error:
             return {"lost": str(error)} if error.kind in FATAL else _error(error.kind, error.message)
         except RequestTimeout as error:

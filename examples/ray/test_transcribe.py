@@ -14,10 +14,16 @@ import soundfile
 
 import pool
 import transcribe
-from conftest import MODELS, SAMPLE
+from conftest import SAMPLE
 
 FAKE = Path(__file__).parent.parent / "worker_client" / "fake_worker.py"
 CLIPS = 60
+
+# Nothing that takes time: what matters here is which recordings have a result, not what it is.
+OPTIONS = ["--model", "builtin", "--language", "en", "--beam-size", "1"]
+
+# More than a run takes, in seconds.
+LONG = 300
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +52,13 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(diarist: str, manifest: Path) -> list[str]:
     """The lines that the command line's own manifest mode makes."""
     out = manifest.parent / "undisturbed.jsonl"
-    command = [diarist, "transcribe", "--manifest", manifest, "--jsonl", out, *MODELS, "--device", "cpu"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(manifest_mode(diarist, manifest, out), check=True, stdout=subprocess.DEVNULL)
     return lines(out)
+
+
+def manifest_mode(diarist: str, manifest: Path, out: Path) -> list[str]:
+    """The command for one machine."""
+    return [diarist, "transcribe", "--manifest", str(manifest), "--jsonl", str(out), *OPTIONS, "--device", "cpu"]
 
 
 def write(path: Path, content: Sequence[str]) -> Path:
@@ -63,7 +73,7 @@ def lines(path: Path) -> list[str]:
 
 def words(diarist: str, manifest: Path, out: Path) -> list[str]:
     """A command line: two workers of one core each."""
-    return [str(manifest), str(out), "--diarist", diarist, "--cpus", "1", "--", *MODELS]
+    return [str(manifest), str(out), "--diarist", diarist, "--cpus", "1", "--", *OPTIONS]
 
 
 class Watched(pool.Pool):
@@ -108,12 +118,30 @@ def test_a_loss_in_the_middle_changes_nothing(
 def test_what_is_done_is_not_done_again(
     diarist: str, manifest: Path, undisturbed: list[str], watched: type[Watched], tmp_path: Path
 ) -> None:
-    out = write(tmp_path / "out", undisturbed[:50])
-    with out.open("a") as file:
-        file.write(undisturbed[50][:100])
+    whole = (manifest.parent / "undisturbed.jsonl").read_text().splitlines(keepends=True)
+    failed = json.dumps({**json.loads(whole[50]), "result": None, "error": {"kind": "io", "message": "unplugged"}})
+    out = tmp_path / "out"
+    out.write_text("".join(whole[:50]) + failed.replace('"result": null, ', "") + "\n" + whole[51][:100])
     assert transcribe.main(words(diarist, manifest, out)) == 0
-    assert len(watched.last.paths) == 10
+    assert len(watched.last.paths) == CLIPS - 51
+    assert transcribe.main(["--retry-failed", *words(diarist, manifest, out)]) == 0
+    assert len(watched.last.paths) == 1
     assert lines(out) == undisturbed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_command_line_goes_on_where_the_cluster_stopped(
+    diarist: str, manifest: Path, undisturbed: list[str], tmp_path: Path
+) -> None:
+    some = write(tmp_path / "manifest", manifest.read_text().splitlines()[:12])
+    out = tmp_path / "out"
+    assert transcribe.main(words(diarist, some, out)) == 0
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-20])
+    subprocess.run(manifest_mode(diarist, some, out), check=True, stdout=subprocess.DEVNULL)
+    assert out.read_bytes().startswith(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    assert set(lines(out)) <= set(undisturbed)
+    assert len(lines(out)) == 12
 
 
 def test_a_killed_command_goes_on(cluster: str, diarist: str, manifest: Path, undisturbed: list[str], tmp_path: Path) -> None:
@@ -129,7 +157,7 @@ def test_a_killed_command_goes_on(cluster: str, diarist: str, manifest: Path, un
     assert first.wait() == -signal.SIGKILL
     done = len(lines(out))
     assert CLIPS // 3 <= done < CLIPS
-    second = subprocess.run(script, env=environment, stderr=subprocess.PIPE, text=True, check=True)
+    second = subprocess.run(script, env=environment, stderr=subprocess.PIPE, text=True, check=True, timeout=LONG)
     assert f"{CLIPS - done} done, 0 failed, 0 workers lost" in second.stderr
     assert lines(out) == undisturbed
 
@@ -168,9 +196,12 @@ def test_workers_that_cannot_start(manifest: Path, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (["a.wav", "b.wav", "a.wav"], ":3: a.wav is there twice"),
+        (["a.wav", "", "a.wav"], ": lines 1 and 3 have one id, a.wav"),
         (["a.wav", '{"id": 1}'], ":2: neither a path nor"),
+        (['{"path": "a.wav", "id": 1.5}'], "id is neither an integer nor a text"),
+        (['{"path": "a.wav", "language": "en"}'], "language means nothing here"),
         (['{"path": '], ":1: neither a path nor"),
+        ([" "], "names no recordings"),
     ],
 )
 def test_a_manifest_with_a_mistake(

@@ -34,6 +34,7 @@ def arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--cpus", type=int, default=2, help="cores of each worker [default: 2]")
     parser.add_argument("--in-flight", type=int, default=2, help="recordings each worker is at, side by side [default: 2]")
     parser.add_argument("--retries", type=int, default=3, help="times a recording is tried again after its worker was lost")
+    parser.add_argument("--retry-failed", action="store_true", help="try again what has an error in the results")
     parser.add_argument("--timeout", type=float, help="most seconds for one recording [default: any number]")
     return parser.parse_args(own), options
 
@@ -68,8 +69,8 @@ def main(words: list[str]) -> int:
     args, options = arguments(words)
     try:
         entries = read(args.manifest)
-        with contextlib.closing(Results(args.results)) as results:
-            todo = [entry for entry in entries if entry.key not in results.done]
+        with contextlib.closing(Results(args.results, args.retry_failed)) as results:
+            todo = results.missing(entries)
             if not todo:
                 return 0
             if not ray.is_initialized():

@@ -36,10 +36,11 @@ GRACE = 5.0
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a recording says: `text` to read, a turn a line; `result` as in the program's JSON files."""
+    """What a recording says: `text` to read, a turn a line; `result` as in the program's JSON files; what it lacks."""
 
     text: str
     result: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 class WorkerError(Exception):
@@ -62,7 +63,7 @@ class RequestTimeout(WorkerError, TimeoutError):
 
 
 class WorkerDied(WorkerError):
-    """The process ended, or could no longer be understood, before it answered."""
+    """The process ended, or was no longer understood, before it answered."""
 
 
 class StartError(WorkerDied):
@@ -159,8 +160,10 @@ class _Process:
             return
         if message["id"] is None:
             raise ValueError(message["error"])
-        error = message.get("error")
-        outcome = RequestError(error["kind"], error["message"]) if error else Transcript(message["text"], message["result"])
+        if error := message.get("error"):
+            outcome: Transcript | WorkerError = RequestError(error["kind"], error["message"])
+        else:
+            outcome = Transcript(message["text"], message["result"], tuple(message.get("warnings", ())))
         with self._changed:
             future = self._pending.pop(message["id"])
             self._changed.notify_all()
@@ -200,7 +203,7 @@ class Worker:
         *args: str,
         program: str = "diarist",
         max_in_flight: int = 4,
-        max_request_bytes: int = 256 << 20,
+        max_request_bytes: int = 64 << 20,
         start_timeout: float = 600.0,
         restart: bool = False,
     ) -> None:
@@ -235,7 +238,7 @@ class Worker:
         source = {"audio_file": base64.b64encode(audio).decode()} if isinstance(audio, bytes) else {"path": os.fspath(audio)}
         line = _line({"id": identity, **source, "options": options})
         # The worker skips a longer line without reading its id, so it could not say whose it was.
-        if len(line) > self._max_request_bytes:
+        if len(line) - 1 > self._max_request_bytes:
             raise RequestError("too_large", f"the request has {len(line)} bytes; at most {self._max_request_bytes} are taken")
         return self._living().send(identity, line, timeout)
 
