@@ -4,6 +4,10 @@
 //! The cache is the one of the Python tools (`HF_HUB_CACHE`, `HF_HOME`), so a model fetched by either is found by both.
 
 pub mod aligners;
+#[cfg(feature = "fetch")]
+mod fetch;
+#[cfg(not(feature = "fetch"))]
+#[path = "hub/no_fetch.rs"]
 mod fetch;
 pub mod names;
 pub mod pipelines;
@@ -23,6 +27,7 @@ pub(crate) struct Layout {
     /// The option that names such a folder.
     option: &'static str,
     /// What it is, for messages.
+    #[cfg_attr(not(feature = "fetch"), allow(dead_code))]
     kind: &'static str,
     /// Files that must be there.
     required: &'static [&'static str],

@@ -1,6 +1,6 @@
 //! Who said what, when: speech to text in one crate, without Python, ffmpeg or cuDNN.
 //!
-//! A recording passes through the stages in the order of this list. Each is a module that can be used alone;
+//! [`Engine`] ([`api`]) is the front door. A recording passes through the stages in the order of this list. Each is a module that can be used alone;
 //! [`pipeline`] is the line through all of them.
 //!
 //! | stage | module | from -> to |
@@ -23,14 +23,11 @@
 //! The model that is compiled into the program, on the sample that is too:
 //!
 //! ```
-//! use diarist::config::Options;
-//! use diarist::engine::cpu::Cpu;
-//! use diarist::pipeline::{Input, Pipeline};
-//! use diarist::vad::Detector;
+//! use diarist::{Engine, config::Options, pipeline::Input};
 //!
-//! let pipeline = Pipeline::builtin(&Cpu::new(None)?, Detector::Energy)?;
+//! let engine = Engine::builder().model("builtin").build()?;
 //! let recording = Input::Bytes(diarist::assets::SAMPLE, "conversation.flac");
-//! let transcript = pipeline.transcribe(recording, &Options::default(), &mut ())?;
+//! let transcript = engine.transcribe(recording, &Options::default())?;
 //! assert_eq!(transcript.language.as_deref(), Some("en"));
 //! for segment in &transcript.segments {
 //!     println!("[{:.2} --> {:.2}]{}", segment.start.0, segment.end.0, segment.text);
@@ -47,6 +44,7 @@
 #![warn(missing_docs)]
 
 pub mod align;
+pub mod api;
 pub mod asr;
 pub mod assets;
 mod assignment;
@@ -67,4 +65,5 @@ pub mod units;
 pub mod vad;
 pub mod watch;
 
+pub use api::{Engine, EngineBuilder};
 pub use error::{Error, Result};

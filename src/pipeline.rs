@@ -4,6 +4,7 @@
 //! error. No stage calls another.
 
 pub mod aligners;
+mod alone;
 mod speakers;
 mod words;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use diarist::align::AlignOptions;
+use diarist::api::OpenDevice;
 use diarist::asr::language_names;
 use diarist::audio;
 use diarist::engine::waveform::Waveform;
@@ -16,7 +17,7 @@ use diarist::units::Seconds;
 use diarist::{Error, Result};
 
 use super::console;
-use super::engine::{self, Backend};
+use super::engine;
 use super::options::{Audio, Compute, ModelFiles, Output};
 use super::watch::Shown;
 use super::words::{self, Align, Subtitles};
@@ -86,9 +87,9 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     })?;
     let work = Work { source: &source, sound: &sound.samples, language: &language, options: &options };
     let segments = match &backend {
-        Backend::Cpu(be) => work.on(be, known, &mut watch),
-        Backend::Half(be) => work.on(be, known, &mut watch),
-        Backend::Brain(be) => work.on(be, known, &mut watch),
+        OpenDevice::Cpu(be) => work.on(be, known, &mut watch),
+        OpenDevice::Half(be) => work.on(be, known, &mut watch),
+        OpenDevice::Brain(be) => work.on(be, known, &mut watch),
     }?;
     drop(watch);
     let transcript = Transcript {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use diarist::align::AlignOptions;
+use diarist::api::compute::Beside;
 use diarist::config::Options;
 use diarist::diarize::words::WordOptions;
 use diarist::hub::{DiarizerSource, Source};
@@ -13,7 +14,6 @@ use diarist::vad::{Detector, VadOptions};
 use diarist::{Result, assets};
 
 use super::console;
-use super::engine;
 use super::options::Compute;
 use super::watch::{Lines, Watch, line};
 
@@ -24,9 +24,10 @@ use super::watch::{Lines, Watch, line};
 /// assets.
 pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
-    let backend = engine::open(compute)?;
+    let backend = super::engine::open(compute)?;
     let speakers = Speakers { finder: backend.diarizer(&DiarizerSource::Builtin)?, gallery: None };
-    let pipeline = backend.load(&Source::Builtin, Detector::Energy)?.with_speakers(speakers);
+    let beside = Beside { speakers: Some(speakers), ..Beside::default() };
+    let engine = backend.engine(&Source::Builtin, Detector::Energy, beside)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
     let mut watch = Watch::new("the sample".into(), Lines::Silent, false);
     // The small model was trained mostly on windows of a few seconds, and hears those best.
@@ -35,7 +36,7 @@ pub fn run(compute: &Compute) -> Result<()> {
     let of_words = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
     let speakers = Some(SpeakerOptions { words: of_words, ..SpeakerOptions::default() });
     let options = Options { vad, words, speakers, ..Options::default() };
-    let transcript = pipeline.transcribe(sample, &options, &mut watch)?;
+    let transcript = engine.transcribe_watched(sample, &options, &mut watch)?;
     drop(watch);
     for segment in &transcript.segments {
         console::line(&line(segment));

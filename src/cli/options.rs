@@ -6,12 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use diarist::api::{ComputeType, CrossCache, Gemm};
 use diarist::vad::VadMethod;
 
 use super::speakers::Speakers;
-use super::values::{
-    ComputeType, CrossCache, Device, Gemm, LogLevel, OrNone, Task, boolean, bytes, probability, within,
-};
+use super::values::{Device, LogLevel, OrNone, Task, boolean, bytes, probability, within};
 use super::whisperx::Elsewhere;
 use super::words::{Subtitles, Words};
 

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 
+use diarist::api::OpenDevice;
+use diarist::api::compute::Beside;
 use diarist::config::Options;
 use diarist::hub::Hub;
 use diarist::output::{self, OutputFormat, SubtitleOptions};
 use diarist::pipeline::{Input, Observer, Prepared, Speakers};
 use diarist::vad::Detector;
-use diarist::{Error, Result};
+use diarist::{Engine, Error, Result};
 
-use super::engine::{self, Backend, Engine};
+use super::engine;
 use super::options::Transcribe;
 use super::speakers::enrol;
 use super::watch::{Lines, Watch, short};
@@ -51,9 +53,8 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     let asked = args.words.align.align_model.as_deref();
     asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
     let speakers = job.options.speakers.map(|_| speakers(args, &backend, &hub, &known)).transpose()?;
-    let engine = backend.load(&engine::obtain(&args.model)?, detector)?;
-    let engine = engine.with_aligners(words::finder(&args.model, asked));
-    let engine = if let Some(speakers) = speakers { engine.with_speakers(speakers) } else { engine };
+    let beside = Beside { aligners: Some(words::finder(&args.model, asked)), speakers };
+    let engine = backend.engine(&engine::obtain(&args.model)?, detector, beside)?;
     if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
         return Err(Error::config("align_model", model, reason).into());
     }
@@ -62,7 +63,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
 }
 
 /// What tells speakers apart, with the voices of these recordings.
-fn speakers(args: &Transcribe, backend: &Backend, hub: &Hub, known: &[(String, PathBuf)]) -> Result<Speakers> {
+fn speakers(args: &Transcribe, backend: &OpenDevice, hub: &Hub, known: &[(String, PathBuf)]) -> Result<Speakers> {
     let finder = backend.diarizer(&args.speakers.voices.obtain(hub, Some(&args.model.model))?)?;
     let gallery = enrol(finder.as_ref(), known, &args.audio)?;
     Ok(Speakers { finder, gallery })

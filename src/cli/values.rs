@@ -104,56 +104,6 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// How numbers are held in memory: CTranslate2's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum ComputeType {
-    /// What is best on the device: on the CPU float16 where the file has no more, else float32; float16 on a GPU.
-    Default,
-    /// Four bytes a weight: exact. Only on the CPU.
-    Float32,
-    /// Two bytes a weight; on a GPU also for what lies between two layers.
-    Float16,
-    /// The same with the range of float32 and less precision. Only on a GPU.
-    Bfloat16,
-    /// One byte a weight.
-    Int8,
-    /// Weights in int8, the rest in float16. Only on a GPU.
-    Int8Float16,
-    /// Weights in int8, the rest in bfloat16. Only on a GPU.
-    Int8Bfloat16,
-    /// Weights in int8, the rest in float32. Only on the CPU.
-    Int8Float32,
-}
-
-/// What of the encoder's output is held for the decoder, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CrossCache {
-    /// What is quickest without changing the arithmetic: absorbed on the CPU for greedy decoding with up to 16 heads, else
-    /// float32; as everything else on a GPU.
-    Default,
-    /// Keys and values of every layer, four bytes a number. Only on the CPU.
-    F32,
-    /// Two bytes a number.
-    F16,
-    /// One byte a number.
-    Int8,
-    /// The output itself, once for all layers: the least memory, and more arithmetic.
-    Absorbed,
-}
-
-/// Who multiplies matrices on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "lower")]
-pub enum Gemm {
-    /// What was measured to be faster on this kind of GPU.
-    Auto,
-    /// Our own kernels.
-    Own,
-    /// cuBLASLt, which must be installed; results may depend on the batch size.
-    CublasLt,
-}
-
 /// What to write down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Task {
