@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -223,3 +224,25 @@ def test_what_the_client_refuses_itself(tmp_path: Path, capsys: pytest.CaptureFi
     assert "refused" in err
     assert "nonsense" in err
     assert "none.wav" in err
+
+
+def test_the_client_works_with_the_rest_service(capsys: pytest.CaptureFixture[str]) -> None:
+    program = os.environ.get("DIARIST_REST")
+    if not program:
+        pytest.skip("DIARIST_REST does not name examples/rest's program")
+    environment = {**os.environ, "DIARIST_TOKENS": TOKEN, "DIARIST_DEVICE": "cpu", "DIARIST_ADDRESS": "127.0.0.1:0"}
+    with subprocess.Popen([program], env=environment, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout
+            url = service.stdout.readline().strip()
+            # The models are loaded while it listens already.
+            for answer in iter(lambda: invoke.main([str(SAMPLE), "--url", url, "--token", TOKEN]), 0):
+                assert answer == 1
+                assert "503" in capsys.readouterr().err
+            said = capsys.readouterr().out
+            assert invoke.main([str(SAMPLE), "--url", url, "--token", "guessed"]) == 1
+            assert "401" in capsys.readouterr().err
+        finally:
+            service.terminate()
+    assert said.count("[SPEAKER_") > 10
+    assert "The budget is almost ready." in said
