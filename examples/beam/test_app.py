@@ -133,6 +133,8 @@ def test_the_image_has_what_its_build_needs(app: Any, tmp_path: Path) -> None:
     copied = {Path(source) for sources in copies for source in sources}
     for file in files:
         assert copied & {file, *file.parents}, f"{file} is sent and not used"
+    for source in copied:
+        assert any(source in (file, *file.parents) for file in files), f"{source} is used and not sent"
     for file in files:
         target = tmp_path / file
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The pool on a Ray cluster of this machine: whatever is killed, each recording is in the results once."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import soundfile
 import pool
 import transcribe
 from conftest import SAMPLE
+from manifest import Results
 
 FAKE = Path(__file__).parent.parent / "worker_client" / "fake_worker.py"
 CLIPS = 60
@@ -210,6 +212,20 @@ def test_a_manifest_with_a_mistake(
     manifest = write(tmp_path / "manifest", content)
     assert transcribe.main([str(manifest), str(tmp_path / "out")]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_results_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write(tmp_path / "manifest", ['{"path": "a.wav", "id": 1}'])
+    out = write(tmp_path / "out", ['{"path": "b.wav", "id": 1, "result": {}}'])
+    assert transcribe.main([str(manifest), str(out)]) == 2
+    assert "1 is b.wav here, in the manifest a.wav" in capsys.readouterr().err
+
+
+def test_two_commands_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write(tmp_path / "manifest", ["a.wav"])
+    with contextlib.closing(Results(tmp_path / "out")):
+        assert transcribe.main([str(manifest), str(tmp_path / "out")]) == 2
+    assert "another run writes to it" in capsys.readouterr().err
 
 
 def test_results_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ class _Process:
     def send(self, identity: int, line: bytes, timeout: float | None) -> Future[Transcript]:
         """Queues a request once fewer than `max_in_flight` run."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.over or len(self._pending) < self.max_in_flight, timeout):
+            if not self._changed.wait_for(lambda: len(self._pending) < self.max_in_flight, timeout):
                 raise RequestTimeout(f"{self.max_in_flight} other requests still run")
             if self.over:
                 raise WorkerDied(self.over)

@@ -19,7 +19,7 @@ def request() -> dict[str, Any]:
 
 
 def answer(to: dict[str, Any]) -> None:
-    say({"id": to["id"], "text": to["path"], "result": {"options": to["options"]}})
+    say({"id": to["id"], "text": to["path"], "result": {"options": to["options"]}, "warnings": ["not real"]})
 
 
 def main(fault: str) -> None:
@@ -43,6 +43,8 @@ def main(fault: str) -> None:
             print("good morning", flush=True)
         elif fault == "forgets the id":
             say({"id": None, "error": {"kind": "request", "message": "what was that?"}})
+        elif fault == "only cancels" and "cancel" in first:
+            say({"id": first["id"], "error": {"kind": "cancelled", "message": "as you wish"}})
         elif fault == "backwards":
             for one in reversed([first, request(), request()]):
                 answer(one)

@@ -10,7 +10,7 @@ import pytest
 
 import diarist_worker
 from conftest import OPTIONS, SAMPLE
-from diarist_worker import RequestError, RequestTimeout, StartError, Worker, WorkerDied, WorkerError
+from diarist_worker import RequestError, RequestTimeout, StartError, Transcript, Worker, WorkerDied, WorkerError
 
 FAKE = Path(__file__).parent / "fake_worker.py"
 
@@ -26,8 +26,7 @@ def test_answers_find_their_request_whatever_their_order() -> None:
     with faulty("backwards") as worker, concurrent.futures.ThreadPoolExecutor(3) as callers:
         asked = {f"{i}.wav": callers.submit(worker.transcribe, f"{i}.wav", timeout=LONG, seed=i) for i in range(3)}
         for i, (path, found) in enumerate(asked.items()):
-            assert found.result().text == path
-            assert found.result().result == {"options": {"seed": i}}
+            assert found.result() == Transcript(path, {"options": {"seed": i}}, ("not real",))
 
 
 def test_a_program_that_is_not_there() -> None:
@@ -92,6 +91,13 @@ def test_no_caller_is_stuck_in_a_full_pipe(monkeypatch: pytest.MonkeyPatch) -> N
     assert worker.close(timeout=0.1) == -signal.SIGKILL
 
 
+def test_giving_up_makes_room() -> None:
+    with faulty("only cancels", max_in_flight=1) as worker:
+        for _ in range(3):
+            with pytest.raises(RequestTimeout, match="no transcript"):
+                worker.transcribe("a.wav", timeout=1.0)
+
+
 def test_what_cannot_be_sent_is_refused_at_once() -> None:
     with faulty("backwards", max_request_bytes=1000) as worker:
         with pytest.raises(RequestError, match="at most 1000 are taken") as refusal:
@@ -140,13 +146,11 @@ def test_a_refusal_is_the_requests_own(real: Worker, audio: Any, options: dict[s
     assert refusal.value.kind == kind
 
 
-def test_cancelling_frees_the_place(real: Worker) -> None:
-    for _ in range(3):
-        with pytest.raises(RequestTimeout):
-            real.transcribe(SAMPLE, timeout=0.05)
-    future = real.submit(SAMPLE, timeout=LONG)
-    assert future.cancel()
-    assert real.transcribe(SAMPLE, timeout=LONG).text
+def test_what_is_cancelled_disturbs_nobody(real: Worker, expected: dict[str, Any]) -> None:
+    given_up, kept = real.submit(SAMPLE), real.submit(SAMPLE)
+    assert given_up.cancel()
+    assert kept.result(LONG).result == expected
+    assert real.transcribe(SAMPLE, timeout=LONG).result == expected
 
 
 def test_a_killed_worker_is_started_again(diarist: str) -> None:
