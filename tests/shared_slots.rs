@@ -303,25 +303,28 @@ fn whole_transcripts_read_as_alone() {
     });
 }
 
-/// Eight short recordings, one after another and at once. `cargo test --test shared_slots -- --ignored --nocapture`
+/// Eight recordings of one chunk: each alone, one caller after another, all at once, and as chunks of one recording, which is
+/// the most that sharing can bring. `cargo test --test shared_slots -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 #[allow(clippy::print_stderr)]
 fn throughput() {
     let pipeline = pipeline();
-    let recordings: Vec<Recording> = (0..8).map(|i| cut(f64::from(i), 6.0, 1)).collect();
-    let options = AsrOptions { batch_size: 8, max_new_tokens: None, beam_size: 5, ..base() };
-    let run = |recording: &Recording| together(&pipeline, recording, &options, &mut ()).unwrap();
-    for round in 0..5 {
+    let recordings: Vec<Recording> = (0..8).map(|i| cut(f64::from(i), 9.9, 1)).collect();
+    let chunks = recordings.iter().flat_map(|recording| recording.chunks.clone()).collect();
+    let whole = Recording { samples: recordings[0].samples.clone(), chunks };
+    let options = AsrOptions { batch_size: 8, max_new_tokens: None, beam_size: 5, temperatures: vec![0.0], ..base() };
+    let run = |recording: &Recording| drop(together(&pipeline, recording, &options, &mut ()).unwrap());
+    let timed = |what: &str, f: &dyn Fn()| {
         let before = std::time::Instant::now();
-        recordings.iter().for_each(|recording| drop(run(recording)));
-        let apart = before.elapsed();
-        let before = std::time::Instant::now();
-        std::thread::scope(|scope| recordings.iter().for_each(|r| drop(scope.spawn(|| run(r)))));
-        let at_once = before.elapsed();
-        let before = std::time::Instant::now();
-        recordings.iter().for_each(|recording| drop(alone(&pipeline, recording, &options)));
-        let private = before.elapsed();
-        eprintln!("round {round}: {private:?} private, {apart:?} one by one, {at_once:?} at once");
+        f();
+        eprint!("{what} {:.0} ms  ", before.elapsed().as_secs_f64() * 1e3);
+    };
+    for _ in 0..6 {
+        timed("alone", &|| recordings.iter().for_each(|recording| drop(alone(&pipeline, recording, &options))));
+        timed("one by one", &|| recordings.iter().for_each(run));
+        timed("at once", &|| std::thread::scope(|scope| recordings.iter().for_each(|r| drop(scope.spawn(|| run(r))))));
+        timed("as one", &|| drop(alone(&pipeline, &whole, &options)));
+        eprintln!();
     }
 }
