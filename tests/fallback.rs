@@ -204,7 +204,7 @@ fn walk(case: &Value, tokenizer: &Tokenizer) {
     let mut results = case["results"].as_array().expect("results").iter();
     let mut prompts = Vec::new();
     while let Some(clip) = source.next() {
-        let mut search = Some(source.begin(clip.id, None).expect("a search"));
+        let mut search = source.begin(clip.id, None).expect("a search");
         while let Some(decode) = search {
             prompts.push(decode.prompt.tokens.clone());
             let result = results.next().unwrap_or_else(|| panic!("{name}: more searches than expected"));

@@ -21,14 +21,15 @@ struct Recording {
     chunks: Vec<Chunk>,
 }
 
-/// The built-in sample cut into `count` chunks of `seconds`, from `start` on; they overlap if need be.
+/// The built-in sample from `start` on, cut into `count` chunks of `seconds`; they overlap if need be.
 fn cut(start: f64, seconds: f64, count: usize) -> Recording {
     let options = audio::DecodeOptions::default();
     let whole = audio::decode_bytes(assets::SAMPLE, "sample", &options, |_| ControlFlow::Continue(())).unwrap();
-    let step = ((whole.duration().0 - start - seconds) / count as f64).min(seconds);
-    let span = |i: usize| Span::new(start + i as f64 * step, start + i as f64 * step + seconds);
+    let samples = whole.samples[(start * 16_000.0) as usize..].to_vec();
+    let step = ((samples.len() as f64 / 16_000.0 - seconds) / count as f64).min(seconds);
+    let span = |i: usize| Span::new(i as f64 * step, i as f64 * step + seconds);
     let chunks = (0..count).map(|i| Chunk { span: span(i), segments: vec![span(i)] }).collect();
-    Recording { samples: Arc::new(whole.samples), chunks }
+    Recording { samples: Arc::new(samples), chunks }
 }
 
 fn pipeline() -> Pipeline<Cpu> {
@@ -303,25 +304,27 @@ fn whole_transcripts_read_as_alone() {
     });
 }
 
-/// Eight short recordings, one after another and at once. `cargo test --test shared_slots -- --ignored --nocapture`
+/// Eight recordings of one chunk: each alone, one caller after another, all at once, and as chunks of one recording, which is
+/// the most that sharing can bring. `cargo test --test shared_slots -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 #[allow(clippy::print_stderr)]
 fn throughput() {
     let pipeline = pipeline();
-    let recordings: Vec<Recording> = (0..8).map(|i| cut(f64::from(i), 6.0, 1)).collect();
-    let options = AsrOptions { batch_size: 8, max_new_tokens: None, beam_size: 5, ..base() };
-    let run = |recording: &Recording| together(&pipeline, recording, &options, &mut ()).unwrap();
-    for round in 0..5 {
+    let recordings: Vec<Recording> = (0..8).map(|i| cut(f64::from(i), 9.9, 1)).collect();
+    let whole = cut(0.0, 9.9, 8);
+    let options = AsrOptions { batch_size: 8, max_new_tokens: None, beam_size: 5, temperatures: vec![0.0], ..base() };
+    let run = |recording: &Recording| drop(together(&pipeline, recording, &options, &mut ()).unwrap());
+    let timed = |what: &str, f: &dyn Fn()| {
         let before = std::time::Instant::now();
-        recordings.iter().for_each(|recording| drop(run(recording)));
-        let apart = before.elapsed();
-        let before = std::time::Instant::now();
-        std::thread::scope(|scope| recordings.iter().for_each(|r| drop(scope.spawn(|| run(r)))));
-        let at_once = before.elapsed();
-        let before = std::time::Instant::now();
-        recordings.iter().for_each(|recording| drop(alone(&pipeline, recording, &options)));
-        let private = before.elapsed();
-        eprintln!("round {round}: {private:?} private, {apart:?} one by one, {at_once:?} at once");
+        f();
+        eprint!("{what} {:.0} ms  ", before.elapsed().as_secs_f64() * 1e3);
+    };
+    for _ in 0..6 {
+        timed("alone", &|| recordings.iter().for_each(|recording| drop(alone(&pipeline, recording, &options))));
+        timed("one by one", &|| recordings.iter().for_each(run));
+        timed("at once", &|| std::thread::scope(|scope| recordings.iter().for_each(|r| drop(scope.spawn(|| run(r))))));
+        timed("as one", &|| drop(alone(&pipeline, &whole, &options)));
+        eprintln!();
     }
 }
