@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use diarist::align::AlignOptions;
 use diarist::config::Options;
 use diarist::output::text;
-use diarist::pipeline::{Input, SpeakerOptions};
+use diarist::pipeline::{Input, SpeakerOptions, WordTimes};
 use diarist::units::Seconds;
 use diarist::vad::VadOptions;
 use diarist::{Engine, Result, assets};
@@ -13,6 +14,8 @@ fn main() -> Result<()> {
     // Loading takes as long as reading the weights; do it once.
     let engine = Engine::builder().model("builtin").diarizer("builtin").build()?;
     let options = Options {
+        // With the times of words each of them gets its speaker, and segments are cut where the speaker changes.
+        words: WordTimes::Aligned(AlignOptions::default()),
         speakers: Some(SpeakerOptions::default()),
         // What the built-in model hears best; leave it at 30 s for a real one.
         vad: VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() },
