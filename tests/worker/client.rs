@@ -24,7 +24,7 @@ pub struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: Receiver<Value>,
-    err: PathBuf,
+    pub err: PathBuf,
     /// Its first line.
     pub ready: Value,
 }

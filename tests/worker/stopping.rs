@@ -68,11 +68,15 @@ fn a_client_that_has_gone_is_not_worked_for() {
     let dir = Dir::new();
     dir.speech("long.wav", 1800.0);
     dir.speech("short.wav", 2.0);
-    let mut worker = Worker::start_deaf(&dir, "--max-in-flight 2");
+    let mut worker = Worker::start_deaf(&dir, "--max-in-flight 2 --no-align --log-level info");
     worker.send(json!({"id": 1, "path": "long.wav"}));
     worker.send(json!({"id": 2, "path": "short.wav"}));
     worker.until_told("the reader of the answers has gone");
+    let err = worker.err.clone();
     assert_eq!(worker.exits(1).len(), 0);
+    // The recogniser finished one recording.
+    let told = std::fs::read_to_string(err).unwrap();
+    assert_eq!(told.matches("done stage=\"asr\"").count(), 1, "{told}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use diarist::{Engine, Error, output};
 use super::opening::Opening;
 use super::options::Work;
 use super::results::{Line, Refusal};
-use super::values::{LogLevel, bytes};
+use super::values::{Device, LogLevel, bytes};
 use super::watch::Notes;
 use super::words::Subtitles;
 use super::{Failure, console, interrupt, settings, transcribe};
@@ -120,8 +120,15 @@ pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
 
 /// The first line.
 fn ready(args: &WorkerArgs, engine: &Engine) -> String {
+    let compute = &args.work.model.compute;
+    // As on the command line, not as `Engine::device` describes it.
+    let device = match (engine.spares_the_processor(), compute.device) {
+        (false, _) => "cpu".to_string(),
+        (true, Device::Cuda(Some(number))) => format!("cuda:{number}"),
+        (true, _) => format!("cuda:{}", compute.device_index),
+    };
     let line = Line::new().put("ready", &true).put("version", &env!("CARGO_PKG_VERSION"));
-    line.put("model", &args.work.model.model).put("device", &engine.device()).end()
+    line.put("model", &args.work.model.model).put("device", &device).end()
 }
 
 /// The thread that reads.
