@@ -8,7 +8,8 @@ cargo test --locked
 cargo build --locked
 (cd ../.. && cargo build --locked --bin diarist)
 venv="$CARGO_TARGET_DIR/rest-venv"
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check requests soundfile
+# Debian's Python cannot put pip into an environment, but its pip can install into one.
+[ -x "$venv/bin/python" ] || python3 -m venv --without-pip "$venv"
+python3 -m pip --python "$venv/bin/python" install --quiet --disable-pip-version-check requests soundfile
 "$venv/bin/python" test_client.py --service "$CARGO_TARGET_DIR/debug/diarist-rest" \
     --program "$CARGO_TARGET_DIR/debug/diarist" ${DIARIST_SHARED:+--shared "$DIARIST_SHARED"}
