@@ -3,6 +3,8 @@
     DIARIST_TOKENS=secret target/release/diarist-rest --device cpu &
     DIARIST_TOKENS=secret python load.py http://127.0.0.1:8000 recording.flac
 
+On a machine that does something else as well, --pid of the service gives what each request took of the processor, too.
+
 One client works before and after the many, so that a machine that becomes slower meanwhile does not decide the comparison. Needs
 nothing but Python.
 """
@@ -26,7 +28,7 @@ class Run:
         self.codes, self.latencies, self.failures = collections.Counter(), [], collections.Counter()
         self.lock = threading.Lock()
         self.memory = []
-        start = time.monotonic()
+        start, used = time.monotonic(), processor()
         self.end = start + seconds
         threads = [threading.Thread(target=self.client) for _ in range(clients)]
         for thread in threads:
@@ -35,7 +37,7 @@ class Run:
         while any(thread.is_alive() for thread in threads):
             self.memory.append((time.monotonic() - start, metric("diarist_resident_memory_bytes")))
             time.sleep(1)
-        self.seconds = time.monotonic() - start
+        self.seconds, self.processor = time.monotonic() - start, processor() - used
 
     def client(self):
         connection = connect()
@@ -67,12 +69,21 @@ class Run:
             "answers": dict(self.codes),
             "failures": dict(self.failures),
             "requests_per_second": round(self.codes[200] / self.seconds, 3),
+            "processor_seconds_per_request": round(self.processor / max(1, self.codes[200]), 3),
             "latency_s": {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99)},
         }
 
     def resident(self, share):
         """Bytes at this share of the time."""
         return min(self.memory, key=lambda reading: abs(reading[0] - share * self.memory[-1][0]))[1]
+
+
+def processor():
+    """Seconds of all cores that the service has used; 0 where its --pid is not given."""
+    if ARGS.pid is None:
+        return 0.0
+    fields = pathlib.Path(f"/proc/{ARGS.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def connect():
@@ -112,6 +123,7 @@ if __name__ == "__main__":
     parser.add_argument("recording", type=pathlib.Path)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--pid", type=int)
     ARGS = parser.parse_args()
     URL = ARGS.url
     HEADERS = {"Authorization": "Bearer " + os.environ.get("DIARIST_TOKENS", ""), "Content-Type": "application/json"}

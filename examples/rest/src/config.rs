@@ -24,6 +24,7 @@ const TOKENS: &str = "DIARIST_TOKENS";
     name = "diarist-rest",
     version,
     max_term_width = 110,
+    args_override_self = true,
     after_help = "Tokens: DIARIST_TOKENS, separated by commas."
 )]
 pub struct Config {

@@ -80,6 +80,7 @@ impl Fault {
     }
 
     /// Its HTTP status.
+    #[cfg(test)]
     pub fn status(&self) -> StatusCode {
         self.status
     }

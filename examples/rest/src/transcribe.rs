@@ -39,7 +39,7 @@ pub async fn transcribe(State(service): State<Arc<Service>>, request: Request) -
     let late = |_| Fault::timeout(format!("no result within {} s", service.request_time.as_secs_f64()));
     let result = timeout(service.request_time, async {
         let turn = service.admission.turn().await?;
-        let held = Held { place, turn, room };
+        let held: Held = (place, turn, room);
         work(&service, engine, Recording { audio, name }, options, answer, held).await
     });
     let done = result.await.map_err(late)??;
@@ -54,11 +54,7 @@ struct Recording {
 }
 
 /// What a request takes up for as long as the engine works on it, even if its client is gone.
-struct Held {
-    place: Place,
-    turn: Turn,
-    room: Room,
-}
+type Held = (Place, Turn, Room);
 
 /// A transcript, written down.
 struct Done {
@@ -81,7 +77,6 @@ async fn work(
     let unwanted = Unwanted::default();
     let mut watch = Watch { service: service.clone(), unwanted: unwanted.0.clone(), warnings: Vec::new() };
     let done = tokio::task::spawn_blocking(move || {
-        let held = held;
         let input = Input::Bytes(&recording.audio, &recording.name);
         let transcript = engine.transcribe_watched(input, &options, &mut watch);
         drop(held);

@@ -93,7 +93,18 @@ fn clients_that_dribble_are_sent_away() {
 
 #[test]
 fn who_finds_no_place_is_told_to_come_back() {
-    let rest = Rest::start(&["--concurrency", "1", "--queue", "1", "--max-body-mib", "2", "--max-held-mib", "1"]);
+    let rest = Rest::start(&[
+        "--concurrency",
+        "1",
+        "--queue",
+        "1",
+        "--max-body-mib",
+        "2",
+        "--max-held-mib",
+        "1",
+        "--read-time",
+        "60",
+    ]);
     // Two that are still sending take both places.
     let mut first = rest.connect();
     let whole = body(SAMPLE, json!({}));
@@ -105,7 +116,7 @@ fn who_finds_no_place_is_told_to_come_back() {
     refused.refuses(429, "busy", &[]);
     assert_eq!(refused.header("retry-after"), Some("2"));
     // More bytes than there is room for, each body being allowed.
-    second.write_all(&vec![b' '; 1_900_000]).unwrap();
+    second.write_all(&vec![b' '; 2_000_000]).unwrap();
     answer(&mut second).refuses(429, "busy", &["bytes"]);
     first.write_all(&whole).unwrap();
     assert_eq!(answer(&mut first).status, 200);

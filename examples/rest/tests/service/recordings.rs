@@ -10,9 +10,20 @@ const RATE: u32 = 8000;
 
 /// The sample of the engine, this many times in a row: a WAV of 16 kHz.
 pub fn repeated(times: usize) -> Vec<u8> {
-    let sample = audio::decode_bytes(SAMPLE, "sample.flac", &DecodeOptions::default(), audio::unwatched).unwrap();
-    let pcm: Vec<u8> = sample.samples.iter().flat_map(|s| ((s * 32767.0) as i16).to_le_bytes()).collect();
-    let data = pcm.repeat(times);
+    wav(&sample().repeat(times))
+}
+
+/// The first two sentences of the sample, as WAV.
+pub fn short() -> Vec<u8> {
+    wav(&sample()[..4 * 16_000])
+}
+
+fn sample() -> Vec<f32> {
+    audio::decode_bytes(SAMPLE, "sample.flac", &DecodeOptions::default(), audio::unwatched).unwrap().samples
+}
+
+fn wav(samples: &[f32]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|s| ((s * 32767.0) as i16).to_le_bytes()).collect();
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + data.len() as u32).to_le_bytes());
     wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");

@@ -9,15 +9,15 @@ use diarist::assets::SAMPLE;
 use serde_json::json;
 
 use crate::harness::{PATIENCE, Rest, TOKEN, answer, body, posted, program};
-use crate::recordings::repeated;
+use crate::recordings::{repeated, short};
 
 #[test]
 fn while_the_models_are_loaded_it_is_alive_but_not_ready() {
     // A hub that takes its time.
     let hub = TcpListener::bind("127.0.0.1:0").unwrap();
-    let home = tempfile::tempdir().unwrap();
+    let home = concat!(env!("CARGO_TARGET_TMPDIR"), "/no-models");
     let mut command = program();
-    command.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_HOME", home.path());
+    command.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_HOME", home);
     command.env("DIARIST_TOKENS", TOKEN).args(["--model", "somebody/something", "--diarize-model", "none"]);
     for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(proxy);
@@ -62,9 +62,9 @@ fn request(rest: &Rest, bytes: &[u8]) -> End {
 #[test]
 fn sigterm_under_load_loses_nothing_that_was_accepted() {
     let rest = Arc::new(Rest::start(&["--concurrency", "2", "--queue", "30"]));
-    let bytes = Arc::new(posted(TOKEN, "application/json", &body(SAMPLE, json!({}))));
+    let bytes = Arc::new(posted(TOKEN, "application/json", &body(&short(), json!({}))));
     let done = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> = (0..12)
+    let clients: Vec<_> = (0..8)
         .map(|_| {
             let (rest, bytes, done) = (rest.clone(), bytes.clone(), done.clone());
             std::thread::spawn(move || {
@@ -77,8 +77,8 @@ fn sigterm_under_load_loses_nothing_that_was_accepted() {
             })
         })
         .collect();
-    let full = || rest.metric("diarist_in_flight") == 2.0 && rest.metric("diarist_queue") >= 8.0;
-    rest.wait_until("under load", || done.load(Ordering::Relaxed) >= 4 && full());
+    let full = || rest.metric("diarist_in_flight") == 2.0 && rest.metric("diarist_queue") >= 5.0;
+    rest.wait_until("under load", || done.load(Ordering::Relaxed) >= 2 && full());
     let before = done.load(Ordering::Relaxed);
     rest.signal("TERM");
     for client in clients {
@@ -86,7 +86,7 @@ fn sigterm_under_load_loses_nothing_that_was_accepted() {
         assert_ne!(client.join().unwrap(), End::Done);
     }
     let after = done.load(Ordering::Relaxed);
-    assert!(after >= before + 6, "{} of those that waited were answered", after - before);
+    assert!(after >= before + 4, "{} of those that waited were answered", after - before);
     let rest = Arc::into_inner(rest).unwrap();
     assert_eq!(rest.wait().code(), Some(0));
 }

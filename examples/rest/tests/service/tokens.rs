@@ -53,11 +53,10 @@ fn metrics_need_a_token_and_probes_need_none() {
 
 #[test]
 fn tokens_can_be_exchanged_while_both_are_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens");
-    std::fs::write(&file, "the-old-one\n\nthe-new-one\n").unwrap();
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/tokens");
+    std::fs::write(file, "the-old-one\n\nthe-new-one\n").unwrap();
     let mut command = program();
-    command.arg("--token-file").arg(&file).env("DIARIST_TOKENS", " first , second");
+    command.arg("--token-file").arg(file).env("DIARIST_TOKENS", " first , second");
     let rest = Rest::run(command);
     rest.wait_until("ready", || rest.get("/ready").status == 200);
     for token in ["the-old-one", "the-new-one", "first", "second"] {
