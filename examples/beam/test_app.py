@@ -22,7 +22,7 @@ from diarist_worker import Worker
 
 FAKE = Path(__file__).parent.parent / "worker_client" / "fake_worker.py"
 ROOT = Path(__file__).resolve().parents[2]
-TOKEN = "open sesame"
+TOKEN = "open-sesame"
 
 # More than any request here takes, in seconds.
 LONG = 120.0

@@ -85,8 +85,6 @@ class _Seat:
     actor: Any = None
     up: bool = False
     jobs: list[_Job] = field(default_factory=list)
-    # Takes one file at a time, so that one which kills its worker takes no other with it.
-    careful: bool = False
     failed_starts: int = 0
 
 
@@ -140,15 +138,12 @@ class Pool:
             seat.jobs.append(job)
 
     def _next(self, seat: _Seat) -> _Job | None:
-        if not seat.up or len(seat.jobs) >= (1 if seat.careful else self._settings.in_flight):
+        if not seat.up:
             return None
-        if self._lost and not seat.jobs and (seat.careful or not self._fresh):
-            seat.careful = True
-            return self._lost.popleft()
         if self._fresh:
-            seat.careful = False
-            return self._fresh.popleft()
-        return None
+            return self._fresh.popleft() if len(seat.jobs) < self._settings.in_flight else None
+        # Alone: a file that kills its worker must take no other with it.
+        return self._lost.popleft() if self._lost and not seat.jobs else None
 
     def _returned(self, call: ray.ObjectRef[Outcome]) -> Iterator[tuple[int, Outcome]]:
         seat, actor, job = self._calls.pop(call)
@@ -186,7 +181,6 @@ class Pool:
         if seat.actor is actor:
             self.losses += 1
             ray.kill(actor)
-            seat.careful = True
             self._occupy(seat)
 
 

@@ -4,6 +4,7 @@
 import json
 import signal
 import sys
+import time
 from typing import Any
 
 
@@ -38,6 +39,8 @@ def main(fault: str) -> None:
         elif fault == "dies of poison" and "poison" not in first["path"]:
             answer(first)
         elif fault == "dies of poison":
+            # Slowly, with whatever has come by then.
+            time.sleep(1.0)
             sys.exit(1)
         elif fault == "babbles":
             print("good morning", flush=True)
