@@ -200,7 +200,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The thread that decodes has panicked.
+/// The thread that decodes has panicked, or recordings are there that it cannot go on with.
 fn broken_off() -> Error {
     let text = "the thread that decodes has broken off; this is a mistake in the program, please report it".into();
     Error::Device { call: "decoding".into(), code: 0, text }

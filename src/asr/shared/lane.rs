@@ -196,8 +196,15 @@ fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, mix: &mut Mix) -> Resu
         let slots = memory::slots_that_fit(model, &options, planned)?;
         let slots = Slots::new(model, special, &options, &shape.suppressed, slots)?;
         let mut scheduler = Scheduler::new(model, slots, &options, special.sot)?;
+        let mut idle = 0;
         while mix.goes_on() {
+            let before = mix.clips();
             scheduler.run(&Clips::Samples(&[]), mix)?;
+            idle = if mix.clips() == before { idle + 1 } else { 0 };
+            // Somebody may have arrived after the first time; after the second, nobody will ever be served.
+            if idle == 2 {
+                return Err(super::broken_off());
+            }
         }
     }
     Ok(())

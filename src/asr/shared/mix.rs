@@ -80,6 +80,11 @@ impl<'a> Mix<'a> {
         !self.recordings.is_empty() && !self.wants_more_slots()
     }
 
+    /// Clips handed out so far.
+    pub fn clips(&self) -> usize {
+        self.clips
+    }
+
     /// Ends all recordings with an error, if there was one, and tells the last end.
     pub fn close(mut self, result: Result<()>) {
         if let Err(error) = result {
