@@ -73,9 +73,9 @@ class Run:
             "latency_s": {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99)},
         }
 
-    def resident(self, share):
-        """Bytes at this share of the time."""
-        return min(self.memory, key=lambda reading: abs(reading[0] - share * self.memory[-1][0]))[1]
+    def resident(self, moment):
+        """Bytes, so many seconds after the beginning."""
+        return min(self.memory, key=lambda reading: abs(reading[0] - moment))[1]
 
 
 def processor():
@@ -105,7 +105,8 @@ def main():
     one_after = Run(1, ARGS.seconds / 4)
     one, other, all_of_them = one_before.report(), one_after.report(), many.report()
     alone = (one["requests_per_second"] + other["requests_per_second"]) / 2
-    first, last = many.resident(0.5), many.memory[-1][1]
+    # While all clients are still at it.
+    first, last = many.resident(ARGS.seconds / 2), many.resident(ARGS.seconds)
     report = {
         "one_client_before": one,
         f"{ARGS.clients}_clients": all_of_them,

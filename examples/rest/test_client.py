@@ -19,7 +19,7 @@ import requests
 import soundfile
 
 TOKEN = "a-token-for-tests"
-SAMPLE = pathlib.Path(__file__).parents[2] / "assets" / "sample" / "conversation.flac"
+SAMPLE = pathlib.Path(__file__).resolve().parents[2] / "assets" / "sample" / "conversation.flac"
 # What the service does unless it is told otherwise.
 USUAL = "--model builtin --diarize --chunk-size 5 --fill-nearest --sentence-speakers --device cpu --verbose False".split()
 
