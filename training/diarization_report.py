@@ -20,6 +20,7 @@ from pyannote.audio.core.model import Model
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import train_embedding
@@ -43,7 +44,9 @@ class Shared(train_embedding.Embedding):
 
 def networks(folder):
     """The two networks of a folder in pyannote's layout, weights widened to f32."""
-    pair = train_segmentation.network(), Shared()
+    with safe_open(os.path.join(folder, "segmentation", "model.safetensors"), "pt") as file:
+        said = json.loads(file.metadata()["pyannet"])
+    pair = train_segmentation.network(seconds=said["duration"]), Shared()
     for model, name in zip(pair, ("segmentation", "embedding")):
         state = load_file(os.path.join(folder, name, "model.safetensors"))
         missing = model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False).missing_keys

@@ -1,6 +1,10 @@
 """Writes the two diarization networks in pyannote's pipeline layout: config.yaml, segmentation/ and embedding/, f16.
 
     python export_diarization.py --segmentation mean.pt --embedding mean.pt --out assets/diarization [--threshold 0.9] [--smallest 3]
+        [--seconds 5]
+
+`--seconds`: how long the windows are that the pipeline slides over a recording. Fewer people speak in a shorter one, and the network then
+confuses them less; the embeddings, made of less speech each, have more to put together.
 """
 
 import argparse
@@ -55,8 +59,9 @@ def main():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--threshold", type=float, default=0.9)
     parser.add_argument("--smallest", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=train_segmentation.SECONDS)
     options = parser.parse_args()
-    said = {"duration": train_segmentation.SECONDS, "classes": train_segmentation.CLASSES, "powerset_max_classes": 2,
+    said = {"duration": options.seconds, "classes": train_segmentation.CLASSES, "powerset_max_classes": 2,
             "warm_up": [0.0, 0.0]}
     write(torch.load(options.segmentation), os.path.join(options.out, "segmentation", "model.safetensors"),
           {"pyannet": json.dumps(said)})

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
 from pyannote.audio.models.embedding.wespeaker.resnet import BasicBlock, ResNet
+from safetensors.torch import load_file
 
 import conversations
 from windows import SAMPLE_RATE
@@ -68,6 +69,27 @@ def pooled(trunk, mask):
     square = (weights ** 2).sum(2)
     variance = ((flat - mean[..., None]) ** 2 * weights).sum(2) / (sum_of - square / sum_of + 1e-8)
     return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], 1)
+
+
+def has_bf16():
+    """Whether the processor multiplies bf16; where it does not, a step in bf16 takes ten times as long as one in f32."""
+    with open("/proc/cpuinfo") as file:
+        return "avx512_bf16" in file.read()
+
+
+def begun(folder):
+    """The weights of a folder that `export_diarization.py` wrote, widened to f32."""
+    state = load_file(os.path.join(folder, "embedding", "model.safetensors"))
+    return {key: tensor.float() for key, tensor in state.items()}
+
+
+@torch.no_grad()
+def prototypes(model, speakers, classes):
+    """What the network makes of clean speech of each class: where the classifier of a network begins that was taught before."""
+    model.eval()
+    found = [model(torch.from_numpy(clean(speakers, *c, seconds=3).astype(np.float32))[None, None])[0] for c in classes]
+    model.train()
+    return F.normalize(torch.stack(found), dim=1)
 
 
 def classes_of(speakers):
@@ -175,7 +197,8 @@ def main():
     for name in ("speakers", "natural", "dev", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--teacher")
-    parser.add_argument("--resume")
+    parser.add_argument("--resume", help="a checkpoint of an earlier sitting, with its classifier")
+    parser.add_argument("--begin", help="a folder like assets/diarization: weights without a classifier")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--frames", type=int, default=200)
@@ -201,27 +224,31 @@ def main():
         model.load_state_dict(state["model"])
         known = dict(zip(state["classes"], state["centres"]))
         centres.data.copy_(torch.stack([known.get(c, centres.data[i]) for i, c in enumerate(classes)]))
+    elif options.begin:
+        model.load_state_dict(begun(options.begin), strict=False)
+        centres.data.copy_(prototypes(model, speakers, classes))
     print(len(classes), "classes", sum(p.numel() for p in model.parameters()), "parameters", flush=True)
     optimizer = torch.optim.AdamW([{"params": model.parameters()}, {"params": [centres], "weight_decay": 0.0}],
                                   lr=options.rate, weight_decay=1e-3)
     examples = Examples(speakers, classes, model, random.Random(options.seed))
 
     def save(name):
-        torch.save({"model": model.state_dict(), "centres": centres.data, "classes": classes, "frame": frame},
-                   os.path.join(options.out, name))
+        path = os.path.join(options.out, name)
+        torch.save({"model": model.state_dict(), "centres": centres.data, "classes": classes, "frame": frame}, path + ".part")
+        os.replace(path + ".part", path)
 
-    mean, kept, recent, begun = None, 0, [], time.time()
+    mean, kept, recent, started, fast = None, 0, [], time.time(), has_bf16()
     for step in range(1, options.steps + 1):
         share = step / options.steps
         for group in optimizer.param_groups:
             fall = options.end + (1 - options.end) * (0.5 + 0.5 * np.cos(np.pi * share))
             group["lr"] = options.rate * min(1, step / 50) * fall
         fbank, mask, labels = examples.batch(options.batch, options.frames)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             trunk = model.resnet.forward_frames(fbank)
         made = F.normalize(model.resnet.seg_1(pooled(trunk.float(), mask)), dim=1)
         cosines = made @ F.normalize(centres, dim=1).T
-        loss = margin_loss(cosines, labels, MARGIN * (1 if options.resume else min(1, 2 * share)))
+        loss = margin_loss(cosines, labels, MARGIN * (1 if options.resume or options.begin else min(1, 2 * share)))
         angle = (made * targets[labels]).sum(1).mean() if targets is not None else torch.tensor(0.0)
         optimizer.zero_grad()
         (loss - options.pull * angle).backward()
@@ -233,7 +260,7 @@ def main():
             mean = state if mean is None else {k: v + state[k] for k, v in mean.items()}
             kept += 1
         if step % 20 == 0:
-            print(step, *np.round(np.mean(recent[-20:], axis=0), 4), f"{(time.time() - begun) / step:.2f} s", flush=True)
+            print(step, *np.round(np.mean(recent[-20:], axis=0), 4), f"{(time.time() - started) / step:.2f} s", flush=True)
         if step % 100 == 0 or step == options.steps:
             save("checkpoint.pt")
             model.eval()

@@ -28,10 +28,10 @@ SETS = [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2)]  # of the powerset, in pya
 ORDERS = list(itertools.permutations(range(PEOPLE)))
 
 
-def network(start=None):
+def network(start=None, seconds=SECONDS):
     model = PyanNet(lstm={"num_layers": 4})
     model.specifications = Specifications(
-        problem=Problem.MONO_LABEL_CLASSIFICATION, resolution=Resolution.FRAME, duration=SECONDS, classes=CLASSES,
+        problem=Problem.MONO_LABEL_CLASSIFICATION, resolution=Resolution.FRAME, duration=seconds, classes=CLASSES,
         powerset_max_classes=2, permutation_invariant=True)
     model.build()
     if start:
