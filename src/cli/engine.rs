@@ -31,7 +31,14 @@ pub fn open(compute: &Compute) -> Result<OpenDevice> {
     };
     let threads = (compute.threads > 0).then_some(compute.threads);
     let (memory_limit, cross_cache, gemm) = (compute.gpu_memory_limit, compute.cross_cache, compute.gemm);
-    api::Compute { device, compute_type, threads, memory_limit, cross_cache, gemm }.open()
+    let opened = api::Compute { device, compute_type, threads, memory_limit, cross_cache, gemm }.open();
+    opened.map_err(|error| match error {
+        // The number alone has asked for a GPU.
+        Error::Config { option: "device", rule, .. } if compute.device == Device::Auto => {
+            Error::config("device_index", index, format!("{rule}; the CPU has only 0"))
+        }
+        other => other,
+    })
 }
 
 /// The model's files, fetched if need be under a progress bar.

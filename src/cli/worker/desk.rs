@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn one_that_waits_is_cancelled_at_once_and_one_that_runs_is_told() {
         let desk = Desk::new(4, 100);
-        (1..=2).for_each(|id| drop(desk.take(job(id, 1))));
+        for id in 1..=2 {
+            assert_eq!(desk.take(job(id, 1)), Taken::Yes);
+        }
         let running = desk.next().unwrap();
         assert!(!desk.cancel(&running.id) && running.cancelled.load(Ordering::Relaxed));
         assert!(desk.cancel(&Id::Signed(2)), "nobody else answers it");
