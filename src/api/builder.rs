@@ -7,7 +7,7 @@ use super::Engine;
 use super::compute::{Beside, Compute, ComputeType, Device};
 use crate::diarize::Gallery;
 use crate::error::{Error, Result};
-use crate::hub::{self, AlignerSource, BUILTIN, Hub, aligners};
+use crate::hub::{self, AlignerSource, BUILTIN, Hub};
 use crate::pipeline::Speakers;
 use crate::pipeline::aligners::FindAligner;
 use crate::vad::{Detector, VadMethod};
@@ -134,6 +134,9 @@ impl EngineBuilder {
     /// # Errors
     /// As [`build`](Self::build); [`Error::Cancelled`].
     pub fn build_watched(self, on_progress: &mut hub::OnProgress<'_>) -> Result<Engine> {
+        if self.gallery.is_some() && self.diarizer.is_none() {
+            return Err(Error::config("speakers", "given", "voices are compared by a diarizer; give one, too"));
+        }
         let device = self.compute.open()?;
         let source = self.hub.obtain(&self.model, on_progress)?;
         let diarizer = match &self.diarizer {
@@ -145,9 +148,6 @@ impl EngineBuilder {
             None if diarizer.is_some() => Detector::Diarizer,
             None => Detector::Energy,
         };
-        if self.gallery.is_some() && diarizer.is_none() {
-            return Err(Error::config("speakers", "given", "voices are compared by a diarizer; give one, too"));
-        }
         let speakers = diarizer.map(|finder| Speakers { finder, gallery: self.gallery });
         let aligners = finder(self.hub, self.model == BUILTIN, self.aligner);
         device.engine(&source, detector, Beside { aligners: Some(aligners), speakers })
@@ -164,8 +164,6 @@ fn finder(hub: Hub, builtin: bool, asked: Option<String>) -> Box<FindAligner> {
         if builtin && language == "en" {
             return Ok(AlignerSource::Builtin);
         }
-        let known = aligners::of_language(language)
-            .ok_or_else(|| Error::config("language", language, "no model is known that aligns it; name one"))?;
-        hub.obtain_aligner(known.model, &mut unwatched)
+        hub.obtain_aligner_of(language, &mut unwatched)
     })
 }

@@ -302,3 +302,18 @@ impl OpenDevice {
         }
     }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for compute_type in ComputeType::value_variants() {
+            let value = compute_type.to_possible_value().unwrap();
+            assert_eq!(compute_type.name(), value.get_name());
+        }
+    }
+}

@@ -81,7 +81,7 @@ pub trait Observer {
     fn chunk(&mut self, segments: &[Segment], progress: f64) {
         let _ = (segments, progress);
     }
-    /// Whether to stop as soon as possible; asked before every step.
+    /// Whether to stop as soon as possible; asked before every step, or every few milliseconds where slots are shared.
     fn is_cancelled(&self) -> bool {
         false
     }

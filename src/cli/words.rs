@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use diarist::align::{AlignOptions, Interpolate};
 use diarist::engine::ctc::CtcTopology;
 use diarist::hub::Hub;
-use diarist::hub::aligners::{self, AlignerSource};
+use diarist::hub::aligners::AlignerSource;
 use diarist::output::SubtitleOptions;
 use diarist::pipeline::WordTimes;
 use diarist::pipeline::aligners::FindAligner;
@@ -226,19 +226,7 @@ pub fn finder(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
 /// # Errors
 /// [`Error::Config`] if it has none; those of the hub.
 pub fn of_language(hub: &Hub, language: &str) -> Result<AlignerSource> {
-    let known = aligners::of_language(language).ok_or_else(|| {
-        let rule = "no model is known that aligns it; give one with --align-model, or see `diarist models`";
-        Error::config("language", language, rule)
-    })?;
-    if hub.find_aligner(known.model)?.is_none() {
-        tracing::warn!(
-            language,
-            model = known.model,
-            licence = known.licence.unwrap_or("see the model card"),
-            "fetching the aligner"
-        );
-    }
-    obtain(hub, known.model)
+    engine::under_a_bar(|on_progress| hub.obtain_aligner_of(language, on_progress))
 }
 
 /// An aligner's files, fetched if need be under a progress bar.

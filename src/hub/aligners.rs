@@ -150,6 +150,22 @@ impl Hub {
         }
     }
 
+    /// The aligner that WhisperX has for a language, given by its code. Before it is fetched, a warning in the log names its licence.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it has none; else as [`obtain_aligner`](Self::obtain_aligner).
+    pub fn obtain_aligner_of(&self, language: &str, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
+        let known = of_language(language).ok_or_else(|| {
+            let rule = "no model is known that aligns it; give one with --align-model, or see `diarist models`";
+            Error::config("language", language, rule)
+        })?;
+        if self.find_aligner(known.model)?.is_none() {
+            let licence = known.licence.unwrap_or("see the model card");
+            tracing::warn!(language, model = known.model, licence, "fetching the aligner");
+        }
+        self.obtain_aligner(known.model, on_progress)
+    }
+
     fn fetch_bundle(&self, bundle: &'static Bundle, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
         let url = format!("{}/{}", self.bundles, bundle.file);
         let refuse = |why: &str| {
