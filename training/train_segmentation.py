@@ -1,8 +1,10 @@
 """Trains the built-in segmentation network: pyannote's PyanNet with a powerset head, on conversations composed on the fly.
 
-    python train_segmentation.py --speakers DIR --natural DIR --dev DIR --out DIR --steps 1200 [--start FILE]
+    python train_segmentation.py --speakers DIR --natural DIR --dev DIR --out DIR --steps 1200 [--start FILE] [--seconds 5 10]
 
-`--start`: safetensors with pyannote's keys to begin from, for instance pyannote/segmentation-3.0; without it, from scratch.
+`--start`: weights with pyannote's keys to begin from, without it from scratch: safetensors, for instance pyannote/segmentation-3.0, or a
+checkpoint (.bin), for instance pyannote/segmentation, whose scores of single speakers become scores of sets of them.
+`--seconds`: how long the windows are; of several lengths each batch draws one.
 The loss is pyannote's: the smallest cross-entropy over all orders of the speakers. The weights are exported as the mean over
 the last fifth of the steps.
 """
@@ -35,31 +37,43 @@ def network(start=None, seconds=SECONDS):
         powerset_max_classes=2, permutation_invariant=True)
     model.build()
     if start:
-        model.load_state_dict(load_file(start))
+        model.load_state_dict(load_file(start) if start.endswith(".safetensors") else of_single_speakers(start))
     return model
 
 
-def frame_times(model):
+def of_single_speakers(path):
+    """The weights of a network with a sigmoid for each speaker: that of a set of speakers is the sum of theirs.
+
+    So its softmax gives what independent speakers would have, without the sets that cannot be named.
+    """
+    state = dict(torch.load(path, map_location="cpu", weights_only=False)["state_dict"])
+    for key in ("classifier.weight", "classifier.bias"):
+        single = state[key]
+        state[key] = torch.stack([single[list(members)].sum(0) for members in SETS])
+    return {key: tensor for key, tensor in state.items() if key.startswith(("sincnet", "lstm", "linear", "classifier"))}
+
+
+def frame_times(model, seconds):
     """The middle of each frame in seconds."""
-    frames = model.num_frames(int(SECONDS * SAMPLE_RATE))
+    frames = model.num_frames(int(seconds * SAMPLE_RATE))
     step = model.receptive_field_size(2) - model.receptive_field_size(1)
     return (np.arange(frames) * step + model.receptive_field_center(0)) / SAMPLE_RATE
 
 
-def example(speakers, rng, times):
+def example(speakers, rng, times, seconds):
     """(samples, activity [frames, 3])."""
     count = rng.choices([0, 1, 2, 3], [0.04, 0.2, 0.43, 0.33])[0]
     if count == 0:
-        return noise_only(rng, SECONDS), np.zeros((len(times), PEOPLE), bool)
+        return noise_only(rng, seconds), np.zeros((len(times), PEOPLE), bool)
     people = speakers.draw(rng, count)
-    window, turns = conversations.compose(speakers, rng, SECONDS, people, overlap=rng.choice([0.1, 0.3, 0.6]))
+    window, turns = conversations.compose(speakers, rng, seconds, people, overlap=rng.choice([0.1, 0.3, 0.6]))
     active = np.zeros((len(times), PEOPLE), bool)
     active[:, :count] = conversations.activity(turns, count, times)
     return conversations.noisy(window, rng), active
 
 
-def batch(speakers, rng, times, size):
-    made = [example(speakers, rng, times) for _ in range(size)]
+def batch(speakers, rng, times, seconds, size):
+    made = [example(speakers, rng, times[seconds], seconds) for _ in range(size)]
     return torch.from_numpy(np.stack([w for w, _ in made]))[:, None].float(), torch.from_numpy(np.stack([a for _, a in made]))
 
 
@@ -106,7 +120,8 @@ def main():
     parser.add_argument("--start")
     parser.add_argument("--resume", help="a checkpoint of an earlier sitting")
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[SECONDS])
+    parser.add_argument("--batch", type=float, default=120, help="seconds of sound of a step")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -118,12 +133,17 @@ def main():
     model = network(options.start)
     if options.resume:
         model.load_state_dict(torch.load(options.resume))
-    times = frame_times(model)
+    times = {seconds: frame_times(model, seconds) for seconds in options.seconds}
     speakers = conversations.Speakers([options.speakers], options.natural)
     dev_rng = random.Random(0)
     dev_speakers = conversations.Speakers([options.dev])
-    dev = [batch(dev_speakers, dev_rng, times, 8) for _ in range(6)]
-    print("start", *evaluate(model, dev), flush=True)
+    dev = {seconds: [batch(dev_speakers, dev_rng, times, seconds, int(80 / seconds)) for _ in range(6)] for seconds in times}
+
+    def report(name):
+        for seconds, data in dev.items():
+            print(name, f"{seconds:g} s:", "loss %.4f, error %.4f" % evaluate(model, data), flush=True)
+
+    report("start")
     if not options.train_filters:
         for parameter in model.sincnet.parameters():
             parameter.requires_grad_(False)
@@ -134,7 +154,8 @@ def main():
         share = step / options.steps
         for group in optimizer.param_groups:
             group["lr"] = options.rate * min(1, step / 30) * (0.5 + 0.5 * np.cos(np.pi * share)) + options.rate * 0.02
-        sound, active = batch(speakers, rng, times, options.batch)
+        seconds = rng.choice(options.seconds)
+        sound, active = batch(speakers, rng, times, seconds, int(options.batch / seconds))
         loss = losses(model(sound), active)[0].mean()
         optimizer.zero_grad()
         loss.backward()
@@ -150,11 +171,11 @@ def main():
         if step % 100 == 0 or step == options.steps:
             speakers = conversations.Speakers([options.speakers], options.natural)  # the corpus may be growing
             torch.save(model.state_dict(), os.path.join(options.out, "checkpoint.pt"))
-            print("dev", step, *evaluate(model, dev), flush=True)
+            report(f"dev {step}")
     if mean is not None:
         model.load_state_dict({k: v / kept for k, v in mean.items()})
         torch.save(model.state_dict(), os.path.join(options.out, "mean.pt"))
-        print("dev mean", *evaluate(model, dev), flush=True)
+        report("dev mean")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import pathlib
+import statistics
 import threading
 import time
 import urllib.parse
@@ -73,9 +74,9 @@ class Run:
             "latency_s": {"p50": at(0.5), "p95": at(0.95), "p99": at(0.99)},
         }
 
-    def resident(self, moment):
-        """Bytes, so many seconds after the beginning."""
-        return min(self.memory, key=lambda reading: abs(reading[0] - moment))[1]
+    def resident(self, begin, end):
+        """Bytes on average between two moments: from one second to the next they differ by a tenth, as requests come and go."""
+        return statistics.mean(size for moment, size in self.memory if begin <= moment <= end)
 
 
 def processor():
@@ -105,15 +106,16 @@ def main():
     one_after = Run(1, ARGS.seconds / 4)
     one, other, all_of_them = one_before.report(), one_after.report(), many.report()
     alone = (one["requests_per_second"] + other["requests_per_second"]) / 2
-    # While all clients are still at it.
-    first, last = many.resident(ARGS.seconds / 2), many.resident(ARGS.seconds)
+    # While all clients are still at it: a sixth of the time after the first half, and the last sixth.
+    half, sixth = ARGS.seconds / 2, ARGS.seconds / 6
+    first, last = many.resident(half, half + sixth), many.resident(ARGS.seconds - sixth, ARGS.seconds)
     report = {
         "one_client_before": one,
         f"{ARGS.clients}_clients": all_of_them,
         "one_client_after": other,
         "throughput_ratio": round(all_of_them["requests_per_second"] / alone, 3),
         "audio_seconds_per_second": round(heard, 1),
-        "resident_bytes": {"half_way": first, "end": last, "change": round(last / first - 1, 4)},
+        "resident_bytes": {"half_way": round(first), "end": round(last), "change": round(last / first - 1, 4)},
     }
     print(json.dumps(report, indent=2))
 

@@ -98,3 +98,22 @@ impl Observer for Sink {
         self.unwanted.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_it_ends_the_work() {
+        let engine = Engine::builder().build().unwrap();
+        let recording = Recording::Bytes(crate::assets::SAMPLE.to_vec(), "sample".into());
+        let segments = Segments::start(engine, recording, Options::default());
+        let unwanted = segments.unwanted.clone();
+        drop(segments);
+        assert!(unwanted.load(Ordering::Relaxed), "nobody told it");
+        // The thread's own goes with the thread.
+        while Arc::strong_count(&unwanted) > 1 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}

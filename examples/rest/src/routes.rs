@@ -101,3 +101,35 @@ impl Drop for Noted {
         tracing::info!(method = %self.method, path = self.path, code = self.code, ms, "request");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use clap::Parser;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::config::Config;
+
+    async fn code(service: &Arc<Service>, method: &str, path: &str) -> u16 {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        router(service.clone()).oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_device_that_has_failed_is_not_asked_again() {
+        let config = Config::parse_from(["diarist-rest", "--insecure-no-token"]);
+        let service = Arc::new(crate::service(&config).unwrap());
+        let harmless = diarist::Error::Cancelled;
+        assert_ne!(service.fault(harmless).status().as_u16(), 503);
+        assert_eq!(code(&service, "GET", "/health").await, 200);
+        let lost =
+            diarist::Error::Device { call: "cuCtxSynchronize".into(), code: 700, text: "illegal address".into() };
+        assert_eq!(service.fault(lost).status().as_u16(), 503);
+        for (method, path) in [("GET", "/health"), ("GET", "/ready"), ("POST", "/transcribe")] {
+            assert_eq!(code(&service, method, path).await, 503, "{path}");
+        }
+        let Err(fault) = service.working() else { panic!("it works") };
+        assert!(fault.message().contains("the device has failed"), "{}", fault.message());
+    }
+}

@@ -65,9 +65,11 @@ impl Upload {
     pub async fn next(&mut self, room: &mut Room) -> Result<Option<Bytes>, Fault> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         self.waits = false;
-        let slow = |_| Fault::timeout("the body did not arrive in time");
-        let piece = timeout_at(self.until, timeout(self.limits.pause, stream.next())).await;
-        match piece.map_err(slow)?.map_err(slow)? {
+        let UploadLimits { whole, pause, .. } = self.limits;
+        let slow = |_| Fault::timeout(format!("the body did not arrive within {} s", whole.as_secs_f64()));
+        let silent = |_| Fault::timeout(format!("nothing more of the body arrived for {} s", pause.as_secs_f64()));
+        let piece = timeout_at(self.until, timeout(pause, stream.next())).await;
+        match piece.map_err(slow)?.map_err(silent)? {
             None => {
                 self.stream = None;
                 Ok(None)

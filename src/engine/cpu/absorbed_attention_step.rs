@@ -109,7 +109,7 @@ fn attend_runs(cpu: &Cpu, out: &mut [f32], q: &[f32], cache: &EncodedCache, runs
             (rest, _) = (after, tasks.push((run, split, part)));
         }
     }
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         tasks.par_iter_mut().with_max_len(1).for_each(|(run, split, part)| {
             let queries = &q[run.first_row * heads * width..][..run.rows * heads * width];
             attend(cpu.level, part, queries, cache, run.slot, *split, scale);

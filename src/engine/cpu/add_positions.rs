@@ -11,7 +11,7 @@ pub(super) fn add_positions(cpu: &Cpu, x: &mut Tensor<Cpu>, table: &Tensor<Cpu, 
     let frames = x.shape().get(1).copied().unwrap_or(0);
     let table = &table.buf[..frames * width];
     let x = &mut x.buf[..len];
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         x.par_chunks_mut(table.len().max(1)).for_each(|clip| {
             for (v, t) in clip.iter_mut().zip(table) {
                 *v += t;

@@ -46,7 +46,7 @@ pub(super) fn attention(
     }
     tasks.retain(|head| !head.out.is_empty());
     let shape = Shape { frames, width, head_dim, scale };
-    cpu.pool.install(|| tasks.par_iter_mut().with_max_len(1).for_each(|head| head.run(cpu, qkv, shape)));
+    cpu.threads.run(|| tasks.par_iter_mut().with_max_len(1).for_each(|head| head.run(cpu, qkv, shape)));
 }
 
 #[derive(Clone, Copy)]

@@ -121,7 +121,7 @@ pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: 
         Weights::Windows(weight) => cpu.level.run(Windows { piece, weight }),
         Weights::Winograd(points) => winograd::run(cpu.level, piece, points),
     };
-    cpu.pool.install(|| pieces.par_iter_mut().with_max_len(1).for_each(run));
+    cpu.threads.run(|| pieces.par_iter_mut().with_max_len(1).for_each(run));
 }
 
 /// A piece by windows of the picture.

@@ -191,7 +191,7 @@ pub(super) fn cross_store(cpu: &Cpu, cache: &mut CrossCache, slots: &[usize], kv
         move |t: usize| &kv.buf[first + t * 2 * width..][..head_dim]
     };
     let wanted = |part: usize| chunk_of(part).is_some();
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         cache.keys.fill(key_part, wanted, |i, part| pack_keys(part, row(0, i), frames, key_part.nr));
         cache.values.fill(value_part, wanted, |i, part| pack_values(part, row(1, i), head_dim, value_part.nr));
     });
@@ -236,6 +236,6 @@ pub(super) fn cross_attention_step(
         let queries: Vec<&[f32]> = (0..task.out.len()).map(|i| &q.buf[first + i * width..][..head_dim]).collect();
         Attend { queries: &queries, keys, values, scale, out: &mut task.out }.run(cpu.level);
     };
-    cpu.pool.install(|| tasks.par_iter_mut().for_each(run));
+    cpu.threads.run(|| tasks.par_iter_mut().for_each(run));
     Ok(())
 }

@@ -47,7 +47,7 @@ pub(super) fn ctc_viterbi(
         };
         tasks.push((segment, spans, total));
     }
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         tasks.par_iter_mut().with_max_len(1).for_each(|(segment, spans, total)| {
             **total = match topology {
                 CtcTopology::Ctc => segment.ctc(cpu, spans),

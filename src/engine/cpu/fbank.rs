@@ -64,7 +64,7 @@ impl FbankPlan {
 pub(super) fn fbank(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, samples: &Tensor<Cpu, f32>, plan: &FbankPlan) -> Result<()> {
     let len = out.len();
     let samples = &samples.buf[..samples.len()];
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         let blocks = out.buf[..len].par_chunks_mut(FRAMES_PER_TASK * plan.bands.len()).with_max_len(1);
         blocks.enumerate().try_for_each(|(i, out)| plan.block(out, &samples[i * FRAMES_PER_TASK * SHIFT..]))
     })
@@ -74,7 +74,7 @@ pub(super) fn fbank(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, samples: &Tensor<Cpu,
 pub(super) fn centre_windows(cpu: &Cpu, out: &mut Tensor<Cpu>, features: &Tensor<Cpu, f32>, first: &[usize]) {
     let &[_, frames, bands, _] = out.shape() else { return };
     let len = out.len();
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         out.buf[..len].par_chunks_exact_mut(frames * bands).zip(first).for_each(|(out, first)| {
             let heard = &features.buf[first * bands..][..out.len()];
             let mut mean = vec![0.0f64; bands];

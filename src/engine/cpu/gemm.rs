@@ -52,16 +52,17 @@ pub(super) fn gemm<'a>(
     out: &mut [f32],
 ) {
     let finish = Finish { bias, epilogue };
-    let mut tasks = split(cpu.threads(), num_rows, weight, out);
+    let mut tasks = split(cpu.threads.width(), num_rows, weight, out);
     let run = |task: &mut Task| {
         let Task { first_row, panels, out } = task;
         let rows: Vec<&[f32]> = (*first_row..*first_row + out.len()).map(&rows).collect();
         Product { rows: &rows, weight, panels: panels.clone(), finish, out }.run(cpu.level);
     };
-    if let [task] = tasks.as_mut_slice() {
-        return run(task);
+    // Not worth waking a thread for.
+    if num_rows * weight.k * weight.n < 2 * MIN_TASK {
+        return tasks.iter_mut().for_each(run);
     }
-    cpu.pool.install(|| tasks.par_iter_mut().with_max_len(1).for_each(run));
+    cpu.threads.run(|| tasks.par_iter_mut().with_max_len(1).for_each(run));
 }
 
 /// What happens to a finished sum.

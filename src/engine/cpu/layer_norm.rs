@@ -32,7 +32,7 @@ pub(super) fn layer_norm(
     if len <= chunk {
         return run((out, x));
     }
-    cpu.pool.install(|| out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(run));
+    cpu.threads.run(|| out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(run));
 }
 
 struct Rows<'a> {

@@ -42,7 +42,7 @@ pub(super) fn linear_by_head(
         let rows: Vec<&[f32]> = x.chunks_exact(k).skip(task.index).step_by(heads).collect();
         task.run(cpu, &rows, weight, Finish { bias, epilogue: Epilogue::Store });
     };
-    cpu.pool.install(|| tasks.par_iter_mut().for_each(run));
+    cpu.threads.run(|| tasks.par_iter_mut().for_each(run));
 }
 
 impl Head<'_> {

@@ -85,7 +85,7 @@ pub(super) fn log_mel(cpu: &Cpu, out: &mut Tensor<Cpu>, audio: &Tensor<Cpu, f32>
         out.iter_mut().for_each(|v| *v = (v.max(floor) + 4.0) / 4.0);
         Ok(())
     };
-    cpu.pool.install(|| clips.try_for_each(run))
+    cpu.threads.run(|| clips.try_for_each(run))
 }
 
 impl MelPlan {

@@ -15,7 +15,7 @@ use crate::engine::{StepRows, Tensor};
 pub(super) fn logit_rules(cpu: &Cpu, logits: &mut Tensor<Cpu, f32>, rows: &StepRows<Cpu>, state: &DecodeState<Cpu>) {
     let (len, vocab) = (logits.len(), logits.width());
     let logits = logits.buf[..len].par_chunks_exact_mut(vocab.max(1));
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         logits.zip(&rows.row.buf).for_each(|(logits, &row)| {
             let Some((slot, options)) = advance_search::active(state, row as usize) else { return };
             let history = row as usize * state.sizes.new_tokens;

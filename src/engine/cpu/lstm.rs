@@ -25,7 +25,7 @@ pub(super) fn lstm(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, gates: [&mut Tensor<Cp
         places[0].push(forward);
         places[1].push(backward);
     }
-    let group = batch.div_ceil(cpu.threads().div_ceil(2)).min(MOST_CLIPS);
+    let group = batch.div_ceil(cpu.threads.width().div_ceil(2)).min(MOST_CLIPS);
     let mut tasks = Vec::new();
     for ((gates, places), (state, reverse)) in gates.into_iter().zip(places).zip(state.into_iter().zip([false, true])) {
         let len = gates.len();
@@ -35,7 +35,7 @@ pub(super) fn lstm(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, gates: [&mut Tensor<Cp
             tasks.push(Group { gates, out, state, reverse });
         }
     }
-    cpu.pool.install(|| tasks.par_iter_mut().with_max_len(1).for_each(|task| task.run(cpu, hidden, frames)));
+    cpu.threads.run(|| tasks.par_iter_mut().with_max_len(1).for_each(|task| task.run(cpu, hidden, frames)));
 }
 
 /// Some clips in one direction.

@@ -13,7 +13,7 @@ pub(super) fn masked_statistics(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, x: &Tenso
     if len == 0 {
         return;
     }
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         let each =
             out.buf[..len].par_chunks_exact_mut(2 * width).zip(masks.buf[..masks.len()].par_chunks_exact(frames));
         each.enumerate().for_each(|(row, (out, mask))| {

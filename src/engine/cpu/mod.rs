@@ -42,6 +42,7 @@ mod sample_conv;
 mod self_attention_step;
 mod softmax;
 mod stored;
+mod threads;
 mod time_warp;
 mod token_probability;
 mod waveform;
@@ -58,6 +59,7 @@ pub use matrix::{Matrix, WeightType};
 pub use self_attention_step::SelfCache;
 
 use self::bounds::{out_of_range, part};
+use self::threads::Threads;
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::weights::HostMatrix;
@@ -67,7 +69,7 @@ use crate::error::{Error, Result};
 /// The processor: its threads, its instruction set, and how weights are stored.
 #[derive(Clone)]
 pub struct Cpu {
-    pool: Arc<rayon::ThreadPool>,
+    threads: Arc<Threads>,
     level: isa::Level,
     weight_type: WeightType,
     cross_cache_type: CrossCacheType,
@@ -79,13 +81,10 @@ impl Cpu {
     /// # Errors
     /// [`Error::Config`] if the threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.unwrap_or(0))
-            .thread_name(|i| format!("diarist-cpu-{i}"))
-            .build()
+        let threads = Threads::start(threads)
             .map_err(|e| Error::config("threads", threads.unwrap_or(0), format!("the threads did not start: {e}")))?;
         Ok(Cpu {
-            pool: Arc::new(pool),
+            threads: Arc::new(threads),
             level: isa::Level::detect(),
             weight_type: WeightType::default(),
             cross_cache_type: CrossCacheType::default(),
@@ -104,9 +103,9 @@ impl Cpu {
         self
     }
 
-    /// Number of threads.
+    /// Number of threads. Calls from several threads at once share them.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.threads.count()
     }
 }
 
@@ -127,7 +126,7 @@ impl Backend for Cpu {
     }
 
     fn scope<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(f)
+        self.threads.run(f)
     }
 
     fn encoder_batch(&self) -> usize {

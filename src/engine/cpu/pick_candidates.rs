@@ -20,7 +20,7 @@ pub(super) fn pick_candidates(
 ) {
     let (len, vocab) = (logits.len(), logits.width());
     let wanted = state.sizes.candidates();
-    let picked: Vec<Option<Picked>> = cpu.pool.install(|| {
+    let picked: Vec<Option<Picked>> = cpu.threads.run(|| {
         let logits = logits.buf[..len].par_chunks_exact(vocab.max(1));
         logits
             .zip(&rows.row.buf)

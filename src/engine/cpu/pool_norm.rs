@@ -56,7 +56,7 @@ fn largest(a: f32, b: f32, c: f32) -> f32 {
 
 /// `pool` fills each clip of `out`, `clip` values long; then they are normalised.
 fn run(cpu: &Cpu, out: &mut [f32], clip: usize, norm: &InstanceNorm<Cpu>, pool: impl Fn(usize, &mut [f32]) + Sync) {
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         out.par_chunks_exact_mut(clip).with_max_len(1).enumerate().for_each(|(b, out)| {
             cpu.level.run(Normalised { out, norm, pool: |out: &mut [f32]| pool(b, out) });
         });

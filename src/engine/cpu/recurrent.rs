@@ -39,7 +39,7 @@ impl Recurrent for Cpu {
         norm: [f32; 2],
     ) -> Result<()> {
         let len = out.len();
-        self.pool.install(|| {
+        self.threads.run(|| {
             out.buf[..len].par_chunks_exact_mut(2).enumerate().for_each(|(b, out)| {
                 out.copy_from_slice(&affine(&samples.buf[b * step..][..window], norm));
             });
@@ -66,7 +66,7 @@ impl Recurrent for Cpu {
             Activation::LeakyRelu => |v: &mut f32| *v = if *v > 0.0 { *v } else { LEAK * *v },
             Activation::Sigmoid => |v: &mut f32| *v = 1.0 / (1.0 + (-*v).exp()),
         };
-        self.pool.install(|| out.par_chunks_mut(PIECE).for_each(|piece| piece.iter_mut().for_each(each)));
+        self.threads.run(|| out.par_chunks_mut(PIECE).for_each(|piece| piece.iter_mut().for_each(each)));
         Ok(())
     }
 

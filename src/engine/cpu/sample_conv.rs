@@ -28,7 +28,7 @@ pub(super) fn channel_norm(
     let &[_, frames, width] = out.shape() else { return };
     let taps = conv.weight.width();
     let (samples, len) = (x.shape()[1], out.len());
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         let clips = out.buf[..len].chunks_exact_mut(frames * width).zip(x.buf[..x.len()].chunks_exact(samples));
         for ((out, x), length) in clips.zip(&lengths.host) {
             let (real, filling) = out.split_at_mut(length * width);
@@ -58,7 +58,7 @@ pub(super) fn layer_norm(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, conv
         panels.set(c, weights, conv.bias.as_ref().map_or(0.0, |bias| bias.buf[c]));
     }
     let norm = Norm { gamma: &conv.gamma.buf[..width], beta: &conv.beta.buf[..width], eps: conv.eps };
-    cpu.pool.install(|| {
+    cpu.threads.run(|| {
         for (out, x) in out.buf[..len].chunks_exact_mut(frames * width).zip(x.buf.chunks_exact(samples)) {
             convolve(cpu, out, x, &panels, conv.stride, Some(norm));
         }

@@ -57,7 +57,7 @@ pub(super) fn self_attention_step(
     if work < MIN_TASK {
         tasks.into_iter().for_each(|task| cpu.level.run(task));
     } else {
-        cpu.pool.install(|| tasks.into_par_iter().for_each(|task| cpu.level.run(task)));
+        cpu.threads.run(|| tasks.into_par_iter().for_each(|task| cpu.level.run(task)));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl TimeWarp for Cpu {
     ) -> Result<()> {
         let &[_, tokens, frames] = out.shape() else { return Ok(()) };
         let (len, width, query_stride, key_stride) = (out.len(), heads.width, q.width(), keys.width());
-        self.pool.install(|| {
+        self.threads.run(|| {
             let by_head = out.buf[..len].par_chunks_exact_mut(tokens * frames).zip(&heads.host);
             by_head.for_each(|(out, &[query, key])| {
                 let keys = &keys.buf[key..];
@@ -49,7 +49,7 @@ impl TimeWarp for Cpu {
     ) -> Result<()> {
         let &[_, tokens, frames] = weights.shape() else { return Ok(()) };
         let (len, stride) = (weights.len(), matrix.width());
-        self.pool.install(|| {
+        self.threads.run(|| {
             weights.buf[..len].par_chunks_exact_mut(tokens * frames).for_each(|head| normalise(head, frames));
             let weights = &weights.buf[..len];
             let rows = matrix.buf[first * stride..][..tokens * stride].par_chunks_exact_mut(stride);
@@ -76,7 +76,7 @@ impl TimeWarp for Cpu {
             let (starts, after) = rest.split_at_mut(place.rows.len());
             (rest, _) = (after, texts.push((starts, place)));
         }
-        self.pool.install(|| {
+        self.threads.run(|| {
             texts.into_par_iter().for_each(|(starts, place)| {
                 let rows = &matrix.buf[place.rows.start * stride..];
                 warp(starts, rows, stride, place.frames);
@@ -95,7 +95,7 @@ impl TimeWarp for Cpu {
     ) -> Result<()> {
         let (rows, vocab) = (logits.rows(), logits.width());
         let labels = &labels.buf[first..first + rows];
-        self.pool.install(|| {
+        self.threads.run(|| {
             let rows = out.buf[first..first + rows].par_iter_mut().zip(logits.buf.par_chunks_exact(vocab));
             rows.zip(labels).for_each(|((out, logits), label)| {
                 let logits = &logits[..classes];

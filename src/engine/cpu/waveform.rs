@@ -113,7 +113,7 @@ impl Waveform for Cpu {
     ) -> Result<()> {
         let (classes, columns, len) = (logits.width(), out.width(), out.len());
         let (logits, bias) = (&logits.buf[..logits.len()], &bias.buf[..classes]);
-        self.pool.install(|| {
+        self.threads.run(|| {
             let rows = out.buf[..len].par_chunks_exact_mut(columns).zip(logits.par_chunks_exact(classes));
             rows.with_min_len(64).for_each(|(out, logits)| log_softmax(out, logits, bias, wildcard));
         });

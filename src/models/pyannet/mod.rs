@@ -140,7 +140,8 @@ impl<B: Recurrent> PyanNet<B> {
         let windows = rest / step + 1;
         if step.is_multiple_of(stride) || windows == 1 {
             let samples = &samples[..(windows - 1) * step + window];
-            return self.heads(be, Tensor::from_host(be, &[1, samples.len(), 1], samples)?, [windows, step]);
+            return be
+                .scope(|| self.pass(be, Tensor::from_host(be, &[1, samples.len(), 1], samples)?, [windows, step]));
         }
         // No frame of one window is a frame of another: side by side they do not overlap.
         let step_up = window.next_multiple_of(stride);
@@ -148,10 +149,10 @@ impl<B: Recurrent> PyanNet<B> {
         for (to, from) in apart.chunks_exact_mut(step_up).zip(samples.windows(window).step_by(step)) {
             to[..window].copy_from_slice(from);
         }
-        self.heads(be, Tensor::from_host(be, &[1, apart.len(), 1], &apart)?, [windows, step_up])
+        be.scope(|| self.pass(be, Tensor::from_host(be, &[1, apart.len(), 1], &apart)?, [windows, step_up]))
     }
 
-    fn heads(&self, be: &B, samples: Tensor<B, f32>, windows: [usize; 2]) -> Result<Tensor<B, f32>> {
+    fn pass(&self, be: &B, samples: Tensor<B, f32>, windows: [usize; 2]) -> Result<Tensor<B, f32>> {
         let mut x = self.sincnet.run(be, &self.specification, &samples, windows)?;
         let (batch, frames) = (x.shape()[0], x.shape()[1]);
         for layer in &self.lstm {

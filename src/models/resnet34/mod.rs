@@ -115,9 +115,9 @@ impl<B: Residual> ResNet34<B> {
         for windows in spoken.chunks(FEATURE_BATCH) {
             let starts: Vec<usize> = windows.iter().map(|n| starts[*n]).collect();
             let heard = Heard::new(samples, &starts, frames);
-            let features = self.features(be, &heard.samples)?;
+            let features = be.scope(|| self.features(be, &heard.samples))?;
             for (windows, first) in windows.chunks(batch).zip(heard.first.chunks(batch)) {
-                let found = self.batch(be, &mut room, frames, &features, first, &masks.of(windows))?;
+                let found = be.scope(|| self.batch(be, &mut room, frames, &features, first, &masks.of(windows)))?;
                 let each = speakers * self.size();
                 for (n, found) in windows.iter().zip(found.chunks_exact(each)) {
                     voices[n * each..][..each].copy_from_slice(found);

@@ -166,9 +166,16 @@ impl<B: Waveform> Wav2Vec2<B> {
                 be.write_act(&mut samples.buf, i * longest, clip.samples)?;
             }
         }
+        be.scope(|| self.pass(be, samples, &lengths))
+    }
+
+    /// `samples` `[B, S, 1]`, of each clip so many of them.
+    fn pass(&self, be: &B, samples: Tensor<B>, lengths: &[usize]) -> Result<Emissions<B>> {
+        let config = &self.config;
+        let clips = lengths.len();
         let frames: Vec<usize> = lengths.iter().map(|length| config.frames(*length)).collect();
-        let features = self.extractor.run(be, config, samples, &lengths)?;
-        let shape = [clips.len(), features.shape()[1]];
+        let features = self.extractor.run(be, config, samples, lengths)?;
+        let shape = [clips, features.shape()[1]];
         let mut normed = Tensor::zeros(be, features.shape())?;
         self.feature_norm.run(be, &mut normed, &features)?;
         let mut x = Tensor::zeros(be, &[shape[0], shape[1], config.hidden_size])?;

@@ -65,7 +65,7 @@ fn hours_of_silence_in_a_small_file_are_refused_before_they_are_decoded() {
 
 #[test]
 fn clients_that_dribble_are_sent_away() {
-    let rest = Rest::start(&["--read-time", "1", "--upload-time", "3"]);
+    let rest = Rest::start(&["--read-time", "1.5", "--upload-time", "3"]);
     // Headers that never end: there is no request yet that could be answered.
     let mut headers = rest.connect();
     headers.write_all(b"POST / HTTP/1.1\r\nHost: he").unwrap();
@@ -82,8 +82,8 @@ fn clients_that_dribble_are_sent_away() {
             sender.write_all(b" ").is_err()
         })
     });
-    answer(&mut stopped).refuses(408, "timeout", &["body"]);
-    answer(&mut dribbling).refuses(408, "timeout", &["body"]);
+    answer(&mut stopped).refuses(408, "timeout", &["nothing more", "1.5 s"]);
+    answer(&mut dribbling).refuses(408, "timeout", &["within 3 s"]);
     assert!(dribble.join().unwrap(), "it was let go on");
     let mut rest_of_headers = Vec::new();
     let _ = std::io::Read::read_to_end(&mut headers, &mut rest_of_headers);
