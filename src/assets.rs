@@ -51,12 +51,16 @@ pub static ALIGNER: StaticAligner = StaticAligner {
 /// The files of a pipeline that tells speakers apart, in pyannote's layout, as bytes.
 #[derive(Clone, Copy)]
 pub struct StaticDiarizer {
-    /// `config.yaml`; without a PLDA.
+    /// `config.yaml`.
     pub config: &'static str,
     /// `segmentation/model.safetensors`.
     pub segmentation: &'static [u8],
     /// `embedding/model.safetensors`.
     pub embedding: &'static [u8],
+    /// `plda/xvec_transform.npz`.
+    pub transform: &'static [u8],
+    /// `plda/plda.npz`.
+    pub plda: &'static [u8],
 }
 
 /// The pipeline named `builtin`.
@@ -64,6 +68,8 @@ pub static DIARIZER: StaticDiarizer = StaticDiarizer {
     config: include_str!("../assets/diarization/config.yaml"),
     segmentation: include_bytes!("../assets/diarization/segmentation/model.safetensors"),
     embedding: include_bytes!("../assets/diarization/embedding/model.safetensors"),
+    transform: include_bytes!("../assets/diarization/plda/xvec_transform.npz"),
+    plda: include_bytes!("../assets/diarization/plda/plda.npz"),
 };
 
 /// The sample conversation, a FLAC file.

@@ -2,17 +2,17 @@
 
     python diarization_report.py --model assets/diarization SET...
 
-A SET is a folder with recordings and RTTM files whose names are the recordings'. With `--tune` the threshold of the
-clustering and its smallest cluster are chosen on the sets; otherwise those of config.yaml are used. "Collar 0.25" leaves
+A SET is a folder with recordings and RTTM files whose names are the recordings'. With `--tune FILE` the constants of the
+clustering are chosen on the sets and written as JSON; otherwise those of config.yaml are used. "Collar 0.25" leaves
 out a quarter of a second on both sides of each boundary; overlapped speech counts.
 """
 
 import argparse
 import glob
+import itertools
 import json
 import os
 
-import pyannote.audio.pipelines.speaker_diarization
 import soundfile
 import torch
 import yaml
@@ -26,11 +26,8 @@ from safetensors.torch import load_file
 import train_embedding
 import train_segmentation
 
-# The pipeline loads a PLDA even where its clustering has no use for it.
-pyannote.audio.pipelines.speaker_diarization.get_plda = lambda *_, **__: None
-
-THRESHOLDS = [round(0.55 + 0.05 * i, 2) for i in range(11)]
-SMALLEST = [1, 2, 3, 4]
+# What is tried of each constant.
+GRID = {"threshold": [0.5, 0.6, 0.7, 0.8], "Fa": [0.03, 0.05, 0.07, 0.1, 0.15, 0.2], "Fb": [0.4, 0.8, 1.5, 3.0, 5.0]}
 
 
 class Shared(train_embedding.Embedding):
@@ -78,8 +75,8 @@ class Cached(SpeakerDiarization):
 def pipeline_of(folder):
     with open(os.path.join(folder, "config.yaml")) as file:
         config = yaml.safe_load(file)
-    params = {k: v for k, v in config["pipeline"]["params"].items() if k not in ("segmentation", "embedding")}
-    pipeline = Cached(*networks(folder), **params)
+    params = {k: v for k, v in config["pipeline"]["params"].items() if k not in ("segmentation", "embedding", "plda")}
+    pipeline = Cached(*networks(folder), plda=os.path.join(folder, "plda"), **params)
     pipeline.instantiate(config["params"])
     return pipeline, config["params"]
 
@@ -117,25 +114,23 @@ def errors(pipeline, files):
 
 
 def tuned(pipeline, params, sets):
+    """The constants with the smallest mean error of the sets."""
     best = None
-    for threshold in THRESHOLDS:
-        for smallest in SMALLEST:
-            chosen = {"clustering": {"method": "centroid", "threshold": threshold, "min_cluster_size": smallest},
-                      "segmentation": params["segmentation"]}
-            pipeline.instantiate(chosen)
-            rates = [errors(pipeline, files)[0] for files in sets]
-            mean = sum(rates) / len(rates)
-            print(threshold, smallest, [round(100 * r, 2) for r in rates], flush=True)
-            if best is None or mean < best[0]:
-                best = mean, chosen
-    print("best", best)
+    for values in itertools.product(*GRID.values()):
+        chosen = dict(zip(GRID, values))
+        pipeline.instantiate({**params, "clustering": chosen})
+        rates = [errors(pipeline, files)[0] for files in sets]
+        mean = sum(rates) / len(rates)
+        print(chosen, [round(100 * r, 2) for r in rates], flush=True)
+        if best is None or mean < best[0]:
+            best = mean, chosen
     return best[1]
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
-    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--tune", help="where the constants go")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("sets", nargs="+")
     options = parser.parse_args()
@@ -143,7 +138,10 @@ def main():
     pipeline, params = pipeline_of(options.model)
     sets = [read(folder) for folder in options.sets]
     if options.tune:
-        pipeline.instantiate(tuned(pipeline, params, sets))
+        chosen = tuned(pipeline, params, sets)
+        pipeline.instantiate({**params, "clustering": chosen})
+        with open(options.tune, "w") as file:
+            json.dump(chosen, file)
     for folder, files in zip(options.sets, sets):
         collared, plain, right, details = errors(pipeline, files)
         print(f"{folder}: DER {100 * collared:.1f} % (collar 0.25), {100 * plain:.1f} % (none), speakers right in {right} of {len(files)}")

@@ -1,10 +1,10 @@
 """Writes the two diarization networks in pyannote's pipeline layout: config.yaml, segmentation/ and embedding/, f16.
 
-    python export_diarization.py --segmentation mean.pt --embedding mean.pt --out assets/diarization [--threshold 0.9] [--smallest 3]
-        [--seconds 5]
+    python export_diarization.py --segmentation mean.pt --embedding mean.pt --out assets/diarization [--seconds 5] [--params FILE]
 
 `--seconds`: how long the windows are that the pipeline slides over a recording. Fewer people speak in a shorter one, and the network then
-confuses them less; the embeddings, made of less speech each, have more to put together.
+confuses them less; the embeddings, made of less speech each, have more to put together. `--params`: constants of the clustering as JSON, such as
+`diarization_report.py --tune` finds. The clustering is VBx; its PLDA is put beside the networks by `train_plda.py`.
 """
 
 import argparse
@@ -18,26 +18,29 @@ import train_segmentation
 
 # What the network computes from its layout alone; they stay f32, for f16 would change them.
 BUFFERS = ("window_", "n_")
-CONFIG = """version: 3.1.0
+CONFIG = """version: 4.0.0
 
 pipeline:
   name: pyannote.audio.pipelines.SpeakerDiarization
   params:
-    clustering: AgglomerativeClustering
+    clustering: VBxClustering
     embedding: $model/embedding
     embedding_batch_size: 32
     embedding_exclude_overlap: true
+    plda: $model/plda
     segmentation: $model/segmentation
     segmentation_batch_size: 32
 
 params:
   clustering:
-    method: centroid
-    min_cluster_size: {smallest}
+    Fa: {Fa}
+    Fb: {Fb}
     threshold: {threshold}
   segmentation:
     min_duration_off: 0.0
 """
+# Those of community-1.
+PARAMS = {"threshold": 0.6, "Fa": 0.07, "Fb": 0.8}
 
 
 def write(state, path, about):
@@ -57,8 +60,7 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("segmentation", "embedding", "out"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--threshold", type=float, default=0.9)
-    parser.add_argument("--smallest", type=int, default=3)
+    parser.add_argument("--params")
     parser.add_argument("--seconds", type=float, default=train_segmentation.SECONDS)
     options = parser.parse_args()
     said = {"duration": options.seconds, "classes": train_segmentation.CLASSES, "powerset_max_classes": 2,
@@ -66,8 +68,12 @@ def main():
     write(torch.load(options.segmentation), os.path.join(options.out, "segmentation", "model.safetensors"),
           {"pyannet": json.dumps(said)})
     write(torch.load(options.embedding)["model"], os.path.join(options.out, "embedding", "model.safetensors"), {"format": "pt"})
+    params = PARAMS
+    if options.params:
+        with open(options.params) as file:
+            params = json.load(file)
     with open(os.path.join(options.out, "config.yaml"), "w") as file:
-        file.write(CONFIG.format(threshold=options.threshold, smallest=options.smallest))
+        file.write(CONFIG.format(**params))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Reproduces assets/diarization and assets/heldout-conversations after run.sh: speakers, both networks, export, report.
 # Usage: training/run_diarization.sh WORK_DIR VOICES_DIR [START] [TEACHER]
-# WORK_DIR is that of run.sh. VOICES_DIR holds LibriSpeech's train-clean and test-other (flac). START: pyannote/segmentation-3.0 as
-# safetensors; TEACHER: pretrained.pt of the package Resemblyzer. Without the two, both networks are trained from scratch.
+# WORK_DIR is that of run.sh. VOICES_DIR holds LibriSpeech's train-clean and test-other (flac). START: pyannote/segmentation (2022), which the
+# package whisperx brings as assets/pytorch_model.bin; TEACHER: pretrained.pt of the package Resemblyzer. Without the two, both networks are
+# trained from scratch.
 set -eu
 work=$(cd "$1" && pwd)
 voices=$(cd "$2" && pwd)
@@ -26,9 +27,9 @@ for seed in 61 62; do
 done
 
 python train_segmentation.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
-    --out "$work/segmentation" --steps 1400 --rate 5e-4 $start &
+    --out "$work/segmentation" --seconds 5 10 --steps 2600 --rate 1e-3 $start &
 python train_embedding.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
-    --out "$work/embedding" --steps 3000 $teacher
+    --out "$work/embedding" --seconds 5 --steps 3000 $teacher
 wait
 python heldout_conversations.py --speakers "$work/speakers/test" --out "$assets/heldout-conversations"
 python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-synthetic" --count 24 --seed 7
@@ -36,11 +37,12 @@ python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev
 python heldout_conversations.py --speakers "$work/speakers/test" --out "$work/test-recorded" --count 12 --seed 9 --recordings
 
 export_pair() {
-    python export_diarization.py --segmentation "$work/segmentation/mean.pt" --embedding "$work/embedding/mean.pt" \
+    python export_diarization.py --segmentation "$work/segmentation/mean.pt" --embedding "$work/embedding/mean.pt" --seconds 5 \
         --out "$assets/diarization" "$@"
 }
 export_pair
-# Its last line names the numbers for --threshold and --smallest of the second export.
-python diarization_report.py --model "$assets/diarization" --tune "$work/dev-synthetic" "$work/dev-recorded" | tee "$work/tuned"
-export_pair $(sed -n "s/^best.*'threshold': \([0-9.]*\), 'min_cluster_size': \([0-9]*\).*/--threshold \1 --smallest \2/p" "$work/tuned")
+python train_plda.py --embedding "$work/embedding/mean.pt" --speakers "$work/speakers/train" --natural "$work/corpus" --seconds 5 \
+    --out "$assets/diarization/plda"
+python diarization_report.py --model "$assets/diarization" --tune "$work/params.json" "$work/dev-synthetic" "$work/dev-recorded"
+export_pair --params "$work/params.json"
 python diarization_report.py --model "$assets/diarization" "$assets/heldout-conversations" "$work/test-recorded"

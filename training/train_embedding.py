@@ -2,7 +2,7 @@
 
     python train_embedding.py --speakers DIR --natural DIR --dev DIR --out DIR --steps 2000 [--teacher pretrained.pt]
 
-An example is what the pipeline will ask for: a crop of a ten-second window in which others speak too, its filterbank centred
+An example is what the pipeline will ask for: a crop of a window (`--seconds`) in which others speak too, its filterbank centred
 over the whole window, and a mask that leaves the frames where one speaker is alone. The classes are speakers; those with a
 single recording stand in at three speeds, each a speaker of its own. Loss: additive angular margin, and with `--teacher`, a
 voice encoder of Resemblyzer's layout, also the angle between an embedding and what the teacher makes of the speaker's clean
@@ -122,8 +122,8 @@ def taught(path, speakers, classes, frame=None):
 
 
 class Examples:
-    def __init__(self, speakers, classes, model, rng):
-        self.speakers, self.model, self.rng = speakers, model, rng
+    def __init__(self, speakers, classes, model, seconds, rng):
+        self.speakers, self.model, self.seconds, self.rng = speakers, model, seconds, rng
         self.index = {c: i for i, c in enumerate(classes)}
         self.speeds = {}
         for name, speed in classes:
@@ -135,9 +135,9 @@ class Examples:
         count = rng.choices([1, 2, 3], [0.35, 0.45, 0.2])[0]
         people = self.speakers.draw(rng, count)
         chosen = [(name, rng.choice(self.speeds[name])) for name in people]
-        sound, turns = conversations.compose(self.speakers, rng, SECONDS, people, overlap=rng.choice([0.05, 0.3]),
+        sound, turns = conversations.compose(self.speakers, rng, self.seconds, people, overlap=rng.choice([0.05, 0.3]),
                                              factors=[speed for _, speed in chosen])
-        times = np.arange(998) * 0.01 + 0.0125
+        times = np.arange(int((self.seconds - 0.025) * 100) + 1) * 0.01 + 0.0125
         active = conversations.activity(turns, count, times)
         alone = active & (active.sum(1, keepdims=True) == 1)
         fbank = self.model.compute_fbank(torch.from_numpy(conversations.noisy(sound, rng).astype(np.float32))[None, None])[0]
@@ -201,7 +201,8 @@ def main():
     parser.add_argument("--begin", help="a folder like assets/diarization: weights without a classifier")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a window, as the pipeline will have them")
+    parser.add_argument("--frames", type=int, default=200, help="of a crop")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--end", type=float, default=0.01, help="of the rate, at the last step")
     parser.add_argument("--pull", type=float, default=5.0, help="weight of the teacher's angle")
@@ -230,7 +231,7 @@ def main():
     print(len(classes), "classes", sum(p.numel() for p in model.parameters()), "parameters", flush=True)
     optimizer = torch.optim.AdamW([{"params": model.parameters()}, {"params": [centres], "weight_decay": 0.0}],
                                   lr=options.rate, weight_decay=1e-3)
-    examples = Examples(speakers, classes, model, random.Random(options.seed))
+    examples = Examples(speakers, classes, model, options.seconds, random.Random(options.seed))
 
     def save(name):
         path = os.path.join(options.out, name)

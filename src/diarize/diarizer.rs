@@ -72,21 +72,17 @@ impl<B: Residual + Cluster> Diarizer<B> {
     pub fn load(be: &B, recipe: &Recipe) -> Result<Self> {
         let segmentation = PyanNet::open(be, here(&recipe.segmentation)?)?;
         let embedding = ResNet34::open(be, here(&recipe.embedding)?)?;
-        let clustering = match &recipe.method {
-            Method::Vbx { threshold, options, plda } => {
-                let folder = here(plda)?;
-                let plda = Plda::open(folder)?;
-                if plda.voice_size() != embedding.size() {
-                    let (voice, size) = (plda.voice_size(), embedding.size());
-                    let reason = format!("is for voices of {voice} numbers, and the embedding has {size}");
-                    return Err(Error::model(folder, reason));
-                }
-                Clustering::Vbx { plda: Box::new(plda), threshold: *threshold, options: *options }
+        let plda = |place: &Place| {
+            let folder = here(place)?;
+            let plda = Plda::open(folder)?;
+            if plda.voice_size() != embedding.size() {
+                let (voice, size) = (plda.voice_size(), embedding.size());
+                let reason = format!("is for voices of {voice} numbers, and the embedding has {size}");
+                return Err(Error::model(folder, reason));
             }
-            Method::Centroid { threshold, min_size } => {
-                Clustering::Centroid { threshold: *threshold, min_size: *min_size }
-            }
+            Ok(plda)
         };
+        let clustering = clustering(&recipe.method, plda)?;
         Ok(Self::new(segmentation, embedding, clustering, recipe))
     }
 
@@ -98,12 +94,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
         let name = "builtin";
         let files = &assets::DIARIZER;
         let recipe = Recipe::parse(files.config, Path::new(name))?;
-        let clustering = match &recipe.method {
-            Method::Centroid { threshold, min_size } => {
-                Clustering::Centroid { threshold: *threshold, min_size: *min_size }
-            }
-            Method::Vbx { .. } => return Err(Error::model(name, "has no PLDA in the program")),
-        };
+        let clustering = clustering(&recipe.method, |_| Plda::parse(files.transform, files.plda))?;
         let weights = Weights::from_static("builtin segmentation", files.segmentation)?;
         let segmentation = PyanNet::load(be, Specification::read(&weights)?, &weights)?;
         let weights = Weights::from_static("builtin embedding", files.embedding)?;
@@ -275,6 +266,18 @@ struct Wanted<'a> {
     speakers: usize,
     /// Adds the frames `[S, F]` of a window in which each of them is to be heard.
     mask: &'a dyn Fn(usize, &mut Vec<bool>),
+}
+
+/// The clustering that a recipe asks for; `plda` opens what it needs.
+fn clustering(method: &Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Clustering> {
+    Ok(match method {
+        Method::Vbx { threshold, options, plda: place } => {
+            Clustering::Vbx { plda: Box::new(plda(place)?), threshold: *threshold, options: *options }
+        }
+        Method::Centroid { threshold, min_size } => {
+            Clustering::Centroid { threshold: *threshold, min_size: *min_size }
+        }
+    })
 }
 
 /// A part that is on this machine.

@@ -38,7 +38,12 @@ impl Npz {
     /// an error.
     pub fn open(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).map_err(|e| Error::weights(path, "*", e.to_string()))?;
-        let mut zip = ZipArchive::new(std::io::BufReader::new(file))
+        Self::read(path, std::io::BufReader::new(file))
+    }
+
+    /// The same of such a file elsewhere; `path` names it in messages.
+    pub fn read(path: &Path, file: impl std::io::Read + std::io::Seek) -> Result<Self> {
+        let mut zip = ZipArchive::new(file)
             .map_err(|e| Error::weights(path, "*", format!("not a .npz file: {e}")))?;
         let (mut arrays, mut total) = (BTreeMap::new(), 0);
         for index in 0..zip.len() {
@@ -59,8 +64,13 @@ impl Npz {
     pub fn array(&self, name: &str) -> Result<&Array> {
         self.arrays.get(name).ok_or_else(|| {
             let there = self.arrays.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            Error::weights(&self.path, name, format!("not in the file, which has: {there}"))
+            self.wrong(name, format!("not in the file, which has: {there}"))
         })
+    }
+
+    /// What is wrong with the array of that name.
+    pub fn wrong(&self, name: &str, reason: impl Into<String>) -> Error {
+        Error::weights(&self.path, name, reason)
     }
 
     /// The values of the array of that name, which must have that shape.
@@ -68,7 +78,7 @@ impl Npz {
         let array = self.array(name)?;
         if array.shape != shape {
             let reason = format!("has shape {:?}, expected {shape:?}", array.shape);
-            return Err(Error::weights(&self.path, name, reason));
+            return Err(self.wrong(name, reason));
         }
         Ok(&array.values)
     }

@@ -1,11 +1,15 @@
 //! PLDA: voices to features in which speakers differ along independent axes, and how much along each.
 
+use std::io::Cursor;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::npz::Npz;
-use crate::error::{Error, Result};
+use crate::error::Result;
+
+const TRANSFORM: &str = "xvec_transform.npz";
+const PLDA: &str = "plda.npz";
 
 /// The transform of pyannote's `plda/` folder, for voices of D numbers and features of E.
 #[derive(Clone, Debug)]
@@ -33,15 +37,22 @@ impl Plda {
     /// exactly, up to the sign of each vector, which is whatever LAPACK returns. All later steps are even in each
     /// feature's sign, so the signs of the file are kept.
     pub fn open(folder: &Path) -> Result<Self> {
-        let transform = Npz::open(&folder.join("xvec_transform.npz"))?;
-        let path = folder.join("plda.npz");
-        let plda = Npz::open(&path)?;
+        Self::of(&Npz::open(&folder.join(TRANSFORM))?, &Npz::open(&folder.join(PLDA))?)
+    }
+
+    /// The same of the bytes of the two files.
+    pub fn parse(transform: &[u8], plda: &[u8]) -> Result<Self> {
+        let read = |name: &str, bytes| Npz::read(Path::new(name), Cursor::new(bytes));
+        Self::of(&read(TRANSFORM, transform)?, &read(PLDA, plda)?)
+    }
+
+    fn of(transform: &Npz, plda: &Npz) -> Result<Self> {
         let [voice, size] = transform.array("lda")?.shape[..] else {
-            return Err(Error::weights(folder.join("xvec_transform.npz"), "lda", "has not two axes"));
+            return Err(transform.wrong("lda", "has not two axes"));
         };
         let psi = plda.values("psi", &[size])?;
         if let Some(bad) = psi.iter().find(|psi| !(**psi > 0.0)) {
-            return Err(Error::weights(path, "psi", format!("has a variance of {bad}")));
+            return Err(plda.wrong("psi", format!("has a variance of {bad}")));
         }
         let tr = plda.values("tr", &[size, size])?;
         let mut order: Vec<usize> = (0..size).collect();

@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diarist::assets::SAMPLE;
@@ -10,10 +10,25 @@ use serde_json::json;
 
 use crate::harness::{Rest, TOKEN, program};
 
-/// As many as the system takes; those for which it has no queue are not waited for.
-fn open(rest: &Rest, count: usize) -> Vec<TcpStream> {
-    let connect = |_| TcpStream::connect_timeout(&rest.address, Duration::from_millis(5)).ok();
-    (0..count).filter_map(connect).collect()
+/// Opens as many as the system takes; those for which it has no queue are not waited for. Waits until the service has had so many `files`
+/// open at once, and says what the most were.
+fn open_until(rest: &Rest, count: usize, files: usize) -> (Vec<TcpStream>, usize) {
+    let (most, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let open = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                most.fetch_max(rest.open_files(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let connect = |_| TcpStream::connect_timeout(&rest.address, Duration::from_millis(5)).ok();
+        let open = (0..count).filter_map(connect).collect();
+        let full = std::panic::AssertUnwindSafe(|| rest.wait_until("full", || most.load(Ordering::Relaxed) >= files));
+        let full = std::panic::catch_unwind(full);
+        done.store(true, Ordering::Relaxed);
+        full.map(|()| open)
+    });
+    (open.unwrap(), most.into_inner())
 }
 
 #[test]
@@ -21,21 +36,7 @@ fn two_thousand_connections_use_up_neither_memory_nor_files() {
     rlimit::increase_nofile_limit(4096).unwrap();
     let rest = Rest::start(&["--max-connections", "200", "--read-time", "2"]);
     let (memory, files) = (rest.memory("VmHWM:"), rest.open_files());
-    let done = AtomicBool::new(false);
-    let (open, most) = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut most = 0;
-            while !done.load(Ordering::Relaxed) {
-                most = most.max(rest.open_files());
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            most
-        });
-        let open = open(&rest, 2000);
-        rest.wait_until("full", || rest.open_files() >= files + 190);
-        done.store(true, Ordering::Relaxed);
-        (open, watch.join().unwrap())
-    });
+    let (open, most) = open_until(&rest, 2000, files + 190);
     assert!(open.len() >= 200, "{} of 2000", open.len());
     // One or two more may be on their way out.
     assert!(most <= files + 205, "{most} files, {files} of them before");
@@ -56,8 +57,8 @@ fn without_file_descriptors_it_waits_for_some() {
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("DIARIST_TOKENS", TOKEN);
     let rest = Rest::run(command);
     rest.wait_until("ready", || rest.get("/ready").status == 200);
-    let open = open(&rest, 150);
-    rest.wait_until("out of files", || rest.open_files() == 64);
+    // All there are.
+    let (open, _) = open_until(&rest, 150, 64);
     assert_eq!(rest.transcribe(SAMPLE, json!({})).status, 200);
     drop(open);
 }
