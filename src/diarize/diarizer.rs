@@ -274,9 +274,7 @@ fn clustering(method: &Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Res
         Method::Vbx { threshold, options, plda: place } => {
             Clustering::Vbx { plda: Box::new(plda(place)?), threshold: *threshold, options: *options }
         }
-        Method::Centroid { threshold, min_size } => {
-            Clustering::Centroid { threshold: *threshold, min_size: *min_size }
-        }
+        Method::Centroid { threshold, min_size } => Clustering::Centroid { threshold: *threshold, min_size: *min_size },
     })
 }
 

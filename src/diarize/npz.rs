@@ -43,8 +43,7 @@ impl Npz {
 
     /// The same of such a file elsewhere; `path` names it in messages.
     pub fn read(path: &Path, file: impl std::io::Read + std::io::Seek) -> Result<Self> {
-        let mut zip = ZipArchive::new(file)
-            .map_err(|e| Error::weights(path, "*", format!("not a .npz file: {e}")))?;
+        let mut zip = ZipArchive::new(file).map_err(|e| Error::weights(path, "*", format!("not a .npz file: {e}")))?;
         let (mut arrays, mut total) = (BTreeMap::new(), 0);
         for index in 0..zip.len() {
             let entry = zip.by_index(index).map_err(|e| Error::weights(path, "*", e.to_string()))?;
