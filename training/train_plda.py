@@ -1,6 +1,6 @@
 """Fits the PLDA by which VBx tells speakers apart to the built-in embedding, in closed form, and writes pyannote's two files of it.
 
-    python train_plda.py --embedding mean.pt --speakers DIR --natural DIR --out assets/diarization/plda [--seconds 5] [--size 96]
+    python train_plda.py --embedding mean.pt --speakers DIR --natural DIR --out assets/diarization/plda [--seconds 5]
 
 The voices are what the pipeline will have: of each speaker of a composed window, the embedding under the mask of where he speaks alone.
 A voice is centred, brought to a common length, projected by a linear discriminant analysis, and centred and stretched again; there the
@@ -86,8 +86,8 @@ def main():
     for name in ("embedding", "speakers", "natural", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seconds", type=float, default=train_embedding.SECONDS)
-    parser.add_argument("--windows", type=int, default=1500)
-    parser.add_argument("--size", type=int, default=96, help="features of a voice")
+    parser.add_argument("--windows", type=int, default=2000)
+    parser.add_argument("--size", type=int, default=128, help="features of a voice")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)

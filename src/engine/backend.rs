@@ -101,7 +101,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     fn describe(&self) -> String;
 
     /// Runs `f`, a pass of many ops, where this device starts ops fastest. On the CPU that is one of its own threads: an
-    /// op called from any other has to wake one up first, which costs as much as a small op.
+    /// op called from any other has to wake one up first, which costs as much as a small op. Of several callers at once each has its
+    /// share of them. While `f` waits for other threads, its own may begin the pass of somebody else: no lock is held across it.
     fn scope<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         f()
     }
