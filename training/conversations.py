@@ -15,12 +15,16 @@ from windows import SAMPLE_RATE, _room, dress
 JOIN = 0.2  # s: shorter pauses between a speaker's words are speech
 KINDS = {"recording": 4, "revoiced": 3, "espeak-ng": 2, "natural": 2}  # how often a kind of speaker is drawn
 
+# What a name says that voices may have in common: the voice a throat was made of, the pitch espeak-ng speaks at.
+TRAITS = {"revoiced": lambda name: name.partition("*")[0] if "*" in name else None,
+          "espeak-ng": lambda name: name.partition("@")[2] or None}
+
 
 class Speakers:
     """Sentences by speaker, and speakers by kind. `natural` are the synthesisers' own voices, with many sentences each."""
 
     def __init__(self, folders, natural=None):
-        self.rows, self.kinds = {}, {kind: [] for kind in KINDS}
+        self.rows, self.kinds, self.shared = {}, {kind: [] for kind in KINDS}, {}
         for folder in folders:
             for path in sorted(glob.glob(os.path.join(folder, "*.jsonl"))):
                 self._read(path, lambda row: True)
@@ -39,14 +43,19 @@ class Speakers:
                 row["data"] = data
                 self.rows.setdefault(row["speaker"], []).append(row)
 
-    def draw(self, rng, count, kinds=None):
-        """`count` speakers; in most conversations of one kind, so that kinds do not give them away."""
+    def draw(self, rng, count, kinds=None, alike=0.0):
+        """`count` speakers; in most conversations of one kind, so that kinds do not give them away.
+
+        `alike`: how often the synthetic ones among them have a trait in common, so that it does not either.
+        """
         weights = {kind: weight for kind, weight in (kinds or KINDS).items() if self.kinds[kind]}
         one = rng.choices(list(weights), list(weights.values()))[0] if rng.random() < 0.6 else None
-        chosen, voices = [], set()
+        chosen, voices, similar = [], set(), rng.random() < alike if alike else False
         while len(chosen) < count:
             kind = one or rng.choices(list(weights), list(weights.values()))[0]
             speaker = rng.choice(self.kinds[kind])
+            if similar and chosen and kind in TRAITS and TRAITS[kind](chosen[0]):
+                speaker = rng.choice(self._sharing(kind, TRAITS[kind](chosen[0])) or [speaker])
             # Of one variant of espeak-ng there is one speaker at most; throats of one voice differ enough.
             voice = self.rows[speaker][0]["voice"].split("+")[-1] if kind == "espeak-ng" else speaker
             if voice in voices:
@@ -55,6 +64,15 @@ class Speakers:
             voices.add(voice)
             chosen.append(speaker)
         return chosen
+
+
+    def _sharing(self, kind, trait):
+        """The speakers of a kind that have a trait."""
+        if kind not in self.shared:
+            self.shared[kind] = {}
+            for speaker in self.kinds[kind]:
+                self.shared[kind].setdefault(TRAITS[kind](speaker), []).append(speaker)
+        return self.shared[kind].get(trait, [])
 
 
 def samples_of(row):

@@ -1,8 +1,9 @@
 """Word error rate, counted on lower-case words without punctuation.
 
-    python evaluate.py --model DIR --heldout DIR [--sample DIR]
+    python evaluate.py --model DIR --heldout DIR [--sample DIR] [--beam N]
 
-reads an exported model folder, decodes every window greedily and prints words, errors and WER per engine and condition.
+reads an exported model folder, decodes every window greedily, or with `--beam` by transformers' beam search, and prints words, errors
+and WER per engine and condition.
 """
 
 import argparse
@@ -42,6 +43,19 @@ def decode(model, tokens, audios, batch=10):
         padded = [torch.nn.functional.pad(torch.as_tensor(a), (0, WINDOW - len(a))) for a in audios[i:i + batch]]
         mel = torch.stack([log_mel(a) for a in padded])
         texts += [tokens.decode(ids).strip() for ids in model.transcribe(mel, prompt, tokens.end)]
+    return texts
+
+
+def beam_search(folder, tokens, audios, beams):
+    """The same by transformers, one window at a time. The prompt is given, so nothing of its Whisper front end takes part."""
+    from transformers import GenerationMixin, WhisperForConditionalGeneration
+    model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    prompt, texts = torch.tensor([[tokens.start, tokens.english, tokens.transcribe, tokens.no_timestamps]]), []
+    for audio in audios:
+        mel = log_mel(torch.nn.functional.pad(torch.as_tensor(audio), (0, WINDOW - len(audio))))[None]
+        ids = GenerationMixin.generate(model, input_features=mel, decoder_input_ids=prompt, num_beams=beams, do_sample=False,
+                                       max_length=64 + prompt.shape[1], eos_token_id=tokens.end, pad_token_id=tokens.end)[0]
+        texts.append(tokens.decode([i for i in ids.tolist() if i < tokens.end]).strip())
     return texts
 
 
@@ -93,10 +107,10 @@ def report(name, pairs):
     print(f"{name:24} {len(pairs):4} windows {words:5} words {errors:4} errors  WER {100 * errors / words:6.2f} %")
 
 
-def heldout(model, tokens, folder, verbose):
+def heldout(transcripts, folder, verbose):
     with open(os.path.join(folder, "transcripts.json")) as file:
         entries = json.load(file)["windows"]
-    got = decode(model, tokens, [soundfile.read(os.path.join(folder, e["audio"]), dtype="float32")[0] for e in entries])
+    got = transcripts([soundfile.read(os.path.join(folder, e["audio"]), dtype="float32")[0] for e in entries])
     pairs = [(e["text"], g) for e, g in zip(entries, got)]
     for pair in pairs if verbose else []:
         print(f"said: {pair[0]}\ngot:  {pair[1]}")
@@ -108,11 +122,11 @@ def heldout(model, tokens, folder, verbose):
         report(f"{limit:.0f} s, all", [p for p, _ in some])
 
 
-def sample(model, tokens, folder):
+def sample(transcripts, folder):
     with open(os.path.join(folder, "conversation.json")) as file:
         wanted = " ".join(turn["text"] for turn in json.load(file)["turns"])
     chunks = cut_at_pauses(soundfile.read(os.path.join(folder, "conversation.flac"), dtype="float32")[0])
-    got = " ".join(decode(model, tokens, chunks))
+    got = " ".join(transcripts(chunks))
     print(f"said: {wanted}\ngot:  {got}")
     report("sample conversation", [(wanted, got)])
 
@@ -122,13 +136,18 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--heldout")
     parser.add_argument("--sample")
+    parser.add_argument("--beam", type=int)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     model, tokens = read_model(options.model)
+
+    def transcripts(audios):
+        return beam_search(options.model, tokens, audios, options.beam) if options.beam else decode(model, tokens, audios)
+
     if options.heldout:
-        heldout(model, tokens, options.heldout, options.verbose)
+        heldout(transcripts, options.heldout, options.verbose)
     if options.sample:
-        sample(model, tokens, options.sample)
+        sample(transcripts, options.sample)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,14 @@ An example is what the pipeline will ask for: a crop of a window (`--seconds`) i
 over the whole window, and a mask that leaves the frames where one speaker is alone. The classes are speakers; those with a
 single recording stand in at three speeds, each a speaker of its own. Loss: additive angular margin, and with `--teacher`, a
 voice encoder of Resemblyzer's layout, also the angle between an embedding and what the teacher makes of the speaker's clean
-sentences, projected on the embedding's dimensions: a few hundred people are too few to learn from labels alone.
+sentences, projected on the embedding's dimensions: a few hundred people are too few to learn from labels alone. `--pull-synthetic`
+is the weight of that angle for voices nobody has: the teacher knows people, and takes many of a synthesiser's voices for one.
+
+A second process makes the examples, a third of the time of a step.
 """
 
 import argparse
+import multiprocessing
 import os
 import random
 import time
@@ -160,6 +164,21 @@ class Examples:
         return torch.stack(crops), torch.stack(masks), torch.tensor(labels)
 
 
+def stream(examples, size, frames):
+    """Batches that another process makes, up to four of them ahead."""
+    context = multiprocessing.get_context("fork")
+    ahead = context.Queue(4)
+
+    def make():
+        torch.set_num_threads(1)
+        while True:
+            ahead.put([tensor.numpy() for tensor in examples.batch(size, frames)])
+
+    context.Process(target=make, daemon=True).start()
+    while True:
+        yield [torch.from_numpy(array) for array in ahead.get()]
+
+
 def equal_error(model, speakers, seconds=4.0):
     """{kind: equal error rate} over all pairs of sentences of a kind, at most `seconds` of each, as recorded."""
     rates = {}
@@ -206,6 +225,7 @@ def main():
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--end", type=float, default=0.01, help="of the rate, at the last step")
     parser.add_argument("--pull", type=float, default=5.0, help="weight of the teacher's angle")
+    parser.add_argument("--pull-synthetic", type=float, default=5.0, help="the same for voices of synthesisers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -215,7 +235,7 @@ def main():
     speakers = conversations.Speakers([options.speakers], options.natural)
     dev = conversations.Speakers([options.dev])
     classes = classes_of(speakers)
-    model, centres = Embedding(), torch.nn.Parameter(F.normalize(torch.randn(len(classes), DIMENSION), dim=1))
+    model, centres = Embedding().to(memory_format=torch.channels_last), torch.nn.Parameter(F.normalize(torch.randn(len(classes), DIMENSION), dim=1))
     state = torch.load(options.resume) if options.resume else {}
     targets = frame = None
     if options.teacher:
@@ -224,14 +244,18 @@ def main():
     if options.resume:
         model.load_state_dict(state["model"])
         known = dict(zip(state["classes"], state["centres"]))
-        centres.data.copy_(torch.stack([known.get(c, centres.data[i]) for i, c in enumerate(classes)]))
+        new = [c for c in classes if c not in known]
+        known.update(zip(new, prototypes(model, speakers, new)) if new else [])
+        centres.data.copy_(torch.stack([known[c] for c in classes]))
     elif options.begin:
         model.load_state_dict(begun(options.begin), strict=False)
         centres.data.copy_(prototypes(model, speakers, classes))
     print(len(classes), "classes", sum(p.numel() for p in model.parameters()), "parameters", flush=True)
     optimizer = torch.optim.AdamW([{"params": model.parameters()}, {"params": [centres], "weight_decay": 0.0}],
                                   lr=options.rate, weight_decay=1e-3)
-    examples = Examples(speakers, classes, model, options.seconds, random.Random(options.seed))
+    people = set(speakers.kinds["recording"])
+    pull = torch.tensor([options.pull if name in people else options.pull_synthetic for name, _ in classes])
+    batches = stream(Examples(speakers, classes, model, options.seconds, random.Random(options.seed)), options.batch, options.frames)
 
     def save(name):
         path = os.path.join(options.out, name)
@@ -244,18 +268,18 @@ def main():
         for group in optimizer.param_groups:
             fall = options.end + (1 - options.end) * (0.5 + 0.5 * np.cos(np.pi * share))
             group["lr"] = options.rate * min(1, step / 50) * fall
-        fbank, mask, labels = examples.batch(options.batch, options.frames)
+        fbank, mask, labels = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             trunk = model.resnet.forward_frames(fbank)
         made = F.normalize(model.resnet.seg_1(pooled(trunk.float(), mask)), dim=1)
         cosines = made @ F.normalize(centres, dim=1).T
         loss = margin_loss(cosines, labels, MARGIN * (1 if options.resume or options.begin else min(1, 2 * share)))
-        angle = (made * targets[labels]).sum(1).mean() if targets is not None else torch.tensor(0.0)
+        angle = (made * targets[labels]).sum(1) if targets is not None else torch.zeros(len(labels))
         optimizer.zero_grad()
-        (loss - options.pull * angle).backward()
+        (loss - (pull[labels] * angle).mean()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        recent.append((loss.item(), angle.item(), (cosines.argmax(1) == labels).float().mean().item()))
+        recent.append((loss.item(), angle.mean().item(), (cosines.argmax(1) == labels).float().mean().item()))
         if share > 0.85:
             state = {k: v.detach().clone() for k, v in model.state_dict().items()}
             mean = state if mean is None else {k: v + state[k] for k, v in mean.items()}

@@ -60,20 +60,20 @@ def frame_times(model, seconds):
     return (np.arange(frames) * step + model.receptive_field_center(0)) / SAMPLE_RATE
 
 
-def example(speakers, rng, times, seconds):
+def example(speakers, rng, times, seconds, alike=0.0):
     """(samples, activity [frames, 3])."""
     count = rng.choices([0, 1, 2, 3], [0.04, 0.2, 0.43, 0.33])[0]
     if count == 0:
         return noise_only(rng, seconds), np.zeros((len(times), PEOPLE), bool)
-    people = speakers.draw(rng, count)
+    people = speakers.draw(rng, count, alike=alike)
     window, turns = conversations.compose(speakers, rng, seconds, people, overlap=rng.choice([0.1, 0.3, 0.6]))
     active = np.zeros((len(times), PEOPLE), bool)
     active[:, :count] = conversations.activity(turns, count, times)
     return conversations.noisy(window, rng), active
 
 
-def batch(speakers, rng, times, seconds, size):
-    made = [example(speakers, rng, times[seconds], seconds) for _ in range(size)]
+def batch(speakers, rng, times, seconds, size, alike=0.0):
+    made = [example(speakers, rng, times[seconds], seconds, alike) for _ in range(size)]
     return torch.from_numpy(np.stack([w for w, _ in made]))[:, None].float(), torch.from_numpy(np.stack([a for _, a in made]))
 
 
@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--seconds", type=float, nargs="+", default=[SECONDS])
     parser.add_argument("--batch", type=float, default=120, help="seconds of sound of a step")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--alike", type=float, default=0.0, help="how often the synthetic voices of a window resemble each other")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--train-filters", action="store_true", help="SincNet too; it stays as it is otherwise")
@@ -155,7 +156,7 @@ def main():
         for group in optimizer.param_groups:
             group["lr"] = options.rate * min(1, step / 30) * (0.5 + 0.5 * np.cos(np.pi * share)) + options.rate * 0.02
         seconds = rng.choice(options.seconds)
-        sound, active = batch(speakers, rng, times, seconds, int(options.batch / seconds))
+        sound, active = batch(speakers, rng, times, seconds, int(options.batch / seconds), options.alike)
         loss = losses(model(sound), active)[0].mean()
         optimizer.zero_grad()
         loss.backward()
