@@ -7,7 +7,9 @@ use std::cell::Cell;
 
 use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
-use diarist::diarize::{Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, diarize, kmeans, turns};
+use diarist::diarize::{
+    Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, contact, diarize, kmeans, turns,
+};
 use diarist::engine::cluster::{Cluster, Host};
 use diarist::models::pyannet::windows_over;
 use diarist::types::{Segment, Span, Word};
@@ -47,6 +49,31 @@ fn merges_and_cuts_are_scipys() {
             let threshold = want["threshold"].as_f64().unwrap();
             assert_eq!(cut(&merges, &heights, threshold), labels(&want["labels"]), "cut at {threshold}");
         }
+    }
+}
+
+/// Recordings of random turns, and what their speakers' voices and frames make of them by the definition.
+#[test]
+fn clustering_in_contact_is_its_definition() {
+    let golden = common::json("diarize/contact.json");
+    for case in golden["cases"].as_array().unwrap() {
+        let frames = case["frames"].as_u64().unwrap() as usize;
+        let frame_step = golden["frame"].as_f64().unwrap();
+        let (window, step) = (frames as f64 * frame_step, case["step"].as_f64().unwrap());
+        let clock = Clock { window, step, frame_step, frame: 0.0 };
+        let windows = case["active"].as_array().unwrap().iter();
+        let active = windows.flat_map(|window| window.as_str().unwrap().bytes().map(|bit| bit == b'1')).collect();
+        let segmentation = Segmentation::new(clock, frames, 3, active).unwrap();
+        let list: Vec<_> =
+            case["members"].as_array().unwrap().iter().map(|pair| (labels(pair)[0], labels(pair)[1])).collect();
+        let voices: Vec<f64> = case["voices"].as_array().unwrap().iter().flat_map(floats).collect();
+        for want in case["clusters"].as_array().unwrap() {
+            let [weight, threshold] = ["weight", "threshold"].map(|key| want[key].as_f64().unwrap());
+            let got = contact::start_labels(&segmentation, &list, &voices, weight, threshold).unwrap();
+            assert_eq!(got, labels(&want["labels"]), "weight {weight}, up to {threshold}");
+        }
+        let zeros = vec![0.0; voices.len()];
+        assert!(contact::start_labels(&segmentation, &list, &zeros, 0.2, 0.6).is_err());
     }
 }
 

@@ -1,4 +1,5 @@
-"""Diarization error rates of a pair of networks by pyannote.audio's own pipeline and pyannote.metrics.
+"""Diarization error rates of a pair of networks by pyannote.audio's own pipeline (but for the start of its clustering, see
+`contact.py`) and pyannote.metrics.
 
     python diarization_report.py --model assets/diarization SET...
 
@@ -13,6 +14,7 @@ import itertools
 import json
 import os
 
+import numpy as np
 import soundfile
 import torch
 import yaml
@@ -23,11 +25,12 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import contact
 import train_embedding
 import train_segmentation
 
 # What is tried of each constant.
-GRID = {"threshold": [0.5, 0.6, 0.7, 0.8], "Fa": [0.03, 0.05, 0.07, 0.1, 0.15, 0.2], "Fb": [0.4, 0.8, 1.5, 3.0, 5.0]}
+GRID = {"threshold": [0.4, 0.45, 0.5, 0.55], "contact": [0.0, 0.1, 0.2, 0.3], "Fa": [0.03, 0.06, 0.1, 0.2], "Fb": [0.5, 1.0, 3.0]}
 
 
 class Shared(train_embedding.Embedding):
@@ -77,6 +80,9 @@ def pipeline_of(folder):
         config = yaml.safe_load(file)
     params = {k: v for k, v in config["pipeline"]["params"].items() if k not in ("segmentation", "embedding", "plda")}
     pipeline = Cached(*networks(folder), plda=os.path.join(folder, "plda"), **params)
+    mean = np.load(os.path.join(folder, "plda", "xvec_transform.npz"))["mean1"]
+    pipeline.clustering = contact.Clustering(pipeline._plda, mean, pipeline._segmentation.model.receptive_field.step)
+    config["params"]["clustering"].setdefault("contact", 0.0)
     pipeline.instantiate(config["params"])
     return pipeline, config["params"]
 

@@ -35,12 +35,13 @@ params:
   clustering:
     Fa: {Fa}
     Fb: {Fb}
+    contact: {contact}
     threshold: {threshold}
   segmentation:
     min_duration_off: 0.0
 """
-# Those of community-1.
-PARAMS = {"threshold": 0.6, "Fa": 0.07, "Fb": 0.8}
+# Those of community-1, which has no `contact` (see contact.py; pyannote's own reader does not know the entry).
+PARAMS = {"threshold": 0.6, "contact": 0.0, "Fa": 0.07, "Fb": 0.8}
 
 
 def write(state, path, about):

@@ -18,22 +18,26 @@ for part in test dev train; do
     python speakers.py --kind recordings --part $part --voices "$voices" --out "$work/speakers/$part"
     python speakers.py --kind espeak --part $part --out "$work/speakers/$part"
 done
-python speakers.py --kind espeak --part train --seed 62 --out "$work/speakers/train"
+for seed in 62 63 64; do
+    python speakers.py --kind espeak --part train --seed $seed --out "$work/speakers/train"
+done
 for part in test dev; do
     python speakers.py --kind revoiced --part $part --corpus "$work/$part" --throats 12 --out "$work/speakers/$part"
 done
-for seed in 61 62; do
+for seed in 61 62 63 64; do
     python speakers.py --kind revoiced --part train --seed $seed --corpus "$work/corpus" --throats 150 --out "$work/speakers/train"
 done
 
 python train_segmentation.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
-    --out "$work/segmentation" --seconds 5 10 --steps 2600 --rate 1e-3 $start &
+    --out "$work/segmentation" --seconds 5 10 --steps 3900 --alike 0.3 --rate 1e-3 $start &
 python train_embedding.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
-    --out "$work/embedding" --seconds 5 --steps 3000 $teacher
+    --out "$work/embedding" --seconds 5 --steps 4700 --pull-synthetic 0 $teacher
 wait
 python heldout_conversations.py --speakers "$work/speakers/test" --out "$assets/heldout-conversations"
-python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-synthetic" --count 24 --seed 7
-python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-recorded" --count 12 --seed 8 --recordings
+for seed in 7 17 27; do
+    python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-synthetic-$seed" --count 24 --seed $seed
+    python heldout_conversations.py --speakers "$work/speakers/dev" --out "$work/dev-recorded-$seed" --count 10 --seed $((seed + 1)) --recordings
+done
 python heldout_conversations.py --speakers "$work/speakers/test" --out "$work/test-recorded" --count 12 --seed 9 --recordings
 
 export_pair() {
@@ -43,6 +47,6 @@ export_pair() {
 export_pair
 python train_plda.py --embedding "$work/embedding/mean.pt" --speakers "$work/speakers/train" --natural "$work/corpus" --seconds 5 \
     --out "$assets/diarization/plda"
-python diarization_report.py --model "$assets/diarization" --tune "$work/params.json" "$work/dev-synthetic" "$work/dev-recorded"
+python diarization_report.py --model "$assets/diarization" --tune "$work/params.json" "$work"/dev-synthetic-* "$work"/dev-recorded-*
 export_pair --params "$work/params.json"
 python diarization_report.py --model "$assets/diarization" "$assets/heldout-conversations" "$work/test-recorded"

@@ -4,7 +4,7 @@ use super::linkage::{Merge, cut};
 use super::plda::Plda;
 use super::vbx::{Vbx, VbxOptions};
 use super::windows::{Segmentation, Voices};
-use super::{ahc, kmeans};
+use super::{ahc, contact, kmeans};
 use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub enum Clustering {
         plda: Box<Plda>,
         /// Distance of centroids up to which clusters are merged for the start; 0.6.
         threshold: f64,
+        /// Weight of what neighbouring windows say; 0, which they have no part in, is community-1. See [`contact`].
+        contact: f64,
         /// Settings of VBx.
         options: VbxOptions,
     },
@@ -38,7 +40,7 @@ pub enum Clustering {
 impl Clustering {
     /// community-1.
     pub fn vbx(plda: Plda) -> Self {
-        Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, options: VbxOptions::default() }
+        Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, contact: 0.0, options: VbxOptions::default() }
     }
 
     /// speaker-diarization-3.1.
@@ -127,11 +129,12 @@ pub fn cluster(
             got: format!("[{}, {}, _]", voices.windows, voices.speakers),
         });
     }
-    let train = voices.gather(&voices.fit(segmentation, MIN_ACTIVE));
+    let fit = voices.fit(segmentation, MIN_ACTIVE);
+    let train = voices.gather(&fit);
     match how {
-        Clustering::Vbx { plda, threshold, options } => {
-            let found = VbxInput { segmentation, voices, train: &train, plda, options };
-            by_vbx(be, &found, *threshold, bounds)
+        Clustering::Vbx { plda, threshold, contact, options } => {
+            let found = VbxInput { segmentation, voices, fit: &fit, train: &train, plda, options };
+            by_vbx(be, &found, (*threshold, *contact), bounds)
         }
         Clustering::Centroid { threshold, min_size } => {
             by_centroid(be, voices, &train, (*threshold, *min_size), bounds)
@@ -177,14 +180,15 @@ pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
 struct VbxInput<'a> {
     segmentation: &'a Segmentation,
     voices: &'a Voices,
-    /// Those fit for clustering, `[N, D]`.
+    /// The (window, speaker) of those fit for clustering, and their voices, `[N, D]`.
+    fit: &'a [(usize, usize)],
     train: &'a [f64],
     plda: &'a Plda,
     options: &'a VbxOptions,
 }
 
-fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -> Result<Clusters> {
-    let &VbxInput { segmentation, voices, train, plda, options } = input;
+fn by_vbx(be: &impl Cluster, input: &VbxInput, (threshold, contact): (f64, f64), bounds: Bounds) -> Result<Clusters> {
+    let &VbxInput { segmentation, voices, fit, train, plda, options } = input;
     let size = voices.size;
     let count = train.len() / size;
     if plda.voice_size() != size {
@@ -194,7 +198,11 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
     if count < 2 {
         return Ok(Clusters::one(voices, train));
     }
-    let labels = start_labels(be, train, size, threshold)?;
+    let labels = if contact > 0.0 {
+        contact::start_labels(segmentation, fit, &plda.centred(train), contact, threshold)?
+    } else {
+        start_labels(be, train, size, threshold)?
+    };
     let found = primitives::vbx(be, &plda.features(train), plda.phi(), &labels, options)?;
     let mut centroids = kept_voices(&found, train, size);
     let forced = bounds.force(centroids.len() / size);

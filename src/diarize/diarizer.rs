@@ -271,8 +271,8 @@ struct Wanted<'a> {
 /// The clustering that a recipe asks for; `plda` opens what it needs.
 fn clustering(method: &Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Clustering> {
     Ok(match method {
-        Method::Vbx { threshold, options, plda: place } => {
-            Clustering::Vbx { plda: Box::new(plda(place)?), threshold: *threshold, options: *options }
+        &Method::Vbx { threshold, contact, options, plda: ref place } => {
+            Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, options }
         }
         Method::Centroid { threshold, min_size } => Clustering::Centroid { threshold: *threshold, min_size: *min_size },
     })

@@ -9,6 +9,7 @@
 //! | [`powerset`], [`multilabel`] | classes of sets of speakers, or probabilities of speakers, to hard decisions |
 //! | [`cluster`] | which speaker of the recording each speaker of each window is |
 //! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
+//! | [`contact`] | agglomerative clustering that knows what neighbouring windows say |
 //! | [`plda`], [`vbx`] | the clustering of community-1; [`npz`] reads its files |
 //! | [`kmeans`] | clustering into a number of speakers that the caller knows |
 //! | [`enrol`] | names of speakers whose voices are known |
@@ -22,6 +23,7 @@
 
 pub mod ahc;
 pub mod cluster;
+pub mod contact;
 pub mod diarizer;
 pub mod enrol;
 pub mod folder;

@@ -1,0 +1,233 @@
+//! Agglomerative clustering that listens to the windows as well: they overlap, so a second of talk is heard by ten of them, and
+//! what the segmentation network says of it in one window is compared with what it says in the next.
+//!
+//! Two speakers of one window are two people. Of two speakers of neighbouring windows that are active in the same frames the
+//! one is the other; of those that are active in turns he is not. Voices that are much alike stay apart by that, and the voice of one
+//! person holds together. Clusters p and q with mean voices v are merged in the order of
+//!
+//! cost(p, q) = 1 - cos(v_p, v_q) + weight x (apart - together) / (apart + together + 5 s)
+//!
+//! with `together` and `apart` the seconds in which both, and only one, of two of their speakers are active, over all pairs of
+//! windows that see them. Not pyannote's: it is done for a pipeline whose `params.clustering` has a `contact`, the weight.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::cluster::{length, normalised};
+use super::windows::Segmentation;
+use crate::error::{Error, Result};
+
+/// Seconds of contact at which half of what it says counts.
+const SATURATION: f64 = 5.0;
+/// Clusters that one task compares with a merged one.
+const TASK: usize = 1024;
+
+/// How long two clusters' speakers are active in frames that both windows see, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Contact {
+    together: f64,
+    apart: f64,
+}
+
+impl Contact {
+    /// From -1, one person, to 1, two people; near 0 where there is little.
+    fn says(self) -> f64 {
+        (self.apart - self.together) / (self.apart + self.together + SATURATION)
+    }
+
+    fn add(&mut self, other: Contact) {
+        self.together += other.together;
+        self.apart += other.apart;
+    }
+}
+
+/// The cluster of each voice, counted from 0 in the order of their first voices: merged up to a cost of `threshold`.
+///
+/// `list`: the (window, speaker) of each voice, in order; `voices`: `[N, D]`, centred.
+///
+/// # Errors
+/// [`Error::Diarization`] for a voice that is zero or no number: it has no direction.
+pub fn start_labels(
+    segmentation: &Segmentation,
+    list: &[(usize, usize)],
+    voices: &[f64],
+    weight: f64,
+    threshold: f64,
+) -> Result<Vec<usize>> {
+    let size = voices.len() / list.len().max(1);
+    if voices.chunks_exact(size.max(1)).any(|voice| !(length(voice) > 0.0)) {
+        return Err(Error::diarization("embeddings", "have no distances: one is zero or not a number"));
+    }
+    let mut clusters = Clusters::new(segmentation, list, voices, weight);
+    // Below zero the cost of two is only where contact speaks for one person: no others need to be looked at.
+    clusters.merge(Candidates::InContact, threshold.min(0.0));
+    clusters.merge(Candidates::All, threshold);
+    Ok(clusters.labels())
+}
+
+/// With which clusters one may be merged.
+#[derive(Clone, Copy, PartialEq)]
+enum Candidates {
+    InContact,
+    All,
+}
+
+struct Clusters {
+    /// Numbers D of a voice.
+    size: usize,
+    weight: f64,
+    /// Sum of the voices, each of length one, of each cluster: `[N, D]`. A cluster has the number of its first voice.
+    sums: Vec<f64>,
+    /// The lengths of the sums.
+    lengths: Vec<f64>,
+    contacts: Vec<BTreeMap<usize, Contact>>,
+    /// The clusters that are left, rising.
+    left: Vec<usize>,
+    /// The cluster that each voice went to; itself where it was not merged.
+    into: Vec<usize>,
+}
+
+impl Clusters {
+    fn new(segmentation: &Segmentation, list: &[(usize, usize)], voices: &[f64], weight: f64) -> Self {
+        let (count, size) = (list.len(), voices.len() / list.len().max(1));
+        Clusters {
+            size,
+            weight,
+            sums: normalised(voices, size),
+            lengths: vec![1.0; count],
+            contacts: contacts(segmentation, list),
+            left: (0..count).collect(),
+            into: (0..count).collect(),
+        }
+    }
+
+    fn sum(&self, cluster: usize) -> &[f64] {
+        &self.sums[cluster * self.size..(cluster + 1) * self.size]
+    }
+
+    fn cost(&self, one: usize, other: usize) -> f64 {
+        let product: f64 = self.sum(one).iter().zip(self.sum(other)).map(|(a, b)| a * b).sum();
+        let contact = self.contacts[one].get(&other).copied().unwrap_or_default();
+        1.0 - product / (self.lengths[one] * self.lengths[other]) + self.weight * contact.says()
+    }
+
+    /// The cheapest partner of a cluster, the first of equals; none where there is no candidate.
+    fn nearest(&self, cluster: usize, candidates: Candidates) -> Option<(f64, usize)> {
+        let cheaper = |best: Option<(f64, usize)>, other: usize| {
+            let cost = self.cost(cluster, other);
+            if best.is_none_or(|(least, _)| cost < least) { Some((cost, other)) } else { best }
+        };
+        match candidates {
+            Candidates::InContact => self.contacts[cluster].keys().copied().fold(None, cheaper),
+            Candidates::All => self.left.iter().copied().filter(|&other| other != cluster).fold(None, cheaper),
+        }
+    }
+
+    /// Merges the cheapest pair until the next would cost more than `limit`.
+    fn merge(&mut self, candidates: Candidates, limit: f64) {
+        let mut nearest: Vec<Option<(f64, usize)>> = vec![None; self.into.len()];
+        let found: Vec<_> = self.left.par_iter().map(|&cluster| (cluster, self.nearest(cluster, candidates))).collect();
+        found.into_iter().for_each(|(cluster, partner)| nearest[cluster] = partner);
+        while let Some((cost, one, other)) = self.cheapest(&nearest)
+            && cost <= limit
+        {
+            self.join(one, other);
+            let renewed: Vec<_> = self
+                .left
+                .par_iter()
+                .with_min_len(TASK)
+                .filter_map(|&cluster| {
+                    Some((cluster, self.renewed(cluster, one, other, nearest[cluster], candidates)?))
+                })
+                .collect();
+            renewed.into_iter().for_each(|(cluster, partner)| nearest[cluster] = partner);
+        }
+    }
+
+    /// (cost, cluster, cluster) of the cheapest pair, the first of equals.
+    fn cheapest(&self, nearest: &[Option<(f64, usize)>]) -> Option<(f64, usize, usize)> {
+        let pairs =
+            self.left.iter().filter_map(|&cluster| nearest[cluster].map(|(cost, other)| (cost, cluster, other)));
+        let (cost, one, other) = pairs.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some((cost, one.min(other), one.max(other)))
+    }
+
+    /// The partner of a cluster after `other` went into `one`, if it is another than before.
+    #[allow(clippy::option_option, reason = "whether it changed, and whether there is one")]
+    fn renewed(
+        &self,
+        cluster: usize,
+        one: usize,
+        other: usize,
+        before: Option<(f64, usize)>,
+        candidates: Candidates,
+    ) -> Option<Option<(f64, usize)>> {
+        if cluster == one || before.is_some_and(|(_, partner)| partner == one || partner == other) {
+            return Some(self.nearest(cluster, candidates));
+        }
+        if candidates == Candidates::InContact && !self.contacts[cluster].contains_key(&one) {
+            return None;
+        }
+        let cost = self.cost(cluster, one);
+        before.is_none_or(|(least, _)| cost < least).then_some(Some((cost, one)))
+    }
+
+    /// Lets `other` go into `one`.
+    fn join(&mut self, one: usize, other: usize) {
+        let (head, tail) = self.sums.split_at_mut(other * self.size);
+        let sum = &mut head[one * self.size..(one + 1) * self.size];
+        sum.iter_mut().zip(tail).for_each(|(sum, x)| *sum += *x);
+        self.lengths[one] = length(self.sum(one));
+        for (third, contact) in std::mem::take(&mut self.contacts[other]) {
+            self.contacts[third].remove(&other);
+            if third != one {
+                self.contacts[one].entry(third).or_default().add(contact);
+                self.contacts[third].entry(one).or_default().add(contact);
+            }
+        }
+        self.into[other] = one;
+        self.left.retain(|&cluster| cluster != other);
+    }
+
+    fn labels(&self) -> Vec<usize> {
+        let mut label = vec![0; self.into.len()];
+        let mut count = 0;
+        for (voice, &into) in self.into.iter().enumerate() {
+            // A cluster's first voice comes before those that went into it.
+            label[voice] = if into == voice { count } else { label[into] };
+            count += usize::from(into == voice);
+        }
+        label
+    }
+}
+
+/// For each (window, speaker) of a list in order, those that a window sees with it.
+fn contacts(segmentation: &Segmentation, list: &[(usize, usize)]) -> Vec<BTreeMap<usize, Contact>> {
+    let first = segmentation.first_frames();
+    let of = |at: usize| {
+        let (window, speaker) = list[at];
+        let seen = list[at + 1..].iter().take_while(|later| first[later.0] < first[window] + segmentation.frames);
+        let contact = |later: &(usize, usize)| {
+            let shift = first[later.0] - first[window];
+            let mut frames = [0usize; 3];
+            for frame in shift..segmentation.frames {
+                let one = segmentation.frame(window, frame)[speaker];
+                let other = segmentation.frame(later.0, frame - shift)[later.1];
+                frames[usize::from(one) + usize::from(other)] += 1;
+            }
+            let [apart, together] = [frames[1], frames[2]].map(|frames| frames as f64 * segmentation.clock.frame_step);
+            Contact { together, apart }
+        };
+        seen.map(contact).collect::<Vec<_>>()
+    };
+    let later: Vec<Vec<Contact>> = (0..list.len()).into_par_iter().map(of).collect();
+    let mut contacts = vec![BTreeMap::new(); list.len()];
+    for (at, later) in later.into_iter().enumerate() {
+        for (next, contact) in later.into_iter().enumerate().filter(|(_, contact)| *contact != Contact::default()) {
+            contacts[at].insert(at + 1 + next, contact);
+            contacts[at + 1 + next].insert(at, contact);
+        }
+    }
+    contacts
+}
