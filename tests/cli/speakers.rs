@@ -1,6 +1,6 @@
 //! Who speaks: `diarize`, `transcribe --diarize`, and what cannot be told apart.
 
-use diarist::diarize::folder::{Place, Recipe};
+use diarist::diarize::folder::{Method, Place, Recipe};
 use diarist::hub::DiarizerSource;
 use serde_json::Value;
 
@@ -239,6 +239,8 @@ fn nothing_in_a_pipeline_is_executed() {
         (CENTROID.replace("AgglomerativeClustering", "OracleClustering"), ["OracleClustering", "VBxClustering"]),
         (CENTROID.replace("min_cluster_size", "surprise"), ["params.clustering.surprise", "not known"]),
         (CENTROID.replace("0.7045654963945799", "lots"), ["threshold", "expected a number"]),
+        (VBX.replace("    Fa:", "    contact: -1\n    Fa:"), ["params.clustering.contact", "expected 0 to"]),
+        (CENTROID.replace("    method:", "    contact: 0.1\n    method:"), ["params.clustering.contact", "not known"]),
         ("[1, 2".into(), ["no YAML", "config.yaml"]),
     ] {
         dir.pipeline("bad", &config);
@@ -321,6 +323,11 @@ fn a_recipe_finds_its_parts() {
     dir.pipeline("model", VBX);
     let recipe = Recipe::open(&dir.path("model")).unwrap();
     assert_eq!(recipe.segmentation, Place::Here(dir.path("model/segmentation")));
+    let contact = |text: &str| match Recipe::parse(text, &dir.path("model")).unwrap().method {
+        Method::Vbx { contact, .. } => contact,
+        Method::Centroid { .. } => panic!("not VBx"),
+    };
+    assert_eq!([contact(VBX), contact(&VBX.replace("    Fa:", "    contact: 0.25\n    Fa:"))], [0.0, 0.25]);
     let hub = CENTROID.replace("$model/segmentation", "pyannote/segmentation-3.0");
     let recipe = Recipe::parse(&hub, &dir.path("model")).unwrap();
     assert_eq!(recipe.segmentation, Place::Repository("pyannote/segmentation-3.0".into()));
