@@ -1,14 +1,14 @@
 //! Agglomerative clustering that listens to the windows as well: they overlap, so a second of talk is heard by ten of them, and
 //! what the segmentation network says of it in one window is compared with what it says in the next.
 //!
-//! Two speakers of one window are two people. Of two speakers of neighbouring windows that are active in the same frames the
-//! one is the other; of those that are active in turns he is not. Voices that are much alike stay apart by that, and the voice of one
+//! Two speakers of one window are two people. Two speakers of neighbouring windows that are active in the same
+//! frames are one; those that are active in turns are two. Voices that are much alike stay apart by that, and the voice of one
 //! person holds together. Clusters p and q with mean voices v are merged in the order of
 //!
 //! cost(p, q) = 1 - cos(v_p, v_q) + weight x (apart - together) / (apart + together + 5 s)
 //!
 //! with `together` and `apart` the seconds in which both, and only one, of two of their speakers are active, over all pairs of
-//! windows that see them. Not pyannote's: it is done for a pipeline whose `params.clustering` has a `contact`, the weight.
+//! windows that see them. On the host, whatever the device. Not pyannote's: it is done for a pipeline whose `params.clustering` has a `contact`, the weight.
 
 use std::collections::BTreeMap;
 
@@ -73,6 +73,14 @@ enum Candidates {
     All,
 }
 
+/// What is known of the nearest of a cluster's candidates.
+#[derive(Clone, Copy)]
+struct Nearest {
+    cost: f64,
+    /// None where it has to be looked for again: it costs at least that much.
+    partner: Option<usize>,
+}
+
 struct Clusters {
     /// Numbers D of a voice.
     size: usize,
@@ -107,16 +115,17 @@ impl Clusters {
     }
 
     fn cost(&self, one: usize, other: usize) -> f64 {
-        let product: f64 = self.sum(one).iter().zip(self.sum(other)).map(|(a, b)| a * b).sum();
+        let product = product(self.sum(one), self.sum(other));
         let contact = self.contacts[one].get(&other).copied().unwrap_or_default();
         1.0 - product / (self.lengths[one] * self.lengths[other]) + self.weight * contact.says()
     }
 
     /// The cheapest partner of a cluster, the first of equals; none where there is no candidate.
-    fn nearest(&self, cluster: usize, candidates: Candidates) -> Option<(f64, usize)> {
-        let cheaper = |best: Option<(f64, usize)>, other: usize| {
+    fn nearest(&self, cluster: usize, candidates: Candidates) -> Option<Nearest> {
+        let cheaper = |best: Option<Nearest>, other: usize| {
             let cost = self.cost(cluster, other);
-            if best.is_none_or(|(least, _)| cost < least) { Some((cost, other)) } else { best }
+            let better = best.is_none_or(|best| cost < best.cost);
+            if better { Some(Nearest { cost, partner: Some(other) }) } else { best }
         };
         match candidates {
             Candidates::InContact => self.contacts[cluster].keys().copied().fold(None, cheaper),
@@ -125,52 +134,60 @@ impl Clusters {
     }
 
     /// Merges the cheapest pair until the next would cost more than `limit`.
+    ///
+    /// A large cluster is the nearest of nearly all others, and after each merge it is another: who was nearest to it keeps the cost as a
+    /// bound and looks again when its turn comes (Müllner 2011, the generic algorithm).
     fn merge(&mut self, candidates: Candidates, limit: f64) {
-        let mut nearest: Vec<Option<(f64, usize)>> = vec![None; self.into.len()];
+        let mut nearest: Vec<Option<Nearest>> = vec![None; self.into.len()];
         let found: Vec<_> = self.left.par_iter().map(|&cluster| (cluster, self.nearest(cluster, candidates))).collect();
         found.into_iter().for_each(|(cluster, partner)| nearest[cluster] = partner);
-        while let Some((cost, one, other)) = self.cheapest(&nearest)
-            && cost <= limit
+        while let Some((cluster, found)) = self.cheapest(&nearest)
+            && found.cost <= limit
         {
+            let Some(partner) = found.partner else {
+                nearest[cluster] = self.nearest(cluster, candidates);
+                continue;
+            };
+            let (one, other) = (cluster.min(partner), cluster.max(partner));
             self.join(one, other);
+            nearest[one] = self.nearest(one, candidates);
             let renewed: Vec<_> = self
                 .left
                 .par_iter()
                 .with_min_len(TASK)
+                .filter(|&&cluster| cluster != one)
                 .filter_map(|&cluster| {
-                    Some((cluster, self.renewed(cluster, one, other, nearest[cluster], candidates)?))
+                    Some((cluster, self.renewed(cluster, (one, other), nearest[cluster], candidates)?))
                 })
                 .collect();
-            renewed.into_iter().for_each(|(cluster, partner)| nearest[cluster] = partner);
+            renewed.into_iter().for_each(|(cluster, partner)| nearest[cluster] = Some(partner));
         }
     }
 
-    /// (cost, cluster, cluster) of the cheapest pair, the first of equals.
-    fn cheapest(&self, nearest: &[Option<(f64, usize)>]) -> Option<(f64, usize, usize)> {
-        let pairs =
-            self.left.iter().filter_map(|&cluster| nearest[cluster].map(|(cost, other)| (cost, cluster, other)));
-        let (cost, one, other) = pairs.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        Some((cost, one.min(other), one.max(other)))
+    /// The cluster with the cheapest partner, the first of equals; one that has to look again comes before the others.
+    fn cheapest(&self, nearest: &[Option<Nearest>]) -> Option<(usize, Nearest)> {
+        let all = self.left.iter().filter_map(|&cluster| Some((cluster, nearest[cluster]?)));
+        all.min_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost).then(a.partner.is_some().cmp(&b.partner.is_some())))
     }
 
-    /// The partner of a cluster after `other` went into `one`, if it is another than before.
-    #[allow(clippy::option_option, reason = "whether it changed, and whether there is one")]
+    /// What is known of a cluster's nearest after `other` went into `one`, if it is not what it was.
     fn renewed(
         &self,
         cluster: usize,
-        one: usize,
-        other: usize,
-        before: Option<(f64, usize)>,
+        (one, other): (usize, usize),
+        before: Option<Nearest>,
         candidates: Candidates,
-    ) -> Option<Option<(f64, usize)>> {
-        if cluster == one || before.is_some_and(|(_, partner)| partner == one || partner == other) {
-            return Some(self.nearest(cluster, candidates));
-        }
-        if candidates == Candidates::InContact && !self.contacts[cluster].contains_key(&one) {
+    ) -> Option<Nearest> {
+        let lost = before.is_some_and(|before| before.partner == Some(one) || before.partner == Some(other));
+        if candidates == Candidates::InContact && !lost && !self.contacts[cluster].contains_key(&one) {
             return None;
         }
         let cost = self.cost(cluster, one);
-        before.is_none_or(|(least, _)| cost < least).then_some(Some((cost, one)))
+        match before {
+            // All others cost as much at least.
+            Some(before) if cost > before.cost => lost.then_some(Nearest { partner: None, ..before }),
+            _ => Some(Nearest { cost, partner: Some(one) }),
+        }
     }
 
     /// Lets `other` go into `one`.
@@ -200,6 +217,17 @@ impl Clusters {
         }
         label
     }
+}
+
+/// The scalar product, in four sums that do not wait for each other.
+fn product(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 4];
+    let (fours, rest) = a.as_chunks::<4>();
+    let (others, other_rest) = b.as_chunks::<4>();
+    for (a, b) in fours.iter().zip(others) {
+        (0..4).for_each(|i| sums[i] += a[i] * b[i]);
+    }
+    sums.iter().sum::<f64>() + rest.iter().zip(other_rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
 /// For each (window, speaker) of a list in order, those that a window sees with it.
