@@ -65,7 +65,6 @@ class Speakers:
             chosen.append(speaker)
         return chosen
 
-
     def _sharing(self, kind, trait):
         """The speakers of a kind that have a trait."""
         if kind not in self.shared:

@@ -180,8 +180,9 @@ pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
 struct VbxInput<'a> {
     segmentation: &'a Segmentation,
     voices: &'a Voices,
-    /// The (window, speaker) of those fit for clustering, and their voices, `[N, D]`.
+    /// The (window, speaker) of those fit for clustering, N of them.
     fit: &'a [(usize, usize)],
+    /// Their voices, `[N, D]`.
     train: &'a [f64],
     plda: &'a Plda,
     options: &'a VbxOptions,

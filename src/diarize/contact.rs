@@ -8,7 +8,8 @@
 //! cost(p, q) = 1 - cos(v_p, v_q) + weight x (apart - together) / (apart + together + 5 s)
 //!
 //! with `together` and `apart` the seconds in which both, and only one, of two of their speakers are active, over all pairs of
-//! windows that see them. On the host, whatever the device. Not pyannote's: it is done for a pipeline whose `params.clustering` has a `contact`, the weight.
+//! windows that see them. On the host, whatever the device. Not pyannote's: it is done for a pipeline whose
+//! `params.clustering` has a `contact`, the weight.
 
 use std::collections::BTreeMap;
 
