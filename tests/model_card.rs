@@ -28,6 +28,8 @@ struct Window {
     limit: f64,
     engine: String,
     noisy: bool,
+    /// Whether somebody speaks with espeak-ng's plain voice, which training had met (`espeak-ng` has no variant "serious").
+    plain: bool,
     words: usize,
     errors: [usize; 2],
 }
@@ -83,10 +85,12 @@ fn measured() -> Vec<Window> {
             let got: String = result.segments.iter().map(|segment| segment.text.as_str()).collect();
             edits(&want, &words_of(&got))
         });
+        let utterances = entry["utterances"].as_array().unwrap();
         Window {
             limit: entry["limit"].as_f64().unwrap(),
             engine: entry["engine"].as_str().unwrap().into(),
             noisy: entry["noisy"].as_bool().unwrap(),
+            plain: utterances.iter().any(|said| said["speaker"].as_str().unwrap().contains("+serious@")),
             words: want.len(),
             errors,
         }
@@ -124,6 +128,7 @@ fn counted(windows: &[Window], name: &str) -> Count {
     let belongs = |window: &&Window| match part {
         "clean" => !window.noisy,
         "noisy" => window.noisy,
+        "without the plain voice" => !window.plain,
         "all" => true,
         engine => engine.split(' ').next() == Some(window.engine.as_str()),
     };
@@ -136,7 +141,7 @@ fn the_quoted_word_error_rates_are_what_the_engine_measures() {
     let card = std::fs::read_to_string(root("assets/MODEL_CARD.md")).unwrap();
     let windows = measured();
     let rows: Vec<(String, Count)> = card.lines().filter_map(row).collect();
-    assert_eq!(rows.len(), 8, "{rows:?}");
+    assert_eq!(rows.len(), 9, "{rows:?}");
     let found: Vec<Count> = rows.iter().map(|(name, _)| counted(&windows, name)).collect();
     for ((name, _), Count { windows, words, errors: [greedy, beam] }) in rows.iter().zip(&found) {
         let rates = [greedy, beam].map(|errors| rate(*errors, *words));

@@ -14,15 +14,16 @@ import tempfile
 import numpy as np
 from scipy.signal import resample_poly
 
-ACCENTS = ["en-us"] * 3 + ["en-gb"] * 2 + ["en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan"]
+# Voices are asked for by name, and "en" is the name of the British one; there is none called "en-gb".
+ACCENTS = ["en-us"] * 3 + ["en"] * 2 + ["en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan"]
 HELD_OUT_ACCENTS = ["en-gb-x-gbcwmd"]
-VARIANTS = """Alex Alicia Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Mike Mr Nguyen
+VARIANTS = """Alex Alicia Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Mike Nguyen
 RicishayMax RicishayMax2 RicishayMax3 Storm Tweaky adam anika antonio aunty belinda benjamin boris caleb david ed edward
 edward2 f1 f2 f4 f5 grandma gustave iven iven2 iven3 iven4 john kaukovalta klatt klatt2 klatt4 klatt5 klatt6 linda m1 m2 m3 m4
 m6 m7 m8 max michel miguel norbert pablo paul pedro quincy rob robert sandro steph2 steph3 travis victor zac""".split()
-HELD_OUT_VARIANTS = "f3 m5 Andrea Michael steph grandpa marcelo shelby klatt3 serious".split()
+HELD_OUT_VARIANTS = [*"f3 m5 Andrea Michael steph grandpa marcelo shelby klatt3".split(), "Mr serious"]
 PITCHES = [30, 45, 60, 75]  # a speaker is an accent, a variant and one of these base pitches
-DRAWN_VOICES = 200  # variants made up by `drawn_voice`, beside the listed ones; espeak-ng knows at most 350 voices in all
+DRAWN_VOICES = 200  # variants made up beside the listed ones; espeak-ng knows at most 350 voices in all
 DRAWN_SHARE = 0.75  # part of the sentences spoken by them
 DATA = "/usr/lib/x86_64-linux-gnu/espeak-ng-data"
 
@@ -46,12 +47,12 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Espeak:
     """One synthesiser; the library keeps its state in globals, so there is one of these per process."""
 
-    def __init__(self, seed=0):
-        """`seed` makes other drawn voices."""
-        self.seed = seed
+    def __init__(self, seed=0, crossed=False):
+        """`seed` makes other drawn voices, by `crossed_voice` or by `drawn_voice`."""
+        self.made = ("crossed" if crossed else "drawn"), seed
         self.lib = ctypes.CDLL("libespeak-ng.so.1")
         self._folder = tempfile.TemporaryDirectory()
-        _write_voices(self._folder.name, seed)
+        _write_voices(self._folder.name, *self.made)
         # 1 = hand the samples to a callback, 1 = report phoneme events too.
         self.rate_hz = self.lib.espeak_Initialize(1, 0, self._folder.name.encode(), 1)
         self.chunks, self.events = [], []
@@ -76,7 +77,7 @@ class Espeak:
 
     def say(self, text, accent, variant, pitch, rate):
         """(samples, words, phones, about); words and phones are None where the times cannot be told."""
-        self.lib.espeak_SetVoiceByName(f"{accent}+{variant}".encode())
+        self._become(accent, variant)
         self.lib.espeak_SetParameter(RATE, rate, 0)
         self.lib.espeak_SetParameter(PITCH, pitch, 0)
         self.chunks, self.events = [], []
@@ -89,22 +90,32 @@ class Espeak:
         audio = resample_poly(np.concatenate(self.chunks).astype(np.float32) / 32768, 16000 // divisor,
                               self.rate_hz // divisor)
         words, phones = _times(text, self.events, self.rate_hz)
-        drawn = f"/{self.seed}" if variant.startswith("drawn") else ""
-        speaker = f"{accent}+{variant}{drawn}@{pitch}"
+        kind, seed = self.made
+        speaker = f"{accent}+{variant}{f'/{seed}' if variant.startswith(kind) else ''}@{pitch}"
         return audio, words, phones, {"engine": "espeak-ng", "voice": f"{accent}+{variant}", "speaker": speaker,
                                       "rate": rate}
 
 
-def _write_voices(folder, seed):
+    def _become(self, accent, variant):
+        """Takes on a voice. espeak-ng itself stays with the voice before for an unknown accent, and leaves out an unknown variant."""
+        if not os.path.exists(os.path.join(self._folder.name, "espeak-ng-data", "voices", "!v", variant)):
+            raise ValueError(f"espeak-ng has no variant {variant}")
+        if self.lib.espeak_SetVoiceByName(f"{accent}+{variant}".encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {accent}+{variant}")
+
+
+def _write_voices(folder, kind, seed):
     """A copy of espeak's data with the drawn voices among its variants, and English alone, to stay below its limit."""
     data = os.path.join(folder, "espeak-ng-data")
     shutil.copytree(DATA, data, ignore=lambda path, names: [
         n for n in names if n.endswith("_dict") and n != "en_dict" or os.path.basename(path) == "gmw" and not n.startswith("en")
         or os.path.basename(path) == "lang" and n != "gmw" or n == "mb"])
-    rng = random.Random(f"voices-{seed}")
+    rng, variants = random.Random(f"voices-{seed}" if kind == "drawn" else f"{kind}-{seed}"), os.path.join(data, "voices", "!v")
+    listed = [_lines_of(os.path.join(variants, name)) for name in VARIANTS]
     for i in range(DRAWN_VOICES):
-        with open(os.path.join(data, "voices", "!v", f"drawn{i}"), "w") as file:
-            file.write(drawn_voice(f"drawn{i}", rng))
+        name = f"{kind}{i}"
+        with open(os.path.join(variants, name), "w") as file:
+            file.write(drawn_voice(name, rng) if kind == "drawn" else crossed_voice(name, rng, listed))
 
 
 def drawn_voice(name, rng):
@@ -126,6 +137,40 @@ def drawn_voice(name, rng):
         lines.append("breath " + " ".join(str(rng.randint(0, 6)) for _ in range(8)))
     lines += [f"voicing {rng.randint(70, 140)}", f"consonants {rng.randint(60, 140)} {rng.randint(60, 140)}",
               f"flutter {rng.randint(0, 8)}", f"roughness {rng.randint(0, 4)}", f"intonation {rng.randint(1, 4)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _lines_of(path):
+    """The settings of a voice file: {"formant 3": "97 60 90", "voicing": "70"}."""
+    lines = {}
+    with open(path) as file:
+        for line in file:
+            key, _, value = line.partition("//")[0].partition("#")[0].strip().partition(" ")
+            if key == "formant":
+                number, _, value = value.strip().partition(" ")
+                key = f"formant {number}"
+            if key and key not in ("language", "name", "gender"):
+                lines[key] = value.strip()
+    return lines
+
+
+def crossed_voice(name, rng, listed):
+    """A voice file with the formants of one listed variant, the pitch of another and the manner of a third.
+
+    People who write such files go further than `drawn_voice`: formants twice as strong or silenced, bands a few hertz wide.
+    """
+    tract, pitch, manner = (rng.choice(listed) for _ in range(3))
+    lines = ["language variant", f"name {name}"]
+    scale = 2 ** rng.gauss(0, 0.05)
+    for key in sorted(k for k in tract if k.startswith("formant")):
+        frequency, *rest = tract[key].split()
+        if key != "formant 0":
+            frequency = round(int(frequency) * scale * 2 ** rng.gauss(0, 0.04))
+        lines.append(" ".join([key, str(frequency), *rest]))
+    if "pitch" in pitch:
+        shift = 2 ** rng.gauss(0, 0.15)
+        lines.append("pitch " + " ".join(str(max(50, round(int(hertz) * shift))) for hertz in pitch["pitch"].split()[:2]))
+    lines += [f"{key} {value}" for key, value in sorted(manner.items()) if key != "pitch" and not key.startswith("formant")]
     return "\n".join(lines) + "\n"
 
 

@@ -42,6 +42,13 @@ class Throat:
         self.tempo = rng.uniform(0.7, 1.2)
         self.unevenness = rng.uniform(0.0, 0.2)
 
+    def sibling(self, rng):
+        """Another throat, nearly as long and as high: what else there is has to tell the two apart."""
+        other = Throat(rng)
+        other.tract = self.tract * 2 ** rng.gauss(0, 0.03)
+        other.pitch = self.pitch * 2 ** rng.gauss(0, 0.08)
+        return other
+
     def warp(self, bins):
         """Where each output bin of the envelope reads from."""
         at = np.linspace(0, 1, bins)

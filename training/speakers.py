@@ -1,6 +1,7 @@
 """Builds a corpus of speakers with several sentences each, for conversations and for speaker embeddings.
 
-    python speakers.py --kind espeak|revoiced|recordings --part train|dev|test --seed 61 --out DIR [--corpus DIR] [--voices DIR]
+    python speakers.py --kind espeak|revoiced|recordings --part train|dev|test --seed 61 --out DIR
+        [--variants listed drawn crossed] [--siblings] [--corpus DIR] [--voices DIR]
 
 The shards are those of `corpus.py`. A sentence of `espeak` has the truth of its synthesiser; `revoiced` takes sentences of the
 natural-sounding synthesisers in `--corpus` and lets one throat say several of them; `recordings` are utterances of people in
@@ -34,15 +35,18 @@ def half(things, part):
     return things[0 if part == "dev" else 1::2]
 
 
-def espeak(seed, part, rng):
-    """One speaker for each variant; the rows of `write_shard`."""
-    synthesiser, held_out = Espeak(seed), part != "train"
+def espeak(seed, part, rng, variants):
+    """One speaker for each variant; the rows of `write_shard`.
+
+    `variants`: "listed" are the same with every seed, so that a second seed of them would make two speakers of one; "drawn" and "crossed".
+    """
+    synthesiser, held_out = Espeak(seed, "crossed" in variants), part != "train"
     if held_out:
         voices = [(accent, variant, pitch) for variant in half(HELD_OUT_VARIANTS, part)
                   for accent, pitch in [(rng.choice(ACCENTS), PITCHES[1]), (HELD_OUT_ACCENTS[0], PITCHES[3])]]
     else:
-        variants = VARIANTS + [f"drawn{i}" for i in range(DRAWN_VOICES)]
-        voices = [(rng.choice(ACCENTS), variant, rng.choice(PITCHES)) for variant in variants]
+        made = [f"{kind}{i}" for kind in variants if kind != "listed" for i in range(DRAWN_VOICES)]
+        voices = [(rng.choice(ACCENTS), variant, rng.choice(PITCHES)) for variant in VARIANTS * ("listed" in variants) + made]
     for accent, variant, pitch in voices:
         rate, said = rng.randint(135, 200), 0
         while said < SENTENCES + 5 * held_out:
@@ -53,15 +57,18 @@ def espeak(seed, part, rng):
                 yield (text, *result)
 
 
-def revoiced(folder, part, rng, throats):
-    """`throats` new speakers, each made from one natural-sounding voice."""
+def revoiced(folder, part, rng, throats, siblings=False):
+    """`throats` new speakers, each made from one natural-sounding voice; with `siblings` every second one is like the one before."""
     by_voice = defaultdict(list)
     for path in sorted(p for e in NATURAL for p in glob.glob(os.path.join(folder, f"{e}-*.jsonl"))):
         data = np.memmap(path.replace(".jsonl", ".i16"), dtype="<i2", mode="r")
         for row in map(json.loads, open(path)):
             by_voice[row["speaker"]].append((row, data))
-    for _ in range(throats):
-        voice, throat = rng.choice(sorted(by_voice)), Throat(rng)
+    for i in range(throats):
+        if siblings and i % 2:
+            throat = throat.sibling(rng)
+        else:
+            voice, throat = rng.choice(sorted(by_voice)), Throat(rng)
         speaker = f"{voice}*{rng.getrandbits(32):08x}"
         for row, data in rng.sample(by_voice[voice], SENTENCES + 3 * (part != "train")):
             parts = taken_apart(data[row["offset"]:row["offset"] + row["samples"]] / 32768)
@@ -117,6 +124,8 @@ def main():
     parser.add_argument("--part", choices=["train", "dev", "test"], required=True)
     parser.add_argument("--seed", type=int, default=61)
     parser.add_argument("--throats", type=int, default=100)
+    parser.add_argument("--siblings", action="store_true", help="of revoiced: every second throat is nearly the one before")
+    parser.add_argument("--variants", nargs="+", choices=["listed", "drawn", "crossed"], default=["listed", "drawn"], help="of espeak")
     parser.add_argument("--out", required=True)
     parser.add_argument("--corpus", help="for revoiced")
     parser.add_argument("--voices", help="for recordings")
@@ -124,9 +133,9 @@ def main():
     os.makedirs(options.out, exist_ok=True)
     rng = random.Random(f"speakers-{options.kind}-{options.part}-{options.seed}")
     if options.kind == "espeak":
-        rows = espeak(options.seed, options.part, rng)
+        rows = espeak(options.seed, options.part, rng, options.variants)
     elif options.kind == "revoiced":
-        rows = revoiced(options.corpus, options.part, rng, options.throats)
+        rows = revoiced(options.corpus, options.part, rng, options.throats, options.siblings)
     else:
         rows = recordings(options.voices, options.part, options.seed)
     write_shard(os.path.join(options.out, f"{options.kind}-{options.seed}"), rows)
