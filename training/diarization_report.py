@@ -30,7 +30,7 @@ import train_embedding
 import train_segmentation
 
 # What is tried of each constant.
-GRID = {"threshold": [0.4, 0.45, 0.5, 0.55], "contact": [0.0, 0.1, 0.2, 0.3], "Fa": [0.03, 0.06, 0.1, 0.2], "Fb": [0.5, 1.0, 3.0]}
+GRID = {"threshold": [0.4, 0.5, 0.6, 0.7], "contact": [0.0, 0.1, 0.3, 0.8], "Fa": [0.03, 0.06, 0.1], "Fb": [0.25, 0.5, 1.0]}
 
 
 class Shared(train_embedding.Embedding):

@@ -19,7 +19,10 @@ for part in test dev train; do
     python speakers.py --kind espeak --part $part --out "$work/speakers/$part"
 done
 for seed in 62 63 64; do
-    python speakers.py --kind espeak --part train --seed $seed --out "$work/speakers/train"
+    python speakers.py --kind espeak --part train --seed $seed --variants drawn --out "$work/speakers/train"
+done
+for seed in 65 66 67; do
+    python speakers.py --kind espeak --part train --seed $seed --variants crossed --out "$work/speakers/train"
 done
 for part in test dev; do
     python speakers.py --kind revoiced --part $part --corpus "$work/$part" --throats 12 --out "$work/speakers/$part"
@@ -27,11 +30,19 @@ done
 for seed in 61 62 63 64; do
     python speakers.py --kind revoiced --part train --seed $seed --corpus "$work/corpus" --throats 150 --out "$work/speakers/train"
 done
+for seed in 65 66; do
+    python speakers.py --kind revoiced --part train --seed $seed --siblings --corpus "$work/corpus" --throats 240 --out "$work/speakers/train"
+done
+# Voices for the PLDA, which is to know how far apart those are that the embedding was not taught.
+python speakers.py --kind recordings --part train --voices "$voices" --out "$work/speakers/fresh"
+python speakers.py --kind espeak --part train --seed 70 --variants crossed --out "$work/speakers/fresh"
+python speakers.py --kind espeak --part train --seed 71 --variants drawn --out "$work/speakers/fresh"
+python speakers.py --kind revoiced --part train --seed 70 --siblings --throats 120 --corpus "$work/corpus" --out "$work/speakers/fresh"
 
 python train_segmentation.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
-    --out "$work/segmentation" --seconds 5 10 --steps 3900 --alike 0.3 --rate 1e-3 $start &
+    --out "$work/segmentation" --seconds 5 10 --steps 4700 --alike 0.3 --rate 1e-3 $start &
 python train_embedding.py --speakers "$work/speakers/train" --natural "$work/corpus" --dev "$work/speakers/dev" \
-    --out "$work/embedding" --seconds 5 --steps 4700 --pull-synthetic 0 $teacher
+    --out "$work/embedding" --seconds 5 --steps 6800 --pull-synthetic 0 $teacher
 wait
 python heldout_conversations.py --speakers "$work/speakers/test" --out "$assets/heldout-conversations"
 for seed in 7 17 27; do
@@ -45,7 +56,7 @@ export_pair() {
         --out "$assets/diarization" "$@"
 }
 export_pair
-python train_plda.py --embedding "$work/embedding/mean.pt" --speakers "$work/speakers/train" --natural "$work/corpus" --seconds 5 \
+python train_plda.py --embedding "$work/embedding/mean.pt" --speakers "$work/speakers/fresh" --natural "$work/corpus" --seconds 5 \
     --out "$assets/diarization/plda"
 python diarization_report.py --model "$assets/diarization" --tune "$work/params.json" "$work"/dev-synthetic-* "$work"/dev-recorded-*
 export_pair --params "$work/params.json"

@@ -152,14 +152,16 @@ impl Clusters {
             let (one, other) = (cluster.min(partner), cluster.max(partner));
             self.join(one, other);
             nearest[one] = self.nearest(one, candidates);
-            let renewed: Vec<_> = self
-                .left
-                .par_iter()
+            let touched = match candidates {
+                // Whoever had one of the two as the nearest was in contact with it, and now is with what became of them.
+                Candidates::InContact => self.contacts[one].keys().copied().collect(),
+                Candidates::All => self.left.clone(),
+            };
+            let renewed: Vec<_> = touched
+                .into_par_iter()
                 .with_min_len(TASK)
-                .filter(|&&cluster| cluster != one)
-                .filter_map(|&cluster| {
-                    Some((cluster, self.renewed(cluster, (one, other), nearest[cluster], candidates)?))
-                })
+                .filter(|&cluster| cluster != one)
+                .filter_map(|cluster| Some((cluster, self.renewed(cluster, (one, other), nearest[cluster])?)))
                 .collect();
             renewed.into_iter().for_each(|(cluster, partner)| nearest[cluster] = Some(partner));
         }
@@ -172,17 +174,8 @@ impl Clusters {
     }
 
     /// What is known of a cluster's nearest after `other` went into `one`, if it is not what it was.
-    fn renewed(
-        &self,
-        cluster: usize,
-        (one, other): (usize, usize),
-        before: Option<Nearest>,
-        candidates: Candidates,
-    ) -> Option<Nearest> {
+    fn renewed(&self, cluster: usize, (one, other): (usize, usize), before: Option<Nearest>) -> Option<Nearest> {
         let lost = before.is_some_and(|before| before.partner == Some(one) || before.partner == Some(other));
-        if candidates == Candidates::InContact && !lost && !self.contacts[cluster].contains_key(&one) {
-            return None;
-        }
         let cost = self.cost(cluster, one);
         match before {
             // All others cost as much at least.

@@ -132,13 +132,14 @@ fn label_probability() {
     check(&machine, &Labels, F32);
 }
 
-/// The words of the built-in sample: text, start, end, score.
+/// The words of the first half of the built-in sample: text, start, end, score.
 fn words<B: Waveform>(be: &B, batch_size: usize) -> Vec<(String, f64, f64, f64)> {
     let mut options = transcripts::options(1);
     options.asr.word_timestamps = true;
     options.asr.batch_size = batch_size;
     let pipeline = Pipeline::builtin(be, Detector::Energy).unwrap();
-    let transcript = pipeline.transcribe(Input::Bytes(diarist::assets::SAMPLE, "sample"), &options, &mut ()).unwrap();
+    let samples = transcripts::first_half();
+    let transcript = pipeline.transcribe(Input::Samples(&samples), &options, &mut ()).unwrap();
     let words = transcript.segments.into_iter().flat_map(|segment| segment.words.unwrap());
     words.map(|w| (w.word, w.start.unwrap().0, w.end.unwrap().0, w.score.unwrap())).collect()
 }

@@ -29,10 +29,20 @@ pub fn options(beam_size: usize) -> Options {
     options
 }
 
+/// The samples of the first half of the built-in sample: more chunks than three slots hold, in half of the time.
+pub fn first_half() -> Vec<f32> {
+    let read = audio::decode_bytes(SAMPLE, "sample", &audio::DecodeOptions::default(), |_| ControlFlow::Continue(()));
+    let mut samples = read.unwrap().samples;
+    samples.truncate(samples.len() / 2);
+    samples
+}
+
 /// The text and times of the built-in sample.
 pub fn transcribe<B: Waveform>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
-    let pipeline = Pipeline::builtin(be, Detector::Energy)?;
-    let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
+    texts(&Pipeline::builtin(be, Detector::Energy)?, Input::Bytes(SAMPLE, "sample"), options)
+}
+
+fn texts<B: Waveform>(pipeline: &Pipeline<B>, input: Input, options: &Options) -> Result<Vec<String>, diarist::Error> {
     let transcript = pipeline.transcribe(input, options, &mut ())?;
     Ok(transcript.segments.iter().map(|s| format!("{:.2} {:.2} {}", s.start.0, s.end.0, s.text)).collect())
 }
@@ -60,14 +70,16 @@ fn the_sample_reads_as_on_the_cpu() {
 #[test]
 fn the_batch_changes_nothing() {
     let Some(machine) = machine() else { return };
+    let samples = first_half();
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
-        let be = open::<f16>().with_cross_cache(kind);
+        let pipeline = Pipeline::builtin(&open::<f16>().with_cross_cache(kind), Detector::Energy).unwrap();
         let of = |batch_size: usize| {
             let mut options = options(2);
             options.asr.batch_size = batch_size;
-            transcribe(&be, &options).unwrap()
+            texts(&pipeline, Input::Samples(&samples), &options).unwrap()
         };
         let want = of(1);
+        assert!(want.len() > 3, "more chunks than slots: {want:?}");
         for batch_size in [3, 8] {
             for hasty in [0, 1] {
                 machine.call("emulator_set_hasty", hasty);
@@ -112,10 +124,9 @@ fn nothing_grows_from_file_to_file() {
     let Some(machine) = machine() else { return };
     let be = open::<f16>();
     let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
-    let mut seen = Vec::new();
+    let (mut seen, samples) = (Vec::new(), first_half());
     for _ in 0..3 {
-        let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
-        pipeline.transcribe(input, &options(1), &mut ()).unwrap();
+        pipeline.transcribe(Input::Samples(&samples), &options(1), &mut ()).unwrap();
         seen.push((be.memory_use().used, machine.allocated()));
     }
     assert_eq!(seen[1], seen[2]);
@@ -128,6 +139,7 @@ fn nothing_grows_from_file_to_file() {
 #[test]
 fn memory_is_planned_before_it_is_taken() {
     let Some(_machine) = machine() else { return };
+    let samples = first_half();
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
         for (batch_size, beam_size, language, word_timestamps) in
             [(8, 5, Some("en"), false), (1, 1, Some("en"), true), (3, 2, None, false), (4, 1, None, true)]
@@ -139,8 +151,7 @@ fn memory_is_planned_before_it_is_taken() {
             options.asr.batch_size = batch_size;
             options.asr.language = language.map(Into::into);
             options.asr.word_timestamps = word_timestamps;
-            let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
-            let chunks = pipeline.transcribe(input, &options, &mut ()).unwrap().segments.len();
+            let chunks = pipeline.transcribe(Input::Samples(&samples), &options, &mut ()).unwrap().segments.len();
             let taken = be.memory_use().peak - loaded;
             let slots = options.asr.batch_size.min(chunks);
             let cross = pipeline.whisper.cross_kind(beam_size);
@@ -211,10 +222,8 @@ fn callers_at_once_read_as_alone() {
         options.words = if i == 2 { WordTimes::Aligned(AlignOptions::default()) } else { WordTimes::None };
         options
     };
-    let audio =
-        audio::decode_bytes(SAMPLE, "sample", &audio::DecodeOptions::default(), |_| ControlFlow::Continue(())).unwrap();
-    let first = &audio.samples[..audio.samples.len() / 2];
-    let run = |i: usize| pipeline.transcribe(Input::Samples(first), &of(i), &mut ()).unwrap();
+    let samples = first_half();
+    let run = |i: usize| pipeline.transcribe(Input::Samples(&samples), &of(i), &mut ()).unwrap();
     let want: Vec<_> = (0..4).map(run).collect();
     assert!(want[0].segments.len() > 3, "more chunks than slots");
     for hasty in [0, 1] {
