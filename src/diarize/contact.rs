@@ -152,16 +152,20 @@ impl Clusters {
             let (one, other) = (cluster.min(partner), cluster.max(partner));
             self.join(one, other);
             nearest[one] = self.nearest(one, candidates);
+            let in_contact: Vec<usize>;
             let touched = match candidates {
                 // Whoever had one of the two as the nearest was in contact with it, and now is with what became of them.
-                Candidates::InContact => self.contacts[one].keys().copied().collect(),
-                Candidates::All => self.left.clone(),
+                Candidates::InContact => {
+                    in_contact = self.contacts[one].keys().copied().collect();
+                    &in_contact
+                }
+                Candidates::All => &self.left,
             };
             let renewed: Vec<_> = touched
-                .into_par_iter()
+                .par_iter()
                 .with_min_len(TASK)
-                .filter(|&cluster| cluster != one)
-                .filter_map(|cluster| Some((cluster, self.renewed(cluster, (one, other), nearest[cluster])?)))
+                .filter(|&&cluster| cluster != one)
+                .filter_map(|&cluster| Some((cluster, self.renewed(cluster, (one, other), nearest[cluster])?)))
                 .collect();
             renewed.into_iter().for_each(|(cluster, partner)| nearest[cluster] = Some(partner));
         }
