@@ -6,8 +6,6 @@ use diarist::align::AlignOptions;
 use diarist::config::Options;
 use diarist::output::text;
 use diarist::pipeline::{Input, SpeakerOptions, WordTimes};
-use diarist::units::Seconds;
-use diarist::vad::VadOptions;
 use diarist::{Engine, Result, assets};
 
 fn main() -> Result<()> {
@@ -17,9 +15,7 @@ fn main() -> Result<()> {
         // With the times of words each of them gets its speaker, and segments are cut where the speaker changes.
         words: WordTimes::Aligned(AlignOptions::default()),
         speakers: Some(SpeakerOptions::default()),
-        // What the built-in model hears best; leave it at 30 s for a real one.
-        vad: VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() },
-        ..Options::default()
+        ..Options::of_model("builtin")
     };
     let file = std::env::args().nth(1);
     let recording = match &file {

@@ -2,7 +2,9 @@
 
 use crate::asr::AsrOptions;
 use crate::audio::DecodeOptions;
+use crate::hub::BUILTIN;
 use crate::pipeline::{SpeakerOptions, WordTimes};
+use crate::units::Seconds;
 use crate::vad::VadOptions;
 
 /// Options of [`Pipeline::transcribe`](crate::pipeline::Pipeline::transcribe). The defaults are WhisperX's, except
@@ -19,4 +21,14 @@ pub struct Options {
     pub words: WordTimes,
     /// How words get their speakers: unless asked for, not at all.
     pub speakers: Option<SpeakerOptions>,
+}
+
+impl Options {
+    /// The defaults of a recogniser, by its name: the built-in one was taught mostly by windows of a few seconds, and hears chunks
+    /// of 5 s best.
+    pub fn of_model(name: &str) -> Self {
+        let usual = VadOptions::default();
+        let chunk_size = if name == BUILTIN { Seconds(5.0) } else { usual.chunk_size };
+        Options { vad: VadOptions { chunk_size, ..usual }, ..Options::default() }
+    }
 }

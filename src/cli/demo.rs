@@ -6,11 +6,10 @@ use diarist::align::AlignOptions;
 use diarist::api::compute::Beside;
 use diarist::config::Options;
 use diarist::diarize::words::WordOptions;
-use diarist::hub::{DiarizerSource, Source};
+use diarist::hub::{BUILTIN, DiarizerSource, Source};
 use diarist::pipeline::{Input, SpeakerOptions, Speakers, WordTimes};
 use diarist::types::Word;
-use diarist::units::Seconds;
-use diarist::vad::{Detector, VadOptions};
+use diarist::vad::Detector;
 use diarist::{Result, assets};
 
 use super::console;
@@ -30,12 +29,10 @@ pub fn run(compute: &Compute) -> Result<()> {
     let engine = backend.engine(&Source::Builtin, Detector::Energy, beside)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
     let mut watch = Watch::new("the sample".into(), Lines::Silent, false);
-    // The small model was trained mostly on windows of a few seconds, and hears those best.
-    let vad = VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() };
     let words = WordTimes::Aligned(AlignOptions::default());
     let of_words = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
     let speakers = Some(SpeakerOptions { words: of_words, ..SpeakerOptions::default() });
-    let options = Options { vad, words, speakers, ..Options::default() };
+    let options = Options { words, speakers, ..Options::of_model(BUILTIN) };
     let transcript = engine.transcribe_watched(sample, &options, &mut watch)?;
     drop(watch);
     for segment in &transcript.segments {

@@ -202,10 +202,9 @@ pub struct Vad {
     #[arg(id = "vad_offset", long = "vad-offset", value_name = "P", default_value_t = 0.363, value_parser = probability,
           hide_short_help = true)]
     pub offset: f64,
-    /// Longest piece heard at once, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, hide_short_help = true,
-          value_parser = |s: &str| within(s, 1.0, 30.0))]
-    pub chunk_size: f64,
+    /// Longest piece heard at once, in seconds [default: 30, of the built-in model 5].
+    #[arg(long, value_name = "SECONDS", hide_short_help = true, value_parser = |s: &str| within(s, 1.0, 30.0))]
+    pub chunk_size: Option<f64>,
 }
 
 /// How the words are found.

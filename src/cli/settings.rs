@@ -49,7 +49,8 @@ pub fn by_diarizer(args: &Work) -> bool {
 
 /// How speech is found for the recogniser.
 fn speech(args: &Work) -> Result<VadOptions> {
-    if by_diarizer(args) { numbers(&args.vad) } else { vad(&args.vad) }
+    let usual = Options::of_model(&args.model.model).vad;
+    if by_diarizer(args) { numbers(&args.vad, usual) } else { vad(&args.vad, usual) }
 }
 
 /// The repository of the hub that a network's name means.
@@ -78,11 +79,11 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
     }
 }
 
-/// How speech is found.
+/// How speech is found; `usual` says what is not asked for.
 ///
 /// # Errors
 /// [`Error::Config`] for values out of range, and for a network that is missing or would not be used.
-pub fn vad(vad: &Vad) -> Result<VadOptions> {
+pub fn vad(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
     match (method(vad), &vad.model) {
         (VadMethod::Silero, None) => {
             let rule = "needs its network: --vad-model FILE, silero_vad.onnx or the safetensors file of Silero VAD v6";
@@ -98,11 +99,12 @@ pub fn vad(vad: &Vad) -> Result<VadOptions> {
         }
         _ => {}
     }
-    numbers(vad)
+    numbers(vad, usual)
 }
 
-fn numbers(vad: &Vad) -> Result<VadOptions> {
-    let options = VadOptions { onset: vad.onset, offset: vad.offset, chunk_size: Seconds(vad.chunk_size) };
+fn numbers(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
+    let chunk_size = vad.chunk_size.map_or(usual.chunk_size, Seconds);
+    let options = VadOptions { onset: vad.onset, offset: vad.offset, chunk_size };
     options.check()?;
     Ok(options)
 }

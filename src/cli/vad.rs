@@ -8,7 +8,7 @@ use diarist::Result;
 use diarist::engine::cpu::Cpu;
 use diarist::types::{Chunk, Span};
 use diarist::units::Seconds;
-use diarist::vad::{Detector, merge};
+use diarist::vad::{Detector, VadOptions, merge};
 use serde_json::{Value, json};
 
 use super::console::{self, Bar};
@@ -35,7 +35,7 @@ pub struct VadArgs {
 /// # Errors
 /// What reading the recording or the network runs into.
 pub fn run(args: &VadArgs) -> Result<()> {
-    let options = settings::vad(&args.vad)?;
+    let options = settings::vad(&args.vad, VadOptions::default())?;
     let network = settings::network(&args.vad, &super::hub(None, false, None))?;
     let detector = Detector::load(&Cpu::new(None)?, settings::method(&args.vad), &network)?;
     let bar = Bar::recording();

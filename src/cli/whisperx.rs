@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(bare.work.elsewhere.refusal(), None);
         assert_eq!((bare.work.model.model.as_str(), bare.work.model.batch_size), ("small", 8));
         assert_eq!((bare.work.decode.beam_size.0, bare.work.decode.best_of.0), (Some(5), Some(5)));
-        assert_eq!((bare.work.vad.onset, bare.work.vad.offset, bare.work.vad.chunk_size), (0.5, 0.363, 30.0));
+        assert_eq!((bare.work.vad.onset, bare.work.vad.offset, bare.work.vad.chunk_size), (0.5, 0.363, None));
         assert!(!bare.work.words.no_align && bare.work.words.align_method.is_none() && !bare.subtitles.highlight_words);
         assert!(bare.output.verbose && bare.output.output_format == "all" && !bare.output.print_progress);
     }

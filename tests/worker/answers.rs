@@ -22,7 +22,7 @@ fn is(answer: &Value, (text, result): &(String, Value)) {
 fn the_sample_gets_the_speakers_and_words_of_the_command_line() {
     let dir = Dir::new();
     dir.write("talk.wav", diarist::assets::SAMPLE);
-    let expected = of_the_command_line(&dir, "--diarize --chunk-size 5");
+    let expected = of_the_command_line(&dir, "--diarize");
     assert!(expected.0.contains("]: Good morning, everyone."), "{}", expected.0);
     let mut worker = Worker::start(&dir, "--diarize --chunk_size 5");
     let ready = json!({"ready": true, "version": env!("CARGO_PKG_VERSION"), "model": "builtin", "device": "cpu"});

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use diarist::api::{ComputeType, Device};
+use diarist::config::Options;
 use diarist::hub::{BUILTIN, Hub, Network, pipelines};
 use diarist::units::Seconds;
 use diarist::{Engine, Error};
@@ -154,9 +155,9 @@ impl Config {
 
     /// What a request has that says nothing about it.
     pub fn defaults(&self) -> Defaults {
-        let usual = if self.models.model == BUILTIN { 5.0 } else { 30.0 };
+        let usual = Options::of_model(&self.models.model).vad.chunk_size;
         Defaults {
-            chunk_size: Seconds(self.models.chunk_size.unwrap_or(usual)),
+            chunk_size: self.models.chunk_size.map_or(usual, Seconds),
             batch_size: usize::from(self.models.batch_size),
             max_duration: Seconds(self.limits.max_duration.as_secs_f64()),
             diarizes: self.models.diarizer().is_some(),
