@@ -10,11 +10,11 @@ use diarist::config::Options;
 use diarist::diarize::diarizer::OnDevice;
 use diarist::diarize::{Diarization, Diarizer, Turn};
 use diarist::engine::cpu::Cpu;
+use diarist::hub::BUILTIN;
 use diarist::pipeline::{Input, Pipeline, SpeakerOptions, Speakers, WordTimes};
 use diarist::score::files::{Script, parse_rttm};
 use diarist::score::{Errors, TimeErrors, cp_errors, errors, normalised, time_errors};
-use diarist::units::Seconds;
-use diarist::vad::{Detector, VadOptions};
+use diarist::vad::Detector;
 use serde_json::Value;
 
 /// Seconds on both sides of a boundary that do not count.
@@ -85,15 +85,14 @@ fn turns_of(name: &str) -> Vec<Turn> {
     parse_rttm(&own.join("\n")).unwrap()
 }
 
-/// Everything with the built-in models, as `diarist transcribe --diarize --chunk-size 5` does it.
+/// Everything with the built-in models, as `diarist transcribe --diarize` does it.
 fn measured() -> Vec<Conversation> {
     let mut pipeline = Pipeline::builtin(&Cpu::new(None).unwrap(), Detector::Diarizer).unwrap();
     pipeline.speakers = Some(Speakers { finder: Box::new(builtin()), gallery: None });
     let options = Options {
-        vad: VadOptions { chunk_size: Seconds(5.0), ..VadOptions::default() },
         words: WordTimes::Aligned(Default::default()),
         speakers: Some(SpeakerOptions::default()),
-        ..Options::default()
+        ..Options::of_model(BUILTIN)
     };
     let measure = |entry: &Value| {
         let audio = entry["audio"].as_str().unwrap();

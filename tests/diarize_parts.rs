@@ -8,7 +8,7 @@ use std::cell::Cell;
 use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
 use diarist::diarize::{
-    Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, contact, diarize, kmeans, turns,
+    Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, contact, diarize, kmeans, pieces, turns,
 };
 use diarist::engine::cluster::{Cluster, Host};
 use diarist::models::pyannet::windows_over;
@@ -52,7 +52,7 @@ fn merges_and_cuts_are_scipys() {
     }
 }
 
-/// Recordings of random turns, and what their speakers' voices and frames make of them by the definition.
+/// Recordings of random turns, and what the voices and frames of their speakers, or of the speakers' pieces, make of them by the definition.
 #[test]
 fn clustering_in_contact_is_its_definition() {
     let golden = common::json("diarize/contact.json");
@@ -61,19 +61,55 @@ fn clustering_in_contact_is_its_definition() {
         let frame_step = golden["frame"].as_f64().unwrap();
         let (window, step) = (frames as f64 * frame_step, case["step"].as_f64().unwrap());
         let clock = Clock { window, step, frame_step, frame: 0.0 };
-        let windows = case["active"].as_array().unwrap().iter();
-        let active = windows.flat_map(|window| window.as_str().unwrap().bytes().map(|bit| bit == b'1')).collect();
-        let segmentation = Segmentation::new(clock, frames, 3, active).unwrap();
-        let list: Vec<_> =
-            case["members"].as_array().unwrap().iter().map(|pair| (labels(pair)[0], labels(pair)[1])).collect();
-        let voices: Vec<f64> = case["voices"].as_array().unwrap().iter().flat_map(floats).collect();
-        for want in case["clusters"].as_array().unwrap() {
-            let [weight, threshold] = ["weight", "threshold"].map(|key| want[key].as_f64().unwrap());
-            let got = contact::start_labels(&segmentation, &list, &voices, weight, threshold).unwrap();
-            assert_eq!(got, labels(&want["labels"]), "weight {weight}, up to {threshold}");
+        let decided = |of: &Value| {
+            let windows = of["active"].as_array().unwrap().iter();
+            let active = windows.flat_map(|window| window.as_str().unwrap().bytes().map(|bit| bit == b'1')).collect();
+            Segmentation::new(clock, frames, of["count"].as_u64().unwrap() as usize, active).unwrap()
+        };
+        let heard = decided(&case["speakers"]);
+        let cut = pieces::cut_at_pauses(&heard, Seconds(case["pause"].as_f64().unwrap()));
+        let want = decided(&case["pieces"]);
+        assert_eq!((cut.is_cut(), cut.speakers), (true, want.speakers));
+        for (window, frame) in (0..want.windows).flat_map(|window| (0..frames).map(move |frame| (window, frame))) {
+            assert_eq!(cut.frame(window, frame), want.frame(window, frame), "window {window}, frame {frame}");
         }
-        let zeros = vec![0.0; voices.len()];
-        assert!(contact::start_labels(&segmentation, &list, &zeros, 0.2, 0.6).is_err());
+        for (segmentation, of) in [(&heard, &case["speakers"]), (&cut, &case["pieces"])] {
+            let list: Vec<_> =
+                of["members"].as_array().unwrap().iter().map(|pair| (labels(pair)[0], labels(pair)[1])).collect();
+            let voices: Vec<f64> = of["voices"].as_array().unwrap().iter().flat_map(floats).collect();
+            for want in of["clusters"].as_array().unwrap() {
+                let [weight, threshold] = ["weight", "threshold"].map(|key| want[key].as_f64().unwrap());
+                let got = contact::start_labels(segmentation, &list, &voices, weight, threshold).unwrap();
+                assert_eq!(got, labels(&want["labels"]), "weight {weight}, up to {threshold}");
+            }
+            let zeros = vec![0.0; voices.len()];
+            assert!(contact::start_labels(segmentation, &list, &zeros, 0.2, 0.6).is_err());
+        }
+    }
+}
+
+/// Cutting changes neither when somebody speaks nor how many do.
+#[test]
+fn pieces_are_all_that_was_heard() {
+    let clock = Clock { window: 4.0, step: 1.0, frame_step: 0.1, frame: 0.0 };
+    let heard = |text: &str| {
+        let active = text.bytes().map(|of| of == b'x').flat_map(|one| [one, false]).collect();
+        Segmentation::new(clock, text.len(), 2, active).unwrap()
+    };
+    for (text, pieces) in [
+        ("xxxxxxxx  xxxxxxxx", 1),
+        ("xxxxxxxx   xxxxxxx", 2),
+        ("xxxxxxxx   xx    xxxxxxxx", 2),
+        ("x   x   x", 1),
+        ("xxxxxxx   xxxxxxx   xxxxxxx", 3),
+        ("        ", 1),
+    ] {
+        let (heard, cut) = (heard(text), pieces::cut_at_pauses(&heard(text), Seconds(0.3)));
+        assert_eq!(cut.speakers, pieces, "{text}");
+        for frame in 0..text.len() {
+            assert_eq!(cut.together(0, frame), heard.together(0, frame), "{text}, frame {frame}");
+            assert!((0..pieces).all(|piece| cut.speaks(0, frame, piece) == heard.frame(0, frame)[0]), "{text}");
+        }
     }
 }
 

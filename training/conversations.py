@@ -18,6 +18,7 @@ KINDS = {"recording": 4, "revoiced": 3, "espeak-ng": 2, "natural": 2}  # how oft
 # What a name says that voices may have in common: the voice a throat was made of, the pitch espeak-ng speaks at.
 TRAITS = {"revoiced": lambda name: name.partition("*")[0] if "*" in name else None,
           "espeak-ng": lambda name: name.partition("@")[2] or None}
+IN_FAMILY = 0.5  # how often voices that are to be alike are those of one family, where there is one
 
 
 class Speakers:
@@ -55,7 +56,8 @@ class Speakers:
             kind = one or rng.choices(list(weights), list(weights.values()))[0]
             speaker = rng.choice(self.kinds[kind])
             if similar and chosen and kind in TRAITS and TRAITS[kind](chosen[0]):
-                speaker = rng.choice(self._sharing(kind, TRAITS[kind](chosen[0])) or [speaker])
+                family = self._sharing("family", self._family(chosen[0])) if rng.random() < IN_FAMILY else []
+                speaker = rng.choice([s for s in family if s not in chosen] or self._sharing(kind, TRAITS[kind](chosen[0])) or [speaker])
             # Of one variant of espeak-ng there is one speaker at most; throats of one voice differ enough.
             voice = self.rows[speaker][0]["voice"].split("+")[-1] if kind == "espeak-ng" else speaker
             if voice in voices:
@@ -65,13 +67,16 @@ class Speakers:
             chosen.append(speaker)
         return chosen
 
+    def _family(self, speaker):
+        return self.rows[speaker][0].get("family")
+
     def _sharing(self, kind, trait):
-        """The speakers of a kind that have a trait."""
+        """The speakers of a kind that have a trait; of kind "family" those of one, nobody without."""
         if kind not in self.shared:
-            self.shared[kind] = {}
-            for speaker in self.kinds[kind]:
-                self.shared[kind].setdefault(TRAITS[kind](speaker), []).append(speaker)
-        return self.shared[kind].get(trait, [])
+            self.shared[kind], trait_of = {}, TRAITS.get(kind, self._family)
+            for speaker in self.kinds.get(kind, self.rows):
+                self.shared[kind].setdefault(trait_of(speaker), []).append(speaker)
+        return self.shared[kind].get(trait, []) if trait else []
 
 
 def samples_of(row):

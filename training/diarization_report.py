@@ -20,7 +20,7 @@ import torch
 import yaml
 from pyannote.audio.core.model import Model
 from pyannote.audio.pipelines import SpeakerDiarization
-from pyannote.core import Annotation, Segment, Timeline
+from pyannote.core import Annotation, Segment, SlidingWindowFeature, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -30,7 +30,7 @@ import train_embedding
 import train_segmentation
 
 # What is tried of each constant.
-GRID = {"threshold": [0.4, 0.5, 0.6, 0.7], "contact": [0.0, 0.1, 0.3, 0.8], "Fa": [0.03, 0.06, 0.1], "Fb": [0.25, 0.5, 1.0]}
+GRID = {"threshold": [0.6, 0.65, 0.7], "contact": [0.35, 0.5, 0.65, 0.8], "pause": [0.1], "Fa": [0.02, 0.03, 0.04], "Fb": [0.15, 0.2, 0.25]}
 
 
 class Shared(train_embedding.Embedding):
@@ -56,7 +56,7 @@ def networks(folder):
 
 
 class Cached(SpeakerDiarization):
-    """pyannote's pipeline, which keeps what the networks said of a recording."""
+    """pyannote's pipeline, which cuts speakers at their pauses and keeps what the networks said of a recording."""
 
     def __init__(self, segmentation, embedding, **params):
         super().__init__(segmentation=segmentation, embedding=embedding, **params)
@@ -66,10 +66,15 @@ class Cached(SpeakerDiarization):
         key = file["uri"], "segmentation"
         if key not in self._kept:
             self._kept[key] = super().get_segmentations(file, hook=hook)
-        return self._kept[key]
+        heard, pause = self._kept[key], self.clustering.pause
+        if not pause:
+            self.clustering.whose = None
+            return heard
+        pieces, self.clustering.whose = contact.cut(heard.data > 0, pause, self._segmentation.model.receptive_field.step)
+        return SlidingWindowFeature(pieces, heard.sliding_window)
 
     def get_embeddings(self, file, binary_segmentations, exclude_overlap=False, hook=None):
-        key = file["uri"], "embeddings"
+        key = file["uri"], self.clustering.pause
         if key not in self._kept:
             self._kept[key] = super().get_embeddings(file, binary_segmentations, exclude_overlap=exclude_overlap, hook=hook)
         return self._kept[key]
@@ -82,7 +87,8 @@ def pipeline_of(folder):
     pipeline = Cached(*networks(folder), plda=os.path.join(folder, "plda"), **params)
     mean = np.load(os.path.join(folder, "plda", "xvec_transform.npz"))["mean1"]
     pipeline.clustering = contact.Clustering(pipeline._plda, mean, pipeline._segmentation.model.receptive_field.step)
-    config["params"]["clustering"].setdefault("contact", 0.0)
+    for ours in ("contact", "pause"):
+        config["params"]["clustering"].setdefault(ours, 0.0)
     pipeline.instantiate(config["params"])
     return pipeline, config["params"]
 

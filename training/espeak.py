@@ -47,9 +47,9 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Espeak:
     """One synthesiser; the library keeps its state in globals, so there is one of these per process."""
 
-    def __init__(self, seed=0, crossed=False):
-        """`seed` makes other drawn voices, by `crossed_voice` or by `drawn_voice`."""
-        self.made = ("crossed" if crossed else "drawn"), seed
+    def __init__(self, seed=0, made="drawn"):
+        """`seed` makes other voices, by `drawn_voice`, `crossed_voice` or `sibling_voice` ("drawn", "crossed", "sibling")."""
+        self.made = made, seed
         self.lib = ctypes.CDLL("libespeak-ng.so.1")
         self._folder = tempfile.TemporaryDirectory()
         _write_voices(self._folder.name, *self.made)
@@ -111,11 +111,16 @@ def _write_voices(folder, kind, seed):
         n for n in names if n.endswith("_dict") and n != "en_dict" or os.path.basename(path) == "gmw" and not n.startswith("en")
         or os.path.basename(path) == "lang" and n != "gmw" or n == "mb"])
     rng, variants = random.Random(f"voices-{seed}" if kind == "drawn" else f"{kind}-{seed}"), os.path.join(data, "voices", "!v")
-    listed = [_lines_of(os.path.join(variants, name)) for name in VARIANTS]
+    listed, lines = [_lines_of(os.path.join(variants, name)) for name in VARIANTS], None
     for i in range(DRAWN_VOICES):
         name = f"{kind}{i}"
+        if kind == "sibling":
+            lines = sibling_voice(rng, lines if i % 2 else rng.choice([{}, rng.choice(listed), rng.choice(listed)]))
+            text = _file_of(name, lines)
+        else:
+            text = drawn_voice(name, rng) if kind == "drawn" else crossed_voice(name, rng, listed)
         with open(os.path.join(variants, name), "w") as file:
-            file.write(drawn_voice(name, rng) if kind == "drawn" else crossed_voice(name, rng, listed))
+            file.write(text)
 
 
 def drawn_voice(name, rng):
@@ -151,6 +156,33 @@ def _lines_of(path):
                 key = f"formant {number}"
             if key and key not in ("language", "name", "gender"):
                 lines[key] = value.strip()
+    return lines
+
+
+def _file_of(name, lines):
+    """A voice file with the settings of `_lines_of`."""
+    return "\n".join(["language variant", f"name {name}", *(f"{key} {value}" for key, value in lines.items())]) + "\n"
+
+
+def sibling_voice(rng, lines):
+    """The settings of a voice that is nearly the one of `lines`: some formants, the pitch or the manner are others.
+
+    The listed variants are like that: many leave the first formants, which make the vowels, as they are in the plain voice.
+    """
+    lines = dict(lines)
+    spread = rng.choice([0.06, 0.1])
+    for formant in rng.sample(range(1, 9), rng.randint(3, 7)):
+        key = f"formant {formant}"
+        numbers = (lines.get(key, "").split() + ["100"] * 3)[:3] + lines.get(key, "").split()[3:]
+        spreads = [spread if formant < 4 else 3 * spread, 3 * spread, 3 * spread]
+        lines[key] = " ".join([str(max(0, round(int(n) * 2 ** rng.gauss(0, by)))) for n, by in zip(numbers, spreads)] + numbers[3:])
+    if rng.random() < 0.5:
+        low, high = map(int, lines.get("pitch", "82 118").split()[:2])
+        shift = 2 ** rng.gauss(0, 0.2)
+        lines["pitch"] = f"{max(50, round(low * shift))} {round(max(50, low * shift) * high / low * 2 ** rng.gauss(0, 0.1))}"
+    for key, low, high in [("flutter", 0, 20), ("roughness", 0, 4), ("intonation", 1, 4), ("voicing", 70, 140)]:
+        if rng.random() < 0.3:
+            lines[key] = str(rng.randint(low, high))
     return lines
 
 

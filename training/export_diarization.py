@@ -36,12 +36,13 @@ params:
     Fa: {Fa}
     Fb: {Fb}
     contact: {contact}
+    pause: {pause}
     threshold: {threshold}
   segmentation:
     min_duration_off: 0.0
 """
-# Those of community-1, which has no `contact` (see contact.py; pyannote's own reader does not know the entry).
-PARAMS = {"threshold": 0.6, "contact": 0.0, "Fa": 0.07, "Fb": 0.8}
+# Those of community-1, but for a `pause` (it has neither that nor `contact`; see contact.py; pyannote's own reader knows none of the two).
+PARAMS = {"threshold": 0.6, "contact": 0.0, "pause": 0.1, "Fa": 0.07, "Fb": 0.8}
 
 
 def write(state, path, about):

@@ -1,7 +1,7 @@
 """Builds a corpus of speakers with several sentences each, for conversations and for speaker embeddings.
 
     python speakers.py --kind espeak|revoiced|recordings --part train|dev|test --seed 61 --out DIR
-        [--variants listed drawn crossed] [--siblings] [--corpus DIR] [--voices DIR]
+        [--variants listed drawn crossed sibling] [--siblings] [--corpus DIR] [--voices DIR]
 
 The shards are those of `corpus.py`. A sentence of `espeak` has the truth of its synthesiser; `revoiced` takes sentences of the
 natural-sounding synthesisers in `--corpus` and lets one throat say several of them; `recordings` are utterances of people in
@@ -38,23 +38,29 @@ def half(things, part):
 def espeak(seed, part, rng, variants):
     """One speaker for each variant; the rows of `write_shard`.
 
-    `variants`: "listed" are the same with every seed, so that a second seed of them would make two speakers of one; "drawn" and "crossed".
+    `variants`: "listed" are the same with every seed, so that a second seed of them would make two speakers of one; "drawn", "crossed"
+    and "sibling", of which two in a row are nearly the same and one "family".
     """
-    synthesiser, held_out = Espeak(seed, "crossed" in variants), part != "train"
+    made = next((kind for kind in variants if kind != "listed"), "drawn")
+    synthesiser, held_out = Espeak(seed, made), part != "train"
     if held_out:
         voices = [(accent, variant, pitch) for variant in half(HELD_OUT_VARIANTS, part)
                   for accent, pitch in [(rng.choice(ACCENTS), PITCHES[1]), (HELD_OUT_ACCENTS[0], PITCHES[3])]]
     else:
-        made = [f"{kind}{i}" for kind in variants if kind != "listed" for i in range(DRAWN_VOICES)]
-        voices = [(rng.choice(ACCENTS), variant, rng.choice(PITCHES)) for variant in VARIANTS * ("listed" in variants) + made]
-    for accent, variant, pitch in voices:
-        rate, said = rng.randint(135, 200), 0
+        names = [f"{made}{i}" for i in range(DRAWN_VOICES)] if made in variants else []
+        voices = [(rng.choice(ACCENTS), variant, rng.choice(PITCHES)) for variant in VARIANTS * ("listed" in variants) + names]
+    before = None
+    for i, (accent, variant, pitch) in enumerate(voices):
+        if made == "sibling" and i % 2 and rng.random() < 0.7:  # most have the accent and the base pitch in common, too
+            accent, pitch = before
+        before, rate, said = (accent, pitch), rng.randint(135, 200), 0
+        family = {"family": f"sibling{i // 2}/{seed}"} if made == "sibling" else {}
         while said < SENTENCES + 5 * held_out:
             text = sentence(rng, held_out)
             result = synthesiser.say(text, accent, variant, pitch, rate + rng.randint(-12, 12))
             if result and result[1]:
                 said += 1
-                yield (text, *result)
+                yield (text, *result[:3], result[3] | family)
 
 
 def revoiced(folder, part, rng, throats, siblings=False):
@@ -70,12 +76,15 @@ def revoiced(folder, part, rng, throats, siblings=False):
         else:
             voice, throat = rng.choice(sorted(by_voice)), Throat(rng)
         speaker = f"{voice}*{rng.getrandbits(32):08x}"
+        if not (siblings and i % 2):
+            family = speaker
         for row, data in rng.sample(by_voice[voice], SENTENCES + 3 * (part != "train")):
             parts = taken_apart(data[row["offset"]:row["offset"] + row["samples"]] / 32768)
             samples, moved = revoice(parts, throat, rng)
             yield (row["text"], samples, [(i, moved(s), moved(e)) for i, (_, s, e) in enumerate(row["words"])],
                    [(p, moved(s), moved(e)) for p, s, e in row["phones"]],
-                   {"engine": "revoiced", "voice": voice, "speaker": speaker, "rate": row["rate"]})
+                   {"engine": "revoiced", "voice": voice, "speaker": speaker, "rate": row["rate"],
+                    **({"family": family} if siblings else {})})
 
 
 def speech_of(audio):
@@ -125,7 +134,7 @@ def main():
     parser.add_argument("--seed", type=int, default=61)
     parser.add_argument("--throats", type=int, default=100)
     parser.add_argument("--siblings", action="store_true", help="of revoiced: every second throat is nearly the one before")
-    parser.add_argument("--variants", nargs="+", choices=["listed", "drawn", "crossed"], default=["listed", "drawn"], help="of espeak")
+    parser.add_argument("--variants", nargs="+", choices=["listed", "drawn", "crossed", "sibling"], default=["listed", "drawn"], help="of espeak")
     parser.add_argument("--out", required=True)
     parser.add_argument("--corpus", help="for revoiced")
     parser.add_argument("--voices", help="for recordings")

@@ -8,8 +8,9 @@
 //! cost(p, q) = 1 - cos(v_p, v_q) + weight x (apart - together) / (apart + together + 5 s)
 //!
 //! with `together` and `apart` the seconds in which both, and only one, of two of their speakers are active, over all pairs of
-//! windows that see them. On the host, whatever the device. Not pyannote's: it is done for a pipeline whose
-//! `params.clustering` has a `contact`, the weight.
+//! windows that see them. Of speakers that are cut into [`pieces`](super::pieces), two pieces are together while both are active, and apart
+//! while one is and the other's speaker is not: two pieces of one speaker are neither. On the host, whatever the device. Not pyannote's: it
+//! is done for a pipeline whose `params.clustering` has a `contact`, the weight.
 
 use std::collections::BTreeMap;
 
@@ -236,13 +237,15 @@ fn contacts(segmentation: &Segmentation, list: &[(usize, usize)]) -> Vec<BTreeMa
         let seen = list[at + 1..].iter().take_while(|later| first[later.0] < first[window] + segmentation.frames);
         let contact = |later: &(usize, usize)| {
             let shift = first[later.0] - first[window];
-            let mut frames = [0usize; 3];
+            let [mut together, mut apart] = [0usize; 2];
             for frame in shift..segmentation.frames {
                 let one = segmentation.frame(window, frame)[speaker];
                 let other = segmentation.frame(later.0, frame - shift)[later.1];
-                frames[usize::from(one) + usize::from(other)] += 1;
+                together += usize::from(one && other);
+                apart += usize::from(one && !segmentation.speaks(later.0, frame - shift, later.1));
+                apart += usize::from(other && !segmentation.speaks(window, frame, speaker));
             }
-            let [apart, together] = [frames[1], frames[2]].map(|frames| frames as f64 * segmentation.clock.frame_step);
+            let [together, apart] = [together, apart].map(|frames| frames as f64 * segmentation.clock.frame_step);
             Contact { together, apart }
         };
         seen.map(contact).collect::<Vec<_>>()

@@ -3,6 +3,7 @@
 //! | step | |
 //! |---|---|
 //! | hear | the segmentation network over all windows: who speaks in each, `[W, F, S]`, and how likely speech is, `[T]` |
+//! | cut | the speakers of a window at their pauses, for a pipeline that asks for it; see [`pieces`] |
 //! | voices | the embedding network over the windows in which somebody speaks, once for all speakers of a window, `[W, S, D]` |
 //! | cluster, turns | see [`diarize_on`]; on the same device |
 //!
@@ -17,7 +18,7 @@ use super::cluster::Clustering;
 use super::folder::{CONFIG, Method, Place, Recipe};
 use super::plda::Plda;
 use super::windows::{Clock, Segmentation, Voices};
-use super::{Diarization, Options, diarize_on, multilabel, powerset};
+use super::{Diarization, Options, diarize_on, multilabel, pieces, powerset};
 use crate::assets;
 use crate::engine::cluster::Cluster;
 use crate::engine::residual::Residual;
@@ -175,8 +176,13 @@ impl<B: Residual + Cluster> Diarizer<B> {
             min_duration_off: Seconds(min_duration_off.0.max(self.min_duration_off.0)),
             end: end.or(Some(Seconds::from_samples(samples.len()))),
         };
-        let voices = || self.voices(be, samples, &heard.segmentation, watch);
-        diarize_on(be, &heard.segmentation, voices, &self.clustering, &options)
+        let cut = match self.clustering {
+            Clustering::Vbx { pause: Some(pause), .. } => Some(pieces::cut_at_pauses(&heard.segmentation, pause)),
+            _ => None,
+        };
+        let segmentation = cut.as_ref().unwrap_or(&heard.segmentation);
+        let voices = || self.voices(be, samples, segmentation, watch);
+        diarize_on(be, segmentation, voices, &self.clustering, &options)
     }
 
     /// The voice `[D]` of the one who speaks in a recording: the mean over its windows, weighted by how long somebody is
@@ -271,8 +277,8 @@ struct Wanted<'a> {
 /// The clustering that a recipe asks for; `plda` opens what it needs.
 fn clustering(method: &Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Clustering> {
     Ok(match method {
-        &Method::Vbx { threshold, contact, options, plda: ref place } => {
-            Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, options }
+        &Method::Vbx { threshold, contact, pause, options, plda: ref place } => {
+            Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, pause, options }
         }
         Method::Centroid { threshold, min_size } => Clustering::Centroid { threshold: *threshold, min_size: *min_size },
     })

@@ -6,7 +6,7 @@
 //! | `pipeline.params.segmentation`, `embedding`, `plda` | `$model/folder`, a file or folder, or organisation/name of the hub |
 //! | `pipeline.params.embedding_exclude_overlap` | whether voices are taken where nobody else speaks |
 //! | `pipeline.params.clustering` | `VBxClustering` or `AgglomerativeClustering` |
-//! | `params.clustering` | `threshold`, `Fa`, `Fb`, and `contact`, our own (see [`contact`](super::contact)); or `threshold`, `min_cluster_size`, `method: centroid` |
+//! | `params.clustering` | `threshold`, `Fa`, `Fb`, and our own [`contact`](super::contact) and [`pause`](super::pieces); or `threshold`, `min_cluster_size`, `method: centroid` |
 //! | `params.segmentation` | `min_duration_off`, `threshold` (of a network that is no powerset) |
 //!
 //! An entry that would change the result and is not known is an error, never ignored: `preprocessors`, for one, name classes
@@ -52,6 +52,8 @@ pub enum Method {
         threshold: f64,
         /// Weight of what neighbouring windows say in that.
         contact: f64,
+        /// Pauses at which the speakers of windows are cut, if at all.
+        pause: Option<Seconds>,
         /// Settings of VBx.
         options: VbxOptions,
         /// The folder with the transform of the voices.
@@ -152,11 +154,12 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
 fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Place>) -> Parsed<Method> {
     match parts.text("clustering")?.unwrap_or("VBxClustering") {
         "VBxClustering" => {
-            tuned.only(&["threshold", "contact", "Fa", "Fb"])?;
+            tuned.only(&["threshold", "contact", "pause", "Fa", "Fb"])?;
             let defaults = VbxOptions::default();
             Ok(Method::Vbx {
                 threshold: tuned.number_in("threshold", 0.0, 2.0)?.unwrap_or(0.6),
                 contact: tuned.number_in("contact", 0.0, 1e3)?.unwrap_or(0.0),
+                pause: tuned.number_in("pause", 0.0, 1e3)?.map(Seconds),
                 options: VbxOptions {
                     evidence: tuned.number_in("Fa", 1e-6, 1e3)?.unwrap_or(defaults.evidence),
                     prior: tuned.number_in("Fb", 1e-6, 1e3)?.unwrap_or(defaults.prior),

@@ -6,6 +6,7 @@
 //! | [`diarizer`] | the stage: samples through both networks to turns |
 //! | [`folder`] | a pipeline's `config.yaml`; nothing in it is executed |
 //! | [`windows`] | what the networks say, and on which clock: `[W, F, S]` who is active, `[W, S, D]` their voices |
+//! | [`pieces`] | speakers of windows, cut at their pauses |
 //! | [`powerset`], [`multilabel`] | classes of sets of speakers, or probabilities of speakers, to hard decisions |
 //! | [`cluster`] | which speaker of the recording each speaker of each window is |
 //! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
@@ -31,6 +32,7 @@ pub mod kmeans;
 pub mod linkage;
 pub mod multilabel;
 pub mod npz;
+pub mod pieces;
 pub mod plda;
 pub mod powerset;
 pub mod turns;
