@@ -26,7 +26,8 @@ pub enum Clustering {
         threshold: f64,
         /// Weight of what neighbouring windows say; 0, which they have no part in, is community-1. See [`contact`].
         contact: f64,
-        /// Pauses at which the speakers of windows are cut; without, they are not, as in community-1. See [`pieces`](super::pieces).
+        /// Pauses from which on the speakers of windows are cut at them; without, they are not, as in community-1. See
+        /// [`pieces`](super::pieces).
         pause: Option<Seconds>,
         /// Settings of VBx.
         options: VbxOptions,

@@ -52,7 +52,7 @@ pub enum Method {
         threshold: f64,
         /// Weight of what neighbouring windows say in that.
         contact: f64,
-        /// Pauses at which the speakers of windows are cut, if at all.
+        /// Pauses from which on the speakers of windows are cut at them; with an entry of 0, as without one, they are not.
         pause: Option<Seconds>,
         /// Settings of VBx.
         options: VbxOptions,
@@ -159,7 +159,7 @@ fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Place>
             Ok(Method::Vbx {
                 threshold: tuned.number_in("threshold", 0.0, 2.0)?.unwrap_or(0.6),
                 contact: tuned.number_in("contact", 0.0, 1e3)?.unwrap_or(0.0),
-                pause: tuned.number_in("pause", 0.0, 1e3)?.map(Seconds),
+                pause: tuned.number_in("pause", 0.0, 1e3)?.filter(|pause| *pause > 0.0).map(Seconds),
                 options: VbxOptions {
                     evidence: tuned.number_in("Fa", 1e-6, 1e3)?.unwrap_or(defaults.evidence),
                     prior: tuned.number_in("Fb", 1e-6, 1e3)?.unwrap_or(defaults.prior),

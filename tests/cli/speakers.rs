@@ -330,6 +330,7 @@ fn a_recipe_finds_its_parts() {
         Method::Centroid { .. } => panic!("not VBx"),
     };
     assert_eq!(ours(VBX), (0.0, None));
+    assert_eq!(ours(&VBX.replace("    Fa:", "    pause: 0.0\n    Fa:")), (0.0, None));
     assert_eq!(
         ours(&VBX.replace("    Fa:", "    contact: 0.25\n    pause: 0.15\n    Fa:")),
         (0.25, Some(Seconds(0.15)))
