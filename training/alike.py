@@ -67,6 +67,11 @@ def between_people(teacher, folder):
     return np.array([cosine(a, b) for a, b in itertools.combinations(found, 2)])
 
 
+def variant(name):
+    """Of espeak-ng's `accent+variant@pitch`."""
+    return name.split("+")[-1].split("@")[0]
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("teacher", "speakers"):
@@ -83,9 +88,8 @@ def main():
     speakers, pairs = conversations.Speakers([options.speakers]), []
     for kind, names in speakers.kinds.items():
         found = {name: voices(teacher, speakers.rows[name]) for name in names}
-        variant = lambda name: name.split("+")[-1].split("@")[0] if kind == "espeak-ng" else name
         of_kind = [(cosine(found[a], found[b]), equal_error(found[a], found[b]), a, b)
-                   for a, b in itertools.combinations(names, 2) if variant(a) != variant(b)]
+                   for a, b in itertools.combinations(names, 2) if kind != "espeak-ng" or variant(a) != variant(b)]
         for likeness, error, a, b in sorted(of_kind, reverse=True)[:8]:
             print(f"{kind}: {a} and {b}: cosine {likeness:.3f}, equal error rate {100 * error:.1f} %")
         pairs += of_kind

@@ -8,7 +8,7 @@
 //! | cluster, turns | see [`diarize_on`]; on the same device |
 //!
 //! Windows pass a few at a time. What grows with the recording are the decisions, a byte for each speaker and frame of each
-//! window, and the voices, four bytes for each number of them.
+//! window, the same of pieces where speakers are cut, and the voices, four bytes for each number of them.
 //!
 //! Source: pyannote.audio 4.0 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`.
 
