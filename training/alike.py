@@ -1,4 +1,5 @@
-"""Which voices another encoder takes for one another: Resemblyzer's, which knows people and none of these networks' training.
+"""Which voices another encoder takes for one another: Resemblyzer's, which knows people and no synthesiser. It is not quite a stranger: the
+embedding of people's voices was pulled towards it.
 
     python alike.py --teacher pretrained.pt --speakers DIR [--people DIR] [--pairs FILE]
 

@@ -41,20 +41,22 @@ def espeak(seed, part, rng, variants):
     `variants`: "listed" are the same with every seed, so that a second seed of them would make two speakers of one; "drawn", "crossed"
     and "sibling", of which two in a row are nearly the same and one "family".
     """
-    made = next((kind for kind in variants if kind != "listed"), "drawn")
-    synthesiser, held_out = Espeak(seed, made), part != "train"
+    made = [kind for kind in variants if kind != "listed"] or ["drawn"]
+    assert len(made) == 1, "one kind of made voices for each call"
+    synthesiser, held_out = Espeak(seed, made[0]), part != "train"
     if held_out:
         voices = [(accent, variant, pitch) for variant in half(HELD_OUT_VARIANTS, part)
                   for accent, pitch in [(rng.choice(ACCENTS), PITCHES[1]), (HELD_OUT_ACCENTS[0], PITCHES[3])]]
     else:
-        names = [f"{made}{i}" for i in range(DRAWN_VOICES)] if made in variants else []
+        names = [f"{kind}{i}" for kind in variants if kind != "listed" for i in range(DRAWN_VOICES)]
         voices = [(rng.choice(ACCENTS), variant, rng.choice(PITCHES)) for variant in VARIANTS * ("listed" in variants) + names]
     before = None
-    for i, (accent, variant, pitch) in enumerate(voices):
-        if made == "sibling" and i % 2 and rng.random() < 0.7:  # most have the accent and the base pitch in common, too
+    for accent, variant, pitch in voices:
+        number = int(variant.removeprefix("sibling")) if variant.startswith("sibling") else None
+        if number is not None and number % 2 and rng.random() < 0.7:  # most have the accent and the base pitch in common, too
             accent, pitch = before
         before, rate, said = (accent, pitch), rng.randint(135, 200), 0
-        family = {"family": f"sibling{i // 2}/{seed}"} if made == "sibling" else {}
+        family = {} if number is None else {"family": f"sibling{number // 2}/{seed}"}
         while said < SENTENCES + 5 * held_out:
             text = sentence(rng, held_out)
             result = synthesiser.say(text, accent, variant, pitch, rate + rng.randint(-12, 12))

@@ -8,7 +8,6 @@ use super::{ahc, contact, kmeans};
 use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};
-use crate::units::Seconds;
 
 /// Share of a window's frames in which a speaker must be alone for the voice to take part in clustering.
 pub const MIN_ACTIVE: f64 = 0.2;
@@ -26,9 +25,6 @@ pub enum Clustering {
         threshold: f64,
         /// Weight of what neighbouring windows say; 0, which they have no part in, is community-1. See [`contact`].
         contact: f64,
-        /// Pauses from which on the speakers of windows are cut at them; without, they are not, as in community-1. See
-        /// [`pieces`](super::pieces).
-        pause: Option<Seconds>,
         /// Settings of VBx.
         options: VbxOptions,
     },
@@ -44,13 +40,7 @@ pub enum Clustering {
 impl Clustering {
     /// community-1.
     pub fn vbx(plda: Plda) -> Self {
-        Clustering::Vbx {
-            plda: Box::new(plda),
-            threshold: 0.6,
-            contact: 0.0,
-            pause: None,
-            options: VbxOptions::default(),
-        }
+        Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, contact: 0.0, options: VbxOptions::default() }
     }
 
     /// speaker-diarization-3.1.
@@ -142,7 +132,7 @@ pub fn cluster(
     let fit = voices.fit(segmentation, MIN_ACTIVE);
     let train = voices.gather(&fit);
     match how {
-        Clustering::Vbx { plda, threshold, contact, options, .. } => {
+        Clustering::Vbx { plda, threshold, contact, options } => {
             let found = VbxInput { segmentation, voices, fit: &fit, train: &train, plda, options };
             by_vbx(be, &found, (*threshold, *contact), bounds)
         }

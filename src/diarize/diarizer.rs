@@ -50,6 +50,8 @@ pub struct Diarizer<B: Residual> {
     segmentation: PyanNet<B>,
     embedding: ResNet34<B>,
     clustering: Clustering,
+    /// At which the speakers of windows are cut, if at all.
+    pause: Option<Seconds>,
     exclude_overlap: bool,
     min_duration_off: Seconds,
     /// Of a network that is no powerset.
@@ -108,6 +110,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
             segmentation,
             embedding,
             clustering,
+            pause: recipe.pause,
             exclude_overlap: recipe.exclude_overlap,
             min_duration_off: recipe.min_duration_off,
             onset: recipe.onset as f32,
@@ -176,10 +179,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
             min_duration_off: Seconds(min_duration_off.0.max(self.min_duration_off.0)),
             end: end.or(Some(Seconds::from_samples(samples.len()))),
         };
-        let cut = match self.clustering {
-            Clustering::Vbx { pause: Some(pause), .. } => Some(pieces::cut_at_pauses(&heard.segmentation, pause)),
-            _ => None,
-        };
+        let cut = self.pause.map(|pause| pieces::cut_at_pauses(&heard.segmentation, pause));
         let segmentation = cut.as_ref().unwrap_or(&heard.segmentation);
         let voices = || self.voices(be, samples, segmentation, watch);
         diarize_on(be, segmentation, voices, &self.clustering, &options)
@@ -277,8 +277,8 @@ struct Wanted<'a> {
 /// The clustering that a recipe asks for; `plda` opens what it needs.
 fn clustering(method: &Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Clustering> {
     Ok(match method {
-        &Method::Vbx { threshold, contact, pause, options, plda: ref place } => {
-            Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, pause, options }
+        &Method::Vbx { threshold, contact, options, plda: ref place } => {
+            Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, options }
         }
         Method::Centroid { threshold, min_size } => Clustering::Centroid { threshold: *threshold, min_size: *min_size },
     })

@@ -52,8 +52,6 @@ pub enum Method {
         threshold: f64,
         /// Weight of what neighbouring windows say in that.
         contact: f64,
-        /// Pauses from which on the speakers of windows are cut at them; with an entry of 0, as without one, they are not.
-        pause: Option<Seconds>,
         /// Settings of VBx.
         options: VbxOptions,
         /// The folder with the transform of the voices.
@@ -79,6 +77,9 @@ pub struct Recipe {
     pub method: Method,
     /// Whether voices are taken where nobody else speaks, if there is enough of that.
     pub exclude_overlap: bool,
+    /// Pauses from which on the speakers of windows are cut at them; with an entry of 0, as without one, they are not. See
+    /// [`pieces`](super::pieces).
+    pub pause: Option<Seconds>,
     /// Silences of a speaker shorter than this are part of the turn.
     pub min_duration_off: Seconds,
     /// A speaker of a network that is no powerset speaks above this.
@@ -146,6 +147,7 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
         embedding: place("embedding")?,
         method: method(&parts, &of_clusters, || place("plda"))?,
         exclude_overlap: parts.switch("embedding_exclude_overlap")?.unwrap_or(false),
+        pause: of_clusters.number_in("pause", 0.0, 1e3)?.filter(|pause| *pause > 0.0).map(Seconds),
         min_duration_off: Seconds(of_windows.number_in("min_duration_off", 0.0, 3600.0)?.unwrap_or(0.0)),
         onset: of_windows.number_in("threshold", 0.0, 1.0)?.unwrap_or(0.5),
     })
@@ -159,7 +161,6 @@ fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Place>
             Ok(Method::Vbx {
                 threshold: tuned.number_in("threshold", 0.0, 2.0)?.unwrap_or(0.6),
                 contact: tuned.number_in("contact", 0.0, 1e3)?.unwrap_or(0.0),
-                pause: tuned.number_in("pause", 0.0, 1e3)?.filter(|pause| *pause > 0.0).map(Seconds),
                 options: VbxOptions {
                     evidence: tuned.number_in("Fa", 1e-6, 1e3)?.unwrap_or(defaults.evidence),
                     prior: tuned.number_in("Fb", 1e-6, 1e3)?.unwrap_or(defaults.prior),

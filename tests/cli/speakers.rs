@@ -325,9 +325,9 @@ fn a_recipe_finds_its_parts() {
     dir.pipeline("model", VBX);
     let recipe = Recipe::open(&dir.path("model")).unwrap();
     assert_eq!(recipe.segmentation, Place::Here(dir.path("model/segmentation")));
-    let ours = |text: &str| match Recipe::parse(text, &dir.path("model")).unwrap().method {
-        Method::Vbx { contact, pause, .. } => (contact, pause),
-        Method::Centroid { .. } => panic!("not VBx"),
+    let ours = |text: &str| match Recipe::parse(text, &dir.path("model")).unwrap() {
+        Recipe { method: Method::Vbx { contact, .. }, pause, .. } => (contact, pause),
+        Recipe { method: Method::Centroid { .. }, .. } => panic!("not VBx"),
     };
     assert_eq!(ours(VBX), (0.0, None));
     assert_eq!(ours(&VBX.replace("    Fa:", "    pause: 0.0\n    Fa:")), (0.0, None));
