@@ -20,12 +20,13 @@ const int LOADS = ROWS / (THREADS / DEPTH);                      // rows a threa
 __device__ __forceinline__ float activated(float v, int activation, float leak) {
     if (activation == 1) return v > 0 ? v : leak * v;
     if (activation == 2) return 1.0f / (1.0f + expf(-v));
+    if (activation == 3) return v < 0 ? 0.0f : v;  // NaN stays
     return v;
 }
 
 }  // namespace conv1d_exact_
 
-// `rows` = B T; `clip` = F C, `hop` = step C, in elements of x; `activation` 0 none, 1 leaky ReLU, 2 sigmoid.
+// `rows` = B T; `clip` = F C, `hop` = step C, in elements of x; `activation` 0 none, 1 leaky ReLU, 2 sigmoid, 3 ReLU.
 extern "C" __global__ void __launch_bounds__(256)
     conv1d_exact(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ w,
                  const float* __restrict__ bias, int64 rows, int features, int width, int out_frames, int64 clip, int64 hop,

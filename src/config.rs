@@ -2,6 +2,7 @@
 
 use crate::asr::AsrOptions;
 use crate::audio::DecodeOptions;
+use crate::channels::ChannelSpeakers;
 use crate::hub::BUILTIN;
 use crate::pipeline::{SpeakerOptions, WordTimes};
 use crate::units::Seconds;
@@ -21,6 +22,9 @@ pub struct Options {
     pub words: WordTimes,
     /// How words get their speakers: unless asked for, not at all.
     pub speakers: Option<SpeakerOptions>,
+    /// Each channel of the recording is a speaker, heard by itself: unless asked for, channels are mixed. Not with
+    /// [`speakers`](Self::speakers).
+    pub channel_speakers: Option<ChannelSpeakers>,
 }
 
 impl Options {

@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// A recording is longer than it may be, by what its container says or by what was decoded of it.
     #[error(
-        "{}: it is longer than the {} seconds allowed; split it, or allow more: --max-duration SECONDS, `max_duration` in the library",
+        "{}: it is longer than the {} seconds allowed; split it, or allow more with `max_duration`",
         path.display(),
         limit.0
     )]
@@ -63,11 +63,11 @@ pub enum Error {
         limit: Seconds,
     },
     /// An option has a value that cannot be honoured.
-    #[error("option `{option}` = `{value}`: {rule}")]
+    #[error("option `{option}`{}: {rule}", equal(value))]
     Config {
-        /// The option's name as on the command line, without dashes.
+        /// The option's name in the library; the command line has `-` for `_`.
         option: &'static str,
-        /// The value given.
+        /// The value; `given` where it does not matter which.
         value: String,
         /// What would be accepted.
         rule: String,
@@ -127,6 +127,11 @@ pub enum Error {
         /// What happened there.
         source: Box<Error>,
     },
+}
+
+/// ` = ` and the value of an option, where the value matters.
+fn equal(value: &str) -> String {
+    if value == "given" { String::new() } else { format!(" = `{value}`") }
 }
 
 /// Names the tensor an error is about, if it is about one.

@@ -11,6 +11,7 @@
 //! | write | [`asr`] | chunks -> tokens -> text |
 //! | place | [`align`] | text and audio -> times of letters, words and sentences |
 //! | tell apart | [`diarize`] | who speaks in each window, and voices -> turns -> speakers of words |
+//! | or: merge | [`channels`] | the words of each channel -> one transcript, the channel as the speaker |
 //! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud, rttm |
 //!
 //! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
@@ -49,6 +50,7 @@ pub mod asr;
 pub mod assets;
 mod assignment;
 pub mod audio;
+pub mod channels;
 pub mod config;
 pub mod diarize;
 pub mod engine;

@@ -5,6 +5,7 @@
 
 pub mod aligners;
 mod alone;
+mod channels;
 mod speakers;
 mod words;
 
@@ -23,7 +24,7 @@ use crate::engine::waveform::Waveform;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::hub::Source;
-use crate::models::whisper::{Config, GenerationConfig, Whisper};
+use crate::models::whisper::{Checkpoint, Config, GenerationConfig, Whisper};
 use crate::types::{Chunk, Segment, Transcript};
 use crate::units::Seconds;
 use crate::vad::{self, Detector, VadOptions};
@@ -35,8 +36,10 @@ pub use words::{Instead, WordTimes};
 /// A recording, as the caller has it.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A file of any format that [`audio`] reads.
+    /// A file of any format that [`audio`] reads, or a named pipe.
     Path(&'a Path),
+    /// What comes through the standard input, which can be read once.
+    Stdin,
     /// Such a file in memory, with a name for errors.
     Bytes(&'a [u8], &'a str),
     /// Decoded already: 16 kHz mono in `[-1, 1]`.
@@ -49,7 +52,8 @@ pub trait Observer {
     fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
         let _ = (stage, done, total);
     }
-    /// New segments, in the order of the recording, as soon as they and all before them are known.
+    /// New segments, in the order of the recording, as soon as they and all before them are known; with
+    /// [`Options::channel_speakers`] all of them at once.
     fn segments(&mut self, segments: &[Segment]) {
         let _ = segments;
     }
@@ -75,13 +79,17 @@ pub trait Observer {
 impl Observer for () {}
 
 /// A recording that has been read, and in which speech has been found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Prepared {
-    /// 16 kHz mono.
+    /// 16 kHz mono; where channels are speakers the first one.
     samples: Arc<Vec<f32>>,
     chunks: Vec<Chunk>,
     /// What the diarizer's first network heard, where speech was found with it.
     heard: Option<Heard>,
+    /// The other channels, where each is a speaker.
+    others: Vec<Prepared>,
+    /// The earlier channel whose sound this one repeats: it is not heard again.
+    repeats: Option<usize>,
 }
 
 impl Prepared {
@@ -113,10 +121,17 @@ impl<B: Waveform> Pipeline<B> {
     /// # Errors
     /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing or wrong.
     pub fn open(be: &B, folder: &Path, detector: Detector) -> Result<Self> {
-        let whisper = Whisper::open(be, folder)?;
-        let tokenizer = Tokenizer::open(folder, asr::is_multilingual(&whisper))?;
-        tokenizer.check_vocab(whisper.config.vocab_size)?;
-        Ok(Self::new(whisper, tokenizer, detector))
+        Self::open_checkpoint(be, &Checkpoint::hugging_face(folder), detector)
+    }
+
+    /// Loads a Whisper checkpoint of any format.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_checkpoint(be: &B, checkpoint: &Checkpoint, detector: Detector) -> Result<Self> {
+        let files = checkpoint.open()?;
+        let tokenizer = Tokenizer::of(checkpoint, &files)?;
+        Ok(Self::new(Whisper::load(be, files.config, files.generation, &files.weights)?, tokenizer, detector))
     }
 
     /// Loads the model that is compiled into the program.
@@ -150,7 +165,7 @@ impl<B: Waveform> Pipeline<B> {
     /// As [`open`](Self::open).
     pub fn load(be: &B, source: &Source, detector: Detector) -> Result<Self> {
         match source {
-            Source::Folder(folder) => Self::open(be, folder, detector),
+            Source::Checkpoint(checkpoint) => Self::open_checkpoint(be, checkpoint, detector),
             Source::Builtin => Self::builtin(be, detector),
         }
     }
@@ -170,10 +185,15 @@ impl<B: Waveform> Pipeline<B> {
     /// As [`transcribe`](Self::transcribe).
     pub fn prepare(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Prepared> {
         let mut run = Run { observer };
-        let audio = run.stage("audio", |run| run.decode(input, options))?;
+        let reading = channels::reading(input, options)?;
+        let audio = run.stage("audio", |run| run.decode(input, &reading))?;
         run.observer.progress("vad", Seconds(0.0), Some(audio.duration()));
+        if let Some(speakers) = &options.channel_speakers {
+            speakers.labels(1 + audio.others.len())?;
+            return run.stage("vad", |run| self.prepare_channels(audio, options, run));
+        }
         let (chunks, heard) = run.stage("vad", |run| self.chunks(&audio.samples, &options.vad, run))?;
-        Ok(Prepared { samples: Arc::new(audio.samples), chunks, heard })
+        Ok(Prepared { samples: Arc::new(audio.samples), chunks, heard, ..Prepared::default() })
     }
 
     /// The other stages, with the same options.
@@ -182,6 +202,9 @@ impl<B: Waveform> Pipeline<B> {
     /// As [`transcribe`](Self::transcribe).
     pub fn finish(&self, prepared: &Prepared, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         let mut run = Run { observer };
+        if let Some(speakers) = &options.channel_speakers {
+            return self.finish_channels(prepared, speakers, options, &mut run);
+        }
         let found = self.words(prepared, &options.asr, &options.words, &mut run)?;
         let transcript = Transcript {
             duration: prepared.duration(),
@@ -253,12 +276,14 @@ impl Run<'_> {
         };
         let audio = match input {
             Input::Path(path) => audio::decode(path, &options.audio, watch),
+            Input::Stdin => audio::decode_stdin(&options.audio, watch),
             Input::Bytes(bytes, name) => audio::decode_bytes(bytes, name, &options.audio, watch),
             Input::Samples(samples) => {
                 audio::from_samples(samples, 1, crate::units::SAMPLE_RATE as u32, options.audio.channel)
             }
         }?;
-        tracing::info!(source = ?audio.source, duration = audio.duration().0, "decoded");
+        let (container, codec) = (&audio.source.container, &audio.source.codec);
+        tracing::info!(%container, %codec, duration = audio.duration().0, "decoded");
         Ok(audio)
     }
 }

@@ -140,6 +140,17 @@ pub struct Segment {
     pub temperature: Option<f64>,
 }
 
+/// What told speakers apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineVersion {
+    /// `open`, `builtin`, organisation/name of a repository, or the name of a folder.
+    pub pipeline: String,
+    /// Of a repository, the commit. Of `open`, the number of its constants and the first eight digits of the SHA-256 of its two
+    /// networks, joined by `-`. Of the built-in pipeline, the version of this crate. Not known of a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
 /// The result for one recording. Serialises to the JSON the CLI writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
@@ -157,10 +168,17 @@ pub struct Transcript {
     /// Length of the recording, in seconds.
     #[serde(default)]
     pub duration: Seconds,
+    /// What told speakers apart, when diarization has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diarization: Option<PipelineVersion>,
+    /// What was asked for and could not be met, as texts for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Who speaks when, whether words were found there or not; where turns overlap, several people speak.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<Turn>,
-    /// The voice of each speaker by label, when it was asked for (WhisperX's key).
+    /// The embedding of each speaker by label, when it was asked for (WhisperX's key); `None` for a speaker who is nowhere heard alone
+    /// for long enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speaker_embeddings: Option<BTreeMap<String, Vec<f32>>>,
+    pub speaker_embeddings: Option<BTreeMap<String, Option<Vec<f32>>>>,
 }

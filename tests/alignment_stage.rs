@@ -9,6 +9,7 @@ use diarist::asr::AsrOptions;
 use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::hub::AlignerSource;
+use diarist::pipeline::aligners::LoadAligner;
 use diarist::pipeline::{Aligners, Input, Instead, Observer, Pipeline, WordTimes};
 use diarist::types::{TimeSource, Transcript};
 use diarist::units::Seconds;
@@ -92,10 +93,10 @@ fn alignment_is_a_stage_that_reports_and_can_be_stopped() {
 fn an_aligner_is_looked_for_once() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let find = move |language: &str| {
+    let find = move |language: &str, load: &mut LoadAligner<'_>| {
         assert_eq!(language, "en");
         count.fetch_add(1, Ordering::Relaxed);
-        Ok(AlignerSource::Builtin)
+        load(&AlignerSource::Builtin)
     };
     let pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
     let first = pipeline.transcribe(SAMPLE, &aligned(), &mut ()).unwrap();
@@ -108,7 +109,7 @@ fn an_aligner_is_looked_for_once() {
 
 #[test]
 fn without_an_aligner_the_recogniser_is_asked() {
-    let find = |language: &str| Err(Error::config("language", language, "nobody knows it"));
+    let find = |language: &str, _: &mut LoadAligner<'_>| Err(Error::config("language", language, "nobody knows it"));
     let mut pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();

@@ -260,6 +260,10 @@ fn silence_asks_for_no_voices() {
     let found = diarize(&segmentation, voices, &Clustering::centroid(), &Options::default()).unwrap();
     assert!(found.turns.is_empty() && found.exclusive.is_empty() && found.speakers() == 0 && !asked.get());
     assert_eq!(turns::rttm("a", &found.turns).unwrap(), "");
+    assert!(found.warnings.is_empty());
+    let options = Options { bounds: Bounds::new(Some(2), None, None).unwrap(), ..Options::default() };
+    let found = diarize(&segmentation, voices, &Clustering::centroid(), &options).unwrap();
+    assert!(found.warnings[0].contains("`num_speakers` 2 cannot be met: none found"), "{:?}", found.warnings);
 }
 
 #[test]
@@ -272,6 +276,7 @@ fn one_speaker_and_bounds_that_cannot_be_kept() {
         let found = diarize(&segmentation, || Ok(voices.clone()), &Clustering::centroid(), &options).unwrap();
         assert!(found.turns.iter().all(|turn| turn.speaker.starts_with("SPEAKER_0")), "{found:?}");
         assert!((1..=2).contains(&found.speakers()), "{found:?}");
+        assert_eq!(found.warnings.is_empty(), bounds == Bounds::default(), "{found:?}");
     }
 }
 
@@ -298,12 +303,24 @@ fn voices_that_are_no_numbers_stay_out_of_the_clustering() {
     let voices = Voices::new(2, 2, values).unwrap();
     assert_eq!(voices.fit(&segmentation, 0.2), [(0, 0), (2, 0), (3, 0)]);
     let found = diarize(&segmentation, || Ok(voices), &Clustering::centroid(), &Options::default()).unwrap();
-    assert!(found.voices.iter().flatten().all(|x| x.is_finite()));
-    assert_eq!(found.speakers(), 1);
+    assert!(found.voices.iter().flatten().flatten().all(|x| x.is_finite()));
+    assert!(found.speakers() == 1 && found.voices[0].is_some());
     // None is a number: one speaker without a voice.
     let none = || Voices::new(2, 2, vec![f32::NAN; 16]);
     let found = diarize(&segmentation, none, &Clustering::centroid(), &Options::default()).unwrap();
-    assert_eq!(found.voices, [[0.0, 0.0]]);
+    assert_eq!(found.voices, [None]);
+    let embeddings = found.embeddings(vec!["SPEAKER_00".into()]);
+    assert_eq!(serde_json::to_string(&embeddings).unwrap(), r#"{"SPEAKER_00":null}"#);
+}
+
+/// Two speak at once, and only one is told apart: the second label has turns and no embedding.
+#[test]
+fn a_speaker_who_is_never_alone_has_no_embedding() {
+    let (segmentation, voices) = small(&[[true, true]; 8]);
+    let found = diarize(&segmentation, || Ok(voices), &Clustering::centroid(), &Options::default()).unwrap();
+    let labels: Vec<&str> = found.turns.iter().map(|turn| turn.speaker.as_str()).collect();
+    assert!(labels.contains(&"SPEAKER_00"), "{labels:?}");
+    assert!(found.voices.iter().all(Option::is_none), "{:?}", found.voices);
 }
 
 #[test]

@@ -123,8 +123,9 @@ fn sum_of(case: &Value, tokens: usize, options: &AsrOptions) -> f32 {
 }
 
 #[test]
-fn splitting_matches_faster_whisper() {
-    let Some(tokenizer) = common::tokenizer::published(VOCAB) else { return };
+#[ignore = "needs ../shared"]
+fn needs_shared_splitting_matches_faster_whisper() {
+    let tokenizer = common::tokenizer::published(VOCAB);
     let golden = common::json("sequential/split.json");
     let cases = golden["cases"].as_array().expect("cases");
     for case in cases {
@@ -150,8 +151,9 @@ fn splitting_matches_faster_whisper() {
 }
 
 #[test]
-fn prompts_match_faster_whisper() {
-    let Some(tokenizer) = common::tokenizer::published(VOCAB) else { return };
+#[ignore = "needs ../shared"]
+fn needs_shared_prompts_match_faster_whisper() {
+    let tokenizer = common::tokenizer::published(VOCAB);
     let golden = common::json("sequential/prompts.json");
     let mut checked = 0;
     for case in golden["cases"].as_array().expect("cases") {
@@ -179,8 +181,9 @@ fn prompts_match_faster_whisper() {
 }
 
 #[test]
-fn windows_match_faster_whisper() {
-    let Some(tokenizer) = common::tokenizer::published(VOCAB) else { return };
+#[ignore = "needs ../shared"]
+fn needs_shared_windows_match_faster_whisper() {
+    let tokenizer = common::tokenizer::published(VOCAB);
     let golden = common::json("sequential/windows.json");
     let mut checked = 0;
     for case in golden["cases"].as_array().expect("cases") {

@@ -122,10 +122,15 @@ if wanted check; then
         fail "demo: GPU = CPU" "$(head -n 2 "$out/demo.diff" | tail -n 1)"
     fi
     if [[ $emulated == yes ]]; then
-        step tests 60 "$bin/cuda-tests" --test-threads 1 networks::layer_norm networks::linear_over cublaslt::products \
+        step tests 60 "$bin/cuda-tests" --include-ignored --test-threads 1 networks::layer_norm networks::linear_over cublaslt::products \
             residual::statistics
     else
-        step tests 200 "$bin/cuda-tests" --test-threads 1
+        skip=()
+        if [[ ! -d ${DIARIST_SHARED:-../shared}/fixtures/diarization ]]; then
+            skip=(--skip needs_shared)
+            note "needs_shared" "not run: no recordings"
+        fi
+        step tests 200 "$bin/cuda-tests" --include-ignored --test-threads 1 "${skip[@]}"
     fi
 fi
 
@@ -135,7 +140,7 @@ if wanted sanitizer; then
             note "$tool" "skipped: the emulator looks for these mistakes itself"
         elif command -v compute-sanitizer >/dev/null; then
             step "$tool" 150 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-                "$bin/cuda-tests" --test-threads 1 networks:: steps:: search:: residual:: recurrent::
+                "$bin/cuda-tests" --include-ignored --test-threads 1 networks:: steps:: search:: residual:: recurrent::
         else
             fail "$tool" "compute-sanitizer is not there"
         fi

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Folders and files that know neither a device nor a build option: models and stages are written once.
-const DEVICE_FREE: [&str; 10] = [
+const DEVICE_FREE: [&str; 11] = [
     "src/models",
     "src/align",
     "src/audio",
+    "src/channels",
     "src/diarize",
     "src/features",
     "src/score",
@@ -230,4 +231,37 @@ fn every_bench_and_fuzz_target_is_known_to_cargo() {
         }
     }
     assert_none("targets without an entry", &unknown);
+}
+
+/// What a test may need, as its reason says it, and how its name does; the table of `tests/README.md` has both.
+const NEEDS: [(&str, &str); 6] = [
+    ("needs ../shared", "needs_shared"),
+    ("needs real weights (tests/real/fetch.sh)", "needs_real"),
+    ("needs exports of networks (tests/reference/onnx_files.py)", "needs_exports"),
+    ("needs a C++ compiler", "needs_cxx"),
+    ("needs ffmpeg", "needs_ffmpeg"),
+    ("takes long (.ci/long)", "takes_long"),
+];
+
+#[test]
+fn ignored_tests_say_what_they_need() {
+    let table = files("tests/README.md", &[".md"]).remove(0).text;
+    for (reason, name) in NEEDS {
+        assert!(table.contains(&format!("| `{name}` | `{reason}` |")), "{name} in tests/README.md");
+    }
+    let (mut wrong, mut ignored) = (Vec::new(), 0);
+    for file in files("tests", &[".rs"]) {
+        for (number, line) in file.text.lines().enumerate().filter(|(_, line)| line.trim().starts_with("#[ignore")) {
+            let reason = line.trim().trim_start_matches("#[ignore = \"").trim_end_matches("\"]");
+            let parts = reason.split(" and ").flat_map(|part| part.split("; "));
+            let known =
+                |part: &str| NEEDS.iter().any(|(need, _)| *need == part || need.strip_prefix("needs ") == Some(part));
+            ignored += 1;
+            if !parts.into_iter().all(known) {
+                wrong.push(format!("{}:{}: {reason}", file.name, number + 1));
+            }
+        }
+    }
+    assert!(ignored > 100, "only {ignored} ignored tests were found");
+    assert_none("reasons of ignored tests that tests/README.md does not list", &wrong);
 }

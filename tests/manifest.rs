@@ -57,7 +57,7 @@ fn killed_twice_in_the_middle_every_recording_is_done_once() {
     let dir = Dir::new();
     two_hundred(&dir);
     let undisturbed = dir.diarist(&command("whole", "--verbose False")).run();
-    undisturbed.exits(1).complains(&["sound/077.wav", "known format"]);
+    undisturbed.exits(1).complains(&["sound/077.wav", "not a recording"]);
     assert_eq!(undisturbed.stdout, "");
     let whole = results(&dir.read("whole"));
     assert_eq!(whole.len(), 200);
@@ -95,9 +95,17 @@ fn a_result_is_the_json_of_the_command_line() {
     let dir = Dir::new();
     dir.speech("talk.wav", 6.0);
     dir.write("list", "\u{feff}talk.wav\r\n\n{\"path\": \"./talk.wav\", \"id\": 18446744073709551615}\n");
-    dir.diarist(&format!("transcribe talk.wav {BUILTIN} --diarize -f json --verbose False")).run().exits(0);
-    let outcome = dir.diarist(&command("out", "--diarize")).run();
+    dir.diarist(&format!("transcribe talk.wav {BUILTIN} --diarize --diarize-model builtin -f json --verbose False"))
+        .run()
+        .exits(0);
+    let outcome = dir.diarist(&command("out", "--diarize --diarize-model builtin")).run();
     outcome.exits(0).without_complaint().prints(&["talk.wav: 6.0 s, "]);
+    let told = dir.diarist(&command("told", "--diarize --diarize-model builtin --num-speakers 400")).run();
+    told.exits(0).complains(&["talk.wav: --num-speakers 400 cannot be met"]);
+    for line in results(&dir.read("told")).values() {
+        let warning = line["warnings"][0].as_str().unwrap_or_default();
+        assert!(warning.contains("talk.wav: `num_speakers` 400 cannot be met"), "{line}");
+    }
     let (found, expected) = (results(&dir.read("out")), dir.read("talk.json"));
     assert_eq!(found.len(), 2);
     let line = format!("{{\"path\": \"talk.wav\", \"id\": \"talk.wav\", \"result\": {}}}", expected.trim_end());
@@ -211,7 +219,7 @@ fn what_is_no_file_of_results_is_left_alone() {
         dir.diarist(&command("out", "")).run().exits(2).complains(&parts);
         assert_eq!(dir.read("out"), text);
     }
-    dir.diarist(&command("./list", "")).run().exits(2).complains(&["is the list itself"]);
+    dir.diarist(&command("./list", "")).run().exits(2).complains(&["list: is an input", "--jsonl"]);
     assert_eq!(dir.read("list"), "a.wav");
     dir.diarist(&command("no/such/folder/out", "")).run().exits(1).complains(&["no/such/folder/out"]);
 }
@@ -224,9 +232,9 @@ fn options_that_do_not_go_together_are_refused() {
         ("a.wav --manifest list --jsonl out", ["--manifest", "[FILE]"]),
         ("--manifest list", ["--jsonl", "required"]),
         ("--jsonl out", ["FILE", "required"]),
-        ("a.wav --jsonl out", ["`jsonl`", "--manifest"]),
-        ("a.wav --jobs 3", ["`jobs`", "--manifest"]),
-        ("a.wav --retry-failed", ["`retry_failed`", "--manifest"]),
+        ("a.wav --jsonl out", ["--jsonl: ", "--manifest"]),
+        ("a.wav --jobs 3", ["--jobs: ", "--manifest"]),
+        ("a.wav --retry-failed", ["--retry-failed: ", "--manifest"]),
         ("--manifest list --jsonl out --jobs 0", ["--jobs", "1..=256"]),
         ("--manifest list --jsonl out -o folder", ["--manifest", "--output-dir"]),
         ("--manifest list --jsonl out -f srt", ["--manifest", "--output-format"]),

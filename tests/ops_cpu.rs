@@ -9,6 +9,8 @@ mod attention;
 mod common;
 #[path = "ops/ctc.rs"]
 mod ctc;
+#[path = "ops/dense.rs"]
+mod dense;
 #[path = "common/mod.rs"]
 mod golden;
 #[path = "ops/log_mel.rs"]

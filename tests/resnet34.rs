@@ -6,6 +6,7 @@ mod common;
 use common::{Golden, assert_close, resnet34, seeded};
 use diarist::engine::cpu::Cpu;
 use diarist::engine::weights::Weights;
+use diarist::models::embedding;
 use diarist::models::resnet34::{ResNet34, nearest_frames};
 use serde_json::Value;
 
@@ -101,6 +102,46 @@ fn windows_do_not_know_each_other() {
             assert!(same(got, &together[n * voices..][..voices]), "{name}: window {n} differs at {i}");
         }
     }
+}
+
+/// A list of spans has the embedding of a recording that is those spans, joined; its neighbours in the call do not matter.
+#[test]
+fn spans_are_recordings_of_their_own() {
+    let (be, case) = (cpu(), case("short"));
+    let network = embedding::load(&be, &resnet34::weights(&case)).unwrap();
+    let (samples, size) = (audio(&case), network.size());
+    let end = samples.len();
+    let spans = [
+        vec![0..8000],
+        vec![100..4100, 20_000..24_000],
+        vec![0..399],
+        vec![1000..41_000],
+        vec![end - 4000..end + 1000, 5..4005, 3000..3000],
+        vec![],
+        vec![12_345..20_345],
+    ];
+    let got = network.embed_spans(&be, &samples, &spans).unwrap();
+    assert_eq!(got.len(), spans.len() * size);
+    let plain = ResNet34::load(&be, &resnet34::weights(&case)).unwrap();
+    for (n, (got, spans)) in got.chunks_exact(size).zip(&spans).enumerate() {
+        let joined: Vec<f32> = spans.iter().flat_map(|span| &samples[span.start..span.end.min(end)]).copied().collect();
+        if joined.len() < 400 {
+            assert!(got.iter().all(|v| v.is_nan()), "{n}");
+        } else {
+            assert!(same(got, &plain.voices(&be, &joined, &[0], joined.len(), &[true], 1).unwrap()), "{n}");
+        }
+    }
+    // A sample that is no number spoils the embeddings that hear it.
+    let mut spoilt = samples.clone();
+    spoilt[2000] = f32::NAN;
+    let heard = network.embed_spans(&be, &spoilt, &spans).unwrap();
+    for (n, (heard, got)) in heard.chunks_exact(size).zip(got.chunks_exact(size)).enumerate() {
+        let hears = spans[n].iter().any(|span| span.contains(&2000));
+        assert!(if hears { heard.iter().all(|v| v.is_nan()) } else { same(heard, got) || got[0].is_nan() }, "{n}");
+    }
+    let nothing = Weights::from_bytes("nothing", resnet34::file(&case, &[("x".into(), vec![2, 2])])).unwrap();
+    let error = embedding::load(&be, &nothing).err().unwrap().to_string();
+    assert!(error.contains("resnet.conv1.weight"), "{error}");
 }
 
 #[test]

@@ -307,9 +307,9 @@ fn whole_transcripts_read_as_alone() {
 /// Eight recordings of one chunk: each alone, one caller after another, all at once, and as chunks of one recording, which is
 /// the most that sharing can bring. `cargo test --test shared_slots -- --ignored --nocapture`
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "takes long (.ci/long)"]
 #[allow(clippy::print_stderr)]
-fn throughput() {
+fn takes_long_throughput() {
     let pipeline = pipeline();
     let recordings: Vec<Recording> = (0..8).map(|i| cut(f64::from(i), 9.9, 1)).collect();
     let whole = cut(0.0, 9.9, 8);

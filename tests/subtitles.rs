@@ -237,7 +237,7 @@ fn contradictions_are_refused_with_a_reason() {
         (SubtitleOptions { min_cue_gap: Some(Seconds(f64::INFINITY)), ..none }, ["min_cue_gap", "3600"]),
         (
             SubtitleOptions { min_cue_duration: Some(Seconds(3.0)), max_cue_duration: Some(Seconds(2.0)), ..none },
-            ["min_cue_duration", "more than max_cue_duration"],
+            ["min_cue_duration", "more than `max_cue_duration`"],
         ),
         (SubtitleOptions { highlight_words: true, max_cps: Some(9.0), ..none }, ["max_cps", "highlight"]),
         (

@@ -95,11 +95,9 @@ fn a_config_that_disagrees_is_named_with_both_shapes() {
 }
 
 #[test]
-fn other_formats_get_their_own_cure() {
+fn a_folder_without_weights_is_told_what_is_expected() {
     let folder = tempfile::tempdir().unwrap();
     assert!(failure(folder.path()).contains("expected model.safetensors"));
-    std::fs::write(folder.path().join("model.bin"), b"").unwrap();
-    assert!(failure(folder.path()).contains("CTranslate2"));
     std::fs::write(folder.path().join("pytorch_model.bin"), b"").unwrap();
     let error = failure(folder.path());
     assert!(error.contains("pytorch_model.bin") && error.contains("truncated"), "{error}");

@@ -31,7 +31,7 @@ image = Image.from_dockerfile(
 
 def load() -> Worker:
     """Starts the program; it is ready when the models are loaded."""
-    options = os.environ.get("DIARIST_OPTIONS", f"--model {MODEL} --diarize --device cuda").split()
+    options = os.environ.get("DIARIST_OPTIONS", f"--model {MODEL} --diarize --diarize-model open --device cuda").split()
     limits = ["--model-dir", MODELS, "--max-duration", str(MAX_DURATION)]
     return Worker(*options, *limits, program=os.environ.get("DIARIST", "diarist"), restart=True)
 
@@ -44,8 +44,6 @@ def load() -> Worker:
     memory="16Gi",
     on_start=load,
     volumes=[Volume(name="diarist-models", mount_path=MODELS)],
-    # For pyannote's pipeline, which asks for its terms to be accepted.
-    secrets=["HF_TOKEN"],
     # The handler gives up first, and says why.
     timeout=TIMEOUT + 30,
     keep_warm_seconds=120,

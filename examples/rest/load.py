@@ -1,6 +1,6 @@
 """Many clients at once against one at a time, as JSON: throughput, latency, errors, and the memory of the service.
 
-    DIARIST_TOKENS=secret target/release/diarist-rest --device cpu &
+    DIARIST_TOKENS=secret target/release/diarist-rest --model builtin --diarize-model builtin --device cpu &
     DIARIST_TOKENS=secret python load.py http://127.0.0.1:8000 recording.flac
 
 On a machine that does something else as well, --pid of the service gives what each request took of the processor, too.

@@ -20,8 +20,8 @@ import soundfile
 
 TOKEN = "a-token-for-tests"
 SAMPLE = pathlib.Path(__file__).resolve().parents[2] / "assets" / "sample" / "conversation.flac"
-# What the service does unless it is told otherwise.
-USUAL = "--model builtin --diarize --chunk-size 5 --fill-nearest --sentence-speakers --device cpu --verbose False".split()
+# What the service does with the models in the program unless it is told otherwise.
+USUAL = "--model builtin --diarize --diarize-model builtin --chunk-size 5 --fill-nearest --sentence-speakers --device cpu --verbose False".split()
 
 
 def encoded(folder):
@@ -38,7 +38,7 @@ class Service:
     def __enter__(self):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DIARIST_")}
         environment |= {"DIARIST_TOKENS": TOKEN, "DIARIST_LOG": "error"}
-        line = [ARGS.service, "--address", "127.0.0.1:0", "--device", "cpu"]
+        line = [ARGS.service, "--address", "127.0.0.1:0", "--device", "cpu", "--model", "builtin", "--diarize-model", "builtin"]
         self.process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         while requests.get(f"{self.url}/ready", timeout=60).status_code != 200:

@@ -47,7 +47,7 @@ impl AlignOptions {
     /// [`Error::Config`] for an option that cannot be honoured.
     pub fn check(&self) -> Result<()> {
         if !(self.batch_seconds.0 > 0.0) {
-            return Err(Error::config("batch-seconds", self.batch_seconds.0, "expected more than zero"));
+            return Err(Error::config("batch_seconds", self.batch_seconds.0, "expected more than zero"));
         }
         Ok(())
     }

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use super::Engine;
 use super::compute::{Beside, Compute, ComputeType, Device};
 use crate::diarize::Gallery;
+use crate::diarize::diarizer::FindSpeakers;
 use crate::error::{Error, Result};
 use crate::hub::{self, AlignerSource, BUILTIN, Hub};
 use crate::pipeline::Speakers;
 use crate::pipeline::aligners::FindAligner;
 use crate::vad::{Detector, VadMethod};
 
-/// Chooses what an [`Engine`] is made of. Models are named as on the command line: `builtin`, a folder, or a name on the hub, which is
-/// fetched if it is not on this machine and the [`hub`](Self::hub) allows it.
+/// Chooses what an [`Engine`] is made of. Models are named as on the command line: `builtin`, a folder, a file, or a name, which is
+/// fetched if it is not on this machine and the [`hub`](Self::hub) allows it. A damaged file in the cache is fetched again once.
 #[derive(Debug)]
 pub struct EngineBuilder {
     compute: Compute,
@@ -40,7 +41,8 @@ impl Default for EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// The recogniser [default: `builtin`].
+    /// The recogniser [default: `builtin`]: a folder in the layout of Hugging Face or CTranslate2, a file of openai-whisper (`.pt`) or
+    /// whisper.cpp (ggml `.bin`), or a name, as [`Hub::obtain`] finds it.
     #[must_use]
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = name.into();
@@ -55,14 +57,15 @@ impl EngineBuilder {
         self
     }
 
-    /// What tells speakers apart [default: nothing].
+    /// What tells speakers apart [default: nothing]: [`AUTO`](hub::AUTO) for community-1 where that is at hand and else
+    /// [`OPEN`](hub::OPEN), which needs no account; `organisation/name` of a pipeline on the hub; or a folder.
     #[must_use]
     pub fn diarizer(mut self, name: impl Into<String>) -> Self {
         self.diarizer = Some(name.into());
         self
     }
 
-    /// Known voices, whose names the speakers get; made with the same diarizer.
+    /// Known voices, whose names the speakers get; made with the same diarizer, or the engine is not built.
     #[must_use]
     pub fn gallery(mut self, gallery: Gallery) -> Self {
         self.gallery = Some(gallery);
@@ -124,12 +127,12 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`Error::Config`] for a choice that cannot be honoured, [`Error::Hub`] for a model that is nowhere, [`Error::Model`] and
-    /// [`Error::Weights`] for files that cannot be used; those of the device.
+    /// [`Error::Weights`] for files that cannot be used, [`Error::Diarization`] for a gallery of another network; those of the device.
     pub fn build(self) -> Result<Engine> {
         self.build_watched(&mut |_| ControlFlow::Continue(()))
     }
 
-    /// The same; `on_progress` hears of downloads and may stop them.
+    /// The same; `on_progress` hears of downloads, also of those of other processes that are waited for, and may stop them.
     ///
     /// # Errors
     /// As [`build`](Self::build); [`Error::Cancelled`].
@@ -138,32 +141,42 @@ impl EngineBuilder {
             return Err(Error::config("speakers", "given", "voices are compared by a diarizer; give one, too"));
         }
         let device = self.compute.open()?;
-        let source = self.hub.obtain(&self.model, on_progress)?;
+        let recogniser = self.hub.obtain_and_load(&self.model, on_progress, |source| device.recogniser(source))?;
         let diarizer = match &self.diarizer {
-            Some(name) => Some(device.diarizer(&self.hub.obtain_diarizer(name, on_progress)?)?),
+            Some(name) => Some(self.hub.obtain_diarizer_and_load(name, on_progress, |source| device.diarizer(source))?),
             None => None,
+        };
+        let gallery = match (self.gallery, &diarizer) {
+            (Some(gallery), Some(finder)) => Some(fitting(gallery, finder.as_ref())?),
+            _ => None,
         };
         let detector = match &self.speech {
             Some((method, network)) => device.detector(*method, network)?,
             None if diarizer.is_some() => Detector::Diarizer,
             None => Detector::Energy,
         };
-        let speakers = diarizer.map(|finder| Speakers { finder, gallery: self.gallery });
+        let speakers = diarizer.map(|finder| Speakers { finder, gallery });
         let aligners = finder(self.hub, self.model == BUILTIN, self.aligner);
-        device.engine(&source, detector, Beside { aligners: Some(aligners), speakers })
+        Ok(recogniser.with(detector, Beside { aligners: Some(aligners), speakers }))
     }
+}
+
+/// The gallery, if it can be compared with the voices of this diarizer.
+fn fitting(gallery: Gallery, finder: &dyn FindSpeakers) -> Result<Gallery> {
+    let (network, size) = finder.network();
+    gallery.check(network, size)?;
+    Ok(gallery.of_network(network))
 }
 
 /// Finds the aligner asked for, else the language's.
 fn finder(hub: Hub, builtin: bool, asked: Option<String>) -> Box<FindAligner> {
-    Box::new(move |language| {
+    Box::new(move |language, load| {
         let mut unwatched = |_: &hub::Fetching| ControlFlow::Continue(());
-        if let Some(name) = &asked {
-            return hub.obtain_aligner(name, &mut unwatched);
-        }
-        if builtin && language == "en" {
-            return Ok(AlignerSource::Builtin);
-        }
-        hub.obtain_aligner_of(language, &mut unwatched)
+        let name = match &asked {
+            Some(name) => name,
+            None if builtin && language == "en" => return load(&AlignerSource::Builtin),
+            None => hub.aligner_of(language)?,
+        };
+        hub.obtain_aligner_and_load(name, &mut unwatched, load)
     })
 }

@@ -38,7 +38,8 @@ pub enum Device {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum ComputeType {
-    /// What is best on the device: on the CPU float16 where the file has no more, else float32; float16 on a GPU.
+    /// What is best on the device: on the CPU float16 where the file has no more, else float32; float16 on a GPU. Weights
+    /// that the file has in int8 stay int8.
     #[default]
     Default,
     /// Four bytes a weight: exact. Only on the CPU.
@@ -125,6 +126,23 @@ pub struct Beside {
     pub speakers: Option<Speakers>,
 }
 
+/// A recogniser on its device, to be completed with other models.
+pub struct Recogniser {
+    complete: Box<Complete>,
+    device: String,
+    gpu: bool,
+}
+
+/// Makes a pipeline of a loaded recogniser.
+type Complete = dyn FnOnce(Detector, Beside) -> Arc<dyn Stages>;
+
+impl Recogniser {
+    /// The engine with the other models.
+    pub fn with(self, detector: Detector, beside: Beside) -> Engine {
+        Engine { stages: (self.complete)(detector, beside), device: self.device.into(), gpu: self.gpu }
+    }
+}
+
 impl Compute {
     /// Opens the device.
     ///
@@ -142,11 +160,16 @@ impl Compute {
             Device::Auto => match self.open_gpu(0) {
                 Ok(device) => Ok(device),
                 Err(error) => {
+                    // Nobody has asked for the option that the error names.
+                    let reason = match error {
+                        Error::Config { rule, .. } => rule,
+                        other => other.to_string(),
+                    };
                     // Most machines have none, and need not hear of it; one that cannot be used is worth a warning.
                     if cuda::device_count().is_ok_and(|count| count > 0) {
-                        tracing::warn!(%error, "the GPU is not used");
+                        tracing::warn!(reason, "the GPU is not used");
                     } else {
-                        tracing::info!(%error, "no GPU; computing on the CPU");
+                        tracing::info!(reason, "no GPU; computing on the CPU");
                     }
                     self.open_cpu()
                 }
@@ -187,9 +210,8 @@ impl Compute {
             }
             ComputeType::Bfloat16 => Ok(OpenDevice::Brain(self.cuda(number, cuda::WeightType::Activation)?)),
             ComputeType::Int8Bfloat16 => Ok(OpenDevice::Brain(self.cuda(number, cuda::WeightType::Int8)?)),
-            ComputeType::Default | ComputeType::Float16 => {
-                Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Activation)?))
-            }
+            ComputeType::Default => Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Auto)?)),
+            ComputeType::Float16 => Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Activation)?)),
             ComputeType::Int8 | ComputeType::Int8Float16 => {
                 Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Int8)?))
             }
@@ -279,18 +301,29 @@ impl OpenDevice {
     /// # Errors
     /// Those of the model's files, and of a device without room for it.
     pub fn engine(&self, source: &Source, detector: Detector, beside: Beside) -> Result<Engine> {
-        fn on<B: Waveform>(be: &B, source: &Source, detector: Detector, beside: Beside) -> Result<Arc<dyn Stages>> {
-            let pipeline = Pipeline::load(be, source, detector)?;
-            let aligners = beside.aligners.map_or(pipeline.aligners, Aligners::new);
-            Ok(Arc::new(Pipeline { aligners, speakers: beside.speakers, ..pipeline }))
+        Ok(self.recogniser(source)?.with(detector, beside))
+    }
+
+    /// Puts a recogniser on the device, alone.
+    ///
+    /// # Errors
+    /// As [`engine`](Self::engine).
+    pub fn recogniser(&self, source: &Source) -> Result<Recogniser> {
+        fn on<B: Waveform>(be: &B, source: &Source) -> Result<Box<Complete>> {
+            // It is replaced with the other models.
+            let pipeline = Pipeline::load(be, source, Detector::Energy)?;
+            Ok(Box::new(move |detector, beside| {
+                let aligners = beside.aligners.map_or(pipeline.aligners, Aligners::new);
+                Arc::new(Pipeline { detector, aligners, speakers: beside.speakers, ..pipeline })
+            }))
         }
-        let stages = match self {
-            OpenDevice::Cpu(be) => on(be, source, detector, beside),
-            OpenDevice::Half(be) => on(be, source, detector, beside),
-            OpenDevice::Brain(be) => on(be, source, detector, beside),
+        let complete = match self {
+            OpenDevice::Cpu(be) => on(be, source),
+            OpenDevice::Half(be) => on(be, source),
+            OpenDevice::Brain(be) => on(be, source),
         }?;
         let gpu = !matches!(self, OpenDevice::Cpu(_));
-        Ok(Engine { stages, device: self.describe().into(), gpu })
+        Ok(Recogniser { complete, device: self.describe(), gpu })
     }
 
     /// One line for people: device, threads or memory.

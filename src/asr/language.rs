@@ -66,8 +66,8 @@ impl Spoken {
         let asked = options.language.as_deref().map(language_names::code).transpose()?;
         if !tokenizer.is_multilingual() {
             if asked.is_some_and(|code| code != "en") || options.task == Task::Translate {
-                let value = asked.unwrap_or("translate");
-                return Err(Error::config("language", value, "this model knows English only; use a multilingual one"));
+                let (option, value) = asked.map_or(("task", "translate"), |code| ("language", code));
+                return Err(Error::config(option, value, "this model knows English only; use a multilingual one"));
             }
             return Ok(Spoken::Known(None));
         }

@@ -50,9 +50,10 @@ pub fn code(language: &str) -> Result<&'static str> {
     let wanted = language.trim();
     let known = LANGUAGES.iter().find(|(c, n)| c.eq_ignore_ascii_case(wanted) || n.eq_ignore_ascii_case(wanted));
     let alias = ALIASES.iter().find(|(n, _)| n.eq_ignore_ascii_case(wanted));
-    known.map(|(c, _)| *c).or(alias.map(|(_, c)| *c)).ok_or_else(|| {
-        Error::config("language", language, "expected a code such as `en` or a name such as `German`; see --help")
-    })
+    known
+        .map(|(c, _)| *c)
+        .or(alias.map(|(_, c)| *c))
+        .ok_or_else(|| Error::config("language", language, "expected a code such as `en` or a name such as `German`"))
 }
 
 #[cfg(test)]

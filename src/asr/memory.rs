@@ -97,7 +97,7 @@ pub fn slots_that_fit<B: Backend>(model: &Whisper<B>, options: &AsrOptions, want
         if fits(middle) { low = middle } else { high = middle - 1 }
     }
     if low == 0 {
-        let during = "decoding a single chunk; use a smaller model, or a smaller --beam-size".into();
+        let during = "decoding a single chunk; use a smaller model, or a smaller `beam_size`".into();
         return Err(Error::OutOfMemory { wanted: plan(1).total(), free, during });
     }
     let Plan { caches, scratch, search, .. } = plan(low);

@@ -148,7 +148,7 @@ impl AsrOptions {
         positive("repetition_penalty", self.repetition_penalty)?;
         if self.max_finished() == 0 {
             let rule =
-                format!("with beam_size {} no hypothesis would be looked for; raise one of them", self.beam_size);
+                format!("with `beam_size` {} no hypothesis would be looked for; raise one of them", self.beam_size);
             return Err(Error::config("patience", self.patience, rule));
         }
         let finite = |option, value: f64| {

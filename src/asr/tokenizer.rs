@@ -1,5 +1,8 @@
 //! Text to token ids and back, and the ids that mean something to the decoder.
 
+mod find;
+mod ranks;
+
 use std::path::{Path, PathBuf};
 
 use super::language_names::LANGUAGES;
@@ -71,11 +74,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Model`] naming the file, and the token if one is missing.
     pub fn open(folder: &Path, multilingual: bool) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|e| {
-            Error::model(&path, format!("cannot be read ({e}); fetch the model again, or add its tokenizer.json"))
-        })?;
-        Self::from_bytes(&path, &bytes, multilingual)
+        Self::read(&folder.join("tokenizer.json"), 0, multilingual)
     }
 
     /// Parses the bytes of a `tokenizer.json`; `path` names it in messages.
@@ -88,7 +87,10 @@ impl Tokenizer {
         // The reader of tokenizers panics at JSON that ends or breaks within a decoder.
         serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| damaged(e.to_string()))?;
         let inner = guard(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(damaged)?;
-        let inner = inner.map_err(|e| damaged(e.to_string()))?;
+        Self::new(inner.map_err(|e| damaged(e.to_string()))?, path, multilingual)
+    }
+
+    fn new(inner: tokenizers::Tokenizer, path: &Path, multilingual: bool) -> Result<Self> {
         let special = find_special(&inner, path)?;
         let mut languages = Vec::new();
         if multilingual {
@@ -116,7 +118,7 @@ impl Tokenizer {
             return Ok(());
         }
         let reason = format!(
-            "has special tokens up to {highest}, but config.json only {vocab} tokens; do tokenizer and weights belong \
+            "has special tokens up to {highest}, but the model has only {vocab} tokens; do tokenizer and weights belong \
              together?"
         );
         Err(Error::model(&self.path, reason))

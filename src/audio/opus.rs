@@ -26,6 +26,12 @@ pub(super) fn codecs() -> &'static CodecRegistry {
     })
 }
 
+/// Seconds that the decoder drops at the start.
+pub(super) fn delay(params: &AudioCodecParameters) -> f64 {
+    let head = params.extra_data.as_deref().and_then(Head::parse);
+    head.map_or(0.0, |head| head.pre_skip as f64 / f64::from(RATE))
+}
+
 /// The identification header, RFC 7845 section 5.1.
 struct Head {
     channels: usize,

@@ -1,9 +1,12 @@
 //! Any sample rate to 16 kHz, one channel, as a stream: what goes in as `n` samples comes out as exactly
 //! `round(n * 16000 / rate)` samples, on the same time axis.
 
+use std::ops::Range;
+
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
+use super::mix::Planes;
 use crate::units::SAMPLE_RATE;
 
 /// Lowest input rate accepted, in Hz.
@@ -28,6 +31,43 @@ pub(super) struct Resampler {
     taken: u64,
     /// Samples given out, at 16 kHz.
     given: u64,
+}
+
+/// A resampler for each of several channels, which all get the same number of samples.
+pub(super) struct Resamplers(Vec<Resampler>);
+
+impl Resamplers {
+    /// Resamplers of `channels` channels from `rate` Hz; the error is as that of [`Resampler::new`].
+    pub(super) fn new(rate: u32, channels: usize) -> Result<Self, String> {
+        (0..channels.max(1)).map(|_| Resampler::new(rate)).collect::<Result<_, _>>().map(Resamplers)
+    }
+
+    /// Input rate in Hz.
+    pub(super) fn rate(&self) -> u32 {
+        self.0[0].rate()
+    }
+
+    /// How many channels there are.
+    pub(super) fn channels(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes `range` of the samples of each channel and appends what is ready to that channel of `out`.
+    pub(super) fn push(&mut self, planes: &Planes, range: Range<usize>, out: &mut Planes) -> Result<(), String> {
+        out.resize_with(self.0.len(), Vec::new);
+        let mut channels = self.0.iter_mut().zip(planes).zip(out);
+        channels.try_for_each(|((resampler, plane), out)| resampler.push(&plane[range.clone()], out))
+    }
+
+    /// The rest of all channels; how many samples were given out of each, as [`Resampler::finish`].
+    pub(super) fn finish(self, out: &mut Planes) -> Result<u64, String> {
+        out.resize_with(self.0.len(), Vec::new);
+        let mut total = 0;
+        for (resampler, out) in self.0.into_iter().zip(out) {
+            total = resampler.finish(out)?;
+        }
+        Ok(total)
+    }
 }
 
 struct FftStage {

@@ -1,14 +1,15 @@
 //! WAV as it is found in the wild, put into the one form that symphonia's strict reader takes.
 //!
-//! Recorders leave sizes of zero when they are stopped, streams write 0xFFFFFFFF, files over 4 GB come as RF64 or W64,
-//! and the format chunk has grown several lengths. Here the chunks are read leniently, as every player does, and what
-//! goes on is a canonical header in front of a window on the data.
+//! Recorders leave sizes of zero when they are stopped, programs that write to a pipe put a large number there, files
+//! over 4 GB come as RF64 or W64, and the format chunk has grown several lengths. Here the chunks are read leniently, as
+//! every player does, and what goes on is a canonical header in front of a window on the data.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use symphonia::core::io::MediaSource;
 
 use super::mix;
+use super::open::Refusal;
 
 /// The marker for a size that is not known, or stands elsewhere.
 const UNKNOWN: u64 = 0xffff_ffff;
@@ -18,6 +19,8 @@ const W64_TAIL: [u8; 12] = *b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a";
 const W64_RIFF: [u8; 16] = *b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00";
 /// A format chunk is 40 bytes, or 50 for ADPCM; what is longer is padding.
 const MAX_FORMAT: u64 = 256;
+/// The samples of a CAF file that was written to a pipe begin before this.
+const MAX_CAF_HEADER: u64 = 1 << 20;
 /// A PCM sample of more bytes is none.
 const MAX_SAMPLE_BYTES: u16 = 8;
 
@@ -64,7 +67,7 @@ struct Chunks {
 pub(super) fn normalise<'a>(
     mut source: Box<dyn MediaSource + 'a>,
     bytes: u64,
-) -> io::Result<Result<Normalised<'a>, String>> {
+) -> io::Result<Result<Normalised<'a>, Refusal>> {
     let mut head = [0; 40];
     let got = read_some(&mut source, &mut head)?;
     source.seek(SeekFrom::Start(0))?;
@@ -73,12 +76,23 @@ pub(super) fn normalise<'a>(
     } else if got == 40 && head[..16] == W64_RIFF {
         read_chunks(&mut source, bytes, Layout::W64)?
     } else {
-        return Ok(Ok(Normalised::Other(source)));
+        return match caf_header(&mut source, &head, bytes)? {
+            Some(header) => {
+                let start = header.len() as u64;
+                source.seek(SeekFrom::Start(start))?;
+                let window = Window { header, inner: source, start, len: bytes - start, at: 0, promised: None };
+                Ok(Ok(Normalised::Wav(window)))
+            }
+            None => {
+                source.seek(SeekFrom::Start(0))?;
+                Ok(Ok(Normalised::Other(source)))
+            }
+        };
     };
     let (chunks, format) =
         match chunks.and_then(|chunks| canonical_format(&chunks.format).map(|format| (chunks, format))) {
             Ok(usable) => usable,
-            Err(reason) => return Ok(Err(reason)),
+            Err(refusal) => return Ok(Err(refusal)),
         };
     let there = bytes - chunks.start;
     let len = chunks.claimed.map_or(there, |claimed| claimed.min(there));
@@ -89,6 +103,34 @@ pub(super) fn normalise<'a>(
     let header = format.map_or(Vec::new(), |format| header(&format, len));
     source.seek(SeekFrom::Start(chunks.start))?;
     Ok(Ok(Normalised::Wav(Window { header, inner: source, start: chunks.start, len, at: 0, promised })))
+}
+
+/// What stands before the samples of a CAF file that states no size for them, with the size filled in: -1 stands for all
+/// that follows (Apple Core Audio Format Specification, "Audio Data Chunk"), which symphonia cannot read.
+fn caf_header(source: &mut Box<dyn MediaSource + '_>, head: &[u8], bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    if !head.starts_with(b"caff") {
+        return Ok(None);
+    }
+    let mut at = 8;
+    while at + 12 <= bytes.min(MAX_CAF_HEADER) {
+        let mut chunk = [0; 12];
+        source.seek(SeekFrom::Start(at))?;
+        source.read_exact(&mut chunk)?;
+        let size = i64::from_be_bytes(chunk[4..].try_into().unwrap_or_default());
+        let body = at + 12;
+        match u64::try_from(size) {
+            Err(_) if &chunk[..4] == b"data" && size == -1 => {
+                let mut header = vec![0; body as usize];
+                source.seek(SeekFrom::Start(0))?;
+                source.read_exact(&mut header)?;
+                header[at as usize + 4..].copy_from_slice(&(bytes - body).to_be_bytes());
+                return Ok(Some(header));
+            }
+            Ok(size) if size <= bytes - body => at = body + size,
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -104,7 +146,7 @@ fn read_chunks(
     source: &mut Box<dyn MediaSource + '_>,
     bytes: u64,
     layout: Layout,
-) -> io::Result<Result<Chunks, String>> {
+) -> io::Result<Result<Chunks, Refusal>> {
     let (header, align) = if layout == Layout::Riff { (8, 2) } else { (24, 8) };
     let mut at: u64 = if layout == Layout::Riff { 12 } else { 40 };
     let mut format = Vec::new();
@@ -122,18 +164,19 @@ fn read_chunks(
         let body = at + header;
         if name == b"data" && (layout == Layout::Riff || head[4..16] == W64_TAIL) {
             if format.is_empty() {
-                return Ok(Err("its header lacks the format of the samples (no `fmt ` chunk): it is damaged".into()));
+                return damaged("its header lacks the format of the samples (no `fmt ` chunk): it is damaged");
             }
             let claimed = if size == UNKNOWN { long_size.filter(|&size| size != 0) } else { Some(size) };
+            let claimed = claimed.filter(|&size| size <= bytes - body || !is_placeholder(size));
             let claimed = if size == 0 && !chunk_follows(source, body, bytes)? { None } else { claimed };
             return Ok(Ok(Chunks { format, start: body, claimed }));
         }
         if size > bytes - body {
             let name = String::from_utf8_lossy(name).into_owned();
             let rest = bytes - body;
-            return Ok(Err(format!(
+            return damaged(&format!(
                 "its header is damaged: the `{name}` chunk claims {size} bytes, but only {rest} follow; record or copy it again"
-            )));
+            ));
         }
         if matches!(name, b"fmt " | b"ds64") {
             let mut data = vec![0; size.min(MAX_FORMAT) as usize];
@@ -146,8 +189,18 @@ fn read_chunks(
         }
         at = (body + size).next_multiple_of(align);
     }
-    Ok(Err("it ends within its header, before the samples: it was cut off or never finished; record or copy it again"
-        .into()))
+    damaged("it ends within its header, before the samples: it was cut off or never finished; record or copy it again")
+}
+
+fn damaged<T>(reason: &str) -> io::Result<Result<T, Refusal>> {
+    Ok(Err(Refusal::Damaged(reason.into())))
+}
+
+/// Whether a size that is larger than the file stands for one that was not known when the header was written: close to the
+/// ends of the signed and the unsigned range (0x7ffff000 by sox and espeak, 0x7fff0000 by GStreamer, 0x7fffffff and
+/// 0x80000000 by arecord, 0xffffffff by ffmpeg, some of them less the header), or beyond all files.
+fn is_placeholder(size: u64) -> bool {
+    matches!(size, 0x7fff_0000..=0x8000_ffff | 0xffff_0000..=0xffff_ffff | 0x0400_0000_0000_0000..)
 }
 
 /// Whether a data chunk of size zero is truly empty: another chunk follows. Otherwise its writer was stopped before it
@@ -163,9 +216,9 @@ fn chunk_follows(source: &mut Box<dyn MediaSource + '_>, at: u64, bytes: u64) ->
 }
 
 /// The format chunk in the shortest form of its kind; `None` for MPEG audio, which brings its own headers.
-fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, String> {
+fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     if format.len() < 16 {
-        return Err("its header is damaged: the format chunk is too short".into());
+        return Err(Refusal::Damaged("its header is damaged: the format chunk is too short".into()));
     }
     let u16_at = |at: usize| u16::from_le_bytes([format[at], format[at + 1]]);
     // The extensible form keeps the true tag at the start of an identifier.
@@ -174,7 +227,7 @@ fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, String> {
     if matches!(tag, MPEG | MP3) {
         return Ok(None);
     }
-    mix::check_channels(usize::from(channels), mix::Channel::Mix)?;
+    mix::check_channels(usize::from(channels), mix::Channel::Mix).map_err(Refusal::Damaged)?;
     // Samples of, say, 20 bits lie in whole bytes, counted by the size of a frame.
     let whole = |align: u16| align > 0 && align.is_multiple_of(channels) && align / channels <= MAX_SAMPLE_BYTES;
     let bits = if tag == PCM && whole(align) { 8 * (align / channels) } else { bits };
@@ -185,7 +238,11 @@ fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, String> {
         PCM | FLOAT => {}
         ALAW | MULAW => out.extend([0, 0]),
         ADPCM_MS | ADPCM_IMA => out = format.to_vec(),
-        _ => return Err(format!("its samples are in a format that cannot be read (WAV format tag {tag:#06x})")),
+        _ => {
+            let name = super::names::wav_tag(tag);
+            let reason = format!("its samples are in {name}, which cannot be read (WAV format tag {tag:#06x})");
+            return Err(Refusal::Unsupported(reason));
+        }
     }
     Ok(Some(out))
 }
@@ -204,8 +261,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-/// Fills as much of `buffer` as there is.
-fn read_some(source: &mut Box<dyn MediaSource + '_>, buffer: &mut [u8]) -> io::Result<usize> {
+/// Fills as much of `buffer` as there is before the end; returns how much.
+pub(super) fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match source.read(&mut buffer[got..])? {

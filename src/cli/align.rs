@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use diarist::align::AlignOptions;
-use diarist::api::OpenDevice;
+use diarist::api::{CrossCache, OpenDevice};
 use diarist::asr::language_names;
-use diarist::audio;
 use diarist::engine::waveform::Waveform;
-use diarist::hub::aligners::AlignerSource;
-use diarist::output::{self, OutputFormat, SubtitleOptions};
+use diarist::hub::Hub;
+use diarist::output::{self, OutputFormat, SubtitleOptions, with_ending};
 use diarist::pipeline::aligners;
 use diarist::types::{Segment, Transcript};
 use diarist::units::Seconds;
@@ -18,21 +17,24 @@ use diarist::{Error, Result};
 
 use super::console;
 use super::engine;
+use super::inputs::{Inputs, OTHER_FOLDER};
 use super::options::{Audio, Compute, ModelFiles, Output};
-use super::watch::Shown;
+use super::script::{self, Known};
+use super::watch::{Shown, short};
 use super::words::{self, Align, Subtitles};
-use super::{interrupt, settings, transcribe};
+use super::{interrupt, log, settings, stdin, transcribe};
 
 /// Options of `align`.
 #[derive(Args, Debug)]
 #[command(after_help = "The text is found in the whole recording, whatever a recogniser would make of it.
+Of subtitles only the text is used, not the times.
 Of a transcript in JSON (ours or WhisperX's) the segments are kept, and their words get new times.
 Results are named after the recording, as those of `transcribe`.")]
 pub struct AlignArgs {
-    /// A recording.
+    /// A recording; - reads it from stdin.
     #[arg(value_name = "AUDIO", value_hint = ValueHint::FilePath)]
     audio_file: PathBuf,
-    /// What is said in it: a text in UTF-8, or a transcript (.json).
+    /// What is said in it: a text, subtitles (SubRip, WebVTT), or a transcript (.json).
     #[arg(value_name = "TEXTFILE", value_hint = ValueHint::FilePath)]
     text_file: PathBuf,
     /// The language spoken: a code (de) or its English name [default: the transcript's, else en].
@@ -52,12 +54,6 @@ pub struct AlignArgs {
     audio: Audio,
 }
 
-/// What to align.
-enum Known {
-    Text(String),
-    Segments(Vec<Segment>),
-}
-
 /// Aligns one text.
 ///
 /// # Errors
@@ -66,37 +62,37 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     let options = args.align.options();
     let subtitles = args.subtitles.options()?;
     let formats = OutputFormat::parse_list(&args.output.output_format)?;
+    if formats.contains(&OutputFormat::Rttm) {
+        return Err(Error::config("output_format", "rttm", "says who speaks when, which `align` does not find out"));
+    }
     let asked = args.language.as_deref().map(language_names::code).transpose()?;
     words::check_model(&args.align, args.files.model_dir.clone())?;
-    let stems = output::plan(std::slice::from_ref(&args.audio_file), &args.output.output_dir)?;
+    let stems = stdin::plan(std::slice::from_ref(&args.audio_file), &args.output.output_dir)?;
     transcribe::readable(&args.audio_file)?;
-    let (known, of_transcript) = read(&args.text_file)?;
+    let inputs =
+        Inputs::default().with([&args.audio_file, &args.text_file]).with_models(args.align.align_model.as_ref());
+    let results = formats.iter().map(|format| with_ending(&stems[0], format.extension()));
+    inputs.spare(results, OTHER_FOLDER)?;
+    let (known, of_transcript) = script::read(&args.text_file)?;
     let language = asked.map(str::to_string).or(of_transcript).unwrap_or_else(|| "en".into());
-    let backend = engine::open(&args.compute)?;
+    let backend = engine::open(&args.compute, CrossCache::default())?;
     transcribe::writable(&args.output.output_dir)?;
     let hub = super::hub(args.files.model_dir.clone(), args.files.model_cache_only, args.files.hf_token.clone());
-    let source = match &args.align.align_model {
-        Some(model) => words::obtain(&hub, model)?,
-        None => words::of_language(&hub, &language)?,
+    let model = match &args.align.align_model {
+        Some(model) => model.as_str(),
+        None => hub.aligner_of(&language)?,
     };
-    let name = args.audio_file.display().to_string();
-    let mut watch = Shown::new("aligning", name, args.output.print_progress);
-    let sound = audio::decode(&args.audio_file, &settings::audio(&args.audio), |progress| {
-        watch.show("reading", progress.decoded, progress.total.unwrap_or(Seconds(0.0)));
-        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let work = Work { source: &source, sound: &sound.samples, language: &language, options: &options };
-    let segments = match &backend {
-        OpenDevice::Cpu(be) => work.on(be, known, &mut watch),
-        OpenDevice::Half(be) => work.on(be, known, &mut watch),
-        OpenDevice::Brain(be) => work.on(be, known, &mut watch),
+    let work = Work { args, hub: &hub, model, language: &language, options: &options };
+    let (segments, duration) = match &backend {
+        OpenDevice::Cpu(be) => work.on(be, known),
+        OpenDevice::Half(be) => work.on(be, known),
+        OpenDevice::Brain(be) => work.on(be, known),
     }?;
-    drop(watch);
     let transcript = Transcript {
         word_segments: segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect(),
         segments,
         language: Some(language),
-        duration: sound.duration(),
+        duration,
         ..Transcript::default()
     };
     write(args, &formats, &transcript, &stems[0], &subtitles)
@@ -111,53 +107,46 @@ fn write(
 ) -> Result<()> {
     for segment in &transcript.segments {
         if let Some(reason) = &segment.unaligned {
-            console::error(&format!("{:.2} to {:.2} s: not aligned: {reason}", segment.start.0, segment.end.0));
+            let (name, start, end) = (stdin::name(&args.audio_file).display(), segment.start.0, segment.end.0);
+            console::error(&format!("{name}: {start:.2} to {end:.2} s: not aligned: {reason}"));
         }
         if args.output.verbose {
             console::line(&super::watch::line(segment));
         }
     }
-    output::write_all(formats, transcript, stem, subtitles).map(|_| ())
+    let written = output::write_all(formats, transcript, stem, subtitles)?;
+    if args.output.verbose {
+        transcribe::tell_written(&written);
+    }
+    Ok(())
 }
 
 /// One text in one recording.
 struct Work<'a> {
-    source: &'a AlignerSource,
-    sound: &'a [f32],
+    args: &'a AlignArgs,
+    hub: &'a Hub,
+    /// The aligner.
+    model: &'a str,
     language: &'a str,
     options: &'a AlignOptions,
 }
 
 impl Work<'_> {
-    fn on<B: Waveform>(&self, be: &B, known: Known, watch: &mut Shown) -> Result<Vec<Segment>> {
-        let aligner = aligners::open(be, self.source)?;
-        match known {
-            Known::Text(text) => aligner.text(be, self.sound, &text, self.language, self.options, watch),
-            Known::Segments(segments) => aligner.segments(be, self.sound, segments, self.language, self.options, watch),
-        }
+    /// The segments with their words, and the length of the recording.
+    fn on<B: Waveform>(&self, be: &B, known: Known) -> Result<(Vec<Segment>, Seconds)> {
+        let aligner = words::obtain_and_load(self.hub, self.model, |source| aligners::open(be, source))?;
+        let name = &self.args.audio_file;
+        let _about = log::recording(stdin::name(name));
+        let mut watch = Shown::new("aligning", short(stdin::name(name)), self.args.output.print_progress);
+        let sound = stdin::decode(name, &settings::audio(&self.args.audio), |progress| {
+            watch.show("reading", progress.decoded, progress.total.unwrap_or(Seconds(0.0)));
+            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let (language, options) = (self.language, self.options);
+        let segments = match known {
+            Known::Text(text) => aligner.text(be, &sound.samples, &text, language, options, &mut watch),
+            Known::Segments(segments) => aligner.segments(be, &sound.samples, segments, language, options, &mut watch),
+        };
+        Ok((segments?, sound.duration()))
     }
-}
-
-/// The text, or the segments of a transcript and their language.
-fn read(file: &Path) -> Result<(Known, Option<String>)> {
-    let refuse = |reason: String| Error::model(file, reason);
-    let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        refuse(format!("is not UTF-8 (byte {at}); save it as such, or convert it with iconv"))
-    })?;
-    let text = text.trim_start_matches('\u{feff}');
-    if !file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
-        if text.trim().is_empty() {
-            return Err(refuse("is empty: there is nothing to find".into()));
-        }
-        return Ok((Known::Text(text.to_string()), None));
-    }
-    let transcript: Transcript = serde_json::from_str(text)
-        .map_err(|e| refuse(format!("is not a transcript of diarist or WhisperX ({e}); a plain text ends in .txt")))?;
-    if transcript.segments.is_empty() {
-        return Err(refuse("has no segments: there is nothing to find".into()));
-    }
-    let language = transcript.language.as_deref().map(language_names::code).transpose()?;
-    Ok((Known::Segments(transcript.segments), language.map(str::to_string)))
 }

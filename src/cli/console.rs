@@ -1,31 +1,39 @@
-//! What the user sees: results on stdout, errors and progress bars on stderr.
+//! What the user sees: results on stdout, messages and progress bars on stderr.
+//!
+//! Every message is a line `diarist: NAME: text`, without colours, so that NO_COLOR has nothing to switch off. Progress bars are
+//! drawn only on a terminal that can move its cursor, and are taken away while something is printed.
 
 #![allow(clippy::print_stderr)] // the one place that may
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Set once stdout takes no more. If its reader has gone (`diarist ... | head`), there is nobody left to print to, and
 /// that is no reason to stop writing the files.
 static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
 /// Set if something else was the reason, such as a full disk: then text is missing that somebody wanted.
 static STDOUT_FAILED: AtomicBool = AtomicBool::new(false);
+/// All bars there are. Whatever is printed goes through [`MultiProgress::suspend`], which must not be nested.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Prints a line of result to stdout at once.
 pub fn line(text: &str) {
     if STDOUT_CLOSED.load(Ordering::Relaxed) {
         return;
     }
-    let mut out = std::io::stdout().lock();
-    if let Err(reason) = writeln!(out, "{text}").and_then(|()| out.flush()) {
-        STDOUT_CLOSED.store(true, Ordering::Relaxed);
-        if reason.kind() != ErrorKind::BrokenPipe {
-            STDOUT_FAILED.store(true, Ordering::Relaxed);
-            error(&format!("standard output cannot be written: {reason}"));
-        }
+    let written = BARS.suspend(|| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    });
+    if let Err(reason) = written
+        && !STDOUT_CLOSED.swap(true, Ordering::Relaxed)
+        && reason.kind() != ErrorKind::BrokenPipe
+    {
+        STDOUT_FAILED.store(true, Ordering::Relaxed);
+        error(&format!("standard output cannot be written: {reason}"));
     }
 }
 
@@ -34,19 +42,19 @@ pub fn lost_output() -> bool {
     STDOUT_FAILED.load(Ordering::Relaxed)
 }
 
-/// Prints an error to stderr.
+/// Prints a message to stderr.
 pub fn error(text: &str) {
     // A closed stderr leaves nobody to tell.
-    let _ = writeln!(std::io::stderr().lock(), "diarist: {text}");
+    let _ = BARS.suspend(|| writeln!(std::io::stderr().lock(), "diarist: {text}"));
 }
 
-/// The same, unless it was printed before: what holds for several recordings is told once.
-pub fn error_once(text: &str) {
+/// Prints a message unless one with the same `key` was printed before.
+pub fn error_once(key: &str, text: &str) {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if !told.iter().any(|other| other == text) {
+    if !told.iter().any(|other| other == key) {
         error(text);
-        told.push(text.to_string());
+        told.push(key.to_string());
     }
 }
 
@@ -73,7 +81,7 @@ impl Bar {
 
     fn with(template: &str) -> Self {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(0).with_style(style.progress_chars("=> "));
+        let bar = BARS.add(ProgressBar::new(0).with_style(style.progress_chars("=> ")));
         Bar { bar }
     }
 
@@ -85,20 +93,11 @@ impl Bar {
         self.bar.set_length(total);
         self.bar.set_position(done);
     }
-
-    /// Prints a line to stdout without tearing the bar.
-    pub fn line(&self, text: &str) {
-        self.aside(|| line(text));
-    }
-
-    /// Does something that prints, without tearing the bar.
-    pub fn aside(&self, print: impl FnOnce()) {
-        self.bar.suspend(print);
-    }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        BARS.remove(&self.bar);
     }
 }

@@ -1,8 +1,10 @@
 //! `diarist demo`: the built-in models on the built-in sample, with nothing but this program.
 
+use std::path::Path;
 use std::time::Instant;
 
 use diarist::align::AlignOptions;
+use diarist::api::CrossCache;
 use diarist::api::compute::Beside;
 use diarist::config::Options;
 use diarist::diarize::words::WordOptions;
@@ -23,12 +25,12 @@ use super::watch::{Lines, Watch, line};
 /// assets.
 pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
-    let backend = super::engine::open(compute)?;
+    let backend = super::engine::open(compute, CrossCache::default())?;
     let speakers = Speakers { finder: backend.diarizer(&DiarizerSource::Builtin)?, gallery: None };
     let beside = Beside { speakers: Some(speakers), ..Beside::default() };
     let engine = backend.engine(&Source::Builtin, Detector::Energy, beside)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
-    let mut watch = Watch::new("the sample".into(), Lines::Silent, false);
+    let mut watch = Watch::new(Path::new("the sample"), Lines::Silent, false);
     let words = WordTimes::Aligned(AlignOptions::default());
     let of_words = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
     let speakers = Some(SpeakerOptions { words: of_words, ..SpeakerOptions::default() });

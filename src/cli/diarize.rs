@@ -1,30 +1,31 @@
 //! `diarist diarize`: who speaks when.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use diarist::api::CrossCache;
 use diarist::diarize::{self, Diarization};
-use diarist::output::{self, rttm};
+use diarist::output::{self, rttm, with_ending};
 use diarist::pipeline::Speakers;
 use diarist::types::Turn;
-use diarist::{Error, Result, audio};
+use diarist::{Error, Result};
 use serde_json::{Value, json};
 
+use super::inputs::{Inputs, OTHER_FOLDER};
 use super::options::{Audio, Compute, ModelFiles};
 use super::speakers::{Voices, enrol};
 use super::values::{LogLevel, TurnFormat};
 use super::watch::Shown;
-use super::{Failure, console, engine, interrupt, settings, transcribe};
+use super::{Failure, console, engine, interrupt, log, settings, stdin, transcribe, wording};
 
 /// Options of `diarize`.
 #[derive(Args, Debug)]
 #[command(after_help = "Prints RTTM, one line a turn: SPEAKER RECORDING 1 START LENGTH <NA> <NA> LABEL <NA> <NA>,
-times in seconds. With -f json one object a recording: `turns`, which may overlap, and `exclusive`,
-which do not. With -o they are written to RECORDING.rttm or RECORDING.speakers.json there.")]
+times in seconds. With -f json one object a recording: `turns`, which may overlap, `exclusive`, which do
+not, and `diarization`, the pipeline and its revision. With -o they are written to RECORDING.rttm or RECORDING.speakers.json there.")]
 pub struct DiarizeArgs {
-    /// Recordings: any container and codec that can be read, with or without picture.
+    /// Recordings, of sound or video; - is stdin.
     #[arg(value_name = "AUDIO", required = true, value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -53,53 +54,84 @@ pub struct DiarizeArgs {
 /// Diarizes every recording that can be.
 pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
     if args.voices.speaker_embeddings && args.output_format == TurnFormat::Rttm {
-        return Err(Error::config("speaker_embeddings", "given", "RTTM has no place for them; add -f json").into());
+        return Err(Error::config(
+            "speaker_embeddings",
+            "given",
+            "RTTM has no place for them; add `output_format` json",
+        )
+        .into());
     }
-    let known = args.voices.check(None, args.model.model_dir.clone())?;
+    let known = args.voices.check(args.model.model_dir.clone())?;
     let options = diarize::Options { bounds: args.voices.bounds()?, ..Default::default() };
-    let backend = engine::open(&args.compute)?;
+    let backend = engine::open(&args.compute, CrossCache::default())?;
     let folder = args.output_dir.as_deref();
-    let stems = output::plan(&args.files, folder.unwrap_or(Path::new("")))?;
+    let stems = stdin::plan(&args.files, folder.unwrap_or(Path::new("")))?;
+    let ending = args.ending();
+    if folder.is_some() {
+        let inputs = Inputs::default().with(known.iter().map(|(_, file)| file)).with(&args.files);
+        let inputs = inputs.with_models(args.voices.diarize_model.as_ref());
+        inputs.spare(stems.iter().map(|stem| with_ending(stem, ending)), OTHER_FOLDER)?;
+    }
     folder.map_or(Ok(()), transcribe::writable)?;
     let (todo, mut failed) = transcribe::those_readable(&args.files, &stems);
     if todo.is_empty() {
         return Err(Failure::Files);
     }
     let hub = super::hub(args.model.model_dir.clone(), args.model.model_cache_only, args.model.hf_token.clone());
-    let finder = backend.diarizer(&args.voices.obtain(&hub, None)?)?;
+    let finder = args.voices.load(&hub, |source| backend.diarizer(source))?;
     let gallery = enrol(finder.as_ref(), &known, &args.audio)?;
     let speakers = Speakers { finder, gallery };
+    let mut written = 0;
     for (file, stem) in todo {
         match one(args, &speakers, &options, file, stem) {
-            Ok(()) => {}
+            Ok(()) => written += 1,
             Err(Error::Cancelled) => break,
             Err(error) => {
-                console::error(&transcribe::naming(file, &error));
+                console::error(&wording::of_recording(stdin::name(file), &error));
                 failed = true;
             }
         }
     }
+    if let (Some(folder), true) = (folder, written > 1) {
+        console::line(&format!("wrote {written} files to {}", folder.display()));
+    }
     if failed { Err(Failure::Files) } else { Ok(()) }
 }
 
+impl DiarizeArgs {
+    /// How the names of result files end.
+    fn ending(&self) -> &'static str {
+        match self.output_format {
+            TurnFormat::Rttm => "rttm",
+            TurnFormat::Json => "speakers.json",
+        }
+    }
+}
+
 fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file: &Path, stem: &Path) -> Result<()> {
-    let mut watch = Shown::new("telling speakers apart in", super::watch::short(file), args.print_progress);
-    let sound = audio::decode(file, &settings::audio(&args.audio), |progress| {
+    let about = log::recording(stdin::name(file));
+    let mut watch =
+        Shown::new("telling speakers apart in", super::watch::short(stdin::name(file)), args.print_progress);
+    let sound = stdin::decode(file, &settings::audio(&args.audio), |progress| {
         watch.show("reading", progress.decoded, progress.total.unwrap_or_default());
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     let mut found = speakers.finder.diarize(&sound.samples, options, &mut watch)?;
     let labels = speakers.name(&mut found)?;
-    drop(watch);
+    log::warnings(&found.warnings);
+    drop((watch, about));
     let name = stem.file_name().unwrap_or_default().to_string_lossy();
-    let (text, ending) = match args.output_format {
-        TurnFormat::Rttm => (rttm::rttm(&name, &found.turns)?, "rttm"),
-        TurnFormat::Json => {
-            (object(file, sound.duration().0, &found, labels, args.voices.speaker_embeddings), "speakers.json")
-        }
+    let text = match args.output_format {
+        TurnFormat::Rttm => rttm::rttm(&name, &found.turns)?,
+        TurnFormat::Json => object(file, sound.duration().0, &found, labels, args.voices.speaker_embeddings),
     };
     match &args.output_dir {
-        Some(folder) => output::write_whole(&folder.join(format!("{name}.{ending}")), text.as_bytes()),
+        Some(_) => {
+            let path = with_ending(stem, args.ending());
+            output::write_whole(&path, text.as_bytes())?;
+            transcribe::tell_written(&[path]);
+            Ok(())
+        }
         None => {
             text.lines().for_each(console::line);
             Ok(())
@@ -115,15 +147,17 @@ fn object(file: &Path, duration: f64, found: &Diarization, labels: Vec<String>, 
     };
     let turns = |turns: &[Turn]| turns.iter().map(turn).collect::<Vec<Value>>();
     let mut object = json!({
-        "audio": file.display().to_string(),
+        "audio": stdin::name(file).display().to_string(),
         "duration": (duration * 1000.0).round() / 1000.0,
+        "diarization": found.version,
         "turns": turns(&found.turns),
         "exclusive": turns(&found.exclusive),
     });
     if embeddings {
-        let voice = |voice: &Vec<f64>| voice.iter().map(|x| *x as f32).collect::<Vec<f32>>();
-        let voices: BTreeMap<String, Vec<f32>> = labels.into_iter().zip(found.voices.iter().map(voice)).collect();
-        object["speaker_embeddings"] = json!(voices);
+        object["speaker_embeddings"] = json!(found.embeddings(labels));
+    }
+    if !found.warnings.is_empty() {
+        object["warnings"] = json!(found.warnings);
     }
     object.to_string() + "\n"
 }

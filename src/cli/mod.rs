@@ -5,24 +5,30 @@
 
 mod align;
 mod argv;
+mod channels;
 mod console;
 mod demo;
 mod diarize;
 mod engine;
+mod inputs;
 mod interrupt;
+mod log;
 mod manifest;
 mod models;
 mod opening;
 mod options;
 mod results;
 mod score;
+mod script;
 mod settings;
 mod speakers;
+mod stdin;
 mod transcribe;
 mod vad;
 mod values;
 mod watch;
 mod whisperx;
+mod wording;
 mod words;
 mod worker;
 
@@ -84,6 +90,9 @@ struct ModelsArgs {
     /// A folder with models, looked in besides the cache.
     #[arg(long, value_name = "DIR")]
     model_dir: Option<PathBuf>,
+    /// Print the recognisers on this machine as a JSON array.
+    #[arg(long)]
+    json: bool,
 }
 
 /// How a subcommand ended.
@@ -110,25 +119,34 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     interrupt::listen();
     let ended = match cli.command {
         Command::Transcribe(args) => {
-            log(args.output.log_level);
+            log::start(args.output.log_level);
             transcribe::run(&args)
         }
         Command::Worker(parsed) => {
-            log(parsed.log_level);
+            log::start(parsed.log_level);
             worker::run(&parsed, &args[1..])
         }
         Command::Diarize(args) => {
-            log(args.log_level);
+            log::start(args.log_level);
             diarize::run(&args)
         }
         Command::Align(args) => {
-            log(args.output.log_level);
+            log::start(args.output.log_level);
             align::run(&args).map_err(Failure::from)
         }
-        Command::Vad(args) => vad::run(&args).map_err(Failure::from),
+        Command::Vad(args) => {
+            log::start(None);
+            vad::run(&args).map_err(Failure::from)
+        }
         Command::Score(args) => score::run(&args).map_err(Failure::from),
-        Command::Demo(args) => demo::run(&args).map_err(Failure::from),
-        Command::Models(args) => models::run(&hub(args.model_dir, false, None)).map_err(Failure::from),
+        Command::Demo(args) => {
+            log::start(None);
+            demo::run(&args).map_err(Failure::from)
+        }
+        Command::Models(args) => {
+            let form = if args.json { models::Form::Json } else { models::Form::Tables };
+            models::run(&hub(args.model_dir, false, None), form).map_err(Failure::from)
+        }
     };
     match ended {
         _ if interrupt::asked() => ExitCode::from(interrupt::EXIT),
@@ -136,7 +154,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Files) => ExitCode::FAILURE,
         Err(Failure::Error(error)) => {
-            console::error(&error.to_string());
+            console::error(&wording::error(&error));
             if matches!(error, Error::Config { .. }) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
@@ -154,21 +172,6 @@ fn usage(error: &clap::Error, first: Option<&OsString>) -> ExitCode {
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
-/// Sends the log to stderr.
-fn log(level: Option<values::LogLevel>) {
-    use tracing::level_filters::LevelFilter;
-    use values::LogLevel::{Critical, Debug, Error, Info, Warning};
-    let level = match level {
-        Some(Debug) => LevelFilter::DEBUG,
-        Some(Info) => LevelFilter::INFO,
-        Some(Warning) | None => LevelFilter::WARN,
-        Some(Error | Critical) => LevelFilter::ERROR,
-    };
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    log.with_ansi(colours).init();
-}
-
 /// The hub of the environment, with what the command line says about it.
 fn hub(model_dir: Option<PathBuf>, cache_only: bool, token: Option<String>) -> Hub {
     let mut hub = Hub::from_env();
@@ -176,7 +179,7 @@ fn hub(model_dir: Option<PathBuf>, cache_only: bool, token: Option<String>) -> H
     if cache_only {
         hub.network = Network::Forbidden;
     }
-    hub.token = token.or(hub.token);
+    hub.token = token.and_then(|token| diarist::hub::token(&token)).or(hub.token);
     hub
 }
 

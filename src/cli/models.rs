@@ -1,36 +1,95 @@
-//! `diarist models`: the names `--model` knows, and which of them are here.
+//! `diarist models`: the names `--model` knows, and the models that are on this machine.
+
+use std::path::Path;
 
 use diarist::Result;
-use diarist::hub::{self, AlignerSource, Hub, Source, aligners, names, pipelines};
+use diarist::hub::{self, AlignerSource, Hub, Installed, aligners, names, open, pipelines};
 
 use super::console;
 
-/// Prints the table.
+/// How the list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Tables for people.
+    Tables,
+    /// The recognisers on this machine as a JSON array, for programs.
+    Json,
+}
+
+/// Prints the list.
 ///
 /// # Errors
-/// None so far: a folder that lacks files is shown as such.
-pub fn run(hub: &Hub) -> Result<()> {
-    console::line(&row("NAME", "REPOSITORY", "PARAMETERS", "HERE", "NOTE"));
-    console::line(&row(hub::BUILTIN, "(part of this program)", "", "yes", "small, English, for trying out"));
-    for model in names::KNOWN {
-        let here = match hub.find(model.name) {
-            Ok(Some(Source::Folder(folder))) => megabytes(hub::size_of(&folder)),
-            Ok(Some(Source::Builtin)) => "yes".into(),
-            Ok(None) => "-".into(),
-            Err(_) => "incomplete".into(),
-        };
-        console::line(&row(model.name, model.repo, &format!("{} M", model.megaparams), &here, model.note));
+/// None so far: a folder that lacks files is not listed, or shown as such.
+pub fn run(hub: &Hub, form: Form) -> Result<()> {
+    let installed = hub.installed();
+    if form == Form::Json {
+        console::line(&json(&installed));
+        return Ok(());
     }
+    recognisers(&installed);
+    on_this_machine(&installed);
     aligners_of_languages(hub);
     pipelines_of_speakers(hub);
-    let places: Vec<String> =
-        hub.model_dir.iter().chain(&hub.cache).chain(&hub.torch_cache).map(|p| p.display().to_string()).collect();
+    let places = hub.model_dir.iter().chain(&hub.cache).chain(&hub.whisper_cache).chain(&hub.torch_cache);
+    let places: Vec<String> = places.map(|place| shortened(place)).collect();
     console::line("");
     console::line(&format!("Looked in {}.", if places.is_empty() { "no folder".into() } else { places.join(", ") }));
     console::line(
-        "`--model` takes these names, organisation/name of the hub, or a folder; what is not here is fetched.",
+        "`--model` takes these names, organisation/name of the hub, a folder (Hugging Face, CTranslate2) or a file (.pt, ggml .bin);",
     );
+    console::line("what is not here is fetched.");
     Ok(())
+}
+
+/// Prints the table of the names.
+fn recognisers(installed: &[Installed]) {
+    let row = |name: &str, repo: &str, parameters: &str, here: &str, note: &str| {
+        console::line(&format!("{name:<18} {repo:<34} {parameters:>10}  {here:>10}  {note}"));
+    };
+    row("NAME", "REPOSITORY", "PARAMETERS", "HERE", "NOTE");
+    row(hub::BUILTIN, "(part of this program)", "", "yes", "small, English, for trying out");
+    for model in names::KNOWN {
+        let same = |here: &&Installed| names::named(&here.name).is_some_and(|known| known.file == model.file);
+        let here = installed.iter().find(same).map_or_else(|| "-".into(), |here| megabytes(here.bytes));
+        row(model.name, model.repo, &format!("{} M", model.megaparams), &here, model.note);
+    }
+}
+
+/// Prints the table of what is here.
+fn on_this_machine(installed: &[Installed]) {
+    console::line("");
+    let row = |name: &str, format: &str, size: &str, place: &str| {
+        console::line(&format!("{name:<34} {format:<14} {size:>9}  {place}"));
+    };
+    row("ON THIS MACHINE", "FORMAT", "SIZE", "PLACE");
+    for model in installed {
+        let checkpoint = &model.checkpoint;
+        row(&model.name, checkpoint.format.name(), &megabytes(model.bytes), &shortened(&checkpoint.path));
+    }
+    if installed.is_empty() {
+        console::line("no recogniser but the one in this program");
+    }
+}
+
+/// The models on this machine for programs: name, format, path and bytes.
+fn json(installed: &[Installed]) -> String {
+    let models = installed.iter().map(|model| {
+        serde_json::json!({
+            "name": model.name,
+            "format": model.checkpoint.format.name(),
+            "path": model.checkpoint.path.display().to_string(),
+            "bytes": model.bytes,
+        })
+    });
+    serde_json::Value::Array(models.collect()).to_string()
+}
+
+/// A path with `~` for the home folder.
+fn shortened(path: &Path) -> String {
+    match std::env::home_dir().and_then(|home| path.strip_prefix(home).ok().map(Path::to_path_buf)) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
 }
 
 /// Prints the table of the models that find words.
@@ -58,19 +117,17 @@ fn pipelines_of_speakers(hub: &Hub) {
     let row = |model: &str, here: &str, note: &str| console::line(&format!("{model:<58} {here:>10}  {note}"));
     console::line("");
     row("WHAT TELLS SPEAKERS APART (--diarize-model)", "HERE", "NOTE");
-    row(hub::BUILTIN, "yes", "small, for trying out");
+    let here = |model: &str| match hub.find_diarizer(model) {
+        Ok(Some(_)) => "yes",
+        Ok(None) => "-",
+        Err(_) => "incomplete",
+    };
+    let networks: Vec<String> = open::PARTS.iter().map(|part| format!("{} ({})", part.network, part.licence)).collect();
+    row(hub::OPEN, here(hub::OPEN), &format!("{}; no account needed", networks.join(", ")));
     for pipeline in pipelines::KNOWN {
-        let here = match hub.find_diarizer(pipeline.repo) {
-            Ok(Some(_)) => "yes",
-            Ok(None) => "-",
-            Err(_) => "incomplete",
-        };
-        row(pipeline.repo, here, pipeline.note);
+        row(pipeline.repo, here(pipeline.repo), pipeline.note);
     }
-}
-
-fn row(name: &str, repo: &str, parameters: &str, here: &str, note: &str) -> String {
-    format!("{name:<18} {repo:<34} {parameters:>10}  {here:>10}  {note}")
+    row(hub::AUTO, here(hub::AUTO), "the default: community-1 where it is here or HF_TOKEN fetches it, else open");
 }
 
 fn megabytes(bytes: u64) -> String {

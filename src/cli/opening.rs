@@ -10,6 +10,7 @@ use diarist::vad::Detector;
 use diarist::{Engine, Error, Result};
 
 use super::engine;
+use super::inputs::Inputs;
 use super::options::Work;
 use super::speakers::enrol;
 use super::{settings, words};
@@ -32,10 +33,19 @@ impl<'a> Opening<'a> {
         super::hub(folder.clone(), true, None).find(name)?;
         words::check_model(&work.words.align, folder.clone())?;
         let known = match work.speakers.diarize {
-            true => work.speakers.voices.check(Some(name), folder.clone())?,
+            true => work.speakers.voices.check(folder.clone())?,
             false => Vec::new(),
         };
-        Ok(Opening { work, device: engine::open(&work.model.compute)?, known })
+        Ok(Opening { work, device: engine::open(&work.model.compute, work.model.cross_cache)?, known })
+    }
+
+    /// The files that are read besides the recordings.
+    pub fn inputs(&self) -> Inputs {
+        let work = self.work;
+        let networks = [work.speakers.voices.diarize_model.as_ref(), work.words.align.align_model.as_ref()];
+        let models = networks.into_iter().flatten().chain([&work.model.model]);
+        let inputs = Inputs::default().with(self.known.iter().map(|(_, file)| file));
+        inputs.with_models(models).with_models(work.vad.model.as_ref())
     }
 
     /// Fetches what is not here, and loads everything.
@@ -50,10 +60,11 @@ impl<'a> Opening<'a> {
         };
         // An aligner that was asked for by name is needed, whatever the language.
         let asked = work.words.align.align_model.as_deref();
-        asked.map(|aligner| words::obtain(&hub, aligner)).transpose()?;
+        asked.map(|name| engine::under_a_bar(|on_progress| hub.obtain_aligner(name, on_progress))).transpose()?;
         let speakers = work.speakers.diarize.then(|| self.speakers(&hub)).transpose()?;
         let beside = Beside { aligners: Some(words::finder(&work.model, asked)), speakers };
-        let engine = self.device.engine(&engine::obtain(&work.model)?, detector, beside)?;
+        let recogniser = engine::load(&work.model, |source| self.device.recogniser(source))?;
+        let engine = recogniser.with(detector, beside);
         if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
             return Err(Error::config("align_model", model, reason));
         }
@@ -62,8 +73,7 @@ impl<'a> Opening<'a> {
 
     /// What tells speakers apart, with the voices of the recordings.
     fn speakers(&self, hub: &Hub) -> Result<Speakers> {
-        let source = self.work.speakers.voices.obtain(hub, Some(&self.work.model.model))?;
-        let finder = self.device.diarizer(&source)?;
+        let finder = self.work.speakers.voices.load(hub, |source| self.device.diarizer(source))?;
         let gallery = enrol(finder.as_ref(), &self.known, &self.work.audio)?;
         Ok(Speakers { finder, gallery })
     }

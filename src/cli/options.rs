@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use diarist::api::{ComputeType, CrossCache, Gemm};
+use diarist::audio::DecoderKind;
 use diarist::vad::VadMethod;
 
+use super::channels::Channels;
 use super::speakers::Speakers;
 use super::values::{Device, LogLevel, OrNone, Task, boolean, bytes, probability, within};
 use super::whisperx::Elsewhere;
@@ -17,7 +19,7 @@ use super::words::{Subtitles, Words};
 /// Everything `transcribe` can be told.
 #[derive(Args, Debug)]
 pub struct Transcribe {
-    /// Recordings: any container and codec that can be read, with or without picture.
+    /// Recordings, of sound or video; - is stdin.
     #[arg(value_name = "FILE", required_unless_present = "manifest", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -44,6 +46,7 @@ pub struct Many {
     /// Add a line of JSON to this file as each recording of the list is finished.
     ///
     /// {"path": .., "id": .., "result": the object of -f json}, or "error": {"kind": .., "message": ..} instead of "result".
+    /// With --verbose a line for each recording is printed.
     #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub jsonl: Option<PathBuf>,
     /// Recordings of the list worked on at once [default: 2].
@@ -70,6 +73,8 @@ pub struct Work {
     #[command(flatten)]
     pub speakers: Speakers,
     #[command(flatten)]
+    pub channels: Channels,
+    #[command(flatten)]
     pub elsewhere: Elsewhere,
 }
 
@@ -77,7 +82,7 @@ pub struct Work {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct Model {
-    /// A name listed by `diarist models`, organisation/name on the hub, a folder, or `builtin`.
+    /// A name (see `diarist models`), a folder, a file (.pt, ggml), or `builtin`.
     #[arg(long, default_value = "small")]
     pub model: String,
     #[command(flatten)]
@@ -88,6 +93,10 @@ pub struct Model {
     #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true,
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub batch_size: u32,
+    /// What of the encoder's output is held for the decoder: keys and values (int8 takes the least traffic of these), or
+    /// absorbed, the output itself, which takes the least memory.
+    #[arg(long, value_enum, default_value = "default", hide_short_help = true, help_heading = "Computing")]
+    pub cross_cache: CrossCache,
 }
 
 /// Where models are, and whether they may be fetched.
@@ -110,7 +119,9 @@ pub struct ModelFiles {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct Compute {
-    /// What to compute on: auto (a GPU if there is one, else the CPU), cpu, cuda, or cuda:N for the GPU of that number.
+    /// auto, cpu, cuda, or cuda:N for the GPU of that number.
+    ///
+    /// auto is a GPU if there is one, else the CPU.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
     /// Number of the GPU, as in cuda:N; the CPU has only 0.
@@ -120,7 +131,7 @@ pub struct Compute {
     #[arg(long, value_name = "BYTES", value_parser = bytes, hide_short_help = true)]
     pub gpu_memory_limit: Option<u64>,
     /// CPU threads, at most one per core; 0 for one per core.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_short_help = true)]
     pub threads: usize,
     /// How numbers are held in memory: float32 is exact, the others smaller.
     #[arg(long, value_enum, default_value = "default", hide_short_help = true)]
@@ -129,10 +140,6 @@ pub struct Compute {
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_missing_value = "True", conflicts_with = "compute_type", hide_short_help = true)]
     pub fp16: Option<bool>,
-    /// What of the encoder's output is held for the decoder: keys and values (int8 takes the least traffic of these), or
-    /// absorbed, the output itself, which takes the least memory.
-    #[arg(long, value_enum, default_value = "default", hide_short_help = true)]
-    pub cross_cache: CrossCache,
     /// Who multiplies matrices on a GPU: our own kernels, or cuBLASLt, which must be installed. auto is what was measured to
     /// be faster on the card.
     #[arg(long, value_enum, default_value = "auto", hide_short_help = true)]
@@ -146,14 +153,14 @@ pub struct Output {
     /// Folder for the results; made if need be.
     #[arg(long, short, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub output_dir: PathBuf,
-    /// txt, srt, vtt, tsv, json, aud (Audacity labels), rttm, or several by commas; all is the first five.
+    /// txt, srt, vtt, tsv, json, several by commas, or all.
+    ///
+    /// Also aud, labels for Audacity, and where speakers are told apart rttm.
     #[arg(long, short = 'f', value_name = "FORMAT", default_value = "all")]
     pub output_format: String,
-    /// Print the text to stdout as it is found.
-    ///
-    /// With --jsonl: a line for each recording.
+    /// Print the text to stdout, and which files were written.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
-          default_value = "True", default_missing_value = "True")]
+          default_value = "True", default_missing_value = "True", hide_short_help = true)]
     pub verbose: bool,
     /// Print the share done to stdout, in per cent.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
@@ -169,11 +176,22 @@ pub struct Output {
 #[command(next_help_heading = "Audio")]
 pub struct Audio {
     /// Use one channel, counted from 0, instead of the mean of all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub channel: Option<usize>,
+    /// Use this audio track, counted from 1, instead of the default one.
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub track: Option<u16>,
+    /// Ignore gaps and start offsets in the times of the file, instead of keeping them as silence.
+    #[arg(long, hide_short_help = true)]
+    pub no_sync: bool,
     /// Keep what can be decoded of a damaged or cut-off file instead of refusing it.
     #[arg(long, hide_short_help = true)]
     pub allow_truncated: bool,
+    /// Who decodes: auto, builtin or ffmpeg.
+    ///
+    /// auto: the built-in reader, and an ffmpeg found on PATH for formats that it does not know. ffmpeg is given no network.
+    #[arg(long, value_name = "DECODER", default_value = "auto", hide_short_help = true)]
+    pub decoder: DecoderKind,
     /// Refuse longer recordings, before they take memory [default: 172800, two days; of a worker 14400].
     #[arg(long, value_name = "SECONDS", hide_short_help = true, value_parser = |s: &str| within(s, 0.001, 1e9))]
     pub max_duration: Option<f64>,
@@ -185,14 +203,15 @@ pub struct Audio {
 pub struct Vad {
     /// none, energy, silero or pyannote.
     ///
-    /// Unless one is named: that of --vad-model; with --diarize pyannote, by the network that is at work anyway; else energy.
+    /// Unless one is named: that of --vad-model; where speakers are told apart pyannote, by the network that is at work anyway; else energy.
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
     /// The network: a file, a folder, or a name on the hub.
     ///
     /// pyannote's pytorch_model.bin, its folder, a pipeline's folder, or organisation/name on the hub; silero_vad.onnx of Silero
     /// v6; either as safetensors.
-    #[arg(id = "vad_model", long = "vad-model", value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    #[arg(id = "vad_model", long = "vad-model", value_name = "MODEL", value_hint = ValueHint::FilePath,
+          hide_short_help = true)]
     pub model: Option<PathBuf>,
     /// Speech begins where its probability is above this.
     #[arg(id = "vad_onset", long = "vad-onset", value_name = "P", default_value_t = 0.5, value_parser = probability,
@@ -211,10 +230,10 @@ pub struct Vad {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Decoding")]
 pub struct Decode {
-    /// Write what is said, or its English translation.
-    #[arg(long, value_enum, default_value = "transcribe")]
+    /// transcribe, or translate: into English.
+    #[arg(long, value_enum, default_value = "transcribe", hide_possible_values = true)]
     pub task: Task,
-    /// The language spoken: a code (de) or its English name (German) [default: found out].
+    /// Language spoken: a code (de) or a name (German) [default: found out].
     #[arg(long)]
     pub language: Option<String>,
     /// Pieces of the recording that are asked for their language.
@@ -228,7 +247,7 @@ pub struct Decode {
     #[arg(long, value_name = "TEXT")]
     pub initial_prompt: Option<String>,
     /// Words to expect.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", hide_short_help = true)]
     pub hotwords: Option<String>,
     /// Text every chunk begins with.
     #[arg(long, value_name = "TEXT", hide_short_help = true)]

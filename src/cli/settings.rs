@@ -26,10 +26,11 @@ pub fn check(args: &Work, subtitles: &Subtitles) -> Result<()> {
     }
     speech(args)?;
     args.speakers.options()?;
+    args.channels.options(&args.speakers, &args.audio)?;
     words::word_times(&args.words, subtitles, args.decode.task)?;
     subtitles.options()?;
     if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
-        let rule = "chunks found by a VAD are decoded side by side and have no text before them; add --vad none";
+        let rule = "chunks found by a VAD are decoded side by side and have no text before them; add `vad_method` none";
         return Err(Error::config("condition_on_previous_text", "True", rule));
     }
     Ok(())
@@ -68,8 +69,8 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
     if let Some(name) = on_hub(model) {
         return engine::under_a_bar(|on_progress| hub.obtain_network(name, on_progress));
     }
-    let is_pipeline =
-        model.join(folder::CONFIG).is_file() && !LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
+    let is_network = LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
+    let is_pipeline = !is_network && (model.join(folder::CONFIG).is_file() || model.join(folder::PARTS[0]).is_dir());
     match is_pipeline.then(|| folder::Recipe::open(model)).transpose()?.map(|recipe| recipe.segmentation) {
         Some(folder::Place::Here(network)) => Ok(network),
         Some(folder::Place::Repository(name)) => {
@@ -86,15 +87,15 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
 pub fn vad(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
     match (method(vad), &vad.model) {
         (VadMethod::Silero, None) => {
-            let rule = "needs its network: --vad-model FILE, silero_vad.onnx or the safetensors file of Silero VAD v6";
+            let rule = "needs its network: `vad_model` FILE, silero_vad.onnx or the safetensors file of Silero VAD v6";
             return Err(Error::config("vad_method", "silero", rule));
         }
         (VadMethod::Pyannote, None) => {
-            let rule = "needs its network: --vad-model MODEL, pyannote/segmentation-3.0 or the pytorch_model.bin of WhisperX; --diarize has one";
+            let rule = "needs its network: `vad_model` MODEL, pyannote/segmentation-3.0 or the pytorch_model.bin of WhisperX; `diarize` has one";
             return Err(Error::config("vad_method", "pyannote", rule));
         }
         (VadMethod::None | VadMethod::Energy, Some(file)) => {
-            let rule = "only --vad pyannote and silero read a network; leave one of the two out";
+            let rule = "only `vad_method` pyannote and silero read a network; leave one of the two out";
             return Err(Error::config("vad_model", file.display(), rule));
         }
         _ => {}
@@ -120,6 +121,7 @@ pub fn all(args: &Work, subtitles: &Subtitles) -> Result<Options> {
         asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
         words: words::word_times(&args.words, subtitles, args.decode.task)?,
         speakers: args.speakers.options()?,
+        channel_speakers: args.channels.options(&args.speakers, &args.audio)?,
     })
 }
 
@@ -127,7 +129,14 @@ pub fn all(args: &Work, subtitles: &Subtitles) -> Result<Options> {
 pub fn audio(audio: &Audio) -> DecodeOptions {
     let channel = audio.channel.map_or(Channel::Mix, Channel::Pick);
     let max_duration = audio.max_duration.map_or(DecodeOptions::MAX_DURATION, Seconds);
-    DecodeOptions { channel, allow_truncated: audio.allow_truncated, max_duration: Some(max_duration) }
+    DecodeOptions {
+        channel,
+        track: audio.track.map(usize::from),
+        sync: !audio.no_sync,
+        allow_truncated: audio.allow_truncated,
+        max_duration: Some(max_duration),
+        decoder: audio.decoder,
+    }
 }
 
 /// How the words are found.

@@ -8,22 +8,22 @@ use diarist::audio;
 use diarist::diarize::diarizer::FindSpeakers;
 use diarist::diarize::words::WordOptions;
 use diarist::diarize::{Bounds, Gallery};
-use diarist::hub::{BUILTIN, DiarizerSource, Hub, pipelines};
+use diarist::hub::{AUTO, DiarizerSource, Hub};
 use diarist::pipeline::SpeakerOptions;
 use diarist::{Error, Result};
 
 use super::watch::Shown;
-use super::{engine, interrupt, options, settings, transcribe};
+use super::{engine, interrupt, log, options, settings, transcribe};
 
 /// What tells speakers apart, how many there are, and who they are.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Speakers")]
 pub struct Voices {
-    /// What tells speakers apart: a name on the hub, a folder, or builtin.
+    /// What tells speakers apart: open, a pipeline on the hub, or a folder [default: auto].
     ///
-    /// A folder has a config.yaml. Unless one is named: pyannote/speaker-diarization-community-1, whose terms must be accepted;
-    /// with --model builtin, builtin.
-    #[arg(long, value_name = "MODEL")]
+    /// open is segmentation-3.0 and CAM++, which need no account. auto is pyannote/speaker-diarization-community-1 where that is on
+    /// this machine or HF_TOKEN fetches it, else open. A folder has a config.yaml, or its networks in segmentation/ and embedding/.
+    #[arg(long, value_name = "MODEL", hide_short_help = true)]
     pub diarize_model: Option<String>,
     /// How many speakers there are.
     #[arg(long, value_name = "N", conflicts_with_all = ["min_speakers", "max_speakers"])]
@@ -73,28 +73,27 @@ impl Voices {
         Bounds::new(self.num_speakers, self.min_speakers, self.max_speakers)
     }
 
-    /// The name of the pipeline; `recogniser` is that of the recogniser, if there is one.
-    pub fn model(&self, recogniser: Option<&str>) -> &str {
-        let default = if recogniser == Some(BUILTIN) { BUILTIN } else { pipelines::DEFAULT };
-        self.diarize_model.as_deref().unwrap_or(default)
+    /// The name of the pipeline.
+    fn model(&self) -> &str {
+        self.diarize_model.as_deref().unwrap_or(AUTO)
     }
 
     /// Refuses what can be refused before anything is fetched; gives the recordings to learn voices from.
     ///
     /// # Errors
     /// [`Error::Config`] or [`Error::Model`] for a pipeline that cannot be, [`Error::Audio`] for a folder of voices.
-    pub fn check(&self, recogniser: Option<&str>, model_dir: Option<PathBuf>) -> Result<Vec<(String, PathBuf)>> {
+    pub fn check(&self, model_dir: Option<PathBuf>) -> Result<Vec<(String, PathBuf)>> {
         self.bounds()?;
-        super::hub(model_dir, true, None).find_diarizer(self.model(recogniser))?;
+        super::hub(model_dir, true, None).find_diarizer(self.model())?;
         self.speakers.as_deref().map_or(Ok(Vec::new()), recordings)
     }
 
-    /// The pipeline's files, fetched if need be under a progress bar.
+    /// Loads the pipeline, fetched if need be under a progress bar.
     ///
     /// # Errors
-    /// Those of the hub.
-    pub fn obtain(&self, hub: &Hub, recogniser: Option<&str>) -> Result<DiarizerSource> {
-        engine::under_a_bar(|on_progress| hub.obtain_diarizer(self.model(recogniser), on_progress))
+    /// Those of the hub and of `load`.
+    pub fn load<T>(&self, hub: &Hub, load: impl FnMut(&DiarizerSource) -> Result<T>) -> Result<T> {
+        engine::under_a_bar(|on_progress| hub.obtain_diarizer_and_load(self.model(), on_progress, load))
     }
 
     /// The first of these options that was given.
@@ -125,7 +124,7 @@ impl Speakers {
             ];
             let given = self.voices.given().or(more.into_iter().find_map(|(option, given)| given.then_some(option)));
             return match given {
-                Some(option) => Err(Error::config(option, "given", "has no effect without --diarize")),
+                Some(option) => Err(Error::config(option, "given", "has no effect without `diarize`")),
                 None => Ok(None),
             };
         }
@@ -181,6 +180,7 @@ pub fn enrol(
 ) -> Result<Option<Gallery>> {
     let mut voices = Vec::new();
     for (name, file) in recordings {
+        let _about = log::recording(file);
         let mut watch = Shown::new("learning the voice of", name.clone(), false);
         let sound = audio::decode(file, &settings::audio(options), |_| {
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -191,5 +191,8 @@ pub fn enrol(
         })?;
         voices.push((name.clone(), voice));
     }
-    if voices.is_empty() { Ok(None) } else { Gallery::new(voices).map(Some) }
+    if voices.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Gallery::new(voices)?.of_network(finder.network().0)))
 }

@@ -12,7 +12,7 @@ use diarist::vad::{Detector, VadOptions, merge};
 use serde_json::{Value, json};
 
 use super::console::{self, Bar};
-use super::{interrupt, options, settings};
+use super::{interrupt, log, options, settings, stdin};
 
 /// Options of `vad`.
 #[derive(Args, Debug)]
@@ -21,7 +21,7 @@ use super::{interrupt, options, settings};
    \"chunks\": [{\"start\": 0.33, \"end\": 27.9, \"segments\": [{\"start\": 0.33, \"end\": 4.02}, ...]}, ...]}
 speech: what the method finds, before merging. chunks: the same after merging to at most --chunk-size.")]
 pub struct VadArgs {
-    /// A recording.
+    /// A recording; - reads it from stdin.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -39,11 +39,14 @@ pub fn run(args: &VadArgs) -> Result<()> {
     let network = settings::network(&args.vad, &super::hub(None, false, None))?;
     let detector = Detector::load(&Cpu::new(None)?, settings::method(&args.vad), &network)?;
     let bar = Bar::recording();
-    let name = args.file.display().to_string();
-    let audio = diarist::audio::decode(&args.file, &settings::audio(&args.audio), |progress| {
+    let name = stdin::name(&args.file).display().to_string();
+    stdin::check(&args.file)?;
+    let about = log::recording(stdin::name(&args.file));
+    let audio = stdin::decode(&args.file, &settings::audio(&args.audio), |progress| {
         bar.set(&name, tenths(progress.decoded), progress.total.map_or(0, tenths));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    drop(about);
     let speech = detector.speech(&audio.samples, &options)?;
     let chunks = merge::merge_chunks(&speech, options.chunk_size);
     drop(bar);

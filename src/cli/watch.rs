@@ -4,11 +4,11 @@ use std::path::Path;
 
 use diarist::Error;
 use diarist::pipeline::{Instead, Observer};
-use diarist::types::Segment;
+use diarist::types::{Segment, Transcript};
 use diarist::units::Seconds;
 
 use super::console::{self, Bar};
-use super::interrupt;
+use super::{interrupt, log, wording};
 
 /// How the text of a segment is printed as it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +25,26 @@ pub struct Watch {
     lines: Lines,
     /// Whether to print per cents to stdout.
     percent: bool,
+    /// On the bar.
+    short: String,
+    /// In messages.
     name: String,
     /// Whether the transcript has to do without speakers.
     pub without_speakers: bool,
 }
 
 impl Watch {
-    /// For the recording called `name`.
-    pub fn new(name: String, lines: Lines, print_progress: bool) -> Self {
-        Watch { bar: Bar::recording(), lines, percent: print_progress, name, without_speakers: false }
+    /// For this recording.
+    pub fn new(file: &Path, lines: Lines, print_progress: bool) -> Self {
+        let name = file.display().to_string();
+        Watch {
+            bar: Bar::recording(),
+            lines,
+            percent: print_progress,
+            short: short(file),
+            name,
+            without_speakers: false,
+        }
     }
 }
 
@@ -44,30 +55,30 @@ impl Observer for Watch {
             "vad" => "finding speech",
             "align" => "aligning",
             "diarize" => "telling speakers apart in",
+            "channels" => "merging channels of",
             _ => "transcribing",
         };
-        self.bar.set(&format!("{doing} {}", self.name), tenths(done), total.map_or(0, tenths));
+        self.bar.set(&format!("{doing} {}", self.short), tenths(done), total.map_or(0, tenths));
         if let (true, "asr" | "align" | "diarize", Some(total)) = (self.percent, stage, total) {
-            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
+            console::line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
         }
     }
 
     fn segments(&mut self, segments: &[Segment]) {
         if self.lines == Lines::WhisperX {
-            for segment in segments {
-                self.bar.line(&format!("Transcript: {}", line(segment)));
-            }
+            print(segments);
         }
     }
 
     fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+        let told = wording::dashed(&no_alignment(language, instead));
         let cure = "give a model with --align-model, or say --no-align";
-        console::error_once(&format!("{}; {cure}.\n  {reason}", no_alignment(language, instead)));
+        console::error_once(&told, &format!("{}: {told}; {cure}.\n  {}", self.name, wording::dashed(reason)));
     }
 
     fn without_speakers(&mut self, reason: &Error) {
         if !self.without_speakers {
-            console::error(&format!("{}: its transcript has no speakers: {reason}", self.name));
+            console::error(&format!("{}: its transcript has no speakers: {}", self.name, wording::error(reason)));
         }
         self.without_speakers = true;
     }
@@ -80,7 +91,7 @@ impl Observer for Watch {
 /// That words of a language cannot be aligned, and what they have instead.
 fn no_alignment(language: &str, instead: Instead) -> String {
     let what = match instead {
-        Instead::Dtw => "word times are taken from the recogniser instead (--align-method dtw)",
+        Instead::Dtw => "word times are taken from the recogniser instead (`align_method` dtw)",
         Instead::Nothing => "there are no word times",
     };
     format!("no alignment of `{language}`, so that {what}")
@@ -100,6 +111,12 @@ impl<S: Fn() -> bool> Notes<S> {
     /// No notes yet; the work is stopped once `stop` says so.
     pub fn new(stop: S) -> Self {
         Notes { stop, warnings: Vec::new(), without_speakers: false }
+    }
+
+    /// Notes the warnings in the result of this recording, and shows them.
+    pub fn of_result(&mut self, file: &Path, transcript: &Transcript) {
+        log::warnings(&transcript.warnings);
+        self.warnings.extend(transcript.warnings.iter().map(|text| format!("{}: {text}", file.display())));
     }
 }
 
@@ -145,7 +162,7 @@ impl diarist::watch::Watch for Shown {
     fn progress(&mut self, done: Seconds, total: Seconds) {
         self.show(self.doing, done, total);
         if self.percent {
-            self.bar.line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
+            console::line(&format!("Progress: {:.2}%...", 100.0 * done.0 / total.0.max(f64::MIN_POSITIVE)));
         }
     }
 
@@ -159,6 +176,13 @@ fn tenths(time: Seconds) -> u64 {
     (time.0 * 10.0) as u64
 }
 
+/// Prints segments as WhisperX does.
+pub fn print(segments: &[Segment]) {
+    for segment in segments {
+        console::line(&format!("Transcript: {}", line(segment)));
+    }
+}
+
 /// The name of a file; the folders would leave no room for the bar.
 pub fn short(file: &Path) -> String {
     file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string())
@@ -168,7 +192,7 @@ pub fn short(file: &Path) -> String {
 pub fn line(segment: &Segment) -> String {
     // A line break in the text would look like another segment.
     let text = segment.text.trim().replace(['\n', '\r'], " ");
-    let speaker = segment.speaker.as_ref().map_or_else(String::new, |speaker| format!("[{speaker}] "));
+    let speaker = segment.speaker.as_ref().map_or_else(String::new, |speaker| format!("[{speaker}]: "));
     format!("[{:.2} --> {:.2}] {speaker}{text}", segment.start.0, segment.end.0)
 }
 
@@ -182,6 +206,6 @@ mod tests {
             Segment { start: Seconds(0.334), end: Seconds(61.0), text: " Good\nmorning.".into(), ..Segment::default() };
         assert_eq!(line(&segment), "[0.33 --> 61.00] Good morning.");
         let segment = Segment { speaker: Some("Anna".into()), ..segment };
-        assert_eq!(line(&segment), "[0.33 --> 61.00] [Anna] Good morning.");
+        assert_eq!(line(&segment), "[0.33 --> 61.00] [Anna]: Good morning.");
     }
 }

@@ -23,7 +23,7 @@ pub struct Align {
     /// What finds the words: a name on the hub, a bundle of torchaudio, a folder, or builtin.
     ///
     /// organisation/name on the hub, a bundle by its name or its file; unless one is named, the language's: see `diarist models`.
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", hide_short_help = true)]
     pub align_model: Option<String>,
     /// Where a word goes that was not heard [default: nearest].
     #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
@@ -58,7 +58,7 @@ pub struct Subtitles {
     #[arg(long, value_name = "N")]
     pub max_line_width: Option<usize>,
     /// Most lines in a subtitle (with --max-line-width).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_line_count: Option<usize>,
     /// A subtitle for each word, which is underlined in it.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
@@ -155,16 +155,16 @@ pub fn word_times(words: &Words, subtitles: &Subtitles, task: Task) -> Result<Wo
         None => Ok(()),
     };
     if words.no_align {
-        refuse(given.or(method), "--no-align asks for no word times; leave one of the two out")?;
-        refuse(subtitles.of_words(), "needs word times, and --no-align asks for none; leave one of the two out")?;
+        refuse(given.or(method), "`no_align` asks for no word times; leave one of the two out")?;
+        refuse(subtitles.of_words(), "needs word times, and `no_align` asks for none; leave one of the two out")?;
         return Ok(WordTimes::None);
     }
     if dtw {
-        refuse(given, "--align-method dtw aligns nothing; leave one of the two out")?;
+        refuse(given, "`align_method` dtw aligns nothing; leave one of the two out")?;
         return Ok(WordTimes::Dtw);
     }
     if task == Task::Translate {
-        let rule = "the translation's words are not those in the sound; only --align-method dtw gives them times";
+        let rule = "the translation's words are not those in the sound; only `align_method` dtw gives them times";
         refuse(given.or(method), rule)?;
         refuse(subtitles.of_words(), &format!("needs word times: {rule}"))?;
         return Ok(WordTimes::None);
@@ -180,7 +180,7 @@ impl Subtitles {
     pub fn options(&self) -> Result<SubtitleOptions> {
         let needs_width = [("max_line_count", self.max_line_count.is_some()), ("balance_lines", self.balance_lines)];
         if let Some((option, _)) = needs_width.into_iter().find(|(_, given)| *given && self.max_line_width.is_none()) {
-            return Err(Error::config(option, "given", "has no effect without --max-line-width"));
+            return Err(Error::config(option, "given", "has no effect without `max_line_width`"));
         }
         let options = SubtitleOptions {
             max_line_width: self.max_line_width,
@@ -214,27 +214,19 @@ impl Subtitles {
 pub fn finder(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
     let (hub, asked) = (engine::hub_of(model), asked.map(str::to_string));
     let builtin = model.model == diarist::hub::BUILTIN;
-    Box::new(move |language| match &asked {
-        Some(model) => obtain(&hub, model),
-        None if builtin && language == "en" => Ok(AlignerSource::Builtin),
-        None => of_language(&hub, language),
+    Box::new(move |language, load| match &asked {
+        Some(model) => obtain_and_load(&hub, model, load),
+        None if builtin && language == "en" => load(&AlignerSource::Builtin),
+        None => obtain_and_load(&hub, hub.aligner_of(language)?, load),
     })
 }
 
-/// The aligner that WhisperX has for a language.
+/// Finds an aligner, fetched if need be under a progress bar, and loads it.
 ///
 /// # Errors
-/// [`Error::Config`] if it has none; those of the hub.
-pub fn of_language(hub: &Hub, language: &str) -> Result<AlignerSource> {
-    engine::under_a_bar(|on_progress| hub.obtain_aligner_of(language, on_progress))
-}
-
-/// An aligner's files, fetched if need be under a progress bar.
-///
-/// # Errors
-/// Those of the hub.
-pub fn obtain(hub: &Hub, model: &str) -> Result<AlignerSource> {
-    engine::under_a_bar(|on_progress| hub.obtain_aligner(model, on_progress))
+/// Those of the hub and of `load`.
+pub fn obtain_and_load<T>(hub: &Hub, model: &str, load: impl FnMut(&AlignerSource) -> Result<T>) -> Result<T> {
+    engine::under_a_bar(|on_progress| hub.obtain_aligner_and_load(model, on_progress, load))
 }
 
 /// Refuses a name that means nothing, before anything is fetched.

@@ -68,7 +68,7 @@ impl Bounds {
         }
         let bounds = Bounds { min: num.or(min).unwrap_or(1), max: num.or(max).unwrap_or(usize::MAX) };
         if bounds.min > bounds.max {
-            let rule = format!("must not be more than max_speakers, which is {}", bounds.max);
+            let rule = format!("must not be more than `max_speakers`, which is {}", bounds.max);
             return Err(Error::config("min_speakers", bounds.min, rule));
         }
         Ok(bounds)
@@ -113,7 +113,7 @@ impl Clusters {
 ///
 /// # Errors
 /// [`Error::Shape`] if the voices are not those of the segmentation's speakers, [`Error::Diarization`] if the PLDA is for
-/// voices of another size, [`Error::Config`] for more speakers than VBx has voices, and those of the device.
+/// voices of another size, and those of the device.
 pub fn cluster(
     be: &impl Cluster,
     segmentation: &Segmentation,
@@ -208,10 +208,8 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, (threshold, contact): (f64, f64),
     let mut centroids = kept_voices(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
-        if speakers > count {
-            let rule = format!("the recording has only {count} stretches in which a speaker is alone for long enough");
-            return Err(Error::config("num_speakers", speakers, rule));
-        }
+        // No more speakers than embeddings; the result says that more were asked for.
+        let speakers = speakers.min(count);
         let labels = kmeans::kmeans(&normalised(train, size), size, speakers);
         centroids = means(train, size, &labels, speakers);
     }

@@ -3,34 +3,40 @@
 //! | step | |
 //! |---|---|
 //! | hear | the segmentation network over all windows: who speaks in each, `[W, F, S]`, and how likely speech is, `[T]` |
-//! | cut | the speakers of a window at their pauses, for a pipeline that asks for it; see [`pieces`] |
-//! | voices | the embedding network over the windows in which somebody speaks, once for all speakers of a window, `[W, S, D]` |
-//! | cluster, turns | see [`diarize_on`]; on the same device |
+//! | voices | the embedding network: over the windows in which somebody speaks, once for all speakers of a window, `[W, S, D]`; or over the [`segments`] |
+//! | cluster, turns | see [`diarize_on`], on the same device, and [`SegmentClustering::diarize`] |
 //!
 //! Windows pass a few at a time. What grows with the recording are the decisions, a byte for each speaker and frame of each
-//! window, the same of pieces where speakers are cut, and the voices, four bytes for each number of them.
+//! window, or the probabilities, four bytes for each class, and the embeddings, four bytes for each number of them. A pipeline may ask
+//! that the speakers of a window be cut at their pauses; see [`pieces`].
 //!
 //! Source: pyannote.audio 4.0 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`.
 
+mod embed;
+mod on_device;
+
 use std::path::Path;
 
+pub use on_device::{FindSpeakers, OnDevice};
+
+use self::embed::Wanted;
 use super::cluster::Clustering;
-use super::folder::{CONFIG, Method, Place, Recipe};
+use super::folder::{self, CONFIG, Place, Recipe};
 use super::plda::Plda;
-use super::windows::{Clock, Segmentation, Voices};
+use super::segments::{self, Posteriors, SegmentClustering};
+use super::windows::{Clock, Segmentation};
 use super::{Diarization, Options, diarize_on, multilabel, pieces, powerset};
 use crate::assets;
 use crate::engine::cluster::Cluster;
 use crate::engine::residual::Residual;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
+use crate::models::embedding::{self, SpeakerEmbedding};
 use crate::models::pyannet::{Head, PyanNet, Specification, SpeechCurve};
-use crate::models::resnet34::ResNet34;
+use crate::types::PipelineVersion;
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
-/// Windows whose voices are heard together; those that follow each other share features.
-const BATCH: usize = 64;
 /// In a shorter recording nobody is told apart: it holds no syllable, and next to nothing of it is not the window's filling.
 pub const SHORTEST: Seconds = Seconds(0.25);
 
@@ -43,19 +49,37 @@ pub struct Heard {
     pub speech: Vec<f32>,
     /// When those frames are.
     pub grid: FrameGrid,
+    /// Probabilities, for a pipeline that clusters [`segments`].
+    posteriors: Option<Posteriors>,
+}
+
+/// How a pipeline finds out who is who.
+#[derive(Clone, Debug)]
+pub enum Method {
+    /// Embeddings of the speakers of all windows, as in pyannote's pipelines.
+    Windows(Clustering),
+    /// Embeddings of [`segments`].
+    Segments(SegmentClustering),
+}
+
+impl From<Clustering> for Method {
+    fn from(clustering: Clustering) -> Self {
+        Method::Windows(clustering)
+    }
 }
 
 /// The networks and the clustering of a pipeline, on a device.
 pub struct Diarizer<B: Residual> {
     segmentation: PyanNet<B>,
-    embedding: ResNet34<B>,
-    clustering: Clustering,
+    embedding: Box<dyn SpeakerEmbedding<B>>,
+    method: Method,
     /// At which the speakers of windows are cut, if at all.
     pause: Option<Seconds>,
     exclude_overlap: bool,
     min_duration_off: Seconds,
     /// Of a network that is no powerset.
     onset: f32,
+    version: PipelineVersion,
 }
 
 impl<B: Residual + Cluster> Diarizer<B> {
@@ -74,7 +98,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
     /// As [`open`](Self::open).
     pub fn load(be: &B, recipe: &Recipe) -> Result<Self> {
         let segmentation = PyanNet::open(be, here(&recipe.segmentation)?)?;
-        let embedding = ResNet34::open(be, here(&recipe.embedding)?)?;
+        let embedding = embedding::open(be, here(&recipe.embedding)?)?;
         let plda = |place: &Place| {
             let folder = here(place)?;
             let plda = Plda::open(folder)?;
@@ -85,8 +109,12 @@ impl<B: Residual + Cluster> Diarizer<B> {
             }
             Ok(plda)
         };
-        let clustering = clustering(&recipe.method, plda)?;
-        Ok(Self::new(segmentation, embedding, clustering, recipe))
+        let method = method(&recipe.method, plda)?;
+        if matches!(method, Method::Segments(_)) && !matches!(segmentation.specification().head, Head::Powerset(_)) {
+            let reason = "is a network without a powerset; expected one like pyannote/segmentation-3.0";
+            return Err(Error::model(here(&recipe.segmentation)?, reason));
+        }
+        Ok(Self::new(segmentation, embedding, method, recipe))
     }
 
     /// Loads the pipeline that is compiled into the program.
@@ -96,24 +124,31 @@ impl<B: Residual + Cluster> Diarizer<B> {
     pub fn builtin(be: &B) -> Result<Self> {
         let name = "builtin";
         let files = &assets::DIARIZER;
-        let recipe = Recipe::parse(files.config, Path::new(name))?;
-        let clustering = clustering(&recipe.method, |_| Plda::parse(files.transform, files.plda))?;
+        let version = PipelineVersion { pipeline: name.into(), revision: Some(env!("CARGO_PKG_VERSION").into()) };
+        let recipe = Recipe { version, ..Recipe::parse(files.config, Path::new(name))? };
+        let method = method(&recipe.method, |_| Plda::parse(files.transform, files.plda))?;
         let weights = Weights::from_static("builtin segmentation", files.segmentation)?;
         let segmentation = PyanNet::load(be, Specification::read(&weights)?, &weights)?;
         let weights = Weights::from_static("builtin embedding", files.embedding)?;
-        Ok(Self::new(segmentation, ResNet34::load(be, &weights)?, clustering, &recipe))
+        Ok(Self::new(segmentation, embedding::load(be, &weights)?, method, &recipe))
     }
 
     /// From networks that are loaded already; of the recipe, its numbers count.
-    pub fn new(segmentation: PyanNet<B>, embedding: ResNet34<B>, clustering: Clustering, recipe: &Recipe) -> Self {
+    pub fn new(
+        segmentation: PyanNet<B>,
+        embedding: Box<dyn SpeakerEmbedding<B>>,
+        method: impl Into<Method>,
+        recipe: &Recipe,
+    ) -> Self {
         Diarizer {
             segmentation,
             embedding,
-            clustering,
+            method: method.into(),
             pause: recipe.pause,
             exclude_overlap: recipe.exclude_overlap,
             min_duration_off: recipe.min_duration_off,
             onset: recipe.onset as f32,
+            version: recipe.version.clone(),
         }
     }
 
@@ -141,24 +176,32 @@ impl<B: Residual + Cluster> Diarizer<B> {
         let (frames, specification) = (network.frames(), network.specification());
         let speakers = specification.classes.len();
         let mut segmentation = Segmentation::new(clock, frames, speakers, Vec::new())?;
-        let mut curve = SpeechCurve::new(network, samples.len());
+        let mut posteriors = match (&self.method, specification.head) {
+            (Method::Segments(_), Head::Powerset(most)) => Some(Posteriors::new(clock, frames, speakers, most)?),
+            _ => None,
+        };
+        let step = self.step();
+        let mut curve = SpeechCurve::new(network, samples.len(), step);
         let total = Seconds::from_samples(samples.len());
         let is_silent = samples.iter().all(|sample| *sample == 0.0);
         if !is_silent && total >= SHORTEST {
             stop_if(watch)?;
-            network.slide(be, samples, |windows| {
+            network.slide(be, samples, step, |windows| {
                 let decided = match specification.head {
                     Head::Powerset(most) => powerset::decide(clock, windows.scores, frames, speakers, most),
                     Head::MultiLabel => multilabel::decide(clock, windows.scores, frames, speakers, self.onset),
                 }?;
                 segmentation.append(decided);
+                if let Some(posteriors) = &mut posteriors {
+                    posteriors.append(windows.scores)?;
+                }
                 curve.add(&windows);
                 let done = clock.window + (segmentation.windows - 1) as f64 * clock.step;
                 watch.progress(Seconds(done.min(total.0)), total);
                 stop_if(watch)
             })?;
         }
-        Ok(Heard { segmentation, speech: curve.mean(), grid: network.grid() })
+        Ok(Heard { segmentation, speech: curve.mean(), grid: network.grid(), posteriors })
     }
 
     /// The second half: whose voices they are.
@@ -179,10 +222,33 @@ impl<B: Residual + Cluster> Diarizer<B> {
             min_duration_off: Seconds(min_duration_off.0.max(self.min_duration_off.0)),
             end: end.or(Some(Seconds::from_samples(samples.len()))),
         };
-        let cut = self.pause.map(|pause| pieces::cut_at_pauses(&heard.segmentation, pause));
-        let segmentation = cut.as_ref().unwrap_or(&heard.segmentation);
-        let voices = || self.voices(be, samples, segmentation, watch);
-        diarize_on(be, segmentation, voices, &self.clustering, &options)
+        let found = match (&self.method, &heard.posteriors) {
+            (Method::Segments(method), Some(posteriors)) => {
+                let runs = method.segments(posteriors);
+                let embeddings = self.embeddings(be, samples, posteriors, &runs, watch)?;
+                method.diarize(posteriors, runs, &embeddings, &options)
+            }
+            (Method::Windows(clustering), _) => {
+                let cut = self.pause.map(|pause| pieces::cut_at_pauses(&heard.segmentation, pause));
+                let segmentation = cut.as_ref().unwrap_or(&heard.segmentation);
+                let voices = || self.voices(be, samples, segmentation, watch);
+                diarize_on(be, segmentation, voices, clustering, &options)?
+            }
+            (Method::Segments(_), None) => {
+                return Err(Error::diarization("segmentation", "comes from another pipeline: it has no probabilities"));
+            }
+        };
+        Ok(Diarization { version: Some(self.version.clone()), ..found })
+    }
+
+    /// What results call the pipeline.
+    pub fn version(&self) -> &PipelineVersion {
+        &self.version
+    }
+
+    /// The network that makes embeddings, for messages and for galleries, and the numbers of an embedding.
+    pub fn network(&self) -> (&'static str, usize) {
+        (self.embedding.name(), self.embedding.size())
     }
 
     /// The voice `[D]` of the one who speaks in a recording: the mean over its windows, weighted by how long somebody is
@@ -202,6 +268,10 @@ impl<B: Residual + Cluster> Diarizer<B> {
         };
         let wanted = Wanted { windows: &told, speakers: 1, mask: &mask };
         self.in_batches(be, samples, &wanted, &mut watch, |window, voice| {
+            // Too little is said in the window for an embedding.
+            if voice.iter().any(|x| !x.is_finite()) {
+                return;
+            }
             weight += alone(window) as f64;
             sum.iter_mut().zip(voice).for_each(|(sum, x)| *sum += alone(window) as f64 * f64::from(*x));
         })?;
@@ -211,76 +281,32 @@ impl<B: Residual + Cluster> Diarizer<B> {
         Ok(sum.iter().map(|sum| (sum / weight) as f32).collect())
     }
 
+    /// Samples from a window to the next.
+    fn step(&self) -> usize {
+        match &self.method {
+            Method::Windows(_) => self.segmentation.step(),
+            Method::Segments(options) => segments::step_of(self.segmentation.specification().window, options),
+        }
+    }
+
     /// How the windows and their frames lie.
     fn clock(&self) -> Clock {
         let (network, grid) = (&self.segmentation, self.segmentation.grid());
-        let step = network.step() as f64 / SAMPLE_RATE as f64;
+        let step = self.step() as f64 / SAMPLE_RATE as f64;
         Clock { window: network.duration(), step, frame_step: grid.step, frame: grid.duration }
     }
-
-    /// The voices of all windows; zeros where nobody speaks.
-    fn voices(&self, be: &B, samples: &[f32], heard: &Segmentation, watch: &mut dyn Watch) -> Result<Voices> {
-        let (speakers, size) = (heard.speakers, self.embedding.size());
-        let window = self.segmentation.specification().window;
-        // Without the exclusion no number of frames alone is enough.
-        let least = if self.exclude_overlap { ResNet34::<B>::min_frames(heard.frames, window) } else { usize::MAX };
-        let speaks = |window: &usize| (0..speakers).any(|speaker| heard.active_frames(*window, speaker) > 0);
-        let spoken: Vec<usize> = (0..heard.windows).filter(speaks).collect();
-        let mut values = vec![0.0; heard.windows * speakers * size];
-        let mask = |window: usize, masks: &mut Vec<bool>| {
-            (0..speakers).for_each(|speaker| masks.extend(heard.voice_mask(window, speaker, least)));
-        };
-        let wanted = Wanted { windows: &spoken, speakers, mask: &mask };
-        self.in_batches(be, samples, &wanted, watch, |window, voices| {
-            values[window * speakers * size..][..speakers * size].copy_from_slice(voices);
-        })?;
-        Voices::new(speakers, size, values)
-    }
-
-    /// Hears the voices of some windows; `each` is given a window and its voices `[S, D]`.
-    fn in_batches(
-        &self,
-        be: &B,
-        samples: &[f32],
-        wanted: &Wanted<'_>,
-        watch: &mut dyn Watch,
-        mut each: impl FnMut(usize, &[f32]),
-    ) -> Result<()> {
-        let Wanted { windows, speakers, mask } = *wanted;
-        let (length, step) = (self.segmentation.specification().window, self.segmentation.step());
-        let total = Seconds::from_samples(samples.len());
-        for (i, batch) in windows.chunks(BATCH).enumerate() {
-            stop_if(watch)?;
-            let starts: Vec<usize> = batch.iter().map(|window| window * step).collect();
-            let mut masks = Vec::new();
-            batch.iter().for_each(|window| mask(*window, &mut masks));
-            let voices = self.embedding.voices(be, samples, &starts, length, &masks, speakers)?;
-            for (window, voices) in batch.iter().zip(voices.chunks_exact(speakers * self.embedding.size())) {
-                each(*window, voices);
-            }
-            let share = (i * BATCH + batch.len()) as f64 / windows.len() as f64;
-            watch.progress(Seconds(share * total.0), total);
-        }
-        Ok(())
-    }
 }
 
-/// Voices to be heard.
-struct Wanted<'a> {
-    windows: &'a [usize],
-    /// Speakers S of a window.
-    speakers: usize,
-    /// Adds the frames `[S, F]` of a window in which each of them is to be heard.
-    mask: &'a dyn Fn(usize, &mut Vec<bool>),
-}
-
-/// The clustering that a recipe asks for; `plda` opens what it needs.
-fn clustering(method: &Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Clustering> {
+/// The method that a recipe asks for; `plda` opens what it needs.
+fn method(method: &folder::Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Method> {
     Ok(match method {
-        &Method::Vbx { threshold, contact, options, plda: ref place } => {
-            Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, options }
+        &folder::Method::Vbx { threshold, contact, options, plda: ref place } => {
+            Method::Windows(Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, options })
         }
-        Method::Centroid { threshold, min_size } => Clustering::Centroid { threshold: *threshold, min_size: *min_size },
+        &folder::Method::Centroid { threshold, min_size } => {
+            Method::Windows(Clustering::Centroid { threshold, min_size })
+        }
+        folder::Method::Segments(options) => Method::Segments(*options),
     })
 }
 
@@ -314,67 +340,5 @@ impl Watch for Half<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.watch.is_cancelled()
-    }
-}
-
-/// A diarizer on some device: the device is known to whoever opened it. See the methods of [`Diarizer`].
-pub trait FindSpeakers: Send + Sync {
-    /// See [`Diarizer::diarize`].
-    ///
-    /// # Errors
-    /// As there.
-    fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization>;
-    /// See [`Diarizer::hear`].
-    ///
-    /// # Errors
-    /// As there.
-    fn hear(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Heard>;
-    /// See [`Diarizer::tell_apart`].
-    ///
-    /// # Errors
-    /// As there.
-    fn tell_apart(
-        &self,
-        samples: &[f32],
-        heard: &Heard,
-        options: &Options,
-        watch: &mut dyn Watch,
-    ) -> Result<Diarization>;
-    /// See [`Diarizer::voice`].
-    ///
-    /// # Errors
-    /// As there.
-    fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>>;
-}
-
-/// A diarizer and its device.
-pub struct OnDevice<B: Residual> {
-    /// The device.
-    pub be: B,
-    /// The diarizer, which was loaded on it.
-    pub diarizer: Diarizer<B>,
-}
-
-impl<B: Residual + Cluster> FindSpeakers for OnDevice<B> {
-    fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
-        self.diarizer.diarize(&self.be, samples, options, watch)
-    }
-
-    fn hear(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Heard> {
-        self.diarizer.hear(&self.be, samples, watch)
-    }
-
-    fn tell_apart(
-        &self,
-        samples: &[f32],
-        heard: &Heard,
-        options: &Options,
-        watch: &mut dyn Watch,
-    ) -> Result<Diarization> {
-        self.diarizer.tell_apart(&self.be, samples, heard, options, watch)
-    }
-
-    fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
-        self.diarizer.voice(&self.be, samples, watch)
     }
 }

@@ -12,6 +12,19 @@ use crate::error::{Error, Result};
 /// Of wespeaker-voxceleb-resnet34-LM over the recordings of `fixtures/diarization`, speaker by speaker: the first third
 /// of a speaker's windows against the last has 0.62 to 0.97; two speakers of one recording have 0.59 and -0.06.
 pub const LIKENESS: f64 = 0.6;
+/// The same of CAM++ (the common Chinese and English one), whose embeddings of different voices are less alike.
+///
+/// Of LibriSpeech train-clean-100, one utterance of a speaker cut in half: with the first halves of 50 speakers enrolled, 49 of their second
+/// halves are named right at 0.33 to 0.54 and 47 at 0.57; of 51 other speakers, 50 are like none of them at 0.45 and all from 0.48 on.
+pub const LIKENESS_CAMPPLUS: f64 = 0.5;
+
+/// The least likeness for embeddings of a network.
+fn least_of(network: Option<&str>) -> f64 {
+    match network {
+        Some("3D-Speaker CAM++") => LIKENESS_CAMPPLUS,
+        _ => LIKENESS,
+    }
+}
 
 /// Voices whose names are known.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +33,15 @@ pub struct Gallery {
     names: Vec<String>,
     /// The voice of each, of length one.
     voices: Vec<Vec<f64>>,
-    least: f64,
+    /// Unless it is chosen, that of the network.
+    least: Option<f64>,
+    /// The network that made the voices, where it is known.
+    network: Option<String>,
 }
 
 impl Gallery {
     /// From voices `[D]` and their names. Where a name comes more than once, its voice is the mean of all, each brought to
-    /// length one before. White space in a name becomes `_`, since the fields of RTTM are separated by it.
+    /// length one before. White space in a name becomes a single space; only RTTM, whose fields it separates, has `_` instead.
     ///
     /// # Errors
     /// [`Error::Diarization`] if there is none, if a name is empty or has control characters, or if a voice is nothing that
@@ -34,7 +50,7 @@ impl Gallery {
         let size = entries.first().map_or(0, |(_, voice)| voice.len());
         let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (entry, voice) in &entries {
-            let name = field(entry)?;
+            let name = one_line(entry)?;
             let voice = unit(voice.iter().map(|&x| f64::from(x)).collect());
             let voice = voice.filter(|voice| voice.len() == size).ok_or_else(|| {
                 let reason =
@@ -50,7 +66,7 @@ impl Gallery {
                 "there is none; expected at least one recording of a speaker",
             ));
         }
-        let mut gallery = Gallery { names: Vec::new(), voices: Vec::new(), least: LIKENESS };
+        let mut gallery = Gallery { names: Vec::new(), voices: Vec::new(), least: None, network: None };
         for (name, sum) in sums {
             let reason = format!("those of `{name}` cancel each other");
             gallery.voices.push(unit(sum).ok_or_else(|| Error::diarization("enrolled voices", reason))?);
@@ -59,9 +75,40 @@ impl Gallery {
         Ok(gallery)
     }
 
-    /// The same voices, to be taken from another likeness on than [`LIKENESS`]: a cosine, in `[-1, 1]`.
+    /// The same voices, to be taken from another likeness on than [`LIKENESS`], or [`LIKENESS_CAMPPLUS`] of that network: a cosine, in
+    /// `[-1, 1]`.
     pub fn from_likeness(self, least: f64) -> Self {
-        Gallery { least, ..self }
+        Gallery { least: Some(least), ..self }
+    }
+
+    /// The same voices, made by this network unless it is known already which one made them: where another one is at work they are
+    /// refused. `network` is a name such as [`FindSpeakers::network`](super::diarizer::FindSpeakers::network) has it.
+    pub fn of_network(self, network: impl Into<String>) -> Self {
+        Gallery { network: self.network.or_else(|| Some(network.into())), ..self }
+    }
+
+    /// Refuses voices that cannot be compared with those of a network: of another size, or made by another network where that is
+    /// known.
+    ///
+    /// # Errors
+    /// [`Error::Diarization`].
+    pub fn check(&self, network: &str, size: usize) -> Result<()> {
+        let made_by = self.network.as_deref().filter(|own| *own != network);
+        if made_by.is_none() && self.size() == size {
+            return Ok(());
+        }
+        let made_by = made_by.map_or_else(String::new, |own| format!(" and come from {own}"));
+        let reason = format!(
+            "have {} numbers{made_by}; those of the pipeline have {size} and come from {network}. Enrol with this pipeline, or use \
+             the one that they were made with",
+            self.size()
+        );
+        Err(Error::diarization("enrolled voices", reason))
+    }
+
+    /// Numbers of an embedding.
+    fn size(&self) -> usize {
+        self.voices.first().map_or(0, Vec::len)
     }
 
     /// The names, in order.
@@ -69,25 +116,28 @@ impl Gallery {
         &self.names
     }
 
-    /// Whose each of `voices` `[K, D]` is. No name is given twice; of all ways to give them, the one whose likenesses lie
-    /// above the least by most in sum. A voice that is like nobody's has none.
+    /// Whose each of `voices`, `D` numbers each, is. No name is given twice; of all ways to give them, the one whose likenesses lie
+    /// above the least by most in sum. A voice that is like nobody's has none, and so has a speaker without an embedding.
     ///
     /// # Errors
     /// [`Error::Diarization`] if the voices are of another size than those enrolled: another network heard them.
-    pub fn whose(&self, voices: &[Vec<f64>]) -> Result<Vec<Option<&str>>> {
-        let size = self.voices.first().map_or(0, Vec::len);
+    pub fn whose(&self, voices: &[Option<Vec<f64>>]) -> Result<Vec<Option<&str>>> {
+        let size = self.size();
+        let least = self.least.unwrap_or_else(|| least_of(self.network.as_deref()));
         let mut gains = Vec::with_capacity(voices.len() * self.names.len());
         for voice in voices {
-            if voice.len() != size {
-                let reason =
-                    format!("have {size} numbers, those of the recording {}; enrol with the same model", voice.len());
+            if let Some(other) = voice.as_ref().map(Vec::len).filter(|other| *other != size) {
+                let reason = format!("have {size} numbers, those of the recording {other}; enrol with the same model");
                 return Err(Error::diarization("enrolled voices", reason));
             }
-            // A voice that cannot be compared is like nobody's.
-            let voice = unit(voice.clone()).unwrap_or_else(|| vec![0.0; size]);
+            // What cannot be compared is worth nothing, also where the least likeness is below 0.
+            let Some(voice) = voice.clone().and_then(unit) else {
+                gains.extend(self.voices.iter().map(|_| 0.0));
+                continue;
+            };
             let likeness = |known: &Vec<f64>| known.iter().zip(&voice).map(|(a, b)| a * b).sum::<f64>();
             // What lies below the least is worth nothing, or it could take a name from whom it fits.
-            gains.extend(self.voices.iter().map(|known| (likeness(known) - self.least).max(0.0)));
+            gains.extend(self.voices.iter().map(|known| (likeness(known) - least).max(0.0)));
         }
         let pairs = best_pairs(&gains, voices.len(), self.names.len()).into_iter().enumerate();
         let named = |(voice, name): (usize, Option<usize>)| {
@@ -121,9 +171,9 @@ impl Gallery {
     }
 }
 
-/// A name as a field of RTTM.
-fn field(name: &str) -> Result<String> {
-    let joined = name.split_whitespace().collect::<Vec<_>>().join("_");
+/// A name on one line.
+fn one_line(name: &str) -> Result<String> {
+    let joined = name.split_whitespace().collect::<Vec<_>>().join(" ");
     if joined.is_empty() || joined.contains(char::is_control) {
         return Err(Error::diarization("enrolled voices", format!("{name:?} is no name")));
     }
@@ -152,7 +202,8 @@ mod tests {
         Diarization {
             turns: (0..voices.len()).map(turn).collect(),
             exclusive: (0..voices.len()).rev().map(turn).collect(),
-            voices: voices.iter().map(|voice| voice.to_vec()).collect(),
+            voices: voices.iter().map(|voice| Some(voice.to_vec())).collect(),
+            ..Diarization::default()
         }
     }
 
@@ -183,10 +234,10 @@ mod tests {
     fn voices_of_one_name_are_averaged_at_the_same_length() {
         // At their own lengths the mean would be all but the second.
         let gallery = gallery(&[("Ann Lee", &[1.0, 0.0]), ("Ann\tLee", &[0.0, 1000.0])]).unwrap();
-        assert_eq!(gallery.names(), ["Ann_Lee"]);
+        assert_eq!(gallery.names(), ["Ann Lee"]);
         assert_eq!(
-            gallery.from_likeness(0.99).whose(&[vec![1.0, 1.0], vec![0.0, 1.0]]).unwrap(),
-            [Some("Ann_Lee"), None]
+            gallery.from_likeness(0.99).whose(&[vec![1.0, 1.0], vec![0.0, 1.0]].map(Some)).unwrap(),
+            [Some("Ann Lee"), None]
         );
     }
 
@@ -201,11 +252,41 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_is_like_nobody_or_refused() {
         let gallery = gallery(&[("Ann", &[1.0, 0.0])]).unwrap();
-        let voices = [vec![0.0, 0.0], vec![f64::NAN, 1.0]];
-        assert_eq!(gallery.clone().from_likeness(-1.0).whose(&voices).unwrap(), [Some("Ann"), None]);
-        assert_eq!(gallery.whose(&voices).unwrap(), [None, None]);
+        let voices = [Some(vec![0.0, 0.0]), Some(vec![f64::NAN, 1.0]), None, Some(vec![1.0, 0.1])];
+        for least in [-1.0, 0.0, LIKENESS] {
+            let gallery = gallery.clone().from_likeness(least);
+            assert_eq!(gallery.whose(&voices).unwrap(), [None, None, None, Some("Ann")], "{least}");
+        }
         assert!(gallery.whose(&[]).unwrap().is_empty());
-        assert!(gallery.whose(&[vec![1.0]]).unwrap_err().to_string().contains("have 2 numbers"));
+        assert!(gallery.whose(&[Some(vec![1.0])]).unwrap_err().to_string().contains("have 2 numbers"));
+    }
+
+    #[test]
+    fn the_least_likeness_is_that_of_the_network_unless_it_is_chosen() {
+        let gallery = gallery(&[("Ann", &[1.0, 0.0])]).unwrap();
+        let at = |cosine: f64| vec![Some(vec![cosine, (1.0 - cosine * cosine).sqrt()])];
+        let is_ann = |gallery: &Gallery, cosine| gallery.whose(&at(cosine)).unwrap() == [Some("Ann")];
+        let campplus = gallery.clone().of_network("3D-Speaker CAM++");
+        assert!(is_ann(&gallery, 0.62) && !is_ann(&gallery, 0.58));
+        assert!(is_ann(&campplus, 0.52) && !is_ann(&campplus, 0.48));
+        assert!(is_ann(&campplus.clone().from_likeness(0.4), 0.45));
+        assert_eq!(campplus.clone().of_network("ResNet34"), campplus, "it is known already");
+    }
+
+    #[test]
+    fn voices_of_another_network_are_refused() {
+        let gallery = gallery(&[("Ann", &[1.0, 0.0])]).unwrap();
+        assert!(gallery.check("CAM++", 2).is_ok());
+        let error = gallery.check("CAM++", 192).unwrap_err().to_string();
+        assert!(error.contains("have 2 numbers;") && error.contains("have 192 and come from CAM++"), "{error}");
+        let gallery = gallery.of_network("ResNet34");
+        assert!(gallery.check("ResNet34", 2).is_ok());
+        for (network, size) in [("CAM++", 2), ("CAM++", 192), ("ResNet34", 256)] {
+            let error = gallery.check(network, size).unwrap_err().to_string();
+            let of_name = error.contains("have 2 numbers and come from ResNet34");
+            assert_eq!(of_name, network != "ResNet34", "{error}");
+            assert!(error.contains(&format!("have {size} and come from {network}")), "{error}");
+        }
     }
 
     #[test]

@@ -19,10 +19,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::segments::SegmentClustering;
 use super::vbx::VbxOptions;
-use super::yaml;
+use super::{open, yaml};
 use crate::error::{Error, Result};
-use crate::hub::names;
+use crate::hub::{self, names};
+use crate::types::PipelineVersion;
 use crate::units::Seconds;
 
 /// The file that makes a folder a pipeline.
@@ -33,6 +35,9 @@ const PIPELINES: [&str; 2] =
 /// Entries that have no influence on the result: sizes of batches, versions, and what is only read while training.
 const WITHOUT_EFFECT: [&str; 6] =
     ["segmentation_batch_size", "embedding_batch_size", "legacy", "der_variant", "token", "use_auth_token"];
+
+/// The folders of the networks in a folder without a [`CONFIG`].
+pub const PARTS: [&str; 2] = ["segmentation", "embedding"];
 
 /// Where a part of a pipeline is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +69,15 @@ pub enum Method {
         /// Voices a speaker has at least.
         min_size: usize,
     },
+    /// That of [`open`], which no `config.yaml` names.
+    Segments(SegmentClustering),
 }
 
 /// What a `config.yaml` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
+    /// What results call the pipeline.
+    pub version: PipelineVersion,
     /// The network that hears who speaks in a window.
     pub segmentation: Place,
     /// The network that tells voices apart.
@@ -87,12 +96,26 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads the `config.yaml` of a folder.
+    /// Reads the `config.yaml` of a folder. Without one, `segmentation/` and `embedding/` are used with the numbers of
+    /// [`open`].
     ///
     /// # Errors
-    /// [`Error::Model`] saying which entry cannot be honoured and why.
+    /// [`Error::Model`] saying what is missing, or which entry cannot be honoured and why.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
+        if !path.is_file() {
+            let missing = PARTS.into_iter().find(|part| !folder.join(part).is_dir());
+            return match missing {
+                None => Ok(open::of_folder(folder)),
+                Some(part) => Err(Error::model(
+                    folder,
+                    format!(
+                        "holds no pipeline: expected a {CONFIG}, or the folders {} with the networks; {part} is missing",
+                        PARTS.join(" and ")
+                    ),
+                )),
+            };
+        }
         let text = std::fs::read(&path).map_err(|e| Error::model(&path, format!("cannot be read: {e}")))?;
         let text = String::from_utf8(text).map_err(|_| Error::model(&path, "is not UTF-8"))?;
         Self::parse(&text, folder)
@@ -107,6 +130,17 @@ impl Recipe {
         let config = yaml::parse(text).map_err(wrong)?;
         recipe(&config, folder).map_err(wrong)
     }
+}
+
+/// What results call the pipeline of a folder: in a cache of the hub its repository and commit, else the folder's name.
+pub(super) fn version(folder: &Path) -> PipelineVersion {
+    if let Some((repo, commit)) = hub::commit_of(folder) {
+        return PipelineVersion { pipeline: repo, revision: Some(commit) };
+    }
+    // A path such as `.` has no name of its own.
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    let name = whole.file_name().map_or_else(|| folder.display().to_string(), |name| name.display().to_string());
+    PipelineVersion { pipeline: name, revision: None }
 }
 
 type Parsed<T> = std::result::Result<T, String>;
@@ -143,6 +177,7 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
     let place =
         |name: &str| place(parts.map.get(name), folder).map_err(|why| format!("`pipeline.params.{name}` {why}"));
     Ok(Recipe {
+        version: version(folder),
         segmentation: place("segmentation")?,
         embedding: place("embedding")?,
         method: method(&parts, &of_clusters, || place("plda"))?,

@@ -19,7 +19,7 @@ pub const THRESHOLD: f32 = 0.5;
 pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, threshold: f32) -> Result<Segmentation> {
     refuse_nan(scores, speakers)?;
     if !(0.0..1.0).contains(&threshold) {
-        return Err(Error::config("segmentation threshold", threshold, "must be at least 0 and below 1"));
+        return Err(Error::config("segmentation_threshold", threshold, "must be at least 0 and below 1"));
     }
     let mut active = vec![false; scores.len()];
     for at in 0..scores.len() {

@@ -12,7 +12,7 @@
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
 use super::tensor::{Element, Tensor};
-use super::weights::HostMatrix;
+use super::weights::WeightRef;
 use crate::error::Result;
 
 /// What a matrix product does with its result before it is stored.
@@ -160,8 +160,9 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     fn write_act(&self, dst: &mut Self::Buffer<Self::Act>, at: usize, src: &[f32]) -> Result<()>;
     /// Device activations to host f32, converting.
     fn read_act(&self, dst: &mut [f32], src: &Self::Buffer<Self::Act>, at: usize) -> Result<()>;
-    /// Prepares a weight `[N, K]` (output features first, as checkpoints store it).
-    fn matrix(&self, weight: &HostMatrix) -> Result<Self::Matrix>;
+    /// Prepares a weight `[N, K]` (output features first, as checkpoints store it). 8-bit integers are kept as they are, unless
+    /// this device was asked for another type.
+    fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Self::Matrix>;
     /// `(N, K)` of a prepared weight.
     fn matrix_shape(&self, matrix: &Self::Matrix) -> (usize, usize);
 

@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod ctc;
 pub mod cuda;
 pub mod decode;
+pub mod dense;
 pub mod ops;
 pub mod profile;
 pub mod recurrent;

@@ -27,6 +27,8 @@ pub enum Activation {
     LeakyRelu,
     /// `1 / (1 + e^-x)`
     Sigmoid,
+    /// Zero, where it is below.
+    Relu,
 }
 
 /// Scale and shift `[C]` of an instance norm.

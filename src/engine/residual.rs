@@ -7,7 +7,7 @@
 
 use super::ops::{check, wrong};
 use super::profile::range;
-use super::{Backend, Tensor, recurrent::Recurrent};
+use super::{Backend, Tensor, dense::Dense};
 use crate::error::Result;
 use crate::features::fbank::{self, Fbank};
 
@@ -23,16 +23,16 @@ pub struct FilterShape {
     pub outputs: usize,
     /// 3 or 1, over time and over frequency.
     pub taps: usize,
-    /// `C`: input channels, a multiple of [`CHANNEL_STEP`], or 1 (only with 3 taps and stride 1).
+    /// `C`: input channels, a multiple of [`CHANNEL_STEP`], or 1 (only with 3 taps and without stride).
     pub inputs: usize,
-    /// 1 or 2, over time and over frequency.
-    pub stride: usize,
+    /// Over time, and over frequency: 1 or 2 each.
+    pub stride: [usize; 2],
 }
 
 impl FilterShape {
-    /// Rows or columns of the result, from those of the picture.
-    pub fn out(&self, size: usize) -> usize {
-        size.div_ceil(self.stride)
+    /// Rows and columns of the result, from those of the picture.
+    pub fn out(&self, [frames, bands]: [usize; 2]) -> [usize; 2] {
+        [frames.div_ceil(self.stride[0]), bands.div_ceil(self.stride[1])]
     }
 }
 
@@ -57,7 +57,7 @@ pub enum After<'a, B: Backend> {
 }
 
 /// A device that can run the embedding network of speakers.
-pub trait Residual: Recurrent {
+pub trait Residual: Dense {
     /// Constants of [`Residual::fbank`].
     type FbankPlan: Send + Sync;
     /// A convolution's weights and bias.
@@ -80,8 +80,8 @@ pub trait Residual: Recurrent {
     /// Windows of features, each band less its mean over the window: `out` `[N, T, M, 1]`, `features` `[R, M]`; window `n` is
     /// rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that depends on `T` only.
     fn centre_windows(&self, out: &mut Tensor<Self>, features: &Tensor<Self, f32>, first: &[usize]) -> Result<()>;
-    /// A convolution, sums in f32: `out` `[N, T / stride, H / stride, O]` (rounded up), `x` `[N, T, H, C]`. Output `(t, h)` sees
-    /// the inputs from `(t * stride - taps / 2, h * stride - taps / 2)` on.
+    /// A convolution, sums in f32: `out` `[N, T / stride, H / stride, O]` (rounded up, the stride the same both ways), `x`
+    /// `[N, T, H, C]`. Output `(t, h)` sees the inputs from `(t * stride - taps / 2, h * stride - taps / 2)` on.
     fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Self::Filter, after: After<Self>)
     -> Result<()>;
     /// Mean and standard deviation over time of what each speaker says: `out` `[N, S, 2, K]`, `x` `[N, T, H, C]` with
@@ -105,9 +105,9 @@ pub fn fbank_plan<B: Residual>(be: &B, options: &Fbank) -> Result<B::FbankPlan> 
 pub fn filter<B: Residual>(be: &B, filter: &HostFilter) -> Result<B::Filter> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
     let step = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
-    let one = inputs == 1 && taps == 3 && stride == 1;
-    if !step(outputs) || !(step(inputs) || one) || !matches!(taps, 1 | 3) || !matches!(stride, 1 | 2) {
-        let expected = format!("1 or 3 taps, stride 1 or 2, channels in steps of {CHANNEL_STEP}");
+    let one = inputs == 1 && taps == 3 && stride == [1, 1];
+    if !step(outputs) || !(step(inputs) || one) || !matches!(taps, 1 | 3) || !matches!(stride, [1, 1] | [2, 2]) {
+        let expected = format!("1 or 3 taps, stride 1 or 2 both ways, channels in steps of {CHANNEL_STEP}");
         return Err(wrong("filter", "weight", expected, format!("{:?}", filter.shape)));
     }
     check("filter", "values", &[filter.values.len()], &[outputs * taps * taps * inputs])?;
@@ -167,7 +167,8 @@ pub fn conv2d<B: Residual>(
         return Err(wrong("conv2d", "x", "[N, T, H, C]".into(), format!("{:?}", x.shape())));
     };
     check("conv2d", "x", &[inputs], &[shape.inputs])?;
-    check("conv2d", "out", out.shape(), &[batch, shape.out(frames), shape.out(bands), shape.outputs])?;
+    let [frames, bands] = shape.out([frames, bands]);
+    check("conv2d", "out", out.shape(), &[batch, frames, bands, shape.outputs])?;
     if let After::AddRelu(other) = &after {
         check("conv2d", "added", other.shape(), out.shape())?;
     }

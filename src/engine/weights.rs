@@ -1,10 +1,22 @@
-//! Reading checkpoints, safetensors or PyTorch's own: memory-mapped, checked against the shapes the model expects,
-//! converted to f32 on the host one tensor at a time.
+//! Reading checkpoints: safetensors, PyTorch's own, CTranslate2's and whisper.cpp's. Files are memory-mapped; a tensor is
+//! checked against the shape the model expects and converted on the host when it is asked for, one at a time.
+//!
+//! Each format has a reader of its own, which lists the tensors by their place in the file; [`Weights`] is the same for all.
 
 #![allow(unsafe_code)] // the memory map, and nothing else
 
+mod ctranslate2;
+mod cursor;
 mod facts;
+mod format;
+mod ggml;
+mod ggml_blocks;
+mod host;
+mod made_up;
 mod pickle;
+mod place;
+mod quantised;
+mod safetensors;
 mod torch;
 
 use std::borrow::Cow;
@@ -13,23 +25,16 @@ use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
-use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors};
+use ::safetensors::Dtype;
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+pub use format::FileFormat;
+pub use host::{HostInt8, HostMatrix, HostWeight, WeightRef};
 
-/// A weight `[N, K]` on the host, row-major.
-#[derive(Clone, Debug)]
-pub struct HostMatrix {
-    /// `N * K` values.
-    pub values: Vec<f32>,
-    /// `N`: output features.
-    pub rows: usize,
-    /// `K`: input features.
-    pub cols: usize,
-}
+use self::format::Unreadable;
+use self::made_up::made_up;
+use self::place::{Encoding, Place, row_major, to_f32};
+use crate::error::{Error, Result};
 
 /// How the weights of a model folder are stored: the single file, and the index of the shards where there are several.
 /// The first that is there is read.
@@ -43,6 +48,8 @@ pub struct Weights {
     origin: PathBuf,
     /// See [`Weights::facts`].
     facts: Value,
+    /// See [`Weights::vocabulary`]: bytes of the first shard.
+    vocabulary: Vec<Range<usize>>,
     /// Makes every tensor up instead; see [`Weights::random`].
     seed: Option<u64>,
 }
@@ -50,12 +57,18 @@ pub struct Weights {
 /// Where a tensor is.
 struct Entry {
     shard: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// Distance of neighbours along each axis, in elements, where that is not row-major.
-    strides: Option<Vec<usize>>,
-    /// Bytes of the shard.
-    range: Range<usize>,
+    place: Place,
+}
+
+/// The name of a part of a tensor; see [`Weights::mapped`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The name the model asks for.
+    pub name: String,
+    /// Rows of the first axis; `None` is all of the tensor.
+    pub rows: Option<Range<usize>>,
+    /// The shape the model asks for, where the file has the same elements in another one.
+    pub shape: Option<Vec<usize>>,
 }
 
 enum Bytes {
@@ -90,12 +103,8 @@ impl Weights {
                 return Self::open_shards(folder, index);
             }
         }
-        let cure = if folder.join("model.bin").is_file() {
-            "this is a CTranslate2 model; diarist reads the Hugging Face layout with model.safetensors"
-        } else {
-            "expected model.safetensors, pytorch_model.bin, or the index of their shards in this folder"
-        };
-        Err(Error::weights(folder, "*", cure))
+        let reason = "expected model.safetensors, pytorch_model.bin, or the index of their shards in this folder";
+        Err(Error::weights(folder, "*", reason))
     }
 
     fn open_shards(folder: &Path, index: PathBuf) -> Result<Self> {
@@ -119,10 +128,10 @@ impl Weights {
         Self::from_shards(index, shards)
     }
 
-    /// Opens one file of any name: safetensors, or a checkpoint of PyTorch.
+    /// Opens one file of any name: safetensors, a checkpoint of PyTorch, CTranslate2's `model.bin`, or whisper.cpp's ggml.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file, if it is missing, truncated, or neither.
+    /// [`Error::Weights`] naming the file, if it is missing, truncated, or none of these.
     pub fn open_file(path: &Path) -> Result<Self> {
         Self::from_shards(path.to_path_buf(), vec![(path.to_path_buf(), map(path)?)])
     }
@@ -138,26 +147,24 @@ impl Weights {
     }
 
     fn from_shards(origin: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
-        let mut shards = Vec::new();
-        let mut index = HashMap::new();
-        let mut facts = Value::Null;
+        let (mut facts, mut vocabulary) = (Value::Null, Vec::new());
+        let (mut shards, mut index) = (Vec::new(), HashMap::new());
         for (path, bytes) in files {
-            if bytes.get(257..262) == Some(b"ustar") {
-                let cure = "is in PyTorch's format of before 2017; load it there and save it anew";
-                return Err(Error::weights(&path, "*", cure));
+            let found = format::read(&bytes).map_err(|reason| match reason {
+                Unreadable::Unsupported(reason) => Error::weights(&path, "*", reason),
+                Unreadable::Damaged(reason) => {
+                    Error::weights(&path, "*", format!("damaged or truncated ({reason}); fetch the model again"))
+                }
+            })?;
+            if shards.is_empty() {
+                (facts, vocabulary) = (found.facts, found.vocabulary);
             }
-            let found = if torch::is_checkpoint(&bytes) { torch::tensors(&bytes) } else { safetensors(&bytes) };
-            let damaged = |e| Error::weights(&path, "*", format!("damaged or truncated ({e}); fetch the model again"));
-            let (places, said) = found.map_err(damaged)?;
-            if facts.is_null() {
-                facts = said;
-            }
-            for torch::Place { name, dtype, shape, strides, range } in places {
-                index.insert(name, Entry { shard: shards.len(), dtype, shape, strides, range });
+            for place in found.places {
+                index.insert(place.name.clone(), Entry { shard: shards.len(), place });
             }
             shards.push(bytes);
         }
-        Ok(Weights { shards, index, origin, facts, seed: None })
+        Ok(Weights { shards, index, origin, facts, vocabulary, seed: None })
     }
 
     /// Random numbers under every name and in every shape: for measuring speed where no checkpoint is at hand. Sums stay
@@ -167,7 +174,8 @@ impl Weights {
     /// seed.
     pub fn random(seed: u64) -> Self {
         let origin = PathBuf::from("random weights");
-        Weights { shards: Vec::new(), index: HashMap::new(), origin, facts: Value::Null, seed: Some(seed) }
+        let (shards, index, vocabulary) = (Vec::new(), HashMap::new(), Vec::new());
+        Weights { shards, index, origin, facts: Value::Null, vocabulary, seed: Some(seed) }
     }
 
     /// The same tensors under other names.
@@ -176,15 +184,42 @@ impl Weights {
         Weights { index, ..self }
     }
 
+    /// The same tensors in parts: `parts` says, for the name and shape of each tensor of the file, which of its rows the
+    /// model asks for by which names. A tensor without parts is left out; nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if a tensor does not have the rows of one of its parts.
+    pub fn mapped(self, parts: impl Fn(&str, &[usize]) -> Vec<Part>) -> Result<Self> {
+        let mut index = HashMap::new();
+        for (name, Entry { shard, place }) in &self.index {
+            for part in parts(name, &place.shape) {
+                let cut = place.part(&part);
+                let place = cut.ok_or_else(|| {
+                    let reason = format!("has shape {:?}, but {part:?} is asked of it", place.shape);
+                    Error::weights(&self.origin, name, reason)
+                })?;
+                index.insert(part.name, Entry { shard: *shard, place });
+            }
+        }
+        Ok(Weights { index, ..self })
+    }
+
     /// The file the tensors come from, for errors.
     pub fn origin(&self) -> &Path {
         &self.origin
     }
 
-    /// What the first file says of itself beside its tensors: a checkpoint of PyTorch its `hyper_parameters` and
-    /// `pyannote.audio`, as data, nothing of it executed; safetensors their metadata.
+    /// What the first file says of itself beside its tensors: a checkpoint of PyTorch its `hyper_parameters`,
+    /// `pyannote.audio` and `dims`, as data, nothing of it executed; safetensors their metadata; CTranslate2 `spec`,
+    /// `revision` and `version`; ggml `dims`, under the names of openai-whisper.
     pub fn facts(&self) -> &Value {
         &self.facts
+    }
+
+    /// The bytes of the text tokens of a ggml file, in the order of their ids; empty for the other formats.
+    pub fn vocabulary(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let shard = self.shards.first().map_or(&[][..], |shard| shard);
+        self.vocabulary.iter().map(move |range| &shard[range.clone()])
     }
 
     /// Whether the checkpoint has a tensor of this name.
@@ -199,25 +234,53 @@ impl Weights {
 
     /// The shape of a tensor, if there is one of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.index.get(name).map(|entry| entry.shape.as_slice())
+        self.index.get(name).map(|entry| entry.place.shape.as_slice())
     }
 
-    /// The tensor's values as f32, checked against `shape`.
+    /// The tensor's values as f32, checked against `shape`. Quantised ones are multiplied by their scales.
     ///
     /// # Errors
-    /// [`Error::Weights`] if it is missing, has another shape, is not f32/f16/bf16, or holds NaN or infinity.
+    /// [`Error::Weights`] if it is missing, has another shape, is of a type that is not read, or holds NaN or infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         if let Some(seed) = self.seed {
             return Ok(made_up(seed, name, shape));
         }
-        let (dtype, bytes) = self.bytes(name, shape)?;
         let fail = |reason: String| Error::weights(&self.origin, name, reason);
-        let values =
-            to_f32(dtype, &bytes).ok_or_else(|| fail(format!("is {dtype:?}; f32, f16 and bf16 can be read")))?;
+        let (encoding, bytes) = self.bytes(name, shape)?;
+        let values = match encoding {
+            Encoding::Plain(Dtype::I8) if self.is_quantised(name) => {
+                return Ok(self.int8(name, shape)?.to_float().values);
+            }
+            Encoding::Plain(Dtype::I16) if self.is_quantised(name) => self.int16(name, &bytes)?,
+            _ => {
+                to_f32(encoding, &bytes).ok_or_else(|| fail(format!("is {encoding}; f32, f16 and bf16 can be read")))?
+            }
+        };
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(fail(format!("element {at} is {}; the file is damaged, fetch the model again", values[at])));
         }
         Ok(values)
+    }
+
+    /// Whether two tensors hold the same bytes in the same shape.
+    pub fn are_equal(&self, a: &str, b: &str) -> bool {
+        let [a, b] = [a, b].map(|name| {
+            let Entry { shard, place } = self.index.get(name)?;
+            Some((place.encoding, &place.shape, &self.shards[*shard][place.range.clone()]))
+        });
+        a.is_some() && a == b
+    }
+
+    /// A single integer, stored in whatever width; `None` if there is none of this name.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        let Entry { shard, place } = self.index.get(name)?;
+        let bytes = &self.shards[*shard][place.range.clone()];
+        match place.encoding {
+            Encoding::Plain(Dtype::I8) => bytes.try_into().ok().map(|b| i8::from_le_bytes(b).into()),
+            Encoding::Plain(Dtype::I16) => bytes.try_into().ok().map(|b| i16::from_le_bytes(b).into()),
+            Encoding::Plain(Dtype::I32) => bytes.try_into().ok().map(|b| i32::from_le_bytes(b).into()),
+            _ => None,
+        }
     }
 
     /// The values of a tensor of i64, checked against `shape`.
@@ -225,100 +288,40 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] if it is missing, has another shape, or is not i64.
     pub fn integers(&self, name: &str, shape: &[usize]) -> Result<Vec<i64>> {
-        let (dtype, bytes) = self.bytes(name, shape)?;
-        if dtype != Dtype::I64 {
-            return Err(Error::weights(&self.origin, name, format!("is {dtype:?}, expected I64")));
+        let (encoding, bytes) = self.bytes(name, shape)?;
+        if encoding != Encoding::Plain(Dtype::I64) {
+            return Err(Error::weights(&self.origin, name, format!("is {encoding}, expected I64")));
         }
         Ok(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
     }
 
     /// A tensor's elements in row-major order, and their type.
-    fn bytes(&self, name: &str, shape: &[usize]) -> Result<(Dtype, Cow<'_, [u8]>)> {
+    fn bytes(&self, name: &str, shape: &[usize]) -> Result<(Encoding, Cow<'_, [u8]>)> {
         let fail = |reason: String| Error::weights(&self.origin, name, reason);
         let missing = || fail("missing; is this the checkpoint of this config?".into());
-        let entry = self.index.get(name).ok_or_else(missing)?;
-        if entry.shape != shape {
+        let Entry { shard, place } = self.index.get(name).ok_or_else(missing)?;
+        if place.shape != shape {
             return Err(fail(format!(
-                "has shape {:?}, but config.json asks for {shape:?}; do config and weights belong together?",
-                entry.shape
+                "has shape {:?}, but config.json (or `dims`) asks for {shape:?}; do config and weights belong together?",
+                place.shape
             )));
         }
-        let bytes = &self.shards[entry.shard][entry.range.clone()];
-        let Some(strides) = &entry.strides else { return Ok((entry.dtype, Cow::Borrowed(bytes))) };
-        let width = entry.dtype.bitsize() / 8;
+        let bytes = &self.shards[*shard][place.range.clone()];
+        let (Some(strides), Encoding::Plain(dtype)) = (&place.strides, place.encoding) else {
+            return Ok((place.encoding, Cow::Borrowed(bytes)));
+        };
+        let width = dtype.bitsize() / 8;
         // Otherwise a few bytes could ask for any amount of memory.
         if shape.iter().product::<usize>() > bytes.len() / width {
             return Err(fail("repeats its storage; save a copy of it that does not".into()));
         }
-        Ok((entry.dtype, Cow::Owned(row_major(bytes, width, shape, strides))))
+        Ok((place.encoding, Cow::Owned(row_major(bytes, width, shape, strides))))
     }
 
     /// A two-dimensional weight `[rows, cols]`.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostMatrix> {
         Ok(HostMatrix { values: self.tensor(name, &[rows, cols])?, rows, cols })
     }
-}
-
-/// The tensors of a safetensors file.
-fn safetensors(bytes: &[u8]) -> std::result::Result<(Vec<torch::Place>, Value), String> {
-    // Checks that every tensor lies within the file, that none overlap, and that sizes match shapes.
-    SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
-    let data = header + size_of::<u64>();
-    let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
-        let range = data + info.data_offsets.0..data + info.data_offsets.1;
-        torch::Place { name, dtype: info.dtype, shape: info.shape.clone(), strides: None, range }
-    };
-    let notes = metadata.metadata().iter().flatten();
-    let facts = notes.map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
-    Ok((metadata.tensors().into_iter().map(place).collect(), Value::Object(facts)))
-}
-
-/// Elements of `width` bytes, copied from wherever `strides` says they are. `bytes` was checked to hold the last of them.
-fn row_major(bytes: &[u8], width: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
-    let count: usize = shape.iter().product();
-    let mut out = Vec::with_capacity(count * width);
-    let mut at = vec![0; shape.len()];
-    for _ in 0..count {
-        let element: usize = at.iter().zip(strides).map(|(at, stride)| at * stride).sum();
-        out.extend_from_slice(&bytes[element * width..(element + 1) * width]);
-        for (at, size) in at.iter_mut().zip(shape).rev() {
-            *at += 1;
-            if *at < *size {
-                break;
-            }
-            *at = 0;
-        }
-    }
-    out
-}
-
-/// See [`Weights::random`]: uniform, each block of 4096 numbers from a generator of its own, so that all cores can work.
-fn made_up(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
-    let fan_in: usize = shape[1..].iter().product();
-    let scale = match (shape.len(), name) {
-        (1, name) if name.contains("layer_norm") && name.ends_with("weight") => {
-            return vec![1.0; shape[0]];
-        }
-        (1, _) => 0.02,
-        (_, name) if name.contains("embed_tokens") || name.contains("embed_positions") => 0.1,
-        (_, name) if name.contains("out_proj") => 0.15 * (3.0 / fan_in.max(1) as f32).sqrt(),
-        _ => (3.0 / fan_in.max(1) as f32).sqrt(),
-    };
-    let base =
-        name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let mut values = vec![0.0; shape.iter().product()];
-    values.par_chunks_mut(4096).enumerate().for_each(|(block, values)| {
-        // xorshift64*, Vigna 2016
-        let mut state = (base ^ (block as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1;
-        for value in values {
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            *value = ((state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale;
-        }
-    });
-    values
 }
 
 fn map(path: &Path) -> Result<Bytes> {
@@ -328,22 +331,4 @@ fn map(path: &Path) -> Result<Bytes> {
     // of this format.
     let map = unsafe { memmap2::Mmap::map(&file) };
     Ok(Bytes::Mapped(map.map_err(|e| Error::weights(path, "*", format!("cannot be mapped: {e}")))?))
-}
-
-/// Little-endian bytes to f32; `None` for a type that is not a float of at most 32 bits.
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    match dtype {
-        Dtype::F32 => Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-        Dtype::F16 => {
-            let halves: Vec<half::f16> =
-                bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]])).collect();
-            let mut out = vec![0.0; halves.len()];
-            halves.convert_to_f32_slice(&mut out);
-            Some(out)
-        }
-        Dtype::BF16 => Some(
-            bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)).collect(),
-        ),
-        _ => None,
-    }
 }

@@ -52,6 +52,11 @@ impl Fbank {
         Fbank { bands, taper: Taper::Hamming, gain: 32768.0 }
     }
 
+    /// As 3D-Speaker's networks hear samples in `[-1, 1]`: `speakerlab/process/processor.py::FBank`.
+    pub fn three_d_speaker(bands: usize) -> Self {
+        Fbank { bands, taper: Taper::Povey, gain: 1.0 }
+    }
+
     /// The same, if it can be computed.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BUILTIN, Hub, Layout, Network, OnProgress, complete, fetch, names};
+use super::layout::{Layout, complete};
+use super::{BUILTIN, Hub, Network, OnProgress, fetch, names};
+use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 use crate::models::wav2vec2::Bundle;
 
@@ -86,7 +88,8 @@ pub(super) const LAYOUT: Layout = Layout {
     kind: "wav2vec2 model",
     required: &["config.json", "vocab.json"],
     optional: &["preprocessor_config.json"],
-    weights: true,
+    weights: &LAYOUTS,
+    other: None,
     without: "To go on without it: `--align-model builtin` is part of the program (small, English, for trying out). When \
               transcribing, `--align-method dtw` takes word times from the recogniser, `--no-align` does without.",
 };
@@ -125,8 +128,7 @@ impl Hub {
             return complete(path, &LAYOUT).map(|folder| Some(AlignerSource::Folder(folder)));
         }
         if let Some(bundle) = Bundle::named(model) {
-            let places = self.model_dir.iter().chain(&self.torch_cache).map(|folder| folder.join(bundle.file));
-            let here = places.into_iter().find(|file| file.is_file());
+            let here = self.bundle_places(bundle).find(|file| file.is_file());
             return Ok(here.map(|file| AlignerSource::Bundle(bundle, file)));
         }
         if !names::is_repo_id(model) || path.is_absolute() {
@@ -146,15 +148,16 @@ impl Hub {
         }
         match Bundle::named(model) {
             Some(bundle) => self.fetch_bundle(bundle, on_progress),
-            None => Ok(AlignerSource::Folder(self.fetch_repo(model, model, &LAYOUT, on_progress)?)),
+            None => Ok(AlignerSource::Folder(self.fetch_folder(model, &LAYOUT, on_progress)?)),
         }
     }
 
-    /// The aligner that WhisperX has for a language, given by its code. Before it is fetched, a warning in the log names its licence.
+    /// The name of the model that WhisperX has for a language, given by its code, for [`obtain_aligner`](Self::obtain_aligner).
+    /// If it is not on this machine, a warning in the log names its licence.
     ///
     /// # Errors
-    /// [`Error::Config`] if it has none; else as [`obtain_aligner`](Self::obtain_aligner).
-    pub fn obtain_aligner_of(&self, language: &str, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
+    /// [`Error::Config`] if it has none; as [`find_aligner`](Self::find_aligner).
+    pub fn aligner_of(&self, language: &str) -> Result<&'static str> {
         let known = of_language(language).ok_or_else(|| {
             let rule = "no model is known that aligns it; give one with --align-model, or see `diarist models`";
             Error::config("language", language, rule)
@@ -163,7 +166,12 @@ impl Hub {
             let licence = known.licence.unwrap_or("see the model card");
             tracing::warn!(language, model = known.model, licence, "fetching the aligner");
         }
-        self.obtain_aligner(known.model, on_progress)
+        Ok(known.model)
+    }
+
+    /// Where a bundle may be on this machine.
+    pub(super) fn bundle_places(&self, bundle: &Bundle) -> impl Iterator<Item = PathBuf> {
+        self.model_dir.iter().chain(&self.torch_cache).map(|folder| folder.join(bundle.file))
     }
 
     fn fetch_bundle(&self, bundle: &'static Bundle, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
@@ -190,7 +198,9 @@ impl Hub {
         fetch::file::fetch(self, &url, &target, on_progress).map_err(|error| match error {
             fetch::Error::Cancelled => Error::Cancelled,
             fetch::Error::Unreachable(why) => refuse(&format!("and it cannot be fetched ({why})")),
-            fetch::Error::Other(reason) => Error::Hub { model: bundle.name.to_string(), reason },
+            fetch::Error::Refused(reason) | fetch::Error::Other(reason) => {
+                Error::Hub { model: bundle.name.to_string(), reason }
+            }
         })?;
         Ok(AlignerSource::Bundle(bundle, target))
     }

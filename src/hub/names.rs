@@ -1,20 +1,60 @@
-//! The models known by a short name, and where they are published.
+//! The models known by a short name, where they are published, and what their files are called.
 
 /// A model with a short name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The name as given to `--model`.
     pub name: &'static str,
-    /// The repository on the hub.
+    /// The repository on the hub that is fetched.
     pub repo: &'static str,
+    /// Repositories with the same weights converted for CTranslate2. The first is the one that faster-whisper fetches.
+    pub converted: &'static [&'static str],
+    /// The name in the files of openai-whisper (`NAME.pt`) and whisper.cpp (`ggml-NAME.bin`); of an alias, that of the model it
+    /// stands for.
+    pub file: &'static str,
+    /// Which of Whisper's vocabularies it was trained with.
+    pub vocabulary: Vocabulary,
     /// Parameters, in millions, as published.
     pub megaparams: u32,
     /// What it is for.
     pub note: &'static str,
 }
 
-const fn known(name: &'static str, repo: &'static str, megaparams: u32, note: &'static str) -> Known {
-    Known { name, repo, megaparams, note }
+/// The vocabularies of the published models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// GPT-2's, for English only: 51864 tokens.
+    English,
+    /// Of 99 languages: 51865 tokens.
+    Multilingual,
+    /// The same and Cantonese, since large-v3: 51866 tokens.
+    Cantonese,
+}
+
+impl Vocabulary {
+    /// The vocabulary of a model with `tokens` rows in its embedding; `None` if no published model has that many.
+    pub fn of_size(tokens: usize) -> Option<Self> {
+        match tokens {
+            51864 => Some(Vocabulary::English),
+            51865 => Some(Vocabulary::Multilingual),
+            51866 => Some(Vocabulary::Cantonese),
+            _ => None,
+        }
+    }
+
+    /// The smallest repository whose `tokenizer.json` has it.
+    pub fn repo(self) -> &'static str {
+        match self {
+            Vocabulary::English => "openai/whisper-tiny.en",
+            Vocabulary::Multilingual => "openai/whisper-tiny",
+            Vocabulary::Cantonese => "openai/whisper-large-v3-turbo",
+        }
+    }
+
+    /// Its file in openai-whisper, which has the same ranks of text tokens for all but the English models.
+    pub fn tiktoken(self) -> &'static str {
+        if self == Vocabulary::English { "gpt2.tiktoken" } else { "multilingual.tiktoken" }
+    }
 }
 
 const MULTI: &str = "99 languages";
@@ -22,32 +62,229 @@ const ENGLISH: &str = "English only";
 
 /// Every short name, smallest first; aliases stand right after the name they repeat.
 ///
-/// The names are those of openai-whisper and faster-whisper. `large-v1` is published as `openai/whisper-large`.
+/// Sources: faster-whisper `utils.py::_MODELS` (`converted`; guillaumekln is where the first conversions were published),
+/// openai-whisper `__init__.py::_MODELS` (`file`). `large-v1` is published as `openai/whisper-large`.
 pub const KNOWN: &[Known] = &[
-    known("tiny", "openai/whisper-tiny", 39, MULTI),
-    known("tiny.en", "openai/whisper-tiny.en", 39, ENGLISH),
-    known("base", "openai/whisper-base", 74, MULTI),
-    known("base.en", "openai/whisper-base.en", 74, ENGLISH),
-    known("small", "openai/whisper-small", 244, "99 languages; the default"),
-    known("small.en", "openai/whisper-small.en", 244, ENGLISH),
-    known("distil-small.en", "distil-whisper/distil-small.en", 166, ENGLISH),
-    known("medium", "openai/whisper-medium", 769, MULTI),
-    known("medium.en", "openai/whisper-medium.en", 769, ENGLISH),
-    known("distil-medium.en", "distil-whisper/distil-medium.en", 394, ENGLISH),
-    known("large-v1", "openai/whisper-large", 1550, MULTI),
-    known("large-v2", "openai/whisper-large-v2", 1550, MULTI),
-    known("large-v3", "openai/whisper-large-v3", 1550, "100 languages"),
-    known("large", "openai/whisper-large-v3", 1550, "the same as large-v3"),
-    known("large-v3-turbo", "openai/whisper-large-v3-turbo", 809, "100 languages, no translation"),
-    known("turbo", "openai/whisper-large-v3-turbo", 809, "the same as large-v3-turbo"),
-    known("distil-large-v2", "distil-whisper/distil-large-v2", 756, ENGLISH),
-    known("distil-large-v3", "distil-whisper/distil-large-v3", 756, ENGLISH),
-    known("distil-large-v3.5", "distil-whisper/distil-large-v3.5", 756, ENGLISH),
+    Known {
+        name: "tiny",
+        repo: "openai/whisper-tiny",
+        converted: &["Systran/faster-whisper-tiny", "guillaumekln/faster-whisper-tiny"],
+        file: "tiny",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 39,
+        note: MULTI,
+    },
+    Known {
+        name: "tiny.en",
+        repo: "openai/whisper-tiny.en",
+        converted: &["Systran/faster-whisper-tiny.en", "guillaumekln/faster-whisper-tiny.en"],
+        file: "tiny.en",
+        vocabulary: Vocabulary::English,
+        megaparams: 39,
+        note: ENGLISH,
+    },
+    Known {
+        name: "base",
+        repo: "openai/whisper-base",
+        converted: &["Systran/faster-whisper-base", "guillaumekln/faster-whisper-base"],
+        file: "base",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 74,
+        note: MULTI,
+    },
+    Known {
+        name: "base.en",
+        repo: "openai/whisper-base.en",
+        converted: &["Systran/faster-whisper-base.en", "guillaumekln/faster-whisper-base.en"],
+        file: "base.en",
+        vocabulary: Vocabulary::English,
+        megaparams: 74,
+        note: ENGLISH,
+    },
+    Known {
+        name: "small",
+        repo: "openai/whisper-small",
+        converted: &["Systran/faster-whisper-small", "guillaumekln/faster-whisper-small"],
+        file: "small",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 244,
+        note: "99 languages; the default",
+    },
+    Known {
+        name: "small.en",
+        repo: "openai/whisper-small.en",
+        converted: &["Systran/faster-whisper-small.en", "guillaumekln/faster-whisper-small.en"],
+        file: "small.en",
+        vocabulary: Vocabulary::English,
+        megaparams: 244,
+        note: ENGLISH,
+    },
+    Known {
+        name: "distil-small.en",
+        repo: "distil-whisper/distil-small.en",
+        converted: &["Systran/faster-distil-whisper-small.en"],
+        file: "distil-small.en",
+        vocabulary: Vocabulary::English,
+        megaparams: 166,
+        note: ENGLISH,
+    },
+    Known {
+        name: "medium",
+        repo: "openai/whisper-medium",
+        converted: &["Systran/faster-whisper-medium", "guillaumekln/faster-whisper-medium"],
+        file: "medium",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 769,
+        note: MULTI,
+    },
+    Known {
+        name: "medium.en",
+        repo: "openai/whisper-medium.en",
+        converted: &["Systran/faster-whisper-medium.en", "guillaumekln/faster-whisper-medium.en"],
+        file: "medium.en",
+        vocabulary: Vocabulary::English,
+        megaparams: 769,
+        note: ENGLISH,
+    },
+    Known {
+        name: "distil-medium.en",
+        repo: "distil-whisper/distil-medium.en",
+        converted: &["Systran/faster-distil-whisper-medium.en"],
+        file: "distil-medium.en",
+        vocabulary: Vocabulary::English,
+        megaparams: 394,
+        note: ENGLISH,
+    },
+    Known {
+        name: "large-v1",
+        repo: "openai/whisper-large",
+        converted: &["Systran/faster-whisper-large-v1", "guillaumekln/faster-whisper-large-v1"],
+        file: "large-v1",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 1550,
+        note: MULTI,
+    },
+    Known {
+        name: "large-v2",
+        repo: "openai/whisper-large-v2",
+        converted: &["Systran/faster-whisper-large-v2", "guillaumekln/faster-whisper-large-v2"],
+        file: "large-v2",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 1550,
+        note: MULTI,
+    },
+    Known {
+        name: "large-v3",
+        repo: "openai/whisper-large-v3",
+        converted: &["Systran/faster-whisper-large-v3"],
+        file: "large-v3",
+        vocabulary: Vocabulary::Cantonese,
+        megaparams: 1550,
+        note: "100 languages",
+    },
+    Known {
+        name: "large",
+        repo: "openai/whisper-large-v3",
+        converted: &["Systran/faster-whisper-large-v3"],
+        file: "large-v3",
+        vocabulary: Vocabulary::Cantonese,
+        megaparams: 1550,
+        note: "the same as large-v3",
+    },
+    Known {
+        name: "large-v3-turbo",
+        repo: "openai/whisper-large-v3-turbo",
+        converted: &[
+            "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+            "deepdml/faster-whisper-large-v3-turbo-ct2",
+            "Systran/faster-whisper-large-v3-turbo",
+        ],
+        file: "large-v3-turbo",
+        vocabulary: Vocabulary::Cantonese,
+        megaparams: 809,
+        note: "100 languages, no translation",
+    },
+    Known {
+        name: "turbo",
+        repo: "openai/whisper-large-v3-turbo",
+        converted: &[
+            "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+            "deepdml/faster-whisper-large-v3-turbo-ct2",
+            "Systran/faster-whisper-large-v3-turbo",
+        ],
+        file: "large-v3-turbo",
+        vocabulary: Vocabulary::Cantonese,
+        megaparams: 809,
+        note: "the same as large-v3-turbo",
+    },
+    Known {
+        name: "distil-large-v2",
+        repo: "distil-whisper/distil-large-v2",
+        converted: &["Systran/faster-distil-whisper-large-v2"],
+        file: "distil-large-v2",
+        vocabulary: Vocabulary::Multilingual,
+        megaparams: 756,
+        note: ENGLISH,
+    },
+    Known {
+        name: "distil-large-v3",
+        repo: "distil-whisper/distil-large-v3",
+        converted: &["Systran/faster-distil-whisper-large-v3", "distil-whisper/distil-large-v3-ct2"],
+        file: "distil-large-v3",
+        vocabulary: Vocabulary::Cantonese,
+        megaparams: 756,
+        note: ENGLISH,
+    },
+    Known {
+        name: "distil-large-v3.5",
+        repo: "distil-whisper/distil-large-v3.5",
+        converted: &["distil-whisper/distil-large-v3.5-ct2"],
+        file: "distil-large-v3.5",
+        vocabulary: Vocabulary::Cantonese,
+        megaparams: 756,
+        note: ENGLISH,
+    },
 ];
+
+impl Known {
+    /// Its repositories, in the order in which they are looked for.
+    pub fn repos(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.repo).chain(self.converted.iter().copied())
+    }
+
+    /// Whether it is another name of the model before it in [`KNOWN`].
+    pub fn is_alias(&self) -> bool {
+        self.name != self.file
+    }
+}
+
+/// The model of a short name.
+pub fn named(name: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.name == name)
+}
 
 /// The repository of a short name.
 pub fn repo_of(name: &str) -> Option<&'static str> {
-    KNOWN.iter().find(|k| k.name == name).map(|k| k.repo)
+    named(name).map(|known| known.repo)
+}
+
+/// The model that a repository holds, in whichever format.
+pub fn of_repo(repo: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.repos().any(|other| other == repo))
+}
+
+/// The model that a file of openai-whisper or whisper.cpp holds, by the file's name: `NAME.pt`, `ggml-NAME.bin`, or
+/// `ggml-NAME-q5_0.bin` for the types that whisper.cpp converts to.
+pub fn of_file(file: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| file.strip_suffix(".pt") == Some(known.file) || ggml_rank(known.file, file).is_some())
+}
+
+/// Whether `file` is the ggml file of the model whose files are called `name`; if so, its place in the order of preference, more
+/// exact types first.
+pub(super) fn ggml_rank(name: &str, file: &str) -> Option<usize> {
+    const TYPES: [&str; 8] = ["", "-f32", "-f16", "-q8_0", "-q5_1", "-q5_0", "-q4_1", "-q4_0"];
+    let suffix = file.strip_prefix("ggml-")?.strip_suffix(".bin")?.strip_prefix(name)?;
+    TYPES.iter().position(|known| *known == suffix)
 }
 
 /// Whether `text` has the form `organisation/name` of a repository on the hub.
@@ -67,11 +304,27 @@ mod tests {
     #[test]
     fn names_are_unique_and_repositories_well_formed() {
         for (index, model) in KNOWN.iter().enumerate() {
-            assert!(is_repo_id(model.repo), "{}", model.repo);
+            assert!(model.repos().all(is_repo_id) && !model.converted.is_empty(), "{model:?}");
             assert!(KNOWN[..index].iter().all(|other| other.name != model.name), "{} twice", model.name);
         }
         assert_eq!(repo_of("large"), repo_of("large-v3"));
         assert_eq!(repo_of("huge"), None);
+    }
+
+    #[test]
+    fn files_are_told_apart_by_their_names() {
+        for (file, name) in [
+            ("large-v3.pt", Some("large-v3")),
+            ("large-v3-turbo.pt", Some("large-v3-turbo")),
+            ("ggml-large-v3.bin", Some("large-v3")),
+            ("ggml-large-v3-turbo-q5_0.bin", Some("large-v3-turbo")),
+            ("ggml-base.en-q8_0.bin", Some("base.en")),
+            ("ggml-small.en-tdrz.bin", None),
+            ("large-v9.pt", None),
+        ] {
+            assert_eq!(of_file(file).map(|known| known.name), name, "{file}");
+        }
+        assert_eq!(of_repo("mobiuslabsgmbh/faster-whisper-large-v3-turbo").map(|k| k.name), Some("large-v3-turbo"));
     }
 
     #[test]

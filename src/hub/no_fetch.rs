@@ -4,7 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Hub, Layout, OnProgress};
+use super::layout::Layout;
+use super::published::Published;
+use super::snapshots::Place;
+use super::{Hub, OnProgress};
 
 /// Why nothing was fetched.
 pub(super) enum Error {
@@ -12,6 +15,8 @@ pub(super) enum Error {
     Cancelled,
     /// There is no network.
     Unreachable(String),
+    /// The hub wants an access token.
+    Refused(String),
     /// Anything else, with the cure.
     Other(String),
 }
@@ -23,6 +28,21 @@ fn without<T>() -> Result<T, Error> {
 /// Fetches nothing.
 pub(super) fn fetch(_: &Hub, _: &str, _: &Path, _: &Layout, _: &mut OnProgress<'_>) -> Result<PathBuf, Error> {
     without()
+}
+
+/// Fetches nothing.
+pub(super) fn published(_: &Hub, _: &Published<'_>, _: &Path, _: &mut OnProgress<'_>) -> Result<PathBuf, Error> {
+    without()
+}
+
+/// Fetches nothing.
+pub(super) fn repair(_: &Hub, _: &Place, _: Vec<String>, _: &mut OnProgress<'_>) -> Result<Vec<String>, Error> {
+    without()
+}
+
+/// Tells nothing.
+pub(super) fn damage(_: &Path) -> Option<String> {
+    None
 }
 
 pub(super) mod file {

@@ -1,10 +1,12 @@
-//! Pipelines of pyannote that tell speakers apart, and the networks in them: a repository may hold the networks itself, or name
-//! those that do.
+//! Pipelines that tell speakers apart, and the networks in them: a repository of pyannote's may hold the networks itself, or name
+//! those that do; [`open`](super::open) has no repository of its own.
 
 use std::path::{Path, PathBuf};
 
-use super::{BUILTIN, Hub, Layout, OnProgress, complete, names};
+use super::layout::Layout;
+use super::{AUTO, BUILTIN, Hub, OPEN, OnProgress, names};
 use crate::diarize::folder::{CONFIG, Method, Place, Recipe};
+use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 
 /// A pipeline that can be named.
@@ -16,11 +18,11 @@ pub struct Known {
     pub note: &'static str,
 }
 
-/// WhisperX's default.
+/// WhisperX's default: the pipeline that [`AUTO`] prefers.
 pub const DEFAULT: &str = "pyannote/speaker-diarization-community-1";
 /// The pipelines this program was made for; others of the same form are read, too.
 pub const KNOWN: &[Known] = &[
-    Known { repo: DEFAULT, note: "the default; CC BY 4.0, after accepting its terms" },
+    Known { repo: DEFAULT, note: "auto's first choice; CC BY 4.0, after accepting its terms" },
     Known {
         repo: "pyannote/speaker-diarization-3.1",
         note: "MIT, after accepting its terms and those of segmentation-3.0",
@@ -28,7 +30,7 @@ pub const KNOWN: &[Known] = &[
 ];
 
 /// The files of a folder with a pipeline.
-const PIPELINE: Layout = Layout {
+pub(super) const PIPELINE: Layout = Layout {
     option: "diarize-model",
     kind: "pipeline of pyannote",
     required: &[CONFIG],
@@ -40,18 +42,19 @@ const PIPELINE: Layout = Layout {
         "plda/xvec_transform.npz",
         "plda/plda.npz",
     ],
-    weights: false,
-    without: "To fetch it, accept its terms on its page and set HF_TOKEN. To go on without it: `--diarize-model builtin` is part \
-              of the program.",
+    weights: &[],
+    other: None,
+    without: "To fetch it, accept its terms on its page and set HF_TOKEN. To go on without it: `--diarize-model open` needs no account.",
 };
 
 /// The files of a folder with one of a pipeline's networks.
-const NETWORK: Layout = Layout {
+pub(super) const NETWORK: Layout = Layout {
     option: "diarize-model",
     kind: "network of pyannote",
     required: &[],
     optional: &[CONFIG],
-    weights: true,
+    weights: &LAYOUTS,
+    other: None,
     without: "To fetch it, accept its terms on its page and set HF_TOKEN.",
 };
 
@@ -65,13 +68,17 @@ pub enum DiarizerSource {
 }
 
 impl Hub {
-    /// The files of a pipeline if they are on this machine: a folder, or `organisation/name`. Never uses the network.
+    /// The files of a pipeline if they are on this machine: [`AUTO`], [`OPEN`], [`BUILTIN`], a folder, or `organisation/name`. Never
+    /// uses the network.
     ///
     /// # Errors
     /// [`Error::Model`] for a folder that lacks files or asks for what is not done, [`Error::Config`] for an unknown name.
     pub fn find_diarizer(&self, model: &str) -> Result<Option<DiarizerSource>> {
-        if model == BUILTIN {
-            return Ok(Some(DiarizerSource::Builtin));
+        match model {
+            AUTO => return self.find_auto(),
+            OPEN => return self.find_open(),
+            BUILTIN => return Ok(Some(DiarizerSource::Builtin)),
+            _ => {}
         }
         let Some(folder) = self.find_folder(model, &PIPELINE)? else { return Ok(None) };
         let recipe = Recipe::open(&folder)?;
@@ -91,12 +98,17 @@ impl Hub {
     /// As [`find_diarizer`](Self::find_diarizer); [`Error::Hub`] when something is not here and cannot be fetched: the text
     /// says what to do. [`Error::Cancelled`].
     pub fn obtain_diarizer(&self, model: &str, on_progress: &mut OnProgress<'_>) -> Result<DiarizerSource> {
+        match model {
+            AUTO => return self.obtain_auto(on_progress),
+            OPEN => return self.obtain_open(on_progress),
+            _ => {}
+        }
         if let Some(found) = self.find_diarizer(model)? {
             return Ok(found);
         }
         let folder = match self.find_folder(model, &PIPELINE)? {
             Some(folder) => folder,
-            None => self.fetch_repo(model, model, &PIPELINE, on_progress)?,
+            None => self.fetch_folder(model, &PIPELINE, on_progress)?,
         };
         let mut recipe = Recipe::open(&folder)?;
         if let Method::Vbx { plda: Place::Repository(name), .. } = &recipe.method {
@@ -118,15 +130,15 @@ impl Hub {
     pub fn obtain_network(&self, name: &str, on_progress: &mut OnProgress<'_>) -> Result<PathBuf> {
         match self.local(name, name, &NETWORK)? {
             Some(folder) => Ok(folder),
-            None => self.fetch_repo(name, name, &NETWORK, on_progress),
+            None => self.fetch_folder(name, &NETWORK, on_progress),
         }
     }
 
-    /// A folder as it stands, or that of a repository.
+    /// A folder as it stands, whose reader says what is missing in it, or that of a repository.
     fn find_folder(&self, model: &str, layout: &Layout) -> Result<Option<PathBuf>> {
         let path = Path::new(model);
         if path.is_dir() {
-            return complete(path, layout).map(Some);
+            return Ok(Some(path.to_path_buf()));
         }
         if !names::is_repo_id(model) || path.is_absolute() || path.is_file() {
             return Err(unknown(model));
@@ -138,13 +150,17 @@ impl Hub {
 fn unknown(model: &str) -> Error {
     let path = Path::new(model);
     if path.is_file() {
-        return Error::model(path, format!("is a file; give the folder with its {CONFIG}"));
+        return Error::model(
+            path,
+            format!("is a file; give the folder of the pipeline, with a {CONFIG} or the folders of its networks"),
+        );
     }
     if model.contains(['/', '\\']) || model.starts_with('.') {
-        return Error::model(path, format!("no such folder. {}", PIPELINE.holds()));
+        let holds =
+            format!("The folder of a pipeline holds a {CONFIG}, or its networks in segmentation/ and embedding/");
+        return Error::model(path, format!("no such folder. {holds}"));
     }
     let names: Vec<&str> = KNOWN.iter().map(|known| known.repo).collect();
-    let rule =
-        format!("expected a folder with a {CONFIG}, organisation/name of the hub ({}), or {BUILTIN}", names.join(", "));
+    let rule = format!("expected {AUTO}, {OPEN}, a folder, or organisation/name of the hub ({})", names.join(", "));
     Error::config("diarize_model", model, rule)
 }

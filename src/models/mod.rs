@@ -1,6 +1,11 @@
 //! The networks, written once: device-free, generic over [`Backend`](crate::engine::Backend), with the weight names of
 //! the published checkpoints.
 
+pub mod campplus;
+mod checkpoint;
+pub mod embedding;
+mod files;
+pub mod onnx;
 pub mod pyannet;
 pub mod resnet34;
 pub mod silero;

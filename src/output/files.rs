@@ -28,7 +28,7 @@ pub fn plan(recordings: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
         let target = output_dir.join(stem);
         if let Some(other) = taken.insert(target.clone(), recording) {
             let rule = format!(
-                "would write the same files as `{}` ({}.*); rename one, or run them apart with another output_dir",
+                "would write the same files as `{}` ({}.*); rename one, or run them apart with another `output_dir`",
                 other.display(),
                 target.display()
             );
@@ -60,11 +60,7 @@ pub fn write_all(
     }
     let mut written = Vec::with_capacity(formats.len());
     for &format in formats {
-        // Not `with_extension`, which would take the `.5` of `chapter 1.5` for one.
-        let mut name = stem.as_os_str().to_os_string();
-        name.push(".");
-        name.push(format.extension());
-        let path = PathBuf::from(name);
+        let path = with_ending(stem, format.extension());
         let text = match format {
             OutputFormat::Rttm => {
                 rttm::rttm(&stem.file_name().unwrap_or_default().to_string_lossy(), &transcript.turns)?
@@ -75,6 +71,15 @@ pub fn write_all(
         written.push(path);
     }
     Ok(written)
+}
+
+/// `<stem>.<ending>`, the bytes of the name kept. Not [`Path::with_extension`], which would take the `.5` of `chapter 1.5`
+/// for an extension.
+pub fn with_ending(stem: &Path, ending: &str) -> PathBuf {
+    let mut name = stem.as_os_str().to_os_string();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 /// Replaces `path` by `contents`, in one step, as [`write_all`] does.

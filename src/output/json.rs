@@ -2,7 +2,7 @@
 //!
 //! | where | WhisperX's keys | further ones |
 //! |---|---|---|
-//! | top | `segments`, `word_segments`, `language`, `speaker_embeddings` | `language_probability`, `duration`, `turns` |
+//! | top | `segments`, `word_segments`, `language`, `speaker_embeddings` | `language_probability`, `duration`, `turns`, `diarization`, `warnings` |
 //! | segment | `start`, `end`, `text`, `speaker`, `words`, `chars`, `avg_logprob` | `unaligned`, `tokens`, `no_speech_prob`, `compression_ratio`, `temperature` |
 //! | word | `word`, `start`, `end`, `score`, `speaker` | `source`, `also` |
 //!

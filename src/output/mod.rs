@@ -13,9 +13,13 @@
 //!   end the cue, is dropped;
 //! - `max_line_width` counts the spaces between words (m-bain/whisperX#1456), so that no line is longer than asked
 //!   unless a word is; there is no space at the end of a broken line;
-//! - highlighted Japanese and Chinese has no spaces between characters;
+//! - Japanese and Chinese has spaces where the text has them, not between all characters, and no line of it begins with closing
+//!   punctuation, ends with an opening bracket, or ends within a Latin word;
+//! - `<` and `&` are escaped in vtt, where they would be markup;
+//! - no cue, line or turn is without a duration: it has a millisecond at least;
 //! - a segment without words among others with words is a cue of its own; WhisperX stops with a `KeyError`;
 //! - tsv and aud have one line per segment even if the text has more;
+//! - a cue has the words of one speaker, where speakers are known, also with `max_line_count`;
 //! - a cue whose words have no times is shown between its neighbours, not as long as its segment;
 //! - all times are rounded to milliseconds. WhisperX's are already, except before alignment.
 
@@ -28,7 +32,7 @@ pub mod text;
 use crate::error::{Error, Result};
 use crate::types::Transcript;
 
-pub use files::{plan, write_all, write_whole};
+pub use files::{plan, with_ending, write_all, write_whole};
 pub use subtitles::SubtitleOptions;
 
 /// A kind of file.

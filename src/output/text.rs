@@ -3,8 +3,7 @@
 //! Source: WhisperX 3.8 `utils.py::{WriteTXT, WriteTSV, WriteAudacity}`.
 
 use super::subtitles::milliseconds;
-use crate::types::Transcript;
-use crate::units::Seconds;
+use crate::types::{Segment, Transcript};
 
 /// `[SPEAKER]: text`, or the text alone where the speaker is not known.
 pub fn txt(transcript: &Transcript) -> String {
@@ -24,7 +23,7 @@ pub fn txt(transcript: &Transcript) -> String {
 pub fn tsv(transcript: &Transcript) -> String {
     let mut out = String::from("start\tend\ttext\n");
     for segment in &transcript.segments {
-        let (start, end) = (milliseconds(segment.start), milliseconds(segment.end));
+        let (start, end) = span(segment);
         out.push_str(&format!("{start}\t{end}\t{}\n", one_line(&segment.text)));
     }
     out
@@ -35,15 +34,21 @@ pub fn aud(transcript: &Transcript) -> String {
     let mut out = String::new();
     for segment in &transcript.segments {
         let speaker = segment.speaker.as_ref().map_or(String::new(), |speaker| format!("[[{speaker}]]"));
-        let (start, end) = (seconds(segment.start), seconds(segment.end));
-        out.push_str(&format!("{start}\t{end}\t{speaker}{}\n", one_line(&segment.text)));
+        let (start, end) = span(segment);
+        out.push_str(&format!("{}\t{}\t{speaker}{}\n", seconds(start), seconds(end), one_line(&segment.text)));
     }
     out
 }
 
-/// As Python prints a float: the shortest digits, always with a point.
-fn seconds(time: Seconds) -> String {
-    format!("{:?}", milliseconds(time) as f64 / 1000.0)
+/// Start and end in milliseconds; a segment is never without a duration.
+fn span(segment: &Segment) -> (u64, u64) {
+    let start = milliseconds(segment.start);
+    (start, milliseconds(segment.end).max(start.saturating_add(1)))
+}
+
+/// Milliseconds as seconds, as Python prints a float: the shortest digits, always with a point.
+fn seconds(milliseconds: u64) -> String {
+    format!("{:?}", milliseconds as f64 / 1000.0)
 }
 
 /// Without what would end the field or the line.

@@ -11,9 +11,12 @@ use crate::error::{Error, Result};
 use crate::hub::AlignerSource;
 use crate::models::wav2vec2::{Config, Wav2Vec2, normalises_as};
 
-/// Finds the model of a language, fetching it if need be. An error that is about the model (it is nowhere, or damaged) makes
-/// the recordings of that language do without.
-pub type FindAligner = dyn Fn(&str) -> Result<AlignerSource> + Send + Sync;
+/// Finds the model of a language, fetching it if need be, and hands it to the loader; once more where the first file was damaged
+/// and has been fetched again. An error that is about the model (it is nowhere, or damaged) makes the recordings of that language
+/// do without.
+pub type FindAligner = dyn Fn(&str, &mut LoadAligner<'_>) -> Result<()> + Send + Sync;
+/// Loads a model that was found.
+pub type LoadAligner<'a> = dyn FnMut(&AlignerSource) -> Result<()> + 'a;
 
 /// The aligners of a run.
 pub struct Aligners<B: Waveform> {
@@ -43,8 +46,8 @@ impl<B: Waveform> Aligners<B> {
 
     /// The one that is compiled into the program, for English.
     pub fn builtin() -> Self {
-        Self::new(Box::new(|language| match language {
-            "en" => Ok(AlignerSource::Builtin),
+        Self::new(Box::new(|language, load| match language {
+            "en" => load(&AlignerSource::Builtin),
             other => Err(Error::config("language", other, "the built-in aligner knows English only")),
         }))
     }
@@ -62,8 +65,12 @@ impl<B: Waveform> Aligners<B> {
                 Err(reason) => Found::Nothing(reason.clone()),
             });
         }
-        let found = match (self.find)(language).and_then(|source| known.load(be, source)) {
-            Ok(model) => Ok(model),
+        let mut loaded = None;
+        let found = match (self.find)(language, &mut |source| {
+            loaded = Some(known.load(be, source)?);
+            Ok(())
+        }) {
+            Ok(()) => loaded.ok_or_else(|| "no model was found".to_string()),
             Err(error @ (Error::Cancelled | Error::Device { .. } | Error::OutOfMemory { .. })) => return Err(error),
             Err(error) => Err(error.to_string()),
         };
@@ -77,12 +84,12 @@ impl<B: Waveform> Aligners<B> {
 
 impl<B: Waveform> Known<B> {
     /// The number of a model, loaded now or before.
-    fn load(&mut self, be: &B, source: AlignerSource) -> Result<usize> {
-        if let Some(model) = self.models.iter().position(|(other, _)| *other == source) {
+    fn load(&mut self, be: &B, source: &AlignerSource) -> Result<usize> {
+        if let Some(model) = self.models.iter().position(|(other, _)| other == source) {
             return Ok(model);
         }
-        let aligner = open(be, &source)?;
-        self.models.push((source, Arc::new(aligner)));
+        let aligner = open(be, source)?;
+        self.models.push((source.clone(), Arc::new(aligner)));
         Ok(self.models.len() - 1)
     }
 }

@@ -68,6 +68,6 @@ impl<B: Waveform> Pipeline<B> {
 impl Prepared {
     /// What the recogniser is to hear.
     pub fn into_chunks(self) -> Vec<Chunk> {
-        self.chunks
+        self.all_chunks()
     }
 }

@@ -36,7 +36,11 @@ impl Speakers {
     /// [`Error::Diarization`] for a gallery of another network.
     pub fn name(&self, found: &mut Diarization) -> Result<Vec<String>> {
         match &self.gallery {
-            Some(gallery) => gallery.rename(found),
+            Some(gallery) => {
+                let (network, size) = self.finder.network();
+                gallery.check(network, size)?;
+                gallery.rename(found)
+            }
             None => Ok((0..found.speakers()).map(turns::name).collect()),
         }
     }
@@ -68,12 +72,13 @@ impl<B: Waveform> Pipeline<B> {
         })?;
         let Some((found, labels)) = found else { return Ok(transcript) };
         let segments = assign(transcript.segments, &found.exclusive, &found.turns, &options.words);
-        let voice = |(label, voice): (String, &Vec<f64>)| (label, voice.iter().map(|x| *x as f32).collect());
         Ok(Transcript {
             word_segments: words::all(&segments),
             segments,
-            speaker_embeddings: options.embeddings.then(|| labels.into_iter().zip(&found.voices).map(voice).collect()),
+            speaker_embeddings: options.embeddings.then(|| found.embeddings(labels)),
             turns: found.turns,
+            diarization: found.version,
+            warnings: found.warnings,
             ..transcript
         })
     }

@@ -96,7 +96,10 @@ pub fn open_uem(path: &Path) -> Result<BTreeMap<String, Vec<Span>>> {
 
 fn read(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    String::from_utf8(bytes).map_err(|_| Error::model(path, "is not UTF-8; save it as such, or convert it with iconv"))
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| Error::model(path, "is not UTF-8; save it as such, or convert it with iconv"))?;
+    // A byte order mark is no part of the first field.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 
 fn ending(path: &Path) -> String {

@@ -35,10 +35,19 @@ fn expected(number: usize, what: &str) -> String {
     format!("line {number}: expected {what}")
 }
 
+/// Fields of a line of RTTM. With more, some name has spaces in it, and it cannot be told which.
+const RTTM_FIELDS: usize = 10;
+
 /// The SPEAKER lines of an RTTM file, with the recordings they name.
 pub(super) fn turns(text: &str) -> Result<Vec<(String, Turn)>, String> {
     let mut turns = Vec::new();
     for (number, fields) in lines(text).filter(|(_, fields)| fields[0] == "SPEAKER") {
+        if fields.len() > RTTM_FIELDS {
+            return Err(format!(
+                "line {number}: it has {} fields, and RTTM has {RTTM_FIELDS}; write `_` for the spaces in names",
+                fields.len()
+            ));
+        }
         let (start, length) = (time(fields.get(3)), time(fields.get(4)));
         let end = start.zip(length).map(|(start, length)| start + length);
         let (Some(span), Some(speaker)) = (span(start, end), fields.get(7)) else {
@@ -173,6 +182,17 @@ mod tests {
         let found = txt("\u{feff}[Ann]: Hello\n\nno name\n[noise] x\n");
         let found: Vec<_> = found.iter().map(|s| (s.speaker.as_deref(), s.text.as_str())).collect();
         assert_eq!(found, [(Some("Ann"), "Hello"), (None, "no name"), (None, "[noise] x")]);
+    }
+
+    #[test]
+    fn names_with_spaces_are_refused_in_rttm() {
+        for line in [
+            "SPEAKER sample 1 6.69 0.43 <NA> <NA> Dr. Smith <NA> <NA>",
+            "SPEAKER my sample 1 6.69 0.43 <NA> <NA> speaker90 <NA> <NA>",
+        ] {
+            let error = rttm(&format!("SPEAKER a 1 0 1 <NA> <NA> A <NA> <NA>\n{line}\n")).unwrap_err();
+            assert!(error.starts_with("line 2: it has 11 fields"), "{error}");
+        }
     }
 
     #[test]

@@ -62,8 +62,9 @@ impl<B: Recurrent> FrameScores for Pyannote<B> {
         if samples.is_empty() {
             return Ok(Vec::new());
         }
-        let mut curve = SpeechCurve::new(&self.network, samples.len());
-        self.network.slide(&self.be, samples, |windows| {
+        let step = self.network.step();
+        let mut curve = SpeechCurve::new(&self.network, samples.len(), step);
+        self.network.slide(&self.be, samples, step, |windows| {
             curve.add(&windows);
             Ok(())
         })?;

@@ -175,6 +175,6 @@ fn whoever_watches_may_stop() {
     for seconds in [0.0, -1.0, f64::NAN] {
         let options = AlignOptions { batch_seconds: Seconds(seconds), ..AlignOptions::default() };
         let error = aligner.segments(&cpu, &audio, five(), "en", &options, &mut ()).unwrap_err();
-        assert!(matches!(error, Error::Config { option: "batch-seconds", .. }), "{error}");
+        assert!(matches!(error, Error::Config { option: "batch_seconds", .. }), "{error}");
     }
 }

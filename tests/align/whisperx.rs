@@ -25,14 +25,13 @@ fn options() -> AlignOptions {
     AlignOptions { topology: CtcTopology::Trellis, characters: true, ..AlignOptions::default() }
 }
 
-fn sound(source: &Value) -> Option<Vec<f32>> {
+fn sound(source: &Value) -> Vec<f32> {
     if let Some(path) = source.as_str() {
-        let path = shared(&format!("audio/{path}"))?;
-        let audio = audio::decode(&path, &audio::DecodeOptions::default(), audio::unwatched);
-        return Some(audio.unwrap().samples);
+        let path = shared(&format!("audio/{path}"));
+        return audio::decode(&path, &audio::DecodeOptions::default(), audio::unwatched).unwrap().samples;
     }
     let [seed, samples] = serde_json::from_value(source.clone()).unwrap();
-    Some(seeded::audio_f32(seed, samples as usize))
+    seeded::audio_f32(seed, samples as usize)
 }
 
 fn segments(given: &Value) -> Vec<Segment> {
@@ -82,13 +81,23 @@ fn networks(cpu: &Cpu, golden: &Value) -> HashMap<String, Aligner<Cpu>> {
 
 #[test]
 fn words_are_those_of_whisperx() {
+    assert!(compare(|source| !source.is_string()) > 250);
+}
+
+#[test]
+#[ignore = "needs ../shared"]
+fn needs_shared_words_are_those_of_whisperx() {
+    assert!(compare(|source| source.is_string()) > 250);
+}
+
+/// Compares the cases with such a sound; returns the number of words.
+fn compare(with: impl Fn(&Value) -> bool) -> usize {
     let (cpu, golden) = (Cpu::new(Some(2)).unwrap(), golden());
     let networks = networks(&cpu, &golden);
     let (mut compared, mut sounds) = (0, HashMap::new());
-    for case in golden["cases"].as_array().unwrap() {
+    for case in golden["cases"].as_array().unwrap().iter().filter(|case| with(&case["audio"])) {
         let source = case["audio"].to_string();
         let audio = sounds.entry(source.clone()).or_insert_with(|| sound(&case["audio"]));
-        let Some(audio) = audio else { continue };
         let (network, language) = (case["network"].as_str().unwrap(), case["language"].as_str().unwrap());
         let given = segments(&case["segments"]);
         let what = format!("{network}, {source}, {:?}", given[0].text);
@@ -107,7 +116,7 @@ fn words_are_those_of_whisperx() {
             assert!(!said || got.source == Some(TimeSource::Aligned), "{what}: {got:?}");
         }
     }
-    assert!(compared > 250, "only {compared} words were compared");
+    compared
 }
 
 /// What WhisperX says of a case that is different on purpose, and what is said here.
@@ -120,7 +129,7 @@ fn difference(name: &str) -> (Vec<Segment>, Vec<Item>) {
         vocab[token] = class.clone();
     }
     let aligner = aligner(&cpu, &of["config"], of["seed"].as_u64().unwrap(), &vocab.to_string());
-    let audio = sound(&case["audio"]).unwrap();
+    let audio = sound(&case["audio"]);
     let language = case["language"].as_str().unwrap();
     let got = aligner.segments(&cpu, &audio, segments(&case["segments"]), language, &options(), &mut ()).unwrap();
     (got, items(&case["found"], "words"))

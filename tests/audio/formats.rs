@@ -73,6 +73,36 @@ fn one_channel_can_be_picked() {
     }
 }
 
+/// Every channel by itself is what that channel alone is, whatever the rate.
+#[test]
+fn all_channels_can_be_had_at_once() {
+    let decode = |bytes: &[u8], channel| {
+        let options = DecodeOptions { channel, ..Default::default() };
+        audio::decode_bytes(bytes, "a recording", &options, audio::unwatched)
+    };
+    let mut files: Vec<(String, Vec<u8>, usize)> = ["stereo.flac", "stereo.opus", "stereo.aiff"]
+        .iter()
+        .map(|name| (name.to_string(), std::fs::read(data("audio").join(name)).expect("a file"), 2))
+        .collect();
+    let six: Vec<Vec<f32>> =
+        (0..6).map(|at| sampled(|time| chirp(time) * (at as f64 - 2.0) / 4.0, 16_000, 9_000)).collect();
+    files.push(("six".into(), crate::common::call::wav(&six.iter().map(Vec::as_slice).collect::<Vec<_>>()), 6));
+    for (name, bytes, channels) in files {
+        let all = decode(&bytes, Channel::Each(6)).expect("several channels");
+        assert_eq!((all.others.len() + 1, all.source.channels), (channels, channels), "{name}");
+        for (index, samples) in std::iter::once(&all.samples).chain(&all.others).enumerate() {
+            let alone = decode(&bytes, Channel::Pick(index)).expect("that channel");
+            assert!(alone.samples == *samples && alone.others.is_empty(), "{name} channel {index}");
+        }
+        let few = decode(&bytes, Channel::Each(1)).expect_err("more than one").to_string();
+        assert!(few.contains(&format!("{channels} channels")) && few.contains("1 at most"), "{few}");
+    }
+    let mono = std::fs::read(data("audio/stereo.flac")).expect("a file");
+    assert!(decode(&mono, Channel::Mix).expect("a mix").others.is_empty());
+    let planes = from_samples(&[0.1, 0.2, 0.3, 0.4], 2, 16_000, Channel::Each(2)).expect("two channels");
+    assert_eq!((planes.samples, planes.others), (vec![0.1, 0.3], vec![vec![0.2, 0.4]]));
+}
+
 #[test]
 fn a_channel_that_is_not_there_is_named_with_how_many_are() {
     let options = DecodeOptions { channel: Channel::Pick(2), ..Default::default() };

@@ -3,10 +3,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod combination_words;
+mod combinations;
+mod decoders;
+mod faults;
 mod files;
 mod formats;
+mod found;
 mod goldens;
 mod hostile;
+mod matroska;
 mod refusals;
 mod resampling;
 mod watching;

@@ -57,23 +57,16 @@ fn a_path_that_is_no_recording() {
     says(
         "notes.wav",
         b"Dear diary, today I learnt that a text is not a recording. ".repeat(50).as_slice(),
-        &["known format", "ffmpeg"],
+        &["is a text, not a recording"],
     );
-    says("zeros.wav", &[0; 4096], &["known format"]);
+    says("zeros.wav", &[0; 4096], &["known format", "ffmpeg"]);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_device_or_a_pipe_is_refused_without_waiting_for_it() {
+fn a_device_is_refused() {
     let text = refused("/dev/zero".as_ref(), &DecodeOptions::default());
-    assert!(text.contains("pipe or a device"), "{text}");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let pipe = folder.path().join("pipe.wav");
-    if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
-        assert!(refused(&pipe, &DecodeOptions::default()).contains("pipe or a device"));
-    } else {
-        eprintln!("skipped: no mkfifo here");
-    }
+    assert!(text.contains("device"), "{text}");
 }
 
 #[cfg(unix)]
@@ -137,10 +130,18 @@ fn silence_and_loud_floats_are_fine() {
     );
     assert!(silence.expect("silence").samples.iter().all(|&s| s == 0.0));
     let loud = Wav::float(16_000, 1, &[32_768.0, -40_000.0]).bytes();
-    assert_eq!(
-        decode_bytes(&loud, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("loud").samples,
-        [32_768.0, -40_000.0]
-    );
+    let samples = decode_bytes(&loud, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("loud").samples;
+    assert_eq!(samples, [0.8192, -1.0]);
+    // A click in a quiet recording does not make it quieter.
+    let mut click = second(16_000);
+    click[8_000] = 1e6;
+    let bytes = Wav::float(16_000, 1, &click).bytes();
+    let samples = decode_bytes(&bytes, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("a click").samples;
+    assert_eq!((samples[8_000], &samples[..8_000]), (1.0, &click[..8_000]));
+    // Clipping as it is met with is left alone.
+    let over = Wav::float(16_000, 1, &[2.0, -1.5]).bytes();
+    let samples = decode_bytes(&over, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("over").samples;
+    assert_eq!(samples, [2.0, -1.5]);
 }
 
 /// Files whose header states their length, cut to about half.
@@ -158,7 +159,7 @@ fn a_file_that_was_cut_off_is_refused_unless_allowed() {
             continue;
         }
         let cut = &whole[..whole.len() * 6 / 10];
-        says(name, cut, &["0.5 seconds", "--allow-truncated"]);
+        says(name, cut, &["0.5 seconds", "`allow_truncated`"]);
         let options = DecodeOptions { allow_truncated: true, ..Default::default() };
         let audio = decode_bytes(cut, name, &options, audio::unwatched).expect("what is there");
         let (full, seconds) = (decoded(&data("audio").join(name)), audio.duration().0);
@@ -193,7 +194,8 @@ fn a_wav_whose_size_was_never_filled_in_is_read_to_its_end() {
         &DecodeOptions::default(),
         audio::unwatched,
     );
-    for claimed in [0, u32::MAX] {
+    let sizes = [0, 0x7fff_0000, 0x7fff_f000, 0x7fff_ffdb, 0x7fff_ffff, 0x8000_0000, u32::MAX - 36, u32::MAX];
+    for claimed in sizes {
         let wav = Wav { claimed: Some(claimed), ..Wav::pcm16(16_000, 1, &second(16_000)) };
         let audio = decode_bytes(&wav.bytes(), "a.wav", &DecodeOptions::default(), audio::unwatched).expect("a stream");
         assert_eq!(audio.samples, whole.as_ref().expect("a plain file").samples);
@@ -201,9 +203,19 @@ fn a_wav_whose_size_was_never_filled_in_is_read_to_its_end() {
 }
 
 #[test]
+fn a_caf_without_a_size_is_read_to_its_end() {
+    let mut bytes = fs::read(data("audio/mono.caf")).expect("a committed file");
+    let whole = decode_bytes(&bytes, "a.caf", &DecodeOptions::default(), audio::unwatched).expect("a plain file");
+    let at = bytes.windows(4).position(|w| w == b"data").expect("the data chunk") + 4;
+    bytes[at..at + 8].fill(0xff);
+    let audio = decode_bytes(&bytes, "a.caf", &DecodeOptions::default(), audio::unwatched).expect("a stream");
+    assert_eq!(audio.samples, whole.samples);
+}
+
+#[test]
 fn a_lying_length_costs_neither_memory_nor_trust() {
-    let wav = Wav { claimed: Some(u32::MAX - 100), ..Wav::pcm16(16_000, 1, &second(16_000)) };
-    says("lie.wav", &wav.bytes(), &["134217.7 seconds", "only 1.0"]);
+    let wav = Wav { claimed: Some(3_200_000_000), ..Wav::pcm16(16_000, 1, &second(16_000)) };
+    says("lie.wav", &wav.bytes(), &["100000.0 seconds", "only 1.0"]);
     let options = DecodeOptions { allow_truncated: true, ..Default::default() };
     let audio = decode_bytes(&wav.bytes(), "lie.wav", &options, audio::unwatched).expect("what is there");
     assert_eq!(audio.samples.len(), 16_000);
@@ -271,7 +283,7 @@ fn hours_in_a_small_file_are_refused_before_they_are_held() {
         let error = result.expect_err("an hour");
         assert!(matches!(&error, Error::TooLong { limit, .. } if limit.0 == 60.0), "{error}");
         assert_eq!(error.kind(), "too_long");
-        for part in ["bomb.flac", "60 seconds", "--max-duration"] {
+        for part in ["bomb.flac", "60 seconds", "`max_duration`"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         // Whoever says it is not even decoded.

@@ -56,7 +56,7 @@ fn options_that_make_no_sense_are_refused() {
 #[test]
 fn missing_files_are_named() {
     let dir = Dir::new();
-    dir.bench("--model nowhere").run().exits(1).complains(&["nowhere", "config.json"]);
+    dir.bench("--model nowhere").run().exits(1).complains(&["nowhere", "no such file or folder"]);
     dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
     dir.write("talk.wav", b"no recording");
     dir.bench("--shape micro --audio talk.wav").run().exits(1).complains(&["talk.wav"]);
@@ -158,14 +158,13 @@ fn a_profile_is_one_stage_alone() {
 // ---- on the emulated driver, as on a card ----
 
 #[test]
-fn kernels_are_listed_on_a_gpu() {
+#[ignore = "needs a C++ compiler"]
+fn needs_cxx_kernels_are_listed_on_a_gpu() {
     let dir = Dir::new();
-    let Some(outcome) = dir.on_the_emulator(
+    let outcome = dir.on_the_emulator(
         dir.bench("--device cuda --shape micro --chunks 2 --tokens 4 --stage all --scale 4000 --json"),
         false,
-    ) else {
-        return;
-    };
+    );
     let report = json(&outcome.run());
     has_numbers(&report, &["/peak_device_bytes", "/ceilings/products/own", "/checked/logits_error"]);
     assert!(report["ceilings"]["products"].get("cublaslt").is_none(), "nobody put it on the path");
@@ -180,12 +179,13 @@ fn kernels_are_listed_on_a_gpu() {
 }
 
 #[test]
-fn cublaslt_is_measured_where_it_is() {
+#[ignore = "needs a C++ compiler"]
+fn needs_cxx_cublaslt_is_measured_where_it_is() {
     let dir = Dir::new();
     let table = "--device cuda --shape micro --batch 3 --gemm-table --scale 50";
-    let Some(without) = dir.on_the_emulator(dir.bench(table), false) else { return };
-    without.run().exits(2).complains(&["cublasLt", "gemm own"]);
-    let with = |run| dir.on_the_emulator(run, true).unwrap().run();
+    let without = dir.on_the_emulator(dir.bench(table), false);
+    without.run().exits(2).complains(&["cublasLt", "`gemm` own"]);
+    let with = |run| dir.on_the_emulator(run, true).run();
     let report = json(&with(dir.bench(&format!("{table} --json"))));
     let products = report["products"].as_array().unwrap();
     assert_eq!(products.len(), 10);
@@ -199,7 +199,7 @@ fn cublaslt_is_measured_where_it_is() {
     // the same option of the program itself
     let transcribe = "transcribe talk.wav --model builtin --device cuda --gemm cublaslt -f txt";
     dir.speech("talk.wav", 5.0);
-    let without = dir.on_the_emulator(dir.diarist(transcribe), false).unwrap().run();
+    let without = dir.on_the_emulator(dir.diarist(transcribe), false).run();
     without.exits(2).complains(&["gemm", "cublasLt", "nvidia-cublas", "--gemm own"]);
     with(dir.diarist(transcribe)).exits(0);
     assert!(dir.read("talk.txt").contains("Good morning"), "{}", dir.read("talk.txt"));

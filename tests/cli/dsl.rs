@@ -8,6 +8,19 @@ use std::time::{Duration, Instant};
 /// No run of the program takes longer, on the slowest machine the tests run on.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// Variables of the machine that would change what a run finds.
+const NOT_INHERITED: [&str; 9] = [
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_ENDPOINT",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "XDG_CACHE_HOME",
+    "RUST_LOG",
+    "DIARIST_TORCHAUDIO_URL",
+];
+
 /// A folder that is gone after the test.
 pub struct Dir {
     root: tempfile::TempDir,
@@ -64,15 +77,8 @@ impl Dir {
         self.program(env!("CARGO_BIN_EXE_diarist-bench"), args)
     }
 
-    /// The run with an emulated GPU, and with a stand-in for cuBLASLt or without; `None`, with a line that makes the skip
-    /// visible, where there is no C++ compiler to build them with.
-    #[allow(clippy::print_stderr)]
-    pub fn on_the_emulator(&self, mut run: Run, cublaslt: bool) -> Option<Run> {
-        let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
-        if Command::new(&compiler).arg("--version").output().is_err() {
-            eprintln!("skipped: no emulated driver: {compiler} is not there");
-            return None;
-        }
+    /// The run with an emulated GPU, and with a stand-in for cuBLASLt or without. A C++ compiler builds them.
+    pub fn on_the_emulator(&self, mut run: Run, cublaslt: bool) -> Run {
         let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda-emulator/build.sh");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
         let built = Command::new("sh").arg(build).arg(&folder).output().unwrap();
@@ -82,17 +88,20 @@ impl Dir {
         run.command.env("LD_LIBRARY_PATH", std::env::join_paths(path).unwrap());
         // The emulator has the kernels; it looks at no image, but must be given one.
         run.command.env("DIARIST_CUDA_MODULE", Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        Some(run)
+        run
     }
 
     fn program(&self, program: &str, args: &str) -> Run {
         let mut command = Command::new(program);
         command.args(args.split_whitespace()).current_dir(self.root.path()).stdin(Stdio::null());
-        for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "XDG_CACHE_HOME", "RUST_LOG", "DIARIST_TORCHAUDIO_URL"]
-        {
+        for name in NOT_INHERITED {
             command.env_remove(name);
         }
-        command.env("HF_HOME", self.path("home")).env("TORCH_HOME", self.path("torch")).env("HF_HUB_OFFLINE", "1");
+        command
+            .env("XDG_CACHE_HOME", self.path("home"))
+            .env("HF_HOME", self.path("home"))
+            .env("TORCH_HOME", self.path("torch"))
+            .env("HF_HUB_OFFLINE", "1");
         Run { command, out: self.path(".stdout"), err: self.path(".stderr") }
     }
 }
@@ -107,6 +116,19 @@ pub struct Run {
 impl Run {
     pub fn arg(mut self, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.arg(value);
+        self
+    }
+
+    #[allow(dead_code)] // of the tests of pipes
+    pub fn stdin(mut self, from: impl Into<Stdio>) -> Self {
+        self.command.stdin(from);
+        self
+    }
+
+    /// With a variable of the environment.
+    #[allow(dead_code)] // of the tests of downloads
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
         self
     }
 
@@ -169,6 +191,13 @@ impl Running {
     pub fn until_printed(&mut self, text: &str) {
         let out = self.out.clone();
         self.until(text, || read(&out).contains(text));
+    }
+
+    /// Waits until stderr holds `text`.
+    #[allow(dead_code)] // of the tests of downloads
+    pub fn until_told(&mut self, text: &str) {
+        let err = self.err.clone();
+        self.until(text, || read(&err).contains(text));
     }
 
     /// Ends it as `kill -9` does, which nothing can prepare for.

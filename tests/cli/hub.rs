@@ -8,6 +8,7 @@ use diarist::Error;
 use diarist::diarize::folder::Place;
 use diarist::hub::{AlignerSource, DiarizerSource, Fetching, Hub, Network, Source, pipelines};
 use diarist::models::wav2vec2::Bundle;
+use diarist::models::whisper::Checkpoint;
 
 use crate::server::{Fault, Server};
 
@@ -28,6 +29,7 @@ fn hub(server: &Server, cache: &Path) -> Hub {
         model_dir: None,
         network: Network::Allowed,
         cache: Some(cache.to_path_buf()),
+        whisper_cache: Some(cache.join("whisper")),
         torch_cache: Some(cache.join("torch")),
         bundles: format!("{}/bundles", server.endpoint),
         endpoint: server.endpoint.clone(),
@@ -43,7 +45,7 @@ fn obtain(hub: &Hub) -> diarist::Result<Source> {
 
 fn folder(found: diarist::Result<Source>) -> std::path::PathBuf {
     match found.unwrap() {
-        Source::Folder(folder) => folder,
+        Source::Checkpoint(checkpoint) => checkpoint.path,
         Source::Builtin => panic!("not the built-in model"),
     }
 }
@@ -58,7 +60,7 @@ fn a_model_is_fetched_once_and_then_found_without_the_network() {
     assert!(!folder.join("README.md").exists(), "fetched what nobody needs");
     let before = server.requests();
     hub.network = Network::Forbidden;
-    assert_eq!(obtain(&hub).unwrap(), Source::Folder(folder));
+    assert_eq!(obtain(&hub).unwrap(), Source::Checkpoint(Checkpoint::hugging_face(folder)));
     assert_eq!(server.requests(), before);
 }
 
@@ -235,9 +237,12 @@ fn folders_names_and_the_model_dir_are_told_apart() {
     for (file, bytes) in [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), (WEIGHTS, b"w")] {
         std::fs::write(own.join(file), bytes).unwrap();
     }
-    assert_eq!(hub.find(own.to_str().unwrap()).unwrap(), Some(Source::Folder(own.clone())));
+    assert_eq!(
+        hub.find(own.to_str().unwrap()).unwrap(),
+        Some(Source::Checkpoint(Checkpoint::hugging_face(own.clone())))
+    );
     hub.model_dir = Some(cache.path().join("own"));
-    assert_eq!(hub.find("tiny").unwrap(), Some(Source::Folder(own)));
+    assert_eq!(hub.find("tiny").unwrap(), Some(Source::Checkpoint(Checkpoint::hugging_face(own))));
     assert_eq!(hub.find("base").unwrap(), None);
     assert_eq!(hub.find("builtin").unwrap(), Some(Source::Builtin));
     assert!(matches!(hub.find("no-such-name"), Err(Error::Config { option: "model", .. })));
@@ -253,6 +258,12 @@ fn checkpoint() -> Vec<u8> {
 
 fn obtain_aligner(hub: &Hub, model: &str) -> diarist::Result<AlignerSource> {
     hub.obtain_aligner(model, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The names of the files in a folder.
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_file());
+    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -276,7 +287,7 @@ fn a_bundle_is_fetched_once_in_pieces_if_need_be() {
     hub.network = Network::Forbidden;
     assert_eq!(hub.find_aligner("WAV2VEC2_ASR_BASE_960H").unwrap(), Some(AlignerSource::Bundle(bundle, file.clone())));
     assert_eq!(hub.find_aligner(file.to_str().unwrap()).unwrap(), Some(AlignerSource::Bundle(bundle, file)));
-    assert_eq!(std::fs::read_dir(cache.path().join("torch")).unwrap().count(), 1, "a part is left");
+    assert_eq!(files_in(&cache.path().join("torch")), [BUNDLE]);
 }
 
 #[test]
@@ -286,7 +297,7 @@ fn what_is_no_checkpoint_does_not_get_the_name_of_one() {
     let hub = hub(&server, cache.path());
     let error = obtain_aligner(&hub, "WAV2VEC2_ASR_BASE_960H").unwrap_err().to_string();
     assert!(error.contains("brought no checkpoint"), "{error}");
-    assert_eq!(std::fs::read_dir(cache.path().join("torch")).unwrap().count(), 0);
+    assert!(files_in(&cache.path().join("torch")).is_empty());
     let error = obtain_aligner(&hub, "VOXPOPULI_ASR_BASE_10K_FR").unwrap_err().to_string();
     assert!(error.contains("answers 404"), "{error}");
     server.fail(BUNDLE, &[Fault::CloseAfter(3); 5]);

@@ -148,3 +148,35 @@ fn files_that_do_not_go_together() {
     assert!(run.stderr.contains("nothing of words that could be compared"), "{}", run.stderr);
     dir.diarist("score right.rttm").run().exits(2);
 }
+
+/// A name with spaces makes fields of RTTM that cannot be told apart; a byte order mark is no part of the first one.
+#[test]
+fn rttm_with_spaces_is_refused_and_a_byte_order_mark_is_not() {
+    let dir = Dir::new();
+    dir.write("good.rttm", "SPEAKER a 1 0.0 2.0 <NA> <NA> A <NA> <NA>\n");
+    dir.write("bom.rttm", "\u{feff}SPEAKER a 1 0.0 2.0 <NA> <NA> A <NA> <NA>\n");
+    dir.write("names.rttm", "SPEAKER a 1 0.0 2.0 <NA> <NA> Dr. A <NA> <NA>\n");
+    dir.write("files.rttm", "SPEAKER my a 1 0.0 2.0 <NA> <NA> A <NA> <NA>\n");
+    for bad in ["names.rttm", "files.rttm"] {
+        let outcome = dir.diarist(&format!("score {bad} good.rttm")).run();
+        outcome.exits(1).complains(&[bad, "line 1", "11 fields", "`_`"]);
+        dir.diarist(&format!("score good.rttm {bad}")).run().exits(1).complains(&[bad, "line 1"]);
+    }
+    assert_close(&json(&dir, "bom.rttm good.rttm")["all"]["der"][0]["rate"], &0.0.into(), "with a mark");
+}
+
+#[test]
+#[ignore = "needs ../shared"]
+fn needs_shared_found_rttm_is_scored_or_refused() {
+    let found = crate::common::shared("audio/found");
+    let dir = Dir::new();
+    let score = |reference: &str| {
+        dir.diarist("score").arg(found.join(reference)).arg(found.join("hyp.rttm")).arg("--json").run()
+    };
+    let scores: Value = serde_json::from_str(&score("ref.rttm").exits(0).stdout).unwrap();
+    let rate = scores["all"]["der"][0]["rate"].as_f64().unwrap();
+    assert!((rate - 0.4379).abs() < 5e-5, "{rate}");
+    for reference in ["space.rttm", "dr.rttm"] {
+        score(reference).exits(1).complains(&[reference, "line 1", "11 fields"]);
+    }
+}

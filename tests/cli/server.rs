@@ -30,11 +30,21 @@ struct State {
     faults: HashMap<String, Vec<Fault>>,
     /// `(file, first byte asked for)` of every request for bytes.
     asked: Vec<(String, usize)>,
+    /// `(file, revision)` of every request for a file of a repository.
+    revisions: Vec<(String, String)>,
     requests: usize,
     tokens: Vec<String>,
+    wants_token: bool,
+    /// Pause after each piece of [`PIECE`] bytes.
+    pause: Duration,
+    /// Bytes sent of each file.
+    sent: HashMap<String, usize>,
 }
 
-/// The hub. It serves one repository, whatever it is called, at commit `c0ffee`.
+const PIECE: usize = 1 << 14;
+
+/// The hub. It serves one repository, whatever it is called; its `main` is the commit `c0ffee`. A file called `organisation/name:file`
+/// is in that repository alone.
 pub struct Server {
     /// Its address, for `HF_ENDPOINT`.
     pub endpoint: String,
@@ -67,6 +77,32 @@ impl Server {
         self.state.lock().unwrap().asked.iter().filter(|(name, _)| name == file).map(|(_, from)| *from).collect()
     }
 
+    /// From now on pauses this long after each piece of 16 KiB.
+    pub fn slow_down(&self, pause: Duration) {
+        self.state.lock().unwrap().pause = pause;
+    }
+
+    /// Bytes of `file` sent so far, in all answers together; those for the headers alone are not counted.
+    pub fn sent(&self, file: &str) -> usize {
+        self.state.lock().unwrap().sent.get(file).copied().unwrap_or(0)
+    }
+
+    /// From now on `file` has these bytes.
+    pub fn put(&self, file: &str, bytes: &[u8]) {
+        self.state.lock().unwrap().files.insert(file.into(), bytes.to_vec());
+    }
+
+    /// Every revision at which `file` was asked for.
+    pub fn revisions(&self, file: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        state.revisions.iter().filter(|(name, _)| name == file).map(|(_, revision)| revision.clone()).collect()
+    }
+
+    /// From now on refuses those who come without a token.
+    pub fn want_token(&self) {
+        self.state.lock().unwrap().wants_token = true;
+    }
+
     /// Requests of any kind so far.
     pub fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
@@ -95,6 +131,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let mut state_now = state.lock().unwrap();
     state_now.requests += 1;
     state_now.tokens.extend(header("authorization").map(str::to_string));
+    if state_now.wants_token && header("authorization").is_none() {
+        let _ = write!(stream, "HTTP/1.1 401 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return;
+    }
     if path.starts_with("/api/models/") {
         let files: Vec<String> = state_now.files.keys().map(|f| format!("{{\"rfilename\":\"{f}\"}}")).collect();
         let fault = state_now.faults.get_mut("api").and_then(|f| (!f.is_empty()).then(|| f.remove(0)));
@@ -105,8 +145,14 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         return;
     }
     // Behind the commit a file may lie in a folder; bundles have no commit.
-    let within = path.split_once("/resolve/").and_then(|(_, rest)| rest.split_once('/')).map(|(_, file)| file);
-    let name = within.or(path.rsplit('/').next()).unwrap_or_default().to_string();
+    let within = path.split_once("/resolve/").and_then(|(repo, rest)| Some((repo, rest.split_once('/')?)));
+    let name = within.map(|(_, (_, file))| file).or(path.rsplit('/').next()).unwrap_or_default();
+    let of_repo = within.map(|(repo, _)| format!("{}:{name}", repo.trim_start_matches('/')));
+    let name = of_repo.filter(|name| state_now.files.contains_key(name)).unwrap_or_else(|| name.to_string());
+    let commit = within.map_or("c0ffee", |(_, (revision, _))| revision).replace("main", "c0ffee");
+    if within.is_some() {
+        state_now.revisions.push((name.clone(), commit.clone()));
+    }
     let Some(bytes) = state_now.files.get(&name).cloned() else {
         let _ = write!(stream, "HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
@@ -124,10 +170,17 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         None
     };
     drop(state_now);
-    send(&mut stream, &name, &bytes, from..to, fault);
+    send(&mut stream, state, (&name, &commit), &bytes, from..to, fault);
 }
 
-fn send(stream: &mut TcpStream, name: &str, bytes: &[u8], range: std::ops::Range<usize>, fault: Option<Fault>) {
+fn send(
+    stream: &mut TcpStream,
+    state: &Mutex<State>,
+    (name, commit): (&str, &str),
+    bytes: &[u8],
+    range: std::ops::Range<usize>,
+    fault: Option<Fault>,
+) {
     let etag: String = if name.ends_with(".json") {
         "0123456789012345678901234567890123456789".into()
     } else {
@@ -149,19 +202,29 @@ fn send(stream: &mut TcpStream, name: &str, bytes: &[u8], range: std::ops::Range
     let _ = write!(
         stream,
         "HTTP/1.1 {status} X\r\n{length}Content-Range: bytes {}-{}/{}\r\nETag: \"{etag}-{}\"\r\n\
-         X-Linked-Etag: \"{}\"\r\nX-Repo-Commit: c0ffee\r\nConnection: close\r\n\r\n",
+         X-Linked-Etag: \"{}\"\r\nX-Repo-Commit: {commit}\r\nConnection: close\r\n\r\n",
         range.start,
         range.end.saturating_sub(1),
         bytes.len(),
-        name.replace('/', "-"),
-        if name.ends_with(".json") { format!("{etag}-{}", name.replace(['.', '/'], "-")) } else { etag.clone() },
+        name.replace(['/', ':'], "-"),
+        if name.ends_with(".json") { format!("{etag}-{}", name.replace(['.', '/', '_'], "-")) } else { etag.clone() },
     );
     let sent = match fault {
         Some(Fault::CloseAfter(n) | Fault::EndAfter(n) | Fault::SilentAfter(n)) => n.min(part.len()),
         _ => part.len(),
     };
-    let _ = stream.write_all(&part[..sent]);
-    let _ = stream.flush();
+    for piece in part[..sent].chunks(PIECE) {
+        let gone = stream.write_all(piece).and_then(|()| stream.flush()).is_err();
+        let mut state = state.lock().unwrap();
+        // A request for the headers asks for one byte.
+        *state.sent.entry(name.into()).or_default() += if part.len() > 1 { piece.len() } else { 0 };
+        let pause = state.pause;
+        drop(state);
+        if gone {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
     if matches!(fault, Some(Fault::SilentAfter(_))) {
         std::thread::sleep(Duration::from_secs(20));
     }

@@ -127,9 +127,9 @@ fn an_aligner_can_be_a_folder() {
     std::fs::remove_file(dir.path("letters/vocab.json")).unwrap();
     dir.diarist(&args).run().exits(1).complains(&["letters", "vocab.json"]);
     dir.write("letters/vocab.json", "[1]");
-    dir.diarist(&args).run().exits(2).complains(&["align_model", "letters", "not a table of tokens"]);
+    dir.diarist(&args).run().exits(2).complains(&["align-model", "letters", "not a table of tokens"]);
     dir.write("letters/vocab.json", "{\"a\": 99}");
-    dir.diarist(&args).run().exits(2).complains(&["align_model", "`a` is class 99"]);
+    dir.diarist(&args).run().exits(2).complains(&["align-model", "`a` is class 99"]);
 }
 
 #[test]
@@ -140,9 +140,9 @@ fn aligners_that_cannot_be_are_refused_before_anything_is_done() {
     dir.write("wav2vec2_fairseq_base_ls960_asr_ls960.pth", "damaged");
     for (model, status, parts) in [
         ("./nowhere", 1, ["nowhere", "vocab.json"]),
-        ("WAV2VEC2_ASR_TINY", 2, ["align_model", "WAV2VEC2_ASR_BASE_960H"]),
+        ("WAV2VEC2_ASR_TINY", 2, ["align-model", "WAV2VEC2_ASR_BASE_960H"]),
         ("model.pth", 1, ["model.pth", "torchaudio"]),
-        ("wav2vec2_fairseq_base_ls960_asr_ls960.pth", 2, ["align_model", "damaged or truncated"]),
+        ("wav2vec2_fairseq_base_ls960_asr_ls960.pth", 2, ["align-model", "damaged or truncated"]),
         ("some/repository", 1, ["some/repository", "downloads are switched off"]),
         ("VOXPOPULI_ASR_BASE_10K_FR", 1, ["wav2vec2_voxpopuli_base_10k_asr_fr.pt", "--align-model FILE"]),
     ] {
@@ -204,7 +204,7 @@ fn texts_that_cannot_be_aligned_are_refused_with_a_reason() {
         ("missing.wav good.txt", 1, ["missing.wav", "no such file"]),
         ("talk.wav good.txt --align-model ./nowhere", 1, ["nowhere", "vocab.json"]),
         ("talk.wav good.txt --language yue --align-model", 2, ["--align-model", "value"]),
-        ("talk.wav good.txt --max-line-count 2", 2, ["max_line_count", "--max-line-width"]),
+        ("talk.wav good.txt --max-line-count 2", 2, ["max-line-count", "--max-line-width"]),
     ] {
         let builtin = if args.contains("align-model") { "" } else { "--align-model builtin" };
         let outcome = dir.diarist(&format!("align {args} {builtin}")).run();
@@ -227,5 +227,6 @@ fn models_lists_aligners_with_their_licences() {
     let french = row("fr ");
     assert!(french.contains("VOXPOPULI_ASR_BASE_10K_FR") && french.contains("CC BY-NC 4.0") && french.contains("2 MB"));
     assert!(row("uk ").contains("see the model card") && row("en ").contains("builtin"));
-    assert!(row("pyannote/speaker-diarization-community-1 ").contains("the default"));
+    assert!(row("auto ").contains("the default") && row("open ").contains("no account needed"));
+    assert!(row("pyannote/speaker-diarization-community-1 ").contains("after accepting its terms"));
 }

@@ -1,8 +1,10 @@
 //! What several test binaries need: committed goldens, shared recordings, seeded numbers, comparisons.
 
 #![allow(dead_code)] // each test binary uses its own part
-#![allow(clippy::print_stderr)] // skips are visible
+#![allow(clippy::print_stderr)] // tests say what they measured
 
+pub mod call;
+pub mod campplus;
 pub mod pipeline;
 pub mod pyannet;
 pub mod resnet34;
@@ -24,17 +26,38 @@ pub fn json(name: &str) -> serde_json::Value {
     serde_json::from_str(&text).expect("golden JSON")
 }
 
-/// A file of the folder of real recordings (`$DIARIST_SHARED`, default `../shared`), which is not part of the
-/// repository. `None`, with a line on stderr that makes the skip visible, where it is not there.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("DIARIST_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+/// A file of the folder of real recordings (`$DIARIST_SHARED`, default `../shared`), which is not part of the repository: for
+/// tests that are ignored because they need it. See `tests/README.md`.
+#[track_caller]
+pub fn shared(name: &str) -> PathBuf {
+    outside("DIARIST_SHARED", "../shared", name)
+}
+
+/// A file or folder of the published weights that `tests/real/fetch.sh` fetches (`$DIARIST_REAL`, default `target/real`): for
+/// tests that are ignored because they need it. See `tests/README.md`.
+#[track_caller]
+pub fn real(name: &str) -> PathBuf {
+    outside("DIARIST_REAL", "target/real", name)
+}
+
+/// A file that `tests/reference/onnx_files.py` makes of the published weights (`$DIARIST_EXPORTS`, default `target/exports`): for
+/// tests that are ignored because they need it. See `tests/README.md`.
+#[track_caller]
+pub fn exports(name: &str) -> PathBuf {
+    outside("DIARIST_EXPORTS", "target/exports", name)
+}
+
+#[track_caller]
+fn outside(variable: &str, default: &str, name: &str) -> PathBuf {
+    let root =
+        std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
     let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there (set DIARIST_SHARED)", path.display());
-    None
+    assert!(
+        path.exists(),
+        "{} does not exist; this test needs it: see tests/README.md and ${variable}",
+        path.display()
+    );
+    path
 }
 
 /// Tensors of a safetensors golden.

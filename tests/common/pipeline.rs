@@ -65,6 +65,26 @@ pub fn write(folder: &Path, config: &str, case: &Value) {
     put(&folder.join("embedding/model.safetensors"), &resnet34::file(&embedding(), &resnet34::tensors(&embedding())));
 }
 
+/// Writes a pipeline whose embeddings are all zero, so that speakers cannot be told apart.
+pub fn write_mute(folder: &Path) {
+    write(folder, CENTROID, &segmentation(4.0, true));
+    let file = folder.join("embedding/model.safetensors");
+    let bytes = resnet34::file(&embedding(), &resnet34::tensors(&embedding()));
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("own safetensors");
+    let zeroed: Vec<(String, Vec<usize>, Vec<u8>)> = (tensors.tensors().into_iter())
+        .map(|(name, view)| {
+            let silent = name.starts_with("resnet.seg_1");
+            let data = if silent { vec![0; view.data().len()] } else { view.data().to_vec() };
+            (name, view.shape().to_vec(), data)
+        })
+        .collect();
+    let views = zeroed.iter().map(|(name, shape, data)| {
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data);
+        (name.as_str(), view.expect("as many bytes as before"))
+    });
+    put(&file, &safetensors::serialize(views, None).expect("own safetensors"));
+}
+
 fn put(path: &PathBuf, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     std::fs::write(path, bytes).expect("room for a file");

@@ -25,13 +25,14 @@ pub fn special_tokens(vocab: usize) -> SpecialTokens {
     }
 }
 
-/// The tokenizer of the published checkpoints with this many tokens. `None`, visibly, where the shared ranks are not.
-pub fn published(vocab: usize) -> Option<Tokenizer> {
+/// The tokenizer of the published checkpoints with this many tokens, from the ranks in the shared folder.
+#[track_caller]
+pub fn published(vocab: usize) -> Tokenizer {
     let name = if vocab == 51864 { "gpt2.tiktoken" } else { "multilingual.tiktoken" };
-    let path = super::shared(&format!("tokenizer/{name}"))?;
+    let path = super::shared(&format!("tokenizer/{name}"));
     let text = std::fs::read_to_string(path).expect("ranks");
     let bytes = tokenizer_json(vocab, &ranks(&text)).to_string().into_bytes();
-    Some(Tokenizer::from_bytes(Path::new("tokenizer.json"), &bytes, vocab != 51864).expect("a tokenizer"))
+    Tokenizer::from_bytes(Path::new("tokenizer.json"), &bytes, vocab != 51864).expect("a tokenizer")
 }
 
 fn ranks(text: &str) -> Vec<Vec<u8>> {

@@ -57,8 +57,9 @@ impl Case for Viterbi {
 }
 
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn ctc_viterbi() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     for topology in [CtcTopology::Ctc, CtcTopology::Trellis] {
         for (segments, classes, blank) in [
             (vec![(1, 1)], 3, 0),

@@ -31,8 +31,9 @@ fn failing(machine: &Machine, kind: &str, n: u64, code: i32, work: impl FnOnce()
 
 /// Every launch, allocation and copy may be the one that fails, at once or when it is executed, early and late.
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn a_failing_device_is_an_error() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     if !machine.is_emulated() {
         return;
     }
@@ -71,8 +72,9 @@ impl Observer for Kept {
 
 /// A card that is lost in the middle: the chunks finished before have been told, as they would have been without it.
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn what_was_finished_before_the_device_failed_is_kept() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     if !machine.is_emulated() {
         return;
     }
@@ -96,8 +98,9 @@ fn what_was_finished_before_the_device_failed_is_kept() {
 
 /// A card that is lost, or full, under several callers: each of them hears of it, and so does whoever comes after them.
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn all_callers_hear_of_a_device_that_failed() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     if !machine.is_emulated() {
         return;
     }
@@ -132,16 +135,18 @@ fn all_callers_hear_of_a_device_that_failed() {
 }
 
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn a_device_that_is_not_there_is_named() {
-    let Some(_machine) = machine() else { return };
+    let _machine = machine();
     let error = Cuda::<f16>::new(99, None).map(|_| ()).expect_err("no hundred cards").to_string();
     assert!(error.contains("99"), "{error}");
 }
 
 /// The weights fit, but not the caches of a single chunk: the error says what was wanted, what is free, and for what.
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn a_context_too_long_for_the_memory_is_refused() {
-    let Some(_machine) = machine() else { return };
+    let _machine = machine();
     let mut options = options(5);
     let (weights, config) = {
         let be = open::<f16>();
@@ -158,7 +163,7 @@ fn a_context_too_long_for_the_memory_is_refused() {
         Error::Stage { stage: "asr", source } => match *source {
             Error::OutOfMemory { wanted, free, during } => {
                 assert_eq!((wanted, free), (needed, needed - 1));
-                assert!(during.contains("a single chunk") && during.contains("--beam-size"), "{during}");
+                assert!(during.contains("a single chunk") && during.contains("`beam_size`"), "{during}");
             }
             other => panic!("{other}"),
         },

@@ -33,8 +33,9 @@ fn paths(ranges: &[(String, String)]) -> BTreeMap<String, usize> {
 }
 
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn ranges_are_named_like_stages_and_ops() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     if !machine.is_emulated() {
         return;
     }
@@ -79,8 +80,9 @@ fn ranges_are_named_like_stages_and_ops() {
 
 /// An op that fails closes its range, too.
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn a_range_ends_with_its_op() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     let be = open::<f16>();
     let x = act(&be, &[2, 8], &random(1, 16));
     let mut out = Tensor::zeros(&be, &[3, 8]).unwrap();
@@ -95,8 +97,9 @@ fn a_range_ends_with_its_op() {
 
 /// Only what runs between the marks is profiled, and all of it.
 #[test]
+#[ignore = "needs a C++ compiler"]
 fn the_marks_are_around_the_work() {
-    let Some(machine) = machine() else { return };
+    let machine = machine();
     let be = open::<f16>();
     let x = act(&be, &[2, 8], &random(1, 16));
     let mut out = Tensor::zeros(&be, &[2, 8]).unwrap();

@@ -7,12 +7,12 @@ use diarist::engine::residual::{self, After, FilterShape, HostFilter, MASK_EPS};
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
 
 /// `[T', H', O]` of one picture `[T, H, C]`, in f64.
-fn convolved(x: &[f32], [frames, bands]: [usize; 2], filter: &HostFilter) -> Vec<f64> {
+pub fn convolved(x: &[f32], [frames, bands]: [usize; 2], filter: &HostFilter) -> Vec<f64> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
     let value = |t: usize, h: usize, o: usize| {
         let mut sum = f64::from(filter.bias[o]);
         for (a, b) in (0..taps * taps).map(|tap| (tap / taps, tap % taps)) {
-            let (t, h) = ((t * stride + a).wrapping_sub(taps / 2), (h * stride + b).wrapping_sub(taps / 2));
+            let (t, h) = ((t * stride[0] + a).wrapping_sub(taps / 2), (h * stride[1] + b).wrapping_sub(taps / 2));
             if t < frames && h < bands {
                 for c in 0..inputs {
                     let w = filter.values[((o * taps + a) * taps + b) * inputs + c];
@@ -22,7 +22,7 @@ fn convolved(x: &[f32], [frames, bands]: [usize; 2], filter: &HostFilter) -> Vec
         }
         sum
     };
-    let (rows, columns) = (frames.div_ceil(stride), bands.div_ceil(stride));
+    let [rows, columns] = filter.shape.out([frames, bands]);
     (0..rows * columns * outputs)
         .map(|at| value(at / outputs / columns, at / outputs % columns, at % outputs))
         .collect()
@@ -30,7 +30,7 @@ fn convolved(x: &[f32], [frames, bands]: [usize; 2], filter: &HostFilter) -> Vec
 
 fn filter(outputs: usize, taps: usize, inputs: usize, stride: usize) -> HostFilter {
     let values = random(2, outputs * taps * taps * inputs);
-    HostFilter { values, bias: random(3, outputs), shape: FilterShape { outputs, taps, inputs, stride } }
+    HostFilter { values, bias: random(3, outputs), shape: FilterShape { outputs, taps, inputs, stride: [stride; 2] } }
 }
 
 #[test]

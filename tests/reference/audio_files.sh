@@ -25,6 +25,8 @@ mono 16000 -c:a alac alac.m4a
 mono 22050 -c:a aac -b:a 64k aac.m4a
 mono 22050 -c:a aac -b:a 64k -movflags +frag_keyframe+empty_moov aac_fragmented.mp4
 mono 22050 -c:a aac -b:a 64k adts.aac
+ffmpeg -nostdin -v error -y -f lavfi -i "aevalsrc='0.25*sin(2*PI*440*t)|0.25*sin(2*PI*440*t)|$left|0|0|0':s=22050:d=0.5:c=5.1" \
+  -map_metadata -1 -fflags +bitexact -flags +bitexact -c:a aac -b:a 128k surround.aac
 mono 22050 -c:a libmp3lame -b:a 32k lame.mp3
 mono 22050 -c:a libmp3lame -b:a 32k -write_xing 0 untagged.mp3
 mono 24000 -c:a mp2 -b:a 48k layer2.mp2

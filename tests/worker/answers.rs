@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{BUILTIN, Worker, base64, short};
+use crate::common::pipeline;
 use crate::dsl::Dir;
 
 /// What `transcribe` with these options makes of `talk.wav`: its text and its JSON.
@@ -22,9 +23,9 @@ fn is(answer: &Value, (text, result): &(String, Value)) {
 fn the_sample_gets_the_speakers_and_words_of_the_command_line() {
     let dir = Dir::new();
     dir.write("talk.wav", diarist::assets::SAMPLE);
-    let expected = of_the_command_line(&dir, "--diarize");
+    let expected = of_the_command_line(&dir, "--diarize --diarize-model builtin");
     assert!(expected.0.contains("]: Good morning, everyone."), "{}", expected.0);
-    let mut worker = Worker::start(&dir, "--diarize --chunk_size 5");
+    let mut worker = Worker::start(&dir, "--diarize --diarize-model builtin --chunk_size 5");
     let ready = json!({"ready": true, "version": env!("CARGO_PKG_VERSION"), "model": "builtin", "device": "cpu"});
     assert_eq!(worker.ready, ready);
     worker.send(json!({"id": "in base64", "audio_file": base64(diarist::assets::SAMPLE)}));
@@ -68,9 +69,9 @@ fn options_have_their_names_and_meanings() {
         is(&worker.answer(), &of_the_command_line(&dir, &args));
     }
     // The same speakers as without a word, or none.
-    let mut worker = Worker::start(&dir, "--diarize");
+    let mut worker = Worker::start(&dir, "--diarize --diarize-model builtin");
     worker.send(json!({"id": 1, "path": "talk.wav", "options": {"num_speakers": 1, "diarize": true}}));
-    is(&worker.answer(), &of_the_command_line(&dir, "--diarize --num-speakers 1"));
+    is(&worker.answer(), &of_the_command_line(&dir, "--diarize --diarize-model builtin --num-speakers 1"));
     worker.send(json!({"id": 2, "path": "talk.wav", "options": {"diarize": false}}));
     let answer = worker.answer();
     assert!(
@@ -141,17 +142,59 @@ fn what_a_result_lacks_is_told_with_it() {
 }
 
 #[test]
-fn where_only_the_speakers_fail_there_is_the_text() {
-    let Some(plda) = crate::common::shared("models/plda") else { return };
-    use crate::common::pipeline;
+fn each_channel_is_a_speaker_where_a_request_asks_for_it() {
     let dir = Dir::new();
-    pipeline::write(&dir.path("model"), pipeline::VBX, &pipeline::segmentation(4.0, true));
-    std::os::unix::fs::symlink(plda, dir.path("model/plda")).unwrap();
+    let [first, second] = crate::common::call::call();
+    dir.write("talk.wav", crate::common::call::wav(&[&first, &second]));
+    dir.write("dual.wav", crate::common::call::wav(&[&first, &first]));
+    let mut worker = Worker::start(&dir, "");
+    let options = json!({"channel_speakers": true, "channel_names": "Agent,Customer"});
+    worker.send(json!({"id": 1, "path": "talk.wav", "options": options}));
+    let expected = of_the_command_line(&dir, "--channel-speakers --channel-names Agent,Customer");
+    assert!(expected.0.contains("[Agent]: ") && expected.0.contains("[Customer]: "), "{}", expected.0);
+    is(&worker.answer(), &expected);
+    let mut worker = Worker::start(&dir, "--diarize --diarize-model builtin");
+    worker.send(json!({"id": 2, "path": "dual.wav", "options": {"diarize": false, "channel-speakers": true}}));
+    let answer = worker.answer();
+    assert!(answer["text"].as_str().unwrap().starts_with("[CHANNEL_00]: "), "{}", short(&answer));
+    let warning = answer["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("CHANNEL_01 holds the same sound"), "{}", short(&answer));
+    worker.send(json!({"id": 3, "path": "talk.wav", "options": {"channel_speakers": true}}));
+    let answer = worker.answer();
+    assert_eq!(answer["error"]["kind"], "config");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("`diarize`"), "{}", short(&answer));
+}
+
+#[test]
+fn where_only_the_speakers_fail_there_is_the_text() {
+    let dir = Dir::new();
+    pipeline::write_mute(&dir.path("model"));
     dir.speech("talk.wav", 6.0);
     let mut worker = Worker::start(&dir, "--diarize --diarize-model model");
-    worker.send(json!({"id": 1, "path": "talk.wav", "options": {"num_speakers": 400}}));
+    worker.send(json!({"id": 1, "path": "talk.wav"}));
     let answer = worker.answer();
     assert!(!answer["text"].as_str().unwrap().is_empty() && !answer["text"].as_str().unwrap().contains("SPEAKER"));
     let warning = answer["warnings"][0].as_str().unwrap_or_default();
-    assert!(warning.contains("speakers cannot be told apart") && warning.contains("400"), "{}", short(&answer));
+    assert!(warning.contains("speakers cannot be told apart") && warning.contains("zero"), "{}", short(&answer));
+}
+
+#[test]
+fn a_number_of_speakers_that_cannot_be_met_is_told_with_the_recording() {
+    let dir = Dir::new();
+    pipeline::write(&dir.path("model"), pipeline::CENTROID, &pipeline::segmentation(4.0, true));
+    dir.speech("talk.wav", 6.0);
+    let mut worker = Worker::start(&dir, "--diarize --diarize-model model --no-align");
+    let sound = base64(&std::fs::read(dir.path("talk.wav")).unwrap());
+    worker.send(json!({"id": "path", "path": "talk.wav", "options": {"num_speakers": 400}}));
+    worker.send(json!({"id": "bytes", "audio_file": sound, "options": {"min_speakers": 300}}));
+    worker.send(json!({"id": "met", "path": "talk.wav"}));
+    let answers = worker.answers(3);
+    for (id, told) in [("path", "talk.wav: `num_speakers` 400"), ("bytes", "audio_file: `min_speakers` 300")] {
+        let answer = answers.values().find(|answer| answer["id"] == id).unwrap();
+        let warnings = answer["warnings"].as_array().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().starts_with(told), "{warnings:?}");
+        assert_eq!(answer["result"]["diarization"], json!({"pipeline": "model"}));
+    }
+    let met = answers.values().find(|answer| answer["id"] == "met").unwrap();
+    assert!(met.get("warnings").is_none(), "{}", short(met));
 }

@@ -49,9 +49,9 @@ fn options_that_cannot_be_honoured_are_refused_as_on_the_command_line() {
         (json!({"language": "Klingon"}), ["language", "Klingon"]),
         (json!({"multilingual": "perhaps"}), ["multilingual", "True or False"]),
         // That contradict each other, or the worker's.
-        (json!({"num_speakers": 2}), ["num_speakers", "--diarize"]),
-        (json!({"no_align": true, "align_method": "dtw"}), ["align_method", "--no-align"]),
-        (json!({"condition_on_previous_text": true}), ["condition_on_previous_text", "--vad none"]),
+        (json!({"num_speakers": 2}), ["num_speakers", "without `diarize`"]),
+        (json!({"no_align": true, "align_method": "dtw"}), ["option `align_method`: `no_align` asks", "leave one"]),
+        (json!({"condition_on_previous_text": true}), ["condition_on_previous_text", "`vad_method` none"]),
     ] {
         worker.send(json!({"id": options.to_string(), "path": "no such file", "options": options}));
         worker.refuses(json!(options.to_string()), "config", &parts);
@@ -102,13 +102,13 @@ fn recordings_that_are_none_are_told_so() {
     let dir = Dir::new();
     let mut worker = Worker::start(&dir, "");
     worker.send(json!({"id": 1, "audio_file": base64(b"This is no recording.")}));
-    worker.refuses(json!(1), "audio", &["audio_file", "known format"]);
+    worker.refuses(json!(1), "audio", &["audio_file", "not a recording"]);
     worker.send(json!({"id": 2, "audio_file": ""}));
     worker.refuses(json!(2), "audio", &["audio_file", "empty"]);
     worker.send(json!({"id": 3, "path": "missing.wav"}));
     worker.refuses(json!(3), "audio", &["missing.wav", "no such file"]);
     worker.send(json!({"id": 4, "audio_file": base64(&diarist::assets::SAMPLE[..60_000])}));
-    worker.refuses(json!(4), "audio", &["--allow-truncated"]);
+    worker.refuses(json!(4), "audio", &["`allow_truncated`"]);
     worker.send(json!({"id": 5, "audio_file": base64(&diarist::assets::SAMPLE[..60_000]), "options": {"allow_truncated": true}}));
     assert!(worker.answer()["result"]["segments"][0]["text"].is_string());
 }
@@ -140,7 +140,7 @@ fn hours_in_a_small_request_are_refused_before_they_take_memory() {
     let before = peak(&worker);
     for says_its_length in [true, false] {
         worker.send(json!({"id": 1, "audio_file": base64(&silence::flac(3600, says_its_length))}));
-        worker.refuses(json!(1), "too_long", &["audio_file", "60 seconds", "--max-duration"]);
+        worker.refuses(json!(1), "too_long", &["audio_file", "60 seconds", "`max_duration`"]);
     }
     assert!(peak(&worker) < before + 32, "{} after {before} MiB", peak(&worker));
     serves(&mut worker);

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use diarist::api::{ComputeType, Device};
+use diarist::audio::DecoderKind;
 use diarist::config::Options;
-use diarist::hub::{BUILTIN, Hub, Network, pipelines};
+use diarist::hub::{AUTO, Hub, Network};
 use diarist::units::Seconds;
 use diarist::{Engine, Error};
 
@@ -48,12 +49,13 @@ pub struct Config {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Models")]
 struct Models {
-    /// The recogniser: builtin, a name on the hub, or a folder.
-    #[arg(long, env = "DIARIST_MODEL", default_value = BUILTIN)]
+    /// The recogniser: a name (see `diarist models`), a folder, or builtin, for tests.
+    #[arg(long, env = "DIARIST_MODEL", default_value = "small")]
     model: String,
-    /// What tells speakers apart: builtin, a name, a folder, or none [default: builtin with the built-in model, else community-1].
-    #[arg(long, env = "DIARIST_DIARIZE_MODEL", value_name = "MODEL")]
-    diarize_model: Option<String>,
+    /// What tells speakers apart: open, a pipeline on the hub, a folder, none, or auto: community-1 where it is here or HF_TOKEN
+    /// fetches it, else open.
+    #[arg(long, env = "DIARIST_DIARIZE_MODEL", value_name = "MODEL", default_value = AUTO)]
+    diarize_model: String,
     /// What finds words in the sound [default: the language's].
     #[arg(long, env = "DIARIST_ALIGN_MODEL", value_name = "MODEL")]
     align_model: Option<String>,
@@ -99,9 +101,17 @@ pub struct Limits {
     #[arg(long, env = "DIARIST_MAX_HELD_MIB", value_name = "MIB", default_value_t = 1024,
           value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     max_held_mib: u64,
+    /// Let an ffmpeg found on PATH decode what the built-in reader does not know. It is started on whatever is sent; run the service
+    /// in a container or the like then.
+    #[arg(long, env = "DIARIST_FFMPEG")]
+    ffmpeg: bool,
     /// Longest recording, in seconds; decoded, an hour takes 230 MB.
     #[arg(long, env = "DIARIST_MAX_DURATION", value_name = "SECONDS", default_value = "7200", value_parser = seconds)]
     max_duration: Duration,
+    /// Most channels of a recording where each is a speaker (`channel_speakers`); each takes the memory of a recording.
+    #[arg(long, env = "DIARIST_MAX_CHANNELS", value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(2..=26))]
+    max_channels: u8,
     /// Recordings that are worked on at once.
     #[arg(long, env = "DIARIST_CONCURRENCY", value_name = "N", default_value_t = 8,
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -160,7 +170,9 @@ impl Config {
             chunk_size: self.models.chunk_size.map_or(usual, Seconds),
             batch_size: usize::from(self.models.batch_size),
             max_duration: Seconds(self.limits.max_duration.as_secs_f64()),
+            decoder: if self.limits.ffmpeg { DecoderKind::Auto } else { DecoderKind::Builtin },
             diarizes: self.models.diarizer().is_some(),
+            max_channels: usize::from(self.limits.max_channels),
         }
     }
 
@@ -175,8 +187,7 @@ impl Config {
 
 impl Models {
     fn diarizer(&self) -> Option<&str> {
-        let usual = if self.model == BUILTIN { BUILTIN } else { pipelines::DEFAULT };
-        Some(self.diarize_model.as_deref().unwrap_or(usual)).filter(|name| *name != "none")
+        Some(self.diarize_model.as_str()).filter(|name| *name != "none")
     }
 
     fn load(&self) -> Result<Engine, Error> {
@@ -266,10 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_model_hears_short_pieces_and_knows_speakers() {
-        let config = Config::parse_from(["diarist-rest", "--model", BUILTIN]);
+    fn ffmpeg_is_started_only_where_that_was_asked_for() {
+        let decoder = |args: &[&str]| Config::parse_from([&["diarist-rest"], args].concat()).defaults().decoder;
+        assert_eq!(decoder(&[]), DecoderKind::Builtin);
+        assert_eq!(decoder(&["--ffmpeg"]), DecoderKind::Auto);
+    }
+
+    #[test]
+    fn speakers_are_told_apart_unless_nothing_is_to_do_it() {
+        let config = Config::parse_from(["diarist-rest", "--model", "builtin"]);
         let defaults = config.defaults();
         assert_eq!((defaults.chunk_size, defaults.diarizes), (Seconds(5.0), true));
+        assert_eq!(config.models.diarizer(), Some(AUTO), "the toy pipeline is used only where it is named");
         let config = Config::parse_from(["diarist-rest", "--model", "small", "--diarize-model", "none"]);
         let defaults = config.defaults();
         assert_eq!((defaults.chunk_size, defaults.diarizes), (Seconds(30.0), false));

@@ -2,7 +2,8 @@
 
 use diarist::align::AlignOptions;
 use diarist::asr::{AsrOptions, Task, language_names};
-use diarist::audio::{Channel, DecodeOptions};
+use diarist::audio::{Channel, DecodeOptions, DecoderKind};
+use diarist::channels::ChannelSpeakers;
 use diarist::config::Options;
 use diarist::diarize::words::WordOptions;
 use diarist::diarize::{self, Bounds};
@@ -17,8 +18,8 @@ use crate::fields::Fields;
 /// What a request can be told, for those who ask for something else.
 const KNOWN: &str = "`format`, `language`, `task`, `initial_prompt`, `hotwords`, `prefix`, `beam_size`, `best_of`, \
     `seed`, `multilingual`, `suppress_numerals`, `without_timestamps`, `chunk_size`, `vad_onset`, `vad_offset`, `channel`, \
-    `allow_truncated`, `no_align`, `return_char_alignments`, `diarize`, `num_speakers`, `min_speakers`, `max_speakers`, \
-    `fill_nearest`, `sentence_speakers`, `whole_segments`, `speaker_embeddings`";
+    `track`, `no_sync`, `allow_truncated`, `no_align`, `return_char_alignments`, `diarize`, `num_speakers`, `min_speakers`, `max_speakers`, \
+    `fill_nearest`, `sentence_speakers`, `whole_segments`, `speaker_embeddings`, `channel_speakers`, `channel_names`";
 
 /// What a request has that says nothing about it.
 #[derive(Clone, Debug)]
@@ -29,8 +30,12 @@ pub struct Defaults {
     pub batch_size: usize,
     /// Longer recordings are refused.
     pub max_duration: Seconds,
+    /// Who decodes.
+    pub decoder: DecoderKind,
     /// Whether there is something that tells speakers apart.
     pub diarizes: bool,
+    /// Recordings with more channels are refused where each is a speaker.
+    pub max_channels: usize,
 }
 
 /// How the answer is written.
@@ -64,15 +69,22 @@ pub fn read(mut given: Fields, defaults: &Defaults) -> Result<(Options, Answer),
     };
     let audio = DecodeOptions {
         channel: given.take("channel")?.map_or(Channel::Mix, Channel::Pick),
+        track: given.take::<std::num::NonZeroUsize>("track")?.map(usize::from),
+        sync: !given.switch("no_sync")?,
         allow_truncated: given.switch("allow_truncated")?,
         max_duration: Some(defaults.max_duration),
+        decoder: defaults.decoder,
     };
     let vad = vad(&mut given, defaults)?;
     let asr = asr(&mut given, defaults)?;
     let words = words(&mut given, asr.task)?;
-    let speakers = speakers(&mut given, defaults)?;
+    let channel_speakers = channels(&mut given, defaults)?;
+    let speakers = speakers(&mut given, defaults, channel_speakers.is_none())?;
+    if let Some(channels) = &channel_speakers {
+        channels.check_beside(speakers.is_some(), audio.channel)?;
+    }
     given.finish(KNOWN)?;
-    Ok((Options { audio, vad, asr, words, speakers }, answer))
+    Ok((Options { audio, vad, asr, words, speakers, channel_speakers }, answer))
 }
 
 fn vad(given: &mut Fields, defaults: &Defaults) -> Result<VadOptions, Fault> {
@@ -125,8 +137,20 @@ fn words(given: &mut Fields, task: Task) -> Result<WordTimes, Fault> {
     Ok(WordTimes::Aligned(AlignOptions { characters, ..AlignOptions::default() }))
 }
 
-fn speakers(given: &mut Fields, defaults: &Defaults) -> Result<Option<SpeakerOptions>, Fault> {
-    let diarize = given.take("diarize")?.unwrap_or(defaults.diarizes);
+/// Whether each channel is a speaker, and their names, separated by commas.
+fn channels(given: &mut Fields, defaults: &Defaults) -> Result<Option<ChannelSpeakers>, Fault> {
+    let (asked, names) = (given.switch("channel_speakers")?, given.take::<String>("channel_names")?);
+    if !asked {
+        let rule = "option `channel_names` has no effect without `channel_speakers`";
+        return if names.is_some() { Err(Fault::options(rule)) } else { Ok(None) };
+    }
+    let names = names.iter().flat_map(|names| names.split(',')).map(|name| name.trim().to_owned()).collect();
+    Ok(Some(ChannelSpeakers { names, max_channels: defaults.max_channels }))
+}
+
+/// `usual` says whether speakers are told apart where a request does not say.
+fn speakers(given: &mut Fields, defaults: &Defaults, usual: bool) -> Result<Option<SpeakerOptions>, Fault> {
+    let diarize = given.take("diarize")?.unwrap_or(defaults.diarizes && usual);
     let counts = [given.take("num_speakers")?, given.take("min_speakers")?, given.take("max_speakers")?];
     let embeddings = given.switch("speaker_embeddings")?;
     // What people read is better with a speaker for every word, and one for each sentence.
@@ -156,7 +180,14 @@ mod tests {
     use super::*;
 
     fn defaults(diarizes: bool) -> Defaults {
-        Defaults { chunk_size: Seconds(5.0), batch_size: 8, max_duration: Seconds(60.0), diarizes }
+        Defaults {
+            chunk_size: Seconds(5.0),
+            batch_size: 8,
+            max_duration: Seconds(60.0),
+            decoder: DecoderKind::Builtin,
+            diarizes,
+            max_channels: 2,
+        }
     }
 
     fn parse(given: Value) -> Result<(Options, Answer), Fault> {
@@ -174,7 +205,7 @@ mod tests {
         };
         let usual = told(json!({}));
         let names: Vec<&str> = KNOWN.split(',').map(|name| name.trim().trim_matches('`')).collect();
-        assert_eq!(names.len(), 27);
+        assert_eq!(names.len(), 31);
         for name in names {
             let value = match name {
                 "format" => json!("json"),
@@ -183,14 +214,33 @@ mod tests {
                 "initial_prompt" | "hotwords" | "prefix" => json!("Diarist"),
                 "chunk_size" => json!(20),
                 "vad_onset" | "vad_offset" => json!(0.4),
-                "beam_size" | "best_of" | "seed" | "channel" | "num_speakers" | "min_speakers" | "max_speakers" => {
+                "beam_size" | "best_of" | "seed" | "channel" | "track" | "num_speakers" | "min_speakers"
+                | "max_speakers" => {
                     json!(3)
                 }
                 "diarize" | "fill_nearest" | "sentence_speakers" | "without_timestamps" => json!(false),
                 _ => json!(true),
             };
-            assert_ne!(told(json!({ name: value })), usual, "{name}");
+            // Names alone have no effect.
+            let (given, usual) = match name {
+                "channel_names" => {
+                    let without = told(json!({"channel_speakers": true}));
+                    (json!({"channel_speakers": true, "channel_names": "Agent,Customer"}), without)
+                }
+                _ => (json!({ name: value }), usual.clone()),
+            };
+            assert_ne!(told(given), usual, "{name}");
         }
+    }
+
+    #[test]
+    fn channels_take_the_place_of_the_diarizer() {
+        let (options, _) = parse(json!({"channel_speakers": true, "channel_names": " Agent, Customer"})).unwrap();
+        assert!(options.speakers.is_none());
+        let channels = options.channel_speakers.unwrap();
+        assert_eq!((channels.names, channels.max_channels), (vec!["Agent".into(), "Customer".into()], 2));
+        let told = parse(json!({"channel_speakers": true, "diarize": true})).unwrap_err().to_string();
+        assert!(told.starts_with("422") && told.contains("channel_speakers") && told.contains("`diarize`"), "{told}");
     }
 
     #[test]
@@ -206,6 +256,10 @@ mod tests {
             (json!({"min_speakers": 3, "max_speakers": 2}), "min_speakers"),
             (json!({"diarize": false, "num_speakers": 2}), "diarize"),
             (json!({"no_align": true, "return_char_alignments": true}), "no_align"),
+            (json!({"channel_names": "Agent"}), "channel_speakers"),
+            (json!({"channel_speakers": true, "channel_names": "Agent,"}), "channel_names"),
+            (json!({"channel_speakers": true, "channel": 1}), "`channel`"),
+            (json!({"channel_speakers": true, "num_speakers": 2}), "diarize"),
             (json!({"model": "large-v3", "device": "cuda"}), "`device`, `model`"),
         ] {
             let told = parse(given.clone()).unwrap_err().to_string();

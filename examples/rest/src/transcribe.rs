@@ -80,7 +80,11 @@ async fn work(
         let input = Input::Bytes(&recording.audio, &recording.name);
         let transcript = engine.transcribe_watched(input, &options, &mut watch);
         drop(held);
-        transcript.and_then(|transcript| written(&transcript, answer, watch.warnings))
+        transcript.and_then(|transcript| {
+            let of_result = transcript.warnings.iter().map(|text| format!("{}: {text}", recording.name));
+            watch.warnings.extend(of_result);
+            written(&transcript, answer, watch.warnings)
+        })
     });
     match done.await.map_err(Fault::internal)? {
         Err(Error::Cancelled) => Err(Fault::unavailable("draining", "the service ended before the work was done")),

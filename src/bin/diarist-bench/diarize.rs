@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use diarist::engine::cpu::Cpu;
+use diarist::models::embedding::{self, SpeakerEmbedding, Windows};
 use diarist::models::pyannet::{PyanNet, Specification};
-use diarist::models::resnet34::ResNet34;
 use diarist::units::SAMPLE_RATE;
 use diarist::{Error, Result};
 use serde_json::json;
@@ -30,7 +30,7 @@ const VOICES_APART: [f64; 2] = [1e-4, 2e-3];
 /// Both networks.
 struct Networks<B: Machine> {
     segmentation: PyanNet<B>,
-    embedding: ResNet34<B>,
+    embedding: Box<dyn SpeakerEmbedding<B>>,
 }
 
 impl<B: Machine> Networks<B> {
@@ -38,7 +38,7 @@ impl<B: Machine> Networks<B> {
     fn load(be: &B, model: &str) -> Result<Self> {
         let Some(sizes) = shapes::diarization(model) else {
             let (segmentation, embedding) = (Path::new(model).join("segmentation"), Path::new(model).join("embedding"));
-            let (segmentation, embedding) = (PyanNet::open(be, &segmentation)?, ResNet34::open(be, &embedding)?);
+            let (segmentation, embedding) = (PyanNet::open(be, &segmentation)?, embedding::open(be, &embedding)?);
             return Ok(Networks { segmentation, embedding });
         };
         Self::random(be, &sizes)
@@ -47,7 +47,7 @@ impl<B: Machine> Networks<B> {
     fn random(be: &B, sizes: &Diarization) -> Result<Self> {
         let weights = sizes.segmentation()?;
         let segmentation = PyanNet::load(be, Specification::read(&weights)?, &weights)?;
-        Ok(Networks { segmentation, embedding: ResNet34::load(be, &sizes.embedding()?)? })
+        Ok(Networks { segmentation, embedding: embedding::load(be, &sizes.embedding()?)? })
     }
 
     fn window(&self) -> usize {
@@ -69,7 +69,8 @@ impl<B: Machine> Networks<B> {
         // Everybody speaks in turn, a sixth of the window at a time.
         let speaks = |i: usize| i % FRAMES * 6 / FRAMES % SPEAKERS == i / FRAMES % SPEAKERS;
         let masks: Vec<bool> = (0..windows * SPEAKERS * FRAMES).map(speaks).collect();
-        self.embedding.voices(be, samples, &starts, self.window(), &masks, SPEAKERS)
+        let wanted = Windows { starts: &starts, length: self.window(), masks: &masks, speakers: SPEAKERS };
+        self.embedding.embed_windows(be, samples, &wanted)
     }
 }
 

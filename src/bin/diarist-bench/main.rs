@@ -40,7 +40,7 @@ use diarist::asr::prompt::{Prompt, PromptParts};
 use diarist::engine::cpu::{self, Cpu};
 use diarist::engine::cuda::{self, Cuda};
 use diarist::engine::weights::Weights;
-use diarist::models::whisper::{GenerationConfig, Whisper};
+use diarist::models::whisper::{Checkpoint, GenerationConfig, Whisper};
 use diarist::pipeline::Pipeline;
 use diarist::vad::Detector;
 use diarist::{Error, Result};
@@ -190,7 +190,10 @@ impl<B: Machine> Subject<B> {
             Some(name) if name == Path::new("builtin") => {
                 Subject::Real(Box::new(Pipeline::builtin(be, Detector::Energy)?))
             }
-            Some(folder) => Subject::Real(Box::new(Pipeline::open(be, folder, Detector::Energy)?)),
+            Some(path) => {
+                let checkpoint = Checkpoint::recognise(path)?;
+                Subject::Real(Box::new(Pipeline::open_checkpoint(be, &checkpoint, Detector::Energy)?))
+            }
             None => {
                 let config = shapes::config(args.shape.as_deref().unwrap_or_default())?;
                 let weights = Weights::random(2024);

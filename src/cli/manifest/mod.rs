@@ -14,11 +14,12 @@ use diarist::pipeline::Input;
 use diarist::{Engine, Error, Result};
 
 use super::console::{self, Bar};
+use super::inputs::shown;
 use super::opening::Opening;
 use super::options::{Many, Transcribe};
 use super::results::{Line, Refusal};
 use super::watch::Notes;
-use super::{Failure, interrupt, settings, transcribe};
+use super::{Failure, interrupt, log, settings, transcribe, wording};
 use list::Entry;
 use out::Out;
 
@@ -32,17 +33,19 @@ const JOBS: usize = 2;
 pub fn none_given(many: &Many) -> Result<()> {
     let given = [("jsonl", many.jsonl.is_some()), ("jobs", many.jobs.is_some()), ("retry_failed", many.retry_failed)];
     match given.into_iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(Error::config(option, "given", "has no effect without --manifest")),
+        Some((option, _)) => Err(Error::config(option, "given", "has no effect without `manifest`")),
         None => Ok(()),
     }
 }
 
 /// Transcribes every recording of the list that `out` does not have.
-pub fn run(args: &Transcribe, list: &Path, out: &Path) -> std::result::Result<(), Failure> {
+pub fn run(args: &Transcribe, list: &Path, path: &Path) -> std::result::Result<(), Failure> {
     let options = settings::all(&args.work, &args.subtitles)?;
     let opening = Opening::check(&args.work)?;
     let entries = list::read(list)?;
-    let (out, done) = Out::open(out, list, args.many.retry_failed)?;
+    let inputs = opening.inputs().with([list]).with(entries.iter().map(|entry| &entry.path));
+    inputs.spare([path], "give the results another file with `jsonl`")?;
+    let (out, done) = Out::open(path, list, args.many.retry_failed)?;
     let todo = done.leave_out(&entries, out.path())?;
     if done.failed > 0 {
         let text = "of its lines have an error; --retry-failed tries those recordings again";
@@ -61,6 +64,10 @@ pub fn run(args: &Transcribe, list: &Path, out: &Path) -> std::result::Result<()
     };
     if !todo.is_empty() {
         job.all(&opening.load()?, &todo, args.many.jobs.map_or(JOBS, |jobs| jobs as usize))?;
+    }
+    if job.verbose {
+        let written = job.written.load(Ordering::Relaxed);
+        console::line(&format!("wrote {written} lines to {}, {} were there", shown(path), job.already));
     }
     if job.failed.load(Ordering::Relaxed) { Err(Failure::Files) } else { Ok(()) }
 }
@@ -109,7 +116,12 @@ impl Job {
     /// One recording, and its line. What is wrong with the recording is its result.
     fn one(&self, engine: &Engine, entry: &Entry, stop: impl Fn() -> bool) -> Result<()> {
         let mut notes = Notes::new(stop);
+        let about = log::recording(Path::new(&entry.path));
         let found = engine.transcribe_watched(Input::Path(Path::new(&entry.path)), &self.options, &mut notes);
+        if let Ok(transcript) = &found {
+            notes.of_result(Path::new(&entry.path), transcript);
+        }
+        drop(about);
         let line = Line::new().put("path", &entry.path).put("id", &entry.id);
         let (line, told) = match found {
             Ok(transcript) => {
@@ -120,16 +132,16 @@ impl Job {
             Err(error) if matches!(error, Error::Cancelled) || transcribe::is_of_device(&error) => return Err(error),
             Err(error) => {
                 self.failed.store(true, Ordering::Relaxed);
-                let told = transcribe::naming(Path::new(&entry.path), &error);
-                self.bar.aside(|| console::error(&told));
-                (line.put_refusal("error", &Refusal::from(&error)), "no result".to_string())
+                console::error(&wording::of_recording(Path::new(&entry.path), &error));
+                let refusal = Refusal::new(error.kind(), wording::error(&error));
+                (line.put_refusal("error", &refusal), "no result".to_string())
             }
         };
         // A thread that panicked has written its line whole or not at all.
         self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&line.end())?;
         self.written.fetch_add(1, Ordering::Relaxed);
         if self.verbose {
-            self.bar.line(&format!("{}: {told}", entry.path));
+            console::line(&format!("{}: {told}", entry.path));
         }
         self.show();
         Ok(())

@@ -16,8 +16,9 @@ use super::super::words::Subtitles;
 use super::{MAX_DURATION, WorkerArgs};
 
 /// Options of the models that are loaded once, beside those of [`Model`], and of the worker itself.
-const OF_THE_WORKER: [&str; 9] = [
+const OF_THE_WORKER: [&str; 10] = [
     "align_model",
+    "decoder",
     "diarize_model",
     "log_level",
     "max_duration",

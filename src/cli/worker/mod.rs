@@ -18,6 +18,7 @@ mod request;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,7 +36,7 @@ use super::results::{Line, Refusal};
 use super::values::{Device, LogLevel, bytes};
 use super::watch::Notes;
 use super::words::Subtitles;
-use super::{Failure, console, interrupt, settings, transcribe};
+use super::{Failure, console, interrupt, log, settings, transcribe, wording};
 use answers::Answers;
 use defaults::Defaults;
 use desk::{Desk, Job, Taken};
@@ -224,7 +225,16 @@ fn hear<S: Fn() -> bool>(
     notes: &mut Notes<S>,
     dead: &AtomicBool,
 ) -> Result<Transcript, Refusal> {
+    let name = match &sound {
+        Sound::File(path) => path.clone(),
+        Sound::Base64(_) => PathBuf::from(NAMELESS),
+    };
+    let _about = log::recording(&name);
     let prepared = match sound {
+        // The worker's own standard input is a pipe, too, and has names: its requests are no recording.
+        Sound::File(path) if path.exists() && !path.is_file() => {
+            Err(Error::audio(path, "is no file; a worker reads recordings from files only"))
+        }
         Sound::File(path) => engine.prepare(Input::Path(&path), options, notes),
         Sound::Base64(text) => {
             let sound = BASE64.decode(&text).map_err(|reason| {
@@ -235,9 +245,13 @@ fn hear<S: Fn() -> bool>(
             engine.prepare(Input::Bytes(&sound, NAMELESS), options, notes)
         }
     };
-    prepared.and_then(|prepared| engine.finish(&prepared, options, notes)).map_err(|error| {
+    let finished = prepared.and_then(|prepared| engine.finish(&prepared, options, notes));
+    finished.inspect(|transcript| notes.of_result(&name, transcript)).map_err(|error| {
         if transcribe::is_of_device(&error) && !dead.swap(true, Ordering::Relaxed) {
-            console::error(&format!("the device has failed, and no more requests are taken: {error}"));
+            console::error(&format!(
+                "the device has failed, and no more requests are taken: {}",
+                wording::error(&error)
+            ));
         }
         Refusal::from(&error)
     })

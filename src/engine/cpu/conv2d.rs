@@ -35,9 +35,9 @@ impl Filter {
         let HostFilter { values, bias, shape } = filter;
         let pack = |values: Vec<f32>, cols: usize| {
             let weight = HostMatrix { values, rows: shape.outputs, cols };
-            Matrix::pack(&weight, WeightType::F32, panel_width(cpu.level))
+            Matrix::pack((&weight).into(), WeightType::F32, panel_width(cpu.level))
         };
-        let weights = if shape.taps == 3 && shape.stride == 1 && shape.inputs > 1 {
+        let weights = if shape.taps == 3 && shape.stride == [1, 1] && shape.inputs > 1 {
             let points = winograd::weights(values, shape).into_iter();
             Weights::Winograd(points.map(|values| pack(values, shape.inputs)).collect())
         } else {
@@ -93,28 +93,44 @@ pub(super) struct Piece<'a> {
 
 /// See [`Residual::conv2d`](crate::engine::residual::Residual::conv2d).
 pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: &Filter, after: &After<Cpu>) {
-    let (&[_, frames, bands, _], &[_, rows, columns, _]) = (x.shape(), out.shape()) else { return };
+    let &[batch, frames, ..] = x.shape() else { return };
+    pictures(cpu, out, x, filter, after, std::iter::repeat_n(frames, batch));
+}
+
+/// The same of pictures one behind the other, of these numbers of frames: `out` `[.., H', O]`, `x` `[.., H, C]`.
+pub(super) fn pictures(
+    cpu: &Cpu,
+    out: &mut Tensor<Cpu>,
+    x: &Tensor<Cpu>,
+    filter: &Filter,
+    after: &After<Cpu>,
+    frames: impl Iterator<Item = usize>,
+) {
+    let (&[.., bands, _], &[.., columns, _]) = (x.shape(), out.shape()) else { return };
     let shape = filter.shape;
-    let (picture, row, len) = (frames * bands * shape.inputs, columns * shape.outputs, out.len());
+    let (row, len) = (columns * shape.outputs, out.len());
     if len == 0 {
         return;
     }
-    let rows_per_piece = match &filter.weights {
-        Weights::Windows(_) => OUTPUTS_PER_TASK.div_ceil(columns),
-        Weights::Winograd(_) => winograd::rows_per_piece(rows, columns),
-    };
     let added = match after {
         After::AddRelu(added) => Some(&added.buf[..len]),
         After::Store | After::Relu => None,
     };
-    let mut pieces = Vec::new();
-    for (n, out) in out.buf[..len].chunks_exact_mut(rows * row).enumerate() {
-        for (i, out) in out.chunks_mut(rows_per_piece * row).enumerate() {
-            let (first, begin) = (i * rows_per_piece, n * rows * row + i * rows_per_piece * row);
+    let (mut pieces, mut rest, mut begin, mut read) = (Vec::new(), &mut out.buf[..len], 0, 0);
+    for frames in frames {
+        let [rows, _] = shape.out([frames, bands]);
+        let rows_per_piece = match &filter.weights {
+            Weights::Windows(_) => OUTPUTS_PER_TASK.div_ceil(columns),
+            Weights::Winograd(_) => winograd::rows_per_piece(rows, columns),
+        };
+        let x = &x.buf[read..][..frames * bands * shape.inputs];
+        let (picture, others) = rest.split_at_mut(rows * row);
+        (rest, read) = (others, read + x.len());
+        for (i, out) in picture.chunks_mut(rows_per_piece * row).enumerate() {
             let added = added.map(|added| &added[begin..begin + out.len()]);
             let finish = Finish { bias: &filter.bias, added, relu: !matches!(after, After::Store) };
-            let x = &x.buf[n * picture..][..picture];
-            pieces.push(Piece { x, frames, bands, first, out, finish, shape });
+            begin += out.len();
+            pieces.push(Piece { x, frames, bands, first: i * rows_per_piece, out, finish, shape });
         }
     }
     let run = |piece: &mut Piece| match &filter.weights {
@@ -145,14 +161,14 @@ impl Windows<'_, '_> {
         let Piece { x, frames, bands, first, ref mut out, finish, shape } = *self.piece;
         let FilterShape { outputs, taps, inputs, stride } = shape;
         let PanelData::F32(weights) = self.weight.panels().data else { return };
-        let (columns, half, run) = (shape.out(bands), taps / 2, taps * inputs);
+        let (columns, half, run) = (bands.div_ceil(stride[1]), taps / 2, taps * inputs);
         // The rows that an output row sees, each between zeros.
         let padded = (bands + 2 * half) * inputs;
         let mut seen = vec![0.0; taps * padded];
         for (t, out) in out.chunks_exact_mut(columns * outputs).enumerate() {
             for (tap, seen) in seen.chunks_exact_mut(padded).enumerate() {
                 let middle = &mut seen[half * inputs..][..bands * inputs];
-                match ((first + t) * stride + tap).checked_sub(half).filter(|row| *row < frames) {
+                match ((first + t) * stride[0] + tap).checked_sub(half).filter(|row| *row < frames) {
                     Some(row) => middle.copy_from_slice(&x[row * bands * inputs..][..bands * inputs]),
                     None => middle.fill(0.0),
                 }
@@ -164,7 +180,7 @@ impl Windows<'_, '_> {
                     for (tap, windows) in windows[..taps].iter_mut().enumerate() {
                         for (i, window) in windows.iter_mut().enumerate() {
                             let column = (h + i).min(columns - 1);
-                            *window = &seen[tap * padded + column * stride * inputs..][..run];
+                            *window = &seen[tap * padded + column * stride[1] * inputs..][..run];
                         }
                     }
                     let sums = tile::<I, NV, MR>(isa, &windows[..taps], weights);
@@ -179,7 +195,7 @@ impl Windows<'_, '_> {
 }
 
 /// Output channels of a panel: what [`tile`] has room for in the registers.
-fn panel_width(level: Level) -> usize {
+pub(super) fn panel_width(level: Level) -> usize {
     struct Width;
     impl Kernel for Width {
         type Output = usize;

@@ -373,7 +373,7 @@ mod tests {
         for kind in [WeightType::F32, WeightType::F16, WeightType::Int8] {
             let results = Level::available().into_iter().map(|level| {
                 let cpu = Cpu { level, ..Cpu::new(Some(1)).unwrap() };
-                let matrix = Matrix::pack(&weight, kind, level.panel_width());
+                let matrix = Matrix::pack((&weight).into(), kind, level.panel_width());
                 let mut out = vec![0.0; num_rows * n];
                 gemm(&cpu, |r| &x[r * k..(r + 1) * k], num_rows, matrix.panels(), None, Epilogue::Store, &mut out);
                 (level, out.iter().map(|v: &f32| v.to_bits()).collect::<Vec<u32>>())

@@ -6,20 +6,20 @@ use half::f16;
 
 use super::aligned::Aligned;
 
-use crate::engine::weights::HostMatrix;
+use crate::engine::weights::{HostInt8, HostMatrix, WeightRef};
 
 /// How weights are stored. Products are always computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
     /// f16 for a matrix whose every value f16 can represent exactly (true of published Whisper checkpoints: half the
-    /// memory traffic, not one bit changed), f32 for any other.
+    /// memory traffic, not one bit changed), f32 for any other. 8-bit integers stay what they are.
     #[default]
     Auto,
     /// f32.
     F32,
     /// f16, rounding to nearest.
     F16,
-    /// 8-bit integers with one scale for each output feature: `round(127 w / max |w|)`.
+    /// 8-bit integers with one scale for each output feature: those of the checkpoint, or `round(127 w / max |w|)`.
     Int8,
 }
 
@@ -64,7 +64,21 @@ pub(super) enum PanelData<'a> {
 
 impl Matrix {
     /// Packs a weight into panels of `nr` output features.
-    pub(super) fn pack(weight: &HostMatrix, kind: WeightType, nr: usize) -> Self {
+    pub(super) fn pack(weight: WeightRef, kind: WeightType, nr: usize) -> Self {
+        match (weight, kind) {
+            (WeightRef::Float(weight), _) => Self::pack_float(weight, kind, nr),
+            (WeightRef::Int8(weight), WeightType::Auto | WeightType::Int8) => Self::pack_int8(weight, nr),
+            (WeightRef::Int8(weight), _) => Self::pack_float(&weight.to_float(), kind, nr),
+        }
+    }
+
+    fn pack_int8(weight: &HostInt8, nr: usize) -> Self {
+        let (n, k) = (weight.rows, weight.cols);
+        let values = panels(n, k, nr, |n, k_index| weight.values[n * k + k_index]);
+        Matrix { n, k, nr, storage: Storage::Int8 { values, scales: weight.scales.clone() } }
+    }
+
+    fn pack_float(weight: &HostMatrix, kind: WeightType, nr: usize) -> Self {
         let (n, k, values) = (weight.rows, weight.cols, &weight.values);
         let kind = match kind {
             WeightType::Auto if values.iter().all(|v| f16::from_f32(*v).to_f32() == *v) => WeightType::F16,

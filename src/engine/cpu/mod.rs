@@ -12,10 +12,12 @@ mod advance_search;
 mod aligned;
 mod attention;
 mod bounds;
+mod clip_conv;
 mod conv1d;
 mod conv2d;
 mod cross_attention_step;
 mod ctc_viterbi;
+mod dense;
 mod embed;
 mod fbank;
 mod few_rows;
@@ -51,6 +53,7 @@ mod winograd;
 use std::sync::Arc;
 
 pub use absorbed_attention_step::EncodedCache;
+pub use clip_conv::ClipWeight;
 pub use conv2d::Filter;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
 pub use fbank::FbankPlan;
@@ -62,7 +65,7 @@ use self::bounds::{out_of_range, part};
 use self::threads::Threads;
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
-use super::weights::HostMatrix;
+use super::weights::WeightRef;
 use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::{Error, Result};
 
@@ -180,8 +183,8 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn matrix(&self, weight: &HostMatrix) -> Result<Matrix> {
-        Ok(Matrix::pack(weight, self.weight_type, self.level.panel_width()))
+    fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Matrix> {
+        Ok(Matrix::pack(weight.into(), self.weight_type, self.level.panel_width()))
     }
 
     fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {

@@ -23,7 +23,7 @@ impl Recurrent for Cpu {
     }
 
     fn exact(&self, weight: &HostMatrix) -> Result<Matrix> {
-        Ok(Matrix::pack(weight, WeightType::F32, self.level.panel_width()))
+        Ok(Matrix::pack(weight.into(), WeightType::F32, self.level.panel_width()))
     }
 
     fn exact_shape(&self, weight: &Matrix) -> (usize, usize) {
@@ -65,6 +65,7 @@ impl Recurrent for Cpu {
             Activation::None => return Ok(()),
             Activation::LeakyRelu => |v: &mut f32| *v = if *v > 0.0 { *v } else { LEAK * *v },
             Activation::Sigmoid => |v: &mut f32| *v = 1.0 / (1.0 + (-*v).exp()),
+            Activation::Relu => |v: &mut f32| *v = v.max(0.0),
         };
         self.threads.run(|| out.par_chunks_mut(PIECE).for_each(|piece| piece.iter_mut().for_each(each)));
         Ok(())

@@ -92,7 +92,7 @@ impl<A: Activation> Filter<A> {
             outputs: out[3] as i32,
             out_frames: out[1] as i32,
             out_bands: out[2] as i32,
-            stride: self.shape.stride as i32,
+            stride: self.shape.stride[0] as i32,
             taps: self.shape.taps as i32,
             relu: i32::from(relu),
         })
@@ -135,7 +135,7 @@ pub(super) fn conv2d<A: Activation>(
     let seen = patches * (PIXELS + 2 * (x.shape()[2] + 1));
     let (shared_3x3, shared_any) = (CHUNK_BYTES * (1 + seen) + STAGES * stage, STAGES * (stage + PIXELS * CHUNK_BYTES));
     // Pictures too wide for the shared memory are fetched tap by tap.
-    let (stem, shared) = if taps == 3 && stride == 1 && shared_3x3 <= be.device.max_shared {
+    let (stem, shared) = if taps == 3 && stride == [1, 1] && shared_3x3 <= be.device.max_shared {
         (stem_3x3, shared_3x3)
     } else {
         (stem_any, shared_any)

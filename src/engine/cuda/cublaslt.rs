@@ -85,7 +85,7 @@ impl CublasLt {
             let file = if cfg!(windows) { "cublasLt64_13.dll" } else { "libcublasLt.so" };
             return Err(missing(format!(
                 "{file} is not on this machine; install cuBLAS (part of the CUDA toolkit, or pip install nvidia-cublas) and \
-                 put its folder on the library path, or use --gemm own"
+                 put its folder on the library path, or use `gemm` own"
             )));
         }
         for symbol in SYMBOLS {

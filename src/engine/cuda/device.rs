@@ -88,7 +88,7 @@ impl Device {
         let card = Card::look(index)?;
         if card.capability < OLDEST {
             let text = format!(
-                "{} has compute capability {}.{}; {}.{} (Ampere, 2020) or newer is needed; use --device cpu",
+                "{} has compute capability {}.{}; {}.{} (Ampere, 2020) or newer is needed; use `device` cpu",
                 card.name, card.capability.0, card.capability.1, OLDEST.0, OLDEST.1
             );
             return Err(driver::refuse(format!("cuda:{index}"), text));

@@ -88,7 +88,7 @@ fn load() -> Result<()> {
     // is never closed, so no symbol can dangle.
     if !unsafe { sys::is_culib_present() } {
         let file = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
-        let text = format!("{file} is not on this machine: install the NVIDIA driver, or use the CPU (--device cpu)");
+        let text = format!("{file} is not on this machine: install the NVIDIA driver, or use the CPU (`device` cpu)");
         return Err(refuse("CUDA driver", text));
     }
     for symbol in SYMBOLS {
@@ -191,7 +191,7 @@ fn cure(code: sys::CUresult) -> Option<&'static str> {
         | C::CUDA_ERROR_ASSERT => {
             "a kernel faulted, and nothing more can be computed in this process; DIARIST_SYNC=1 names the kernel"
         }
-        C::CUDA_ERROR_LAUNCH_TIMEOUT => "the display's watchdog stopped a kernel: use a smaller --batch-size",
+        C::CUDA_ERROR_LAUNCH_TIMEOUT => "the display's watchdog stopped a kernel: use a smaller `batch_size`",
         C::CUDA_ERROR_ECC_UNCORRECTABLE => "the GPU's memory is damaged: nothing it computes can be trusted",
         _ => return None,
     })

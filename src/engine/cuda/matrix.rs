@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::device::Device;
 use crate::engine::Epilogue;
 use crate::engine::profile::Work;
-use crate::engine::weights::HostMatrix;
+use crate::engine::weights::{HostInt8, HostMatrix, WeightRef};
 use crate::error::Result;
 
 /// `K_STEP` of `kernels/matrix.cuh`.
@@ -19,10 +19,12 @@ const K_STEP: usize = 32;
 /// How weights are stored. Products are always summed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
-    /// As activations are: f16 or bf16.
+    /// 8-bit integers where the checkpoint has them, else as activations are.
     #[default]
+    Auto,
+    /// As activations are: f16 or bf16.
     Activation,
-    /// 8-bit integers with one scale for each output feature: `round(127 w / max |w|)`.
+    /// 8-bit integers with one scale for each output feature: those of the checkpoint, or `round(127 w / max |w|)`.
     Int8,
 }
 
@@ -46,40 +48,62 @@ pub(super) enum Storage<A: Activation> {
 }
 
 impl<A: Activation> Matrix<A> {
-    pub(super) fn upload(device: &Arc<Device>, weight: &HostMatrix, kind: WeightType) -> Result<Self> {
+    pub(super) fn upload(device: &Arc<Device>, weight: WeightRef, kind: WeightType) -> Result<Self> {
+        match (weight, kind) {
+            (WeightRef::Int8(weight), WeightType::Auto | WeightType::Int8) => Self::upload_int8(device, weight),
+            (WeightRef::Int8(weight), WeightType::Activation) => Self::upload_plain(device, &weight.to_float()),
+            (WeightRef::Float(weight), WeightType::Int8) => Self::upload_quantised(device, weight),
+            (WeightRef::Float(weight), _) => Self::upload_plain(device, weight),
+        }
+    }
+
+    fn upload_plain(device: &Arc<Device>, weight: &HostMatrix) -> Result<Self> {
         let (n, k) = (weight.rows, weight.cols);
         let stride = k.next_multiple_of(K_STEP);
-        let storage = match kind {
-            WeightType::Activation => {
-                let mut values = Buffer::uninitialised(device, n * stride)?;
-                let fill = |row: &mut [A], from: usize, index: usize| {
-                    let source = &weight.values[index * k..(index + 1) * k];
-                    let inside = source.get(from..).map_or(0, |rest| rest.len().min(row.len()));
-                    A::narrow(&mut row[..inside], &source[from.min(k)..][..inside]);
-                    row[inside..].fill(A::default());
-                };
-                values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
-                Storage::Plain(values)
-            }
-            WeightType::Int8 => {
-                let largest = |row: &[f32]| row.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-                let scales: Vec<f32> =
-                    weight.values.par_chunks_exact(k.max(1)).map(|row| largest(row) / 127.0).collect();
-                let mut values = Buffer::uninitialised(device, n * stride)?;
-                let fill = |row: &mut [u8], from: usize, index: usize| {
-                    let (source, scale) = (&weight.values[index * k..(index + 1) * k], scales[index]);
-                    for (i, out) in row.iter_mut().enumerate() {
-                        let value = source.get(from + i).copied().unwrap_or(0.0);
-                        *out = if scale > 0.0 { (value / scale).round() as i8 as u8 } else { 0 };
-                    }
-                };
-                values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
-                let mut device_scales = Buffer::uninitialised(device, n)?;
-                device_scales.write(0, &scales)?;
-                Storage::Int8 { values, scales: device_scales }
+        let mut values = Buffer::uninitialised(device, n * stride)?;
+        let fill = |row: &mut [A], from: usize, index: usize| {
+            let source = &weight.values[index * k..(index + 1) * k];
+            let inside = source.get(from..).map_or(0, |rest| rest.len().min(row.len()));
+            A::narrow(&mut row[..inside], &source[from.min(k)..][..inside]);
+            row[inside..].fill(A::default());
+        };
+        values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
+        Ok(Matrix { n, k, stride, storage: Storage::Plain(values) })
+    }
+
+    fn upload_quantised(device: &Arc<Device>, weight: &HostMatrix) -> Result<Self> {
+        let k = weight.cols;
+        let largest = |row: &[f32]| row.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+        let scales: Vec<f32> = weight.values.par_chunks_exact(k.max(1)).map(|row| largest(row) / 127.0).collect();
+        let quantise = |row: usize, column: usize| {
+            let (value, scale) = (weight.values[row * k + column], scales[row]);
+            if scale > 0.0 { (value / scale).round() as i8 } else { 0 }
+        };
+        Self::upload_integers(device, [weight.rows, k], &scales, quantise)
+    }
+
+    fn upload_int8(device: &Arc<Device>, weight: &HostInt8) -> Result<Self> {
+        let k = weight.cols;
+        Self::upload_integers(device, [weight.rows, k], &weight.scales, |row, column| weight.values[row * k + column])
+    }
+
+    fn upload_integers(
+        device: &Arc<Device>,
+        [n, k]: [usize; 2],
+        host_scales: &[f32],
+        value: impl Fn(usize, usize) -> i8 + Sync,
+    ) -> Result<Self> {
+        let stride = k.next_multiple_of(K_STEP);
+        let mut values = Buffer::uninitialised(device, n * stride)?;
+        let fill = |row: &mut [u8], from: usize, index: usize| {
+            for (i, out) in row.iter_mut().enumerate() {
+                *out = if from + i < k { value(index, from + i) as u8 } else { 0 };
             }
         };
-        Ok(Matrix { n, k, stride, storage })
+        values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
+        let mut scales = Buffer::uninitialised(device, n)?;
+        scales.write(0, host_scales)?;
+        Ok(Matrix { n, k, stride, storage: Storage::Int8 { values, scales } })
     }
 
     /// Bytes a product reads of it.

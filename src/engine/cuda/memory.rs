@@ -61,7 +61,7 @@ impl Account {
 pub(super) fn allocate(device: &Device, bytes: u64, during: impl FnOnce() -> String) -> Result<sys::CUdeviceptr> {
     device.bind()?;
     if let Err(free) = device.account.reserve(bytes) {
-        let during = format!("{} (--gpu-memory-limit {})", during(), device.account.limit);
+        let during = format!("{} (`gpu_memory_limit` {})", during(), device.account.limit);
         return Err(Error::OutOfMemory { wanted: bytes, free, during });
     }
     let mut pointer = 0;

@@ -22,6 +22,7 @@ mod conv2d;
 mod cross_attention_step;
 mod ctc_viterbi;
 mod cublaslt;
+mod dense;
 mod device;
 mod driver;
 mod embed;
@@ -83,7 +84,7 @@ pub use self_attention_step::SelfCache;
 
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use super::decode::DecodeState;
-use super::weights::HostMatrix;
+use super::weights::WeightRef;
 use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::Result;
 
@@ -193,8 +194,8 @@ impl<A: Activation> Backend for Cuda<A> {
         Ok(())
     }
 
-    fn matrix(&self, weight: &HostMatrix) -> Result<Matrix<A>> {
-        Matrix::upload(&self.device, weight, self.weight_type)
+    fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Matrix<A>> {
+        Matrix::upload(&self.device, weight.into(), self.weight_type)
     }
 
     fn matrix_shape(&self, matrix: &Matrix<A>) -> (usize, usize) {

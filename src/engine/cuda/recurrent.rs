@@ -22,7 +22,7 @@ const WINDOWS: usize = 512;
 
 /// A weight `[N, K]`, row-major.
 pub struct Exact {
-    values: Buffer<f32>,
+    pub(super) values: Buffer<f32>,
     n: usize,
     k: usize,
 }
@@ -81,6 +81,7 @@ impl<A: Stored> Recurrent for Cuda<A> {
             Activation::None => 0,
             Activation::LeakyRelu => 1,
             Activation::Sigmoid => 2,
+            Activation::Relu => 3,
         });
         launch.float(LEAK);
         let bytes = ((len + x.len() + n * k) * size_of::<f32>()) as u64;

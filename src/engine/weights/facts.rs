@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::pickle::{Id, Node, Pickle};
 
 /// The entries of a checkpoint's dictionary that are read.
-const NAMED: [&str; 2] = ["hyper_parameters", "pyannote.audio"];
+const NAMED: [&str; 3] = ["hyper_parameters", "pyannote.audio", "dims"];
 /// Most values read of an entry. A pickle can name one value a thousand times over, and that one another, and so on; the
 /// specification of a network has a few dozen.
 const MOST: usize = 4096;

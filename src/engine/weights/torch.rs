@@ -18,7 +18,9 @@ use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::facts::facts;
+use super::format::Found;
 use super::pickle::{Id, Node, Pickle};
+use super::place::{Encoding, Place};
 use crate::guard::guard;
 
 /// Result with the reason why a file cannot be used.
@@ -32,18 +34,6 @@ const MAX_PICKLE: usize = 16 << 20;
 const MAX_AXES: usize = 8;
 /// Where training frameworks keep the weights among the rest of a checkpoint's dictionary.
 const NESTED: [&str; 3] = ["state_dict", "model_state_dict", "model"];
-
-/// A tensor and where it is.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub name: String,
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    /// Distance of neighbours along each axis, in elements; `None` for a tensor that is contiguous and row-major.
-    pub strides: Option<Vec<usize>>,
-    /// Bytes of the file from the first element to the last.
-    pub range: Range<usize>,
-}
 
 /// Whether the bytes are a checkpoint of PyTorch rather than safetensors, whose ninth byte is always a brace.
 pub(super) fn is_checkpoint(bytes: &[u8]) -> bool {
@@ -62,8 +52,9 @@ fn after_magic(bytes: &[u8]) -> Option<usize> {
 
 /// All tensors of a checkpoint's dictionary, or of the one among its values that holds the weights; and its
 /// [`facts`].
-pub(super) fn tensors(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
-    after_magic(bytes).map_or_else(|| zipped(bytes), |at| bare(bytes, at))
+pub(super) fn read(bytes: &[u8]) -> Result<Found> {
+    let (places, facts) = after_magic(bytes).map_or_else(|| zipped(bytes), |at| bare(bytes, at))?;
+    Ok(Found { places, facts, ..Found::default() })
 }
 
 /// An element type by the name of its storage class.
@@ -264,7 +255,7 @@ impl<'a> Tensor<'a> {
         }
         let range = bytes.start + first * storage.width..bytes.start + end * storage.width;
         let strides = (!is_contiguous(&shape, &strides)).then_some(strides);
-        Ok(Place { name: name.to_string(), dtype: storage.dtype, shape, strides, range })
+        Ok(Place { name: name.to_string(), encoding: Encoding::Plain(storage.dtype), shape, strides, range })
     }
 }
 

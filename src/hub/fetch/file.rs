@@ -1,7 +1,7 @@
 //! Fetching a single file by its address, where there is no hub to ask: what is missing of it is asked for again until it
-//! is here, and it has its name only then.
+//! is here, and it has its name only then. One process or thread fetches it, and others wait.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +9,19 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::{ATTEMPTS, Error, Event, Reporter, Result, watched};
+use super::{ATTEMPTS, Error, Event, Reporter, Result, lock, watched};
 use crate::engine::weights::Weights;
 use crate::hub::{Hub, OnProgress};
 
 /// Fetches `url` to `target`, a checkpoint. No checksum of it is published: it is here whole if its length is right and
 /// every tensor it lists lies within it.
 pub(in crate::hub) fn fetch(hub: &Hub, url: &str, target: &Path, on_progress: &mut OnProgress<'_>) -> Result<()> {
+    let name = target.file_name().map_or_else(String::new, |name| name.display().to_string());
+    let _lock = lock::acquire(&target.with_file_name(".locks").join(format!("{name}.lock")), &name, on_progress)?;
+    // Whoever held the lock may have brought it.
+    if target.is_file() {
+        return Ok(());
+    }
     let (events, progress) = channel();
     let abandoned = Arc::new(AtomicBool::new(false));
     let mut part = target.as_os_str().to_os_string();
@@ -57,9 +63,6 @@ impl Job {
             std::fs::create_dir_all(folder).map_err(unusable)?;
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&self.part).map_err(unusable)?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Error::Other(format!("another process is fetching {}; wait for it", self.target.display())));
-        }
         for attempt in 1.. {
             match self.attempt(&mut file) {
                 Ok(()) => break,

@@ -29,6 +29,7 @@ use crate::engine::recurrent::{self, Activation, HIDDEN_STEP, Recurrent};
 use crate::engine::waveform;
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::{Error, Result};
+use crate::models::files;
 use crate::units::{FrameGrid, SAMPLE_RATE};
 
 /// Most layers of a kind: a checkpoint that has more is damaged.
@@ -59,12 +60,12 @@ struct Linear<B: Recurrent> {
 
 impl<B: Recurrent> PyanNet<B> {
     /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), or safetensors with the same names and the
-    /// specification in their metadata ([`METADATA`]). `path` is the file, or the folder it is in.
+    /// specification in their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file, or the folder it is in.
     ///
     /// # Errors
     /// [`Error::Model`] for a checkpoint of something else, [`Error::Weights`] for one that is damaged.
     pub fn open(be: &B, path: &Path) -> Result<Self> {
-        let weights = if path.is_dir() { Weights::open(path)? } else { Weights::open_file(path)? };
+        let weights = files::open(path)?;
         Self::load(be, Specification::read(&weights)?, &weights)
     }
 

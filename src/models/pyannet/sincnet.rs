@@ -66,7 +66,11 @@ impl<B: Recurrent> SincNet<B> {
             tensor(&format!("conv1d.{i}.bias"), &[FEATURES])?;
             be.exact(&tap_by_tap(&weight, FEATURES, inputs))
         };
-        let filters = filters(&tensor)?;
+        // An export may hold the filters instead of what they are made of.
+        let filters = match weights.contains("sincnet.conv1d.0.weight") {
+            true => tensor("conv1d.0.weight", &[FILTERS, 1, TAPS])?,
+            false => filters(&tensor)?,
+        };
         let sums: Vec<f32> =
             filters.chunks_exact(TAPS).map(|filter| filter.iter().map(|v| f64::from(*v)).sum::<f64>() as f32).collect();
         Ok(SincNet {

@@ -42,17 +42,19 @@ impl<B: Recurrent> PyanNet<B> {
         self.specification.window as f64 / SAMPLE_RATE as f64
     }
 
-    /// Windows of a recording of so many samples: see [`windows_over`].
-    pub fn windows(&self, samples: usize) -> usize {
-        windows_over(samples, self.specification.window, self.step())
-    }
-
-    /// Runs over `samples` (16 kHz); `each` is given all windows in order, a few at a time.
+    /// Runs over `samples` (16 kHz), windows `step` samples apart (at least 1; [`step`](Self::step) is pyannote's); `each` is given all
+    /// windows in order, a few at a time.
     ///
     /// # Errors
     /// Those of the device, and of `each`.
-    pub fn slide(&self, be: &B, samples: &[f32], mut each: impl FnMut(Windows<'_>) -> Result<()>) -> Result<()> {
-        let (window, step) = (self.specification.window, self.step());
+    pub fn slide(
+        &self,
+        be: &B,
+        samples: &[f32],
+        step: usize,
+        mut each: impl FnMut(Windows<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (window, step) = (self.specification.window, step.max(1));
         let whole = samples.len().checked_sub(window).map_or(0, |rest| rest / step + 1);
         let batch = be.window_batch();
         for first in (0..whole).step_by(batch) {
@@ -61,7 +63,7 @@ impl<B: Recurrent> PyanNet<B> {
             let scores = self.scores(be, samples, step)?.to_host(be)?;
             each(Windows { first, samples, step, scores: &scores })?;
         }
-        if whole < self.windows(samples.len()) {
+        if whole < windows_over(samples.len(), window, step) {
             let rest = &samples[whole * step..];
             let mut last = vec![0.0; window];
             last[..rest.len()].copy_from_slice(rest);
@@ -95,16 +97,17 @@ pub struct SpeechCurve {
 }
 
 impl SpeechCurve {
-    /// Of a recording of so many samples.
-    pub fn new<B: Recurrent>(network: &PyanNet<B>, samples: usize) -> Self {
+    /// Of a recording of so many samples, with windows `step` samples apart.
+    pub fn new<B: Recurrent>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
         let (specification, grid) = (&network.specification, network.grid());
-        let (frames, windows) = (network.frames(), network.windows(samples));
+        let (frames, windows) = (network.frames(), windows_over(samples, specification.window, step));
         let turn = std::f64::consts::TAU / (frames.max(2) - 1) as f64;
-        let step = STEPS * network.duration();
+        let is_whole = (windows - 1) * step + specification.window == samples;
+        // As pyannote has it, which does not round it to samples.
+        let step = if step == network.step() { STEPS * network.duration() } else { step as f64 / SAMPLE_RATE as f64 };
         let end = network.duration() + (windows - 1) as f64 * step;
         // A window that begins late in a frame may reach one further than the count of frames says.
         let count = grid.closest(end) + 1;
-        let is_whole = (windows - 1) * network.step() + specification.window == samples;
         let seen = samples as f64 / SAMPLE_RATE as f64 / grid.step;
         SpeechCurve {
             grid,

@@ -17,7 +17,8 @@ impl<B: Residual> Block<B> {
     pub fn run(&self, be: &B, [x, y, z]: [&mut Tensor<B>; 3]) -> Result<()> {
         let &[windows, frames, bands, _] = x.shape() else { return Ok(()) };
         let shape = be.filter_shape(&self.conv1);
-        let shape = [windows, shape.out(frames), shape.out(bands), shape.outputs];
+        let [frames, bands] = shape.out([frames, bands]);
+        let shape = [windows, frames, bands, shape.outputs];
         y.reshape(&shape)?;
         z.reshape(&shape)?;
         residual::conv2d(be, y, x, &self.conv1, After::Relu)?;

@@ -17,20 +17,22 @@
 //! `models/embedding/wespeaker` and `models/blocks/pooling.py` (MIT).
 
 mod block;
+mod embed;
 mod load;
 mod windows;
 
 use std::path::Path;
 
 use self::block::Block;
-pub use self::windows::nearest_frames;
+pub(crate) use self::load::named_by_pyannote;
 use self::windows::{Heard, Masks};
 use crate::engine::Tensor;
 use crate::engine::recurrent::{self, Activation};
 use crate::engine::residual::{self, After, Residual};
-use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::features::fbank;
+pub use crate::models::embedding::nearest_frames;
+use crate::models::files;
 
 /// Windows whose features are computed at once.
 const FEATURE_BATCH: usize = 64;
@@ -50,14 +52,13 @@ pub struct ResNet34<B: Residual> {
 }
 
 impl<B: Residual> ResNet34<B> {
-    /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), or safetensors with the same names. `path` is the file,
-    /// or the folder it is in.
+    /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), safetensors with the same names, WeSpeaker's
+    /// `avg_model.pt`, or an ONNX file of the network. `path` is the file, or the folder it is in.
     ///
     /// # Errors
     /// [`Error::Weights`] for a checkpoint of something else, or one that is damaged.
     pub fn open(be: &B, path: &Path) -> Result<Self> {
-        let weights = if path.is_dir() { Weights::open(path)? } else { Weights::open_file(path)? };
-        Self::load(be, &weights)
+        Self::load(be, &named_by_pyannote(files::open(path)?))
     }
 
     /// `D`: numbers of a voice.
@@ -173,7 +174,8 @@ impl<B: Residual> ResNet34<B> {
         for block in &self.blocks {
             let [frames, bands, _] = shapes[shapes.len() - 1];
             let shape = be.filter_shape(&block.conv1);
-            shapes.push([shape.out(frames), shape.out(bands), shape.outputs]);
+            let [frames, bands] = shape.out([frames, bands]);
+            shapes.push([frames, bands, shape.outputs]);
         }
         shapes
     }

@@ -1,7 +1,8 @@
 //! Which samples and which frames belong to a window.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::fbank::{self, SHIFT};
+use crate::models::embedding::{mask_frames, nearest_frames};
 
 /// The samples under some windows: of those that overlap, one copy.
 pub(super) struct Heard {
@@ -49,12 +50,7 @@ pub(super) struct Masks {
 impl Masks {
     /// `masks` `[N, S, F]` of `windows` (`N`) windows and `speakers` (`S`), stretched to `frames` (`T'`).
     pub fn new(masks: &[bool], windows: usize, speakers: usize, frames: usize) -> Result<Self> {
-        let rows = windows * speakers;
-        let given = masks.len().checked_div(rows).unwrap_or_default();
-        if given * rows != masks.len() || (given == 0 && rows > 0) {
-            let reason = format!("{} values for {windows} windows with {speakers} speakers", masks.len());
-            return Err(Error::diarization("masks", format!("{reason}; expected the same number of frames for each")));
-        }
+        let given = mask_frames(masks.len(), windows, speakers)?;
         let nearest = nearest_frames(given, frames);
         let each = masks.chunks_exact(given.max(1));
         let values = each.flat_map(|mask| nearest.iter().map(|at| f32::from(u8::from(mask[*at])))).collect();
@@ -71,12 +67,4 @@ impl Masks {
         let each = windows.iter().flat_map(|n| &self.values[n * self.window..][..self.window]);
         each.copied().collect()
     }
-}
-
-/// Which of `from` frames stands for each of `to` frames: that at or before its beginning.
-///
-/// The quotient is rounded to f32 first, as PyTorch does it in `interpolate(mode="nearest")`: in rare sizes that shows.
-pub fn nearest_frames(from: usize, to: usize) -> Vec<usize> {
-    let scale = from as f32 / to.max(1) as f32;
-    (0..to).map(|at| ((at as f32 * scale) as usize).min(from.saturating_sub(1))).collect()
 }

@@ -1,7 +1,7 @@
 //! The pieces encoder and decoder share: a linear layer, a layer norm, the feed-forward half of a block. All but the last
 //! are those of any transformer, and wav2vec2's, too.
 
-use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::weights::{HostMatrix, HostWeight, Weights};
 use crate::engine::{Backend, Epilogue, Tensor, ops};
 use crate::error::Result;
 
@@ -33,8 +33,9 @@ impl<'a, B: Backend> Scope<'a, B> {
         Tensor::from_host(self.be, shape, &values)
     }
 
-    pub fn host_matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostMatrix> {
-        self.weights.matrix(&format!("{}.{name}", self.prefix), rows, cols)
+    /// A weight `shape`, output features first, in the numbers of its file.
+    pub fn host_weight(&self, name: &str, shape: &[usize]) -> Result<HostWeight> {
+        self.weights.weight(&format!("{}.{name}", self.prefix), shape)
     }
 
     /// A linear layer `name.weight`, `name.bias`.
@@ -42,35 +43,43 @@ impl<'a, B: Backend> Scope<'a, B> {
         self.linears(&[(name, Bias::Yes)], outputs, inputs)
     }
 
+    /// A linear layer each of whose outputs, bias included, is multiplied by a factor.
+    pub fn scaled_linear(&self, name: &str, factors: &[f32], inputs: usize) -> Result<Linear<B>> {
+        let mut weight = self.host_weight(&format!("{name}.weight"), &[factors.len(), inputs])?;
+        weight.scale_rows(factors);
+        let mut bias = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[factors.len()])?;
+        bias.iter_mut().zip(factors).for_each(|(bias, factor)| *bias *= factor);
+        self.on_device(&weight, &bias)
+    }
+
     /// Several linear layers over the same input as one product: their outputs stand side by side.
     pub fn linears(&self, names: &[(&str, Bias)], outputs: usize, inputs: usize) -> Result<Linear<B>> {
-        let mut fused = HostMatrix { values: Vec::new(), rows: outputs * names.len(), cols: inputs };
-        let mut bias = vec![0.0; fused.rows];
+        let mut fused: Option<HostWeight> = None;
+        let mut bias = vec![0.0; outputs * names.len()];
         for (i, (name, has_bias)) in names.iter().enumerate() {
-            fused.values.extend(self.host_matrix(&format!("{name}.weight"), outputs, inputs)?.values);
+            let weight = self.host_weight(&format!("{name}.weight"), &[outputs, inputs])?;
+            match &mut fused {
+                Some(above) => above.append(weight),
+                None => fused = Some(weight),
+            }
             if *has_bias == Bias::Yes {
                 let values = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[outputs])?;
                 bias[i * outputs..][..outputs].copy_from_slice(&values);
             }
         }
-        Ok(Linear { weight: self.be.matrix(&fused)?, bias: Tensor::from_host(self.be, &[fused.rows], &bias)? })
+        let none = HostWeight::Float(HostMatrix { values: Vec::new(), rows: 0, cols: inputs });
+        self.on_device(&fused.unwrap_or(none), &bias)
     }
 
     /// A convolution `[N, C, taps]`, rearranged tap by tap to `[N, taps * C]`, as [`Backend::conv1d`] wants it.
     pub fn conv1d(&self, name: &str, outputs: usize, inputs: usize, taps: usize) -> Result<Linear<B>> {
-        let name = format!("{}.{name}", self.prefix);
-        let source = self.weights.tensor(&format!("{name}.weight"), &[outputs, inputs, taps])?;
-        let mut values = vec![0.0; source.len()];
-        for (from, to) in source.chunks_exact(inputs * taps).zip(values.chunks_exact_mut(inputs * taps)) {
-            for channel in 0..inputs {
-                for tap in 0..taps {
-                    to[tap * inputs + channel] = from[channel * taps + tap];
-                }
-            }
-        }
-        let bias = self.weights.tensor(&format!("{name}.bias"), &[outputs])?;
-        let matrix = HostMatrix { values, rows: outputs, cols: inputs * taps };
-        Ok(Linear { weight: self.be.matrix(&matrix)?, bias: Tensor::from_host(self.be, &[outputs], &bias)? })
+        let weight = self.host_weight(&format!("{name}.weight"), &[outputs, inputs, taps])?;
+        let bias = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[outputs])?;
+        self.on_device(&weight.tap_by_tap(taps), &bias)
+    }
+
+    fn on_device(&self, weight: &HostWeight, bias: &[f32]) -> Result<Linear<B>> {
+        Ok(Linear { weight: self.be.matrix(weight)?, bias: Tensor::from_host(self.be, &[bias.len()], bias)? })
     }
 
     pub fn layer_norm(&self, name: &str, width: usize) -> Result<LayerNorm<B>> {

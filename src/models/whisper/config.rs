@@ -53,6 +53,30 @@ fn gelu() -> String {
     "gelu".into()
 }
 
+/// No sizes yet, and the activation of every Whisper model.
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            d_model: 0,
+            encoder_layers: 0,
+            encoder_attention_heads: 0,
+            encoder_ffn_dim: 0,
+            decoder_layers: 0,
+            decoder_attention_heads: 0,
+            decoder_ffn_dim: 0,
+            num_mel_bins: 0,
+            max_source_positions: 0,
+            max_target_positions: 0,
+            vocab_size: 0,
+            decoder_start_token_id: None,
+            eos_token_id: None,
+            suppress_tokens: None,
+            begin_suppress_tokens: None,
+            activation_function: gelu(),
+        }
+    }
+}
+
 /// The parts of `generation_config.json` that decoding uses. All optional: older checkpoints lack the file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct GenerationConfig {
@@ -96,8 +120,13 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let config: Config = serde_json::from_str(text)
             .map_err(|e| Error::model(path, format!("is not the config of a Whisper model: {e}")))?;
-        config.check().map_err(|reason| Error::model(path, reason))?;
-        Ok(config)
+        config.checked(path)
+    }
+
+    /// Itself, if a model can have these sizes.
+    pub(super) fn checked(self, path: &Path) -> Result<Self> {
+        self.check().map_err(|reason| Error::model(path, reason))?;
+        Ok(self)
     }
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -164,6 +193,35 @@ impl GenerationConfig {
         serde_json::from_str(text)
             .map_err(|e| Error::model(path, format!("is not a generation config: {e}; fetch the model again")))
     }
+
+    /// Parses the text of the `config.json` that CTranslate2's converters write; `path` names it in errors. A list that is
+    /// null suppresses nothing, as in CTranslate2; one that is not there is openai-whisper's.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it is not JSON, or a list is not one.
+    pub fn parse_ctranslate2(text: &str, path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Lists {
+            #[serde(default, deserialize_with = "or_null")]
+            suppress_ids: Option<Option<Vec<i64>>>,
+            #[serde(default, deserialize_with = "or_null")]
+            suppress_ids_begin: Option<Option<Vec<i64>>>,
+            alignment_heads: Option<Vec<[usize; 2]>>,
+        }
+        let lists: Lists = serde_json::from_str(text)
+            .map_err(|e| Error::model(path, format!("is not the config of a CTranslate2 model: {e}")))?;
+        Ok(GenerationConfig {
+            suppress_tokens: lists.suppress_ids.map(Option::unwrap_or_default),
+            begin_suppress_tokens: lists.suppress_ids_begin.map(Option::unwrap_or_default),
+            alignment_heads: lists.alignment_heads,
+            ..GenerationConfig::default()
+        })
+    }
+}
+
+/// Tells null (`Some(None)`) from a field that is not there (`None`).
+fn or_null<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<Vec<i64>>>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
 }
 
 #[cfg(test)]

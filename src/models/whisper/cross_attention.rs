@@ -9,7 +9,7 @@
 use super::block::{Bias, Linear, Scope};
 use super::config::Config;
 use crate::engine::profile::range;
-use crate::engine::weights::HostMatrix;
+use crate::engine::weights::{HostInt8, HostMatrix, HostWeight};
 use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
 
@@ -28,6 +28,8 @@ struct Projected<B: Backend>(Linear<B>);
 struct Absorbed<B: Backend> {
     /// `W_k^T` of each head, one below the other: `[H C, D]`.
     keys: B::Matrix,
+    /// The queries, where those of the other kind do not have the scales of the keys in them.
+    q: Option<Linear<B>>,
     /// `[C, C]`: a head's rows are applied to the head's mean.
     values: Linear<B>,
 }
@@ -131,12 +133,8 @@ impl<B: Backend> CrossAttention<B> {
         } else {
             None
         };
-        let absorbed = if kinds.contains(&CrossKind::Absorbed) {
-            let keys = transpose_heads(&scope.host_matrix("k_proj.weight", width, width)?, heads);
-            Some(Absorbed { keys: scope.be.matrix(&keys)?, values: scope.linear("v_proj", width, width)? })
-        } else {
-            None
-        };
+        let absorbed =
+            if kinds.contains(&CrossKind::Absorbed) { Some(Absorbed::load(scope, width, heads)?) } else { None };
         Ok(CrossAttention {
             q: scope.linear("q_proj", width, width)?,
             projected,
@@ -158,11 +156,14 @@ impl<B: Backend> CrossAttention<B> {
         rows: &StepRows<B>,
         scale: f32,
     ) -> Result<()> {
-        self.q.run(be, &mut s.q, hidden, Epilogue::Store)?;
         match cache {
-            LayerCache::Projected(cache, beams) => ops::cross_attention_step(be, out, &s.q, cache, rows, beams, scale),
+            LayerCache::Projected(cache, beams) => {
+                self.q.run(be, &mut s.q, hidden, Epilogue::Store)?;
+                ops::cross_attention_step(be, out, &s.q, cache, rows, beams, scale)
+            }
             LayerCache::Absorbed(cache, beams) => {
                 let weights = self.absorbed.as_ref().ok_or_else(not_loaded)?;
+                weights.q.as_ref().unwrap_or(&self.q).run(be, &mut s.q, hidden, Epilogue::Store)?;
                 let [query, mean] = s.absorbed.as_mut().ok_or_else(not_loaded)?;
                 ops::linear_by_head(be, query, &s.q, &weights.keys, None, self.heads)?;
                 ops::absorbed_attention_step(be, mean, query, cache, rows, beams, scale)?;
@@ -184,18 +185,41 @@ impl<B: Backend> CrossAttention<B> {
     }
 }
 
+impl<B: Backend> Absorbed<B> {
+    /// 8-bit keys stay integers. Their scales, one for each of the axes that become columns here, go into the queries' rows:
+    /// `sum_d s_d k_dc q_d = sum_d k_dc (s_d q_d)`.
+    fn load(scope: &Scope<B>, width: usize, heads: usize) -> Result<Self> {
+        let values = scope.linear("v_proj", width, width)?;
+        let (keys, q) = match scope.host_weight("k_proj.weight", &[width, width])? {
+            HostWeight::Float(HostMatrix { values, rows, cols }) => {
+                let values = transpose_heads(&values, [rows, cols], heads);
+                let keys = HostMatrix { values, rows: heads * width, cols: rows / heads.max(1) };
+                (scope.be.matrix(&keys)?, None)
+            }
+            HostWeight::Int8(HostInt8 { values, scales, rows, cols }) => {
+                let values = transpose_heads(&values, [rows, cols], heads);
+                let ones = vec![1.0; heads * width];
+                let keys =
+                    HostWeight::Int8(HostInt8 { values, scales: ones, rows: heads * width, cols: rows / heads.max(1) });
+                (scope.be.matrix(&keys)?, Some(scope.scaled_linear("q_proj", &scales, width)?))
+            }
+        };
+        Ok(Absorbed { keys, q, values })
+    }
+}
+
 /// `[H D, C]` to `[H C, D]`: each head's rows transposed.
-fn transpose_heads(weight: &HostMatrix, heads: usize) -> HostMatrix {
-    let (width, head_dim) = (weight.cols, weight.rows / heads.max(1));
-    let mut values = vec![0.0; weight.values.len()];
-    for (head, part) in weight.values.chunks_exact((head_dim * width).max(1)).enumerate() {
+fn transpose_heads<T: Copy + Default>(weight: &[T], [rows, width]: [usize; 2], heads: usize) -> Vec<T> {
+    let head_dim = rows / heads.max(1);
+    let mut values = vec![T::default(); weight.len()];
+    for (head, part) in weight.chunks_exact((head_dim * width).max(1)).enumerate() {
         for (d, row) in part.chunks_exact(width).enumerate() {
             for (c, value) in row.iter().enumerate() {
                 values[(head * width + c) * head_dim + d] = *value;
             }
         }
     }
-    HostMatrix { values, rows: heads * width, cols: head_dim }
+    values
 }
 
 /// Caches or scratch of a kind that the device did not ask for when the model was loaded.

@@ -102,7 +102,7 @@ impl<B: Backend> Decoder<B> {
             })
         });
         Ok(Decoder {
-            tokens: scope.be.matrix(&scope.host_matrix("embed_tokens.weight", config.vocab_size, width)?)?,
+            tokens: scope.be.matrix(&scope.host_weight("embed_tokens.weight", &[config.vocab_size, width])?)?,
             positions: scope.table("embed_positions.weight", &[config.max_target_positions, width])?,
             layers: layers.collect::<Result<_>>()?,
             norm: scope.layer_norm("layer_norm", width)?,

@@ -4,17 +4,23 @@
 //! slots of [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
 
 pub(in crate::models) mod block;
+mod built_in;
+mod checkpoint;
 mod config;
 mod cross_attention;
 mod decoder;
 mod encoder;
+mod files;
 mod listening;
+mod names;
 
 use std::path::Path;
 
+pub use checkpoint::{CTRANSLATE2_WEIGHTS, Checkpoint, Format};
 pub use config::{Config, GenerationConfig};
 pub use decoder::{DecoderCaches, DecoderScratch};
 pub use encoder::EncoderScratch;
+pub use files::Files;
 pub use listening::{Heard, Listening};
 
 use crate::engine::profile::range;
@@ -42,9 +48,16 @@ impl<B: Backend> Whisper<B> {
     /// # Errors
     /// [`Error::Model`] or [`Error::Weights`] naming the file and the field or tensor that is missing or wrong.
     pub fn open(be: &B, folder: &Path) -> Result<Self> {
-        let config = Config::read(folder)?;
-        let generation = GenerationConfig::read(folder)?;
-        Self::load(be, config, generation, &Weights::open(folder)?)
+        Self::open_checkpoint(be, &Checkpoint::hugging_face(folder))
+    }
+
+    /// Loads a checkpoint of any [`Format`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_checkpoint(be: &B, checkpoint: &Checkpoint) -> Result<Self> {
+        let Files { config, generation, weights } = checkpoint.open()?;
+        Self::load(be, config, generation, &weights)
     }
 
     /// Puts the weights on the device.
@@ -85,7 +98,7 @@ impl<B: Backend> Whisper<B> {
 
     /// Caches for `slots` chunks decoded at once, with up to `beams` hypotheses each.
     pub fn caches(&self, slots: usize, beams: usize, cross: CrossKind) -> Result<DecoderCaches<B>> {
-        let what = || format!("making room for {slots} chunks of {beams} beams; a smaller --batch-size needs less");
+        let what = || format!("making room for {slots} chunks of {beams} beams; a smaller `batch_size` needs less");
         self.decoder.caches(&self.be, &self.config, slots, beams, cross).map_err(|e| e.while_doing(what))
     }
 

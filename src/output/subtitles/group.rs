@@ -1,6 +1,6 @@
 //! Words to cues, and the cues' lines: WhisperX's way.
 
-use super::{SubtitleOptions, milliseconds};
+use super::{Spaces, SubtitleOptions, milliseconds, spaces};
 use crate::types::{Segment, Transcript, Word};
 use crate::units::Seconds;
 
@@ -24,13 +24,39 @@ pub(super) struct Placed<'a> {
     pub start: Option<Seconds>,
     pub end: Option<Seconds>,
     pub breaks_line: bool,
+    /// Whether a space stands in front of it, where it does not begin a line.
+    pub space: bool,
+    /// Whether it must stand on the line of the word before.
+    pub glued: bool,
+}
+
+impl<'a> Placed<'a> {
+    /// A word without times.
+    pub fn new(text: &'a str) -> Self {
+        Placed { text, start: None, end: None, breaks_line: false, space: true, glued: false }
+    }
+
+    /// Its characters.
+    pub fn length(&self) -> usize {
+        self.text.chars().count()
+    }
+
+    /// The width of what stands in front of it, where it does not begin a line.
+    pub fn gap(&self, spaces: Spaces) -> usize {
+        usize::from(self.space && spaces == Spaces::Counted)
+    }
+}
+
+/// The width of the first word and of those that must stay with it.
+pub(super) fn unit(words: &[Placed], spaces: Spaces) -> usize {
+    let glued = words.iter().skip(1).take_while(|word| word.glued);
+    words.first().map_or(0, Placed::length) + glued.map(|word| word.gap(spaces) + word.length()).sum::<usize>()
 }
 
 impl<'a> Group<'a> {
     /// A segment whose words are not known.
     pub fn whole(segment: &'a Segment) -> Self {
-        let word = Placed { text: segment.text.trim(), start: None, end: None, breaks_line: false };
-        Group { words: vec![word], segment }
+        Group { words: vec![Placed::new(segment.text.trim())], segment }
     }
 
     /// From the first start to the last end of its words, in milliseconds; `None` where no word has a time.
@@ -39,10 +65,10 @@ impl<'a> Group<'a> {
         times(|w| w.start).min().zip(times(|w| w.end).max())
     }
 
-    /// Characters of its text, those between the words included; `space` is the width of what stands there.
-    pub fn characters(&self, space: usize) -> usize {
-        let letters: usize = self.words.iter().map(|word| word.text.chars().count()).sum();
-        letters + self.words.len().saturating_sub(1) * space
+    /// Characters of its text, those between the words included.
+    pub fn characters(&self, spaces: Spaces) -> usize {
+        let letters: usize = self.words.iter().map(Placed::length).sum();
+        letters + self.words.iter().skip(1).map(|word| word.gap(spaces)).sum::<usize>()
     }
 }
 
@@ -72,41 +98,47 @@ pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
 
 impl<'a> From<&'a Word> for Placed<'a> {
     fn from(word: &'a Word) -> Self {
-        Placed { text: word.word.trim(), start: word.start, end: word.end, breaks_line: false }
+        Placed { start: word.start, end: word.end, ..Placed::new(word.word.trim()) }
     }
 }
 
 /// The words of a segment; one without words is one long word.
-fn words(segment: &Segment) -> Vec<Placed<'_>> {
-    match &segment.words {
+fn words<'a>(segment: &'a Segment, language: Option<&str>) -> Vec<Placed<'a>> {
+    let mut words: Vec<Placed> = match &segment.words {
         Some(words) if !words.is_empty() => words.iter().map(Placed::from).collect(),
         _ if segment.text.trim().is_empty() => Vec::new(),
         _ => {
             let (start, end) = (Some(segment.start), Some(segment.end));
-            vec![Placed { text: segment.text.trim(), start, end, breaks_line: false }]
+            vec![Placed { start, end, ..Placed::new(segment.text.trim()) }]
         }
-    }
+    };
+    spaces::mark(&mut words, &segment.text, language);
+    words
 }
 
-/// Distributes all words over cues and lines. `space` is the width of what stands between two words of a line.
-pub(super) fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, space: usize) -> Vec<Group<'a>> {
+/// Distributes all words over cues and lines.
+pub(super) fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, spaces: Spaces) -> Vec<Group<'a>> {
     let width = options.max_line_width.unwrap_or(WIDTH);
     let follow_segments = options.max_line_width.is_none() || options.max_line_count.is_none();
     let mut groups: Vec<Group> = Vec::new();
     let (mut line_width, mut line_count) = (0, 1);
     let mut last_start = transcript.segments.first().map_or(0.0, |segment| segment.start.0);
     for segment in &transcript.segments {
-        for (index, mut word) in words(segment).into_iter().enumerate() {
-            let length = word.text.chars().count();
+        let words = words(segment, transcript.language.as_deref());
+        for (index, mut word) in words.iter().copied().enumerate() {
+            let (length, unit, gap) = (word.length(), unit(&words[index..], spaces), word.gap(spaces));
             let pause = word.start.map_or(0.0, |start| start.0 - last_start);
             let long_pause = !follow_segments && pause > LONG_PAUSE;
-            let new_segment = index == 0 && follow_segments;
+            // A cue names one speaker.
+            let other_speaker = groups.last().is_some_and(|group| group.segment.speaker != segment.speaker);
+            let new_segment = index == 0 && (follow_segments || other_speaker);
             let full = options.max_line_count.is_some_and(|most| long_pause || line_count >= most);
             last_start = word.start.map_or(last_start, |start| start.0);
-            let fits = line_width > 0 && line_width + space + length <= width && !long_pause && !new_segment;
+            let fits = word.glued || line_width + gap + unit <= width;
+            let fits = line_width > 0 && fits && !long_pause && !new_segment;
             match groups.last_mut() {
                 Some(group) if fits => {
-                    line_width += space + length;
+                    line_width += gap + length;
                     group.words.push(word);
                 }
                 Some(group) if !new_segment && !full => {

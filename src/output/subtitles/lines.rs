@@ -1,14 +1,16 @@
 //! Where the lines of a cue end.
 
-use super::group::Placed;
+use super::Spaces;
+use super::group::{Placed, unit};
 
 /// Lines as long as fit, one after another.
-pub(super) fn fill(words: &mut [Placed], width: usize, space: usize) {
+pub(super) fn fill(words: &mut [Placed], width: usize, spaces: Spaces) {
     let mut line = 0;
-    for (index, word) in words.iter_mut().enumerate() {
-        let length = word.text.chars().count();
-        word.breaks_line = index > 0 && line + space + length > width;
-        line = if index > 0 && !word.breaks_line { line + space + length } else { length };
+    for index in 0..words.len() {
+        let (length, unit, gap) = (words[index].length(), unit(&words[index..], spaces), words[index].gap(spaces));
+        let word = &mut words[index];
+        word.breaks_line = index > 0 && !word.glued && line + gap + unit > width;
+        line = if index > 0 && !word.breaks_line { line + gap + length } else { length };
     }
 }
 
@@ -16,17 +18,20 @@ pub(super) fn fill(words: &mut [Placed], width: usize, space: usize) {
 ///
 /// Of all ways to break with the fewest lines this is the one whose squared lengths have the smallest sum, as in Knuth and
 /// Plass 1981; found from the last word to the first, so that of two equally good ones the upper line is the shorter.
-pub(super) fn balance(words: &mut [Placed], width: usize, space: usize) {
-    let lengths: Vec<usize> = words.iter().map(|word| word.text.chars().count()).collect();
+pub(super) fn balance(words: &mut [Placed], width: usize, spaces: Spaces) {
+    let lengths: Vec<usize> = words.iter().map(Placed::length).collect();
     // For the text from each word on: lines, sum of squares, and the word after its first line.
     let mut best: Vec<(usize, u128, usize)> = vec![(0, 0, 0); words.len() + 1];
     for from in (0..words.len()).rev() {
         let (mut line, mut chosen) = (0, (usize::MAX, u128::MAX, 0));
         for (to, rest) in best.iter().enumerate().skip(from + 1) {
-            line += lengths[to - 1] + if to > from + 1 { space } else { 0 };
-            // A single word may be wider.
-            if line > width && to > from + 1 {
+            line += lengths[to - 1] + if to > from + 1 { words[to - 1].gap(spaces) } else { 0 };
+            // A single word, with those that must stay with it, may be wider.
+            if line > width && chosen.0 != usize::MAX {
                 break;
+            }
+            if words.get(to).is_some_and(|next| next.glued) {
+                continue;
             }
             let candidate = (rest.0 + 1, rest.1.saturating_add((line as u128).pow(2)), to);
             if (candidate.0, candidate.1) < (chosen.0, chosen.1) {
@@ -49,10 +54,10 @@ pub(super) fn balance(words: &mut [Placed], width: usize, space: usize) {
 mod tests {
     use super::*;
 
-    fn broken(text: &str, width: usize, rule: fn(&mut [Placed], usize, usize)) -> String {
-        let word = |text| Placed { text, start: None, end: None, breaks_line: true };
+    fn broken(text: &str, width: usize, rule: fn(&mut [Placed], usize, Spaces)) -> String {
+        let word = |text| Placed { breaks_line: true, ..Placed::new(text) };
         let mut words: Vec<Placed> = text.split(' ').map(word).collect();
-        rule(&mut words, width, 1);
+        rule(&mut words, width, Spaces::Counted);
         let mut out = String::new();
         for (index, word) in words.iter().enumerate() {
             out.push_str(if word.breaks_line {

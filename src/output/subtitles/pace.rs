@@ -5,9 +5,9 @@
 //! should stay, so it first stays on into the silence after it, then comes up in the silence before. Where there is none,
 //! fast speech makes fast cues.
 
-use super::SubtitleOptions;
 use super::group::Group;
 use super::lines;
+use super::{Spaces, SubtitleOptions};
 use crate::units::Seconds;
 
 /// A cue's time in milliseconds, and what there is to read.
@@ -19,8 +19,7 @@ pub(super) struct Timing {
 }
 
 /// Cuts groups that last longer than `max_cue_duration` between two words, until none does or there is one word left.
-/// `space` is the width of what stands between two words.
-pub(super) fn cut<'a>(groups: Vec<Group<'a>>, options: &SubtitleOptions, space: usize) -> Vec<Group<'a>> {
+pub(super) fn cut<'a>(groups: Vec<Group<'a>>, options: &SubtitleOptions, spaces: Spaces) -> Vec<Group<'a>> {
     let Some(longest) = options.max_cue_duration else { return groups };
     let shortest = options.min_cue_duration.unwrap_or_default();
     let width = options.max_line_width.unwrap_or(super::group::WIDTH);
@@ -35,8 +34,8 @@ pub(super) fn cut<'a>(groups: Vec<Group<'a>>, options: &SubtitleOptions, space: 
             continue;
         };
         let mut rest = Group { words: group.words.split_off(at), segment: group.segment };
-        lines::fill(&mut group.words, width, space);
-        lines::fill(&mut rest.words, width, space);
+        lines::fill(&mut group.words, width, spaces);
+        lines::fill(&mut rest.words, width, spaces);
         todo.extend([rest, group]);
     }
     out
@@ -53,7 +52,7 @@ fn best_cut(group: &Group, shortest: Seconds) -> Option<usize> {
     let mut heard: Option<f64> = None;
     for (at, word) in words.iter().enumerate() {
         let (before, from) = (at.checked_sub(1).map(|i| &words[i]), word.start.map(|s| s.0));
-        if let (Some(before), Some(heard), Some(from)) = (before, heard, from) {
+        if let (Some(before), Some(heard), Some(from), false) = (before, heard, from, word.glued) {
             let after = match before.text.trim_end_matches(['"', '\'', ')', '”', '’', '»']).chars().next_back() {
                 Some('.' | '?' | '!' | '…' | '。' | '？' | '！') => 0.25,
                 Some(',' | ';' | ':' | '、' | '，') => 0.12,
@@ -162,7 +161,7 @@ mod tests {
         let cut_at = |longest: f64, shortest: f64| -> Vec<usize> {
             let (max_cue_duration, min_cue_duration) = (Some(Seconds(longest)), Some(Seconds(shortest)));
             let options = SubtitleOptions { max_cue_duration, min_cue_duration, ..SubtitleOptions::default() };
-            cut(vec![whole()], &options, 1).iter().map(|part| part.words.len()).collect()
+            cut(vec![whole()], &options, Spaces::Counted).iter().map(|part| part.words.len()).collect()
         };
         assert_eq!(cut_at(7.0, 0.0), [7]);
         assert_eq!(cut_at(5.0, 0.0), [3, 4]);

@@ -12,6 +12,7 @@ use diarist::vad::VadOptions;
 use serde_json::json;
 
 use crate::harness::{Rest, begun, body};
+use crate::recordings::{call, short};
 
 /// What the engine says without a service in front of it.
 fn expected() -> String {
@@ -81,6 +82,11 @@ fn options_have_the_names_of_the_command_line() {
     let transcript: Transcript = serde_json::from_str(&answer.body).unwrap();
     assert!(transcript.word_segments.iter().all(|word| word.speaker.is_some() && word.start.is_some()));
     assert!(transcript.speaker_embeddings.is_some_and(|voices| voices.len() == 2));
+    assert_eq!(transcript.diarization.map(|version| version.pipeline).as_deref(), Some("builtin"));
+    let unmet: serde_json::Value =
+        serde_json::from_str(&rest.transcribe(SAMPLE, json!({"num_speakers": 400})).body).unwrap();
+    let warning = unmet["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.starts_with("audio_file: `num_speakers` 400 cannot be met"), "{unmet}");
     let plain = rest.transcribe(SAMPLE, json!({"diarize": false, "no_align": true})).transcript();
     assert!(!plain.contains("SPEAKER") && plain.contains("project"), "{plain}");
     let upload = form(&[("diarize", None, b"False"), ("file", None, SAMPLE), ("format", None, b"json")]);
@@ -110,4 +116,19 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     rest.get("/nowhere").refuses(404, "not_found", &["POST /"]);
     rest.get("/transcribe").refuses(405, "method", &[]);
     assert_eq!(rest.transcribe(SAMPLE, json!({})).status, 200);
+}
+
+#[test]
+fn each_channel_is_a_speaker_where_that_is_asked_for() {
+    let rest = Rest::start(&[]);
+    let options = json!({"channel_speakers": true, "channel_names": "Anna,Victor"});
+    let transcript = rest.transcribe(&call(2), options).transcript();
+    assert!(transcript.starts_with("[Anna]: ") && transcript.contains("\n[Victor]: "), "{transcript}");
+    assert_eq!(rest.metric("diarist_stage_runs_total{stage=\"asr\"}"), 1.0);
+    // More channels than the service allows are refused before they are decoded.
+    let options = || json!({"channel_speakers": true});
+    rest.transcribe(&call(3), options()).refuses(415, "audio", &["3 channels", "2 at most"]);
+    rest.transcribe(&short(), options()).refuses(422, "config", &["one channel", "`diarize`"]);
+    let rest = Rest::start(&["--max-channels", "3"]);
+    assert!(rest.transcribe(&call(3), options()).transcript().contains("[CHANNEL_01]: "));
 }

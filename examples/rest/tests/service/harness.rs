@@ -35,6 +35,7 @@ pub fn program() -> Command {
     }
     command.env("DIARIST_LOG", "error");
     command.args(["--address", "127.0.0.1:0", "--device", "cpu", "--drain-delay", "0.1"]);
+    command.args(["--model", "builtin", "--diarize-model", "builtin"]);
     command
 }
 

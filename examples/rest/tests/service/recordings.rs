@@ -10,25 +10,38 @@ const RATE: u32 = 8000;
 
 /// The sample of the engine, this many times in a row: a WAV of 16 kHz.
 pub fn repeated(times: usize) -> Vec<u8> {
-    wav(&sample().repeat(times))
+    wav(&sample().repeat(times), 1)
 }
 
 /// The first two sentences of the sample, as WAV.
 pub fn short() -> Vec<u8> {
-    wav(&sample()[..4 * 16_000])
+    wav(&sample()[..4 * 16_000], 1)
+}
+
+/// The same with the second sentence on another channel than the first; of `channels` channels the others are silent.
+pub fn call(channels: usize) -> Vec<u8> {
+    // Anna begins at 2.4 s.
+    let at = |(index, sample): (usize, &f32)| {
+        let own = usize::from(index > 2 * 16_000);
+        (0..channels).map(move |channel| if channel == own { *sample } else { 0.0 }).collect::<Vec<f32>>()
+    };
+    let frames: Vec<f32> = sample()[..4 * 16_000].iter().enumerate().flat_map(at).collect();
+    wav(&frames, channels as u16)
 }
 
 fn sample() -> Vec<f32> {
     audio::decode_bytes(SAMPLE, "sample.flac", &DecodeOptions::default(), audio::unwatched).unwrap().samples
 }
 
-fn wav(samples: &[f32]) -> Vec<u8> {
+fn wav(samples: &[f32], channels: u16) -> Vec<u8> {
     let data: Vec<u8> = samples.iter().flat_map(|s| ((s * 32767.0) as i16).to_le_bytes()).collect();
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + data.len() as u32).to_le_bytes());
-    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    wav.extend([16_000u32.to_le_bytes(), 32_000u32.to_le_bytes()].concat());
-    wav.extend(b"\x02\0\x10\0data");
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0");
+    wav.extend(channels.to_le_bytes());
+    wav.extend([16_000u32.to_le_bytes(), (32_000 * u32::from(channels)).to_le_bytes()].concat());
+    wav.extend((2 * channels).to_le_bytes());
+    wav.extend(b"\x10\0data");
     wav.extend((data.len() as u32).to_le_bytes());
     wav.extend(data);
     wav

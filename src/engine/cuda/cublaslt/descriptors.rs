@@ -97,12 +97,12 @@ pub fn check(call: &'static str, code: lt::cublasStatus_t) -> Result<()> {
     use lt::cublasStatus_t as S;
     let cure = match code {
         S::CUBLAS_STATUS_SUCCESS => return Ok(()),
-        S::CUBLAS_STATUS_ALLOC_FAILED => "cuBLASLt has no memory left; use a smaller batch, or --gemm own",
+        S::CUBLAS_STATUS_ALLOC_FAILED => "cuBLASLt has no memory left; use a smaller batch, or `gemm` own",
         S::CUBLAS_STATUS_ARCH_MISMATCH => {
-            "this cuBLASLt does not know this GPU; install a newer one, or use --gemm own"
+            "this cuBLASLt does not know this GPU; install a newer one, or use `gemm` own"
         }
-        S::CUBLAS_STATUS_NOT_INITIALIZED => "does its version fit the driver? --gemm own does without it",
-        _ => "--gemm own does without it",
+        S::CUBLAS_STATUS_NOT_INITIALIZED => "does its version fit the driver? `gemm` own does without it",
+        _ => "`gemm` own does without it",
     };
     Err(Error::Device { call: call.into(), code: code as i32, text: format!("{code:?}; {cure}") })
 }

@@ -1,0 +1,95 @@
+//! How a stream ends: whole, cut off, damaged, or without any sound.
+
+use super::super::open::Length;
+use super::Decoder;
+use crate::error::{Error, Result};
+
+/// One lost packet of so many is too much: what is transcribed would not be what was said.
+const MAX_LOST_SHARE: u64 = 10;
+
+impl Decoder<'_> {
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.ended = true;
+        if let Some(resampler) = self.resampler.take() {
+            self.heard += resampler.finish(&mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
+        }
+        if self.heard == 0 || !self.is_sounding {
+            return Err(self.error(self.nothing_reason()));
+        }
+        let (gaps, seconds) = self.playing.timeline.gaps;
+        if gaps > 0 {
+            tracing::info!(file = %self.name.display(), gaps, seconds, "gaps in its time stamps became silence");
+        }
+        let reasons: Vec<String> = [self.loss_reason(), self.cut_off_reason()].into_iter().flatten().collect();
+        if !reasons.is_empty() && !self.options.allow_truncated {
+            let cure = "get the file whole, or pass `allow_truncated` to transcribe what is there";
+            return Err(self.error(format!("{}; {cure}", reasons.join(", and "))));
+        }
+        // Two lines at the most, however much is damaged.
+        if self.lost > 0 {
+            let (lost, packets, reason) = (self.lost, self.packets, self.fault.as_deref().unwrap_or_default());
+            tracing::warn!(
+                file = %self.name.display(), lost, packets, first_at = self.first_lost, reason,
+                "some packets cannot be decoded; silence in their place"
+            );
+        }
+        if let Some(reason) = self.cut_off_reason() {
+            tracing::warn!(file = %self.name.display(), reason, "going on with what is there");
+        }
+        Ok(())
+    }
+
+    /// Why there is not a single sample.
+    fn nothing_reason(&self) -> String {
+        match &self.fault {
+            Some(reason) if self.lost > 0 => {
+                format!("none of its {} packets can be decoded ({reason}); the file is damaged", self.packets)
+            }
+            Some(reason) => format!("it cannot be read beyond its header ({reason}); the file is damaged"),
+            None if self.seconds > 0.0 => "it is shorter than one sample at 16 kHz; there is nothing to hear".into(),
+            None => "there is no audio in it: the header is there, the samples are not; record or copy it again".into(),
+        }
+    }
+
+    /// Why too much of it is silence that was not recorded, if it is.
+    fn loss_reason(&self) -> Option<String> {
+        let (lost, packets) = (self.lost, self.packets);
+        let reason = self.fault.as_deref().unwrap_or_default();
+        (lost.saturating_mul(MAX_LOST_SHARE) > packets)
+            .then(|| format!("it is damaged: {lost} of its {packets} packets cannot be decoded ({reason})"))
+    }
+
+    /// Why what was decoded is not the whole recording, if it is not.
+    fn cut_off_reason(&self) -> Option<String> {
+        let seconds = self.seconds;
+        if self.broken_off {
+            let fault = self.fault.as_deref().unwrap_or_default();
+            return Some(format!("it is damaged after {seconds:.1} seconds ({fault})"));
+        }
+        let Length::Stated(stated) = self.playing.length else { return None };
+        // Encoders count their own delay in or out, so small differences mean nothing.
+        let slack = (stated * 0.01).clamp(0.1, 1.0);
+        (seconds + self.playing.timeline.unheard() < stated - slack)
+            .then(|| format!("it is cut off: its header promises {stated:.1} seconds, but only {seconds:.1} are there"))
+    }
+
+    /// Refuses what the container itself says is too long. A guess at the length is no reason, and where a recording may
+    /// be cut off, what its header promises is none either.
+    pub(super) fn check_length(&self) -> Result<()> {
+        match self.playing.length {
+            Length::Stated(stated) if !self.options.allow_truncated => self.check(stated),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check(&self, seconds: f64) -> Result<()> {
+        match self.options.max_duration {
+            Some(limit) if !(seconds <= limit.0) => Err(Error::TooLong { path: self.name.clone(), limit }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::audio(&self.name, reason)
+    }
+}

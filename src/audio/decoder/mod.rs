@@ -1,0 +1,354 @@
+//! The stream: packets in, blocks at 16 kHz out, of one channel or of each.
+
+mod ending;
+
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use symphonia::core::errors::Error as SymphoniaError;
+use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::Timestamp;
+
+use super::mix::{self, MixError, Mixer, Planes, samples_of};
+use super::open::{Facts, Length, Opened, Refusal};
+use super::resample::{MAX_RATE, MIN_RATE, Resamplers};
+use super::tracks::{self, Playing};
+use super::{DecodeOptions, Source, mkv};
+use crate::error::{Error, Result};
+use crate::guard::guard;
+use crate::units::Seconds;
+
+/// A lost packet is replaced by silence of its length, but of no more than this: its length is not to be trusted.
+const MAX_LOST_SECONDS: f64 = 1.0;
+
+/// How far before an edit reading goes on, in seconds.
+const SEEK_AHEAD: f64 = 0.1;
+
+/// A recording of which the sample rate changes more often than this is damaged. Each change costs a resampler.
+const MAX_RATE_CHANGES: usize = 16;
+
+/// The built-in reader, which never holds more than a packet of a recording.
+pub(super) struct Decoder<'a> {
+    name: PathBuf,
+    options: DecodeOptions,
+    format: Box<dyn FormatReader + 'a>,
+    facts: Facts,
+    playing: Playing,
+    source: Source,
+    mixer: Mixer,
+    /// `None` before the first block and after the end.
+    resampler: Option<Resamplers>,
+    /// What is handed out next, at 16 kHz, of each channel that is heard.
+    block: Planes,
+    /// Whether `block` was decoded while opening and has not been handed out yet.
+    primed: bool,
+    ended: bool,
+    /// Seconds decoded, by the recording's own clock.
+    seconds: f64,
+    /// Samples at 16 kHz from the resamplers that have finished.
+    heard: u64,
+    /// Whether any packet has been decoded to samples.
+    is_sounding: bool,
+    /// Length of the last block, in seconds, for packets that do not tell theirs.
+    last_block: f64,
+    rate_changes: usize,
+    packets: u64,
+    lost: u64,
+    /// When the first packet was lost, in seconds.
+    first_lost: f64,
+    /// Why the last packet was lost, or why reading stopped before the end.
+    fault: Option<String>,
+    /// Whether reading stopped because of `fault`.
+    broken_off: bool,
+}
+
+impl<'a> Decoder<'a> {
+    /// Decodes as much as is needed to know the rate and the channels.
+    ///
+    /// # Errors
+    /// As [`Decoder::open`](super::Decoder::open).
+    pub(super) fn start(opened: Opened<'a>, name: &Path, options: &DecodeOptions) -> Result<Self> {
+        let Opened { format, playing, facts, bytes } = opened;
+        let source = Source {
+            container: format.format_info().short_name.into(),
+            codec: playing.decoder.codec_info().short_name.into(),
+            rate: playing.params.sample_rate.unwrap_or(0),
+            channels: playing.params.channels.as_ref().map_or(0, |channels| channels.count()),
+            length: playing.length.seconds().map(Seconds),
+            bytes,
+        };
+        let mut decoder = Decoder {
+            name: name.into(),
+            options: *options,
+            format,
+            facts,
+            playing,
+            source,
+            mixer: Mixer::new(options.channel),
+            resampler: None,
+            block: Vec::new(),
+            primed: true,
+            ended: false,
+            seconds: 0.0,
+            heard: 0,
+            is_sounding: false,
+            last_block: 0.0,
+            rate_changes: 0,
+            packets: 0,
+            lost: 0,
+            first_lost: 0.0,
+            fault: None,
+            broken_off: false,
+        };
+        if decoder.source.channels > 0 {
+            mix::check_channels(decoder.source.channels, options.channel).map_err(|reason| decoder.error(reason))?;
+        }
+        decoder.check_length()?;
+        while samples_of(&decoder.block) == 0 && !decoder.ended {
+            decoder.step()?;
+        }
+        Ok(decoder)
+    }
+
+    /// What the recording is. The rate and channels are those of the audio, not of a header that may be wrong.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The longest that the recording may be.
+    pub(super) fn max_duration(&self) -> Option<Seconds> {
+        self.options.max_duration
+    }
+
+    /// How much has been decoded, by the recording's own clock.
+    pub(super) fn decoded(&self) -> Seconds {
+        Seconds(self.seconds)
+    }
+
+    /// The next samples of each channel that is heard: `[n]` f32 at 16 kHz, finite, as loud as the file has them: usually within
+    /// -1..1, but only [`decode`](super::decode) knows the peak and scales what lies far beyond. A block may be empty, when a packet
+    /// of another track was passed over or the resampler still waits for more: it is a chance to stop. `None` is the
+    /// end.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] if the recording turns out to be damaged, cut off, or not audio; [`Error::TooLong`] once it
+    /// exceeds [`DecodeOptions::max_duration`]. What was handed out before is good.
+    pub(super) fn next_block(&mut self) -> Result<Option<&Planes>> {
+        if self.primed {
+            self.primed = false;
+            return Ok(Some(&self.block));
+        }
+        if self.ended {
+            return Ok(None);
+        }
+        self.block.iter_mut().for_each(Vec::clear);
+        self.step()?;
+        Ok(Some(&self.block))
+    }
+
+    /// Reads one packet, appending to `block`, or ends.
+    fn step(&mut self) -> Result<()> {
+        let next = match guard(|| self.format.next_packet()) {
+            Ok(next) => next,
+            Err(panic) => return self.break_off(panic),
+        };
+        match next {
+            Ok(Some(packet)) => {
+                self.see(&packet);
+                if packet.track_id == self.playing.track_id { self.decode(packet) } else { Ok(()) }
+            }
+            Ok(None) => self.finish(),
+            Err(SymphoniaError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => self.finish(),
+            Err(SymphoniaError::ResetRequired) => self.next_chain_link(),
+            Err(error) => self.break_off(error.to_string()),
+        }
+    }
+
+    /// The recording begins with the earliest packet of any track.
+    fn see(&mut self, packet: &Packet) {
+        if self.playing.is_timed && !self.playing.timeline.has_begun() {
+            let track = self.format.tracks().iter().find(|track| track.id == packet.track_id);
+            if let Some(base) = track.and_then(|track| track.time_base) {
+                self.playing.timeline.see(packet.pts.get() as f64 * f64::from(base));
+            }
+        }
+    }
+
+    /// Ogg files may follow one another in one file, each with its own tracks, and streams of frames may change what they
+    /// are.
+    fn next_chain_link(&mut self) -> Result<()> {
+        match guard(|| tracks::choose(self.format.as_ref(), &self.facts, &self.options)) {
+            Ok(Ok(playing)) => {
+                let timeline = playing.timeline.behind(self.seconds);
+                self.playing = Playing { length: Length::Unknown, timeline, ..playing };
+                Ok(())
+            }
+            Ok(Err(Refusal::Unsupported(reason) | Refusal::Damaged(reason))) | Err(reason) => self.break_off(reason),
+        }
+    }
+
+    fn decode(&mut self, mut packet: Packet) -> Result<()> {
+        self.packets += 1;
+        if !self.playing.encodings.is_empty() {
+            match mkv::decode(&self.playing.encodings, &packet.data, false) {
+                Some(data) => packet.data = data,
+                None => return self.lose(&packet, "it cannot be decompressed".into()),
+            }
+        }
+        let decoder = &mut self.playing.decoder;
+        let decoded = match guard(|| decoder.decode(&packet)) {
+            Ok(decoded) => decoded,
+            Err(panic) => return self.replace_decoder(&packet, panic),
+        };
+        let buffer = match decoded {
+            Ok(buffer) => buffer,
+            Err(SymphoniaError::DecodeError(reason)) => return self.lose(&packet, reason.into()),
+            Err(SymphoniaError::Unsupported(feature)) => return self.lose(&packet, feature.into()),
+            Err(SymphoniaError::IoError(error)) => return self.lose(&packet, error.to_string()),
+            Err(SymphoniaError::ResetRequired) => return Ok(()),
+            Err(error) => return self.break_off(error.to_string()),
+        };
+        if buffer.frames() == 0 {
+            return Ok(());
+        }
+        let (rate, channels) = (buffer.spec().rate(), buffer.num_planes());
+        let planes = match self.mixer.mix(&buffer) {
+            Ok(planes) => planes,
+            Err(MixError::File(reason)) => return Err(Error::audio(&self.name, reason)),
+            Err(MixError::Sample { frame, value }) => {
+                let at = self.seconds + frame as f64 / f64::from(rate.max(1));
+                return Err(Error::audio(&self.name, sample_reason(at, value)));
+            }
+        };
+        self.last_block = samples_of(&planes) as f64 / f64::from(rate.max(1));
+        self.hear(rate, &packet, planes)?;
+        if !self.is_sounding {
+            self.is_sounding = true;
+            (self.source.rate, self.source.channels) = (rate, channels);
+        }
+        Ok(())
+    }
+
+    /// Appends the samples of a packet at their time.
+    fn hear(&mut self, rate: u32, packet: &Packet, planes: Planes) -> Result<()> {
+        if let Some(before) = self.resampler.as_ref().map(Resamplers::channels).filter(|before| *before != planes.len())
+        {
+            let now = planes.len();
+            return Err(self.error(format!(
+                "it goes on with {now} channels after {before}, so that they cannot be heard one by one; give it one number \
+                 of channels first, for example with `ffmpeg -i IN -ac {before} OUT.wav`"
+            )));
+        }
+        if self.resampler.as_ref().is_none_or(|resampler| resampler.rate() != rate) {
+            if let Some(before) = self.resampler.take() {
+                self.heard += before.finish(&mut self.block).map_err(|reason| self.error(reason))?;
+                self.rate_changes += 1;
+            }
+            if self.rate_changes > MAX_RATE_CHANGES {
+                return Err(self.error("its sample rate changes all the time; the file is damaged"));
+            }
+            self.resampler = Some(Resamplers::new(rate, planes.len()).map_err(|reason| self.error(reason))?);
+        }
+        let time = self.time(packet);
+        let placement = self.playing.timeline.place(time, samples_of(&planes), rate, self.seconds);
+        for (silence, piece) in placement.pieces {
+            self.check(self.seconds + silence)?;
+            self.push_silence(rate, silence, planes.len())?;
+            self.push(rate, &planes, piece)?;
+        }
+        self.mixer.give_back(planes);
+        if let Some(time) = placement.seek {
+            return self.seek(time);
+        }
+        if placement.is_end { self.finish() } else { Ok(()) }
+    }
+
+    /// When a packet begins, in seconds of its track.
+    fn time(&self, packet: &Packet) -> f64 {
+        let Playing { track_id, tick, delay, is_timed, .. } = self.playing;
+        let is_mp4 = self.facts.movie.is_enabled(track_id).is_some();
+        match is_timed {
+            false => self.seconds,
+            true if is_mp4 => (self.facts.movie.true_time(track_id, packet.pts.get(), tick) - delay).max(0.0),
+            true => packet.pts.get() as f64 * tick,
+        }
+    }
+
+    /// Silence in small pieces: a gap may last hours.
+    fn push_silence(&mut self, rate: u32, seconds: f64, channels: usize) -> Result<()> {
+        let mut left = (seconds * f64::from(rate)).round() as usize;
+        let zeros = vec![vec![0.0; left.min(1 << 16)]; channels];
+        while left > 0 {
+            let count = left.min(samples_of(&zeros));
+            self.push(rate, &zeros, 0..count)?;
+            left -= count;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, rate: u32, planes: &Planes, range: Range<usize>) -> Result<()> {
+        self.seconds += range.len() as f64 / f64::from(rate);
+        if let Some(resampler) = &mut self.resampler {
+            resampler.push(planes, range, &mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
+        }
+        self.check(self.seconds)
+    }
+
+    /// Goes to an earlier time of the track, for edit lists that repeat or reorder.
+    fn seek(&mut self, time: f64) -> Result<()> {
+        // One packet before, so that the overlap of transforms is whole.
+        let ticks = ((time - SEEK_AHEAD).max(0.0) / self.playing.tick.max(1e-12)) as i64;
+        let to = SeekTo::Timestamp { ts: Timestamp::new(ticks), track_id: self.playing.track_id };
+        match guard(|| self.format.seek(SeekMode::Accurate, to)) {
+            Ok(Ok(_)) => {
+                self.playing.decoder.reset();
+                Ok(())
+            }
+            Ok(Err(error)) => self.break_off(format!("its edit list cannot be followed: {error}")),
+            Err(panic) => self.break_off(panic),
+        }
+    }
+
+    /// Goes on behind a packet that made the decoder panic, with a new one.
+    fn replace_decoder(&mut self, packet: &Packet, panic: String) -> Result<()> {
+        match guard(|| tracks::make_decoder(&self.playing.params)) {
+            Ok(Ok(decoder)) => {
+                self.playing.decoder = decoder;
+                self.lose(packet, panic)
+            }
+            _ => self.break_off(panic),
+        }
+    }
+
+    /// A packet that cannot be decoded becomes silence, so that everything after it keeps its time.
+    fn lose(&mut self, packet: &Packet, reason: String) -> Result<()> {
+        if self.lost == 0 {
+            self.first_lost = self.seconds;
+        }
+        self.lost += 1;
+        self.fault = Some(reason);
+        let rate = self.resampler.as_ref().map(Resamplers::rate).or(self.playing.params.sample_rate);
+        // Without a rate there is no time yet.
+        let Some(rate) = rate.filter(|rate| (MIN_RATE..=MAX_RATE).contains(rate)) else { return Ok(()) };
+        let stated = packet.dur.get() as f64 * self.playing.tick;
+        let seconds = if stated > 0.0 { stated } else { self.last_block }.min(MAX_LOST_SECONDS);
+        let stated = self.options.channel.heard_of(self.source.channels.max(1));
+        let channels = self.resampler.as_ref().map_or(stated, Resamplers::channels);
+        self.hear(rate, packet, vec![vec![0.0; (seconds * f64::from(rate)).round() as usize]; channels])
+    }
+
+    /// The container cannot be followed any further.
+    fn break_off(&mut self, reason: String) -> Result<()> {
+        self.fault = Some(reason);
+        self.broken_off = true;
+        self.finish()
+    }
+}
+
+/// Why a sample is no sample.
+pub(super) fn sample_reason(at: f64, value: f32) -> String {
+    let what = if value.is_finite() { "a sample far outside -1..1" } else { "a sample that is not a finite number" };
+    format!("it holds {what} ({value}) at {at:.3} seconds; it was written wrongly: export it again, as 16-bit PCM")
+}

@@ -1,0 +1,218 @@
+//! The boxes of an MP4 file, as far as they matter here.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use symphonia::core::io::MediaSource;
+
+use super::{Movie, TrackFacts};
+
+/// Boxes looked at in one file. A fragmented recording has some ten for each fragment.
+const MAX_BOXES: usize = 1_000_000;
+/// Boxes inside one another.
+const MAX_DEPTH: usize = 8;
+/// Longest user data looked through for iTunes's gapless tag; cover art makes it long.
+const MAX_USER_DATA: u64 = 1 << 20;
+/// Entries read of an edit list.
+const MAX_EDITS: usize = 4096;
+/// Tracks and fragments remembered.
+const MAX_TRACKS: usize = 1024;
+const MAX_FRAGMENTS: usize = 1 << 20;
+
+pub(super) fn read(source: &mut Box<dyn MediaSource + '_>, bytes: u64) -> io::Result<Movie> {
+    let mut walk = Walk { source, boxes: 0, movie: Movie::default(), fragment: Fragment::default() };
+    let mut kind = [0; 4];
+    walk.source.seek(SeekFrom::Start(4))?;
+    let is_mp4 = walk.source.read_exact(&mut kind).is_ok() && &kind == b"ftyp";
+    if is_mp4 {
+        // What was read before a damaged box is good.
+        let _ = walk.boxes(0, bytes, 0);
+    }
+    Ok(walk.movie)
+}
+
+/// The part of a fragment that belongs to one track.
+#[derive(Default)]
+struct Fragment {
+    track: Option<usize>,
+    default_ticks: u32,
+    start: Option<u64>,
+    ticks: u64,
+}
+
+struct Walk<'w, 'a> {
+    source: &'w mut Box<dyn MediaSource + 'a>,
+    boxes: usize,
+    movie: Movie,
+    fragment: Fragment,
+}
+
+impl Walk<'_, '_> {
+    /// Walks the boxes between two positions, and into those on the way to what matters.
+    fn boxes(&mut self, mut at: u64, end: u64, depth: usize) -> io::Result<()> {
+        while at + 8 <= end && self.boxes < MAX_BOXES && depth < MAX_DEPTH {
+            self.boxes += 1;
+            self.source.seek(SeekFrom::Start(at))?;
+            let mut head = [0; 16];
+            self.source.read_exact(&mut head[..8])?;
+            let (size, header) = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
+                0 => (end - at, 8),
+                1 if at + 16 <= end => {
+                    self.source.read_exact(&mut head[8..])?;
+                    (number(&head[8..]), 16)
+                }
+                size => (u64::from(size), 8),
+            };
+            // Symphonia judges the file; a box that does not fit only ends this walk.
+            if size < header || size > end - at {
+                return Ok(());
+            }
+            let (body, next) = (at + header, at + size);
+            self.open(&[head[4], head[5], head[6], head[7]], body, next, depth)?;
+            at = next;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, kind: &[u8; 4], body: u64, next: u64, depth: usize) -> io::Result<()> {
+        let len = next - body;
+        match kind {
+            b"moov" | b"edts" | b"mdia" | b"mvex" | b"moof" => self.boxes(body, next, depth + 1)?,
+            b"trak" if self.movie.tracks.len() < MAX_TRACKS => {
+                self.movie.tracks.push(TrackFacts::default());
+                self.boxes(body, next, depth + 1)?;
+            }
+            b"traf" => {
+                self.fragment = Fragment::default();
+                self.boxes(body, next, depth + 1)?;
+                self.end_fragment();
+            }
+            b"udta" => self.gapless_tag(len)?,
+            b"mvhd" | b"tkhd" | b"mdhd" | b"hdlr" | b"elst" | b"trex" | b"tfhd" | b"tfdt" | b"trun" => {
+                self.leaf(kind, len)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn leaf(&mut self, kind: &[u8; 4], len: u64) -> io::Result<()> {
+        // Twelve bytes a sample of a run is the most that is read at once.
+        let most = if kind == b"trun" { 1 << 20 } else { 20 * MAX_EDITS as u64 + 8 };
+        let mut data = vec![0; len.min(most) as usize];
+        self.source.read_exact(&mut data)?;
+        let is_long = data.first() == Some(&1);
+        let field = |short: usize, long: usize| u32_at(&data, if is_long { long } else { short });
+        let track = self.movie.tracks.last_mut();
+        match (kind, track) {
+            (b"mvhd", _) => self.movie.scale = field(12, 20),
+            (b"tkhd", Some(track)) => {
+                track.id = field(12, 20);
+                track.is_enabled = data.get(3).is_some_and(|flags| flags & 1 == 1);
+            }
+            (b"mdhd", Some(track)) => track.scale = field(12, 20),
+            (b"hdlr", Some(track)) => track.is_audio |= data.get(8..12) == Some(b"soun"),
+            (b"elst", Some(track)) => track.edits = edit_list(&data, is_long),
+            (b"trex", _) => {
+                let id = u32_at(&data, 4);
+                if let Some(track) = self.movie.tracks.iter_mut().find(|track| track.id == id) {
+                    track.default_ticks = u32_at(&data, 12);
+                }
+            }
+            (b"tfhd", _) => self.fragment_header(&data),
+            (b"tfdt", _) => {
+                let start = if is_long { data.get(4..12).map(number) } else { Some(u64::from(u32_at(&data, 4))) };
+                self.fragment.start = start;
+            }
+            (b"trun", _) => self.fragment.ticks = self.fragment.ticks.saturating_add(self.run_ticks(&data)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fragment_header(&mut self, data: &[u8]) {
+        let (flags, id) = (u32_at(data, 0), u32_at(data, 4));
+        self.fragment.track = self.movie.tracks.iter().position(|track| track.id == id);
+        let usual = self.fragment.track.map_or(0, |index| self.movie.tracks[index].default_ticks);
+        // An offset of eight bytes and a description of four may come first.
+        let at = 8 + if flags & 1 != 0 { 8 } else { 0 } + if flags & 2 != 0 { 4 } else { 0 };
+        self.fragment.default_ticks = if flags & 8 != 0 { u32_at(data, at) } else { usual };
+    }
+
+    /// The length of a run of samples.
+    fn run_ticks(&self, data: &[u8]) -> u64 {
+        let (flags, count) = (u32_at(data, 0), u32_at(data, 4));
+        if flags & 0x100 == 0 {
+            return u64::from(count).saturating_mul(u64::from(self.fragment.default_ticks));
+        }
+        let start = 8 + [1, 4].into_iter().filter(|flag| flags & flag != 0).count() * 4;
+        let size = 4 * [0x100, 0x200, 0x400, 0x800].into_iter().filter(|flag| flags & flag != 0).count();
+        let samples = data.get(start..).unwrap_or_default().chunks_exact(size).take(count as usize);
+        samples.map(|sample| u64::from(u32_at(sample, 0))).sum()
+    }
+
+    /// Takes note of when the part of a fragment starts.
+    fn end_fragment(&mut self) {
+        let Some(track) = self.fragment.track.and_then(|index| self.movie.tracks.get_mut(index)) else { return };
+        let believed = track.next_fragment;
+        if let Some(start) = self.fragment.start
+            && track.fragments.len() < MAX_FRAGMENTS
+        {
+            track.fragments.push((believed, start));
+        }
+        track.next_fragment = believed.saturating_add(self.fragment.ticks);
+    }
+
+    /// The delay after iTunes's tag.
+    fn gapless_tag(&mut self, len: u64) -> io::Result<()> {
+        let mut data = vec![0; len.min(MAX_USER_DATA) as usize];
+        self.source.read_exact(&mut data)?;
+        // A second of delay would be absurd.
+        if let Some(delay) = gapless_delay(&data).filter(|&delay| delay < 48_000) {
+            self.movie.gapless = delay;
+        }
+        Ok(())
+    }
+}
+
+fn edit_list(data: &[u8], is_long: bool) -> Vec<(u64, i64)> {
+    let entry = if is_long { 20 } else { 12 };
+    let entries = data.get(8..).unwrap_or_default().chunks_exact(entry).take(u32_at(data, 4) as usize);
+    let read = |entry: &[u8]| {
+        if is_long {
+            (number(&entry[..8]), number(&entry[8..16]) as i64)
+        } else {
+            (number(&entry[..4]), i64::from(number(&entry[4..8]) as u32 as i32))
+        }
+    };
+    entries.map(read).collect()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+fn u32_at(data: &[u8], at: usize) -> u32 {
+    data.get(at..at + 4).map_or(0, |bytes| number(bytes) as u32)
+}
+
+/// The delay in an `iTunSMPB` tag: numbers in hexadecimal, a zero and then the samples before the beginning.
+fn gapless_delay(user_data: &[u8]) -> Option<u64> {
+    let name = user_data.windows(8).position(|window| window == b"iTunSMPB")?;
+    let text = &user_data[name..];
+    let zero = text.windows(10).position(|window| window == b" 00000000 ")?;
+    let digits = std::str::from_utf8(text.get(zero + 10..zero + 18)?).ok()?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gapless_tag_gives_the_delay() {
+        let tag = b"....name....iTunSMPB....data........ 00000000 00000840 000000D4 00000000000766EC 00000000";
+        assert_eq!(gapless_delay(tag), Some(2112));
+        assert_eq!(gapless_delay(b"iTunSMPB 00000000 0000"), None);
+        assert_eq!(gapless_delay(b"nothing of the kind"), None);
+    }
+}

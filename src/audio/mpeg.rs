@@ -1,0 +1,232 @@
+//! Frames of MPEG audio (MP1, MP2, MP3) and of ADTS (AAC): their headers, and the tags of encoders in the first one.
+//!
+//! Sources: ISO 11172-3 section 2.4.1 and ISO 13818-3 for MPEG audio, ISO 13818-7 section 6.2 for ADTS; the Xing, LAME and
+//! VBRI tags and what they trim as in ffmpeg `libavformat/mp3dec.c`.
+
+use symphonia::core::codecs::audio::AudioCodecId;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
+
+/// Bytes that are needed to read any header.
+pub(super) const HEADER: usize = 9;
+/// Samples that a decoder of Layer 3 is late.
+const DECODER_DELAY: u64 = 528 + 1;
+
+/// What a frame's header tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    /// Bytes of the whole frame, header included.
+    pub(super) len: usize,
+    /// Bytes before what the decoder wants: the header of ADTS.
+    pub(super) skip: usize,
+    /// Samples per channel.
+    pub(super) samples: u64,
+}
+
+/// What stays the same from frame to frame as long as one decoder can read them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Kind {
+    pub(super) codec: AudioCodecId,
+    /// In Hz.
+    pub(super) rate: u32,
+    /// MPEG audio: 1 or 2 channels. ADTS: the channel configuration, of which 0 stands for one described in the stream.
+    pub(super) channels: u8,
+    /// MPEG-1 as opposed to MPEG-2 and 2.5; of ADTS the audio object type.
+    pub(super) profile: u8,
+}
+
+impl Frame {
+    /// Reads a header from the first [`HEADER`] bytes of a frame.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0xff, second, ..] if second & 0xf6 == 0xf0 => adts(bytes),
+            [0xff, second, third, fourth, ..] if second & 0xe0 == 0xe0 => mpeg([*second, *third, *fourth]),
+            _ => None,
+        }
+    }
+}
+
+fn adts(bytes: &[u8]) -> Option<Frame> {
+    const RATES: [u32; 13] =
+        [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+    let head = bytes.get(..7)?;
+    let skip = if head[1] & 1 == 1 { 7 } else { 9 };
+    let rate = *RATES.get(usize::from(head[2] >> 2 & 15))?;
+    let channels = (head[2] & 1) << 2 | head[3] >> 6;
+    let len = usize::from(head[3] & 3) << 11 | usize::from(head[4]) << 3 | usize::from(head[5] >> 5);
+    // More than one block in a frame is allowed, but no encoder writes it.
+    let blocks = head[6] & 3;
+    let kind = Kind { codec: CODEC_ID_AAC, rate, channels, profile: (head[2] >> 6) + 1 };
+    (blocks == 0 && len > skip).then_some(Frame { kind, len, skip, samples: 1024 })
+}
+
+/// A frame of MPEG audio by the second to fourth byte of its header.
+fn mpeg([second, third, fourth]: [u8; 3]) -> Option<Frame> {
+    const RATES: [u32; 3] = [44_100, 48_000, 32_000];
+    /// In kbit/s; 0 is free format, which symphonia cannot decode.
+    #[rustfmt::skip]
+    const BIT_RATES: [[u32; 15]; 5] = [
+        [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
+        [0, 32, 48, 56,  64,  80,  96, 112, 128, 160, 192, 224, 256, 320, 384],
+        [0, 32, 40, 48,  56,  64,  80,  96, 112, 128, 160, 192, 224, 256, 320],
+        [0, 32, 48, 56,  64,  80,  96, 112, 128, 144, 160, 176, 192, 224, 256],
+        [0,  8, 16, 24,  32,  40,  48,  56,  64,  80,  96, 112, 128, 144, 160],
+    ];
+    let (shift, first) = match second >> 3 & 3 {
+        0 => (2, false),
+        2 => (1, false),
+        3 => (0, true),
+        _ => return None,
+    };
+    let layer = 4 - (second >> 1 & 3);
+    let table = match (first, layer) {
+        (_, 4) => return None,
+        (true, layer) => usize::from(layer - 1),
+        (false, 1) => 3,
+        (false, _) => 4,
+    };
+    let bit_rate = 1000 * *BIT_RATES[table].get(usize::from(third >> 4))?;
+    let rate = *RATES.get(usize::from(third >> 2 & 3))? >> shift;
+    // Emphasis 2 is reserved: a cheap way to tell noise from a header.
+    if bit_rate == 0 || fourth & 3 == 2 {
+        return None;
+    }
+    let padding = u32::from(third >> 1 & 1);
+    let (codec, samples, len) = match layer {
+        1 => (CODEC_ID_MP1, 384, 4 * (12 * bit_rate / rate + padding)),
+        2 => (CODEC_ID_MP2, 1152, 144 * bit_rate / rate + padding),
+        _ if first => (CODEC_ID_MP3, 1152, 144 * bit_rate / rate + padding),
+        _ => (CODEC_ID_MP3, 576, 72 * bit_rate / rate + padding),
+    };
+    let channels = if fourth >> 6 == 3 { 1 } else { 2 };
+    let kind = Kind { codec, rate, channels, profile: u8::from(first) };
+    Some(Frame { kind, len: len as usize, skip: 0, samples })
+}
+
+/// Bytes of the side information behind the header of a frame of Layer 3.
+fn side_len(kind: &Kind) -> usize {
+    match (kind.profile, kind.channels) {
+        (1, 1) => 17,
+        (1, _) => 32,
+        (_, 1) => 9,
+        _ => 17,
+    }
+}
+
+/// What the tag in a first frame says about those behind it, in samples per channel. The frame itself is no audio.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Tag {
+    /// Samples of all frames, those that are dropped included.
+    pub(super) total: Option<u64>,
+    /// Samples to be dropped at the start.
+    pub(super) start: u64,
+    /// Samples to be dropped before `total`.
+    pub(super) end: u64,
+    /// Bytes from the frame with the tag to the end of the last frame.
+    bytes: Option<u64>,
+}
+
+impl Tag {
+    /// The tag, or only what it says about the start where the file is longer than the tag states by more than a sixteenth:
+    /// then other files were appended to the one that the tag describes. `bytes` from the frame with the tag to the end of
+    /// the file. Source: ffmpeg `libavformat/mp3dec.c::mp3_parse_vbr_tags`.
+    pub(super) fn for_file(self, bytes: u64) -> Self {
+        match self.bytes {
+            Some(stated) if bytes.saturating_sub(stated) > stated / 16 => Tag { start: self.start, ..Tag::default() },
+            _ => self,
+        }
+    }
+}
+
+/// The tag of Xing, LAME or Fraunhofer in a frame of Layer 3.
+pub(super) fn tag(frame: &Frame, bytes: &[u8]) -> Option<Tag> {
+    if frame.kind.codec != CODEC_ID_MP3 {
+        return None;
+    }
+    let number = |at: usize| bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    if bytes.get(36..40) == Some(b"VBRI") {
+        let frames = number(36 + 14).filter(|&frames| frames > 0);
+        return Some(Tag { total: frames.map(|frames| u64::from(frames) * frame.samples), ..Tag::default() });
+    }
+    // A checksum stands before the side information, which encoders forget when they place the tag.
+    let at = [4, 6]
+        .map(|head| head + side_len(&frame.kind))
+        .into_iter()
+        .find(|&at| matches!(bytes.get(at..at + 4), Some(b"Xing" | b"Info")))?;
+    let flags = number(at + 4)?;
+    let fields = [(1, 4), (2, 4), (4, 100), (8, 4)];
+    let mut end = at + 8;
+    let (mut total, mut bytes_of_file) = (None, None);
+    for (flag, len) in fields.into_iter().filter(|field| flags & field.0 != 0) {
+        if flag == 1 {
+            total = number(end).filter(|&frames| frames > 0).map(|frames| u64::from(frames) * frame.samples);
+        } else if flag == 2 {
+            bytes_of_file = number(end).filter(|&bytes| bytes > 0).map(u64::from);
+        }
+        end += len;
+    }
+    let mut tag = Tag { total, bytes: bytes_of_file, ..Tag::default() };
+    if let (Some(b"LAME" | b"Lavf" | b"Lavc"), Some(&[a, b, c])) =
+        (bytes.get(end..end + 4), bytes.get(end + 21..end + 24))
+    {
+        tag.start = (u64::from(a) << 4 | u64::from(b) >> 4) + DECODER_DELAY;
+        tag.end = (u64::from(b & 15) << 8 | u64::from(c)).saturating_sub(DECODER_DELAY);
+    }
+    Some(tag)
+}
+
+/// Clears the scale factors of granules without data. LAME writes silence as a granule of no bits whose scale factors
+/// would need some; every other decoder skips the granule, symphonia refuses the frame.
+pub(super) fn clear_empty_granules(frame: &Frame, bytes: &mut [u8]) {
+    if frame.kind.codec != CODEC_ID_MP3 {
+        return;
+    }
+    // Bit 0 of the second byte: no checksum of two bytes.
+    let start = if bytes.get(1).is_some_and(|byte| byte & 1 == 0) { 6 } else { 4 };
+    let Some(side) = bytes.get_mut(start..start + side_len(&frame.kind)) else { return };
+    let channels = usize::from(frame.kind.channels);
+    // Bits: in front of the granules, granules, in each granule, and of its scale factors' size.
+    let (front, granules, size, scale_bits) = match (frame.kind.profile, channels) {
+        (1, 1) => (18, 2, 59, 4),
+        (1, _) => (20, 2, 59, 4),
+        (_, 1) => (9, 1, 63, 9),
+        _ => (10, 1, 63, 9),
+    };
+    for granule in 0..granules * channels {
+        let at = front + granule * size;
+        let bit = |at: usize| side[at / 8] >> (7 - at % 8) & 1;
+        if (at..at + 12).all(|at| bit(at) == 0) {
+            // Behind the length come 9 bits of big values and 8 of gain.
+            (at + 29..at + 29 + scale_bits).for_each(|at| side[at / 8] &= !(1 << (7 - at % 8)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_give_kind_length_and_samples() {
+        let frame = Frame::parse(&[0xff, 0xfb, 0x90, 0x64, 0, 0, 0, 0, 0]).expect("128 kbit/s, 44.1 kHz, joint stereo");
+        assert_eq!((frame.kind.rate, frame.kind.channels, frame.len, frame.samples), (44_100, 2, 417, 1152));
+        let frame = Frame::parse(&[0xff, 0xe3, 0x18, 0xc4, 0, 0, 0, 0, 0]).expect("8 kbit/s, 8 kHz, mono");
+        assert_eq!((frame.kind.rate, frame.kind.channels, frame.len, frame.samples), (8_000, 1, 72, 576));
+        let frame = Frame::parse(&[0xff, 0xf1, 0x4c, 0x80, 0x20, 0x1f, 0xfc, 0, 0]).expect("48 kHz, stereo");
+        assert_eq!((frame.kind.codec, frame.kind.channels, frame.len, frame.skip), (CODEC_ID_AAC, 2, 256, 7));
+        for none in [&[0xff, 0xfb, 0xf0, 0x64][..], &[0xff, 0xfb, 0x9c, 0x64], &[0xff, 0xeb, 0x90, 0x64], &[0xff], &[]]
+        {
+            assert_eq!(Frame::parse(none), None, "{none:x?}");
+        }
+    }
+
+    #[test]
+    fn silence_without_bits_loses_its_scale_factors() {
+        let mut bytes = [0u8; 104];
+        bytes[..16].copy_from_slice(&[0xff, 0xfb, 0x10, 0xc4, 0, 0, 0, 0, 1, 0xa5, 0xe0, 0, 0, 0, 0, 0]);
+        let frame = Frame::parse(&bytes).expect("a frame of silence");
+        clear_empty_granules(&frame, &mut bytes);
+        // The gain stays, the four bits behind it are gone.
+        assert_eq!(bytes[8..11], [1, 0xa4, 0]);
+    }
+}

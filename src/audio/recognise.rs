@@ -1,0 +1,222 @@
+//! What a file is, by its first bytes and never by its name.
+//!
+//! The built-in reader looks for MPEG audio frames anywhere in a file, and would take an MPEG transport stream for the MP3 that is in
+//! it. So it is only asked about files that are recognised here as its own; the others are named in the error, or given to ffmpeg.
+
+mod mpeg;
+mod text;
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// What the content of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// A container or stream of frames that the built-in reader opens. Its codec may still be one that it does not know.
+    Builtin,
+    /// A recording that only ffmpeg may know, with its name and article: "an MPEG transport stream".
+    Foreign(&'static str),
+    /// No recording, with its name and article: "a PDF document".
+    NoRecording(&'static str),
+    /// Nothing that is known here.
+    Unknown,
+}
+
+use Content::{Builtin, Foreign, NoRecording, Unknown};
+
+/// Bytes that are looked at, and once more behind each ID3 tag.
+const HEAD: u64 = 65_536;
+
+/// ID3 tags in front of one another; more are not looked behind.
+const MAX_TAGS: usize = 4;
+
+/// Recognises a file, and leaves it at its start.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn recognise(source: &mut (impl Read + Seek)) -> io::Result<Content> {
+    let mut start = 0;
+    let mut head = Vec::new();
+    for _ in 0..=MAX_TAGS {
+        source.seek(SeekFrom::Start(start))?;
+        head.clear();
+        source.by_ref().take(HEAD).read_to_end(&mut head)?;
+        match id3_length(&head) {
+            Some(length) => start += length,
+            None => break,
+        }
+    }
+    source.seek(SeekFrom::Start(0))?;
+    let found = of_head(&head, (head.len() as u64) < HEAD);
+    // A text behind a tag, or nothing: a file that was cut off within its cover picture, for example.
+    Ok(if start > 0 && matches!(found, NoRecording(_)) { Unknown } else { found })
+}
+
+/// Bytes of the ID3v2 tag at the start, header and footer included.
+fn id3_length(head: &[u8]) -> Option<u64> {
+    let tag = head.get(..10).filter(|tag| tag.starts_with(b"ID3") && tag[6..].iter().all(|byte| *byte < 0x80))?;
+    // Four bytes of seven bits each.
+    let size = tag[6..].iter().fold(0, |size, &byte| size << 7 | u64::from(byte));
+    let footer = if tag[5] & 0x10 != 0 { 10 } else { 0 };
+    Some(10 + size + footer)
+}
+
+/// Recognises the first bytes of a file; `whole` if there are no others.
+pub(super) fn of_head(head: &[u8], whole: bool) -> Content {
+    let by_magic = || MAGIC.iter().find(|(at, magic, _)| has(head, *at, magic)).map(|(_, _, content)| *content);
+    of_riff(head)
+        .or_else(|| of_ogg(head))
+        .or_else(|| of_mp4(head))
+        .or_else(by_magic)
+        .or_else(|| of_form(head))
+        .or_else(|| of_ac3(head))
+        .or_else(|| mpeg::transport_stream(head).then_some(Foreign("an MPEG transport stream")))
+        .or_else(|| mpeg::audio_frames(head, whole).then_some(Builtin))
+        .or_else(|| mpeg::loas_frames(head).then_some(Foreign("AAC in LOAS frames")))
+        .or_else(|| text::kind(head).map(NoRecording))
+        .unwrap_or(Unknown)
+}
+
+fn has(head: &[u8], at: usize, magic: &[u8]) -> bool {
+    head.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+/// RIFF holds anything; the type stands behind the size.
+fn of_riff(head: &[u8]) -> Option<Content> {
+    if !matches!(head.get(..4)?, b"RIFF" | b"RIFX" | b"RF64" | b"BW64") {
+        return None;
+    }
+    Some(match head.get(8..12)? {
+        b"WAVE" if head.starts_with(b"RIFX") => Foreign("a big-endian WAV file (RIFX)"),
+        b"WAVE" => Builtin,
+        b"AVI " => Foreign("an AVI file"),
+        b"XWMA" => Foreign("an xWMA file"),
+        b"CDXA" => Foreign("a Video CD file"),
+        b"WEBP" => NoRecording("a picture (WebP)"),
+        b"RMID" => NoRecording("a MIDI file: notes, but no sound"),
+        _ => Unknown,
+    })
+}
+
+/// The first packet of an Ogg file names its codec.
+fn of_ogg(head: &[u8]) -> Option<Content> {
+    if !head.starts_with(b"OggS") {
+        return None;
+    }
+    let packet = head.get(27 + usize::from(*head.get(26)?)..)?;
+    let speex = packet.starts_with(b"Speex   ");
+    Some(if speex { Foreign("Speex in Ogg") } else { Builtin })
+}
+
+/// MP4 begins with a box, mostly with the one that names its brand.
+fn of_mp4(head: &[u8]) -> Option<Content> {
+    match head.get(4..8)? {
+        b"ftyp" => Some(match head.get(8..12)? {
+            b"heic" | b"heix" | b"mif1" | b"msf1" | b"avif" => NoRecording("a picture (HEIF)"),
+            _ => Builtin,
+        }),
+        b"moov" | b"mdat" | b"wide" | b"pnot" | b"styp" | b"moof" | b"skip" | b"free" => Some(Builtin),
+        _ => None,
+    }
+}
+
+/// IFF: the type stands behind the size, as in RIFF.
+fn of_form(head: &[u8]) -> Option<Content> {
+    if !head.starts_with(b"FORM") {
+        return None;
+    }
+    Some(match head.get(8..12)? {
+        b"AIFF" | b"AIFC" => Builtin,
+        b"8SVX" | b"16SV" => Foreign("an IFF 8SVX file"),
+        _ => Unknown,
+    })
+}
+
+/// AC-3 and E-AC-3 have one sync word; the version of the bit stream tells them apart.
+fn of_ac3(head: &[u8]) -> Option<Content> {
+    let version = match head.get(..2)? {
+        [0x0b, 0x77] => head.get(5)? >> 3,
+        [0x77, 0x0b] => head.get(4)? >> 3,
+        _ => return None,
+    };
+    match version {
+        0..=10 => Some(Foreign("AC-3")),
+        11..=16 => Some(Foreign("E-AC-3")),
+        _ => None,
+    }
+}
+
+const ASF: &[u8] = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
+const W64: &[u8] = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00";
+
+/// Where what stands, and what the file is then.
+const MAGIC: &[(usize, &[u8], Content)] = &[
+    (0, b"fLaC", Builtin),
+    (0, b"\x1a\x45\xdf\xa3", Builtin),
+    (0, b"caff", Builtin),
+    (0, W64, Builtin),
+    (0, ASF, Foreign("an ASF file (Windows Media)")),
+    (0, b"\x00\x00\x01\xba", Foreign("an MPEG program stream")),
+    (0, b"\x00\x00\x01\xb3", Foreign("an MPEG video stream")),
+    (0, b"FLV\x01", Foreign("an FLV file")),
+    (0, b".snd", Foreign("an AU file")),
+    (0, b"dns.", Foreign("an AU file")),
+    (0, b"Creative Voice File", Foreign("a VOC file")),
+    (0, b"TTA1", Foreign("a True Audio file (TTA)")),
+    (0, b"TTA2", Foreign("a True Audio file (TTA)")),
+    (0, b"wvpk", Foreign("a WavPack file")),
+    (0, b"#!AMR-WB", Foreign("AMR wideband speech")),
+    (0, b"#!AMR", Foreign("AMR speech")),
+    (0, b"#!iLBC", Foreign("iLBC speech")),
+    (0, b"#!SILK", Foreign("SILK speech")),
+    (1, b"#!SILK", Foreign("SILK speech")),
+    (0, b"\x7f\xfe\x80\x01", Foreign("DTS")),
+    (0, b"\xfe\x7f\x01\x80", Foreign("DTS")),
+    (0, b"\x1f\xff\xe8\x00", Foreign("DTS")),
+    (0, b"\xff\x1f\x00\xe8", Foreign("DTS")),
+    (0, b"DTSHDHDR", Foreign("DTS-HD")),
+    (4, b"\xf8\x72\x6f\xba", Foreign("TrueHD")),
+    (4, b"\xf8\x72\x6f\xbb", Foreign("MLP")),
+    (0, b"MAC ", Foreign("a Monkey's Audio file (APE)")),
+    (0, b"MP+", Foreign("a Musepack file")),
+    (0, b"MPCK", Foreign("a Musepack file")),
+    (0, b"tBaK", Foreign("a TAK file")),
+    (0, b"OFR ", Foreign("an OptimFROG file")),
+    (0, b".RMF", Foreign("a RealMedia file")),
+    (0, b".ra\xfd", Foreign("a RealAudio file")),
+    (0, b"nut/multimedia container", Foreign("a NUT file")),
+    (0, b"NIST_1A", Foreign("a NIST SPHERE file")),
+    (0, b".SoX", Foreign("a SoX file")),
+    (0, b"XoS.", Foreign("a SoX file")),
+    (0, b"DSD ", Foreign("a DSF file (DSD)")),
+    (0, b"FRM8", Foreign("a DSDIFF file (DSD)")),
+    (0, b"ADIF", Foreign("AAC in ADIF")),
+    (0, b"DKIF", Foreign("an IVF file")),
+    (0, b"ea3\x03", Foreign("an OpenMG file")),
+    (0, b"EA3\x01", Foreign("an OpenMG file")),
+    (0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01", Foreign("an MXF file")),
+    (0, b"\xb7\xd8\x00\x20\x37\x49\xda\x11", Foreign("a WTV file")),
+    (0, b"\x1f\x07\x00", Foreign("a DV file")),
+    (0, b"%PDF", NoRecording("a PDF document")),
+    (0, b"PK\x03\x04", NoRecording("a ZIP archive or an office document; unpack it")),
+    (0, b"\x1f\x8b\x08", NoRecording("a gzip archive; unpack it")),
+    (0, b"\xfd7zXZ\x00", NoRecording("an xz archive; unpack it")),
+    (0, b"\x28\xb5\x2f\xfd", NoRecording("a Zstandard archive; unpack it")),
+    (0, b"BZh", NoRecording("a bzip2 archive; unpack it")),
+    (0, b"7z\xbc\xaf\x27\x1c", NoRecording("a 7-Zip archive; unpack it")),
+    (0, b"Rar!\x1a", NoRecording("a RAR archive; unpack it")),
+    (257, b"ustar", NoRecording("a tar archive; unpack it")),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", NoRecording("a Microsoft Office document")),
+    (0, b"\x89PNG\r\n\x1a\n", NoRecording("a picture (PNG)")),
+    (0, b"\xff\xd8\xff", NoRecording("a picture (JPEG)")),
+    (0, b"GIF8", NoRecording("a picture (GIF)")),
+    (0, b"II*\x00", NoRecording("a picture (TIFF)")),
+    (0, b"MM\x00*", NoRecording("a picture (TIFF)")),
+    (6, b"\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00", NoRecording("a picture (BMP)")),
+    (0, b"MThd", NoRecording("a MIDI file: notes, but no sound")),
+    (0, b"\x7fELF", NoRecording("a program")),
+    (0, b"SQLite format 3", NoRecording("a database (SQLite)")),
+    (0, b"GGUF", NoRecording("a model's weights (GGUF)")),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Which track of a recording is heard, and its decoder.
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_OPUS};
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Result as Decoded;
+use symphonia::core::formats::{FormatId, FormatReader, Track, TrackType, well_known as formats};
+
+use super::ffmpeg;
+use super::mkv::Encoding;
+use super::open::{Facts, Length, Refusal};
+use super::reader::DecoderKind;
+use super::timeline::Timeline;
+use super::{DecodeOptions, aac, mkv, mp4, names, opus};
+
+/// A track and its decoder.
+pub(super) struct Playing {
+    pub(super) track_id: u32,
+    pub(super) decoder: Box<dyn AudioDecoder>,
+    pub(super) params: AudioCodecParameters,
+    /// Seconds per tick of the track's time stamps.
+    pub(super) tick: f64,
+    /// Seconds that the decoder drops at the start, where the time stamps count them.
+    pub(super) delay: f64,
+    /// Whether the container writes time stamps down. Those of the others are counted by symphonia.
+    pub(super) is_timed: bool,
+    pub(super) timeline: Timeline,
+    /// What is to be undone before packets are decoded.
+    pub(super) encodings: Vec<Encoding>,
+    pub(super) length: Length,
+}
+
+/// An audio track of the file.
+struct Candidate<'a> {
+    id: u32,
+    /// `None` if symphonia does not know the codec.
+    track: Option<(&'a Track, &'a AudioCodecParameters)>,
+    is_default: bool,
+}
+
+impl Candidate<'_> {
+    fn channels(&self) -> usize {
+        self.track.and_then(|(_, params)| params.channels.as_ref()).map_or(0, |channels| channels.count())
+    }
+
+    fn describe(&self) -> String {
+        let Some((track, params)) = self.track else { return "an unknown codec".into() };
+        let mut parts = vec![names::codec(params.codec)];
+        match self.channels() {
+            0 => {}
+            1 => parts.push("1 channel".into()),
+            more => parts.push(format!("{more} channels")),
+        }
+        parts.extend(track.language.clone().filter(|language| language != "und"));
+        parts.extend(self.is_default.then(|| "default".into()));
+        parts.join(", ")
+    }
+}
+
+/// The track that was asked for. Without a wish: of the tracks that the file marks as default the one with the most
+/// channels, then the first (ffmpeg 5.1 `ffmpeg_opt.c::open_output_file`); a track that can be decoded is preferred.
+pub(super) fn choose(format: &dyn FormatReader, facts: &Facts, options: &DecodeOptions) -> Result<Playing, Refusal> {
+    let candidates = candidates(format, facts);
+    if let Some(number) = options.track {
+        let chosen = number.checked_sub(1).and_then(|index| candidates.get(index));
+        let Some(chosen) = chosen else { return Err(Refusal::Damaged(no_such_track(number, &candidates))) };
+        return play(format, chosen, facts, options);
+    }
+    let mut ranked: Vec<&Candidate> = candidates.iter().collect();
+    ranked.sort_by_key(|candidate| std::cmp::Reverse((candidate.is_default, candidate.channels())));
+    let mut refused = None;
+    for candidate in ranked {
+        match play(format, candidate, facts, options) {
+            Ok(playing) => {
+                if refused.is_some() {
+                    tracing::warn!(track = candidate.describe(), "the default track cannot be read; another is taken");
+                }
+                return Ok(playing);
+            }
+            // ffmpeg reads the track that the file marks as the default one.
+            Err(refusal @ Refusal::Unsupported(_))
+                if candidate.is_default && options.decoder == DecoderKind::Auto && ffmpeg::find().is_some() =>
+            {
+                return Err(refusal);
+            }
+            Err(refusal) => refused = refused.or(Some(refusal)),
+        }
+    }
+    let container = format.format_info().long_name;
+    Err(match refused {
+        Some(refusal) => refusal,
+        None if format.first_track(TrackType::Video).is_some() => Refusal::Damaged(format!(
+            "there is no audio track in it ({container} with video only); nothing to transcribe"
+        )),
+        None => Refusal::Unsupported(format!("there is no audio track in it ({container})")),
+    })
+}
+
+/// The audio tracks in the order of the file.
+fn candidates<'a>(format: &'a dyn FormatReader, facts: &Facts) -> Vec<Candidate<'a>> {
+    let audio = |track: &'a Track| match &track.codec_params {
+        Some(CodecParameters::Audio(params)) => Some((track, params)),
+        _ => None,
+    };
+    let mut ids = [facts.movie.audio_tracks(), facts.matroska.audio_tracks()].concat();
+    // Symphonia may know more than was seen here.
+    let known = format.tracks().iter().filter(|track| audio(track).is_some()).map(|track| track.id);
+    ids.extend(known.filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+    let candidate = |id: u32| {
+        let track = format.tracks().iter().find(|track| track.id == id);
+        let is_default = facts.movie.is_enabled(id).or(facts.matroska.is_default(id)).unwrap_or(true);
+        Candidate { id, track: track.and_then(audio), is_default }
+    };
+    ids.into_iter().map(candidate).collect()
+}
+
+fn no_such_track(number: usize, candidates: &[Candidate]) -> String {
+    let listed: Vec<String> =
+        candidates.iter().enumerate().map(|(index, track)| format!("{} ({})", index + 1, track.describe())).collect();
+    let (count, plural) = (listed.len(), if listed.len() == 1 { "" } else { "s" });
+    format!("audio track {number} was asked for, but it has {count} audio track{plural}: {}", listed.join(", "))
+}
+
+fn play(
+    format: &dyn FormatReader,
+    candidate: &Candidate,
+    facts: &Facts,
+    options: &DecodeOptions,
+) -> Result<Playing, Refusal> {
+    let unreadable = |what: String| Refusal::Unsupported(format!("its audio {what}"));
+    let Some((track, params)) = candidate.track else {
+        return Err(unreadable("is in a codec that is not known".into()));
+    };
+    let encodings = facts
+        .matroska
+        .encodings(candidate.id)
+        .map_err(|how| unreadable(format!("is {how}, which cannot be undone")))?;
+    let mut params = params.clone();
+    if let Some(header) = params.extra_data.as_deref().and_then(|header| mkv::decode(&encodings, header, true)) {
+        params.with_extra_data(header);
+    }
+    let decoder = make_decoder(&params).map_err(|error| {
+        let (codec, channels) = (names::codec(params.codec), candidate.channels());
+        let channels = if channels > 2 { format!(" with {channels} channels") } else { String::new() };
+        unreadable(format!("is in a codec that cannot be read ({codec}{channels}: {error})"))
+    })?;
+    let tick = track.time_base.map_or(0.0, f64::from);
+    let container = format.format_info().format;
+    let is_mp4 = container == formats::FORMAT_ID_ISOMP4;
+    let delay = if is_mp4 && params.codec == CODEC_ID_OPUS { opus::delay(&params) } else { 0.0 };
+    let is_timed = matches!(container, formats::FORMAT_ID_ISOMP4 | formats::FORMAT_ID_MKV | formats::FORMAT_ID_OGG);
+    let edits = if is_mp4 { facts.movie.edits(candidate.id, delay, tick) } else { Vec::new() };
+    let timeline = Timeline::new(edits, options.sync && is_timed);
+    let length = match track_length(format, track, tick, facts) {
+        Length::Stated(media) => Length::Stated(timeline.length(media - delay).unwrap_or(media)),
+        other => other,
+    };
+    Ok(Playing { track_id: track.id, decoder, params, tick, delay, is_timed, timeline, encodings, length })
+}
+
+/// A decoder for a track.
+pub(super) fn make_decoder(params: &AudioCodecParameters) -> Decoded<Box<dyn AudioDecoder>> {
+    let options = AudioDecoderOptions::default();
+    if aac::is_surround(params) {
+        return Ok(Box::new(aac::Surround::new(params)?));
+    }
+    opus::codecs().make_audio_decoder(params, &options).or_else(|error| {
+        let core = params.extra_data.as_deref().filter(|_| params.codec == CODEC_ID_AAC).and_then(mp4::aac_core);
+        let Some(core) = core else { return Err(error) };
+        let mut core_params = params.clone();
+        core_params.with_extra_data(core);
+        opus::codecs().make_audio_decoder(&core_params, &options)
+    })
+}
+
+/// The length of a track as its container tells it.
+fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Facts) -> Length {
+    if let Some(length) = facts.frames {
+        return length;
+    }
+    let ticks = match (track.duration, track.num_frames) {
+        (Some(duration), _) => duration.get(),
+        (None, Some(frames)) => frames,
+        (None, None) => return media_length(format),
+    };
+    // Ogg counts what the decoder of Opus drops at the start.
+    let dropped = match format.format_info().format {
+        formats::FORMAT_ID_OGG => u64::from(track.delay.unwrap_or(0)),
+        _ => 0,
+    };
+    let seconds = ticks.saturating_sub(dropped) as f64 * tick;
+    if ticks == 0 || tick == 0.0 {
+        return Length::Unknown;
+    }
+    match facts.wav {
+        Some(Some(factor)) => return Length::Stated(seconds * factor),
+        Some(None) => return Length::Guessed(seconds),
+        None => {}
+    }
+    if states_length(format.format_info().format) { Length::Stated(seconds) } else { Length::Guessed(seconds) }
+}
+
+/// Matroska's length is that of the longest track, so it binds only where there is one.
+fn media_length(format: &dyn FormatReader) -> Length {
+    let info = format.media_info();
+    match (info.time_base, info.duration) {
+        (Some(base), Some(duration)) if duration.get() > 0 => {
+            let seconds = duration.get() as f64 * f64::from(base);
+            if format.tracks().len() == 1 { Length::Stated(seconds) } else { Length::Guessed(seconds) }
+        }
+        _ => Length::Unknown,
+    }
+}
+
+/// Whether the container writes its length down. Symphonia takes Ogg's from the last page it finds.
+fn states_length(format: FormatId) -> bool {
+    format != formats::FORMAT_ID_OGG
+}

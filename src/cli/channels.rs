@@ -1,0 +1,44 @@
+//! The options of recordings in which each channel is a speaker.
+
+use clap::Args;
+use diarist::channels::ChannelSpeakers;
+use diarist::{Error, Result};
+
+use super::options::Audio;
+use super::settings;
+use super::speakers::Speakers;
+
+/// Each channel is a speaker.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Speakers")]
+pub struct Channels {
+    /// Take each channel of the recording for one speaker, as in recorded calls.
+    ///
+    /// Channels are heard one by one, and their words merged by time. Words of one channel that are also heard on another are
+    /// written once. The speakers are called CHANNEL_00 and so on.
+    #[arg(long, hide_short_help = true)]
+    pub channel_speakers: bool,
+    /// Names of these speakers in the order of the channels, by commas: Agent,Customer.
+    #[arg(long, value_name = "NAMES", hide_short_help = true)]
+    pub channel_names: Option<String>,
+}
+
+impl Channels {
+    /// What is asked for; nothing without `--channel-speakers`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming an option that contradicts another, or would have no effect.
+    pub fn options(&self, speakers: &Speakers, audio: &Audio) -> Result<Option<ChannelSpeakers>> {
+        if !self.channel_speakers {
+            return match self.channel_names {
+                Some(_) => Err(Error::config("channel_names", "given", "has no effect without `channel_speakers`")),
+                None => Ok(None),
+            };
+        }
+        let names = self.channel_names.iter().flat_map(|names| names.split(','));
+        let names = names.map(|name| name.trim().to_string()).collect();
+        let channels = ChannelSpeakers { names, ..ChannelSpeakers::default() };
+        channels.check_beside(speakers.diarize, settings::audio(audio).channel)?;
+        Ok(Some(channels))
+    }
+}

@@ -1,0 +1,102 @@
+//! The embeddings of what the segmentation network hears: of speakers of windows, or of segments.
+
+use super::{Diarizer, stop_if};
+use crate::diarize::segments::{self, Posteriors, Run};
+use crate::diarize::windows::{Segmentation, Voices};
+use crate::engine::cluster::Cluster;
+use crate::engine::residual::Residual;
+use crate::error::Result;
+use crate::models::embedding::Windows;
+use crate::units::{SAMPLE_RATE, Seconds};
+use crate::watch::Watch;
+
+/// Windows whose voices are heard together; those that follow each other share features.
+const BATCH: usize = 64;
+/// Segments whose embeddings are computed together.
+const SEGMENT_BATCH: usize = 256;
+
+impl<B: Residual + Cluster> Diarizer<B> {
+    /// The embeddings `[N, D]` of runs.
+    pub(super) fn embeddings(
+        &self,
+        be: &B,
+        samples: &[f32],
+        posteriors: &Posteriors,
+        runs: &[Run],
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<f32>> {
+        let (window, step, total) =
+            (self.segmentation.specification().window, self.step(), Seconds::from_samples(samples.len()));
+        let mut embeddings = Vec::with_capacity(runs.len() * self.embedding.size());
+        for runs in runs.chunks(SEGMENT_BATCH) {
+            stop_if(watch)?;
+            let spans: Vec<_> = runs.iter().map(|run| segments::samples_of(run, posteriors, window, step)).collect();
+            embeddings.extend(self.embedding.embed_spans(be, samples, &spans)?);
+            let done = runs.last().map_or(0.0, |run| (run.window * step) as f64 / SAMPLE_RATE as f64);
+            watch.progress(Seconds(done.min(total.0)), total);
+        }
+        Ok(embeddings)
+    }
+
+    /// The voices of all windows; zeros where nobody speaks.
+    pub(super) fn voices(
+        &self,
+        be: &B,
+        samples: &[f32],
+        heard: &Segmentation,
+        watch: &mut dyn Watch,
+    ) -> Result<Voices> {
+        let (speakers, size) = (heard.speakers, self.embedding.size());
+        let window = self.segmentation.specification().window;
+        // Without the exclusion no number of frames alone is enough.
+        let least = if self.exclude_overlap { self.embedding.min_frames(heard.frames, window) } else { usize::MAX };
+        let speaks = |window: &usize| (0..speakers).any(|speaker| heard.active_frames(*window, speaker) > 0);
+        let spoken: Vec<usize> = (0..heard.windows).filter(speaks).collect();
+        let mut values = vec![0.0; heard.windows * speakers * size];
+        let mask = |window: usize, masks: &mut Vec<bool>| {
+            (0..speakers).for_each(|speaker| masks.extend(heard.voice_mask(window, speaker, least)));
+        };
+        let wanted = Wanted { windows: &spoken, speakers, mask: &mask };
+        self.in_batches(be, samples, &wanted, watch, |window, voices| {
+            values[window * speakers * size..][..speakers * size].copy_from_slice(voices);
+        })?;
+        Voices::new(speakers, size, values)
+    }
+
+    /// Hears the voices of some windows; `each` is given a window and its voices `[S, D]`.
+    pub(super) fn in_batches(
+        &self,
+        be: &B,
+        samples: &[f32],
+        wanted: &Wanted<'_>,
+        watch: &mut dyn Watch,
+        mut each: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let Wanted { windows, speakers, mask } = *wanted;
+        let (length, step) = (self.segmentation.specification().window, self.step());
+        let total = Seconds::from_samples(samples.len());
+        for (i, batch) in windows.chunks(BATCH).enumerate() {
+            stop_if(watch)?;
+            let starts: Vec<usize> = batch.iter().map(|window| window * step).collect();
+            let mut masks = Vec::new();
+            batch.iter().for_each(|window| mask(*window, &mut masks));
+            let wanted = Windows { starts: &starts, length, masks: &masks, speakers };
+            let voices = self.embedding.embed_windows(be, samples, &wanted)?;
+            for (window, voices) in batch.iter().zip(voices.chunks_exact(speakers * self.embedding.size())) {
+                each(*window, voices);
+            }
+            let share = (i * BATCH + batch.len()) as f64 / windows.len() as f64;
+            watch.progress(Seconds(share * total.0), total);
+        }
+        Ok(())
+    }
+}
+
+/// Voices to be heard.
+pub(super) struct Wanted<'a> {
+    pub windows: &'a [usize],
+    /// Speakers S of a window.
+    pub speakers: usize,
+    /// Adds the frames `[S, F]` of a window in which each of them is to be heard.
+    pub mask: &'a dyn Fn(usize, &mut Vec<bool>),
+}

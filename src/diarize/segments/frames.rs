@@ -1,0 +1,80 @@
+//! Who speaks in each frame of the recording.
+
+use super::labels::{FrameLabels, activities};
+use super::{Posteriors, SegmentClustering};
+use crate::diarize::turns::Frames;
+
+/// Who speaks in each frame, `[all, the likeliest one alone]`: as many speakers as the mean probabilities of speech and of overlap say, at
+/// most `most`, those that are the likeliest. Frames of a window that another one owns count less.
+pub fn decide(
+    posteriors: &Posteriors,
+    labels: &FrameLabels,
+    speakers: usize,
+    most: usize,
+    options: &SegmentClustering,
+) -> [Frames; 2] {
+    let total = posteriors.total();
+    let mut frames = [(); 2].map(|()| Frames { speakers, active: vec![false; total * speakers] });
+    let first: Vec<usize> = (0..posteriors.windows()).map(|window| posteriors.first_frame(window)).collect();
+    for at in 0..total {
+        let heard = Heard::of(posteriors, labels, &first, at, options);
+        let count = match () {
+            () if heard.speech <= options.speech => 0,
+            () if heard.overlap <= options.overlap => 1,
+            () => 2,
+        };
+        for (place, label) in heard.likeliest().take(count.min(most)).enumerate() {
+            frames[0].active[at * speakers + label] = true;
+            frames[1].active[at * speakers + label] = place == 0;
+        }
+    }
+    frames
+}
+
+/// What the windows that see a frame say about it: weighted means.
+struct Heard {
+    speech: f64,
+    overlap: f64,
+    /// Speakers of the recording, and how likely they speak, each above 0.
+    speakers: Vec<(usize, f64)>,
+}
+
+impl Heard {
+    fn of(
+        posteriors: &Posteriors,
+        labels: &FrameLabels,
+        first: &[usize],
+        at: usize,
+        options: &SegmentClustering,
+    ) -> Self {
+        let mut heard = Heard { speech: 0.0, overlap: 0.0, speakers: Vec::new() };
+        let mut sum = 0.0;
+        let last = first.partition_point(|first| *first <= at);
+        let windows = (0..last).rev().take_while(|window| at < first[*window] + posteriors.frames);
+        for window in windows {
+            let frame = at - first[window];
+            let weight = if posteriors.owned(window).contains(&frame) { 1.0 } else { options.neighbour_weight };
+            sum += weight;
+            heard.speech += weight * f64::from(posteriors.speech(window, frame));
+            heard.overlap += weight * f64::from(posteriors.overlap(window, frame));
+            for (label, activity) in activities(posteriors, labels, window, frame) {
+                let activity = weight * f64::from(activity);
+                match heard.speakers.iter_mut().find(|(other, _)| *other == label) {
+                    Some((_, sum)) => *sum += activity,
+                    None => heard.speakers.push((label, activity)),
+                }
+            }
+        }
+        if sum > 0.0 {
+            heard.speech /= sum;
+            heard.overlap /= sum;
+        }
+        heard.speakers.retain(|(_, activity)| *activity > 0.0);
+        heard.speakers.sort_by(|(a, one), (b, other)| other.total_cmp(one).then(a.cmp(b)));
+        heard
+    }
+
+    fn likeliest(&self) -> impl Iterator<Item = usize> {
+        self.speakers.iter().map(|(label, _)| *label)
+    }
+}

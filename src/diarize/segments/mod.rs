@@ -1,0 +1,152 @@
+//! The clustering of the pipeline [`open`](super::open): embeddings of the stretches in which somebody speaks alone.
+//!
+//! | step | |
+//! |---|---|
+//! | [`posteriors`] | the segmentation network over windows that overlap by half: probabilities of sets of speakers, `[W, F, C]` |
+//! | [`runs`] | a speaker of a window, from one pause or other speaker to the next; cut to the frames that the window owns, a segment |
+//! | [`linkage`] | an embedding of each segment; long segments are clustered |
+//! | [`labels`] | short segments, and the frames of windows that another one owns, follow those |
+//! | [`frames`] | weighted means over the windows: how many speak, and who |
+//!
+//! Windows own disjoint frames, so that the embedding network hears each second of speech once at most. Method and constants were chosen on
+//! LibriSpeech train-clean-100 and AMI: `training/open_report.py`.
+
+pub mod frames;
+pub mod labels;
+pub mod linkage;
+pub mod posteriors;
+pub mod runs;
+
+use std::ops::Range;
+
+pub use posteriors::Posteriors;
+pub use runs::Run;
+
+use self::labels::Assigned;
+use super::turns;
+use super::{Diarization, Options};
+use crate::units::Seconds;
+
+/// Constants of the method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SegmentClustering {
+    /// From a window to the next, as a share of a window.
+    pub step: f64,
+    /// Pauses up to this are part of a run.
+    pub gap: Seconds,
+    /// Shortest segment that has an embedding.
+    pub short: Seconds,
+    /// Shortest segment that is clustered.
+    pub long: Seconds,
+    /// Cost up to which clusters are merged.
+    pub threshold: f64,
+    /// Most that is added to the cost of two speakers whom windows tell apart.
+    pub penalty: f64,
+    /// Seconds in which windows hear both at which half of the penalty is added.
+    pub penalty_prior: Seconds,
+    /// Most that is taken off the similarity of a short segment to a cluster that has other speakers of the window.
+    pub other_speaker: f64,
+    /// Somebody speaks above this mean probability.
+    pub speech: f64,
+    /// Two speak above this mean probability.
+    pub overlap: f64,
+    /// Weight in these means of frames that the window does not own.
+    pub neighbour_weight: f64,
+}
+
+impl Default for SegmentClustering {
+    /// Those of [`open`](super::open).
+    fn default() -> Self {
+        SegmentClustering {
+            step: 0.5,
+            gap: Seconds(0.15),
+            short: Seconds(0.3),
+            long: Seconds(1.0),
+            threshold: 0.64,
+            penalty: 0.5,
+            penalty_prior: Seconds(2.0),
+            other_speaker: 0.3,
+            speech: 0.5,
+            overlap: 0.35,
+            neighbour_weight: 0.5,
+        }
+    }
+}
+
+impl SegmentClustering {
+    fn gap_frames(&self, posteriors: &Posteriors) -> usize {
+        (self.gap.0 / posteriors.clock.frame_step).round_ties_even() as usize
+    }
+
+    /// The runs that are to have an embedding: within the frames that their windows own, and long enough.
+    pub fn segments(&self, posteriors: &Posteriors) -> Vec<Run> {
+        let all = runs::runs(posteriors, self.gap_frames(posteriors)).into_iter();
+        let owned = all.filter_map(|run| run.within(&posteriors.owned(run.window)));
+        owned.filter(|run| posteriors.seconds(run.frames().count()) >= self.short.0).collect()
+    }
+
+    /// Who speaks when. `embeddings` `[N, D]` are those of the [`segments`](Self::segments); one that is no number is left out.
+    pub fn diarize(
+        &self,
+        posteriors: &Posteriors,
+        runs: Vec<Run>,
+        embeddings: &[f32],
+        options: &Options,
+    ) -> Diarization {
+        let size = embeddings.len().checked_div(runs.len()).unwrap_or(0).max(1);
+        let segment = |(run, embedding): (Run, &[f32])| {
+            let seconds = posteriors.seconds(run.frames().count());
+            Some(Segment { run, seconds, embedding: embedding.to_vec(), direction: direction(embedding)? })
+        };
+        let segments: Vec<Segment> = runs.into_iter().zip(embeddings.chunks_exact(size)).filter_map(segment).collect();
+        let assigned = labels::assign(&segments, self, options.bounds);
+        let labels = labels::label_frames(posteriors, &segments, &assigned, self);
+        let frames = frames::decide(posteriors, &labels, assigned.speakers, options.bounds.max, self);
+        let [all, exclusive] =
+            frames.each_ref().map(|frames| turns::spans(frames, &posteriors.clock, options.min_duration_off));
+        Diarization::of_spans(all, exclusive, |speaker| mean_of(&segments, &assigned, speaker), options)
+    }
+}
+
+/// An embedding scaled to length one; none of one without a direction.
+fn direction(embedding: &[f32]) -> Option<Vec<f64>> {
+    let length = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    (length.is_finite() && length > 0.0).then(|| embedding.iter().map(|x| f64::from(*x) / length).collect())
+}
+
+/// A run with its embedding.
+pub struct Segment {
+    /// Where it is.
+    pub run: Run,
+    /// How long.
+    pub seconds: f64,
+    /// As the network makes it, `[D]`.
+    pub embedding: Vec<f32>,
+    /// Of length one.
+    pub direction: Vec<f64>,
+}
+
+/// The mean of a speaker's embeddings that were clustered, weighted by their seconds.
+fn mean_of(segments: &[Segment], assigned: &Assigned, speaker: usize) -> Option<Vec<f64>> {
+    let (mut sum, mut seconds) = (Vec::new(), 0.0);
+    let own =
+        segments.iter().enumerate().filter(|(at, _)| assigned.is_clustered[*at] && assigned.labels[*at] == speaker);
+    for (_, segment) in own {
+        sum.resize(segment.embedding.len(), 0.0);
+        sum.iter_mut().zip(&segment.embedding).for_each(|(sum, x)| *sum += segment.seconds * f64::from(*x));
+        seconds += segment.seconds;
+    }
+    (seconds > 0.0).then(|| sum.iter().map(|sum| sum / seconds).collect())
+}
+
+/// The samples of a run in a recording whose windows of `window` samples begin every `step`.
+pub fn samples_of(run: &Run, posteriors: &Posteriors, window: usize, step: usize) -> Vec<Range<usize>> {
+    let start = run.window * step;
+    let sample = |frame: usize| start + (frame * window).div_ceil(posteriors.frames);
+    run.intervals.iter().map(|interval| sample(interval.start)..sample(interval.end)).collect()
+}
+
+/// The step between windows in samples, for windows of so many.
+pub fn step_of(window: usize, options: &SegmentClustering) -> usize {
+    ((options.step * window as f64).round_ties_even() as usize).max(1)
+}

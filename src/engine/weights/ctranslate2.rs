@@ -1,0 +1,125 @@
+//! The tensors of CTranslate2's `model.bin`, by their place in the file.
+//!
+//! | field | |
+//! |---|---|
+//! | u32 | binary version |
+//! | string, u32 | name and revision of the specification |
+//! | u32, variables | how many, and they themselves |
+//! | u32, aliases | from version 3 on: how many, and for each two strings, the alias and the name |
+//!
+//! A variable is a string, its name; u8 axes and a u32 for each; from version 4 on u8 type and u32 bytes, before that u8 bytes
+//! of an element and u32 elements; the data.
+//!
+//! A string is a u16 length, that many bytes, the last of which is zero. A quantised weight `W` has its scales in `W_scale`:
+//! one for each row of an 8-bit weight, a single one for a 16-bit weight (1000 where there is none). They divide: value =
+//! integer / scale.
+//!
+//! Source: CTranslate2 4.8 `src/models/model.cc` (`Model::load`, `ensure_dtype`), `python/ctranslate2/specs/model_spec.py`.
+
+use std::collections::HashMap;
+
+use safetensors::Dtype;
+use serde_json::json;
+
+use super::cursor::{Cursor, elements};
+use super::format::{Found, MAX_TENSORS, Unreadable};
+use super::place::Place;
+
+/// Newest binary version read.
+const NEWEST: u32 = 6;
+/// Most axes of a variable: convolutions have three.
+const MAX_AXES: usize = 8;
+/// The scale of 16-bit weights that have none of their own: `Quantize::global_int16_scale`.
+pub(super) const GLOBAL_INT16_SCALE: f32 = 1000.0;
+
+/// Whether the bytes begin with a version and the name of a specification.
+pub(super) fn is_model(bytes: &[u8]) -> bool {
+    let mut cursor = Cursor::new(bytes);
+    let version = cursor.u32();
+    let name = string(&mut cursor);
+    version.is_ok_and(|version| (2..=64).contains(&version)) && name.is_ok_and(|name| name.ends_with("Spec"))
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
+    let mut cursor = Cursor::new(bytes);
+    let version = cursor.u32()?;
+    if version > NEWEST {
+        let reason = format!(
+            "is a CTranslate2 model of binary version {version}; versions 2 to {NEWEST} can be read, convert it with an \
+             older ctranslate2"
+        );
+        return Err(Unreadable::Unsupported(reason));
+    }
+    let (spec, revision) = (string(&mut cursor)?, cursor.u32()?);
+    let mut variables = HashMap::new();
+    for _ in 0..count(&mut cursor)? {
+        let place = variable(&mut cursor, version)?;
+        variables.insert(place.name.clone(), place);
+    }
+    if version >= 3 {
+        for _ in 0..count(&mut cursor)? {
+            let (alias, name) = (string(&mut cursor)?, string(&mut cursor)?);
+            for suffix in ["", "_scale"] {
+                let alias = format!("{alias}{suffix}");
+                if let Some(place) = variables.get(&format!("{name}{suffix}")) {
+                    variables.insert(alias.clone(), Place { name: alias, ..place.clone() });
+                }
+            }
+        }
+    }
+    let facts = json!({"spec": spec, "revision": revision, "version": version});
+    Ok(Found { places: variables.into_values().collect(), facts, ..Found::default() })
+}
+
+/// Of variables or aliases.
+fn count(cursor: &mut Cursor) -> Result<usize, String> {
+    let count = cursor.size()?;
+    if count > MAX_TENSORS {
+        Err(format!("it names {count} variables, expected at most {MAX_TENSORS}"))
+    } else {
+        Ok(count)
+    }
+}
+
+fn variable(cursor: &mut Cursor, version: u32) -> Result<Place, Unreadable> {
+    let name = string(cursor)?;
+    let rank = usize::from(cursor.u8()?);
+    if rank > MAX_AXES {
+        return Err(format!("`{name}` has {rank} axes").into());
+    }
+    let shape = (0..rank).map(|_| cursor.size()).collect::<Result<Vec<_>, _>>()?;
+    let (dtype, len) = if version >= 4 {
+        let kind = cursor.u8()?;
+        let dtype = element(kind).ok_or_else(|| format!("`{name}` has the unknown type {kind}"))?;
+        (dtype, cursor.u32()? as usize)
+    } else {
+        let width = cursor.u8()?;
+        let dtype = element_of_width(width).ok_or_else(|| format!("`{name}` has elements of {width} bytes"))?;
+        (dtype, (cursor.u32()? as usize).checked_mul(usize::from(width)).ok_or("a variable has no possible size")?)
+    };
+    if elements(&shape)?.checked_mul(dtype.bitsize() / 8) != Some(len) {
+        return Err(format!("`{name}` has the shape {shape:?} and {len} bytes").into());
+    }
+    Ok(Place::plain(name, dtype, shape, cursor.skip(len)?))
+}
+
+/// An element type by its number: the order of `enum class DataType`.
+fn element(kind: u8) -> Option<Dtype> {
+    [Dtype::F32, Dtype::I8, Dtype::I16, Dtype::I32, Dtype::F16, Dtype::BF16].get(usize::from(kind)).copied()
+}
+
+/// Before version 4 only the width of the elements was stored.
+fn element_of_width(width: u8) -> Option<Dtype> {
+    match width {
+        1 => Some(Dtype::I8),
+        2 => Some(Dtype::I16),
+        4 => Some(Dtype::F32),
+        _ => None,
+    }
+}
+
+fn string(cursor: &mut Cursor) -> Result<String, String> {
+    let len = usize::from(cursor.u16()?);
+    let [text @ .., 0] = cursor.take(len)? else { return Err("a name does not end with a zero".into()) };
+    String::from_utf8(text.to_vec()).map_err(|_| "a name is not UTF-8".into())
+}

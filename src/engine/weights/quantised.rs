@@ -1,0 +1,73 @@
+//! The quantised weights of CTranslate2: integers, and beside them the scales that divide them.
+
+use ::safetensors::Dtype;
+
+use super::ctranslate2::GLOBAL_INT16_SCALE;
+use super::place::{Encoding, to_f32};
+use super::{HostInt8, HostMatrix, HostWeight, Weights};
+use crate::error::{Error, Result};
+
+impl Weights {
+    /// A weight in the numbers of its file, checked against `shape`, whose first axis is output features. 8-bit integers
+    /// stay what they are, the rest becomes f32.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn weight(&self, name: &str, shape: &[usize]) -> Result<HostWeight> {
+        let plain = self.index.get(name).map(|entry| entry.place.encoding);
+        if plain == Some(Encoding::Plain(Dtype::I8)) && self.is_quantised(name) {
+            return Ok(HostWeight::Int8(self.int8(name, shape)?));
+        }
+        let [rows, cols @ ..] = shape else {
+            return Err(Error::weights(&self.origin, name, "is not a matrix"));
+        };
+        let values = self.tensor(name, shape)?;
+        Ok(HostWeight::Float(HostMatrix { values, rows: *rows, cols: cols.iter().product() }))
+    }
+
+    /// Whether integers are a quantised weight: there are scales beside it, or the file is one of CTranslate2.
+    pub(super) fn is_quantised(&self, name: &str) -> bool {
+        self.contains(&format!("{name}_scale")) || self.facts["spec"].is_string()
+    }
+
+    /// A weight of CTranslate2's 8-bit integers, whose scales divide.
+    pub(super) fn int8(&self, name: &str, shape: &[usize]) -> Result<HostInt8> {
+        let [rows, cols @ ..] = shape else {
+            return Err(Error::weights(&self.origin, name, "is not a matrix"));
+        };
+        let (_, bytes) = self.bytes(name, shape)?;
+        let values = bytes.iter().map(|byte| *byte as i8).collect();
+        let scales = self.reciprocals(&format!("{name}_scale"), &[*rows])?;
+        Ok(HostInt8 { values, scales, rows: *rows, cols: cols.iter().product() })
+    }
+
+    /// Values of CTranslate2's 16-bit integers, whose one scale divides.
+    pub(super) fn int16(&self, name: &str, bytes: &[u8]) -> Result<Vec<f32>> {
+        let scale = format!("{name}_scale");
+        let shape = self.shape(&scale).unwrap_or_default();
+        let factor = match (self.contains(&scale), shape) {
+            (true, [] | [1]) => self.reciprocals(&scale, shape)?[0],
+            (true, _) => {
+                return Err(Error::weights(&self.origin, &scale, format!("has shape {shape:?}, expected one number")));
+            }
+            (false, _) => 1.0 / GLOBAL_INT16_SCALE,
+        };
+        Ok(bytes.as_chunks().0.iter().map(|b| f32::from(i16::from_le_bytes(*b)) * factor).collect())
+    }
+
+    /// `1 / scale`, as CTranslate2 computes it. Integers times what is given back are finite.
+    fn reciprocals(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let (encoding, bytes) = self.bytes(name, shape)?;
+        let not_float = || Error::weights(&self.origin, name, format!("is {encoding}, expected f32"));
+        let mut scales = to_f32(encoding, &bytes).ok_or_else(not_float)?;
+        for scale in &mut scales {
+            let factor = 1.0 / *scale;
+            if !scale.is_finite() || !(factor * -f32::from(i16::MIN)).is_finite() {
+                let reason = format!("has a scale of {scale}; the file is damaged, fetch the model again");
+                return Err(Error::weights(&self.origin, name, reason));
+            }
+            *scale = factor;
+        }
+        Ok(scales)
+    }
+}

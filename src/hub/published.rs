@@ -1,0 +1,144 @@
+//! Files whose bytes are known beforehand: repositories without a gate are tried in order, and what has another SHA-256 than the
+//! published one is not used, wherever it lies.
+
+use std::path::{Path, PathBuf};
+
+use super::{Hub, Network, OnProgress, checksum, fetch, snapshots};
+use crate::error::{Error, Result};
+
+/// A file of a repository at one revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published<'a> {
+    /// Organisation/name on the hub.
+    pub repo: &'a str,
+    /// The commit: a branch may change, a commit does not.
+    pub revision: &'a str,
+    /// The file's path in the repository.
+    pub file: &'a str,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its SHA-256, in 64 hexadecimal digits.
+    pub sha256: &'a str,
+}
+
+impl Published<'_> {
+    /// The address from which the file can be fetched by hand.
+    pub fn address(&self, endpoint: &str) -> String {
+        format!("{endpoint}/{}/resolve/{}/{}", self.repo, self.revision, self.file)
+    }
+
+    /// What is wrong with the file at `path`, if anything: its length is compared first.
+    pub(super) fn check(&self, path: &Path, alive: &mut dyn FnMut()) -> std::result::Result<(), String> {
+        let bytes = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+        if bytes != self.bytes {
+            return Err(format!("{bytes} bytes, expected {}", self.bytes));
+        }
+        checksum::check(path, self.sha256, alive)
+    }
+}
+
+/// What the search for a file came to.
+#[derive(Debug, Default)]
+pub(super) struct Found<'a> {
+    /// The file, and what it was published as.
+    pub(super) file: Option<(PathBuf, Published<'a>)>,
+    /// Files of the right name that are not used, and why.
+    pub(super) skipped: Vec<String>,
+}
+
+/// Why a file cannot be had.
+pub(super) enum Missing {
+    /// The caller asked to stop.
+    Cancelled,
+    /// One reason for each place and repository that was tried.
+    Reasons(Vec<String>),
+}
+
+impl Hub {
+    /// The first of `sources` that is on this machine with the right bytes, and is fetched where none is. Every file is checked
+    /// before it is used, also one that was here. `what` names the file in errors.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] with the reason of each repository that was tried; [`Error::Cancelled`].
+    pub fn obtain_published(
+        &self,
+        what: &str,
+        sources: &[Published<'_>],
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<PathBuf> {
+        match self.published(sources, on_progress) {
+            Ok((path, _)) => Ok(path),
+            Err(Missing::Cancelled) => Err(Error::Cancelled),
+            Err(Missing::Reasons(reasons)) => {
+                Err(Error::Hub { model: what.to_string(), reason: reasons.join(";\n  ") })
+            }
+        }
+    }
+
+    /// The first of `sources` that is here, in `model_dir` (as organisation/name/FILE or name/FILE) or in a cache.
+    pub(super) fn find_published<'a>(&self, sources: &[Published<'a>]) -> Found<'a> {
+        let mut found = Found::default();
+        for source in sources {
+            for path in self.places_of(source) {
+                match source.check(&path, &mut || {}) {
+                    Ok(()) => {
+                        found.file = Some((path, *source));
+                        return found;
+                    }
+                    Err(why) => found.skipped.push(format!("{} is not used: {why}", path.display())),
+                }
+            }
+        }
+        found
+    }
+
+    /// The first of `sources` that can be had.
+    pub(super) fn published<'a>(
+        &self,
+        sources: &[Published<'a>],
+        on_progress: &mut OnProgress<'_>,
+    ) -> std::result::Result<(PathBuf, Published<'a>), Missing> {
+        let Found { file, skipped: mut reasons } = self.find_published(sources);
+        if let Some(found) = file {
+            return Ok(found);
+        }
+        if self.network == Network::Forbidden {
+            reasons.push("downloads are switched off".into());
+            return Err(Missing::Reasons(reasons));
+        }
+        let Some(root) = self.model_dir.as_ref().or(self.cache.as_ref()) else {
+            reasons.push("there is no home folder to download it to".into());
+            return Err(Missing::Reasons(reasons));
+        };
+        for reason in &reasons {
+            tracing::warn!("{reason}; it is fetched again");
+        }
+        for (at, source) in sources.iter().enumerate() {
+            let why = match fetch::published(self, source, root, on_progress) {
+                Ok(path) => return Ok((path, *source)),
+                Err(fetch::Error::Cancelled) => return Err(Missing::Cancelled),
+                Err(fetch::Error::Unreachable(why)) => format!("{}: cannot be reached ({why})", source.repo),
+                Err(fetch::Error::Refused(why) | fetch::Error::Other(why)) => format!("{}: {why}", source.repo),
+            };
+            if let Some(next) = sources.get(at + 1) {
+                tracing::warn!("{why}; {} is tried next", next.repo);
+            }
+            reasons.push(why);
+        }
+        Err(Missing::Reasons(reasons))
+    }
+
+    /// Where the file may be: those of the pinned revision before those of others.
+    fn places_of(&self, source: &Published<'_>) -> Vec<PathBuf> {
+        let name = source.repo.rsplit('/').next().unwrap_or(source.repo);
+        let plain = self.model_dir.iter().flat_map(|dir| [dir.join(source.repo), dir.join(name)]);
+        let mut folders: Vec<PathBuf> = plain.collect();
+        for root in self.model_dir.iter().chain(&self.cache) {
+            let mut snapshots: Vec<PathBuf> =
+                snapshots::snapshots(root, source.repo).into_iter().map(|snapshot| snapshot.folder).collect();
+            snapshots.sort_by_key(|folder| !folder.ends_with(source.revision));
+            folders.extend(snapshots);
+        }
+        folders.into_iter().map(|folder| folder.join(source.file)).filter(|path| path.is_file()).collect()
+    }
+}

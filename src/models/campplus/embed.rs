@@ -1,0 +1,127 @@
+//! [`CamPlus`] as a speaker embedding among others.
+
+use std::ops::Range;
+
+use super::spans::{Heard, spans_of_frames};
+use super::{CamPlus, FEWEST_FRAMES, Room};
+use crate::engine::Tensor;
+use crate::engine::dense::Clips;
+use crate::engine::residual::{self, Residual};
+use crate::error::{Error, Result};
+use crate::features::fbank;
+use crate::models::embedding::{SpeakerEmbedding, Windows, mask_frames, nearest_frames, within};
+
+/// Frames whose features are computed at once: embeddings that overlap share them.
+const FEATURE_FRAMES: usize = 12_000;
+
+impl<B: Residual> SpeakerEmbedding<B> for CamPlus<B> {
+    fn name(&self) -> &'static str {
+        "3D-Speaker CAM++"
+    }
+
+    fn size(&self) -> usize {
+        self.size()
+    }
+
+    fn min_frames(&self, frames: usize, window: usize) -> usize {
+        (frames * fbank::samples(FEWEST_FRAMES)).div_ceil(window.max(1))
+    }
+
+    /// A speaker's frames are those of the features over which the mask is set; each band is centred over them. With too few,
+    /// the embedding is NaN throughout.
+    fn embed_windows(&self, be: &B, samples: &[f32], windows: &Windows<'_>) -> Result<Vec<f32>> {
+        let &Windows { starts, length, masks, speakers } = windows;
+        let frames = fbank::frames(length);
+        if frames == 0 {
+            return Err(Error::config(
+                "window",
+                length,
+                format!("an embedding needs {} samples at least", fbank::FRAME),
+            ));
+        }
+        let given = mask_frames(masks.len(), starts.len(), speakers)?;
+        let nearest = nearest_frames(given, frames);
+        let spans = masks
+            .chunks_exact(given.max(1))
+            .enumerate()
+            .map(|(row, mask)| spans_of_frames(starts[row / speakers], nearest.iter().map(|at| mask[*at])));
+        self.embed(be, samples, &spans.collect::<Vec<_>>())
+    }
+
+    /// A span gives the frames of features that lie in it as a whole, the first from its first sample on; each band is centred
+    /// over the frames of all spans of the embedding.
+    fn embed_spans(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
+        let spans = spans.iter().map(|spans| {
+            within(spans, samples.len()).filter(|span| fbank::frames(span.len()) > 0).collect::<Vec<Range<usize>>>()
+        });
+        self.embed(be, samples, &spans.collect::<Vec<_>>())
+    }
+}
+
+impl<B: Residual> CamPlus<B> {
+    /// Embeddings `[N, D]` of lists of spans, each span of a frame at least; zeros lie past the end of the samples.
+    fn embed(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
+        let size = self.size();
+        let frames = |spans: &[Range<usize>]| spans.iter().map(|span| fbank::frames(span.len())).sum::<usize>();
+        let is_heard = |spans: &[Range<usize>]| {
+            let finite = |span: &Range<usize>| {
+                let heard = samples.get(span.start..span.end.min(samples.len())).unwrap_or_default();
+                heard.iter().all(|v| v.is_finite())
+            };
+            frames(spans) >= FEWEST_FRAMES && spans.iter().all(finite)
+        };
+        let mut embeddings = vec![f32::NAN; spans.len() * size];
+        let wanted: Vec<usize> = (0..spans.len()).filter(|n| is_heard(&spans[*n])).collect();
+        let groups = in_groups(&wanted, FEATURE_FRAMES, |n| frames(&spans[n]));
+        let longest = wanted.iter().map(|n| frames(&spans[*n])).max().unwrap_or_default();
+        let total = wanted.iter().map(|n| frames(&spans[*n])).sum::<usize>();
+        let most = be.clip_frames().min(total).max(longest);
+        let mut room = self.room(be, most)?;
+        for group in groups {
+            let listed: Vec<&[Range<usize>]> = group.iter().map(|n| spans[*n].as_slice()).collect();
+            let heard = Heard::new(samples, &listed);
+            let features = be.scope(|| self.features(be, &heard.samples))?;
+            let order: Vec<usize> = (0..group.len()).collect();
+            for batch in in_groups(&order, most, |i| heard.rows[i].len()) {
+                let found =
+                    be.scope(|| self.clips(be, &mut room, &features, &heard.rows[batch[0]..=batch[batch.len() - 1]]))?;
+                for (i, found) in batch.iter().zip(found.chunks_exact(size)) {
+                    embeddings[group[*i] * size..][..size].copy_from_slice(found);
+                }
+            }
+        }
+        Ok(embeddings)
+    }
+
+    /// `[F, M]` of `samples` `[S]`.
+    fn features(&self, be: &B, samples: &[f32]) -> Result<Tensor<B, f32>> {
+        let samples = Tensor::from_host(be, &[samples.len()], samples)?;
+        let mut features = Tensor::zeros(be, &[fbank::frames(samples.len()), self.bands])?;
+        residual::fbank(be, &mut features, &samples, &self.plan)?;
+        Ok(features)
+    }
+
+    /// Embeddings `[N, D]` of clips with these rows of features.
+    fn clips(&self, be: &B, room: &mut Room<B>, features: &Tensor<B, f32>, rows: &[Vec<usize>]) -> Result<Vec<f32>> {
+        let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+        self.batch(be, room, features, &rows.concat(), &Clips::new(be, &lengths)?)
+    }
+}
+
+/// Neighbours in groups of at most `most` frames, or of one where that alone has more.
+fn in_groups(all: &[usize], most: usize, frames: impl Fn(usize) -> usize) -> Vec<&[usize]> {
+    let mut groups = Vec::new();
+    let (mut first, mut sum) = (0, 0);
+    for (at, n) in all.iter().enumerate() {
+        let more = frames(*n);
+        if at > first && sum + more > most {
+            groups.push(&all[first..at]);
+            (first, sum) = (at, 0);
+        }
+        sum += more;
+    }
+    if first < all.len() {
+        groups.push(&all[first..]);
+    }
+    groups
+}

@@ -1,0 +1,118 @@
+//! Dense blocks: layers that append their channels to those before, and the layer between two blocks.
+
+use crate::engine::Tensor;
+use crate::engine::dense::{self, Affine, ClipConv, Clips, Finish};
+use crate::engine::recurrent::{self, Activation};
+use crate::engine::residual::Residual;
+use crate::error::Result;
+
+/// A weight of a linear layer or a convolution over time.
+pub(super) struct Linear<B: Residual> {
+    /// `[N, W * K]`
+    pub weight: B::ClipWeight,
+    /// `[N]`
+    pub bias: Option<Tensor<B, f32>>,
+}
+
+impl<B: Residual> Linear<B> {
+    /// The op, without stride or dilation.
+    pub fn conv<'a>(&'a self, taps: usize, finish: Finish<'a, B>) -> ClipConv<'a, B> {
+        let bias = self.bias.as_ref();
+        ClipConv { weight: &self.weight, taps, stride: 1, dilation: 1, before: None, bias, finish, column: 0 }
+    }
+}
+
+/// A layer of a few rows, in f32.
+pub(super) struct Small<B: Residual> {
+    /// `[N, K]`
+    pub weight: B::Exact,
+    /// `[N]`
+    pub bias: Tensor<B, f32>,
+}
+
+/// A layer of a dense block.
+pub(super) struct Layer<B: Residual> {
+    /// `K` channels: those of the block's input and of the layers before.
+    pub norm: Affine<B>,
+    /// `[128, K]`, with the norm behind it.
+    pub linear: Linear<B>,
+    /// `[32, W * 128]`
+    pub local: Linear<B>,
+    /// `W`
+    pub taps: usize,
+    /// Of the gates: `[64, 128]` and `[32, 64]`.
+    pub gates: [Small<B>; 2],
+}
+
+/// A dense block and the transit behind it.
+pub(super) struct DenseBlock<B: Residual> {
+    pub layers: Vec<Layer<B>>,
+    pub dilation: usize,
+    /// Channels of its result.
+    pub width: usize,
+    /// The norm in front of the transit.
+    pub norm: Affine<B>,
+    pub transit: Linear<B>,
+    /// Whether the transit ends in a ReLU: the last one has the network's last norm behind it.
+    pub is_last: bool,
+}
+
+impl<B: Residual> DenseBlock<B> {
+    /// Channels of the block's result.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Channels behind the transit.
+    pub fn outputs(&self, be: &B) -> usize {
+        be.clip_weight_shape(&self.transit.weight).0
+    }
+
+    /// The most channels between two layers.
+    pub fn narrow(&self, be: &B) -> usize {
+        self.layers.iter().map(|layer| be.clip_weight_shape(&layer.linear.weight).0).max().unwrap_or_default()
+    }
+
+    /// Fills the columns of `x` `[R, C]` behind those of the block's input; `narrow` is room.
+    pub fn run(&self, be: &B, x: &mut Tensor<B, f32>, narrow: &mut Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
+        for layer in &self.layers {
+            layer.run(be, x, narrow, self.dilation, clips)?;
+        }
+        Ok(())
+    }
+
+    /// Half as many channels, into the first columns of `out`.
+    pub fn transit(&self, be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
+        let finish = if self.is_last { Finish::Relu } else { Finish::Store };
+        let conv = ClipConv { before: Some(&self.norm), ..self.transit.conv(1, finish) };
+        dense::clip_conv(be, out, x, &conv, [clips; 2])
+    }
+}
+
+impl<B: Residual> Layer<B> {
+    fn run(
+        &self,
+        be: &B,
+        x: &mut Tensor<B, f32>,
+        narrow: &mut Tensor<B, f32>,
+        dilation: usize,
+        clips: &Clips<B>,
+    ) -> Result<()> {
+        narrow.reshape(&[clips.rows(), be.clip_weight_shape(&self.linear.weight).0])?;
+        let conv = ClipConv { before: Some(&self.norm), ..self.linear.conv(1, Finish::Relu) };
+        dense::clip_conv(be, narrow, x, &conv, [clips; 2])?;
+        let segments = clips.num_segments();
+        let mut context = Tensor::zeros(be, &[segments, narrow.width()])?;
+        dense::segment_context(be, &mut context, narrow, clips)?;
+        context.reshape(&[1, segments, narrow.width()])?;
+        for (gate, activation) in self.gates.iter().zip([Activation::Relu, Activation::Sigmoid]) {
+            let mut out = Tensor::zeros(be, &[1, segments, gate.bias.len()])?;
+            recurrent::conv1d_exact(be, &mut out, &context, &gate.weight, Some(&gate.bias), 1, activation)?;
+            context = out;
+        }
+        context.reshape(&[segments, self.gates[1].bias.len()])?;
+        let column = self.norm.scale.len();
+        let conv = ClipConv { dilation, column, ..self.local.conv(self.taps, Finish::Gate(&context)) };
+        dense::clip_conv(be, x, narrow, &conv, [clips; 2])
+    }
+}

@@ -1,0 +1,136 @@
+//! CAM++: a speaker embedding network, small and fast; published by 3D-Speaker in several languages.
+//!
+//! | step | shape, 10 s | |
+//! |---|---|---|
+//! | samples | `[S]` | 16 kHz |
+//! | features | `[998, 80]` | Kaldi's, each band less its mean over the clip |
+//! | head | `[998, 10, 32]` | 3 x 3 convolutions in residual blocks, stride 2 over frequency only |
+//! | time-delay layer | `[499, 128]` | 5 taps, stride 2 |
+//! | block 1, 2, 3 | `[499, 512]`, `1024`, `1024` | 12, 24 and 16 layers, each of which appends 32 channels |
+//! | transit 1, 2, 3 | `[499, 256]`, `512`, `512` | |
+//! | statistics | `[2, 512]` | mean and deviation over time |
+//! | dense | `[192]` | |
+//!
+//! A layer of a block is a linear layer to 128 channels, a convolution of three taps to 32, and gates for these, which are
+//! made of the mean over the clip and the mean over each second. Batch norms before a layer stay, those behind one are folded
+//! into it. Clips of different lengths run together, without filling; no number of a clip depends on the others. Everything
+//! is f32 on every device.
+//!
+//! Source: Wang et al. 2023 (arXiv:2303.00332); weight names and order of operations: 3D-Speaker
+//! `speakerlab/models/campplus/{DTDNN,layers}.py` (Apache-2.0).
+
+mod embed;
+mod head;
+mod layer;
+mod load;
+mod spans;
+
+use std::path::Path;
+
+use self::head::Head;
+use self::layer::{DenseBlock, Linear};
+use crate::engine::Tensor;
+use crate::engine::dense::{self, ClipConv, Clips, Finish};
+use crate::engine::recurrent::{self, Activation};
+use crate::engine::residual::Residual;
+use crate::error::Result;
+use crate::models::files;
+
+/// Frames of features from one frame of the blocks to the next.
+const STRIDE: usize = 2;
+/// Fewest frames of features that have an embedding: two frames of the blocks, or there is no deviation.
+const FEWEST_FRAMES: usize = STRIDE + 1;
+
+/// The network on a device.
+pub struct CamPlus<B: Residual> {
+    plan: B::FbankPlan,
+    /// `M`: mel bands.
+    bands: usize,
+    head: Head<B>,
+    tdnn: Linear<B>,
+    /// Taps of `tdnn`.
+    taps: usize,
+    blocks: Vec<DenseBlock<B>>,
+    /// `[D, 2 * C]`
+    dense: B::Exact,
+    /// `[D]`
+    bias: Tensor<B, f32>,
+}
+
+/// Memory for the intermediate results of a batch.
+struct Room<B: Residual> {
+    /// Pictures `[R, H, C]`.
+    pictures: [Tensor<B, f32>; 3],
+    /// Channels of a block `[R', C]`: of one that is read, and of one that is written.
+    wide: [Tensor<B, f32>; 2],
+    /// `[R', 128]`
+    narrow: Tensor<B, f32>,
+}
+
+impl<B: Residual> CamPlus<B> {
+    /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; nothing in it is executed), safetensors with the same names, or an ONNX file
+    /// of the network. `path` is the file, or the folder it is in.
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::Error::Weights) for a checkpoint of something else, or one that is damaged.
+    pub fn open(be: &B, path: &Path) -> Result<Self> {
+        let weights = files::open(path)?;
+        Self::load(be, &weights)
+    }
+
+    /// `D`: numbers of an embedding.
+    pub fn size(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Memory for batches of at most so many frames of features.
+    fn room(&self, be: &B, frames: usize) -> Result<Room<B>> {
+        let picture = || Tensor::zeros(be, &[frames * self.bands * self.head.channels(be)]);
+        let rows = frames.div_ceil(STRIDE) + frames / FEWEST_FRAMES;
+        let widest = self.blocks.iter().map(DenseBlock::width).max().unwrap_or_default();
+        let narrow = self.blocks.iter().map(|block| block.narrow(be)).max().unwrap_or_default();
+        Ok(Room {
+            pictures: [picture()?, picture()?, picture()?],
+            wide: [Tensor::zeros(be, &[rows * widest])?, Tensor::zeros(be, &[rows * widest])?],
+            narrow: Tensor::zeros(be, &[rows * narrow])?,
+        })
+    }
+
+    /// Embeddings `[N, D]` of clips whose frames are these rows `[R]` of the features `[F, M]`.
+    fn batch(
+        &self,
+        be: &B,
+        room: &mut Room<B>,
+        features: &Tensor<B, f32>,
+        rows: &[usize],
+        clips: &Clips<B>,
+    ) -> Result<Vec<f32>> {
+        let [x, _, z] = &mut room.pictures;
+        z.reshape(&[rows.len(), self.bands, 1])?;
+        dense::centre_clips(be, z, features, rows, clips)?;
+        // The first convolution reads from the last picture and writes to the first.
+        self.head.first(be, x, z, clips)?;
+        self.head.run(be, &mut room.pictures, clips)?;
+        let seen = &mut room.pictures[0];
+        let width = seen.len() / rows.len();
+        seen.reshape(&[rows.len(), width])?;
+        let halved = clips.strided(be, STRIDE)?;
+        let [x, y] = &mut room.wide;
+        x.reshape(&[halved.rows(), self.blocks[0].width()])?;
+        let tdnn = ClipConv { stride: STRIDE, ..self.tdnn.conv(self.taps, Finish::Relu) };
+        dense::clip_conv(be, x, seen, &tdnn, [clips, &halved])?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let next = self.blocks.get(i + 1).map_or(block.outputs(be), DenseBlock::width);
+            block.run(be, x, &mut room.narrow, &halved)?;
+            y.reshape(&[halved.rows(), next])?;
+            block.transit(be, y, x, &halved)?;
+            std::mem::swap(x, y);
+        }
+        let mut statistics = Tensor::zeros(be, &[clips.count(), 2, x.width()])?;
+        dense::clip_statistics(be, &mut statistics, x, &halved)?;
+        statistics.reshape(&[1, clips.count(), 2 * x.width()])?;
+        let mut out = Tensor::zeros(be, &[1, clips.count(), self.size()])?;
+        recurrent::conv1d_exact(be, &mut out, &statistics, &self.dense, Some(&self.bias), 1, Activation::None)?;
+        out.to_host(be)
+    }
+}

@@ -1,0 +1,51 @@
+//! Opening the weights of a network, whatever file they are in.
+
+use std::path::Path;
+
+use super::onnx;
+use crate::engine::weights::{LAYOUTS, Weights};
+use crate::error::{Error, Result};
+
+/// Ends of the names of files with weights.
+const EXTENSIONS: [&str; 6] = ["safetensors", "bin", "pt", "pth", "ckpt", "onnx"];
+
+/// Opens a file of weights, or the one in a folder: under the names of [`LAYOUTS`] where they are, or else the only one with an
+/// extension of such files.
+pub(super) fn open(path: &Path) -> Result<Weights> {
+    if !path.is_dir() {
+        return open_file(path);
+    }
+    if LAYOUTS.iter().any(|(single, index)| path.join(single).is_file() || path.join(index).is_file()) {
+        return Weights::open(path);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
+        let file = entry.map_err(|e| Error::io(path, e))?.path();
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        if extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) && file.is_file() {
+            found.push(file);
+        }
+    }
+    match found.as_slice() {
+        [file] => open_file(file),
+        // Its error says what a folder should hold.
+        [] => Weights::open(path),
+        several => {
+            let names: Vec<String> =
+                several.iter().filter_map(|file| Some(file.file_name()?.display().to_string())).collect();
+            Err(Error::weights(
+                path,
+                "*",
+                format!("holds several files of weights, {}; name one of them", names.join(" and ")),
+            ))
+        }
+    }
+}
+
+fn open_file(path: &Path) -> Result<Weights> {
+    if path.extension().is_some_and(|extension| extension == "onnx") {
+        let bytes = std::fs::read(path).map_err(|e| Error::weights(path, "*", format!("cannot be opened: {e}")))?;
+        return onnx::weights(path, &bytes);
+    }
+    Weights::open_file(path)
+}

@@ -1,0 +1,327 @@
+//! Recordings in which each channel is a speaker: the channels go through the stages side by side, as recordings of their own.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use super::{Input, Instead, Observer, Pipeline, Prepared, Run};
+use crate::asr::AsrResult;
+use crate::audio::{Audio, Channel};
+use crate::channels::{self, ChannelSpeakers};
+use crate::config::Options;
+use crate::engine::waveform::Waveform;
+use crate::error::{Error, Result};
+use crate::types::{Chunk, Transcript};
+use crate::units::Seconds;
+
+/// How often the observer is asked whether to stop.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The options with which a recording is read: with channel speakers every channel by itself.
+///
+/// # Errors
+/// [`Error::Config`] for options that contradict channel speakers.
+pub(super) fn reading<'a>(input: Input, options: &'a Options) -> Result<Cow<'a, Options>> {
+    let Some(speakers) = &options.channel_speakers else { return Ok(Cow::Borrowed(options)) };
+    speakers.check_beside(options.speakers.is_some(), options.audio.channel)?;
+    if let Input::Samples(_) = input {
+        let rule = "the samples are those of one channel; give a recording with several";
+        return Err(Error::config("channel_speakers", "given", rule));
+    }
+    let mut options = options.clone();
+    options.audio.channel = Channel::Each(speakers.max_channels);
+    Ok(Cow::Owned(options))
+}
+
+impl<B: Waveform> Pipeline<B> {
+    /// Finds speech in each channel. One that repeats an earlier one is not heard again, and holds no samples.
+    pub(super) fn prepare_channels(&self, audio: Audio, options: &Options, run: &mut Run) -> Result<Prepared> {
+        let mut channels = vec![audio.samples];
+        channels.extend(audio.others);
+        let repeated = channels::repeated(&channels.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let repeats = channels.iter_mut().zip(&repeated).filter(|(_, repeats)| repeats.is_some());
+        repeats.for_each(|(samples, _)| *samples = Vec::new());
+        let observer = &*run.observer;
+        let muted = channels::mute_copies(&mut channels, &|| observer.is_cancelled())?;
+        tracing::info!(?muted, "share of each channel that is the sound of another one");
+        let mut prepared = Vec::with_capacity(channels.len());
+        for (samples, repeats) in channels.into_iter().zip(repeated) {
+            if repeats.is_some() {
+                prepared.push(Prepared { repeats, ..Prepared::default() });
+                continue;
+            }
+            if run.observer.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let (chunks, _) = self.chunks(&samples, &options.vad, run)?;
+            prepared.push(Prepared { samples: Arc::new(samples), chunks, ..Prepared::default() });
+        }
+        let others = prepared.split_off(1);
+        Ok(prepared.pop().map_or_else(Prepared::default, |first| Prepared { others, ..first }))
+    }
+
+    /// The stages behind the detector, for all channels side by side, and what was said on them in order of time.
+    pub(super) fn finish_channels(
+        &self,
+        prepared: &Prepared,
+        speakers: &ChannelSpeakers,
+        options: &Options,
+        run: &mut Run,
+    ) -> Result<Transcript> {
+        let parts: Vec<&Prepared> = std::iter::once(prepared).chain(&prepared.others).collect();
+        let labels = speakers.labels(parts.len())?;
+        let repeated = labels.iter().zip(&parts).filter_map(|(label, part)| Some((label, &labels[part.repeats?])));
+        let same = |(label, first): (&String, &String)| {
+            format!(
+                "{label} holds the same sound as {first}, to whom all of its words are given; the speakers of such a recording are \
+                 told apart by `diarize`"
+            )
+        };
+        let mut warnings: Vec<String> = repeated.map(same).collect();
+        let found = run.side_by_side(&parts, |part, run| self.words(part, &options.asr, &options.words, run))?;
+        let (language, language_probability) = language_of(&found, &labels, &mut warnings);
+        let merged = run.stage("channels", |_| {
+            let channels = found.into_iter().zip(&parts).zip(labels);
+            let channels = channels.map(|((found, part), label)| channels::Channel {
+                samples: &part.samples,
+                segments: found.segments,
+                label,
+            });
+            channels::merge(channels.collect())
+        })?;
+        tracing::info!(crosstalk = ?merged.crosstalk, "words left out of each channel");
+        run.observer.segments(&merged.segments);
+        Ok(Transcript {
+            duration: prepared.duration(),
+            language,
+            language_probability,
+            word_segments: merged.words,
+            segments: merged.segments,
+            turns: merged.turns,
+            warnings,
+            ..Transcript::default()
+        })
+    }
+}
+
+/// The language of the channel on which most is said; a warning where others differ.
+fn language_of(found: &[AsrResult], labels: &[String], warnings: &mut Vec<String>) -> (Option<String>, Option<f64>) {
+    let length = |found: &AsrResult| found.segments.iter().map(|segment| segment.text.len()).sum::<usize>();
+    let spoken: Vec<(&AsrResult, &String)> = found.iter().zip(labels).filter(|(found, _)| length(found) > 0).collect();
+    // Of equals the first.
+    let Some((most, _)) = spoken.iter().rev().max_by_key(|(found, _)| length(found)) else { return (None, None) };
+    if spoken.iter().any(|(found, _)| found.language != most.language) {
+        let each: Vec<String> = spoken.iter().map(|(found, label)| format!("{label}: {}", found.language)).collect();
+        warnings.push(format!(
+            "the channels were taken for different languages ({}), and the transcript names {}; `language` sets one for all",
+            each.join(", "),
+            most.language
+        ));
+    }
+    (Some(most.language.clone()), most.language_probability)
+}
+
+/// What a channel's thread tells.
+enum Event {
+    Progress(&'static str, Seconds, Option<Seconds>),
+    Unaligned(String, String, Instead),
+    Finished(&'static str, Duration),
+}
+
+/// The observer of one channel: what it hears goes to the thread of the real one. Segments are told once they are merged.
+struct Relay<'a> {
+    channel: usize,
+    tell: Sender<(usize, Event)>,
+    stop: &'a AtomicBool,
+}
+
+impl Relay<'_> {
+    fn tell(&self, event: Event) {
+        // Whoever does not listen any more has asked to stop.
+        let _ = self.tell.send((self.channel, event));
+    }
+}
+
+impl Observer for Relay<'_> {
+    fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
+        self.tell(Event::Progress(stage, done, total));
+    }
+
+    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+        self.tell(Event::Unaligned(language.into(), reason.into(), instead));
+    }
+
+    fn finished(&mut self, stage: &'static str, took: Duration) {
+        self.tell(Event::Finished(stage, took));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// What the channels have told, as that of one recording.
+struct Board {
+    /// Stages in the order in which they began, with the seconds done of each channel.
+    stages: Vec<(&'static str, Vec<f64>)>,
+    /// The stage of each channel.
+    current: Vec<usize>,
+    /// The longest time that a stage took.
+    took: BTreeMap<&'static str, Duration>,
+    /// Languages that could not be aligned.
+    unaligned: Vec<String>,
+}
+
+impl Board {
+    fn new(channels: usize) -> Self {
+        Board { stages: Vec::new(), current: vec![0; channels], took: BTreeMap::new(), unaligned: Vec::new() }
+    }
+
+    /// Passes on what is new. Progress is the mean of all channels, in the stage of the one that is farthest behind.
+    fn pass_on(&mut self, channel: usize, event: Event, observer: &mut dyn Observer) {
+        match event {
+            Event::Progress(stage, done, total) => {
+                let at = self.stages.iter().position(|(name, _)| *name == stage).unwrap_or_else(|| {
+                    self.stages.push((stage, vec![0.0; self.current.len()]));
+                    self.stages.len() - 1
+                });
+                self.current[channel] = at;
+                let channels = &mut self.stages[at].1;
+                channels[channel] = done.0;
+                let mean = channels.iter().sum::<f64>() / channels.len() as f64;
+                if self.current.iter().all(|other| *other >= at) {
+                    observer.progress(stage, Seconds(mean), total);
+                }
+            }
+            Event::Unaligned(language, reason, instead) => {
+                if !self.unaligned.contains(&language) {
+                    observer.unaligned(&language, &reason, instead);
+                    self.unaligned.push(language);
+                }
+            }
+            Event::Finished(stage, took) => {
+                let longest = self.took.entry(stage).or_default();
+                *longest = took.max(*longest);
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Does the same with all channels but those that are silent or repeat one, each in a thread of its own: what they have to decode
+    /// meets in the same slots. The first error ends all of them.
+    fn side_by_side(
+        &mut self,
+        parts: &[&Prepared],
+        work: impl Fn(&Prepared, &mut Run) -> Result<AsrResult> + Sync,
+    ) -> Result<Vec<AsrResult>> {
+        let (stop, mut board) = (AtomicBool::new(false), Board::new(parts.len()));
+        let span = tracing::Span::current();
+        let (tell, hear) = channel();
+        let ended: Vec<Result<AsrResult>> = std::thread::scope(|scope| {
+            let mut threads = Vec::with_capacity(parts.len());
+            for (channel, &part) in parts.iter().enumerate() {
+                let mut relay = Relay { channel, tell: tell.clone(), stop: &stop };
+                let (work, span, stop) = (&work, &span, &stop);
+                threads.push(scope.spawn(move || {
+                    let _about = span.enter();
+                    // A recogniser that is given silence may write what nobody says.
+                    if part.samples.iter().all(|sample| *sample == 0.0) {
+                        return Ok(AsrResult::default());
+                    }
+                    let found = work(part, &mut Run { observer: &mut relay });
+                    found.inspect_err(|_| stop.store(true, Ordering::Relaxed))
+                }));
+            }
+            drop(tell);
+            loop {
+                match hear.recv_timeout(LOOK) {
+                    Ok((channel, event)) => board.pass_on(channel, event, self.observer),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                if self.observer.is_cancelled() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            let join = |thread: std::thread::ScopedJoinHandle<Result<AsrResult>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        board.took.iter().for_each(|(stage, took)| self.observer.finished(stage, *took));
+        // Those that were stopped are cancelled; why the first one failed is the reason.
+        match ended.iter().find_map(|ended| ended.as_ref().err().filter(|error| !matches!(error, Error::Cancelled))) {
+            Some(error) => Err(error.clone()),
+            None => ended.into_iter().collect(),
+        }
+    }
+}
+
+impl Prepared {
+    /// What the recogniser is to hear of all channels, in order of time.
+    pub(super) fn all_chunks(self) -> Vec<Chunk> {
+        let mut chunks = self.chunks;
+        chunks.extend(self.others.into_iter().flat_map(|other| other.chunks));
+        chunks.sort_by(|a, b| a.span.start.0.total_cmp(&b.span.start.0));
+        chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Segment;
+
+    /// Notes down what it hears.
+    #[derive(Default)]
+    struct Noted(Vec<String>);
+
+    impl Observer for Noted {
+        fn progress(&mut self, stage: &'static str, done: Seconds, _: Option<Seconds>) {
+            self.0.push(format!("{stage} {}", done.0));
+        }
+
+        fn unaligned(&mut self, language: &str, _: &str, _: Instead) {
+            self.0.push(format!("no {language}"));
+        }
+    }
+
+    #[test]
+    fn progress_is_that_of_all_channels() {
+        let (mut board, mut noted) = (Board::new(2), Noted::default());
+        let at = |stage, done| Event::Progress(stage, Seconds(done), None);
+        for (channel, event) in [
+            (0, at("asr", 4.0)),
+            (1, at("asr", 2.0)),
+            (0, at("align", 4.0)),
+            (1, at("asr", 4.0)),
+            (1, at("align", 2.0)),
+            (0, Event::Unaligned("cy".into(), "none".into(), Instead::Nothing)),
+            (1, Event::Unaligned("cy".into(), "none".into(), Instead::Nothing)),
+        ] {
+            board.pass_on(channel, event, &mut noted);
+        }
+        assert_eq!(noted.0, ["asr 2", "asr 3", "asr 4", "align 3", "no cy"]);
+    }
+
+    #[test]
+    fn the_language_is_that_of_most_of_the_text() {
+        let found = |language: &str, text: &str| AsrResult {
+            segments: vec![Segment { text: text.into(), ..Segment::default() }],
+            language: language.into(),
+            language_probability: Some(0.5),
+        };
+        let labels = ["A", "B", "C"].map(String::from);
+        let (mut warnings, silent) = (Vec::new(), AsrResult::default());
+        let all = [found("en", "Yes."), found("de", "Jawohl."), silent.clone()];
+        assert_eq!(language_of(&all, &labels, &mut warnings), (Some("de".into()), Some(0.5)));
+        assert!(warnings[0].contains("A: en, B: de") && warnings[0].contains("`language`"), "{warnings:?}");
+        let all = [found("en", "Yes."), found("en", "Yes, I do.")];
+        assert_eq!(language_of(&all, &labels, &mut warnings).0.as_deref(), Some("en"));
+        assert_eq!((language_of(&[silent], &labels, &mut warnings), warnings.len()), ((None, None), 1));
+    }
+}

@@ -1,0 +1,41 @@
+//! The tests of the CUDA engine. The name of this module is how a runner knows what they need: see `tests/README.md`.
+
+#[path = "cases.rs"]
+pub mod cases;
+#[path = "cluster.rs"]
+pub mod cluster;
+#[path = "ctc.rs"]
+pub mod ctc;
+#[path = "cublaslt.rs"]
+pub mod cublaslt;
+#[path = "dense.rs"]
+pub mod dense;
+#[path = "driver.rs"]
+pub mod driver;
+#[path = "faults.rs"]
+pub mod faults;
+#[cfg(unix)]
+#[path = "gpu_script.rs"]
+pub mod gpu_script;
+#[path = "host.rs"]
+pub mod host;
+#[path = "networks.rs"]
+pub mod networks;
+#[path = "profiler.rs"]
+pub mod profiler;
+#[path = "program.rs"]
+pub mod program;
+#[path = "recurrent.rs"]
+pub mod recurrent;
+#[path = "residual.rs"]
+pub mod residual;
+#[path = "search.rs"]
+pub mod search;
+#[path = "steps.rs"]
+pub mod steps;
+#[path = "time_warp.rs"]
+pub mod time_warp;
+#[path = "transcripts.rs"]
+pub mod transcripts;
+#[path = "waveform.rs"]
+pub mod waveform;

@@ -1,0 +1,115 @@
+//! Diarization error rates (collar 0.25 s, overlaps counted) and numbers of speakers, without a number given.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use diarist::diarize::diarizer::FindSpeakers;
+use diarist::diarize::{Options, Turn};
+use diarist::score::files::{open_all, open_uem};
+use diarist::score::{TimeErrors, time_errors, time_errors_within};
+use diarist::types::Span;
+use diarist::units::Seconds;
+use serde_json::Value;
+
+use super::{open, samples};
+use crate::common::{json, shared};
+
+/// Seconds on both sides of a boundary that do not count.
+const COLLAR: f64 = 0.25;
+
+fn turns(finder: &dyn FindSpeakers, samples: &[f32]) -> Vec<Turn> {
+    finder.diarize(samples, &Options::default(), &mut ()).unwrap().turns
+}
+
+fn speakers(turns: &[Turn]) -> usize {
+    turns.iter().map(|turn| &turn.speaker).collect::<BTreeSet<_>>().len()
+}
+
+fn percent(errors: TimeErrors) -> String {
+    let TimeErrors { total, missed, false_alarm, confused } = errors;
+    let share = |seconds: f64| 100.0 * seconds / total;
+    let [missed, false_alarm, confused] = [missed, false_alarm, confused].map(share);
+    format!("{:.2} % ({missed:.1} missed, {false_alarm:.1} false, {confused:.1} confused)", 100.0 * errors.rate())
+}
+
+#[test]
+#[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
+fn dialogues() {
+    let (open, dialogue) = (open(), shared("audio/dialogue"));
+    for (name, people) in [("falcon", 3), ("sample", 2)] {
+        let reference = open_all(&dialogue.join(format!("{name}.rttm"))).unwrap().into_values().next().unwrap();
+        let found = turns(open.finder.as_ref(), &samples(&dialogue.join(format!("{name}.wav"))));
+        let errors = time_errors(&reference.turns, &found, COLLAR);
+        eprintln!("{name}: DER {}, {} speakers", percent(errors), speakers(&found));
+        assert!(errors.rate() <= 0.01 && speakers(&found) == people, "{name}: {}", percent(errors));
+    }
+}
+
+#[test]
+#[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
+fn meetings() {
+    let (open, ami) = (open(), shared("audio/ami"));
+    let references = open_all(&ami.join("ami.rttm")).unwrap();
+    let scored = open_uem(&ami.join("ami.uem")).unwrap();
+    assert_eq!(references.len(), 6);
+    let mut sum = TimeErrors::default();
+    for (name, reference) in references {
+        let found = turns(open.finder.as_ref(), &samples(&ami.join(format!("{name}.wav"))));
+        let errors = time_errors_within(&reference.turns, &found, COLLAR, scored.get(&name).map(Vec::as_slice));
+        eprintln!("{name}: DER {}, {} of {}", percent(errors), speakers(&found), speakers(&reference.turns));
+        sum = sum + errors;
+    }
+    eprintln!("AMI: DER {}", percent(sum));
+    assert!(sum.rate() <= 0.27, "{}", percent(sum));
+}
+
+/// The sum of the parts that a mixture lists: `training/mixtures.py`.
+fn mixed(mixture: &Value, voices: &Path) -> Vec<f32> {
+    let mut sum = vec![0.0; (mixture["seconds"].as_f64().unwrap() * 16_000.0).round() as usize];
+    for part in mixture["parts"].as_array().unwrap() {
+        let number = |name: &str| part[name].as_u64().unwrap() as usize;
+        let file = samples(&voices.join(part["file"].as_str().unwrap()));
+        let gain = part["gain"].as_f64().unwrap() as f32;
+        let said = &file[number("first")..number("last")];
+        sum[number("at")..].iter_mut().zip(said).for_each(|(sum, sample)| *sum += gain * sample);
+    }
+    sum
+}
+
+fn reference(mixture: &Value) -> Vec<Turn> {
+    let turn = |turn: &Value| Turn {
+        span: Span { start: Seconds(turn[0].as_f64().unwrap()), end: Seconds(turn[1].as_f64().unwrap()) },
+        speaker: turn[2].as_str().unwrap().into(),
+    };
+    mixture["turns"].as_array().unwrap().iter().map(turn).collect()
+}
+
+/// Conversations made of LibriSpeech utterances: every `step`th.
+fn mixtures(step: usize) {
+    let (open, voices) = (open(), shared("audio/voices"));
+    let (mut sum, mut right, mut count) = (TimeErrors::default(), 0, 0);
+    for mixture in json("real/mixtures.json").as_array().unwrap().iter().step_by(step) {
+        let (name, people) = (mixture["name"].as_str().unwrap(), mixture["speakers"].as_u64().unwrap() as usize);
+        let found = turns(open.finder.as_ref(), &mixed(mixture, &voices));
+        let errors = time_errors(&reference(mixture), &found, COLLAR);
+        eprintln!("{name}: DER {}, {} of {people}", percent(errors), speakers(&found));
+        sum = sum + errors;
+        right += usize::from(speakers(&found) == people);
+        count += 1;
+    }
+    eprintln!("mixtures: DER {}, right number in {right} of {count}", percent(sum));
+    assert!(count * step >= 24, "only {count} mixtures");
+    assert!(sum.rate() <= 0.06 && right * 100 >= count * 85, "{}, {right} of {count}", percent(sum));
+}
+
+#[test]
+#[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
+fn some_mixtures() {
+    mixtures(4);
+}
+
+#[test]
+#[ignore = "takes long (.ci/long); needs real weights (tests/real/fetch.sh) and ../shared"]
+fn takes_long_all_mixtures() {
+    mixtures(1);
+}
