@@ -8,7 +8,7 @@ use std::cell::Cell;
 use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
 use diarist::diarize::{
-    Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, contact, diarize, kmeans, pieces, turns,
+    Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, diarize, kmeans, turns,
 };
 use diarist::engine::cluster::{Cluster, Host};
 use diarist::models::pyannet::windows_over;
@@ -48,67 +48,6 @@ fn merges_and_cuts_are_scipys() {
         for want in case["cuts"].as_array().unwrap() {
             let threshold = want["threshold"].as_f64().unwrap();
             assert_eq!(cut(&merges, &heights, threshold), labels(&want["labels"]), "cut at {threshold}");
-        }
-    }
-}
-
-/// Recordings of random turns, and what the voices and frames of their speakers, or of the speakers' pieces, make of them by the definition.
-#[test]
-fn clustering_in_contact_is_its_definition() {
-    let golden = common::json("diarize/contact.json");
-    for case in golden["cases"].as_array().unwrap() {
-        let frames = case["frames"].as_u64().unwrap() as usize;
-        let frame_step = golden["frame"].as_f64().unwrap();
-        let (window, step) = (frames as f64 * frame_step, case["step"].as_f64().unwrap());
-        let clock = Clock { window, step, frame_step, frame: 0.0 };
-        let decided = |of: &Value| {
-            let windows = of["active"].as_array().unwrap().iter();
-            let active = windows.flat_map(|window| window.as_str().unwrap().bytes().map(|bit| bit == b'1')).collect();
-            Segmentation::new(clock, frames, of["count"].as_u64().unwrap() as usize, active).unwrap()
-        };
-        let heard = decided(&case["speakers"]);
-        let cut = pieces::cut_at_pauses(&heard, Seconds(case["pause"].as_f64().unwrap()));
-        let want = decided(&case["pieces"]);
-        assert_eq!((cut.is_cut(), cut.speakers), (true, want.speakers));
-        for (window, frame) in (0..want.windows).flat_map(|window| (0..frames).map(move |frame| (window, frame))) {
-            assert_eq!(cut.frame(window, frame), want.frame(window, frame), "window {window}, frame {frame}");
-        }
-        for (segmentation, of) in [(&heard, &case["speakers"]), (&cut, &case["pieces"])] {
-            let list: Vec<_> =
-                of["members"].as_array().unwrap().iter().map(|pair| (labels(pair)[0], labels(pair)[1])).collect();
-            let voices: Vec<f64> = of["voices"].as_array().unwrap().iter().flat_map(floats).collect();
-            for want in of["clusters"].as_array().unwrap() {
-                let [weight, threshold] = ["weight", "threshold"].map(|key| want[key].as_f64().unwrap());
-                let got = contact::start_labels(segmentation, &list, &voices, weight, threshold).unwrap();
-                assert_eq!(got, labels(&want["labels"]), "weight {weight}, up to {threshold}");
-            }
-            let zeros = vec![0.0; voices.len()];
-            assert!(contact::start_labels(segmentation, &list, &zeros, 0.2, 0.6).is_err());
-        }
-    }
-}
-
-/// Cutting changes neither when somebody speaks nor how many do.
-#[test]
-fn pieces_are_all_that_was_heard() {
-    let clock = Clock { window: 4.0, step: 1.0, frame_step: 0.1, frame: 0.0 };
-    let heard = |text: &str| {
-        let active = text.bytes().map(|of| of == b'x').flat_map(|one| [one, false]).collect();
-        Segmentation::new(clock, text.len(), 2, active).unwrap()
-    };
-    for (text, pieces) in [
-        ("xxxxxxxx  xxxxxxxx", 1),
-        ("xxxxxxxx   xxxxxxx", 2),
-        ("xxxxxxxx   xx    xxxxxxxx", 2),
-        ("x   x   x", 1),
-        ("xxxxxxx   xxxxxxx   xxxxxxx", 3),
-        ("        ", 1),
-    ] {
-        let (heard, cut) = (heard(text), pieces::cut_at_pauses(&heard(text), Seconds(0.3)));
-        assert_eq!(cut.speakers, pieces, "{text}");
-        for frame in 0..text.len() {
-            assert_eq!(cut.together(0, frame), heard.together(0, frame), "{text}, frame {frame}");
-            assert!((0..pieces).all(|piece| cut.speaks(0, frame, piece) == heard.frame(0, frame)[0]), "{text}");
         }
     }
 }
@@ -215,6 +154,23 @@ fn overlapped_words_name_both_speakers() {
     assert_eq!(also, [vec![], vec!["B".to_owned()], vec![]]);
     let json = serde_json::to_value(got[0].words.as_ref().unwrap()).unwrap();
     assert!(json[0].get("also").is_none() && json[1]["also"][0] == "B");
+}
+
+/// "Neither did I. I thought": the first "I" is spoken while the next speaker begins, who is louder in it.
+#[test]
+fn an_overlapped_word_keeps_the_speaker_of_its_sentence() {
+    let words = [(0.0, 0.4), (0.4, 0.7), (0.7, 1.0), (1.0, 1.2), (1.2, 1.8)].map(Some);
+    let segments = vec![segment("Neither did I. I thought", &words)];
+    let exclusive = [turn(0.0, 0.72, "A"), turn(0.72, 2.0, "B")];
+    let all = [turn(0.0, 1.0, "A"), turn(0.6, 2.0, "B")];
+    let got = assign(segments, &exclusive, &all, &WordOptions::default());
+    let given: Vec<_> = got.iter().map(|segment| (segment.text.trim(), segment.speaker.as_deref())).collect();
+    assert_eq!(given, [("Neither did I.", Some("A")), ("I thought", Some("B"))]);
+    assert_eq!(got[0].words.as_ref().unwrap()[2].also, ["B".to_owned()]);
+    // Where the first speaker is not heard in the word, the turn decides.
+    let segments = vec![segment("Neither did I. I thought", &words)];
+    let got = assign(segments, &exclusive, &exclusive, &WordOptions::default());
+    assert_eq!(got[0].text.trim(), "Neither did");
 }
 
 #[test]

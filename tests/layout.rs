@@ -63,7 +63,7 @@ fn rust() -> Vec<File> {
 fn markdown() -> Vec<File> {
     let mut all =
         vec![File { name: "README.md".into(), text: fs::read_to_string(format!("{ROOT}/README.md")).unwrap() }];
-    for folder in ["assets", "benches", "docs", "fuzz", "tests", "training"] {
+    for folder in ["assets", "benches", "docs", "fuzz", "tests", "tuning"] {
         all.extend(files(folder, &[".md"]));
     }
     all
@@ -203,7 +203,7 @@ fn links_and_paths_in_texts_lead_somewhere() {
 
 /// What stands between backquotes and looks like a source file or text of this checkout.
 fn quoted_paths(text: &str) -> impl Iterator<Item = &str> {
-    let ours = ["src/", "tests/", "benches/", "docs/", "training/", "fuzz/", "assets/", "examples/"];
+    let ours = ["src/", "tests/", "benches/", "docs/", "tuning/", "fuzz/", "assets/", "examples/"];
     let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     let plain = |path: &&str| !path.contains(|c: char| c.is_whitespace() || "*{}<>$".contains(c));
     let known = |path: &&str| [".rs", ".md", ".py"].iter().any(|ending| path.ends_with(ending));

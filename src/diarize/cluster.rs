@@ -4,7 +4,7 @@ use super::linkage::{Merge, cut};
 use super::plda::Plda;
 use super::vbx::{Vbx, VbxOptions};
 use super::windows::{Segmentation, Voices};
-use super::{ahc, contact, kmeans};
+use super::{ahc, kmeans};
 use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};
@@ -23,8 +23,6 @@ pub enum Clustering {
         plda: Box<Plda>,
         /// Distance of centroids up to which clusters are merged for the start; 0.6.
         threshold: f64,
-        /// Weight of what neighbouring windows say; 0, which they have no part in, is community-1. See [`contact`].
-        contact: f64,
         /// Settings of VBx.
         options: VbxOptions,
     },
@@ -40,7 +38,7 @@ pub enum Clustering {
 impl Clustering {
     /// community-1.
     pub fn vbx(plda: Plda) -> Self {
-        Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, contact: 0.0, options: VbxOptions::default() }
+        Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, options: VbxOptions::default() }
     }
 
     /// speaker-diarization-3.1.
@@ -132,9 +130,9 @@ pub fn cluster(
     let fit = voices.fit(segmentation, MIN_ACTIVE);
     let train = voices.gather(&fit);
     match how {
-        Clustering::Vbx { plda, threshold, contact, options } => {
-            let found = VbxInput { segmentation, voices, fit: &fit, train: &train, plda, options };
-            by_vbx(be, &found, (*threshold, *contact), bounds)
+        Clustering::Vbx { plda, threshold, options } => {
+            let input = VbxInput { segmentation, voices, train: &train, plda, options };
+            by_vbx(be, &input, *threshold, bounds)
         }
         Clustering::Centroid { threshold, min_size } => {
             by_centroid(be, voices, &train, (*threshold, *min_size), bounds)
@@ -180,16 +178,14 @@ pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
 struct VbxInput<'a> {
     segmentation: &'a Segmentation,
     voices: &'a Voices,
-    /// The (window, speaker) of those fit for clustering, N of them.
-    fit: &'a [(usize, usize)],
-    /// Their voices, `[N, D]`.
+    /// The embeddings that are clustered, `[N, D]`.
     train: &'a [f64],
     plda: &'a Plda,
     options: &'a VbxOptions,
 }
 
-fn by_vbx(be: &impl Cluster, input: &VbxInput, (threshold, contact): (f64, f64), bounds: Bounds) -> Result<Clusters> {
-    let &VbxInput { segmentation, voices, fit, train, plda, options } = input;
+fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -> Result<Clusters> {
+    let &VbxInput { segmentation, voices, train, plda, options } = input;
     let size = voices.size;
     let count = train.len() / size;
     if plda.voice_size() != size {
@@ -199,11 +195,7 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, (threshold, contact): (f64, f64),
     if count < 2 {
         return Ok(Clusters::one(voices, train));
     }
-    let labels = if contact > 0.0 {
-        contact::start_labels(segmentation, fit, &plda.centred(train), contact, threshold)?
-    } else {
-        start_labels(be, train, size, threshold)?
-    };
+    let labels = start_labels(be, train, size, threshold)?;
     let found = primitives::vbx(be, &plda.features(train), plda.phi(), &labels, options)?;
     let mut centroids = kept_voices(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
@@ -213,8 +205,8 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, (threshold, contact): (f64, f64),
         let labels = kmeans::kmeans(&normalised(train, size), size, speakers);
         centroids = means(train, size, &labels, speakers);
     }
-    // With a number of speakers forced, a window may have more speakers than there really are, and always may more pieces: no pairing then.
-    assign(be, segmentation, voices, centroids, forced.is_none() && !segmentation.is_cut())
+    // With a number of speakers forced, a window may have more speakers than clusters: no one-to-one assignment then.
+    assign(be, segmentation, voices, centroids, forced.is_none())
 }
 
 fn by_centroid(

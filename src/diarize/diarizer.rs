@@ -7,8 +7,7 @@
 //! | cluster, turns | see [`diarize_on`], on the same device, and [`SegmentClustering::diarize`] |
 //!
 //! Windows pass a few at a time. What grows with the recording are the decisions, a byte for each speaker and frame of each
-//! window, or the probabilities, four bytes for each class, and the embeddings, four bytes for each number of them. A pipeline may ask
-//! that the speakers of a window be cut at their pauses; see [`pieces`].
+//! window, or the probabilities, four bytes for each class, and the embeddings, four bytes for each number of them.
 //!
 //! Source: pyannote.audio 4.0 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`.
 
@@ -25,7 +24,7 @@ use super::folder::{self, CONFIG, Place, Recipe};
 use super::plda::Plda;
 use super::segments::{self, Posteriors, SegmentClustering};
 use super::windows::{Clock, Segmentation};
-use super::{Diarization, Options, diarize_on, multilabel, pieces, powerset};
+use super::{Diarization, Options, diarize_on, multilabel, powerset};
 use crate::assets;
 use crate::engine::cluster::Cluster;
 use crate::engine::residual::Residual;
@@ -73,8 +72,6 @@ pub struct Diarizer<B: Residual> {
     segmentation: PyanNet<B>,
     embedding: Box<dyn SpeakerEmbedding<B>>,
     method: Method,
-    /// At which the speakers of windows are cut, if at all.
-    pause: Option<Seconds>,
     exclude_overlap: bool,
     min_duration_off: Seconds,
     /// Of a network that is no powerset.
@@ -144,7 +141,6 @@ impl<B: Residual + Cluster> Diarizer<B> {
             segmentation,
             embedding,
             method: method.into(),
-            pause: recipe.pause,
             exclude_overlap: recipe.exclude_overlap,
             min_duration_off: recipe.min_duration_off,
             onset: recipe.onset as f32,
@@ -229,10 +225,8 @@ impl<B: Residual + Cluster> Diarizer<B> {
                 method.diarize(posteriors, runs, &embeddings, &options)
             }
             (Method::Windows(clustering), _) => {
-                let cut = self.pause.map(|pause| pieces::cut_at_pauses(&heard.segmentation, pause));
-                let segmentation = cut.as_ref().unwrap_or(&heard.segmentation);
-                let voices = || self.voices(be, samples, segmentation, watch);
-                diarize_on(be, segmentation, voices, clustering, &options)?
+                let voices = || self.voices(be, samples, &heard.segmentation, watch);
+                diarize_on(be, &heard.segmentation, voices, clustering, &options)?
             }
             (Method::Segments(_), None) => {
                 return Err(Error::diarization("segmentation", "comes from another pipeline: it has no probabilities"));
@@ -300,8 +294,8 @@ impl<B: Residual + Cluster> Diarizer<B> {
 /// The method that a recipe asks for; `plda` opens what it needs.
 fn method(method: &folder::Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Method> {
     Ok(match method {
-        &folder::Method::Vbx { threshold, contact, options, plda: ref place } => {
-            Method::Windows(Clustering::Vbx { plda: Box::new(plda(place)?), threshold, contact, options })
+        &folder::Method::Vbx { threshold, options, plda: ref place } => {
+            Method::Windows(Clustering::Vbx { plda: Box::new(plda(place)?), threshold, options })
         }
         &folder::Method::Centroid { threshold, min_size } => {
             Method::Windows(Clustering::Centroid { threshold, min_size })

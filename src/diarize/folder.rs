@@ -6,7 +6,7 @@
 //! | `pipeline.params.segmentation`, `embedding`, `plda` | `$model/folder`, a file or folder, or organisation/name of the hub |
 //! | `pipeline.params.embedding_exclude_overlap` | whether voices are taken where nobody else speaks |
 //! | `pipeline.params.clustering` | `VBxClustering` or `AgglomerativeClustering` |
-//! | `params.clustering` | `threshold`, `Fa`, `Fb`, and our own [`contact`](super::contact) and [`pause`](super::pieces); or `threshold`, `min_cluster_size`, `method: centroid` |
+//! | `params.clustering` | `threshold`, `Fa`, `Fb`; or `threshold`, `min_cluster_size`, `method: centroid` |
 //! | `params.segmentation` | `min_duration_off`, `threshold` (of a network that is no powerset) |
 //!
 //! An entry that would change the result and is not known is an error, never ignored: `preprocessors`, for one, name classes
@@ -55,8 +55,6 @@ pub enum Method {
     Vbx {
         /// Distance up to which clusters are merged for the start.
         threshold: f64,
-        /// Weight of what neighbouring windows say in that.
-        contact: f64,
         /// Settings of VBx.
         options: VbxOptions,
         /// The folder with the transform of the voices.
@@ -86,9 +84,6 @@ pub struct Recipe {
     pub method: Method,
     /// Whether voices are taken where nobody else speaks, if there is enough of that.
     pub exclude_overlap: bool,
-    /// Pauses from which on the speakers of windows are cut at them; with an entry of 0, as without one, they are not. See
-    /// [`pieces`](super::pieces).
-    pub pause: Option<Seconds>,
     /// Silences of a speaker shorter than this are part of the turn.
     pub min_duration_off: Seconds,
     /// A speaker of a network that is no powerset speaks above this.
@@ -182,7 +177,6 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
         embedding: place("embedding")?,
         method: method(&parts, &of_clusters, || place("plda"))?,
         exclude_overlap: parts.switch("embedding_exclude_overlap")?.unwrap_or(false),
-        pause: of_clusters.number_in("pause", 0.0, 1e3)?.filter(|pause| *pause > 0.0).map(Seconds),
         min_duration_off: Seconds(of_windows.number_in("min_duration_off", 0.0, 3600.0)?.unwrap_or(0.0)),
         onset: of_windows.number_in("threshold", 0.0, 1.0)?.unwrap_or(0.5),
     })
@@ -191,11 +185,10 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
 fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Place>) -> Parsed<Method> {
     match parts.text("clustering")?.unwrap_or("VBxClustering") {
         "VBxClustering" => {
-            tuned.only(&["threshold", "contact", "pause", "Fa", "Fb"])?;
+            tuned.only(&["threshold", "Fa", "Fb"])?;
             let defaults = VbxOptions::default();
             Ok(Method::Vbx {
                 threshold: tuned.number_in("threshold", 0.0, 2.0)?.unwrap_or(0.6),
-                contact: tuned.number_in("contact", 0.0, 1e3)?.unwrap_or(0.0),
                 options: VbxOptions {
                     evidence: tuned.number_in("Fa", 1e-6, 1e3)?.unwrap_or(defaults.evidence),
                     prior: tuned.number_in("Fb", 1e-6, 1e3)?.unwrap_or(defaults.prior),

@@ -7,11 +7,9 @@
 //! | [`folder`] | a pipeline's `config.yaml`; nothing in it is executed |
 //! | [`open`] | the constants of the pipeline that needs no account, and of folders without a `config.yaml` |
 //! | [`windows`] | what the networks say, and on which clock: `[W, F, S]` who is active, `[W, S, D]` their voices |
-//! | [`pieces`] | speakers of windows, cut at their pauses |
 //! | [`powerset`], [`multilabel`] | classes of sets of speakers, or probabilities of speakers, to hard decisions |
 //! | [`cluster`] | which speaker of the recording each speaker of each window is |
 //! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
-//! | [`contact`] | agglomerative clustering that knows what neighbouring windows say |
 //! | [`segments`] | the clustering of [`open`]: embeddings of what is said between pauses |
 //! | [`plda`], [`vbx`] | the clustering of community-1; [`npz`] reads its files |
 //! | [`kmeans`] | clustering into a number of speakers that the caller knows |
@@ -26,7 +24,6 @@
 
 pub mod ahc;
 pub mod cluster;
-pub mod contact;
 pub mod diarizer;
 pub mod enrol;
 pub mod folder;
@@ -35,7 +32,6 @@ pub mod linkage;
 pub mod multilabel;
 pub mod npz;
 pub mod open;
-pub mod pieces;
 pub mod plda;
 pub mod powerset;
 pub mod segments;

@@ -23,7 +23,6 @@ pub fn recipe(segmentation: Place, embedding: Place, version: PipelineVersion) -
         embedding,
         method: Method::Segments(SegmentClustering::default()),
         exclude_overlap: true,
-        pause: None,
         min_duration_off: MIN_DURATION_OFF,
         onset: ONSET,
     }

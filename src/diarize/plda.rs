@@ -82,11 +82,6 @@ impl Plda {
         voices.par_chunks_exact(self.voice_size()).flat_map_iter(|voice| self.second(&self.first(voice))).collect()
     }
 
-    /// Voices `[N, D]` without what all voices have in common.
-    pub fn centred(&self, voices: &[f64]) -> Vec<f64> {
-        voices.iter().zip(self.mean1.iter().cycle()).map(|(x, mean)| x - mean).collect()
-    }
-
     /// A voice centred, brought to the length sqrt(D), projected, centred, and brought to the length sqrt(E).
     pub fn first(&self, voice: &[f64]) -> Vec<f64> {
         let mut centred: Vec<f64> = voice.iter().zip(&self.mean1).map(|(x, mean)| x - mean).collect();

@@ -57,11 +57,9 @@ pub struct Segmentation {
     pub windows: usize,
     /// Frames F of a window.
     pub frames: usize,
-    /// Speakers S that the network tells apart in a window, or their [`pieces`](super::pieces).
+    /// Speakers S that the network tells apart in a window.
     pub speakers: usize,
     active: Vec<bool>,
-    /// The speaker that each piece is of, `[W, S]`, where speakers are cut.
-    whose: Option<Vec<usize>>,
 }
 
 impl Segmentation {
@@ -72,18 +70,7 @@ impl Segmentation {
             let reason = format!("{} decisions are no whole number of windows of {frames} x {speakers}", active.len());
             return Err(Error::diarization("segmentation", reason));
         }
-        Ok(Segmentation { clock, windows: active.len() / per_window, frames, speakers, active, whose: None })
-    }
-
-    /// From the decisions of pieces, `[W, F, S]`, and `whose` they are, `[W, S]`.
-    pub(super) fn of_pieces(heard: &Segmentation, speakers: usize, active: Vec<bool>, whose: Vec<usize>) -> Self {
-        let &Segmentation { clock, windows, frames, .. } = heard;
-        Segmentation { clock, windows, frames, speakers, active, whose: Some(whose) }
-    }
-
-    /// Whether speakers are cut into pieces, of which several may be one person.
-    pub fn is_cut(&self) -> bool {
-        self.whose.is_some()
+        Ok(Segmentation { clock, windows: active.len() / per_window, frames, speakers, active })
     }
 
     /// Adds the windows that follow, of the same frames and speakers.
@@ -96,14 +83,6 @@ impl Segmentation {
     pub fn frame(&self, window: usize, frame: usize) -> &[bool] {
         let at = (window * self.frames + frame) * self.speakers;
         &self.active[at..at + self.speakers]
-    }
-
-    /// Whether the speaker that a piece is of is active, in that piece or in another; where speakers are not cut, whether the speaker is.
-    pub fn speaks(&self, window: usize, frame: usize, piece: usize) -> bool {
-        let active = self.frame(window, frame);
-        let Some(whose) = &self.whose else { return active[piece] };
-        let whose = &whose[window * self.speakers..][..self.speakers];
-        active.iter().zip(whose).any(|(active, speaker)| *active && *speaker == whose[piece])
     }
 
     /// Number of speakers active at once.

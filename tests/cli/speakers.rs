@@ -1,8 +1,7 @@
 //! Who speaks: `diarize`, `transcribe --diarize`, and what cannot be told apart.
 
-use diarist::diarize::folder::{Method, Place, Recipe};
+use diarist::diarize::folder::{Place, Recipe};
 use diarist::hub::DiarizerSource;
-use diarist::units::Seconds;
 use serde_json::Value;
 
 use crate::common::pipeline::{self, CENTROID, VBX};
@@ -270,9 +269,8 @@ fn nothing_in_a_pipeline_is_executed() {
         (CENTROID.replace("AgglomerativeClustering", "OracleClustering"), ["OracleClustering", "VBxClustering"]),
         (CENTROID.replace("min_cluster_size", "surprise"), ["params.clustering.surprise", "not known"]),
         (CENTROID.replace("0.7045654963945799", "lots"), ["threshold", "expected a number"]),
-        (VBX.replace("    Fa:", "    contact: -1\n    Fa:"), ["params.clustering.contact", "expected 0 to"]),
-        (VBX.replace("    Fa:", "    pause: soon\n    Fa:"), ["params.clustering.pause", "expected a number"]),
-        (CENTROID.replace("    method:", "    contact: 0.1\n    method:"), ["params.clustering.contact", "not known"]),
+        (VBX.replace("Fa: 0.07", "Fa: -1"), ["params.clustering.Fa", "expected 0.000001 to"]),
+        (VBX.replace("    Fa:", "    contact: 0.1\n    Fa:"), ["params.clustering.contact", "not known"]),
         ("[1, 2".into(), ["no YAML", "config.yaml"]),
     ] {
         dir.pipeline("bad", &config);
@@ -355,16 +353,6 @@ fn a_recipe_finds_its_parts() {
     dir.pipeline("model", VBX);
     let recipe = Recipe::open(&dir.path("model")).unwrap();
     assert_eq!(recipe.segmentation, Place::Here(dir.path("model/segmentation")));
-    let ours = |text: &str| match Recipe::parse(text, &dir.path("model")).unwrap() {
-        Recipe { method: Method::Vbx { contact, .. }, pause, .. } => (contact, pause),
-        Recipe { method, .. } => panic!("{method:?} is not VBx"),
-    };
-    assert_eq!(ours(VBX), (0.0, None));
-    assert_eq!(ours(&VBX.replace("    Fa:", "    pause: 0.0\n    Fa:")), (0.0, None));
-    assert_eq!(
-        ours(&VBX.replace("    Fa:", "    contact: 0.25\n    pause: 0.15\n    Fa:")),
-        (0.25, Some(Seconds(0.15)))
-    );
     let hub = CENTROID.replace("$model/segmentation", "pyannote/segmentation-3.0");
     let recipe = Recipe::parse(&hub, &dir.path("model")).unwrap();
     assert_eq!(recipe.segmentation, Place::Repository("pyannote/segmentation-3.0".into()));

@@ -63,7 +63,7 @@ fn meetings() {
     assert!(sum.rate() <= 0.27, "{}", percent(sum));
 }
 
-/// The sum of the parts that a mixture lists: `training/mixtures.py`.
+/// The sum of the parts that a mixture lists: `tuning/mixtures.py`.
 fn mixed(mixture: &Value, voices: &Path) -> Vec<f32> {
     let mut sum = vec![0.0; (mixture["seconds"].as_f64().unwrap() * 16_000.0).round() as usize];
     for part in mixture["parts"].as_array().unwrap() {

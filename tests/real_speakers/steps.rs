@@ -1,4 +1,4 @@
-//! The turns of `open` on real recordings are those of its Python form (`training/open_diarization.py`) with pyannote.audio's and
+//! The turns of `open` on real recordings are those of its Python form (`tuning/open_diarization.py`) with pyannote.audio's and
 //! 3D-Speaker's own code for the networks. Golden: `tests/reference/open_stages.py`.
 
 use diarist::diarize::Options;

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import golden
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "training"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tuning"))
 import campplus  # noqa: E402
 
 SHARED = pathlib.Path(os.environ.get("DIARIST_SHARED", "../shared"))

@@ -1,4 +1,4 @@
-"""What each step of `open` makes of real recordings, by training/open_diarization.py: pieces, embeddings, labels, turns.
+"""What each step of `open` makes of real recordings, by tuning/open_diarization.py: pieces, embeddings, labels, turns.
 
     python open_stages.py [FOLDER]     writes tests/data/real/open.json; the scores of the segmentation go to FOLDER as .npz
 
@@ -17,7 +17,7 @@ import torch
 
 import golden
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "training"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tuning"))
 import campplus  # noqa: E402
 import open_diarization as steps  # noqa: E402
 

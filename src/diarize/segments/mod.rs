@@ -9,7 +9,7 @@
 //! | [`frames`] | weighted means over the windows: how many speak, and who |
 //!
 //! Windows own disjoint frames, so that the embedding network hears each second of speech once at most. Method and constants were chosen on
-//! LibriSpeech train-clean-100 and AMI: `training/open_report.py`.
+//! LibriSpeech train-clean-100 and AMI: `tuning/open_report.py`.
 
 pub mod frames;
 pub mod labels;

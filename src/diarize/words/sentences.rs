@@ -1,4 +1,4 @@
-//! One speaker for each sentence: a boundary between turns that is a little off cuts no sentence.
+//! Speakers of sentences: overlapped words stay with the speaker of their sentence, and all words of a sentence can get one speaker.
 
 use std::collections::HashMap;
 
@@ -9,18 +9,36 @@ const LONGEST: usize = 50;
 const ENDS: [char; 7] = ['.', '?', '!', '。', '？', '！', '…'];
 const CLOSING: [char; 6] = ['"', '\'', ')', '”', '’', '»'];
 
-/// Gives all words of a sentence the speaker of more than half of them. Sentences may go on over the end of a segment.
+/// Gives an overlapped word the speaker of the word before it in the sentence, if that speaker is one of those who speak during the word.
+/// Which of two simultaneous speakers is louder in a single word is uncertain; a sentence seldom changes its speaker.
+pub(super) fn continue_overlapped(segments: &mut [Segment]) {
+    let mut previous: Option<String> = None;
+    for word in segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten()) {
+        if let Some(at) = word.also.iter().position(|other| Some(other) == previous.as_ref())
+            && let Some(speaker) = &mut word.speaker
+        {
+            std::mem::swap(speaker, &mut word.also[at]);
+        }
+        previous = if ends_sentence(word) { None } else { word.speaker.clone() };
+    }
+}
+
+/// Gives all words of a sentence the speaker of more than half of them. A sentence may continue in the next segment.
 pub(super) fn smooth(segments: &mut [Segment]) {
     let words = segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten());
     let mut sentence: Vec<&mut Word> = Vec::new();
     for word in words {
-        let ends = word.word.trim_end_matches(CLOSING).ends_with(ENDS);
+        let ends = ends_sentence(word);
         sentence.push(word);
         if ends || sentence.len() == LONGEST {
             unify(&mut sentence);
         }
     }
     unify(&mut sentence);
+}
+
+fn ends_sentence(word: &Word) -> bool {
+    word.word.trim_end_matches(CLOSING).ends_with(ENDS)
 }
 
 /// Takes the words of a sentence out of the list, and gives them one speaker if there is a majority.
