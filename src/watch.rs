@@ -16,3 +16,20 @@ pub trait Watch {
 
 /// Wants to know nothing.
 impl Watch for () {}
+
+/// One half of a work whose progress is reported as a whole.
+pub(crate) struct Half<'a> {
+    pub watch: &'a mut dyn Watch,
+    pub second: bool,
+}
+
+impl Watch for Half<'_> {
+    fn progress(&mut self, done: Seconds, total: Seconds) {
+        let done = 0.5 * done.0 + if self.second { 0.5 * total.0 } else { 0.0 };
+        self.watch.progress(Seconds(done), total);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.watch.is_cancelled()
+    }
+}

@@ -7,9 +7,7 @@ use std::cell::Cell;
 
 use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
-use diarist::diarize::{
-    Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, diarize, kmeans, turns,
-};
+use diarist::diarize::{Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, diarize, kmeans, turns};
 use diarist::engine::cluster::{Cluster, Host};
 use diarist::models::pyannet::windows_over;
 use diarist::types::{Segment, Span, Word};

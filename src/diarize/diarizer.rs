@@ -32,9 +32,9 @@ use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::embedding::{self, SpeakerEmbedding};
 use crate::models::pyannet::{Head, PyanNet, Specification, SpeechCurve};
-use crate::types::PipelineVersion;
+use crate::types::{PipelineVersion, Span};
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
-use crate::watch::Watch;
+use crate::watch::{Half, Watch};
 
 /// In a shorter recording nobody is told apart: it holds no syllable, and next to nothing of it is not the window's filling.
 pub const SHORTEST: Seconds = Seconds(0.25);
@@ -156,7 +156,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
     /// [`Error::Cancelled`], and those of the device.
     pub fn diarize(&self, be: &B, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
         let heard = self.hear(be, samples, &mut Half { watch, second: false })?;
-        self.tell_apart(be, samples, &heard, options, &mut Half { watch, second: true })
+        self.tell_apart(be, samples, &heard, &[], options, &mut Half { watch, second: true })
     }
 
     /// The first half of the work: what the segmentation network hears.
@@ -200,7 +200,8 @@ impl<B: Residual + Cluster> Diarizer<B> {
         Ok(Heard { segmentation, speech: curve.mean(), grid: network.grid(), posteriors })
     }
 
-    /// The second half: whose voices they are.
+    /// The second half: whose voices they are. `words` are the spans of recognised words, for a pipeline that clusters [`segments`]; empty
+    /// where nothing was recognised.
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize).
@@ -209,6 +210,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
         be: &B,
         samples: &[f32],
         heard: &Heard,
+        words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
     ) -> Result<Diarization> {
@@ -222,7 +224,7 @@ impl<B: Residual + Cluster> Diarizer<B> {
             (Method::Segments(method), Some(posteriors)) => {
                 let runs = method.segments(posteriors);
                 let embeddings = self.embeddings(be, samples, posteriors, &runs, watch)?;
-                method.diarize(posteriors, runs, &embeddings, &options)
+                method.diarize(be, posteriors, runs, &embeddings, words, &options)?
             }
             (Method::Windows(clustering), _) => {
                 let voices = || self.voices(be, samples, &heard.segmentation, watch);
@@ -318,21 +320,4 @@ fn here(place: &Place) -> Result<&Path> {
 
 fn stop_if(watch: &dyn Watch) -> Result<()> {
     if watch.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
-}
-
-/// One half of a work that is watched as a whole.
-struct Half<'a> {
-    watch: &'a mut dyn Watch,
-    second: bool,
-}
-
-impl Watch for Half<'_> {
-    fn progress(&mut self, done: Seconds, total: Seconds) {
-        let done = 0.5 * done.0 + if self.second { 0.5 * total.0 } else { 0.0 };
-        self.watch.progress(Seconds(done), total);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.watch.is_cancelled()
-    }
 }

@@ -6,11 +6,13 @@
 //! Inputs and results are on the host: voices come from there, and what comes out is small. What lies between, the hundred
 //! thousand steps of a linkage or the iterations of VBx, does not leave the device.
 
+pub(super) mod average_linkage;
 mod frames;
 mod likeness;
 mod linkage;
 mod vbx;
 
+pub use average_linkage::Linked;
 pub use linkage::Merge;
 pub use vbx::{Vbx, VbxOptions, start};
 pub(super) use vbx::{begin, prepare};
@@ -47,6 +49,22 @@ pub trait Cluster {
     /// Those of the device.
     fn centroid_linkage(&self, points: &[f64], size: usize) -> Result<Vec<Merge>> {
         Ok(linkage::centroid_linkage(points, size))
+    }
+
+    /// The cluster of each embedding, `[N]`, numbered in the order of their first embeddings: the two clusters whose merge costs the least are
+    /// merged again and again, while that costs at most the threshold.
+    ///
+    /// cost(p, q) = 1 - S_p . S_q / (n_p n_q) + penalty x apart / (apart + same + prior)
+    ///
+    /// with `S` the sum of a cluster's embeddings, each times its frames, and `n` the sum of these frames: the mean cosine distance of all
+    /// pairs. `apart` and `same` are the frames (the smaller number of the two) of all pairs of their embeddings that are of one window, of
+    /// different speakers of that window and of the same one. Ties: the pair with the lowest places; a cluster has the place of its last
+    /// embedding.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn average_linkage(&self, input: &Linked) -> Result<Vec<usize>> {
+        Ok(average_linkage::average_linkage(input))
     }
 
     /// Clusters `features` `[N, E]` whose variances between speakers are `phi` `[E]`, from the labels `[N]` of a first
@@ -110,6 +128,15 @@ pub fn centroid_linkage(be: &impl Cluster, points: &[f64], size: usize) -> Resul
     be.centroid_linkage(points, size)
 }
 
+/// See [`Cluster::average_linkage`].
+///
+/// # Errors
+/// As [`centroid_linkage`].
+pub fn average_linkage(be: &impl Cluster, input: &Linked) -> Result<Vec<usize>> {
+    check_linked(input)?;
+    be.average_linkage(input)
+}
+
 /// See [`Cluster::vbx`].
 ///
 /// # Errors
@@ -162,6 +189,27 @@ fn wrong(op: &'static str, what: &'static str, expected: String, got: impl std::
 fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> Result<()> {
     if size == 0 || !len.is_multiple_of(size) {
         return Err(wrong(op, what, format!("[_, {size}], at least one wide"), len));
+    }
+    Ok(())
+}
+
+/// What `average_linkage` is given.
+fn check_linked(input: &Linked) -> Result<()> {
+    let op = "average_linkage";
+    check_rows(op, "embeddings", input.embeddings.len(), input.size)?;
+    let count = input.embeddings.len() / input.size;
+    for (what, values) in [("frames", input.frames), ("windows", input.windows), ("speakers", input.speakers)] {
+        if values.len() != count {
+            return Err(wrong(op, what, format!("[{count}]"), values.len()));
+        }
+    }
+    // A cluster's frames, and those that two clusters share, are counted in 32 bits.
+    let total: u64 = input.frames.iter().map(|frames| u64::from(*frames)).sum();
+    if input.frames.contains(&0) || total > i32::MAX as u64 {
+        return Err(wrong(op, "frames", format!("each at least 1, at most {} together", i32::MAX), total));
+    }
+    if !input.windows.is_sorted() {
+        return Err(wrong(op, "windows", "ascending".into(), input.windows));
     }
     Ok(())
 }
@@ -248,6 +296,24 @@ mod tests {
         let refused = |error: Error| matches!(error, Error::Shape { .. });
         assert!(refused(centroid_linkage(&Host, &[0.0; 5], 2).unwrap_err()));
         assert!(refused(centroid_linkage(&Host, &[0.0; 5], 0).unwrap_err()));
+        let linked = Linked {
+            embeddings: &[1.0, 0.0, 0.0, 1.0],
+            size: 2,
+            frames: &[3, 4],
+            windows: &[0, 1],
+            speakers: &[0, 0],
+            penalty: 0.5,
+            prior: 1.0,
+            threshold: 0.5,
+            min: 1,
+            max: usize::MAX,
+        };
+        assert_eq!(average_linkage(&Host, &linked).unwrap(), [0, 1]);
+        assert!(refused(average_linkage(&Host, &Linked { size: 3, ..linked }).unwrap_err()));
+        assert!(refused(average_linkage(&Host, &Linked { frames: &[3], ..linked }).unwrap_err()));
+        assert!(refused(average_linkage(&Host, &Linked { frames: &[0, 1], ..linked }).unwrap_err()));
+        assert!(refused(average_linkage(&Host, &Linked { frames: &[u32::MAX, 1], ..linked }).unwrap_err()));
+        assert!(refused(average_linkage(&Host, &Linked { windows: &[1, 0], ..linked }).unwrap_err()));
         assert!(refused(super::vbx(&Host, &[0.0; 4], &[1.0; 2], &[0, 0, 1], &VbxOptions::default()).unwrap_err()));
         assert!(refused(super::vbx(&Host, &[0.0; 4], &[1.0; 2], &[0, 2], &VbxOptions::default()).unwrap_err()));
         assert!(refused(super::likeness(&Host, &[0.0; 4], &[0.0; 3], 2).unwrap_err()));

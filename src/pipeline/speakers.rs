@@ -6,9 +6,9 @@ use crate::diarize::words::{WordOptions, assign};
 use crate::diarize::{self, Diarization, Gallery, turns};
 use crate::engine::waveform::Waveform;
 use crate::error::{Error, Result};
-use crate::types::Transcript;
+use crate::types::{Span, Transcript};
 use crate::units::Seconds;
-use crate::watch::Watch;
+use crate::watch::{Half, Watch};
 
 /// What tells speakers apart, and the voices whose names are known.
 pub struct Speakers {
@@ -67,7 +67,8 @@ impl<B: Waveform> Pipeline<B> {
         let found = run.stage("diarize", |run| {
             let samples = &prepared.samples;
             let mut watch = StageWatch { observer: &mut *run.observer, stage: "diarize" };
-            let found = speakers.find(samples, prepared.heard.as_ref(), options, &mut watch);
+            let words = words::spans(&transcript.word_segments);
+            let found = speakers.find(samples, prepared.heard.as_ref(), &words, options, &mut watch);
             run.or_without(found)
         })?;
         let Some((found, labels)) = found else { return Ok(transcript) };
@@ -85,18 +86,21 @@ impl<B: Waveform> Pipeline<B> {
 }
 
 impl Speakers {
-    /// Who speaks when, and the labels in the order of the voices; what was heard before is not heard again.
+    /// Who speaks when, given the spans of the words, and the labels in the order of the voices; what was heard before is not heard again.
     fn find(
         &self,
         samples: &[f32],
         heard: Option<&Heard>,
+        words: &[Span],
         options: &SpeakerOptions,
         watch: &mut dyn Watch,
     ) -> Result<(Diarization, Vec<String>)> {
-        let mut found = match heard {
-            Some(heard) => self.finder.tell_apart(samples, heard, &options.diarize, watch),
-            None => self.finder.diarize(samples, &options.diarize, watch),
-        }?;
+        let heard = match heard {
+            Some(heard) => heard,
+            None => &self.finder.hear(samples, &mut Half { watch, second: false })?,
+        };
+        let mut watch = Half { watch, second: true };
+        let mut found = self.finder.tell_apart(samples, heard, words, &options.diarize, &mut watch)?;
         let labels = self.name(&mut found)?;
         Ok((found, labels))
     }

@@ -7,7 +7,7 @@ use crate::align::{AlignOptions, Aligner};
 use crate::asr::{AsrOptions, AsrResult, language_names};
 use crate::engine::waveform::Waveform;
 use crate::error::Result;
-use crate::types::{Segment, Word};
+use crate::types::{Segment, Span, Word};
 
 /// How words get their times.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,4 +140,9 @@ impl Run<'_> {
 /// The words of all segments, one after another.
 pub(super) fn all(segments: &[Segment]) -> Vec<Word> {
     segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect()
+}
+
+/// The spans of the words that have both times.
+pub(super) fn spans(words: &[Word]) -> Vec<Span> {
+    words.iter().filter_map(|word| Some(Span { start: word.start?, end: word.end? })).collect()
 }

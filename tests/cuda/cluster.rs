@@ -2,7 +2,7 @@
 
 use diarist::diarize::npz::Npz;
 use diarist::diarize::{Clock, Clustering, Diarization, Options, Segmentation, Voices, diarize, diarize_on};
-use diarist::engine::cluster::{Activity, Cluster, Host, Vbx, VbxOptions};
+use diarist::engine::cluster::{Activity, Cluster, Host, Linked, Vbx, VbxOptions};
 
 use crate::cases::{open, random};
 use crate::common;
@@ -40,6 +40,60 @@ fn centroid_linkage() {
     assert!(be.centroid_linkage(&[1.0], 1).unwrap().is_empty());
     let nan = [0.0, 1.0, f64::NAN, 3.0];
     assert_eq!(be.centroid_linkage(&nan, 1).unwrap(), Host.centroid_linkage(&nan, 1).unwrap());
+}
+
+/// The same clusters, whatever stops the merging, with embeddings of several speakers in one window.
+#[test]
+#[ignore = "needs a C++ compiler"]
+fn average_linkage() {
+    let machine = machine();
+    let be = open::<half::f16>();
+    for (count, size, spread) in [(2, 1, 0.5), (33, 6, 0.3), (70, 192, 0.6), (49, 20, 3.0)] {
+        let mut embeddings = clouds(count as u64, count, size, spread);
+        for row in embeddings.chunks_exact_mut(size) {
+            let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            row.iter_mut().for_each(|x| *x /= length);
+        }
+        let drawn = random(7, 2 * count);
+        let frames: Vec<u32> = drawn[..count].iter().map(|x| 60 + (x.abs() * 200.0) as u32).collect();
+        let speakers: Vec<u32> = drawn[count..].iter().map(|x| u32::from(*x > 0.0)).collect();
+        let windows: Vec<u32> = (0..count as u32).map(|at| at / 4).collect();
+        let all = Linked {
+            embeddings: &embeddings,
+            size,
+            frames: &frames,
+            windows: &windows,
+            speakers: &speakers,
+            penalty: 0.5,
+            prior: 118.0,
+            threshold: 0.64,
+            min: 1,
+            max: usize::MAX,
+        };
+        for input in [all, Linked { max: 3, ..all }, Linked { min: count, ..all }, Linked { threshold: 3.0, ..all }] {
+            let want = Host.average_linkage(&input).unwrap();
+            machine.schedules(|seed| {
+                assert_eq!(be.average_linkage(&input).unwrap(), want, "{count} x {size} (schedule {seed})");
+            });
+        }
+        assert!(Host.average_linkage(&all).unwrap().iter().max() < Some(&(count - 1)), "nothing was merged");
+    }
+    // Equal embeddings: nothing but ties.
+    let ties = Linked {
+        embeddings: &[1.0; 20],
+        size: 1,
+        frames: &[1; 20],
+        windows: &[0; 20],
+        speakers: &[0; 20],
+        penalty: 0.5,
+        prior: 1.0,
+        threshold: 0.5,
+        min: 3,
+        max: usize::MAX,
+    };
+    assert_eq!(be.average_linkage(&ties).unwrap(), Host.average_linkage(&ties).unwrap());
+    let one = Linked { embeddings: &[1.0], frames: &[1], windows: &[0], speakers: &[0], ..ties };
+    assert_eq!(be.average_linkage(&one).unwrap(), [0]);
 }
 
 #[track_caller]

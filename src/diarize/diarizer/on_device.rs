@@ -5,7 +5,7 @@ use crate::diarize::{Diarization, Options};
 use crate::engine::cluster::Cluster;
 use crate::engine::residual::Residual;
 use crate::error::Result;
-use crate::types::PipelineVersion;
+use crate::types::{PipelineVersion, Span};
 use crate::watch::Watch;
 
 /// A diarizer on some device: the device is known to whoever opened it. See the methods of [`Diarizer`].
@@ -28,6 +28,7 @@ pub trait FindSpeakers: Send + Sync {
         &self,
         samples: &[f32],
         heard: &Heard,
+        words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
     ) -> Result<Diarization>;
@@ -63,10 +64,11 @@ impl<B: Residual + Cluster> FindSpeakers for OnDevice<B> {
         &self,
         samples: &[f32],
         heard: &Heard,
+        words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
     ) -> Result<Diarization> {
-        self.diarizer.tell_apart(&self.be, samples, heard, options, watch)
+        self.diarizer.tell_apart(&self.be, samples, heard, words, options, watch)
     }
 
     fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {

@@ -3,23 +3,28 @@
 use super::labels::{FrameLabels, activities};
 use super::{Posteriors, SegmentClustering};
 use crate::diarize::turns::Frames;
+use crate::types::Span;
 
 /// Who speaks in each frame, `[all, the likeliest one alone]`: as many speakers as the mean probabilities of speech and of overlap say, at
-/// most `most`, those that are the likeliest. Frames of a window that another one owns count less.
+/// most `most`, those that are the likeliest. Frames of a window that another one owns count less. Within `words` a lower probability of
+/// speech is enough.
 pub fn decide(
     posteriors: &Posteriors,
     labels: &FrameLabels,
     speakers: usize,
     most: usize,
+    words: &[Span],
     options: &SegmentClustering,
 ) -> [Frames; 2] {
     let total = posteriors.total();
+    let in_word = frames_in(words, posteriors);
     let mut frames = [(); 2].map(|()| Frames { speakers, active: vec![false; total * speakers] });
     let first: Vec<usize> = (0..posteriors.windows()).map(|window| posteriors.first_frame(window)).collect();
     for at in 0..total {
         let heard = Heard::of(posteriors, labels, &first, at, options);
+        let speech = if in_word[at] { options.speech_in_words } else { options.speech };
         let count = match () {
-            () if heard.speech <= options.speech => 0,
+            () if heard.speech <= speech => 0,
             () if heard.overlap <= options.overlap => 1,
             () => 2,
         };
@@ -29,6 +34,18 @@ pub fn decide(
         }
     }
     frames
+}
+
+/// Whether the middle of each frame of the recording lies in a span, `[T]`.
+fn frames_in(spans: &[Span], posteriors: &Posteriors) -> Vec<bool> {
+    let grid = posteriors.clock.grid();
+    let mut inside = vec![false; posteriors.total()];
+    for span in spans {
+        let first = ((span.start.0 - grid.middle(0)) / grid.step).ceil().max(0.0) as usize;
+        let frames = inside.iter_mut().enumerate().skip(first);
+        frames.take_while(|(at, _)| grid.middle(*at) < span.end.0).for_each(|(_, is)| *is = true);
+    }
+    inside
 }
 
 /// What the windows that see a frame say about it: weighted means.
@@ -76,5 +93,25 @@ impl Heard {
 
     fn likeliest(&self) -> impl Iterator<Item = usize> {
         self.speakers.iter().map(|(label, _)| *label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diarize::windows::Clock;
+
+    #[test]
+    fn frames_of_words_are_those_whose_middles_they_cover() {
+        let clock = Clock { window: 8.0, step: 8.0, frame_step: 1.0, frame: 1.0 };
+        let mut posteriors = Posteriors::new(clock, 8, 2, 2).expect("sizes");
+        posteriors.append(&[-1.0; 8 * 4]).expect("one window");
+        let inside = |spans: &[(f64, f64)]| {
+            let spans: Vec<Span> = spans.iter().map(|(start, end)| Span::new(*start, *end)).collect();
+            frames_in(&spans, &posteriors).iter().map(|is| if *is { 'x' } else { '.' }).collect::<String>()
+        };
+        assert_eq!(inside(&[]), "........");
+        assert_eq!(inside(&[(1.0, 2.6), (5.4, 5.45)]), ".xx.....");
+        assert_eq!(inside(&[(-3.0, 0.6), (7.0, 90.0), (4.5, 4.6)]), "x...x..x");
     }
 }

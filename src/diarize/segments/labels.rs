@@ -1,9 +1,11 @@
 //! Which speaker of the recording each speaker of each window is, frame by frame.
 
-use super::linkage::{self, Item};
+use super::linkage;
 use super::runs::{Run, runs};
 use super::{Posteriors, Segment, SegmentClustering};
 use crate::diarize::cluster::{Bounds, normalised};
+use crate::engine::cluster::Cluster;
+use crate::error::Result;
 
 /// Seconds of a window's other speakers at which half of what they take off a score counts.
 const OTHERS_PRIOR: f64 = 1.0;
@@ -22,12 +24,22 @@ pub struct Assigned {
 
 /// The speaker of each segment: long segments are clustered, short ones go to the cluster they resemble, less readily to one that has long
 /// segments of another speaker of the window.
-pub fn assign(segments: &[Segment], options: &SegmentClustering, bounds: Bounds) -> Assigned {
+///
+/// # Errors
+/// Those of the device.
+pub fn assign(
+    be: &impl Cluster,
+    posteriors: &Posteriors,
+    segments: &[Segment],
+    options: &SegmentClustering,
+    bounds: Bounds,
+) -> Result<Assigned> {
     let is_long = |segment: &Segment| segment.seconds >= options.long.0;
     let any_long = segments.iter().any(is_long);
     let is_clustered: Vec<bool> = segments.iter().map(|segment| is_long(segment) || !any_long).collect();
-    let items: Vec<Item> = segments.iter().zip(&is_clustered).filter(|(_, clustered)| **clustered).map(item).collect();
-    let mut clusters = linkage::cluster(&items, options, bounds).into_iter();
+    let clustered = segments.iter().zip(&is_clustered).filter(|(_, clustered)| **clustered);
+    let clustered: Vec<&Segment> = clustered.map(|(segment, _)| segment).collect();
+    let mut clusters = linkage::cluster(be, posteriors, &clustered, options, bounds)?.into_iter();
     let mut labels: Vec<usize> =
         is_clustered.iter().map(|clustered| if *clustered { clusters.next().unwrap_or(0) } else { 0 }).collect();
     let speakers = labels.iter().max().map_or(0, |most| most + 1);
@@ -35,12 +47,7 @@ pub fn assign(segments: &[Segment], options: &SegmentClustering, bounds: Bounds)
     for at in (0..segments.len()).filter(|at| !is_clustered[*at]) {
         labels[at] = nearest(segments, at, &labels, &is_clustered, &centroids, options);
     }
-    Assigned { speakers, labels, is_clustered }
-}
-
-fn item((segment, _): (&Segment, &bool)) -> Item {
-    let Segment { run, seconds, direction, .. } = segment;
-    Item { embedding: direction.clone(), seconds: *seconds, window: run.window, speaker: run.speaker }
+    Ok(Assigned { speakers, labels, is_clustered })
 }
 
 /// Sums of the clusters, of length one, `[K, D]`.

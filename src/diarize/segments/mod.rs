@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`posteriors`] | the segmentation network over windows that overlap by half: probabilities of sets of speakers, `[W, F, C]` |
 //! | [`runs`] | a speaker of a window, from one pause or other speaker to the next; cut to the frames that the window owns, a segment |
-//! | [`linkage`] | an embedding of each segment; long segments are clustered |
+//! | [`linkage`] | an embedding of each segment; long segments are clustered, on the device |
 //! | [`labels`] | short segments, and the frames of windows that another one owns, follow those |
 //! | [`frames`] | weighted means over the windows: how many speak, and who |
 //!
@@ -25,6 +25,9 @@ pub use runs::Run;
 use self::labels::Assigned;
 use super::turns;
 use super::{Diarization, Options};
+use crate::engine::cluster::Cluster;
+use crate::error::Result;
+use crate::types::Span;
 use crate::units::Seconds;
 
 /// Constants of the method.
@@ -48,6 +51,8 @@ pub struct SegmentClustering {
     pub other_speaker: f64,
     /// Somebody speaks above this mean probability.
     pub speech: f64,
+    /// The same within a recognised word.
+    pub speech_in_words: f64,
     /// Two speak above this mean probability.
     pub overlap: f64,
     /// Weight in these means of frames that the window does not own.
@@ -67,6 +72,7 @@ impl Default for SegmentClustering {
             penalty_prior: Seconds(2.0),
             other_speaker: 0.3,
             speech: 0.5,
+            speech_in_words: 0.1,
             overlap: 0.35,
             neighbour_weight: 0.5,
         }
@@ -85,26 +91,32 @@ impl SegmentClustering {
         owned.filter(|run| posteriors.seconds(run.frames().count()) >= self.short.0).collect()
     }
 
-    /// Who speaks when. `embeddings` `[N, D]` are those of the [`segments`](Self::segments); one that is no number is left out.
+    /// Who speaks when. `embeddings` `[N, D]` are those of the [`segments`](Self::segments); one that is no number is left out. `words` are
+    /// the spans of recognised words, if there are any: speech is more likely in them.
+    ///
+    /// # Errors
+    /// Those of the device.
     pub fn diarize(
         &self,
+        be: &impl Cluster,
         posteriors: &Posteriors,
         runs: Vec<Run>,
         embeddings: &[f32],
+        words: &[Span],
         options: &Options,
-    ) -> Diarization {
+    ) -> Result<Diarization> {
         let size = embeddings.len().checked_div(runs.len()).unwrap_or(0).max(1);
         let segment = |(run, embedding): (Run, &[f32])| {
             let seconds = posteriors.seconds(run.frames().count());
             Some(Segment { run, seconds, embedding: embedding.to_vec(), direction: direction(embedding)? })
         };
         let segments: Vec<Segment> = runs.into_iter().zip(embeddings.chunks_exact(size)).filter_map(segment).collect();
-        let assigned = labels::assign(&segments, self, options.bounds);
+        let assigned = labels::assign(be, posteriors, &segments, self, options.bounds)?;
         let labels = labels::label_frames(posteriors, &segments, &assigned, self);
-        let frames = frames::decide(posteriors, &labels, assigned.speakers, options.bounds.max, self);
+        let frames = frames::decide(posteriors, &labels, assigned.speakers, options.bounds.max, words, self);
         let [all, exclusive] =
             frames.each_ref().map(|frames| turns::spans(frames, &posteriors.clock, options.min_duration_off));
-        Diarization::of_spans(all, exclusive, |speaker| mean_of(&segments, &assigned, speaker), options)
+        Ok(Diarization::of_spans(all, exclusive, |speaker| mean_of(&segments, &assigned, speaker), options))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
 use crate::engine::Element;
-use crate::engine::cluster::{self, Activity, Cluster, Merge, Vbx, VbxOptions};
+use crate::engine::cluster::{self, Activity, Cluster, Linked, Merge, Vbx, VbxOptions};
 use crate::engine::profile::Work;
 use crate::error::Result;
 
@@ -208,6 +208,10 @@ impl<A: Activation> Cluster for Cuda<A> {
         };
         // From where on no distance is a number, the merges are of nothing.
         Ok(merges.chunks_exact(3).zip(&squared).map(merge).take_while(|merge| merge.size > 0).collect())
+    }
+
+    fn average_linkage(&self, input: &Linked) -> Result<Vec<usize>> {
+        self.linked(input)
     }
 
     fn vbx(&self, features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Result<Vbx> {

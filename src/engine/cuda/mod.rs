@@ -14,6 +14,7 @@ mod activation;
 mod add_positions;
 mod advance_search;
 mod attention;
+mod average_linkage;
 mod bands;
 mod buffer;
 mod cluster;
