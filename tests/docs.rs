@@ -73,9 +73,9 @@ fn ratios(name: &str, peer: &str, keys: &[&str]) -> Vec<f64> {
     keys.iter().map(|key| median(peer, key) / median("diarist", key)).collect()
 }
 
-/// All of alignment and diarization, and the parts that the README names.
+/// All of alignment and diarization, and the parts that the page names.
 #[test]
-fn the_readme_quotes_how_fast_words_are_aligned_and_voices_told_apart() {
+fn the_page_on_speed_quotes_how_fast_words_are_aligned_and_voices_told_apart() {
     let align = ratios("align-peers-", "whisperx.align", &["seconds", "viterbi_seconds"]);
     let diarize = ratios("diarize-peers-", "pyannote.audio", &["seconds", "segmentation_seconds", "embedding_seconds"]);
     for quoted in [
@@ -88,7 +88,7 @@ fn the_readme_quotes_how_fast_words_are_aligned_and_voices_told_apart() {
             diarize[0], diarize[1], diarize[2]
         ),
     ] {
-        assert!(file("README.md").replace('\n', " ").contains(&quoted), "README.md should say: {quoted}");
+        assert!(file("docs/speed.md").replace('\n', " ").contains(&quoted), "docs/speed.md should say: {quoted}");
     }
 }
 
@@ -116,4 +116,9 @@ fn the_readme_claims_no_gpu_that_was_not_measured() {
         assert!(commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{name}: commit `{commit}`");
         assert!(json["runs"].as_object().is_some_and(|runs| !runs.is_empty()), "{name}: no runs");
     }
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(file("README.md").lines().count() <= 180);
 }

@@ -204,10 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_of_the_readme_are_understood() {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-        let found = commands(&readme);
-        assert!(found.iter().any(|words| words == &["demo"]), "{found:?}");
+    fn the_commands_in_the_documents_are_understood() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let pages = pages.filter(|path| path.is_file()).chain([root.join("README.md")]);
+        let texts: Vec<String> = pages.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let found: Vec<Vec<&str>> = texts.iter().flat_map(|text| commands(text)).collect();
+        assert!(found.len() > 10 && found.iter().any(|words| words == &["demo"]), "{found:?}");
         for words in found {
             let line = argv::normalise(["diarist"].iter().chain(&words).map(OsString::from));
             let parsed = Cli::try_parse_from(line).unwrap_or_else(|e| panic!("{words:?}: {e}"));

@@ -20,7 +20,7 @@ pub enum By {
 
 use By::{Ffmpeg, Us};
 
-/// Container and codec as the README calls them, the file's ending, ffmpeg's arguments, and who reads it.
+/// Container and codec as `docs/recordings.md` calls them, the file's ending, ffmpeg's arguments, and who reads it.
 pub type Row = (&'static str, &'static str, &'static str, &'static str, By);
 
 #[rustfmt::skip]
@@ -124,7 +124,7 @@ pub const ROWS: &[Row] = &[
     ("WTV", "MP2", "wtv", "-c:a mp2", Ffmpeg),
 ];
 
-/// The table of the README, from the rows.
+/// The table of `docs/recordings.md`, from the rows.
 pub fn table() -> String {
     let mut containers: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
     containers.dedup();
@@ -142,10 +142,10 @@ pub fn table() -> String {
 }
 
 #[test]
-fn the_readme_says_which_formats_are_read_by_which_decoder() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+fn the_page_on_recordings_says_which_formats_are_read_by_which_decoder() {
+    let page = include_str!("../../docs/recordings.md");
     assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
-    assert!(readme.contains(&table()), "README.md should have this table:\n{}", table());
+    assert!(page.contains(&table()), "docs/recordings.md should have this table:\n{}", table());
 }
 
 fn ffmpeg(args: &[&str], then: &str) -> Command {
