@@ -154,7 +154,7 @@ fn overlapped_words_name_both_speakers() {
     assert!(json[0].get("also").is_none() && json[1]["also"][0] == "B");
 }
 
-/// "Neither did I. I thought": the first "I" is spoken while the next speaker begins, who is louder in it.
+/// "Neither did I. I thought": the next speaker begins during the first "I".
 #[test]
 fn an_overlapped_word_keeps_the_speaker_of_its_sentence() {
     let words = [(0.0, 0.4), (0.4, 0.7), (0.7, 1.0), (1.0, 1.2), (1.2, 1.8)].map(Some);
@@ -165,7 +165,7 @@ fn an_overlapped_word_keeps_the_speaker_of_its_sentence() {
     let given: Vec<_> = got.iter().map(|segment| (segment.text.trim(), segment.speaker.as_deref())).collect();
     assert_eq!(given, [("Neither did I.", Some("A")), ("I thought", Some("B"))]);
     assert_eq!(got[0].words.as_ref().unwrap()[2].also, ["B".to_owned()]);
-    // Where the first speaker is not heard in the word, the turn decides.
+    // Where only one speaker is active in the word, the turn decides.
     let segments = vec![segment("Neither did I. I thought", &words)];
     let got = assign(segments, &exclusive, &exclusive, &WordOptions::default());
     assert_eq!(got[0].text.trim(), "Neither did");

@@ -28,7 +28,7 @@ impl Default for WordOptions {
 }
 
 /// Gives every word the speaker of the exclusive turn it overlaps most, and names in [`also`](Word::also) who speaks at
-/// the same time according to all turns. An overlapped word keeps the speaker of the word before it in the sentence, if that speaker
+/// the same time according to all turns. An overlapped word gets the speaker of most of its sentence's other words, if that speaker
 /// speaks during the word. A word without a time gets the speaker of the word before it in its segment, else of the one after. A segment has
 /// the speaker of most of its time in words, or, without words, of most of its own.
 pub fn assign(segments: Vec<Segment>, exclusive: &[Turn], all: &[Turn], options: &WordOptions) -> Vec<Segment> {
@@ -45,7 +45,7 @@ pub fn assign(segments: Vec<Segment>, exclusive: &[Turn], all: &[Turn], options:
         }
         fill_untimed(segment.words.as_deref_mut().unwrap_or_default());
     }
-    sentences::continue_overlapped(&mut segments);
+    sentences::settle_overlapped(&mut segments);
     if options.smooth {
         sentences::smooth(&mut segments);
     }

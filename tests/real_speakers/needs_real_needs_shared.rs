@@ -4,6 +4,7 @@ mod conversations;
 mod pyannote;
 mod steps;
 mod voices;
+mod words;
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
-//! The CUDA backend: our own kernels on NVIDIA GPUs, compute capability 8.0 and newer. It needs the driver and nothing
-//! else.
+//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 and newer. It needs only the driver.
 //!
 //! Activations and weights are f16 or bf16, sums f32. An op is one file here and one of the same name in `kernels/`; its
 //! function checks what only the device knows, puts the launch together and returns before it has run. All of the
