@@ -57,7 +57,7 @@ fn average_linkage() {
         let drawn = random(7, 2 * count);
         let frames: Vec<u32> = drawn[..count].iter().map(|x| 60 + (x.abs() * 200.0) as u32).collect();
         let speakers: Vec<u32> = drawn[count..].iter().map(|x| u32::from(*x > 0.0)).collect();
-        let windows: Vec<u32> = (0..count as u32).map(|at| at / 4).collect();
+        let windows: Vec<u32> = (0..count as u32).map(|at| at / 8).collect();
         let all = Linked {
             embeddings: &embeddings,
             size,
@@ -70,7 +70,10 @@ fn average_linkage() {
             min: 1,
             max: usize::MAX,
         };
-        for input in [all, Linked { max: 3, ..all }, Linked { min: count, ..all }, Linked { threshold: 3.0, ..all }] {
+        let strict = Linked { penalty: 3.0, prior: 900.0, threshold: 0.9, ..all };
+        for input in
+            [all, strict, Linked { max: 3, ..all }, Linked { min: count, ..all }, Linked { threshold: 3.0, ..all }]
+        {
             let want = Host.average_linkage(&input).unwrap();
             machine.schedules(|seed| {
                 assert_eq!(be.average_linkage(&input).unwrap(), want, "{count} x {size} (schedule {seed})");
