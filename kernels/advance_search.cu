@@ -155,7 +155,7 @@ extern "C" __global__ void __launch_bounds__(128)
     }
     __syncthreads();
     inherit(history, s.new_tokens, plan, 0, step);
-    if (ints[MODE] == BEAM)  // positions before the first generated token are the same for all rows of a slot and never change
+    if (ints[MODE] == BEAM)  // earlier positions are the same for all rows of a slot
         inherit(s.lineage + int64(first_row) * s.positions, s.positions, plan, ints[PROMPT] + ints[PREFIX], ints[PROMPT] + step);
     for (int i = threadIdx.x; i < plan.rows; i += THREADS) {
         const Candidate next = plan.next[i];

@@ -164,8 +164,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(average_linkage_row)
 
-// Compares the clusters before y with the new cluster at y. Clusters whose nearest neighbour was x or y are marked
-// GONE.
+// For each cluster before y: if the new cluster at y costs less than the nearest neighbour, y becomes the nearest;
+// else, if the nearest neighbour was x or y, it is marked GONE.
 extern "C" __global__ void __launch_bounds__(256)
     average_linkage_approach(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ row, const int* __restrict__ states,
                              const double* __restrict__ sums, int count, int size, average_linkage_::Penalty p) {

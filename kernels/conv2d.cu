@@ -167,7 +167,7 @@ __device__ __forceinline__ void run_3x3(T* out, const T* x, const T* w, const fl
 #pragma unroll 1
         for (int tap = 0; tap < 9; tap++, step++) {
             cp_async_wait<1>();
-            __syncthreads();  // this step's weights and pixels have arrived, and no warp still reads what is overwritten next
+            __syncthreads();  // this step's weights and pixels have arrived; the stage overwritten next is unused
             fetch_weights(step + 2);
             // Each tap but the last loads an eighth of the next 32 channels; the last tap must not wait for them.
             if (chunk + 1 < chunks && tap < 8) fetch_pixels(chunk + 1, tap * slice, min(patch, (tap + 1) * slice));
