@@ -1,18 +1,22 @@
-// absorbed_attention_step: the heads of a decoder pass attend to the encoder output itself, their keys and values alike.
+// absorbed_attention_step: cross-attention of a decode step over the encoder output, which serves as keys and as
+// values.
 //
-// Shapes   out,q [R,H,C] T · encoded [slots,T,C] T · row [R] i32, rows of one slot are neighbours, slot = row / beams
+// Shapes   out,q [R,H,C] T · encoded [slots,T,C] T · row [R] i32, rows of a slot are adjacent, slot = row / beams
 //          partial [R,H,splits,C+2] f32 scratch. C % 8 == 0, C <= 1280
-// Math     encoded_store copies freshly encoded clips [B,T,C] to their slots; a step makes sum_t p_t x_t, p = softmax(scale q.x), of
-//          each split of the frames, absorbed_attention_combine joins the splits. Both products on tensor cores with f32 sums,
-//          frames (then channels) as the 16-row operand, queries as the 8-column one; weights are rounded to T in between
-// Launch   encoded_store: grid (ceil(T*C/2048), clips <= 32), block 256 · absorbed_attention_step_W: grid (ceil(H*members/24),
-//          splits = ceil(T/384), R), block 256 = 8 warps that share the channels, up to W = 512 or 1280 of them; dynamic shared
-//          16608 B and 2 stages of 16 frames: 64 (round_16(C) + 8) B, 97 KiB in all for 1280. The block of the first of up to `members`
-//          neighbouring rows of a slot serves their queries, 24 at a time · absorbed_attention_combine: grid (H, R), block 128
-// Traffic  slots * T * C * 2 B per step for each layer, read once from memory (again from the L2 for every further 24 queries), and
-//          2 * R * H * splits * C * 4 B of partial sums; 4 * R * H * T * C flops (docs/kernels/attention.md)
+// Math     encoded_store copies newly encoded clips [B,T,C] to their slots; a step computes sum_t p_t x_t,
+//          p = softmax(scale q.x), over each split of the frames; absorbed_attention_combine merges the splits. Both
+//          products run on tensor cores with f32 sums: frames (then channels) are the 16-row operand, queries the
+//          8-column one; the weights p are rounded to T in between
+// Launch   encoded_store: grid (ceil(T*C/2048), clips <= 32), block 256 · absorbed_attention_step_W: grid
+//          (ceil(H*members/24), splits = ceil(T/384), R), block 256 = 8 warps, which share up to W = 512 or 1280
+//          channels; dynamic shared memory 16608 B and 2 stages of 16 frames: 64 (round_16(C) + 8) B, 97 KiB in all for
+//          1280. The block of the first of up to `members` adjacent rows of a slot computes the queries of all of them,
+//          24 at a time · absorbed_attention_combine: grid (H, R), block 128
+// Traffic  slots * T * C * 2 B per step for each layer, read once from memory (and from the L2 for every further 24
+//          queries), and 2 * R * H * splits * C * 4 B of partial sums; 4 * R * H * T * C flops
+//          (docs/kernels/attention.md)
 // Order    depends on T and C only
-// Edge     a row whose slot is out of range gives zeros; frames past T weigh nothing
+// Edge     a row whose slot is out of range gives zeros; frames beyond T have weight 0
 // Oracle   engine/cpu/absorbed_attention_step.rs
 // Source   the identities of src/models/whisper/cross_attention.rs; Dao et al. 2023, flash decoding; Milakov & Gimelshein 2018
 #include "device.cuh"
@@ -21,11 +25,11 @@ namespace absorbed_attention {
 
 const int SPLIT = 384, TILE = 16, QUERIES = 24, GROUPS = QUERIES / 8, WARPS = 8, THREADS = WARPS * WARP;
 const int MAX_CLIPS = 32;
-// Rows of shared arrays are a few elements longer than they need be, so that neighbours start in different banks.
+// Rows of shared arrays are padded by a few elements against bank conflicts.
 const int SCORE_STRIDE = TILE + 4, WEIGHT_STRIDE = TILE + 8;
-const float NEVER = -1e30f;  // below every score, and unlike minus infinity it survives a subtraction from itself
+const float NEVER = -1e30f;  // below every score, but finite, so that NEVER - NEVER is 0 and not NaN
 
-// By value, so that a graph or a queue of launches needs no copy of it.
+// Passed by value, so that no copy to the device is needed, which a graph could not contain.
 struct Slots {
     int slot[MAX_CLIPS];
 };
@@ -34,7 +38,7 @@ __device__ __forceinline__ int slot_of(const int* rows, int r, int beams) { retu
 
 __device__ __forceinline__ int tile_stride(int width) { return (width + 15) / 16 * 16 + 8; }
 
-// Sixteen frames from `first` on; zeros from `end` on.
+// Loads sixteen frames from `first` on; zeros from `end` on.
 template <class T>
 __device__ __forceinline__ void load_tile(T* tile, const T* frames, int first, int end, int width) {
     const int chunks = width / 8;
@@ -45,7 +49,8 @@ __device__ __forceinline__ void load_tile(T* tile, const T* frames, int first, i
     }
 }
 
-// A warp's part of `queries` as the right operand of the scores: channels `channel + 16 i ..`, queries 8 j + lane / 4.
+// Loads a warp's part of the queries as the right operand of the scores: channels `channel + 16 i ..`, queries 8 j +
+// lane / 4.
 template <class T, int PIECES>
 __device__ __forceinline__ void load_queries(uint32 (&part)[PIECES][GROUPS][2], const T* queries, int count, int channel, int width, int lane) {
 #pragma unroll
@@ -60,11 +65,11 @@ __device__ __forceinline__ void load_queries(uint32 (&part)[PIECES][GROUPS][2], 
             }
 }
 
-// The softmax of one tile, online: lanes 0-15 and 16-31 of a warp have a query each, a lane one frame of it.
+// Online softmax of one tile: each half warp (lanes 0-15 and 16-31) has one query, and each lane one frame.
 struct Softmax {
     float largest = NEVER, total = 0.0f;
 
-    // The lane's weight; `shrink` is for what was summed before.
+    // Returns the lane's weight; `shrink` is the factor for the sums so far.
     __device__ __forceinline__ float add(float score, bool exists, float& shrink) {
         float top = fmaxf(largest, warp_max<TILE>(score));
         float weight = exists ? exp2f(score - top) : 0.0f;
@@ -75,7 +80,7 @@ struct Softmax {
     }
 };
 
-// PIECES: of 16 channels, for each warp.
+// PIECES: groups of 16 channels per warp.
 template <class T, int PIECES>
 __device__ __forceinline__ void step(float* partial, const T* q, const T* encoded, const int* rows, int num_rows, int slots, int beams,
                                      int most_members, int heads, int frames, int width, float scale) {
@@ -88,7 +93,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const T* encode
     while (r - before > 0 && slot_of(rows, r - before - 1, beams) == slot) before++;
     if (before % most_members != 0) return;
     while (members < most_members && r + members < num_rows && slot_of(rows, r + members, beams) == slot) members++;
-    // Queries are counted through the rows of the run: a row has `heads` of them.
+    // Queries are numbered across the adjacent rows: each row has `heads` of them.
     const int first_query = blockIdx.x * QUERIES, count = min(QUERIES, members * heads - first_query);
     if (count <= 0) return;
     const int groups = (count + 7) / 8;
@@ -101,7 +106,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const T* encode
     const T* source = encoded + int64(exists ? slot : 0) * frames * width;
     if (begin < end) load_tile(tiles, source, begin, end, width);
     cp_async_commit();
-    // What pads a row to whole pieces is multiplied with zeros, so it must be a number.
+    // The padding of a row is multiplied by zeros, so it must not be NaN or infinity.
     for (int i = threadIdx.x; i < 2 * TILE * 8; i += THREADS) {
         int c = width + i % 8;
         if (c < stride - 8) tiles[i / 8 * stride + c] = from_float<T>(0.0f);
@@ -115,7 +120,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const T* encode
     for (int first = begin, stage = 0; first < end; first += TILE, stage ^= 1) {
         const T* tile = tiles + stage * TILE * stride;
         cp_async_wait<0>();
-        __syncthreads();  // the tile is there for all, and nobody needs the other one
+        __syncthreads();  // the tile is complete, and no warp still reads the other one
         if (first + TILE < end) load_tile(tiles + (stage ^ 1) * TILE * stride, source, first + TILE, end, width);
         cp_async_commit();
 
@@ -178,7 +183,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const T* encode
     }
 
     float* mine = partial + ((int64(r) * heads + first_query) * splits + blockIdx.y) * (width + 2);
-    const int64 apart = int64(splits) * (width + 2);  // from query to query
+    const int64 apart = int64(splits) * (width + 2);  // distance between queries
 #pragma unroll
     for (int i = 0; i < PIECES; i++)
 #pragma unroll

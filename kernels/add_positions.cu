@@ -1,4 +1,4 @@
-// add_positions: the position table added to every clip.
+// add_positions: adds the position table to every window.
 //
 // Shapes   x [B,T,C] T, in place · table [T' >= T, C] f32
 // Launch   grid (ceil(T C / 1024), B), block 256

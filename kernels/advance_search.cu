@@ -1,10 +1,11 @@
-// advance_search: what a search does with the candidates of a step: hypotheses that end, beams that go on.
+// advance_search: one step of greedy search, sampling or beam search: chooses from the candidates and ends hypotheses.
 //
 // Shapes   row,token,position [R] i32 · state: search.cuh
 // Math     beam search as CTranslate2's BeamSearch::search, sampling as its GreedySearch; see engine/cpu/advance_search.rs
-// Launch   grid S (a block for each slot), block 128: one thread decides, all of them move histories and lineage
-// Traffic  8*K*(G+L) B per slot at most; what counts is the latency
-// Edge     at most 64 beams (checked by the caller); an idle or finished slot, or one without candidates, is left alone
+// Launch   grid S (a block for each slot), block 128: one thread decides, all threads copy histories and lineage
+// Traffic  8*K*(G+L) B per slot at most; bound by latency
+// Edge     at most 64 beams (checked by the caller); an idle or finished slot, or one without candidates, is left
+//          unchanged
 // Oracle   engine/cpu/advance_search.rs
 // Source   CTranslate2 decoding.cc
 #include "search.cuh"
@@ -14,22 +15,22 @@ namespace advance_search {
 using namespace search;
 
 const int THREADS = 128, MAX_CANDIDATES = 2 * MAX_BEAMS;
-const float REJECTED = -1e10f;  // CTranslate2's score of a candidate that must not be chosen
+const float REJECTED = -1e10f;  // CTranslate2's score of a candidate that must not be selected
 
 struct Candidate {
     float score;
     int origin, token;
 };
 
-// A slot's step as the deciding thread leaves it for the others.
+// The decisions of a step, made by one thread and read by the others.
 struct Plan {
     Candidate next[MAX_BEAMS];  // rows of the next step: beam i continues next[i]
     Candidate best;             // hypothesis to keep, if `keep`
-    int keep, ended;            // `ended`: the best one's last token is end-of-text
+    int keep, ended;            // `ended`: the last token of `best` is end-of-text
     int rows;                   // rows to write; 0 where the search is over
 };
 
-// The best 2 K candidates of all rows, best first; of equals the one of the lower row, then of the better place.
+// The best 2 K candidates of all rows, best first; ties: the lower row, then the lower rank within the row.
 __device__ __forceinline__ void merge(Candidate* merged, const State& s, int first_row, int wanted) {
     const int per_row = 2 * s.beams;
     for (int i = threadIdx.x; i < s.beams * per_row; i += THREADS) {
@@ -40,7 +41,7 @@ __device__ __forceinline__ void merge(Candidate* merged, const State& s, int fir
         for (int other = 0; other < s.beams; other++) {
             const float* scores = s.candidate_score + int64(first_row + other) * per_row;
             const int count = s.candidate_count[first_row + other];
-            // A row's candidates descend, so the first that loses ends its row.
+            // The candidates of a row are sorted, so the first one that ranks behind ends its row.
             for (int j = 0; j < count && rank < wanted; j++) {
                 if (scores[j] > mine || (scores[j] == mine && other * per_row + j < i)) rank++;
                 else break;
@@ -50,7 +51,7 @@ __device__ __forceinline__ void merge(Candidate* merged, const State& s, int fir
     }
 }
 
-// Counts a hypothesis that has ended, and remembers it if it is the best so far.
+// Counts a finished hypothesis, and stores it if it is the best so far.
 __device__ __forceinline__ void finish_hypothesis(Plan& plan, const State& s, int slot, Candidate candidate, int step, float length_penalty) {
     const int ended = candidate.token == s.eot;
     const int length = ended ? step : step + 1;
@@ -92,7 +93,7 @@ __device__ __forceinline__ void decide_beams(Plan& plan, Candidate* merged, int 
     }
 }
 
-// `next[sample].origin` is -1 for a sample that does not go on.
+// `next[sample].origin` is -1 for a sample that has ended.
 __device__ __forceinline__ void decide_samples(Plan& plan, const State& s, int slot, const int* ints, int step) {
     const int samples = ints[WIDTH], first_row = slot * s.beams, per_row = 2 * s.beams;
     const bool first_step = step == ints[PREFIX], last_step = step + 1 >= ints[LIMIT];
@@ -112,8 +113,8 @@ __device__ __forceinline__ void decide_samples(Plan& plan, const State& s, int s
     plan.rows = samples;
 }
 
-// Gives row i the numbers its origin has in columns `begin .. end` of a table; a thread moves whole columns, so nothing is read after
-// it was overwritten.
+// Copies columns `begin .. end` of row `next[i].origin` to row i, for all rows. A thread moves whole columns, so
+// nothing is read after it was overwritten.
 __device__ __forceinline__ void inherit(int* table, int width, const Plan& plan, int begin, int end) {
     for (int column = begin + threadIdx.x; column < end; column += THREADS) {
         int old[MAX_BEAMS];
@@ -154,7 +155,7 @@ extern "C" __global__ void __launch_bounds__(128)
     }
     __syncthreads();
     inherit(history, s.new_tokens, plan, 0, step);
-    if (ints[MODE] == BEAM)  // what lies before the first generated token is shared by all rows of a slot and never changes
+    if (ints[MODE] == BEAM)  // earlier positions are the same for all rows of a slot
         inherit(s.lineage + int64(first_row) * s.positions, s.positions, plan, ints[PROMPT] + ints[PREFIX], ints[PROMPT] + step);
     for (int i = threadIdx.x; i < plan.rows; i += THREADS) {
         const Candidate next = plan.next[i];

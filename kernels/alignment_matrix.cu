@@ -1,10 +1,10 @@
-// alignment_matrix: the weights of some heads become their share of a text's matrix.
+// alignment_matrix: normalises and median-filters the attention weights of some heads and adds them to a text's matrix.
 //
 // Shapes   matrix [R,T] f32 · weights [A,L,F] f32
-// Math     alignment_normalise, in place: weights[a,i,t] = (weights[a,i,t] - mean) / std over the L tokens, 0 where they are all
-//          alike; alignment_matrix: matrix[first + i, t] (+)= share * sum over a of the median of the 7 frames around t, mirrored
-//          at both ends; fewer than 4 frames stay as they are
-// Launch   grid (ceil(F / 256), A), then (ceil(F / 256), L), block 256: a thread has a frame
+// Math     alignment_normalise, in place: weights[a,i,t] = (weights[a,i,t] - mean) / std over the L tokens, 0 if the
+//          std is 0; alignment_matrix: matrix[first + i, t] (+)= share * sum over a of the median of the 7 frames
+//          around t, reflected at both ends; with fewer than 4 frames there is no median filter
+// Launch   grid (ceil(F / 256), A), then (ceil(F / 256), L), block 256: one frame per thread
 // Traffic  A*L*F*4 B, read four times and written once
 // Order    of the sums depends on L and A only
 // Oracle   engine/cpu/time_warp.rs
@@ -15,7 +15,7 @@ namespace alignment_matrix_of {
 
 const int THREADS = 256, MEDIAN = 7;
 
-// The fourth of seven, by sorting them.
+// Median of seven values, by sorting them.
 __device__ __forceinline__ float median(float (&x)[MEDIAN]) {
 #pragma unroll
     for (int end = MEDIAN - 1; end > 0; end--) {

@@ -1,14 +1,15 @@
-// attention: every frame of a clip attends to all of them, without storing the scores.
+// attention: bidirectional self-attention over the frames of each clip, without storing the scores (FlashAttention-2).
 //
 // Shapes   out [B,T,C] T · qkv [B,T,3C] T (queries, keys, values side by side), C = heads * D, D a multiple of 8, at most 64
 //          (attention_within_128: 128) ·
-//          lengths [B] i32, a clip's own frames, in attention_within
+//          lengths [B] i32, the number of valid frames of each clip, in attention_within
 // Math     out = softmax(scale q.k^T) v per head; scores and sums in f32, online softmax (Milakov & Gimelshein 2018,
 //          arXiv:1805.02867; Dao 2023, arXiv:2307.08691)
 // Launch   grid (ceil(T/64), heads, B), block 128 = 4 warps of 16 queries; keys come in tiles of 64 (of 32 for wide
 //          heads), two stages, 32 KiB shared
-// Traffic  2*B*T*4C B if keys and values of a head stay in the L2; 4*B*T*T*C flops; bound by arithmetic
-// Edge     keys past the length are masked, queries past it are stored as 0, those past T not at all; dims past D are zeros in both operands
+// Traffic  2*B*T*4C B if the keys and values of a head stay in the L2; 4*B*T*T*C flops; bound by arithmetic
+// Edge     keys beyond the length are masked, queries beyond it are stored as 0, queries beyond T are not stored;
+//          dimensions beyond D are zeros in both operands
 // Oracle   engine/cpu/attention.rs
 // Source   transformers modeling_whisper.py::WhisperAttention
 // Journal  docs/kernels/attention.md
@@ -17,15 +18,15 @@
 namespace attention {
 
 const int QUERIES = 64, THREADS = 128;
-const float NEVER = -1e30f;  // below every score, and unlike minus infinity it survives a subtraction from itself
+const float NEVER = -1e30f;  // below every score, but finite, so that NEVER - NEVER is 0 and not NaN
 
-// Where chunk `c` (8 dims) of a row of a tile lies. Rows are 128 bytes or 256, so without this all would start in the same bank.
-// Bit 2 differs between neighbouring rows, which keeps 16-byte fragment loads apart; all three bits differ among eight rows, which
-// keeps ldmatrix apart.
+// XOR swizzle: the position of chunk `c` (8 dimensions) of a row of a tile. Rows have 128 or 256 bytes, so without it
+// all rows would start in the same bank. Bit 2 differs between adjacent rows, which makes the 16-byte fragment loads
+// conflict-free; all three bits differ among eight rows, which makes ldmatrix conflict-free.
 template <int DIM>
 __device__ __forceinline__ int place(int row, int c) { return row * DIM + 8 * (c ^ ((row & 1) << 2 | (row >> 1 & 3))); }
 
-// One tile of keys or values: rows `first ..` of a matrix with rows `stride` apart.
+// Loads one tile of keys or values: rows `first ..` of a matrix whose rows are `stride` apart.
 template <class T, int DIM, int KEYS>
 __device__ __forceinline__ void load_tile(T* shared, const T* rows, int first, int frames, int64 stride, int head_dim) {
 #pragma unroll
@@ -49,7 +50,7 @@ __device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, in
     const T* k = q + width;
     const T* v = k + width;
 
-    // Queries straight into registers: [32 dims][rows g and g + 8].
+    // Loads queries directly into registers: [32 dimensions][rows g and g + 8].
     uint4 query[DIM / 32][2];
 #pragma unroll
     for (int part = 0; part < DIM / 32; part++)
@@ -116,7 +117,7 @@ __device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, in
                 scores[j][e] = exp2f(scores[j][e] - largest[e / 2]);
                 total[e / 2] += scores[j][e];
             }
-        // Scores of 16 keys as they lie in the accumulators are the left operand of the second product as it must lie.
+        // The accumulators of 16 keys already have the layout of the left operand of the second product.
 #pragma unroll
         for (int j = 0; j < KEYS / 16; j++) {
             const float(&low)[4] = scores[2 * j];
@@ -132,7 +133,7 @@ __device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, in
                 mma_16x8x16<T>(sums[2 * d + 1], a, right);
             }
         }
-        __syncthreads();  // nobody still reads the stage that is filled next
+        __syncthreads();  // no warp still reads the stage that is overwritten next
     }
     cp_async_wait<0>();
 
@@ -153,8 +154,8 @@ __device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, in
 
 }  // namespace attention
 
-// The kernel without lengths, which Whisper's encoders run, has the registers for four blocks on an SM. Wide heads are those of
-// wav2vec2's 1B model.
+// The kernel without lengths, for Whisper's encoders, needs few enough registers for four blocks per SM. Head dimension
+// 128 is that of wav2vec2's 1B model.
 #define INSTANCE(T)                                                                                                         \
     extern "C" __global__ void __launch_bounds__(128)                                                                       \
         attention_##T(T* __restrict__ out, const T* __restrict__ qkv, int frames, int width, int head_dim, float scale) {   \

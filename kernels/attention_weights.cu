@@ -1,9 +1,9 @@
-// attention_weights: what some heads of one decoder layer attend to in one clip, token by token.
+// attention_weights: cross-attention weights of selected heads of one decoder layer in one clip, for word timestamps.
 //
 // Shapes   out [A,L,F] f32 · q [R,Q] · keys [T,K] · heads [A,2] i32 (first column in q, first column in keys), `width` columns each
 // Math     out[a,i] = softmax over the first F frames of scale * (q[first + i] . keys[t]); products and sums in f32
-// Launch   grid (ceil(L / 4), A), block 256: a block has 4 tokens, so that a key serves four times; a warp takes every eighth
-//          frame, its lanes the columns. Dynamic shared memory: the 4 queries, 16 * width B
+// Launch   grid (ceil(L / 4), A), block 256: a block has 4 tokens, which share each read of a key; a warp processes
+//          every eighth frame, its lanes the columns. Dynamic shared memory: the 4 queries, 16 * width B
 // Traffic  keys F*width*2 B for every 4 tokens, all but the first time from the L2; out L*F*4 B, three times
 // Order    of the sums depends on width and F only
 // Oracle   engine/cpu/time_warp.rs
@@ -14,7 +14,7 @@ namespace attention_weights {
 
 const int THREADS = 256, WARPS = THREADS / WARP, TOKENS = 4;
 
-// One row of scores becomes weights, by one warp.
+// Softmax of one row of scores in place, by one warp.
 __device__ __forceinline__ void softmax(float* row, int frames, int lane) {
     float largest = row[0];
     for (int t = lane; t < frames; t += WARP) largest = fmaxf(largest, row[t]);

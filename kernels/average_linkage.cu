@@ -1,15 +1,21 @@
-// average_linkage: agglomerative clustering of embeddings by average linkage with a penalty; four launches for each step.
+// average_linkage: agglomerative clustering of embeddings by average linkage with a penalty; four launches for each
+// step.
 //
-// Shapes   sums [N,D] f64: each cluster's embeddings, each times its frames, changed in place · place [N] {frames, nearest} i32, frames 0 once
-//          merged, nearest GONE where that one was merged · away [N] f64 cost of the nearest, or a bound of it · cluster [N] i32 place of the
-//          cluster of each embedding · row {apart, same} [2,N] i32 frames that windows share between the cluster `row` and each other one ·
-//          item {frames, window, speaker} [3,N] i32, windows ascending · state {x, y, row, chunks, done, left}: what was merged, which
-//          cluster is searched · found [chunks] i32 and far [chunks] f64: the nearest of each chunk
-// Math     engine/cluster/average_linkage.rs, equal to the bit: dot products in 16 lanes, nothing contracted, frames in integers
-// Launch   average_linkage_nearest once: grid ceil(N/16). Then until done: average_linkage_merge grid 1, block 1024; average_linkage_row grid
-//          ceil(N/256); average_linkage_approach grid ceil(N/16); average_linkage_search grid chunks. Other blocks of 256 = 16 half warps
-// Traffic  the initial search: N*N*D/2 products, each row read once for 16 others. A merge reads the remaining sums once in approach and
-//          search together, 8*N*D B, and each search of a cluster whose nearest was merged, the later half of them
+// Shapes   sums [N,D] f64: the sum of each cluster's embeddings, weighted by their frames, updated in place · place [N]
+//          {frames, nearest} i32: frames 0 once merged, nearest GONE if the nearest neighbour was merged · away [N]
+//          f64: cost of the nearest later place, or a lower bound of it · cluster [N] i32: the place of each
+//          embedding's cluster · row {apart, same} [2,N] i32: frames that windows share between the cluster `row` and
+//          each other one · item {frames, window, speaker} [3,N] i32, windows ascending · state {x, y, row, chunks,
+//          done, left}: the places merged last, the place that is searched, whether to stop, clusters left · found
+//          [chunks] i32 and far [chunks] f64: the nearest place of each chunk and its cost
+// Math     engine/cluster/average_linkage.rs, equal to the bit: dot products in 16 lanes, no FMA contraction, frames in
+//          integers
+// Launch   average_linkage_nearest once: grid ceil(N/16). Then until done: average_linkage_merge grid 1, block 1024;
+//          average_linkage_row grid ceil(N/256); average_linkage_approach grid ceil(N/16); average_linkage_search grid
+//          chunks. Other blocks of 256 = 16 half warps
+// Traffic  the initial search: N*N*D/2 products, each row read once for 16 others. A merge reads the remaining sums
+//          once, 8*N*D B, in approach (places before) and search (places after); a search for a cluster whose nearest
+//          neighbour was merged reads the later half
 // Order    ties: the lowest place, whatever the chunks; atomics only on integers
 // Oracle   engine/cluster/average_linkage.rs, equal
 // Source   Müllner 2011 (generic algorithm) without its queue, as linkage.cu
@@ -18,7 +24,7 @@
 
 namespace average_linkage_ {
 
-const int LANES = 16, ROWS = 16;  // of a sum; half warps of a block
+const int LANES = 16, ROWS = 16;  // lanes per sum; half warps per block
 const double NEVER = 1.0 / 0.0;
 const int GONE = -2;
 
@@ -36,7 +42,8 @@ __device__ __forceinline__ bool before(double a, int a_place, double b, int b_pl
     return a < b || (a == b && a_place < b_place);
 }
 
-// 1 minus the mean cosine similarity of two clusters, by the 16 lanes that ask for the same pair; all of the warp take part.
+// 1 minus the mean cosine similarity of two clusters, by the 16 lanes of a half warp with the same arguments. All lanes
+// of the warp must call it.
 __device__ __forceinline__ double distance(const double* a, const double* b, int a_frames, int b_frames, int size, int lane) {
     double sum = 0;
     for (int i = lane; i < size; i += LANES) sum = __dadd_rn(sum, __dmul_rn(a[i], b[i]));
@@ -45,7 +52,7 @@ __device__ __forceinline__ double distance(const double* a, const double* b, int
     return __dsub_rn(1.0, sum / __dmul_rn(double(a_frames), double(b_frames)));
 }
 
-// What is added to the cost of two clusters.
+// The penalty that is added to the distance of two clusters.
 __device__ __forceinline__ double penalty(Penalty p, int apart, int same) {
     if (apart == 0) return 0;
     return __dmul_rn(p.most, double(apart)) / __dadd_rn(__dadd_rn(double(apart), double(same)), p.prior);
@@ -53,7 +60,7 @@ __device__ __forceinline__ double penalty(Penalty p, int apart, int same) {
 
 }  // namespace average_linkage_
 
-// The nearest later embedding of each, before any merge.
+// The nearest later embedding of each embedding, before any merge.
 extern "C" __global__ void __launch_bounds__(256)
     average_linkage_nearest(int* __restrict__ places, double* __restrict__ away, const double* __restrict__ sums, const int* __restrict__ item,
                             int count, int size, average_linkage_::Penalty p) {
@@ -75,8 +82,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(average_linkage_nearest)
 
-// Ends the search of the step before, and merges the pair with the lowest cost, unless the nearest of its first cluster was merged: then that
-// cluster is searched. Clears the row.
+// Completes the search of the step before, then merges the pair with the lowest cost. If the nearest neighbour of its
+// first cluster was merged, that cluster is searched instead. Clears the row.
 extern "C" __global__ void __launch_bounds__(1024)
     average_linkage_merge(double* __restrict__ sums, int* __restrict__ places, double* __restrict__ away, int* __restrict__ cluster,
                           int* __restrict__ row, int* __restrict__ states, const int* __restrict__ found, const double* __restrict__ far,
@@ -157,7 +164,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(average_linkage_row)
 
-// Compares the clusters before y with the new one there, into which the one at x went.
+// For each cluster before y: if the new cluster at y costs less than the nearest neighbour, y becomes the nearest;
+// else, if the nearest neighbour was x or y, it is marked GONE.
 extern "C" __global__ void __launch_bounds__(256)
     average_linkage_approach(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ row, const int* __restrict__ states,
                              const double* __restrict__ sums, int count, int size, average_linkage_::Penalty p) {
@@ -180,7 +188,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(average_linkage_approach)
 
-// The nearest later cluster of the row's, within a chunk of places.
+// The nearest later cluster of the searched one, within one chunk of places.
 extern "C" __global__ void __launch_bounds__(256)
     average_linkage_search(int* __restrict__ found, double* __restrict__ far, const int* __restrict__ places, const int* __restrict__ row,
                            const int* __restrict__ states, const double* __restrict__ sums, int count, int size,

@@ -1,9 +1,9 @@
-// centre_clips: features of clips of different lengths, each band less its mean over the clip.
+// centre_clips: gathers the features of clips of different lengths and subtracts the mean of each band over the clip.
 //
 // Shapes   out [R,M] f32 · features [F,M] f32 · index [R] i32, the row of features of each row of out · starts [clips+1] i32
 // Math     out[r,m] = features[index[r], m] - mean over the clip's rows of the same; sums in f32
 // Launch   grid (ceil(M/32), clips), block 256: 32 bands x 8 rows at a time
-// Traffic  4*(2*R*M) B; the second reading of the features comes from the L2
+// Traffic  4*(2*R*M) B; the second pass reads the features from the L2
 // Order    of the sums depends on the clip's length only
 // Oracle   engine/cpu/dense.rs
 // Source   3D-Speaker speakerlab/process/processor.py: FBank with mean_nor

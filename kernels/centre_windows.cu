@@ -1,9 +1,10 @@
-// centre_windows: windows of features, each band less its mean over the window.
+// centre_windows: cuts windows out of the features and subtracts the mean of each band over the window.
 //
 // Shapes   out [N,T,M] T · features [R,M] f32 · first [N] i32, first[n] + T <= R
 // Math     out[n,t,m] = features[first[n] + t, m] - mean over t of the same; sums in f32
 // Launch   grid (ceil(M/32), N), block 256: 32 bands x 8 rows at a time
-// Traffic  2*N*T*M B written; windows overlap, so most of the features come from the L2, and the second time from the L1
+// Traffic  2*N*T*M B written; windows overlap, so most of the features are read from the L2, and the second time from
+//          the L1
 // Order    of the sums depends on T only
 // Oracle   engine/cpu/residual.rs
 // Source   pyannote.audio models/embedding/wespeaker: compute_fbank

@@ -1,24 +1,28 @@
-// clip_conv: convolution in f32 over the frames of clips of different lengths, or over their pictures.
+// clip_conv: 1-D or 2-D convolution in f32 over clips of different lengths, with fused norm, bias, ReLU and gates.
 //
-// Shapes   out [R' H',out_width] f32, N columns of it · x [R H,x_width] f32, its first C columns · w [N,W V C] f32, taps over
-//          time, then over frequency, then channels · bias [N] or null · scale,shift [C] or null · other null, gates [S,N] or
-//          a picture like out · in_starts,out_starts,segments [clips+1] i32 · clip_of_row [R'] i32
+// Shapes   out [R' H',out_width] f32, of which N columns are written · x [R H,x_width] f32, of which the first C
+//          columns are read · w [N,W V C] f32: taps over time, then over frequency, then channels · bias [N] or null ·
+//          scale,shift [C] or null · other: null, gates [S,N] or a residual of the shape of out ·
+//          in_starts,out_starts,segments [clips+1] i32 · clip_of_row [R'] i32
 // Math     frame t, band h of a clip: sum over taps i,j and channels c of x[s t + d (i - W/2), u h + j - V/2, c] w[:, i, j, c],
-//          zeros outside the clip and the bands; with a scale each x is first relu(x scale + shift). Then bias; then nothing,
-//          ReLU, times the gates of the frame's segment of 100, or plus `other` and ReLU
-// Launch   grid (ceil(R' H'/P), ceil(N/F)), block 256: F = 64, P = 128, or F = 32, P = 256; a thread has 8 rows x 4 features
+//          zeros outside the clip and the bands; with a scale, x is first replaced by relu(x scale + shift). Then the
+//          bias is added; then nothing, or ReLU, or times the gates of the frame's segment of 100 frames, or plus
+//          `other` and ReLU
+// Launch   grid (ceil(R' H'/P), ceil(N/F)), block 256: F = 64, P = 128, or F = 32, P = 256; 8 rows x 4 features per
+//          thread
 // Traffic  2*R'*H'*N*W*V*C flops at the rate of the f32 units; up to 27 KiB shared memory
 // Order    k = (i,j,c) ascending by FMA for every element whatever its tile: results depend on the clip only
-// Edge     rows, features and k past their ends are zeros
+// Edge     rows, features and k beyond their ends are zeros
 // Oracle   engine/cpu/clip_conv.rs, engine/cpu/conv2d.rs
-// Source   torch.nn.functional.conv1d and conv2d, without tensor cores: distances between embeddings have thresholds
+// Source   torch.nn.functional.conv1d and conv2d, without tensor cores, because thresholds are applied to distances
+//          between embeddings
 #include "device.cuh"
 
 namespace clip_conv_ {
 
 const int DEPTH = 16, THREADS = 256, SEGMENT = 100;
 
-// What both sides of a launch know.
+// Passed by value; mirrors `Sizes` of engine/cuda/dense.rs.
 struct Sizes {
     int rows;  // R' H'
     int features, channels, depth;  // N, C, W V C
@@ -33,11 +37,12 @@ template <int F>
 __device__ __forceinline__ void run(float* out, const float* x, const float* w, const float* bias, const float* scale,
                                     const float* shift, const float* other, const int* in_starts, const int* out_starts,
                                     const int* segments, const int* clip_of_row, const Sizes& sizes) {
-    const int LANES = F / 4, P = THREADS / LANES * 8;  // threads side by side over features; rows
+    const int LANES = F / 4, P = THREADS / LANES * 8;  // threads along the features; rows of the tile
     const int ROW_STRIDE = P + 4, FEATURE_STRIDE = F + 4;  // 16-byte aligned, spread over the banks
     SHARED(float, x_tile, DEPTH * ROW_STRIDE);
     SHARED(float, w_tile, DEPTH * FEATURE_STRIDE);
-    // Of each row of the tile: its clip's rows of x, the frame and band under the middle tap, its segment.
+    // For each row of the tile: the clip's first and last row of x, the frame and band under the centre tap, the
+    // segment.
     SHARED(int, begin, P);
     SHARED(int, end, P);
     SHARED(int, frame, P);
@@ -49,12 +54,12 @@ __device__ __forceinline__ void run(float* out, const float* x, const float* w, 
         const bool exists = row < sizes.rows;
         const int clip = exists ? clip_of_row[at] : 0, t = exists ? at - out_starts[clip] : 0;
         begin[i] = in_starts[clip];
-        end[i] = exists ? in_starts[clip + 1] : in_starts[clip];  // no frame is inside
+        end[i] = exists ? in_starts[clip + 1] : in_starts[clip];  // empty range: no frame is inside
         frame[i] = in_starts[clip] + t * sizes.frame_stride;
         band[i] = row % sizes.out_bands * sizes.band_stride;
         segment[i] = segments[clip] + t / SEGMENT;
     }
-    const int depth = threadIdx.x % DEPTH, lane = threadIdx.x / DEPTH;  // what this thread fetches
+    const int depth = threadIdx.x % DEPTH, lane = threadIdx.x / DEPTH;  // what this thread loads
     const int my_row = threadIdx.x / LANES * 8, my_feature = threadIdx.x % LANES * 4;
     float sums[8][4] = {};
     for (int k0 = 0; k0 < sizes.depth; k0 += DEPTH) {

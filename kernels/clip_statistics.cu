@@ -1,9 +1,9 @@
-// clip_statistics: mean and standard deviation over the frames of clips of different lengths.
+// clip_statistics: mean and standard deviation over the frames of each clip; clips have different lengths.
 //
 // Shapes   out [clips,2,K] f32 · x [R,K] f32 · starts [clips+1] i32
 // Math     mean m = sum x / T, deviation sqrt(sum (x - m)^2 / (T - 1)): NaN for a clip of one frame; sums in f32
 // Launch   grid (ceil(K/32), clips), block 256: 32 columns x 8 rows at a time
-// Traffic  4*R*K B, and once more from the L2
+// Traffic  4*R*K B from memory, and once more from the L2
 // Order    of the sums depends on the clip's length only
 // Oracle   engine/cpu/dense.rs
 // Source   3D-Speaker speakerlab/models/campplus/layers.py: statistics_pooling

@@ -1,10 +1,10 @@
-// conv1d: convolution over time as a product over windows of the input, which needs no copy of them.
+// conv1d: convolution over time as an implicit matrix product over windows of the input, without im2col.
 //
-// Shapes   out [B,T,N] T, T = ceil(F/step), or (F - W)/step + 1 without padding · x [B,F,C] T · w [N,stride] T, tap by tap, channels contiguous within a tap, W C
-//          values before padding · bias [N] f32 or null
-// Math     out[b,t] = epilogue(sum over taps i of x[b, step t + i - padding] w[:, i] + bias), zeros past both ends
+// Shapes   out [B,T,N] T, T = ceil(F/step), or (F - W)/step + 1 without padding · x [B,F,C] T · w [N,stride] T, tap by
+//          tap, channels contiguous within a tap, W C values before padding · bias [N] f32 or null
+// Math     out[b,t] = epilogue(sum over taps i of x[b, step t + i - padding] w[:, i] + bias), zeros outside 0 .. F
 // Launch   as linear: grid (ceil(N/128), ceil(B T/128)), block 128, 48 KiB dynamic shared memory
-// Traffic  2*(B*F*C + N*W*C + B*T*N) B; the W-fold reuse of x is the L2's; 2*B*T*N*W*C flops
+// Traffic  2*(B*F*C + N*W*C + B*T*N) B; x is reused W times from the L2; 2*B*T*N*W*C flops
 // Edge     channels not a multiple of 8 are loaded element by element
 // Oracle   engine/cpu/conv1d.rs
 // Source   openai/whisper model.py::AudioEncoder

@@ -1,15 +1,16 @@
-// conv1d_channel_norm: the first layer of wav2vec2-base, whose output is written once: a convolution over samples, each channel of
-// each clip to mean 0 and variance 1 over the clip's own frames, GELU. Three launches.
+// conv1d_channel_norm: the first layer of wav2vec2-base in one pass over its output: a convolution over samples, a norm
+// of each channel over the valid frames of its clip, and GELU. Three launches.
 //
 // Shapes   out [B,T,N] T, T = (F - W)/step + 1, N at most 512 · x [B,F] T · w [N,W] f32, W at most 16 · gamma,beta [N] f32 ·
 //          lengths [B] i32, in frames · moments [B,P,152] f64 · affine [B,2,N] f32
-// Math     gelu_erf((y - mean) / sqrt(var + eps) * gamma + beta), y = w.x[step t ..]. Over the frames of a clip the mean of y is w.m
-//          and its variance w^T (R - m m^T) w, with m and R the mean and the second moments of the windows: W + W (W + 1) / 2
-//          numbers instead of N T. In f64, for R - m m^T cancels. A bias of the convolution would cancel too
+// Math     gelu_erf((y - mean) / sqrt(var + eps) * gamma + beta), y = w.x[step t ..]. Over the frames of a clip the
+//          mean of y is w.m and its variance w^T (R - m m^T) w, where m and R are the mean and the second moments of
+//          the windows: W + W (W + 1) / 2 numbers instead of N T. In f64, because R - m m^T cancels. A bias of the
+//          convolution has no effect
 // Launch   window_moments grid (P, B), block 160, P = ceil(T/2048); channel_affine grid (ceil(N/128), B), block 128;
-//          conv1d_channel_norm grid (ceil(T/64), B), block N/2 in whole warps: a thread has two channels
+//          conv1d_channel_norm grid (ceil(T/64), B), block N/2 in whole warps: two channels per thread
 // Traffic  2*B*T*N B written, the samples read twice; memory-bound: 2*B*T*N*16 flops
-// Edge     frames past a clip's length become 0; taps past W are zeros
+// Edge     frames beyond a clip's length become 0; taps beyond W are zeros
 // Oracle   engine/cpu/sample_conv.rs
 // Source   transformers modeling_wav2vec2.py::Wav2Vec2GroupNormConvLayer
 // Journal  docs/kernels/sample-conv.md
@@ -19,10 +20,10 @@ namespace conv1d_channel_norm {
 
 using namespace sample_conv;
 
-const int PART = 2048, TILE = 256;          // frames of a block of window_moments, and of its shared memory
+const int PART = 2048, TILE = 256;          // frames per block of window_moments, and per load to shared memory
 const int MOMENTS = TAPS + TAPS * (TAPS + 1) / 2;
 
-// Taps j <= k of second moment `i` (counted from TAPS on); the first TAPS are the means.
+// The taps j <= k of second moment `i`; the first TAPS moments are the means.
 __device__ __forceinline__ void pair(int i, int& j, int& k) {
     i -= TAPS;
     for (j = 0; i >= TAPS - j; j++) i -= TAPS - j;

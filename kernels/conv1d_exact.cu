@@ -1,21 +1,22 @@
-// conv1d_exact: convolution over time in f32, also over samples and, with one tap, a linear layer.
+// conv1d_exact: convolution over time in f32, also over samples; with one tap it is a linear layer.
 //
 // Shapes   out [B,T,N] f32, T = (F - W)/step + 1 · x [B,F,C] f32 · w [N,W C] f32, tap by tap, channels contiguous within a
 //          tap · bias [N] f32 or null
-// Math     out[b,t] = activation(sum over k of x[b, step t ..][k] w[:, k] + bias): a row of x is a run in memory, and rows may
-//          overlap. FMA, k ascending for every element whatever its tile: results do not depend on the number of rows
-// Launch   grid (ceil(N/64), ceil(B T/128)), block 256: a thread has 8 rows x 4 features
+// Math     out[b,t] = activation(sum over k of x[b, step t ..][k] w[:, k] + bias). Row t of x is a contiguous run of
+//          memory, and rows may overlap. FMA, k ascending for every element: results do not depend on the tile or the
+//          number of rows
+// Launch   grid (ceil(N/64), ceil(B T/128)), block 256: 8 rows x 4 features per thread
 // Traffic  2*B*T*N*W*C flops at the rate of the f32 units; 12 KiB shared memory
-// Edge     rows, features and k past their ends are zeros
+// Edge     rows, features and k beyond their ends are zeros
 // Oracle   engine/cpu/recurrent.rs
-// Source   torch.nn.functional.conv1d, without tensor cores: thresholds follow
+// Source   torch.nn.functional.conv1d, without tensor cores, because thresholds are applied to the results
 #include "device.cuh"
 
 namespace conv1d_exact_ {
 
 const int ROWS = 128, FEATURES = 64, DEPTH = 16, THREADS = 256;
 const int ROW_STRIDE = ROWS + 4, FEATURE_STRIDE = FEATURES + 4;  // 16-byte aligned, spread over the banks
-const int LOADS = ROWS / (THREADS / DEPTH);                      // rows a thread fetches of each step
+const int LOADS = ROWS / (THREADS / DEPTH);                      // rows of a step that a thread loads
 
 __device__ __forceinline__ float activated(float v, int activation, float leak) {
     if (activation == 1) return v > 0 ? v : leak * v;
@@ -36,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(256)
     SHARED(float, w_tile, DEPTH * FEATURE_STRIDE);
     const int64 first_row = int64(blockIdx.y) * ROWS;
     const int first_feature = blockIdx.x * FEATURES;
-    const int depth = threadIdx.x % DEPTH, lane = threadIdx.x / DEPTH;  // what this thread fetches
+    const int depth = threadIdx.x % DEPTH, lane = threadIdx.x / DEPTH;  // what this thread loads
     const int my_row = threadIdx.x / 16 * 8, my_feature = threadIdx.x % 16 * 4;
     int64 begin[LOADS];
 #pragma unroll

@@ -1,13 +1,13 @@
-// conv1d_layer_norm: the first layer of wav2vec2-large, whose output is written once: a convolution over samples, each frame to mean 0
-// and variance 1 over its channels, GELU.
+// conv1d_layer_norm: the first layer of wav2vec2-large in one pass over its output: a convolution over samples, a norm
+// of each frame over its channels, and GELU.
 //
 // Shapes   out [B,T,N] T, T = (F - W)/step + 1, N at most 512 · x [B,F] T · w [N,W] f32, W at most 16 · bias [N] f32 or null ·
 //          gamma,beta [N] f32
-// Math     gelu_erf((y - mean) / sqrt(var + eps) * gamma + beta), y = w.x[step t ..] + bias; mean and variance over channels, two passes
-//          over registers
-// Launch   grid (ceil(T/8), B), block N/2 in whole warps: a thread has two channels of 8 frames
+// Math     gelu_erf((y - mean) / sqrt(var + eps) * gamma + beta), y = w.x[step t ..] + bias; mean and variance over the
+//          channels, in two passes over registers
+// Launch   grid (ceil(T/8), B), block N/2 in whole warps: two channels of 8 frames per thread
 // Traffic  2*B*T*N B written, the samples read once; memory-bound: 2*B*T*N*16 flops
-// Edge     taps past W are zeros
+// Edge     taps beyond W are zeros
 // Oracle   engine/cpu/sample_conv.rs
 // Source   transformers modeling_wav2vec2.py::Wav2Vec2LayerNormConvLayer
 // Journal  docs/kernels/sample-conv.md
@@ -17,10 +17,10 @@ namespace conv1d_layer_norm {
 
 using namespace sample_conv;
 
-const int GROUP = 8;  // frames of a block
-const int WARPS = 8;  // at most
+const int GROUP = 8;  // frames per block
+const int WARPS = 8;  // upper bound
 
-// Sums over all threads, one for each frame of the group; the order depends on the number of channels only.
+// Block-wide sums, one for each frame of the group; the order depends on the number of channels only.
 template <class F>
 __device__ __forceinline__ void block_sums(float (&sums)[GROUP], float* parts, F f) {
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;

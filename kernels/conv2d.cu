@@ -1,19 +1,20 @@
-// conv2d: convolution over pictures as a product over pixels, on tensor cores; bias, sum of a residual block and ReLU included.
+// conv2d: 2-D convolution as an implicit matrix product on tensor cores, fused with bias, residual addition and ReLU.
 //
-// Shapes   out,added [N,T',H',O] T · x [N,T,H,C] T · w [ceil(C/32),taps taps,O,32] T, channels past C zeros · bias [O] f32
+// Shapes   out,added [N,T',H',O] T · x [N,T,H,C] T · w [ceil(C/32),taps taps,O,32] T, zeros beyond channel C · bias [O]
+//          f32
 // Math     out[n,t,h] = after(sum over taps i,j of x[n, s t + i - pad, s h + j - pad] w[:, i, j] + bias), pad = taps/2, zeros outside
 // Launch   _3x3_F (stride 1): grid ceil(O/F) * ceil(N T' H'/256), block 128, or 256 for F = 128; dynamic shared memory:
-//          zeros, 3 stages of weights, and the pixels of 32 channels that the tile sees, twice if C > 32
+//          64 B of zeros, 3 stages of weights, and 32 channels of the input patch, twice if C > 32
 //          _any_F (1 or 3 taps, stride 1 or 2): the same grid; 3 stages of weights and pixels
 //          _first (C = 1, 3 taps, stride 1): grid (ceil(N T H/1024)), block (256/G) G with G = O/8
-// Design   A tile is 256 pixels that follow one another, rows and windows regardless, so none is wasted whatever T and H. What
-//          its 3 x 3 taps see is one run of memory, H + 1 pixels longer at both ends: it is copied to shared memory once for
-//          nine taps, and a tap is an offset into it. Where a tap looks past an edge, the lane reads zeros instead. A warp has
-//          64 pixels x 64 (32) features. Which features a lane loads is chosen so that its sums are eight neighbours: they are
-//          stored as they are, 16 bytes a lane
+// Design   A tile is 256 consecutive pixels, across lines and windows, so there are no partial tiles whatever T and H.
+//          The input of its 3 x 3 taps is one contiguous run of memory, H + 1 pixels longer at both ends (the patch):
+//          it is copied to shared memory once, and each tap is an offset into it. Where a tap is outside the image, the
+//          lane reads zeros. A warp has 64 pixels x 64 (32) features. The features that a lane loads are chosen such
+//          that its sums are eight consecutive ones, which it stores directly, 16 bytes per lane
 // Traffic  2*(x + out + added) B; 2*N*T'*H'*O*taps*taps*C flops. L2 to SM for nine taps of 32 channels: (256 + 2 H + 2)*64 B +
 //          9*F*64 B for 256*F*288 products
-// Order    32 channels after 32, tap by tap within them, for every element: results do not depend on N, nor on the kernel
+// Order    blocks of 32 channels, taps within them, for every element: results do not depend on N or on the kernel
 // Oracle   engine/cpu/conv2d.rs
 // Source   torch.nn.functional.conv2d; He et al. 2015 (ResNet)
 // Journal  docs/kernels/conv2d.md
@@ -21,11 +22,11 @@
 
 namespace conv2d_ {
 
-const int PIXELS = 256;  // of a tile
+const int PIXELS = 256;  // per tile
 const int STAGES = 3;
-const int FIRST_PIXELS = 1024;  // of a block of the first layer
+const int FIRST_PIXELS = 1024;  // per block of the first layer
 
-// What both sides of a launch know.
+// Passed by value; mirrors `Sizes` of engine/cuda/conv2d.rs.
 struct Sizes {
     int pixels;  // N T' H'
     int frames, bands, channels, outputs;  // T, H, C, O
@@ -41,7 +42,7 @@ struct Tile {
     static const int WEIGHTS = features * K_STEP;  // elements of a stage
 };
 
-// What a thread is responsible for.
+// The part of a tile that a thread computes.
 template <int features>
 struct Place {
     int g, t, warp_pixel, warp_feature;
@@ -52,11 +53,11 @@ struct Place {
         warp_pixel = warp % (PIXELS / 64) * 64;
         warp_feature = warp / (PIXELS / 64) * 64;
     }
-    // Blocks with the same pixels follow one another, so that these stay in the L2.
+    // Blocks with the same pixels are adjacent, so that the pixels stay in the L2.
     __device__ __forceinline__ int first_feature(const Sizes& sizes) const { return blockIdx.x % tiles(sizes) * features; }
     __device__ __forceinline__ int first_pixel(const Sizes& sizes) const { return blockIdx.x / tiles(sizes) * PIXELS; }
     __device__ __forceinline__ static int tiles(const Sizes& sizes) { return (sizes.outputs + features - 1) / features; }
-    // The feature that lane g loads of group j: sums 2 t and 2 t + 1 of four groups are then features 8 t .. 8 t + 7.
+    // The feature of group j that lane g loads: sums 2 t and 2 t + 1 of four groups are then features 8 t .. 8 t + 7.
     __device__ __forceinline__ int feature(int j) const { return warp_feature + j / 4 * 32 + g / 2 * 8 + j % 4 * 2 + g % 2; }
     // The pixel of row g of half `h` (0 or 1) of fragment i.
     __device__ __forceinline__ int pixel(int i, int h) const { return warp_pixel + 16 * i + 8 * h + g; }
@@ -73,7 +74,7 @@ __device__ __forceinline__ void load_weights_of(T* stage, const T* w, int step, 
     }
 }
 
-// sums += pixels times weights, 32 channels of one tap; at(i, h) is where the 32 channels of a lane's pixel are.
+// sums += pixels times weights, for 32 channels of one tap; at(i, h) points to the 32 channels of a lane's pixel.
 template <class T, int features, class At>
 __device__ __forceinline__ void accumulate(float (&sums)[4][Tile<features>::GROUPS][4], const T* weights,
                                            const Place<features>& place, At at) {
@@ -123,11 +124,11 @@ __device__ __forceinline__ void run_3x3(T* out, const T* x, const T* w, const fl
     SHARED_DYNAMIC(T, shared);
     const Place<features> place;
     const int bands = sizes.bands, first_feature = place.first_feature(sizes), first = place.first_pixel(sizes);
-    const int patch = PIXELS + 2 * (bands + 1);  // pixels that the tile sees
+    const int patch = PIXELS + 2 * (bands + 1);  // pixels of the input patch
     T* weights = shared + K_STEP;                // behind the zeros: [STAGES, features, 32]
     T* patches = weights + STAGES * Tile<features>::WEIGHTS;  // [1 or 2, patch, 32]
 
-    // Edges that each of the lane's eight pixels is on: bit i for its pixel (i / 2, i % 2).
+    // Which of the lane's eight pixels are on an edge of the image: bit i is pixel (i / 2, i % 2).
     uint32 top = 0, bottom = 0, left = 0, right = 0;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
@@ -137,7 +138,7 @@ __device__ __forceinline__ void run_3x3(T* out, const T* x, const T* w, const fl
         left |= uint32(h == 0) << i;
         right |= uint32(h == bands - 1) << i;
     }
-    // Pixels `from` to `to` of 32 channels.
+    // Loads pixels `from` to `to` of 32 channels.
     auto fetch_pixels = [&](int chunk, int from, int to) {
         T* target = patches + chunk % 2 * patch * K_STEP;
         for (int i = 4 * from + threadIdx.x; i < 4 * to; i += Tile<features>::THREADS) {
@@ -166,9 +167,9 @@ __device__ __forceinline__ void run_3x3(T* out, const T* x, const T* w, const fl
 #pragma unroll 1
         for (int tap = 0; tap < 9; tap++, step++) {
             cp_async_wait<1>();
-            __syncthreads();  // this step's weights and pixels have arrived, and nobody still reads what is filled next
+            __syncthreads();  // this step's weights and pixels have arrived; the stage overwritten next is unused
             fetch_weights(step + 2);
-            // An eighth of the next channels with each tap but the last, which must not wait for them.
+            // Each tap but the last loads an eighth of the next 32 channels; the last tap must not wait for them.
             if (chunk + 1 < chunks && tap < 8) fetch_pixels(chunk + 1, tap * slice, min(patch, (tap + 1) * slice));
             cp_async_commit();
             const int i = tap / 3, j = tap % 3;
@@ -186,11 +187,11 @@ template <class T, int features>
 __device__ __forceinline__ void run_any(T* out, const T* x, const T* w, const float* bias, const T* added, const Sizes& sizes) {
     SHARED_DYNAMIC(T, shared);
     typedef Tile<features> Shape;
-    const int PIECES = PIXELS * 4 / Shape::THREADS;  // 16-byte pieces a thread fetches of the pixels of a step
+    const int PIECES = PIXELS * 4 / Shape::THREADS;  // 16-byte pieces of a step's pixels per thread
     const int STAGE = Shape::WEIGHTS + PIXELS * K_STEP;
     const Place<features> place;
     const int first_feature = place.first_feature(sizes), first = place.first_pixel(sizes), pad = sizes.taps / 2;
-    // Of each piece: the pixel of x under the middle of the filter, and its row and column.
+    // For each piece: the input pixel under the centre of the filter, and its row and column.
     int middle[PIECES], row[PIECES], column[PIECES];
 #pragma unroll
     for (int i = 0; i < PIECES; i++) {
@@ -199,7 +200,7 @@ __device__ __forceinline__ void run_any(T* out, const T* x, const T* w, const fl
         column[i] = pixel % sizes.out_bands * sizes.stride;
         row[i] = line % sizes.out_frames * sizes.stride;
         middle[i] = (line / sizes.out_frames * sizes.frames + row[i]) * sizes.bands + column[i];
-        if (pixel >= sizes.pixels) row[i] = -2;  // outside whatever the tap
+        if (pixel >= sizes.pixels) row[i] = -2;  // outside for every tap
     }
     const int all_taps = sizes.taps * sizes.taps;
     const int steps = (sizes.channels + K_STEP - 1) / K_STEP * all_taps;
@@ -235,7 +236,8 @@ __device__ __forceinline__ void run_any(T* out, const T* x, const T* w, const fl
     store<T, features>(sums, out, added, bias, sizes, place, first, first_feature);
 }
 
-// One input channel: nine multiply-adds in f32, eight features a thread, whose weights stay in registers. w [9,O] f32.
+// One input channel: nine multiply-adds in f32; a thread has eight features, with their weights in registers. w [9,O]
+// f32.
 template <class T>
 __device__ __forceinline__ void run_first(T* out, const T* x, const float* w, const float* bias, const Sizes& sizes) {
     const int groups = sizes.outputs / 8, feature = threadIdx.x % groups * 8, together = blockDim.x / groups;

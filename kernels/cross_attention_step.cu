@@ -1,13 +1,17 @@
-// cross_attention_step: the rows of a decoder pass attend to all encoder frames of their slot.
+// cross_attention_step: cross-attention of a decode step over the cached keys and values of the row's slot (flash
+// decoding).
 //
-// Shapes   out,q [R,C] T · keys,values [slots,heads,T,D] S · key_scales,value_scales [slots,heads,T] f32 (S = int8; else null) · row [R]
-//          i32, rows of one slot are neighbours, slot = row / beams · partial [R,heads,splits,66] f32 scratch. D <= 64, D % 8 == 0
-// Math     cross_store lays freshly encoded keys and values [B,T,2C] out by head; a step makes softmax(scale q.k^T) v of each
-//          split of the frames, cross_attention_combine joins the splits (flash decoding). f32 throughout
-// Launch   cross_store: grid (ceil(T/16), heads, clips <= 32), block 128 · cross_attention_step_G: grid (splits = ceil(T/256), heads,
-//          R), block 128; the block of the first of up to G neighbouring rows of a slot serves them all, the others leave at once,
-//          so that the cache is read once for all beams · cross_attention_combine: grid (heads, R), block 64
-// Traffic  slots * T * 2C * sizeof(S) B per step, read once: what bounds decoding at batch >= 8 (docs/kernels/attention.md)
+// Shapes   out,q [R,C] T · keys,values [slots,heads,T,D] S · key_scales,value_scales [slots,heads,T] f32 (S = int8;
+//          else null) · row [R] i32, rows of a slot are adjacent, slot = row / beams · partial [R,heads,splits,66] f32
+//          scratch. D <= 64, D % 8 == 0
+// Math     cross_store rearranges newly encoded keys and values [B,T,2C] by head; a step computes softmax(scale q.k^T)
+//          v over each split of the frames; cross_attention_combine merges the splits. f32 throughout
+// Launch   cross_store: grid (ceil(T/16), heads, clips <= 32), block 128 · cross_attention_step_G: grid (splits =
+//          ceil(T/256), heads, R), block 128; the block of the first of up to G adjacent rows of a slot computes all of
+//          them, the other blocks exit, so that the cache is read once for all beams · cross_attention_combine: grid
+//          (heads, R), block 64
+// Traffic  slots * T * 2C * sizeof(S) B per step, read once; this bounds decoding at batch >= 8
+//          (docs/kernels/attention.md)
 // Order    depends on T only
 // Edge     a row whose slot is out of range gives zeros
 // Oracle   engine/cpu/cross_attention_step.rs
@@ -16,15 +20,15 @@
 
 namespace cross_attention {
 
-const int SPLIT = 256;  // frames of a block
+const int SPLIT = 256;  // frames per block
 const int MAX_CLIPS = 32;
 
-// By value, so that a graph or a queue of launches needs no copy of it.
+// Passed by value, so that no copy to the device is needed, which a graph could not contain.
 struct Slots {
     int slot[MAX_CLIPS];
 };
 
-// Eight dims of one key or value.
+// Loads eight dimensions of one key or value.
 template <class T>
 __device__ __forceinline__ void load(float (&x)[8], const T* p) {
     unpack_8<T>(x, load_once(reinterpret_cast<const uint4*>(p)));
@@ -49,7 +53,7 @@ __device__ __forceinline__ void save(int8* p, const float (&x)[8], float inverse
     *reinterpret_cast<uint2*>(p) = make_uint2(words[0], words[1]);
 }
 
-// One group of 8 lanes stores one frame of one head.
+// A group of 8 lanes stores one frame of one head.
 template <class T, class S>
 __device__ __forceinline__ void store(S* keys, S* values, float* key_scales, float* value_scales, const T* kv, const Slots& slots,
                                       int frames, int width, int head_dim) {
@@ -121,7 +125,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const S* keys, 
         if (lane < GROUP) state[i].save(saved + (i * 4 + warp) * PARTIAL, lane);
     }
     __syncthreads();
-    // The four warps' states become the split's.
+    // Merges the states of the four warps into the state of the split.
     for (int i = threadIdx.x; i < members * PARTIAL; i += 128) {
         const float* mine = saved + i / PARTIAL * 4 * PARTIAL;
         int d = i % PARTIAL;

@@ -1,24 +1,27 @@
-// ctc_viterbi: the best path of each segment's labels through its rows of log-probabilities, and its way back.
+// ctc_viterbi: CTC forced alignment: the best path of each segment's labels through log-probabilities, with
+// backtracking.
 //
 // Shapes   start,end [L] i32 · score [L] f32 · total [N] f32 · log_probs [R,V] f32 · places [N,4] i32 (first row, rows, first
-//          label, labels) · labels [L] i32 · moves u32, scratch: for each row and 32 labels three words (one in the trellis)
+//          label, labels) · labels [L] i32 · moves u32 scratch, the backpointers: three words for each row and 32
+//          labels (one in the trellis)
 // Math     label[j] = max(label[j], blank[j], label[j-1] unless alike) + log p(label j), blank[j] = max(blank[j], label[j-1]) +
 //          log p(blank); in the trellis cell[j] = max(cell[j] + log p(blank), cell[j-1] + log p(label j-1)). f32, row by row
-// Launch   grid N, block 256: a warp takes 32 neighbouring labels, a vote of the warp makes the word that says where they came
-//          from; one barrier a row. Dynamic shared memory: two rows of label and blank, 16 (labels + 2) B (8 in the trellis)
-// Traffic  rows * (labels * 4.4 + V * 4) B a segment, little of it from memory; bound by the latency of a row
-// Edge     a segment whose labels do not fit, or whose best path has probability zero, gets total -inf and zeros
-// Oracle   engine/cpu/ctc_viterbi.rs, same order of sums: the same path, bit for bit
+// Launch   grid N, block 256: 32 adjacent labels per warp, whose ballots are the words of backpointers; one barrier per
+//          row. Dynamic shared memory: two rows of label and blank, 16 (labels + 2) B (8 in the trellis)
+// Traffic  rows * (labels * 4.4 + V * 4) B per segment, little of it from memory; bound by the latency of each row
+// Edge     a segment with too few rows for its labels, or whose best path has probability zero, gets total -inf and
+//          zeros
+// Oracle   engine/cpu/ctc_viterbi.rs, same order of additions: the same path, bit for bit
 // Source   Graves et al. 2006; WhisperX alignment.py (get_trellis, backtrack)
 #include "device.cuh"
 
 namespace ctc {
 
 const int THREADS = 256;
-// Minus infinity: what is added to it stays it.
+// Minus infinity: log of probability 0.
 __device__ __forceinline__ float never() { return __uint_as_float(0xff800000u); }
 
-// What one block works on.
+// The segment of one block.
 struct Segment {
     const float* log_probs;
     const int* labels;
@@ -35,7 +38,7 @@ struct Segment {
     }
 };
 
-// Where a block writes.
+// The output of one block.
 struct Spans {
     int* start;
     int* end;
@@ -65,15 +68,15 @@ __device__ Segment segment(const float* log_probs, const int* places, const int*
             words_of(place[3])};
 }
 
-// The labels worth looking at in row t: what fits in before it, and leaves room for the rest behind it.
+// The band of labels that can be reached in row t: enough rows before for the labels before, and after for those after.
 __device__ __forceinline__ int band_start(const Segment& s, int t) { return max(0, s.count + t - s.rows); }
 __device__ __forceinline__ int band_end(const Segment& s, int t) { return min(t, s.count); }
 
-// ---- as CTC was trained ----
+// ---- CTC topology, as trained ----
 
 const int SKIPPED = 0, STARTED = 1, SILENCED = 2, KINDS = 3;
 
-// `label` and `blank` are two rows of [1 + count + 1] each, the first for the label before the first.
+// `label` and `blank` are two rows of [1 + count + 1] each; index 0 stands for the label before the first.
 __device__ void forward(const Segment& s, float* label, float* blank) {
     const int width = s.count + 2, lane = threadIdx.x % WARP;
     for (int i = threadIdx.x; i < 2 * width; i += THREADS) label[i] = blank[i] = never();
@@ -115,7 +118,7 @@ __device__ void forward(const Segment& s, float* label, float* blank) {
     }
 }
 
-// By one thread: a step back depends on the one before it.
+// Runs on one thread, because each step depends on the one before.
 __device__ void back(const Segment& s, Spans spans, bool silent) {
     int j = silent ? s.count : s.count - 1, end = s.rows;
     bool in_label = !silent;
@@ -144,9 +147,9 @@ __device__ void back(const Segment& s, Spans spans, bool silent) {
     }
 }
 
-// ---- as WhisperX ----
+// ---- WhisperX trellis ----
 
-// `cell` is two rows of [count + 1]. The best last cell; `end` is after how many rows.
+// `cell` is two rows of [count + 1]. Returns the best final cell; `end` is the number of rows up to it.
 __device__ float forward_trellis(const Segment& s, float* cell, int* end) {
     const int width = s.count + 1, lane = threadIdx.x % WARP;
     for (int i = threadIdx.x; i < 2 * width; i += THREADS) cell[i] = never();

@@ -1,12 +1,12 @@
-// cublaslt: what a product by cuBLASLt leaves to do, and what it needs done before.
+// cublaslt: the parts of `linear` that cuBLASLt cannot do: a 16-bit bias from an f32 one, and exact GELU.
 //
 // Shapes   out [N] T, bias [N] f32 (cublaslt_bias) · x [R,N] T in place, bias [N] f32 or null (cublaslt_gelu_erf)
-// Math     out = bias, rounded to T, the only type cuBLASLt adds to a T product · x = gelu_erf(x + bias); its own GELU is
-//          the tanh approximation, which Whisper was not trained with
+// Math     out = bias rounded to T, because cuBLASLt adds only a bias of the result's type · x = gelu_erf(x + bias),
+//          because cuBLASLt's GELU is the tanh approximation and Whisper was trained with the exact one
 // Launch   cublaslt_bias: grid ceil(N/256), block 256 · cublaslt_gelu_erf: grid ceil(R*N/2048), block 256, 8 values each
 // Traffic  6*N B · 4*R*N + 4*N B; memory-bound
-// Edge     N not a multiple of 8 takes single elements
-// Oracle   engine/cpu/linear.rs, through the product they belong to
+// Edge     N not a multiple of 8 is processed element by element
+// Oracle   engine/cpu/linear.rs, as part of `linear`
 // Source   engine/cuda/cublaslt.rs
 #include "matrix.cuh"
 

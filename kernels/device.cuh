@@ -1,8 +1,8 @@
-// What the kernels take for granted: number types, warp reductions, and the few instructions that only exist in PTX.
+// What all kernels use: number types, warp reductions, and wrappers for instructions that exist only in PTX.
 //
-// Everything a host compiler cannot know is in this file. Under DIARIST_EMULATOR the tests' shim supplies it instead
-// (tests/cuda-emulator/emulator.cuh), with the same names and the same meaning, so the kernels themselves are the same
-// text on a GPU and in the tests. No CUDA header is included: NVRTC then needs nothing but these sources.
+// This file has everything that a host compiler does not know. Under DIARIST_EMULATOR the emulator of the tests
+// provides it instead (tests/cuda-emulator/emulator.cuh), with the same names and semantics, so the same kernel sources
+// run on a GPU and in the tests. No CUDA header is included, so NVRTC needs only these sources.
 #pragma once
 
 #ifdef DIARIST_EMULATOR
@@ -16,14 +16,14 @@ typedef unsigned int uint32;
 typedef unsigned long long uint64;
 typedef long long int64;
 
-// Shared memory of a block: `count` elements of `T`, 16-byte aligned. At most one SHARED_DYNAMIC per kernel; its size
-// comes with the launch.
+// Shared memory of a block: `count` elements of `T`, 16-byte aligned. A kernel has at most one SHARED_DYNAMIC array,
+// whose size is a parameter of the launch.
 #define SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define SHARED_DYNAMIC(T, name)                                \
     extern __shared__ __align__(128) uint8 dynamic_shared[]; \
     T* name = reinterpret_cast<T*>(dynamic_shared)
 
-// Tells the emulator that a kernel exists; the driver finds it by itself.
+// Registers a kernel with the emulator; a no-op here, because the driver finds kernels by their symbol.
 #define EXPORT(kernel)
 
 // IEEE binary16 and bfloat16, for storage. Arithmetic is f32.
@@ -48,8 +48,8 @@ template <>
 __device__ __forceinline__ float from_float<float>(float x) {
     return x;
 }
-// Round to nearest even. What is too large becomes the largest finite value, so that one overflow does not turn a whole
-// transcript into NaN; NaN itself stays, since it is nobody's overflow.
+// Rounds to nearest even and saturates to the largest finite value, so that one overflow does not turn a whole
+// transcript into NaN. NaN stays NaN.
 template <>
 __device__ __forceinline__ f16 from_float<f16>(float x) {
     x = x > 65504.0f ? 65504.0f : x;
@@ -103,21 +103,21 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32 (&r)[4], const void* ro
                  : "r"(address));
 }
 
-// Copies 16 bytes from global to shared memory behind the thread's back; the first `bytes` (0 to 16) are read, the rest
-// becomes zero. Both addresses 16-byte aligned; `source` must be a valid address even if nothing is read.
+// Starts an asynchronous copy of 16 bytes from global to shared memory: the first `bytes` (0 to 16) are read, the rest
+// is zero-filled. Both addresses must be 16-byte aligned, and `source` must be valid even if nothing is read.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* source, int bytes = 16) {
     uint32 address = uint32(__cvta_generic_to_shared(shared));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(bytes) : "memory");
 }
-// Ends a group of copies.
+// Closes a group of copies.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// Waits until at most `pending` of this thread's groups are on their way. A barrier makes the others' visible.
+// Waits until at most `pending` of this thread's groups are in flight. Copies of other threads need a barrier as well.
 template <int pending>
 __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
-// 16 bytes that are read once: they need not stay in the L1 cache.
+// Loads 16 bytes that are read only once, without allocating them in the L1 cache.
 __device__ __forceinline__ uint4 load_once(const uint4* p) {
     uint4 v;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
@@ -126,7 +126,7 @@ __device__ __forceinline__ uint4 load_once(const uint4* p) {
 
 #endif  // DIARIST_EMULATOR
 
-// ---- the same text everywhere ----
+// ---- common to the GPU and the emulator ----
 
 __device__ __forceinline__ float to_float(int8 x) { return float(x); }
 
@@ -139,7 +139,7 @@ __device__ __forceinline__ uint32 pack(float low, float high) {
     return uint32(from_float<T>(low).bits) | uint32(from_float<T>(high).bits) << 16;
 }
 
-// Element `i` (0 or 1) of such a pair.
+// Element `i` (0 or 1) of a packed pair.
 template <class T>
 __device__ __forceinline__ float unpack(uint32 pair, int i) {
     T value;
@@ -160,7 +160,7 @@ __device__ __forceinline__ uint4 pack_8(const float (&x)[8]) {
     return make_uint4(pack<T>(x[0], x[1]), pack<T>(x[2], x[3]), pack<T>(x[4], x[5]), pack<T>(x[6], x[7]));
 }
 
-// Sum over the `lanes` (a power of two) neighbours of a lane; all of them get it, and in the same order of additions.
+// Sum over groups of `lanes` (a power of two) adjacent lanes. Every lane gets it, with the same order of additions.
 template <int lanes = WARP>
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
@@ -175,5 +175,5 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// One kernel for each type activations are stored in: INSTANCE(T) declares `name_T`.
+// Instantiates a kernel for each activation type: INSTANCE(T) declares `name_T`.
 #define FOR_EACH_ACTIVATION(INSTANCE) INSTANCE(f16) INSTANCE(bf16)

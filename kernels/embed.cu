@@ -1,10 +1,10 @@
-// embed: what the decoder is fed, token embedding plus position embedding.
+// embed: the input of the decoder: token embedding plus position embedding.
 //
 // Shapes   out [R,C] T · token,position [R] i32 · table [V,stride] T or int8 (the tied embedding, matrix.cuh) · scales [V] f32
 //          (int8 only) · positions [L,C] f32
 // Launch   grid R, block 128
 // Traffic  about 8*R*C B
-// Edge     an id or position out of range gives zeros: the decoder keeps both in range, and a stray one must not fault
+// Edge     an id or position out of range gives zeros instead of a fault; the decoder keeps both in range
 // Oracle   engine/cpu/embed.rs
 // Source   openai/whisper model.py::TextDecoder.forward
 #include "matrix.cuh"

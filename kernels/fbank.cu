@@ -1,13 +1,14 @@
-// fbank: Kaldi's log-mel features, straight from samples.
+// fbank: log-mel filterbank features as in Kaldi, computed from samples.
 //
-// Shapes   out [R,M] f32 · samples [S] f32, S >= 160 (R - 1) + 400 · taper [400] f32 · turn [512] cosine and sine of one turn ·
-//          filters as bands: row m is `weights[offset[m] ..]` over bins `first[m] .. first[m] + count[m]`, all below 256
-// Math     frame r = samples 160 r .. 160 r + 400 times `gain`, less their mean; y[i] -= 0.97 y[i - 1] (y[0] of itself); taper;
-//          zeros up to 512; power spectrum; mel bands; ln, floored at `floor`. All in f32
+// Shapes   out [R,M] f32 · samples [S] f32, S >= 160 (R - 1) + 400 · taper [400] f32, the window function · turn [512]:
+//          cosine and sine of 2 pi i / 512 · filterbank as bands: row m is `weights[offset[m] ..]` over bins `first[m]
+//          .. first[m] + count[m]`, all below 256
+// Math     frame r = samples 160 r .. 160 r + 400 times `gain`, minus their mean; preemphasis y[i] -= 0.97 y[i - 1]
+//          (y[0] uses itself); taper; zero-padded to 512; power spectrum; mel bands; ln of at least `floor`. All in f32
 // Launch   grid ceil(R/8), block 256: a warp for each frame
-// Traffic  4*(S + R*M) B. The transform of 512 real numbers is one of 256 complex ones: 4 passes of radix 4 in shared memory,
-//          two butterflies a lane and pass: about 15 kFLOP a frame, 5.4 GFLOP an hour of audio
-// Order    depends on nothing but the frame itself
+// Traffic  4*(S + R*M) B. The FFT of 512 real numbers is one of 256 complex numbers: 4 radix-4 passes in shared memory,
+//          two butterflies per lane and pass: about 15 kFLOP per frame, 5.4 GFLOP per hour of audio
+// Order    depends on the frame only
 // Oracle   engine/cpu/fbank.rs
 // Source   Kaldi feat/feature-fbank.cc; Stockham's self-sorting transform
 #include "device.cuh"
@@ -22,7 +23,7 @@ __device__ __forceinline__ float2 times(float2 a, float2 b) {
 __device__ __forceinline__ float2 plus(float2 a, float2 b) { return make_float2(a.x + b.x, a.y + b.y); }
 __device__ __forceinline__ float2 minus(float2 a, float2 b) { return make_float2(a.x - b.x, a.y - b.y); }
 
-// One pass over 256 numbers that are transforms of `done` numbers each: four of these become one of 4 `done`.
+// One radix-4 pass over 256 numbers: groups of four transforms of length `done` become one of length 4 `done`.
 __device__ __forceinline__ void pass(float2* to, const float2* from, const float2* turn, int done, int lane) {
 #pragma unroll
     for (int j = lane; j < HALF / 4; j += WARP) {
@@ -30,7 +31,7 @@ __device__ __forceinline__ void pass(float2* to, const float2* from, const float
         float2 v[4];
 #pragma unroll
         for (int r = 0; r < 4; r++) {
-            const float2 w = turn[r * step];  // conjugated: the transform turns the other way
+            const float2 w = turn[r * step];  // conjugated for the forward transform
             v[r] = times(from[j + r * (HALF / 4)], make_float2(w.x, -w.y));
         }
         const float2 even = plus(v[0], v[2]), odd = minus(v[0], v[2]), more = plus(v[1], v[3]), less = minus(v[1], v[3]);
@@ -80,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(256)
     pass(a, b, table, 4, lane);
     pass(b, a, table, 16, lane);
     pass(a, b, table, 64, lane);
-    // Even samples were real parts, odd ones imaginary: their spectra are taken apart and joined again.
+    // Even samples are the real parts, odd ones the imaginary parts: separates their spectra and combines them.
     float* power = reinterpret_cast<float*>(b);
     for (int k = lane; k < HALF; k += WARP) {
         const float2 z = a[k], mirror = a[(HALF - k) % HALF];

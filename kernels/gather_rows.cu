@@ -1,9 +1,9 @@
-// gather_rows: a copy of some rows.
+// gather_rows: copies the rows listed in an index.
 //
 // Shapes   out [N,C] T · x [R,C] T · index [N] i32
 // Launch   grid N, block 128
 // Traffic  4*N*C B
-// Edge     a row past R is left as it was: the caller's indices are the caller's to keep in range
+// Edge     for an index outside 0 .. R the row of `out` is left unchanged
 // Oracle   engine/cpu/gather_rows.rs
 #include "device.cuh"
 

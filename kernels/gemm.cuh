@@ -1,10 +1,11 @@
-// The product of many rows of activations with a weight: out[r,n] = epilogue(sum_k x(r,k) w[n,k] + bias[n]).
+// Tiled matrix product of activations and a weight: out[r,n] = epilogue(sum_k x(r,k) w[n,k] + bias[n]).
 //
-// `linear` and `conv1d` differ only in where row r begins and which of its values exist, so that is the one thing they bring.
+// `linear`, `conv1d` and `positional_conv` differ only in how row r of the activations is addressed; each provides a
+// struct with a `load` function for that.
 //
-// Tile     128 features x 128 rows x 32 k, 4 warps of 64 x 64, three stages in flight: 48 KiB, which lets two blocks share an
-//          SM of every card from sm_80 on, and 128 sums a thread
-// Order    k ascends in steps of 32 for every element, whatever its tile: results do not depend on the number of rows
+// Tile     128 features x 128 rows x 32 k, 4 warps of 64 x 64, three pipeline stages: 48 KiB of shared memory, so that
+//          two blocks fit on an SM of every GPU from sm_80 on; 128 sums per thread
+// Order    k ascends in steps of 32 for every element: results do not depend on the tile or the number of rows
 // Journal  docs/kernels/gemm.md
 #pragma once
 #include "matrix.cuh"
@@ -14,18 +15,18 @@ namespace gemm {
 const int TILE = 128, STAGES = 3, THREADS = 128;
 const int OPERAND = TILE * K_STEP;         // elements of one operand's stage
 const int STAGE_BYTES = 2 * OPERAND * 2;   // both operands, 16-bit
-const int SUM_STRIDE = TILE + 4;           // floats; the 4 spread the rows of a fragment over the banks
-const int SHARED_BYTES = STAGES * STAGE_BYTES;  // also holds 64 rows of sums afterwards: 64 * 132 * 4 B
+const int SUM_STRIDE = TILE + 4;           // floats; 4 of padding against bank conflicts
+const int SHARED_BYTES = STAGES * STAGE_BYTES;  // reused for 64 rows of sums: 64 * 132 * 4 B
 static_assert(64 * SUM_STRIDE * 4 <= SHARED_BYTES, "the sums must fit where the stages were");
 
-// Loads k0 .. k0 + 31 of 128 rows of one operand into shared memory; thread i takes chunks i, i + 128, ... of 16 bytes.
+// Loads k0 .. k0 + 31 of 128 rows of one operand into shared memory; thread i loads the 16-byte chunks i, i + 128, ...
 template <class T, class Rows>
 __device__ __forceinline__ void load_tile(T* shared, const Rows& rows, int64 first, int k0) {
 #pragma unroll
     for (int i = threadIdx.x; i < OPERAND / 8; i += THREADS) rows.load(shared + 8 * i, first + i / 4, k0 + 8 * (i % 4));
 }
 
-// Rows of a weight of the activations' own type.
+// Rows of a weight stored in the type of the activations.
 template <class T>
 struct WeightRows {
     const T* w;
@@ -37,7 +38,7 @@ struct WeightRows {
     }
 };
 
-// Rows of an int8 weight; scaled in the epilogue. Widened on the way, so they pass through registers.
+// Rows of an int8 weight. They are converted to T on the way, through registers; the epilogue applies the scale.
 template <class T>
 struct QuantizedRows {
     const int8* w;
@@ -61,7 +62,7 @@ struct WeightOf<T, int8> {
     typedef QuantizedRows<T> Rows;
 };
 
-// What a product needs besides its rows.
+// Output, bias, scales and sizes of a product.
 template <class T>
 struct Output {
     T* out;              // [R,N]
@@ -106,13 +107,13 @@ __device__ __forceinline__ void run(const Output<T>& o, const Weights& weights, 
             load_tile(stage, weights, first_n, step * K_STEP);
             load_tile(stage + OPERAND, activations, first_r, step * K_STEP);
         }
-        cp_async_commit();  // an empty group keeps the count of groups equal to the count of steps
+        cp_async_commit();  // an empty group keeps one group per step
     };
     fetch(0);
     fetch(1);
     for (int step = 0; step < steps; step++) {
         cp_async_wait<1>();
-        __syncthreads();  // everybody's part of this stage has arrived, and nobody still reads the one filled next
+        __syncthreads();  // this stage is complete, and no warp still reads the one that is overwritten next
         fetch(step + 2);
         const T* w = shared + step % STAGES * 2 * OPERAND;
         const T* x = w + OPERAND;
@@ -130,7 +131,8 @@ __device__ __forceinline__ void run(const Output<T>& o, const Weights& weights, 
     }
     cp_async_wait<0>();
 
-    // A lane's sums lie across rows; through shared memory they become rows of 16-byte vectors, 64 rows at a time.
+    // A lane's sums are spread over rows; shared memory rearranges them into rows for 16-byte stores, 64 rows at a
+    // time.
     float* staged = reinterpret_cast<float*>(shared);
     for (int half = 0; half < TILE; half += 64) {
         __syncthreads();

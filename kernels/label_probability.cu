@@ -1,11 +1,11 @@
-// label_probability: how likely the tokens of a text were, each after the tokens before it.
+// label_probability: the probability of each token of a given text after the tokens before it (teacher forcing).
 //
 // Shapes   out [N] f32 · logits [R,V] f32 · labels [N] i32
 // Math     out[first + r] = exp(logits[r, labels[first + r]] - ln(sum(exp(logits[r, .. classes])))), sums in f32
 // Launch   grid R, block 256
 // Traffic  R*classes*4 B, twice: the second time from the L2
 // Order    of the sum depends on classes only
-// Edge     a label that is no class has probability 0
+// Edge     a label outside 0 .. classes has probability 0
 // Oracle   engine/cpu/time_warp.rs
 // Source   openai-whisper timing.py::find_alignment
 #include "search.cuh"

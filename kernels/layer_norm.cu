@@ -1,10 +1,11 @@
-// layer_norm: each row to mean 0 and variance 1, then scaled and shifted; layer_norm_gelu: and GELU.
+// layer_norm: normalises each row to mean 0 and variance 1, then applies gamma and beta; layer_norm_gelu adds GELU.
 //
 // Shapes   out,x [R,C] T · gamma,beta [C] f32
 // Math     (x - mean) / sqrt(var + eps) * gamma + beta; mean and variance in f32, two passes over the row
-// Launch   grid ceil(R/8), block 256 = 8 warps, a row each. A row is at most a few KB: the second and third reads hit L1
+// Launch   grid ceil(R/8), block 256 = 8 warps, one row each. A row is a few KB at most, so the second and third reads
+//          hit the L1
 // Traffic  4*R*C B; memory-bound
-// Edge     C not a multiple of 8 takes single elements; rows past R do nothing
+// Edge     C not a multiple of 8 is processed element by element; warps beyond row R do nothing
 // Oracle   engine/cpu/layer_norm.rs
 // Source   Ba et al. 2016 (arXiv:1607.06450), as torch.nn.LayerNorm
 #include "matrix.cuh"

@@ -1,10 +1,10 @@
-// likeness: 2 minus the cosine distance of every voice to every centroid.
+// likeness: cosine similarity plus 1 (2 minus the cosine distance) of every embedding to every centroid.
 //
 // Shapes   out [V,K] f64 · voices [V,D] f32 · centroids [K,D] f64
 // Math     out = 1 + voice . centroid / (|voice| |centroid|), in f64
-// Launch   grid V, block 256 = 16 half warps, which take the centroids in turn
+// Launch   grid V, block 256 = 16 half warps, one centroid each at a time
 // Traffic  4*V*D + 8*V*K B; the centroids stay in the cache
-// Order    sums in 16 lanes, nothing contracted
+// Order    sums in 16 lanes, no FMA contraction
 // Oracle   engine/cluster/likeness.rs, equal
 // Source   pyannote.audio `pipelines/clustering.py::assign_embeddings`
 // Journal  docs/kernels/cluster.md

@@ -1,7 +1,7 @@
-// linear: a layer over many rows, for encoders and the keys and values they leave behind.
+// linear: a linear layer over many rows, for encoders and for the cross-attention keys and values.
 //
 // Shapes   out [R,N] T · x [R,K] T · w [N,stride] T or int8 · bias [N] f32 or null · scales [N] f32 (int8 only)
-// Math     out = epilogue(x w^T + bias): STORE, GELU_ERF, or ADD to what is there. f32 sums, tensor cores
+// Math     out = epilogue(x w^T + bias): STORE, GELU_ERF, or ADD to the previous output. f32 sums on tensor cores
 // Launch   grid (ceil(N/128), ceil(R/128)), block 128, 48 KiB dynamic shared memory (gemm.cuh)
 // Traffic  2*(R*K + N*K + R*N) B at best; 2*R*N*K flops; bound by arithmetic where R is in the thousands
 // Edge     any R, N, K: missing rows and features are zeros; rows of K not a multiple of 8 are loaded element by element

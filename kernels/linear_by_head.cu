@@ -1,12 +1,12 @@
-// linear_by_head: the rows of a decode step times a weight for each head: the blocks of a block-diagonal layer.
+// linear_by_head: the rows of a decode step times one weight per head, that is, a block-diagonal linear layer.
 //
 // Shapes   out [R,H,N] T · x [R,H,K] T · w [H N,stride] T or int8 · bias [H N] f32 or null · scales [H N] f32 (int8 only)
 // Math     out[r,h] = x[r,h] w[h]^T + bias[h]; f32 sums on tensor cores, as in linear_step.cuh
-// Launch   grid (ceil(N/16), ceil(R/(8 TILES)), H), block 256 = 8 warps, or 64 = 2 warps for K <= 64 (`narrow`), where two k steps
-//          are all there is; TILES 1 or 4
+// Launch   grid (ceil(N/16), ceil(R/(8 TILES)), H), block 256 = 8 warps, or 64 = 2 warps for K <= 64 (`narrow`), which
+//          has only two k steps; TILES 1 or 4
 // Traffic  2*H*N*K + 2*R*H*(K+N) B; bound by the weight
 // Edge     any R, N, K
-// Order    depends on K alone
+// Order    depends on K only
 // Oracle   engine/cpu/linear_by_head.rs
 // Journal  docs/kernels/attention.md
 #include "linear_step.cuh"

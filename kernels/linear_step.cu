@@ -1,12 +1,12 @@
-// linear_step: a layer over the few rows of a decode step; also the logits. Reads the weight once, at memory speed.
+// linear_step, logits: a linear layer over the few rows of a decode step; bound by reading the weight once.
 //
 // Shapes   out [R,N] T (logits: f32) · x [R,K] T · w [N,stride] T or int8 · bias [N] f32 or null · scales [N] f32 (int8 only)
 // Math     out = epilogue(x w^T + bias); f32 sums on tensor cores, weights as the 16-row operand, rows of x as the 8-column one
 // Launch   grid (ceil(N/16), ceil(R/(8 TILES))), block 256 = 8 warps; warp i takes k steps i, i + 8, ..., the eight partial sums
 //          are added in the order of the warps. `linear_step_TILES`: 1, 2 or 4 groups of 8 rows share one read of the weight
 // Traffic  2*N*K + 2*R*(K+N) B; bound by the weight
-// Edge     any R, N, K; a feature past N reads the last one and is not stored
-// Order    depends on K alone, never on R or TILES: a row's result is the same in any company
+// Edge     any R, N, K; lanes beyond feature N read the last feature and do not store
+// Order    depends on K only, not on R or TILES: a row's result does not depend on the other rows
 // Oracle   engine/cpu/linear.rs, engine/cpu/logits.rs
 // Journal  docs/kernels/gemm.md
 #include "linear_step.cuh"

@@ -1,6 +1,6 @@
-// The rows of a decode step times a weight, by one block: 16 features of 8 TILES rows. The warps of the block take k steps
-// i, i + WARPS, ...; their partial sums are added in the order of the warps, so the order depends on K (and WARPS) alone, never on
-// the number of rows or on TILES.
+// The rows of a decode step times a weight: one block computes 16 features of 8 TILES rows. Warp i computes k steps
+// i, i + WARPS, ...; the partial sums are added in the order of the warps. So the order of additions depends on K and
+// WARPS only, not on the number of rows or on TILES.
 #pragma once
 #include "matrix.cuh"
 
@@ -14,7 +14,7 @@ __device__ __forceinline__ float previous(const T* out) {
     return to_float(*out);
 }
 
-// `out_stride` and `x_stride`: from row to row.
+// `out_stride` and `x_stride` are the distances between rows.
 template <class T, class W, class Out, int TILES, int WARPS = 8>
 __device__ __forceinline__ void run(Out* out, const T* x, const W* w, const float* scales, const float* bias, int rows, int features,
                                     int width, int stride, int out_stride, int x_stride, int epilogue) {

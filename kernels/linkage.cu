@@ -1,15 +1,18 @@
-// linkage: the two clusters whose centroids are closest become one, again and again; three launches for each step.
+// linkage: agglomerative clustering by centroid linkage; three launches for each step.
 //
-// Shapes   points [N,D] f64, the centroids, changed in place · place [N] {cluster, size, nearest} i32, size 0 where there is
-//          none any more, nearest GONE where it has merged · away [N] f64 squared distance to the nearest, or a bound of it ·
-//          state {x, y, search, chunks, done}: what was merged, who searches anew, merges so far · found [chunks] i32 and
-//          far [chunks] f64: the nearest of each chunk · merges [N-1] {left, right, size} i32 · squared [N-1] f64
-// Math     as engine/cluster/linkage.rs, to the bit: sums in 16 lanes, nothing contracted, of equals the first place
-// Launch   linkage_nearest once: grid ceil(N/16). Then until done is N-1: linkage_merge grid 1, block 1024; linkage_approach grid
-//          ceil(N/16); linkage_search grid chunks. Blocks of 256 = 16 half warps, each of which has a row
-// Traffic  the initial search N*N*D/2 differences, each row read once for 16 others. A merge reads the centroids that are left
-//          twice, 8*N*D B each, and each search of one whose nearest has merged once
-// Order    of equals the first place, whatever the chunks
+// Shapes   points [N,D] f64, the centroids, updated in place · place [N] {cluster, size, nearest} i32: size 0 if the
+//          place is empty, nearest GONE if the nearest neighbour was merged · away [N] f64: squared distance to the
+//          nearest later place, or a lower bound of it · state {x, y, search, chunks, done}: the places merged last,
+//          the place whose nearest neighbour is searched, the number of merges · found [chunks] i32 and far [chunks]
+//          f64: the nearest place of each chunk and its squared distance · merges [N-1] {left, right, size} i32 ·
+//          squared [N-1] f64
+// Math     engine/cluster/linkage.rs, equal to the bit: sums in 16 lanes, no FMA contraction; ties: the lowest place
+// Launch   linkage_nearest once: grid ceil(N/16). Then until done is N-1: linkage_merge grid 1, block 1024;
+//          linkage_approach grid ceil(N/16); linkage_search grid chunks. Other blocks of 256 = 16 half warps, one row
+//          each
+// Traffic  the initial search: N*N*D/2 differences, each row read once for 16 others. A merge reads the remaining
+//          centroids twice, 8*N*D B each; a search for a cluster whose nearest neighbour was merged reads them once
+// Order    ties: the lowest place, whatever the chunks
 // Oracle   engine/cluster/linkage.rs, equal
 // Source   Müllner 2011 (generic algorithm), without its queue: a scan of N numbers is cheaper here than keeping one
 // Journal  docs/kernels/cluster.md
@@ -17,7 +20,7 @@
 
 namespace linkage_ {
 
-const int LANES = 16, ROWS = 16;  // of a sum; half warps of a block
+const int LANES = 16, ROWS = 16;  // lanes per sum; half warps per block
 const double NEVER = 1.0 / 0.0;
 const int GONE = -2;
 
@@ -31,12 +34,13 @@ struct State {
     int x, y, search, chunks, done;
 };
 
-// Whether the first of two finds is the one that counts.
+// Whether candidate a ranks before candidate b: the smaller distance; ties: the lower place.
 __device__ __forceinline__ bool before(double a, int a_place, double b, int b_place) {
     return a < b || (a == b && a_place < b_place);
 }
 
-// Of two rows, by the 16 lanes that ask for the same; all of the warp take part.
+// Squared distance of two rows, by the 16 lanes of a half warp with the same arguments. All lanes of the warp must call
+// it.
 __device__ __forceinline__ double squared_distance(const double* a, const double* b, int size, int lane) {
     double sum = 0;
     for (int i = lane; i < size; i += LANES) {
@@ -50,7 +54,7 @@ __device__ __forceinline__ double squared_distance(const double* a, const double
 
 }  // namespace linkage_
 
-// The nearest later place of each.
+// The nearest later place of every place.
 extern "C" __global__ void __launch_bounds__(256)
     linkage_nearest(int* __restrict__ places, double* __restrict__ away, const double* __restrict__ points, int count, int size) {
     using namespace linkage_;
@@ -70,8 +74,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(linkage_nearest)
 
-// Ends the search of the step before, and merges the closest two, unless the nearest of the first has merged: then that one
-// has to search.
+// Completes the search of the step before, then merges the closest pair. If the nearest neighbour of its first place
+// was merged, that place is searched instead.
 extern "C" __global__ void __launch_bounds__(1024)
     linkage_merge(int* __restrict__ merges, double* __restrict__ squared, double* __restrict__ points, int* __restrict__ places,
                   double* __restrict__ away, int* __restrict__ states, const int* __restrict__ found, const double* __restrict__ far,
@@ -107,7 +111,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         __syncthreads();
     }
     const int x = shared_place[0];
-    const bool done = merge == count - 1, none = x == count;  // no distance is a number
+    const bool done = merge == count - 1, none = x == count;  // all distances are NaN or infinite
     const Place a = place[none ? 0 : x];
     if (done || none || a.nearest == GONE) {
         if (threadIdx.x == 0) {
@@ -138,7 +142,8 @@ extern "C" __global__ void __launch_bounds__(1024)
 }
 EXPORT(linkage_merge)
 
-// Tells the places before y that a new cluster stands there, and that what stood at x and y is gone.
+// For each place before y: if the new cluster at y is closer than the nearest neighbour, y becomes the nearest; else,
+// if the nearest neighbour was x or y, it is marked GONE.
 extern "C" __global__ void __launch_bounds__(256)
     linkage_approach(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ states,
                      const double* __restrict__ points, int count, int size) {
@@ -146,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(256)
     Place* place = reinterpret_cast<Place*>(places);
     const State* state = reinterpret_cast<const State*>(states);
     const int x = state->x, y = state->y, lane = threadIdx.x % LANES, at = blockIdx.x * ROWS + threadIdx.x / LANES;
-    const bool told = at < y && place[at].size > 0;  // y is -1 where nothing was merged, and below count
+    const bool told = at < y && place[at].size > 0;  // y is -1 if nothing was merged, else below count
     if (!__any_sync(FULL_WARP, told)) return;
     const double squared = squared_distance(points + int64(told ? at : y) * size, points + int64(y) * size, size, lane);
     if (lane > 0 || !told) return;
@@ -159,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 EXPORT(linkage_approach)
 
-// The nearest of a chunk of places to the one that searches.
+// The nearest later place of the searched one, within one chunk of places.
 extern "C" __global__ void __launch_bounds__(256)
     linkage_search(int* __restrict__ found, double* __restrict__ far, const int* __restrict__ places, const int* __restrict__ states,
                    const double* __restrict__ points, int count, int size) {

@@ -1,9 +1,9 @@
-// list_rows: the tokens and positions of the rows that the host has listed for the next steps.
+// list_rows: gathers token and position of the rows that the host has selected for the next steps.
 //
 // Shapes   token,position [R] i32 out · row [R] i32 · all_tokens,all_positions [S K] i32
 // Launch   grid ceil(R/128), block 128
-// Traffic  20*R B; what counts is that the host need not read back what it lists
-// Edge     a row outside of S K is left as it was
+// Traffic  20*R B; saves the host a readback
+// Edge     a row outside of S K is left unchanged
 // Oracle   engine/cpu/list_rows.rs
 #include "device.cuh"
 

@@ -1,13 +1,13 @@
-// log_mel: Whisper's log-mel spectrogram, straight from samples.
+// log_mel: Whisper's log-mel spectrogram, computed from samples.
 //
 // Shapes   out [B,F,M] T · audio [B,160 F] f32 in [-1,1] · window,cosines,sines [400] f32 · logs [B,F,M] f32 scratch ·
 //          clip_max [B] u32 scratch, zeroed · filterbank as bands: row m is `weights[offset[m] ..]` over bins
 //          `first[m] .. first[m] + count[m]`
-// Math     frame f = samples 160 f - 200 .. 160 f + 200, mirrored at the ends, times a Hann window; power of 201 frequencies;
-//          mel bands; log10 floored at 1e-10, floored at the clip's maximum - 8, (x + 4) / 4. All in f32
+// Math     frame f = samples 160 f - 200 .. 160 f + 200, reflected at the ends, times a Hann window; power of 201
+//          frequencies; mel bands; log10 of at least 1e-10, at least the clip's maximum - 8, (x + 4) / 4. All in f32
 // Launch   log_mel_power: grid (ceil(F/8), B), block 256 · log_mel_normalize: grid (ceil(F M / 1024), B), block 256
-// Traffic  4*B*160*F + 8*B*F*M + 2*B*F*M B; bound by arithmetic: 201*199*4 flops per frame after folding. A clip of 30 s is
-//          0.5 GFLOP: a product with the DFT matrix beats an FFT of length 400 for simplicity, and costs microseconds
+// Traffic  4*B*160*F + 8*B*F*M + 2*B*F*M B; bound by arithmetic: 201*199*4 flops per frame after folding, 0.5 GFLOP for
+//          a clip of 30 s. A product with the DFT matrix is simpler than an FFT of length 400 and costs microseconds
 // Edge     frames past F are computed from zeros and not stored; a clip has more than 200 samples (checked by the caller)
 // Oracle   engine/cpu/log_mel.rs (f64); tests/ops/tolerance.rs
 // Source   openai/whisper audio.py::log_mel_spectrogram
@@ -16,16 +16,17 @@
 namespace log_mel {
 
 const int WINDOW = 400, BINS = 201, HOP = 160;
-const int FRAMES = 8;  // frames of a block: every twiddle read from shared memory serves all of them
+const int FRAMES = 8;  // frames per block, which share each twiddle factor read from shared memory
 
-// Order-preserving map of floats to unsigned integers, so that atomicMax over zeroed memory finds a maximum.
+// Order-preserving map from floats to unsigned integers: atomicMax over zeroed memory then computes a maximum of
+// floats.
 __device__ __forceinline__ uint32 ordered(float x) {
     uint32 bits = __float_as_uint(x);
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 __device__ __forceinline__ float from_ordered(uint32 u) { return __uint_as_float(u & 0x80000000u ? u ^ 0x80000000u : ~u); }
 
-// Index into a clip that continues mirrored at its first and last sample.
+// Index into a clip with reflection at its first and last sample.
 __device__ __forceinline__ int mirrored(int i, int samples) {
     i = i < 0 ? -i : i;
     int last = samples - 1;
@@ -40,7 +41,8 @@ extern "C" __global__ void __launch_bounds__(256)
                   const int* __restrict__ first, const int* __restrict__ count, const int* __restrict__ offset,
                   const float* __restrict__ weights, int frames, int bands) {
     using namespace log_mel;
-    // The real input makes sums over n and 400 - n fold into one: cosines see x[n] + x[400-n], sines x[n] - x[400-n].
+    // Folding for real input: samples n and 400 - n share a twiddle, so cosines use x[n] + x[400-n], sines x[n] -
+    // x[400-n].
     SHARED(float, even, BINS * FRAMES);
     SHARED(float, odd, BINS * FRAMES);
     SHARED(float, table, 2 * WINDOW);

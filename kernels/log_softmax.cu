@@ -1,9 +1,9 @@
-// log_softmax: logits to log-probabilities, and a column for what has no class.
+// log_softmax: logits to log-probabilities, with an optional wildcard column for characters without a class.
 //
 // Shapes   out [R,V] or [R,V+1] f32 · logits [R,V] f32 · bias [V] f32
-// Math     l - max - log(sum of exp(l - max)), l = logits + bias; the last of V+1 columns is the largest of the others but the
-//          blank's
-// Launch   grid ceil(R/8), block 256 = 8 warps, a row each
+// Math     l - max - log(sum of exp(l - max)), l = logits + bias; the last of V+1 columns is the largest of the others
+//          except the blank's
+// Launch   grid ceil(R/8), block 256 = 8 warps, one row each
 // Traffic  8*R*V B; memory-bound
 // Order    of the sum depends on V only
 // Oracle   engine/cpu/waveform.rs

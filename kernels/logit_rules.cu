@@ -1,12 +1,12 @@
-// logit_rules: forbids the tokens that may not come next.
+// logit_rules: sets the logits of tokens that the decoding rules forbid to the lowest finite f32.
 //
 // Shapes   logits [R,V] f32, in place · row [R] i32 · state: search.cuh
-// Math     in this order: repetition penalty, no-repeat n-grams, suppressed tokens, tokens suppressed at the beginning, timestamp
-//          rules. A forbidden logit becomes the lowest finite f32
+// Math     in this order: repetition penalty, no-repeat n-grams, suppressed tokens, tokens suppressed at the beginning,
+//          timestamp rules. A forbidden logit becomes the lowest finite f32
 // Launch   grid R, block 512
-// Traffic  at most 3*R*V*4 B, and only where timestamps are on; the lists are short
-// Edge     rows of idle or finished slots, and rows that are not live, are left as they are; so are ids past the vocabulary, which
-//          a forced prefix may hold
+// Traffic  at most 3*R*V*4 B, and only with timestamps; the lists of tokens are short
+// Edge     rows of idle or finished slots and rows that are not live are left unchanged; ids beyond the vocabulary,
+//          which a forced prefix may contain, are ignored
 // Oracle   engine/cpu/logit_rules.rs
 // Source   CTranslate2 decoding_utils.cc and models/whisper.cc::ApplyTimestampRules
 #include "search.cuh"
@@ -24,7 +24,7 @@ __device__ __forceinline__ void forbid_all(float* logits, const int* tokens, int
         if (tokens[i] >= 0 && tokens[i] < vocab) logits[tokens[i]] = LOWEST;
 }
 
-// Once per distinct token, however often it occurred: the thread of its first occurrence does it.
+// Applies the penalty once per distinct token: only the thread of its first occurrence does.
 __device__ __forceinline__ void penalize_repetition(float* logits, const int* generated, int count, float penalty, int vocab) {
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
         bool first = true;
@@ -44,7 +44,8 @@ __device__ __forceinline__ void forbid_ngrams(float* logits, const int* generate
     }
 }
 
-// Timestamps come in pairs, do not go back, and are preferred when together they are likelier than any one text token.
+// Timestamp rules: timestamps come in pairs, do not decrease, and are forced when their total probability exceeds that
+// of every text token.
 __device__ __forceinline__ void timestamps(float* logits, int vocab, const State& s, const int* generated, int count, int prefix,
                                            int max_initial, float* shared) {
     const int begin = s.timestamp_begin;

@@ -1,15 +1,17 @@
-// lstm: a bidirectional LSTM layer of 128 units, all its steps in one launch.
+// lstm: a bidirectional LSTM layer of 128 units; one launch runs all time steps (persistent RNN).
 //
-// Shapes   out [B,T,256] f32, forward beside backward · forward,backward [B,T,512] f32: what the input contributes to the gates
+// Shapes   out [B,T,256] f32, forward, then backward · forward,backward [B,T,512] f32: the input's part of the gates
 //          (input, forget, cell, output, biases included) · w_forward,w_backward [512,128] f32
-// Math     g = gates[t] + h w^T; c = sigmoid(g_f) c + sigmoid(g_i) tanh(g_c); h = sigmoid(g_o) tanh(c); h, c begin as zeros
-// Launch   grid (ceil(B/8), 2), block 512; 96 KiB dynamic shared memory, which every card from sm_80 on has
-// Design   A block stays with eight clips in one direction through all steps. Thread j has the weights of one gate of one
-//          unit: 84 of its 128 in registers, 44 in shared memory. States are in shared memory, twice, so that a step needs
-//          one barrier; the four gates of a unit are in neighbouring lanes, which exchange them by shuffles, and cells are in
-//          registers
-// Traffic  8*B*T*(512 + 128) B; 2*B*T*2*512*128 flops. A step waits for its barrier, so blocks must fill the card: B >= 4 SMs
-// Order    k ascending, FMA, for every clip by itself: results do not depend on B
+// Math     g = gates[t] + h w^T; c = sigmoid(g_f) c + sigmoid(g_i) tanh(g_c); h = sigmoid(g_o) tanh(c); h and c start
+//          at 0
+// Launch   grid (ceil(B/8), 2), block 512; 96 KiB dynamic shared memory, available on every GPU from sm_80 on
+// Design   A block processes eight clips in one direction through all steps. Thread j has the weights of one gate of
+//          one unit: 84 of its 128 in registers, 44 in shared memory. States are double-buffered in shared memory, so
+//          that a step needs one barrier. The four gates of a unit are in adjacent lanes, which exchange them by
+//          shuffles; cells are in registers
+// Traffic  8*B*T*(512 + 128) B; 2*B*T*2*512*128 flops. Each step ends with a barrier, so there must be enough blocks
+//          for all SMs: B >= 4 SMs
+// Order    k ascending, FMA, for each clip separately: results do not depend on B
 // Oracle   engine/cpu/lstm.rs
 // Source   torch.nn.LSTM; persistent weights: Diamos et al. 2016 (Persistent RNNs)
 #include "device.cuh"
@@ -75,7 +77,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
         for (int c = 0; c < CLIPS; c++) {
             const bool exists = first + c < batch;
             const float x = exists ? gates[(int64(first + c) * frames + t) * THREADS] : 0.0f;
-            // tanh as the CPU has it: 2 sigmoid(2 x) - 1
+            // tanh as on the CPU: 2 sigmoid(2 x) - 1
             const float s = sigmoid((gate == 2 ? 2.0f : 1.0f) * (x + sums[c]));
             const float mine = gate == 2 ? 2.0f * s - 1.0f : s;
             const int quad = threadIdx.x % WARP / 4 * 4;

@@ -1,10 +1,10 @@
-// masked_statistics: mean and standard deviation over time of what each speaker of a window says.
+// masked_statistics: mean and standard deviation over time, weighted by the mask of each speaker of a window.
 //
 // Shapes   out [N,S,2,K] f32 · x [N,T,K] T, K even · masks [N,S,T] f32
-// Math     with weights w of a speaker, v = sum w + eps: m = sum w x / v, deviation = sqrt(sum w (x - m)^2 / (v - sum w^2 / v + eps)).
-//          In f32
+// Math     with the mask w of a speaker, v = sum w + eps: m = sum w x / v, deviation = sqrt(sum w (x - m)^2 / (v - sum
+//          w^2 / v + eps)). In f32
 // Launch   grid (ceil(K/64), N), block 256: 32 pairs of columns x 8 frames at a time
-// Traffic  2*N*T*K B: speakers share the reading, four at a time, and the second pass over the block's T*128 B comes from the L1
+// Traffic  2*N*T*K B: four speakers share each read, and the second pass over the block's T*128 B is read from the L1
 // Order    of the sums depends on T only
 // Oracle   engine/cpu/masked_statistics.rs
 // Source   pyannote.audio models/blocks/pooling.py::StatsPool
@@ -14,7 +14,7 @@ namespace masked_statistics_ {
 
 const int ROWS = 8, SPEAKERS = 4;
 
-// Sums of the eight parts of every column and speaker, in order; parts [ROWS, SPEAKERS, 2, WARP].
+// Adds the eight partial sums of every column and speaker, in order; parts [ROWS, SPEAKERS, 2, WARP].
 __device__ __forceinline__ void reduce(float (&sums)[SPEAKERS][2], float* parts, int lane, int row) {
     __syncthreads();
 #pragma unroll
@@ -53,7 +53,7 @@ __device__ __forceinline__ void run(float* out, const T* x, const float* masks, 
             squares = warp_sum(squares);
             if (lane == 0) {
                 totals[2 * row] = sum;
-                totals[2 * row + 1] = fmaxf(sum - squares / sum, 0.0f) + eps;  // by rounding it may fall below zero
+                totals[2 * row + 1] = fmaxf(sum - squares / sum, 0.0f) + eps;  // may be negative by rounding
             }
         }
         float means[SPEAKERS][2] = {}, squares[SPEAKERS][2] = {};
@@ -79,7 +79,7 @@ __device__ __forceinline__ void run(float* out, const T* x, const float* masks, 
             squares[s][c] = fmaf(w, apart * apart, squares[s][c]);
         });
         reduce(squares, parts, lane, row);
-        // Every warp has all the sums: each stores one speaker's.
+        // Every warp has all sums; warp s stores those of speaker s.
 #pragma unroll
         for (int s = 0; s < SPEAKERS; s++) {
             if (s != row || s >= count || !exists) continue;
@@ -90,7 +90,7 @@ __device__ __forceinline__ void run(float* out, const T* x, const float* masks, 
                 to[width + c] = sqrtf(squares[s][c] / totals[2 * s + 1]);
             }
         }
-        // No barrier: a total is written anew by the warp that was the last to read it.
+        // No barrier is needed: a total is overwritten by the warp that was the last to read it.
     }
 }
 

@@ -1,18 +1,20 @@
-// A weight [N,K] in device memory: row-major, output features first, as checkpoints store it. Rows are padded with zeros to
-// `stride`, K rounded up to a multiple of 32, so that a product never has a tail in K and every row starts 16-byte aligned.
+// The layout of weights in device memory: a row-major matrix [N,K], output features first, as in checkpoints. Rows are
+// padded with zeros to `stride`, which is K rounded up to a multiple of 32: products have no tail in K, and every row
+// is 16-byte aligned.
 //
-// Types    T (f16 or bf16) as stored, or int8 with one f32 scale per output feature: value = scale[n] * int8[n,k].
+// Types    T (f16 or bf16), or int8 with one f32 scale per output feature: value = scale[n] * int8[n,k].
 //
-// Why no other layout: the tensor core sums over k in any order, as long as both operands agree on it. Let lane (g, t) hold the
-// eight neighbours k0 + 8 t .. k0 + 8 t + 7 of feature g instead of the pairs the instruction names; two instructions then eat
-// 32 k's, and each operand is one 16-byte load per lane, coalesced in 64-byte pieces from a row-major matrix and free of bank
-// conflicts from shared memory, with neither ldmatrix nor a packed copy of the weights.
+// Why row-major: the tensor core may sum over k in any order, as long as both operands use the same one. Here lane (g,
+// t) holds the eight consecutive values k0 + 8 t .. k0 + 8 t + 7 of feature g instead of the pairs that the instruction
+// documents. Two instructions then cover 32 values of k, and each operand is one 16-byte load per lane: coalesced in
+// 64-byte pieces from a row-major matrix, free of bank conflicts from shared memory, without ldmatrix and without
+// repacked weights.
 #pragma once
 #include "device.cuh"
 
-const int K_STEP = 32;  // k's eaten by one `multiply`
+const int K_STEP = 32;  // values of k covered by one `multiply`
 
-// Eight neighbouring weights as four registers of T pairs.
+// Loads eight consecutive weights as four registers of T pairs.
 template <class T>
 __device__ __forceinline__ uint4 load_weights(const T* row, int k) {
     return load_once(reinterpret_cast<const uint4*>(row + k));
@@ -32,8 +34,8 @@ __device__ __forceinline__ uint4 load_weights(const int8* row, int k) {
     return widen<T>(*reinterpret_cast<const uint2*>(row + k));
 }
 
-// d[16 features, 8 rows] += w[16 features, 32 k] x[8 rows, 32 k]: `upper` and `lower` are the lane's weights of features g and
-// g + 8, `x` its activations of row g.
+// d[16 features, 8 rows] += w[16 features, 32 k] x[8 rows, 32 k]. `upper` and `lower` are the lane's weights of
+// features g and g + 8, `x` its activations of row g.
 template <class T>
 __device__ __forceinline__ void multiply(float (&d)[4], uint4 upper, uint4 lower, uint4 x) {
     const uint32 a0[4] = {upper.x, lower.x, upper.y, lower.y}, b0[2] = {x.x, x.y};
@@ -42,7 +44,7 @@ __device__ __forceinline__ void multiply(float (&d)[4], uint4 upper, uint4 lower
     mma_16x8x16<T>(d, a1, b1);
 }
 
-// Eight neighbouring activations, zeros from `end` on.
+// Loads eight consecutive activations; zeros from `end` on.
 template <class T>
 __device__ __forceinline__ uint4 load_activations(const T* row, int k, int end) {
     if (k + 8 <= end && (reinterpret_cast<uint64>(row + k) & 15) == 0) return *reinterpret_cast<const uint4*>(row + k);
@@ -52,12 +54,12 @@ __device__ __forceinline__ uint4 load_activations(const T* row, int k, int end) 
     return pack_8<T>(x);
 }
 
-// What happens to a sum before it is stored; the numbers are those of engine/cuda/linear.rs.
+// Epilogues of a product; the codes are those of engine/cuda/matrix.rs::epilogue_code.
 enum Epilogue { STORE = 0, GELU_ERF = 1, ADD = 2 };
 
 __device__ __forceinline__ float gelu_erf(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
-// `residual` is what the output held before; read for ADD only.
+// `residual` is the previous value of the output, used by ADD only.
 __device__ __forceinline__ float finish(float sum, float bias, int epilogue, float residual) {
     sum += bias;
     if (epilogue == GELU_ERF) return gelu_erf(sum);

@@ -1,15 +1,16 @@
-// Softmax-weighted sums of values, built up key by key (Milakov & Gimelshein 2018, arXiv:1805.02867), for one query of a decode
-// step. Eight lanes share a key: each has 8 of its at most 64 dims. A warp works on four keys at a time.
+// Online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867): the softmax-weighted sum of values for one query of a
+// decode step, key by key. Eight lanes share a key, each with 8 of its up to 64 dimensions; a warp processes four keys
+// at a time.
 #pragma once
 #include "device.cuh"
 
 namespace online_softmax {
 
-const int GROUP = 8;            // lanes of a key
-const int PARTIAL = 64 + 2;     // floats of a saved state: 64 sums, the largest score, the total weight
-const float NEVER = -1e30f;     // below every score, and unlike minus infinity it survives a subtraction from itself
+const int GROUP = 8;            // lanes per key
+const int PARTIAL = 64 + 2;     // floats of a saved state: 64 sums, the maximum score, the sum of the weights
+const float NEVER = -1e30f;     // below every score, but finite, so that NEVER - NEVER is 0 and not NaN
 
-// Scores are kept in base 2: exp2f is one instruction.
+// Scores are in base 2, because exp2f is one instruction.
 __device__ __forceinline__ void scale_by(float (&query)[8], float scale) {
 #pragma unroll
     for (int i = 0; i < 8; i++) query[i] *= scale * 1.4426950408889634f;
@@ -24,7 +25,7 @@ struct State {
         for (int i = 0; i < 8; i++) query[i] = q[i];
     }
 
-    // Takes in one key of each group; `exists` is the same for its eight lanes. The scales are those of int8 caches.
+    // Adds one key per group; `exists` is the same for its eight lanes. The scales are those of int8 caches, else 1.
     __device__ __forceinline__ void add(const float (&key)[8], const float (&value)[8], float key_scale, float value_scale, bool exists) {
         float score = 0;
 #pragma unroll
@@ -40,14 +41,15 @@ struct State {
         for (int i = 0; i < 8; i++) sums[i] = fmaf(weight, value[i], sums[i] * shrink);
     }
 
-    // Joins the four groups of a warp into the first one.
+    // Merges the states of the four groups of a warp into the first.
     __device__ __forceinline__ void merge_warp() {
 #pragma unroll
         for (int step = GROUP; step < WARP; step *= 2) {
             float other = __shfl_xor_sync(FULL_WARP, largest, step);
             float top = fmaxf(largest, other);
             float mine = exp2f(largest - top), theirs = exp2f(other - top);
-            // Partners may differ in the last bit, since one rounds the product the other fuses; only the first group is kept.
+            // The two lanes may differ in the last bit, because FMA contraction is not symmetric; only the first group
+            // is used.
             total = total * mine + __shfl_xor_sync(FULL_WARP, total, step) * theirs;
 #pragma unroll
             for (int i = 0; i < 8; i++) sums[i] = sums[i] * mine + __shfl_xor_sync(FULL_WARP, sums[i], step) * theirs;
@@ -55,7 +57,7 @@ struct State {
         }
     }
 
-    // The first eight lanes leave a warp's state behind.
+    // The first eight lanes store the state of the warp.
     __device__ __forceinline__ void save(float* partial, int lane) const {
 #pragma unroll
         for (int i = 0; i < 8; i++) partial[8 * lane + i] = sums[i];
@@ -66,7 +68,8 @@ struct State {
     }
 };
 
-// Dim `d` of the softmax-weighted mean over `count` saved states, `PARTIAL` floats apart. A state that saw no key weighs nothing.
+// Dimension `d` of the softmax-weighted mean over `count` saved states, which are `PARTIAL` floats apart. States
+// without keys have weight 0.
 __device__ __forceinline__ float combine(const float* partial, int count, int d) {
     float top = NEVER, sum = 0, total = 0;
     for (int i = 0; i < count; i++) top = fmaxf(top, partial[i * PARTIAL + 64]);

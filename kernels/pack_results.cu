@@ -1,8 +1,8 @@
-// pack_results: what the host wants to know of the searches, side by side, so that one copy brings it all.
+// pack_results: collects the results of all searches in one array, so that one copy transfers them to the host.
 //
 // Shapes   out [S, 4 + K + G] i32: done, best_length, best_sum and no_speech as bits, live [K], best_tokens [G] · state: search.cuh
 // Launch   grid S, block 128
-// Traffic  8*S*(4+K+G) B; what counts is the latency
+// Traffic  8*S*(4+K+G) B; bound by latency
 // Oracle   engine/cpu/pack_results.rs
 #include "search.cuh"
 

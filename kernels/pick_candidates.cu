@@ -1,14 +1,14 @@
-// pick_candidates: the best tokens of a row, or a random one.
+// pick_candidates: the best tokens of each row (beam search), or sampled ones.
 //
 // Shapes   logits [R,V] f32 · row [R] i32 · state: search.cuh (writes candidate_count, candidate_token, candidate_score)
-// Math     beam search: the 2 K best by score + log_softmax(logits), best first, the lower id first among equals. Sampling: one token
-//          from softmax(logits / temperature) for each sample that continues from this row (all at the first step), the best one at
-//          temperature 0; scored with its untempered log-probability
-// Launch   grid R, block 512: a thread looks at tokens tid, tid + 512, ... and keeps its best four in registers; 2 K times the
-//          block's best is taken out, and only a thread that has run dry looks at its tokens again
+// Math     beam search: the 2 K best by score + log_softmax(logits), best first; ties: the lower id. Sampling: one
+//          token from softmax(logits / temperature) for each sample that continues this row (all samples at the first
+//          step), or the best token at temperature 0; scored by its log-probability at temperature 1
+// Launch   grid R, block 512: a thread scans tokens tid, tid + 512, ... and keeps its best four in registers. The
+//          block's best token is removed 2 K times; a thread whose four are used up scans its tokens again
 // Traffic  3*R*V*4 B, from the L2 after the first pass
-// Order    of every sum depends on V only; draws depend on seed, stream, sample and step only
-// Edge     NaN counts as the lowest finite f32; rows of idle or finished slots are left alone
+// Order    of every sum depends on V only; random numbers depend on seed, stream, sample and step only
+// Edge     NaN counts as the lowest finite f32; rows of idle or finished slots are left unchanged
 // Oracle   engine/cpu/pick_candidates.rs
 // Source   CTranslate2 decoding.cc (BeamSearch, GreedySearch); splitmix64: Steele et al. 2014
 #include "search.cuh"
@@ -19,7 +19,7 @@ using namespace search;
 
 const int THREADS = 512, KEPT = 4;
 
-// A token and what decides its place.
+// A token and its rank: the higher value first; ties: the lower id.
 struct Ranked {
     float value;
     int token;
@@ -27,7 +27,7 @@ struct Ranked {
 
 __device__ __forceinline__ bool before(Ranked a, Ranked b) { return a.value > b.value || (a.value == b.value && a.token < b.token); }
 
-// A thread's best `KEPT` tokens that come after `last`, best first.
+// A thread's best `KEPT` tokens among those that rank behind `last`, best first.
 struct Best {
     Ranked kept[KEPT];
     int left;
@@ -59,7 +59,7 @@ struct Best {
     }
 };
 
-// The first of the block's candidates; every thread gets it.
+// The best-ranked token of the block, returned to every thread.
 __device__ __forceinline__ Ranked block_first(Ranked mine, Ranked* shared) {
     for (int step = WARP / 2; step > 0; step /= 2) {
         Ranked other = {__shfl_xor_sync(FULL_WARP, mine.value, step), __shfl_xor_sync(FULL_WARP, mine.token, step)};
@@ -81,7 +81,7 @@ __device__ __forceinline__ uint64 mix(uint64 z) {
     return z ^ (z >> 31);
 }
 
-// A number in [0, 1) with 24 random bits, the same as the CPU's.
+// A uniform number in [0, 1) with 24 random bits, equal to that of the CPU.
 __device__ __forceinline__ float uniform(const int* ints, uint32 sample, uint32 step) {
     uint64 seed = uint64(uint32(ints[SEED_HIGH])) << 32 | uint32(ints[SEED_LOW]);
     uint64 stream = mix(seed ^ mix(uint64(uint32(ints[STREAM])) << 32 | uint32(ints[STREAM + 1])));
@@ -89,7 +89,8 @@ __device__ __forceinline__ float uniform(const int* ints, uint32 sample, uint32 
     return float(uint32(bits >> 40)) / 16777216.0f;
 }
 
-// Draws with the uniform number `u`: thread i owns the i-th run of neighbouring tokens, so that the running sum ascends with the id.
+// Samples a token with the uniform number `u` by the inverse CDF. Thread i has the i-th run of consecutive tokens, so
+// that the cumulative sum ascends with the id.
 __device__ __forceinline__ int draw(const float* logits, int vocab, float largest, float sharpness, float u, double* runs, int* chosen) {
     const int run = (vocab + THREADS - 1) / THREADS, begin = min(int(threadIdx.x) * run, vocab), end = min(begin + run, vocab);
     double sum = 0;
@@ -104,7 +105,7 @@ __device__ __forceinline__ int draw(const float* logits, int vocab, float larges
         total += runs[i];
     }
     double left = double(u) * total - ahead;
-    // Rounding may leave the number at the very end: then the last possible token of the last run is it.
+    // Rounding may leave u * total beyond all runs: then the last token with nonzero weight is chosen.
     bool mine = sum > 0 && left >= 0 && (left < sum || ahead + sum >= total);
     if (mine) {
         int last = begin;
@@ -164,7 +165,7 @@ extern "C" __global__ void __launch_bounds__(512)
     }
 
     const int step = s.length[slot], samples = ints[WIDTH], sample = row % s.beams;
-    const bool first_step = step == ints[PREFIX];  // one row draws for all samples
+    const bool first_step = step == ints[PREFIX];  // the first row draws the tokens of all samples
     const int begin = first_step ? 0 : sample, end = first_step ? samples : sample + 1;
     const float temperature = s.option_floats[slot * FLOAT_COLUMNS + TEMPERATURE];
     for (int i = begin; i < end; i++) {

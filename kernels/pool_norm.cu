@@ -1,12 +1,13 @@
-// pool_norm: largest of three frames, instance norm, leaky ReLU; overlap_pool_norm: of the absolute values of windows that
-// overlap in x, each with its own scale and shift.
+// pool_norm: max pooling over three frames, instance norm and leaky ReLU of SincNet. overlap_pool_norm: the same over
+// the absolute values of overlapping windows of x, each with its own scale and shift.
 //
 // Shapes   out [B,F/3,C] f32 · x [B,F,C] f32, or [R,C] in which window b has frames b hop .. b hop + F · gamma,beta,sums [C]
 //          f32 · affine [B,2] f32
-// Math     y = max of 3 of x, or of |scale x + shift sum|; (y - mean) / sqrt(var + eps) gamma + beta over the frames of a
-//          channel; below zero times `leak`. Sums in f64
+// Math     y = max of 3 of x, or of |scale x + shift sum|; leaky_relu((y - mean) / sqrt(var + eps) gamma + beta), mean
+//          and variance over the frames of a channel. Sums in f64
 // Launch   grid (ceil(C/32), B), block 256: 32 channels x 8 frames at a time
-// Traffic  4*B*(F + 3 F/3)*C B; memory-bound. Pooled values wait in `out` between the passes, each thread's its own
+// Traffic  4*B*(F + 3 F/3)*C B; memory-bound. Pooled values are kept in `out` between the passes; each thread reads
+//          only its own
 // Order    of the sums depends on F only
 // Oracle   engine/cpu/pool_norm.rs
 // Source   pyannote.audio sincnet.py::SincNet.forward
@@ -16,7 +17,7 @@ namespace pool_norm_ {
 
 const int ROWS = 8;
 
-// Sum of the eight parts of each channel, in order; the same to all threads of a channel.
+// Sum of the eight partial sums of each channel, in order, returned to all threads of the channel.
 __device__ __forceinline__ double reduce(double* parts, double part, int lane, int row) {
     __syncthreads();
     parts[row * WARP + lane] = part;
@@ -62,7 +63,7 @@ __device__ __forceinline__ float largest(float a, float b, float c) {
 
 }  // namespace pool_norm_
 
-// `frames` are those of `out`; `clip` those of x.
+// `frames`: of `out`; `clip`: frames of x per window.
 extern "C" __global__ void __launch_bounds__(256)
     pool_norm(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ gamma,
               const float* __restrict__ beta, int frames, int clip, int width, float eps, float leak) {

@@ -1,12 +1,14 @@
-// positional_conv: a wide grouped convolution over time whose result is added to its input. One launch for each group, as a
-// product over windows like conv1d, and one that adds.
+// positional_conv: the convolutional position embedding of wav2vec2, a wide grouped convolution over time that is added
+// to its input. Two launches for each group: a product over windows like conv1d, and the addition.
 //
 // Shapes   out,x [B,T,C] T · heard [B,T,C/G] T · w [C/G,stride] T, tap by tap, W C/G values before padding · bias [C/G] f32 ·
 //          lengths [B] i32
-// Math     heard = gelu_erf(sum over taps i of x[b, t + i - W/2, group] w[:, i] + bias), zeros outside of 0 .. length;
-//          out = x + heard, 0 past the length
-// Launch   grid (ceil(C/G/128), ceil(B T/128)), block 128, 48 KiB dynamic shared memory; the sum: grid ceil(B T C/G / 1024), block 256
-// Traffic  G launches of 2*B*T*C/G*(1 + 3) B; 2*B*T*C*W*C/G flops. With C/G of 48 or 64 of 128 features half a tile is idle
+// Math     heard = gelu_erf(sum over taps i of x[b, t + i - W/2, group] w[:, i] + bias), zeros outside 0 .. length;
+//          out = x + heard, 0 beyond the length
+// Launch   grid (ceil(C/G/128), ceil(B T/128)), block 128, 48 KiB dynamic shared memory; the addition: grid ceil(B T
+//          C/G / 1024), block 256
+// Traffic  G launches of 2*B*T*C/G*(1 + 3) B; 2*B*T*C*W*C/G flops. C/G is 48 or 64, so half of a tile of 128 features
+//          is idle
 // Edge     C/G not a multiple of 8 is loaded element by element
 // Oracle   engine/cpu/waveform.rs
 // Source   Baevski et al. 2020 (arXiv:2006.11477) section 2

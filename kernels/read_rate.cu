@@ -1,9 +1,9 @@
-// read_rate: reads memory and does next to nothing else, to see how fast that goes on this card.
+// read_rate: measures memory read bandwidth: a kernel that reads an array and does almost nothing else.
 //
 // Shapes   sums [8*blocks] f32 · x [count] f32, count a multiple of 4
-// Math     sums[w] = sum of the numbers warp w reads, so that no read can be left out
+// Math     sums[w] = sum of the floats that warp w reads, so that the compiler cannot remove a read
 // Launch   grid ceil(count/16384), block 256: a block reads 64 KiB, four independent 16-byte loads a thread at a time
-// Traffic  4*count B read; nothing is faster than this on a given card, which is the point
+// Traffic  4*count B read; the upper bound for every kernel on the same GPU
 // Oracle   the same sum in f64 (bin/diarist-bench/machine.rs)
 // Source   engine/cuda/read_rate.rs
 #include "device.cuh"

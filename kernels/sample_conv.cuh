@@ -1,13 +1,13 @@
-// What the two convolutions over samples share: conv1d_channel_norm.cu and conv1d_layer_norm.cu.
+// What conv1d_channel_norm.cu and conv1d_layer_norm.cu share: loading samples and storing two channels.
 #pragma once
 #include "matrix.cuh"
 
 namespace sample_conv {
 
-const int TAPS = 16, STEP = 16;  // at most
-const int FRAMES = 64;           // of a block of conv1d_channel_norm
+const int TAPS = 16, STEP = 16;  // upper bounds
+const int FRAMES = 64;           // frames per block of conv1d_channel_norm
 
-// The samples that `count` frames from `first` on hear, zeros past the last one.
+// Loads the samples that `count` frames from `first` on cover; zeros beyond the last sample.
 template <class T>
 __device__ __forceinline__ void load(float* window, const T* x, int first, int count, int samples, int step) {
     for (int i = threadIdx.x; i < count * step + TAPS; i += blockDim.x) {
@@ -16,7 +16,7 @@ __device__ __forceinline__ void load(float* window, const T* x, int first, int c
     }
 }
 
-// Two neighbouring channels of a frame.
+// Stores two adjacent channels of a frame.
 template <class T>
 __device__ __forceinline__ void store(T* frame, int channel, int width, float a, float b) {
     if (width % 2 == 0) {

@@ -1,17 +1,17 @@
-// What the search kernels know of the slots: the device side of `DecodeState` (engine/decode.rs), and small block-wide helpers.
+// The state of the searches on the device (`DecodeState` of engine/decode.rs), and block-wide reductions.
 #pragma once
 #include "device.cuh"
 
 namespace search {
 
-// Columns of a slot's options, as engine/decode.rs::int_column and ::float_column number them.
+// Columns of a slot's options, numbered as in engine/decode.rs::int_column and ::float_column.
 enum IntColumn { MODE, WIDTH, MAX_FINISHED, PROMPT, PREFIX, LIMIT, NO_REPEAT_NGRAM, MAX_INITIAL_TIMESTAMP, SUPPRESS_BLANK, SEED_LOW,
                  SEED_HIGH, STREAM, INT_COLUMNS = 13 };
 enum FloatColumn { LENGTH_PENALTY, REPETITION_PENALTY, TEMPERATURE, FLOAT_COLUMNS };
 enum Mode { IDLE = 0, BEAM = 1, SAMPLE = 2 };
 
 const int MAX_BEAMS = 64;
-const float LOWEST = -3.40282346638528859812e38f;  // what a forbidden token's logit becomes
+const float LOWEST = -3.40282346638528859812e38f;  // the logit of a forbidden token
 
 // Mirrors `SearchState` of engine/cuda/search.rs: pointers first, then integers.
 struct State {
@@ -42,7 +42,7 @@ struct State {
     int unused;
 };
 
-// The slot of a cache row, or -1 if the row takes no part in a search that goes on.
+// The slot of a cache row, or -1 if the row is not live or its search is idle or finished.
 __device__ __forceinline__ int active_slot(const State& s, int row) {
     if (row < 0 || row >= s.slots * s.beams) return -1;
     int slot = row / s.beams;
@@ -50,7 +50,7 @@ __device__ __forceinline__ int active_slot(const State& s, int row) {
     return active ? slot : -1;
 }
 
-// Block-wide maximum; `shared` holds a float per warp. Every thread gets it.
+// Block-wide maximum, returned to every thread; `shared` holds one float per warp.
 __device__ __forceinline__ float block_max(float x, float* shared) {
     x = warp_max(x);
     __syncthreads();
@@ -61,7 +61,7 @@ __device__ __forceinline__ float block_max(float x, float* shared) {
     return all;
 }
 
-// Block-wide sum, in an order that depends on the block's size only.
+// Block-wide sum, returned to every thread; the order of additions depends only on the size of the block.
 __device__ __forceinline__ float block_sum(float x, float* shared) {
     x = warp_sum(x);
     __syncthreads();
@@ -72,7 +72,7 @@ __device__ __forceinline__ float block_sum(float x, float* shared) {
     return all;
 }
 
-// ln(sum(exp(x[begin .. end]))); LOWEST for an empty range.
+// ln(sum(exp(x[begin .. end]))), or LOWEST for an empty range.
 __device__ __forceinline__ float log_sum_exp(const float* x, int begin, int end, float* shared) {
     float largest = LOWEST, sum = 0;
     for (int i = begin + threadIdx.x; i < end; i += blockDim.x) largest = fmaxf(largest, x[i]);

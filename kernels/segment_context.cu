@@ -1,4 +1,4 @@
-// segment_context: of each segment of 100 frames, the mean over its frames plus that over all frames of its clip.
+// segment_context: for each segment of 100 frames, the mean over its frames plus the mean over all frames of its clip.
 //
 // Shapes   out [S,K] f32 · x [R,K] f32 · starts,segments [clips+1] i32: first row and first segment of each clip
 // Math     out[s] = mean of x over the rows of s + mean of x over the rows of its clip; the last segment of a clip may be

@@ -1,14 +1,15 @@
-// self_attention_step: the rows of a decoder pass attend to the text before them.
+// self_attention_step: causal self-attention of a decode step over the key-value cache.
 //
-// Shapes   out [R,C] T · qkv [R,3C] T · keys,values [cache rows,L,C] T · row,position [R] i32 · lineage [cache rows,L] i32: which
-//          cache row holds position p of a row, so that reordering beams never moves the cache. C = heads * D, D <= 64, D % 8 == 0
-// Math     cache_append stores each row's key and value at (its cache row, its position); self_attention_step then attends to
-//          positions 0 .. position. Scores and sums in f32, online softmax
-// Launch   cache_append: grid R, block 128 · self_attention_step: grid (heads, R), block 128 = 16 groups of 8 lanes; group i reads
-//          positions i, i + 16, ...; a lane holds 8 dims
-// Traffic  4*R*(position+1)*C B read once; memory-bound
+// Shapes   out [R,C] T · qkv [R,3C] T · keys,values [cache rows,L,C] T · row,position [R] i32 · lineage [cache rows,L]
+//          i32: the cache row that holds position p of a row, so that reordering beams does not move the cache. C =
+//          heads * D, D <= 64, D % 8 == 0
+// Math     cache_append stores the key and value of each row at (its cache row, its position); self_attention_step
+//          attends to positions 0 .. position. Scores and sums in f32, online softmax
+// Launch   cache_append: grid R, block 128 · self_attention_step: grid (heads, R), block 128 = 16 groups of 8 lanes;
+//          group i reads positions i, i + 16, ...; a lane holds 8 dimensions
+// Traffic  4*R*(position+1)*C B, read once; memory-bound
 // Order    depends on the row's own position only
-// Edge     a row, position or lineage entry out of range is not followed
+// Edge     a row, position or lineage entry out of range is ignored
 // Oracle   engine/cpu/self_attention_step.rs
 // Source   transformers modeling_whisper.py::WhisperAttention with a cache
 #include "online_softmax.cuh"
@@ -41,7 +42,7 @@ __device__ __forceinline__ void self_attention_step(T* out, const T* qkv, const 
         scale_by(query, scale);
         state.start(query);
     }
-    // The bound is the same for all lanes of a warp, since they exchange partial scores.
+    // The loop bound must be the same for all lanes of a warp, because they exchange partial scores.
     for (int first = threadIdx.x / WARP * 4; first <= last; first += 16) {
         int p = first + lane / GROUP;
         bool exists = p <= last && row >= 0 && row < cache_rows;

@@ -1,12 +1,12 @@
-// speaker_count, most_voted: windows that overlap to frames of the recording.
+// speaker_count, most_voted: combine the decisions of overlapping windows into frames of the recording.
 //
-// Shapes   count [T] i32 · out [T,K] u8 · votes [T,K] i32 · active [W,F,S] u8 · first [W] i32, rising: the frame of the recording
-//          that is a window's first · labels [W,S] i32, -1 for nobody
-// Math     count = rint(mean over the windows that see a frame of how many are active); votes = windows in which a speaker is;
-//          out = as many as count says, those with the most votes, of equals the first
-// Launch   grid ceil(T/128), block 128: a thread for each frame, which finds its windows by halving
+// Shapes   count [T] i32 · out [T,K] u8 · votes [T,K] i32 · active [W,F,S] u8 · first [W] i32, ascending: the frame of
+//          the recording at which a window begins · labels [W,S] i32, -1 for none
+// Math     count = rint(mean number of active speakers over the windows that contain a frame); votes = the number of
+//          windows in which a speaker is active; out = the `count` speakers with the most votes; ties: the lower label
+// Launch   grid ceil(T/128), block 128: one frame per thread, which finds its windows by binary search
 // Traffic  each decision is read once for each kernel: W*F*S B
-// Order    whole numbers
+// Order    integers, so no order
 // Oracle   engine/cluster/frames.rs, equal
 // Source   pyannote.audio `pipelines/speaker_diarization.py::speaker_count, reconstruct`, `pipelines/utils/diarization.py::to_diarization`
 // Journal  docs/kernels/cluster.md
@@ -14,7 +14,7 @@
 
 namespace speaker_frames_ {
 
-// The first window whose first frame is beyond `frame`.
+// The number of windows whose first frame is not beyond `frame`.
 __device__ __forceinline__ int windows_until(const int* first, int windows, int64 frame) {
     int low = 0, high = windows;
     while (low < high) {

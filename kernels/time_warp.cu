@@ -1,14 +1,16 @@
-// time_warp: dynamic time warping of all texts of a batch, with its way back: the first frame of every token.
+// time_warp: dynamic time warping with backtracking for a batch of texts: the first frame of every token.
 //
-// Shapes   out [N] i32 · matrix [R,T] f32 · places [B,4] i32 (first row, rows, frames, rows of the texts before) · steps u32,
-//          scratch: two words for each diagonal and 32 tokens of a text
-// Math     cost[i,t] = one of cost[i-1,t-1], cost[i-1,t], cost[i,t-1] - matrix[i,t]: the first or the second if it is less than both
-//          others, else the third, even if the first two are equal and less. f32; all of it as the reference has it
-// Launch   grid B, block 256: all cells of a diagonal i + t at once, a warp has 32 neighbouring tokens, two votes of it say where
-//          they came from; one barrier a diagonal. Dynamic shared memory: three diagonals, 12 B a token of the longest text
-// Traffic  rows * frames * 4.25 B a text; bound by the latency of rows + frames diagonals
-// Edge     numbers that are none cannot lead the way out of the matrix
-// Oracle   engine/cpu/time_warp.rs, same sums: the same frames
+// Shapes   out [N] i32 · matrix [R,T] f32 · places [B,4] i32 (first row, rows, frames, rows of the texts before) ·
+//          steps u32 scratch, the backtrace: two words for each anti-diagonal and 32 tokens of a text
+// Math     cost[i,t] = best - matrix[i,t]; best = cost[i-1,t-1] if it is less than both others, else cost[i-1,t] if it
+//          is less than both others, else cost[i,t-1], even if the first two are equal and less. f32; as in the
+//          reference
+// Launch   grid B, block 256: all cells of anti-diagonal i + t in parallel, 32 adjacent tokens per warp, whose two
+//          ballots encode the steps; one barrier per anti-diagonal. Dynamic shared memory: three anti-diagonals, 12 B
+//          per token of the longest text
+// Traffic  rows * frames * 4.25 B per text; bound by the latency of rows + frames anti-diagonals
+// Edge     NaN cannot lead the backtrace out of the matrix
+// Oracle   engine/cpu/time_warp.rs, same sums, so the same frames
 // Source   openai-whisper timing.py (dtw_cpu, backtrace)
 #include "device.cuh"
 
@@ -18,7 +20,7 @@ const int THREADS = 256, BOTH = 0, TOKEN = 1, KINDS = 2;
 
 __device__ __forceinline__ float never() { return __uint_as_float(0x7f800000u); }
 
-// What one block works on.
+// The text of one block.
 struct Text {
     const float* matrix;
     int stride, tokens, frames, words;
@@ -39,7 +41,7 @@ __device__ Text text(const float* matrix, const int* places, uint32* steps, int 
     return {matrix + int64(place[0]) * stride, stride, place[1], place[2], words_of(place[1]), steps + before};
 }
 
-// `cost` is three diagonals of [tokens].
+// `cost` is three anti-diagonals of [tokens].
 __device__ void forward(const Text& x, float* cost) {
     const int lane = threadIdx.x % WARP;
     for (int d = 0; d < x.tokens + x.frames - 1; d++) {
@@ -67,7 +69,7 @@ __device__ void forward(const Text& x, float* cost) {
     }
 }
 
-// By one thread: a step back depends on the one before it.
+// Runs on one thread, because each step depends on the one before.
 __device__ void back(const Text& x, int* out) {
     int i = x.tokens - 1, t = x.frames - 1;
     for (;;) {

@@ -1,11 +1,11 @@
-// token_probability: the probability of one token after some rows, each kept for the slot it was asked for.
+// token_probability: the softmax probability of one token in some rows of logits, stored by slot.
 //
 // Shapes   out [S] f32 · logits [R,V] f32 · slot [R] i32
 // Math     out[slot[r]] = exp(logits[r,token] - max) / sum(exp(logits[r] - max)), sums in f32
 // Launch   grid R, block 256
 // Traffic  R*V*4 B, twice: the second time from the L2
 // Order    of the sum depends on V only
-// Edge     a row whose slot is outside of S is passed over, the host's way to ask for some rows only
+// Edge     a row whose slot is outside of S is skipped; so the host selects rows
 // Oracle   engine/cpu/token_probability.rs
 #include "search.cuh"
 

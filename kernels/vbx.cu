@@ -1,14 +1,15 @@
-// vbx: an iteration of VBx: the speakers' models from who is who, and who is who from those.
+// vbx: one iteration of VBx: updates the speaker models from the responsibilities, then the responsibilities from the
+// models.
 //
-// Shapes   shares [N,K] · rho [N,E] · common [N] · phi [E] · means, variances [K,E] · spreads, distances [K] · rows [N] ·
-//          weights, totals [K], f64 all. N voices, K speakers, E features
+// Shapes   shares [N,K] (the responsibilities) · rho [N,E] · common [N] · phi [E] · means, variances [K,E] ·
+//          spreads, distances [K] · rows [N] · weights, totals [K], all f64. N embeddings, K speakers, E features
 // Math     variance = 1 / (1 + ratio sum_n(share) phi); mean = ratio variance sum_n(share rho); spread = sum_e((variance + mean^2)
 //          phi); share = softmax_k(evidence (rho . mean - spread / 2 + common) + weight); rows = its log-sum-exp
 // Launch   vbx_fit grid (ceil(E/128), K), block 128; vbx_spread grid K, block 32; vbx_share grid N, block 128; vbx_totals grid
 //          ceil((K+1)/32), block 32
-// Traffic  8*(N*E + N*K) B three times; 4*N*K*E flops in f64. With fifty speakers of the start it waits for memory
-// Order    sums over voices in their order, over features in 32 lanes
-// Oracle   engine/cluster/vbx.rs; 1e-9 relative: other sums over features, another exponential
+// Traffic  8*(N*E + N*K) B three times; 4*N*K*E flops in f64. Memory-bound with the initial fifty speakers
+// Order    sums over embeddings in their order, over features in 32 lanes
+// Oracle   engine/cluster/vbx.rs; 1e-9 relative: the sums over features and the exponential differ
 // Source   Landini et al. 2022 (VBx), equations 16, 17, 23, 25
 // Journal  docs/kernels/cluster.md
 #include "device.cuh"
@@ -47,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 EXPORT(vbx_fit)
 
-// What of a speaker's model is the same for all voices, and its distance from the prior.
+// The term of a speaker's model that is the same for all embeddings, and the model's divergence from the prior.
 extern "C" __global__ void __launch_bounds__(32)
     vbx_spread(double* __restrict__ spreads, double* __restrict__ distances, const double* __restrict__ means,
                const double* __restrict__ variances, const double* __restrict__ phi, int features) {
@@ -93,7 +94,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 EXPORT(vbx_share)
 
-// The sum of each speaker's shares, and behind them that of the rows.
+// The sum of each speaker's responsibilities, followed by the sum of `rows`.
 extern "C" __global__ void __launch_bounds__(32)
     vbx_totals(double* __restrict__ totals, const double* __restrict__ shares, const double* __restrict__ rows, int count, int speakers) {
     const int speaker = blockIdx.x * WARP + threadIdx.x;

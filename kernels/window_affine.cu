@@ -1,10 +1,11 @@
-// window_affine: scale and shift that bring each window of a recording to mean `beta` and standard deviation `gamma`.
+// window_affine: scale and shift that normalise each window of a recording to mean `beta` and standard deviation
+// `gamma`.
 //
 // Shapes   out [B,2] f32 · samples [S] f32, S >= (B-1) step + window; window b begins at sample b step
 // Math     scale = gamma / sqrt(var + eps), shift = beta - mean scale; sums in f64, two passes
 // Launch   grid B, block 256
-// Traffic  4*B*window B twice, of which 9 in 10 come from the L2 where windows overlap so far; memory-bound
-// Order    of the sums depends on the window only
+// Traffic  4*B*window B twice, nine tenths of it from the L2 if windows overlap by that much; memory-bound
+// Order    of the sums depends on `window` only
 // Oracle   engine/cpu/recurrent.rs
 // Source   torch.nn.InstanceNorm1d over the samples, pyannote.audio sincnet.py::SincNet
 #include "device.cuh"
@@ -13,7 +14,7 @@ namespace window_affine_ {
 
 const int THREADS = 256;
 
-// Sum of f over a window, the same to all threads.
+// Sum of f over a window, returned to all threads.
 template <class F>
 __device__ __forceinline__ double sum(double* parts, int window, F f) {
     double part = 0;

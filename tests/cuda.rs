@@ -1,10 +1,11 @@
-//! The CUDA engine: every op against the CPU's, searches step by step, whole transcripts.
+//! Tests of the CUDA backend: every op against the CPU backend, searches step by step, whole transcripts.
 //!
-//! On a machine with a GPU and `DIARIST_TEST_GPU=1` this runs on the card. Otherwise on the emulated driver, which executes the
-//! same kernels on the processor, in three different orders of threads and blocks, and punishes what a GPU punishes
-//! (`tests/cuda-emulator`) and is built by a C++ compiler: `cargo test --test cuda -- --include-ignored`.
+//! With `DIARIST_TEST_GPU=1` the tests run on the machine's GPU. Otherwise they run on the emulated driver
+//! (`tests/cuda-emulator`), which needs a C++ compiler: it executes the same kernels on the CPU, in three different
+//! orders of threads and blocks, and detects memory errors and missing synchronisation: `cargo test --test cuda --
+//! --include-ignored`.
 
-#![allow(unsafe_code)] // loading the emulated driver
+#![allow(unsafe_code)] // loads the emulated driver
 
 mod common;
 #[path = "cuda/needs_cxx.rs"]

@@ -1,5 +1,5 @@
-//! The self-test of the stand-in for the CUDA driver (`tests/cuda-emulator`): kernels that are right give what a plain loop
-//! gives, and each mistake that a GPU punishes is caught, under several orders of threads and blocks.
+//! Runs the self-test of the emulated CUDA driver (`tests/cuda-emulator`): correct kernels give the results of plain
+//! loops, and each kind of mistake is detected, under several orders of threads and blocks.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +15,6 @@ fn needs_cxx_good_kernels_pass_and_bad_ones_are_caught() {
         .expect("a shell");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}");
-    // A program that checked nothing would succeed, too.
+    // The exit status alone would also be 0 if nothing was checked.
     assert!(text.contains(" checks, 0 failed"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! What all op tests share: inputs, the two backends, and the one table of tolerances.
+//! Shared by all op tests: inputs, the comparison of the two backends, and the table of tolerances.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 use crate::driver::Machine;
 
-/// How far a result may be from the CPU's: `|got - want| <= atol + rtol |want|`.
+/// Allowed difference from the CPU's result: `|got - want| <= atol + rtol |want|`.
 #[derive(Clone, Copy)]
 pub struct Tolerance {
     pub atol: f32,
@@ -16,26 +16,27 @@ pub struct Tolerance {
 }
 
 /// Results are stored with 11 significant bits (f16) or 8 (bf16), so half a unit in the last place is 2^-11 or 2^-8 of the
-/// value; sums of a few hundred products of numbers below one are then off by another unit of the largest term.
+/// value. Sums of a few hundred products of numbers below one may differ by another unit of the largest term.
 pub const STORED_ONCE: [Tolerance; 2] = [Tolerance { atol: 1e-3, rtol: 1e-3 }, Tolerance { atol: 8e-3, rtol: 8e-3 }];
-/// Probabilities are rounded before they weigh the values: one more rounding, of numbers of the size of the result.
+/// Attention weights are rounded before the product with the values: one more rounding, of numbers of the result's
+/// size.
 pub const ATTENTION: [Tolerance; 2] = [Tolerance { atol: 2e-3, rtol: 2e-3 }, Tolerance { atol: 1.6e-2, rtol: 1.6e-2 }];
-/// f32 from 16-bit inputs that are exact: only the order of additions differs.
+/// f32 results of exact 16-bit inputs: only the order of additions differs.
 pub const F32: [Tolerance; 2] = [Tolerance { atol: 1e-4, rtol: 1e-5 }; 2];
-/// One of 255 steps per weight, added up over the inputs.
+/// One of 255 quantisation steps per weight, added up over the inputs.
 pub const INT8: [Tolerance; 2] = [Tolerance { atol: 6e-2, rtol: 2e-2 }, Tolerance { atol: 8e-2, rtol: 3e-2 }];
-/// The spectrogram: f32 sums where the CPU has f64, seen through a logarithm in bins 80 dB below the loudest, then stored.
+/// Log-mel: f32 sums where the CPU has f64, amplified by the logarithm in bins 80 dB below the loudest, then stored.
 pub const LOG_MEL: [Tolerance; 2] = [Tolerance { atol: 3e-3, rtol: 1e-3 }, Tolerance { atol: 8e-3, rtol: 8e-3 }];
-/// Log-probabilities behind some twenty ops, each of which stores its result once: about the root of twenty such roundings,
-/// of numbers of the size of the logits.
+/// Log-probabilities after some twenty ops, each of which rounds its result once: about the square root of twenty such
+/// roundings, of numbers of the logits' size.
 pub const WHOLE_NETWORK: [Tolerance; 2] =
     [Tolerance { atol: 1e-2, rtol: 2e-3 }, Tolerance { atol: 8e-2, rtol: 1.6e-2 }];
 
 /// An op with its inputs.
 pub trait Case {
-    /// For failures: op and sizes.
+    /// Op and sizes, for failure messages.
     fn name(&self) -> String;
-    /// What the op makes of the inputs.
+    /// The op's result for these inputs.
     fn run<B: Waveform>(&self, be: &B) -> Vec<f32>;
 }
 
@@ -44,7 +45,7 @@ pub fn check(machine: &Machine, case: &impl Case, tolerance: [Tolerance; 2]) {
     check_on(machine, case, tolerance, |cuda| cuda, |cuda| cuda);
 }
 
-/// The same with a GPU that stores something in another way.
+/// `check` with the GPU backends configured by `half` and `brain`.
 pub fn check_on(
     machine: &Machine,
     case: &impl Case,
@@ -64,7 +65,7 @@ pub fn open<A: Activation>() -> Cuda<A> {
     Cuda::new(0, None).unwrap_or_else(|error| panic!("the device does not open: {error}"))
 }
 
-/// Fails on NaN, prints the worst element.
+/// Panics at the first element out of tolerance; NaN is out of tolerance.
 #[track_caller]
 pub fn compare(case: &str, got: &[f32], want: &[f32], tolerance: Tolerance) {
     assert_eq!(got.len(), want.len(), "{case}: length");
@@ -74,7 +75,7 @@ pub fn compare(case: &str, got: &[f32], want: &[f32], tolerance: Tolerance) {
     }
 }
 
-/// Uniform in `[-1, 1)` with 8 significant bits: exact in f16, bf16 and f32, so that all backends see the same numbers.
+/// Uniform in `[-1, 1)` with 8 significant bits: exact in f16, bf16 and f32, so all backends get the same numbers.
 pub fn random(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -86,14 +87,14 @@ pub fn random(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Inputs `[rows, width]` and a weight `[features, width]` whose products cancel but for rounding: what is left shows the
-/// order of additions, also after it was stored in 16 bits. `width` is even.
+/// Inputs `[rows, width]` and a weight `[features, width]` whose products cancel except for rounding. So the result
+/// depends on the order of additions, even after it was stored in 16 bits. `width` must be even.
 pub fn sensitive_to_order(rows: usize, features: usize, width: usize) -> (Vec<f32>, Vec<f32>) {
     let half = width / 2;
     let (mut x, mut weight) = (random(6, rows * width), random(7, features * width));
     for row in x.chunks_exact_mut(width) {
         for k in 0..half {
-            // exponents of all sizes, so that sums do not fit into 24 bits
+            // a wide range of exponents, so that sums do not fit into 24 bits
             row[k] *= f32::from(1u16 << (k % 12));
             row[half + k] = -row[k];
         }
@@ -104,7 +105,7 @@ pub fn sensitive_to_order(rows: usize, features: usize, width: usize) -> (Vec<f3
     (x, weight)
 }
 
-/// Activations with these values.
+/// An activation tensor with these values.
 pub fn act<B: Backend>(be: &B, shape: &[usize], values: &[f32]) -> Tensor<B> {
     let mut tensor = Tensor::zeros(be, shape).unwrap();
     assert_eq!(tensor.len(), values.len());

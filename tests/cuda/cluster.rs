@@ -1,4 +1,4 @@
-//! The primitives of clustering, and whole diarizations.
+//! The primitives of clustering against the CPU, and whole diarizations.
 
 use diarist::diarize::npz::Npz;
 use diarist::diarize::{Clock, Clustering, Diarization, Options, Segmentation, Voices, diarize, diarize_on};
@@ -8,7 +8,7 @@ use crate::cases::{open, random};
 use crate::common;
 use crate::driver::machine;
 
-/// `count` points of `size` numbers around a few centres, as far from them as `spread` says.
+/// `count` points of dimension `size` around a few centres, with noise of size `spread`.
 fn clouds(seed: u64, count: usize, size: usize, spread: f64) -> Vec<f64> {
     let centres = random(seed, 4 * size);
     let noise = random(seed + 1, count * size);
@@ -20,7 +20,7 @@ fn clouds(seed: u64, count: usize, size: usize, spread: f64) -> Vec<f64> {
     (0..count).flat_map(point).collect()
 }
 
-/// The same merges at the same distances, to the bit.
+/// The merges and distances are bit-equal.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn centroid_linkage() {
@@ -34,7 +34,7 @@ fn centroid_linkage() {
             assert_eq!(be.centroid_linkage(&points, size).unwrap(), want, "{count} x {size} (schedule {seed})");
         });
     }
-    // Equal points, and points on a line: nothing but ties.
+    // Equal points, and points on a line: all distances tie.
     let ties: Vec<f64> = (0..40).map(|at| f64::from(at / 2)).collect();
     assert_eq!(be.centroid_linkage(&ties, 1).unwrap(), Host.centroid_linkage(&ties, 1).unwrap());
     assert!(be.centroid_linkage(&[1.0], 1).unwrap().is_empty());
@@ -42,7 +42,7 @@ fn centroid_linkage() {
     assert_eq!(be.centroid_linkage(&nan, 1).unwrap(), Host.centroid_linkage(&nan, 1).unwrap());
 }
 
-/// The same clusters, whatever stops the merging, with embeddings of several speakers in one window.
+/// The clusters are equal for every stopping criterion, with embeddings of several speakers in one window.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn average_linkage() {
@@ -81,7 +81,7 @@ fn average_linkage() {
         }
         assert!(Host.average_linkage(&all).unwrap().iter().max() < Some(&(count - 1)), "nothing was merged");
     }
-    // Equal embeddings: nothing but ties.
+    // Equal embeddings: all costs tie.
     let ties = Linked {
         embeddings: &[1.0; 20],
         size: 1,
@@ -142,7 +142,7 @@ fn likeness() {
             assert_eq!(be.likeness(&voices, &centroids, size).unwrap(), want, "{rows} x {count} x {size}")
         });
     }
-    // A voice that has no direction is like nobody.
+    // A zero embedding has no direction: the similarities are NaN.
     assert!(be.likeness(&[0.0, 0.0], &[1.0, 0.0], 2).unwrap()[0].is_nan());
     assert!(be.likeness(&[], &[1.0, 0.0], 2).unwrap().is_empty());
 }
@@ -173,7 +173,7 @@ fn frames_of_the_recording() {
     }
 }
 
-/// The first windows of pyannote's own recordings through both clusterings: the same turns.
+/// The first windows of pyannote's own recordings through both clusterings give the same turns.
 #[test]
 #[ignore = "needs a C++ compiler and ../shared"]
 fn needs_shared_diarization_of_recordings() {

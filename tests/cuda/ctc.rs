@@ -1,4 +1,4 @@
-//! `ctc_viterbi`: the paths of the CPU, label by label; a path that differs is off by a whole row.
+//! `ctc_viterbi`: the paths of the CPU, label by label. A different path would differ by at least a whole row.
 
 use std::ops::Range;
 
@@ -8,9 +8,9 @@ use diarist::engine::{Backend, ops};
 use crate::cases::{self, Case, F32, floats};
 use crate::driver::machine;
 
-/// Some segments in one launch.
+/// Several segments in one launch.
 struct Viterbi {
-    /// Rows and labels of each.
+    /// Rows and labels of each segment.
     segments: Vec<(usize, usize)>,
     classes: usize,
     blank: usize,
@@ -32,7 +32,7 @@ impl Case for Viterbi {
 
     fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let rows: usize = self.segments.iter().map(|segment| segment.0).sum();
-        // More digits than a bf16 has, so that no two paths are equally good.
+        // More digits than bf16 has, so that no two paths tie.
         let (coarse, fine) = (cases::random(1, rows * self.classes), cases::random(2, rows * self.classes));
         let values: Vec<f32> = coarse.iter().zip(&fine).map(|(a, b)| 4.0 * a + b * 0.01 - 5.0).collect();
         let log_probs = floats(be, &[rows, self.classes], &values);
@@ -50,7 +50,7 @@ impl Case for Viterbi {
         let frames = [&out.start, &out.end].map(|rows| rows.to_host(be).unwrap());
         let mut all: Vec<f32> = frames.concat().into_iter().map(|row| row as f32).collect();
         all.extend(out.score.to_host(be).unwrap());
-        // Minus infinity has no distance from itself.
+        // `compare` cannot subtract minus infinity from itself.
         all.extend(out.total.to_host(be).unwrap().into_iter().map(|total| total.max(-1e30)));
         all
     }

@@ -1,4 +1,4 @@
-//! Products by cuBLASLt: the library on a card that has it, a stand-in that obeys the descriptors to the letter elsewhere.
+//! Products by cuBLASLt: the installed library on a GPU, otherwise an emulation that follows the descriptors exactly.
 
 use diarist::engine::cuda::{Activation, Cuda, Gemm};
 use diarist::engine::weights::HostMatrix;
@@ -10,14 +10,14 @@ use crate::driver::{Machine, machine};
 use crate::networks::Linear;
 use crate::transcripts::{options, transcribe};
 
-/// The sum is rounded before the GELU, and the bias before it is added: two roundings more.
+/// The sum is rounded before GELU, and the bias before it is added: two more roundings.
 const ROUNDED_TWICE: [Tolerance; 2] = [Tolerance { atol: 2e-3, rtol: 2e-3 }, Tolerance { atol: 1.6e-2, rtol: 1.6e-2 }];
 
 fn by_cublaslt<A: Activation>(cuda: Cuda<A>) -> Cuda<A> {
     cuda.with_gemm(Gemm::CublasLt).unwrap_or_else(|error| panic!("cuBLASLt was there a moment ago: {error}"))
 }
 
-/// How many products the stand-in got while `f` ran; on a card nobody counts.
+/// Number of products the emulated cuBLASLt computed while `f` ran; `None` on a GPU, where there is no counter.
 fn counted(machine: &Machine, f: impl FnOnce()) -> Option<u64> {
     let before = machine.cublaslt_products();
     f();
@@ -31,7 +31,7 @@ fn products_by_cublaslt() {
     if !machine.has_cublaslt() {
         return;
     }
-    // frames of clips, and rows of a decode step
+    // frames of windows, and rows of a decode step
     let sizes = [(1, 1, 1), (31, 8, 33), (33, 64, 30), (129, 96, 130), (1500, 16, 8), (17, 31, 16), (2, 200, 51)];
     let epilogues = [Epilogue::Store, Epilogue::GeluErf, Epilogue::Add];
     for (i, (rows, width, features)) in sizes.into_iter().enumerate() {
@@ -43,10 +43,10 @@ fn products_by_cublaslt() {
     }
 }
 
-/// Where the library has no algorithm, and for int8 weights, our own kernel multiplies.
+/// Products for which cuBLASLt has no algorithm, and int8 weights, use our own kernel.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn what_cublaslt_cannot_do_is_done() {
+fn unsupported_products_use_our_kernel() {
     let machine = machine();
     if !machine.has_cublaslt() {
         return;
@@ -62,7 +62,7 @@ fn what_cublaslt_cannot_do_is_done() {
     assert!(served.is_none_or(|count| count == 0), "{served:?}");
 }
 
-/// The stand-in recommends another algorithm for every number of rows: only who sticks to one passes.
+/// The emulated cuBLASLt recommends another algorithm for every number of rows, so this passes only if one is kept.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn the_algorithm_does_not_depend_on_the_rows() {
@@ -90,10 +90,10 @@ fn the_algorithm_does_not_depend_on_the_rows() {
     }
 }
 
-/// A whole recording, its decode steps recorded and replayed; the working memory is counted and given back.
+/// A whole recording with graph replay; the workspace counts as used memory and is freed.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_sample_reads_the_same_by_cublaslt() {
+fn the_sample_transcribes_the_same_with_cublaslt() {
     let machine = machine();
     if !machine.has_cublaslt() {
         return;
@@ -105,15 +105,15 @@ fn the_sample_reads_the_same_by_cublaslt() {
         assert!(be.memory_use().used >= 32 << 20, "the working memory is not counted: {:?}", be.memory_use());
         assert_eq!(transcribe(&be, &options).unwrap(), want);
     });
-    // the encoder's, and those of a decode step before it is replayed
+    // those of the encoder, and those of a decode step before its graph is replayed
     assert!(served.is_none_or(|count| count > 50), "{served:?}");
     assert_eq!(machine.allocated(), 0, "memory that nobody gave back");
 }
 
-/// Under a limit that has no room for it, the library is an error that says so, not a crash.
+/// A memory limit below the workspace gives an error that says so.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_working_memory_is_planned() {
+fn the_workspace_respects_the_memory_limit() {
     let machine = machine();
     if !machine.has_cublaslt() {
         return;
@@ -124,10 +124,10 @@ fn the_working_memory_is_planned() {
     assert_eq!(machine.allocated(), 0, "memory that nobody gave back");
 }
 
-/// No card has been measured: nothing is left to the library unasked.
+/// Without measurements, `auto` uses our own kernels for everything.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn auto_is_our_own_until_a_card_was_measured() {
+fn auto_uses_our_kernels_without_measurements() {
     let machine = machine();
     if !machine.has_cublaslt() || !machine.is_emulated() {
         return;

@@ -1,4 +1,4 @@
-//! The primitives of densely connected time-delay networks over clips of different lengths, and CAM++ as a whole.
+//! The primitives of CAM++ (densely connected TDNN) over clips of different lengths, and CAM++ as a whole.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
@@ -14,20 +14,20 @@ use crate::cases::*;
 use crate::common::{self, Golden, campplus};
 use crate::driver::{Machine, machine};
 
-/// f32 on both sides: only the order of additions differs, and Winograd's points on the CPU are up to 100 times as large as what
-/// is left of them.
+/// f32 on both sides: only the order of additions differs, and on the CPU intermediate values of Winograd's transform
+/// are up to 100 times as large as the results.
 const SUMS: Tolerance = Tolerance { atol: 3e-4, rtol: 1e-5 };
-/// Frames of clips: shorter than the taps reach, more than a tile, more than a segment.
+/// Frames of the clips: fewer than the taps cover, more than a tile, more than a segment.
 const LENGTHS: [usize; 5] = [1, 7, 260, 2, 131];
 
-/// An op with its inputs.
-trait Dealing {
+/// An op of [`Dense`] with its inputs.
+trait DenseCase {
     fn name(&self) -> String;
     fn run<B: Dense>(&self, be: &B) -> Vec<f32>;
 }
 
-/// Runs it on the CPU and, under every schedule, on the GPU; the activations' type has no influence.
-fn check(machine: &Machine, case: &impl Dealing) {
+/// Compares the CPU and, under every schedule, the GPU; the type of the activations does not matter.
+fn check(machine: &Machine, case: &impl DenseCase) {
     let want = case.run(&Cpu::new(Some(1)).unwrap());
     assert!(want.iter().any(|v| v.abs() > 0.01), "{}: zeros prove nothing", case.name());
     let (half, brain) = (open::<f16>(), open::<bf16>());
@@ -38,7 +38,7 @@ fn check(machine: &Machine, case: &impl Dealing) {
     });
 }
 
-/// What goes before and comes after a convolution over time.
+/// What is fused before and after a convolution over time.
 #[derive(Clone, Copy, Debug)]
 enum Around {
     Nothing,
@@ -47,10 +47,10 @@ enum Around {
     Gate,
 }
 
-/// Outputs, taps, inputs, stride, dilation; columns of `x`, of the result's tensor, the first of the result.
+/// Outputs, taps, inputs, stride, dilation; columns of `x`, columns of the output tensor, first column written.
 struct Convolution([usize; 5], [usize; 3], Around);
 
-impl Dealing for Convolution {
+impl DenseCase for Convolution {
     fn name(&self) -> String {
         format!("clip_conv {:?} {:?} {:?}", self.0, self.1, self.2)
     }
@@ -95,10 +95,10 @@ fn convolutions_over_time() {
     }
 }
 
-/// Bands, outputs, taps, inputs, stride over the bands.
+/// Bands, outputs, taps, inputs, stride along the bands.
 struct Pictures([usize; 5], bool);
 
-impl Dealing for Pictures {
+impl DenseCase for Pictures {
     fn name(&self) -> String {
         format!("clip_conv2d {:?}, adds {}", self.0, self.1)
     }
@@ -136,17 +136,17 @@ fn convolutions_over_pictures() {
     }
 }
 
-/// Means over clips and segments, and features less their mean.
+/// Means over clips and segments, and features minus their mean.
 struct Means(usize);
 
-impl Dealing for Means {
+impl DenseCase for Means {
     fn name(&self) -> String {
         format!("means of {} columns", self.0)
     }
 
     fn run<B: Dense>(&self, be: &B) -> Vec<f32> {
         let width = self.0;
-        // Without the clip of one frame, which has no deviation.
+        // Without the clip of one frame, whose standard deviation is NaN.
         let clips = Clips::new(be, &[100, 7, 260, 2, 201]).unwrap();
         let values: Vec<f32> = random(78, clips.rows() * width).iter().map(|v| 2.0 * v + 9.0).collect();
         let x = floats(be, &[clips.rows(), width], &values);
@@ -169,10 +169,10 @@ fn means_of_clips() {
     check(&machine, &Means(33));
 }
 
-/// A layer of a few rows with a ReLU.
+/// A linear layer over a few rows with a ReLU.
 struct Small;
 
-impl Dealing for Small {
+impl DenseCase for Small {
     fn name(&self) -> String {
         "conv1d_exact with a ReLU".into()
     }
@@ -194,7 +194,7 @@ fn layers_with_a_relu() {
     check(&machine(), &Small);
 }
 
-/// Bit by bit, and whatever else is in the batch: tiles do not begin where clips do.
+/// Embeddings do not depend on the other clips of the batch, bit for bit: tiles do not start where clips do.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn campplus() {
@@ -207,7 +207,7 @@ fn campplus() {
     let be = open::<f16>();
     let network = CamPlus::load(&be, &weights).unwrap();
     machine.schedules(|seed| {
-        // The shorter ones: the emulator takes its time.
+        // Only the shorter clips, because the emulator is slow.
         let together = network.embed_spans(&be, &audio, &spans[..3]).unwrap();
         let worst = common::assert_close("f16", &together, &want[..together.len()], 1e-3, 0.0);
         eprintln!("largest difference to 3D-Speaker's {worst:e} (schedule {seed})");
@@ -219,7 +219,7 @@ fn campplus() {
 pub mod needs_real_needs_shared {
     use super::*;
 
-    /// 0.5 to 10 s in one call, with the published weights.
+    /// Clips of 0.5 to 10 s in one call, with the published weights.
     #[test]
     #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared and a C++ compiler"]
     fn campplus_is_that_of_3d_speaker() {

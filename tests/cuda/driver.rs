@@ -1,4 +1,4 @@
-//! The card under test, or what stands in for it.
+//! The GPU under test, or the emulated driver.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,16 +8,16 @@ use diarist::engine::cuda::{Cuda, Gemm};
 use half::f16;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
-/// Seeds of the emulator's schedules: a missing barrier shows in one of them.
+/// Seeds of the emulator's schedules; a missing barrier fails under at least one of them.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// The machine, for one test at a time.
+/// Exclusive use of the GPU or the emulator by one test.
 pub struct Machine {
     emulator: Option<&'static Emulator>,
     _alone: MutexGuard<'static, ()>,
 }
 
-/// The card, if `DIARIST_TEST_GPU` is 1, or the emulator. Fails where there is no C++ compiler to build the emulator with.
+/// The GPU if `DIARIST_TEST_GPU` is 1, else the emulator. Panics if there is no C++ compiler to build the emulator.
 pub fn machine() -> Machine {
     static ALONE: Mutex<()> = Mutex::new(());
     static EMULATOR: OnceLock<Result<Emulator, String>> = OnceLock::new();
@@ -31,14 +31,14 @@ pub fn machine() -> Machine {
     }
 }
 
-/// The emulated driver, loaded.
+/// The loaded emulator.
 struct Emulator {
     path: PathBuf,
     library: Library,
 }
 
-/// Compiles the emulator with these kernels, or with the repository's. An error only where there is no compiler: what does
-/// not compile is a failure.
+/// Builds the emulator with the kernels of a folder, by default the repository's. Returns an error if there is no
+/// compiler; panics if the sources do not compile.
 fn build(kernels: Option<&Path>) -> Result<PathBuf, String> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
     if Command::new(&compiler).arg("--version").output().is_err() {
@@ -54,10 +54,10 @@ fn build(kernels: Option<&Path>) -> Result<PathBuf, String> {
 }
 
 fn load(path: &Path) -> Result<Emulator, String> {
-    // The emulator has the kernels already and looks at no image, but a program built without nvcc has none to offer. It
-    // also is the profiler.
-    // SAFETY: the library is ours; its constructors only fill tables. It is never unloaded. Being loaded, it answers when
-    // the engine asks for the driver by name. The variable and the next are set while every other test waits for this one.
+    // The emulator has the kernels compiled in and ignores module images, but a program built without nvcc needs some
+    // file to load. The emulator also acts as the profiler. SAFETY: the library is ours; its constructors only fill
+    // tables. It is never unloaded. Once it is loaded, the engine finds it by the driver's name. Both variables are set
+    // while all other tests wait for this one.
     unsafe {
         std::env::set_var("DIARIST_CUDA_MODULE", file!());
         std::env::set_var("NVTX_INJECTION64_PATH", path);
@@ -67,7 +67,7 @@ fn load(path: &Path) -> Result<Emulator, String> {
 }
 
 impl Machine {
-    /// Whether cuBLASLt can be loaded: beside the emulator its stand-in, on a card the real one, if it is installed.
+    /// Whether cuBLASLt can be loaded: the emulated one with the emulator, else the installed one.
     #[allow(clippy::print_stderr)]
     pub fn has_cublaslt(&self) -> bool {
         if self.emulator.is_some() {
@@ -80,7 +80,7 @@ impl Machine {
         found.is_ok()
     }
 
-    /// Products the stand-in for cuBLASLt has been given so far.
+    /// Number of products that the emulated cuBLASLt has computed so far.
     pub fn cublaslt_products(&self) -> u64 {
         let Some(library) = self.standin() else { return 0 };
         // SAFETY: the name and signature are those of tests/cuda-emulator/cublaslt/cublaslt.cpp.
@@ -90,7 +90,7 @@ impl Machine {
         }
     }
 
-    /// The stand-in, built beside the emulator; once loaded, it is what the engine finds by the library's name.
+    /// The emulated cuBLASLt. Once it is loaded, the engine finds it by the library's name.
     fn standin(&self) -> Option<&'static Library> {
         static STANDIN: OnceLock<Library> = OnceLock::new();
         self.emulator?;
@@ -102,12 +102,12 @@ impl Machine {
         }))
     }
 
-    /// Whether this is no real card.
+    /// Whether this is the emulator.
     pub fn is_emulated(&self) -> bool {
         self.emulator.is_some()
     }
 
-    /// Runs `f` under every schedule; once on a card, which has its own ideas.
+    /// Runs `f` under every schedule of the emulator; once on a GPU, whose scheduling cannot be controlled.
     pub fn schedules(&self, mut f: impl FnMut(u64)) {
         match self.emulator {
             None => f(0),
@@ -120,7 +120,7 @@ impl Machine {
         }
     }
 
-    /// The folder with the emulator, for programs of their own.
+    /// The folder of the emulator, for programs that are started with it.
     pub fn folder(&self) -> Option<&Path> {
         self.emulator?.path.parent()
     }
@@ -136,7 +136,7 @@ impl Machine {
         }
     }
 
-    /// Lets the `n`-th launch, allocation, copy or execution from now on fail with the driver's error `code`.
+    /// Makes the `n`-th launch, allocation, copy or execution from now on fail with the driver's error `code`.
     pub fn fail_after(&self, kind: &str, n: u64, code: i32) {
         let Some(emulator) = self.emulator else { return };
         let kind = std::ffi::CString::new(kind).expect("no zero byte");
@@ -149,7 +149,7 @@ impl Machine {
         assert_eq!(known, 1, "{kind:?}");
     }
 
-    /// Asks a function of the emulator for a number; 0 on a card, which keeps such things to itself.
+    /// Calls a counter of the emulator; 0 on a GPU, which has no such counters.
     pub fn count(&self, name: &str) -> u64 {
         let Some(emulator) = self.emulator else { return 0 };
         // SAFETY: as above.
@@ -160,15 +160,15 @@ impl Machine {
         }
     }
 
-    /// Bytes the emulated device has given out.
+    /// Bytes of device memory allocated in the emulator.
     pub fn allocated(&self) -> u64 {
         self.count("emulator_allocated_bytes")
     }
 
-    /// The ranges that the profiler was told of since `emulator_listen`: thread, and `+name` or `-`.
+    /// The NVTX ranges recorded since `emulator_listen`: thread, and `+name` or `-`.
     pub fn ranges(&self) -> Vec<(String, String)> {
         let Some(emulator) = self.emulator else { return Vec::new() };
-        // SAFETY: as above; the text is this thread's until it asks again.
+        // SAFETY: as above; the text is valid until this thread calls it again.
         let text = unsafe {
             let function: Symbol<unsafe extern "C" fn() -> *const std::ffi::c_char> =
                 emulator.library.get(b"emulator_ranges").expect("a control function");

@@ -1,5 +1,5 @@
-//! What happens when the device fails: an error that says so, finished results kept, no hang, no leak, and the next device
-//! is as good as new.
+//! Device failures: an error that names the cause, finished results kept, no deadlock, no leak, and a device that works
+//! when it is opened again.
 
 use diarist::asr::memory::Plan;
 use diarist::engine::cuda::Cuda;
@@ -18,7 +18,7 @@ const OUT_OF_MEMORY: i32 = 2;
 const ECC_UNCORRECTABLE: i32 = 214;
 const LAUNCH_FAILED: i32 = 719;
 
-/// A transcription of the sample from nothing, with the `n`-th call of a kind failing: the error.
+/// The error of a transcription of the sample in which the `n`-th call of a kind fails; the device is opened anew.
 fn failing(machine: &Machine, kind: &str, n: u64, code: i32, work: impl FnOnce() -> Result<()>) -> Error {
     machine.fail_after(kind, n, code);
     let result = work();
@@ -29,7 +29,7 @@ fn failing(machine: &Machine, kind: &str, n: u64, code: i32, work: impl FnOnce()
     error
 }
 
-/// Every launch, allocation and copy may be the one that fails, at once or when it is executed, early and late.
+/// Every launch, allocation and copy may fail, when it is queued or when it is executed, early and late.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_failing_device_is_an_error() {
@@ -45,7 +45,7 @@ fn a_failing_device_is_an_error() {
     assert!(launches > 500 && allocations > 100, "{launches} launches, {allocations} allocations");
     let late = |count: u64| [1, 2, count / 3, count * 3 / 4];
     let copies = [1, 2, 50, 150];
-    // A launch that is refused while it is recorded is made up for: only early ones are errors.
+    // A launch that fails during graph capture runs again without a graph, so only early failures are errors.
     for (kind, times, code, text) in [
         ("launch", [1, 2, 40, 90], LAUNCH_FAILED, "code 719"),
         ("alloc", late(allocations), OUT_OF_MEMORY, "out of device memory"),
@@ -60,7 +60,7 @@ fn a_failing_device_is_an_error() {
     assert!(transcribe(&open::<f16>(), &options(1)).is_ok());
 }
 
-/// Keeps what it hears of.
+/// Collects the reported segments.
 #[derive(Default)]
 struct Kept(Vec<Segment>);
 
@@ -70,10 +70,10 @@ impl Observer for Kept {
     }
 }
 
-/// A card that is lost in the middle: the chunks finished before have been told, as they would have been without it.
+/// If the device is lost during a transcription, the chunks that were finished before have been reported as usual.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn what_was_finished_before_the_device_failed_is_kept() {
+fn segments_finished_before_a_failure_are_kept() {
     let machine = machine();
     if !machine.is_emulated() {
         return;
@@ -96,10 +96,11 @@ fn what_was_finished_before_the_device_failed_is_kept() {
     assert_eq!(kept.0, whole.0[..kept.0.len()]);
 }
 
-/// A card that is lost, or full, under several callers: each of them hears of it, and so does whoever comes after them.
+/// If the device is lost, all concurrent callers get the error, and so do later callers. A single failed launch or copy
+/// is an error for at least one of them, and the device works again afterwards.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn all_callers_hear_of_a_device_that_failed() {
+fn all_callers_get_the_error_of_a_failed_device() {
     let machine = machine();
     if !machine.is_emulated() {
         return;
@@ -121,7 +122,7 @@ fn all_callers_hear_of_a_device_that_failed() {
         });
         let errors: Vec<String> = heard.into_iter().filter_map(|result| result.err()).map(|e| e.to_string()).collect();
         assert!(errors.iter().any(|error| error.starts_with("asr: ") && error.contains(text)), "{kind}: {errors:?}");
-        // What is refused once may have met one burst of callers only; a lost device stays lost.
+        // A single failure may affect only one batch of callers; a lost device stays lost.
         if kind == "execution" {
             assert_eq!(errors.len(), 4, "{errors:?}");
             assert!(caller(&pipeline).is_err());
@@ -142,7 +143,8 @@ fn a_device_that_is_not_there_is_named() {
     assert!(error.contains("99"), "{error}");
 }
 
-/// The weights fit, but not the caches of a single chunk: the error says what was wanted, what is free, and for what.
+/// The weights fit but the caches of a single chunk do not: the error gives the bytes wanted, the bytes free, and the
+/// purpose.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_context_too_long_for_the_memory_is_refused() {
@@ -170,7 +172,7 @@ fn a_context_too_long_for_the_memory_is_refused() {
         other => panic!("{other}"),
     }
     assert!(transcribe(&limited(needed), &options).is_ok());
-    // More beams are a longer context.
+    // More beams need larger caches.
     options.asr.beam_size = 64;
     assert!(plan(&options) > needed);
     assert!(transcribe(&limited(needed), &options).unwrap_err().to_string().contains("memory"));

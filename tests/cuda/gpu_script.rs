@@ -1,4 +1,4 @@
-//! `tests/gpu.sh`, tried out where there is no card: with these very programs, on the emulated driver.
+//! Tests `tests/gpu.sh` without a GPU: it runs the programs of this build on the emulated driver.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,17 +9,18 @@ use serde_json::Value;
 
 use crate::driver::machine;
 
-/// What `tests/gpu-pack.sh` would have built.
+/// Makes a folder like that of `tests/gpu-pack.sh`.
 fn pack(folder: &Path, bench: &Path) {
     symlink(env!("CARGO_BIN_EXE_diarist"), folder.join("diarist")).unwrap();
     symlink(bench, folder.join("diarist-bench")).unwrap();
     symlink(std::env::current_exe().unwrap(), folder.join("cuda-tests")).unwrap();
     fs::write(folder.join("commit"), "0123abc\n").unwrap();
-    // built already; the script only looks whether it is up to date
+    // already built; the script only checks whether it is up to date
     symlink(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator"), folder.join("emulator")).unwrap();
 }
 
-/// Whether the driver is the emulated one, which is then built. The script is not tried out within itself, on a card.
+/// Whether the driver is the emulated one, which this builds. On a GPU the script itself runs these tests, so they are
+/// skipped.
 fn emulated() -> bool {
     machine().is_emulated()
 }
@@ -30,20 +31,20 @@ fn run(folder: &Path, args: &[&str]) -> (Output, String) {
     command.arg(script).args(["--emulator"]).args(args).arg(folder);
     command.env("OUT", folder.join("out")).env_remove("DIARIST_CUDA_MODULE");
     let output = command.output().unwrap();
-    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output, said)
+    let output_text = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output, output_text)
 }
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_script_for_a_card_does_what_it_says() {
+fn gpu_script_runs_every_part() {
     if !emulated() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     pack(folder.path(), Path::new(env!("CARGO_BIN_EXE_diarist-bench")));
-    let (output, said) = run(folder.path(), &["--part", "check", "--part", "bench", "--part", "sanitizer"]);
-    assert!(output.status.success(), "{said}");
+    let (output, output_text) = run(folder.path(), &["--part", "check", "--part", "bench", "--part", "sanitizer"]);
+    assert!(output.status.success(), "{output_text}");
     for line in [
         "demo: GPU = CPU",
         "tests ",
@@ -55,7 +56,7 @@ fn the_script_for_a_card_does_what_it_says() {
         "bench-micro-diarize ",
         "time ",
     ] {
-        assert!(said.contains(&format!("\n{line}")), "no {line:?} in {said}");
+        assert!(output_text.contains(&format!("\n{line}")), "no {line:?} in {output_text}");
     }
     let result = fs::read_to_string(folder.path().join("out/CUDA-emulator.json")).unwrap();
     let result: Value = serde_json::from_str(&result).unwrap();
@@ -66,24 +67,24 @@ fn the_script_for_a_card_does_what_it_says() {
     assert_eq!(result["runs"]["micro-gemm"]["products"].as_array().map(Vec::len), Some(10));
 }
 
-/// A program that fails, or is not there, is named, and the exit status is not 0.
+/// The output names a program that fails or is missing, and the exit status is not 0.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_script_for_a_card_hides_no_failure() {
+fn gpu_script_reports_failures() {
     if !emulated() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     pack(folder.path(), Path::new("/bin/false"));
-    let (output, said) = run(folder.path(), &["--part", "bench"]);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("bench-micro                  FAILED: exit status 1"), "{said}");
+    let (output, output_text) = run(folder.path(), &["--part", "bench"]);
+    assert_eq!(output.status.code(), Some(1), "{output_text}");
+    assert!(output_text.contains("bench-micro                  FAILED: exit status 1"), "{output_text}");
     assert!(!folder.path().join("out/bench-micro.json").exists());
 
     fs::remove_file(folder.path().join("diarist-bench")).unwrap();
-    let (output, said) = run(folder.path(), &["--part", "bench"]);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("bench-micro-hour             FAILED: exit status 127"), "{said}");
+    let (output, output_text) = run(folder.path(), &["--part", "bench"]);
+    assert_eq!(output.status.code(), Some(1), "{output_text}");
+    assert!(output_text.contains("bench-micro-hour             FAILED: exit status 127"), "{output_text}");
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu.sh");
     let output = Command::new("bash").arg(script).args(["--part", "all"]).output().unwrap();

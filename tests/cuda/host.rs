@@ -1,5 +1,5 @@
-//! What goes between the host and the device while both work: results packed and copied behind the host's back, rows
-//! listed without being read, work queued beside other work.
+//! Exchange with the host while both sides work: packed results and asynchronous readback, row lists without readback,
+//! and work on the second stream.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::decode::{DecodeSizes, DecodeState, RuleTokens, result_column};
@@ -22,7 +22,7 @@ impl Case for TokenProbability {
     fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let values: Vec<f32> = random(60, self.rows * self.vocab).iter().map(|x| 8.0 * x).collect();
         let logits = floats(be, &[self.rows, self.vocab], &values);
-        // every other row, into slots from the last to the first; what is not asked for stays as it was
+        // every other row, into slots from the last to the first; the other slots stay unchanged
         let slot = |row: usize| if row.is_multiple_of(2) { (self.rows - 1 - row) as i32 } else { -1 };
         let slots: Vec<i32> = (0..self.rows).map(slot).collect();
         let mut out = floats(be, &[self.rows], &vec![-7.0; self.rows]);
@@ -42,7 +42,7 @@ fn token_probability() {
 
 const SIZES: DecodeSizes = DecodeSizes { slots: 3, beams: 5, positions: 9, new_tokens: 131 };
 
-/// A state whose every number is another one.
+/// A state in which all numbers are different.
 fn state<B: Backend>(be: &B) -> DecodeState<B> {
     let special = RuleTokens { eot: 1, no_timestamps: 2, timestamp_begin: 3 };
     let mut state = DecodeState::new(be, SIZES, special, &[], &[]).unwrap();
@@ -79,7 +79,7 @@ fn packed<B: Backend>(be: &B) -> Vec<i32> {
 fn pack_results() {
     let machine = machine();
     let want = packed(&Cpu::new(Some(1)).unwrap());
-    // The columns by hand, for the oracle itself.
+    // Expected columns written by hand, to test the oracle itself.
     let width = SIZES.result_width();
     assert_eq!(width, 4 + 5 + 131);
     let slot = &want[width..2 * width];
@@ -106,7 +106,7 @@ fn list_rows() {
     let (cpu, be) = (Cpu::new(Some(1)).unwrap(), open::<f16>());
     for row in [vec![], vec![14], vec![0, 3, 7, 14], (0..15).rev().collect::<Vec<i32>>()] {
         let want = listed(&cpu, &row);
-        let token = 3 + 3 + 15 + 3 * 131; // what comes before it in the state
+        let token = 3 + 3 + 15 + 3 * 131; // the numbers before it in the state
         assert_eq!(want.0, row.iter().map(|r| token + r).collect::<Vec<_>>());
         assert_eq!(want.1, row.iter().map(|r| token + 15 + r).collect::<Vec<_>>());
         machine.schedules(|seed| assert_eq!(listed(&be, &row), want, "schedule {seed}"));
@@ -115,11 +115,11 @@ fn list_rows() {
     assert_eq!(listed(&be, &many), listed(&cpu, &many));
 }
 
-/// A copy shows the array as it was when the copy was asked for, whatever was queued since, and is not there before
-/// somebody waited for it.
+/// A readback contains the array as it was when the copy was queued, whatever was queued since. It has not arrived
+/// before it is waited for.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn a_copy_arrives_when_it_is_waited_for() {
+fn a_readback_arrives_when_it_is_waited_for() {
     let machine = machine();
     let be = open::<f16>();
     let mut source = ints(&be, &[1, 2, 3, 4]);
@@ -141,11 +141,11 @@ fn a_copy_arrives_when_it_is_waited_for() {
     assert_eq!(machine.count("emulator_host_allocations"), 0, "page-locked memory that nobody gave back");
 }
 
-/// Work beside the rest sees all that was queued before it, and is seen by what comes after its ticket: whether the device
-/// hurries with it or takes its time.
+/// Work on the second stream sees everything queued before it, and is seen by work after its ticket, whenever the
+/// second stream runs.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn work_beside_keeps_the_order_it_was_promised() {
+fn work_on_the_second_stream_is_ordered() {
     let machine = machine();
     let be = open::<f16>();
     let width = 64;
@@ -159,7 +159,7 @@ fn work_beside_keeps_the_order_it_was_promised() {
             (Tensor::zeros(&be, &[1, width]).unwrap(), Tensor::zeros(&be, &[1, width]).unwrap());
         for _ in 0..3 {
             be.write_act(&mut shared.buf, 0, &of(2)).unwrap();
-            // reads what the work beside overwrites
+            // reads what the second stream overwrites
             ops::gather_rows(&be, &mut before, &shared, &index).unwrap();
             let ticket = be.beside(|| ops::gather_rows(&be, &mut shared, &first, &index)).unwrap();
             be.after(&ticket).unwrap();

@@ -1,4 +1,4 @@
-//! The tests of the CUDA engine. The name of this module is how a runner knows what they need: see `tests/README.md`.
+//! The tests of the CUDA backend. The module's name tells test runners what they need: see `tests/README.md`.
 
 #[path = "cases.rs"]
 pub mod cases;

@@ -1,4 +1,4 @@
-//! The ops encoders are made of.
+//! The ops of encoders.
 
 use diarist::engine::weights::{HostInt8, HostMatrix, HostWeight};
 use diarist::engine::{Backend, Epilogue, Tensor, cuda, ops};
@@ -20,7 +20,7 @@ impl Case for LogMel {
     fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let samples = 160 * self.frames;
         let mut audio = random(1, self.clips * samples);
-        // each clip at its own level, so that a maximum taken over the wrong clip shows
+        // each clip at its own level, so that a maximum over the wrong clip is detected
         for (clip, audio) in audio.chunks_exact_mut(samples).enumerate() {
             audio
                 .iter_mut()
@@ -43,7 +43,7 @@ fn log_mel() {
     }
 }
 
-/// `[1, R, K]`, as an encoder's frames are, or `[R, K]`, as the rows of a decode step.
+/// `[1, R, K]` like the frames of an encoder, or `[R, K]` like the rows of a decode step.
 pub struct Linear {
     pub shape: Vec<usize>,
     pub features: usize,
@@ -107,7 +107,7 @@ fn linear_with_int8_weights() {
     }
 }
 
-/// Integers of a quantised checkpoint, none as large as 127: quantised anew, they would be others.
+/// The integers of a quantised checkpoint, none as large as 127: quantising them again would change them.
 struct StoredIntegers;
 
 impl Case for StoredIntegers {
@@ -138,7 +138,7 @@ fn linear_with_the_integers_of_a_checkpoint() {
     check_on(&machine, &StoredIntegers, STORED_ONCE, |c| c.with_weights(float), |c| c.with_weights(float));
 }
 
-/// A row computed in company and alone, bit for bit.
+/// A row is bit-equal whether it is computed in a batch or alone.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_row_does_not_depend_on_the_batch() {

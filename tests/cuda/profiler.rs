@@ -1,4 +1,4 @@
-//! What a profiler sees: ranges named like stages and ops, and one stage between the marks.
+//! NVTX ranges named after stages and ops, and the range of `cuProfilerStart` and `cuProfilerStop`.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use half::f16;
 use crate::cases::{act, ints, open, random};
 use crate::driver::machine;
 
-/// For each thread, the paths of its ranges (`asr/step/linear`), each with the number of times it was opened.
+/// For each thread, the paths of its ranges (`asr/step/linear`) and how often each was opened.
 ///
-/// Fails where a range is closed that is not open, or stays open.
+/// Panics if a range is closed that is not open, or is left open.
 fn paths(ranges: &[(String, String)]) -> BTreeMap<String, usize> {
     let mut open: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut seen = BTreeMap::new();
@@ -55,7 +55,7 @@ fn ranges_are_named_like_stages_and_ops() {
         ("audio", 1),
         ("vad", 1),
         ("asr", 1),
-        // Of the thread that decodes for all callers.
+        // On the thread that decodes for all callers.
         ("slots", 1),
         ("slots/encode/log_mel", 1),
         ("slots/encode/conv1d", 2),
@@ -74,14 +74,14 @@ fn ranges_are_named_like_stages_and_ops() {
         assert!(times >= least, "{path}: {times} times; seen: {seen:#?}");
     }
     assert_eq!(["audio", "vad", "asr"].map(|stage| seen[stage]), [1, 1, 1]);
-    // A recorded step is replayed without its ops.
+    // A step that is replayed as a graph has no ranges for its ops.
     assert!(seen["slots/step/advance_search"] < seen["slots/step"], "{seen:#?}");
 }
 
-/// An op that fails closes its range, too.
+/// An op that fails closes its range.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn a_range_ends_with_its_op() {
+fn a_failed_op_closes_its_range() {
     let machine = machine();
     let be = open::<f16>();
     let x = act(&be, &[2, 8], &random(1, 16));
@@ -95,10 +95,10 @@ fn a_range_ends_with_its_op() {
     }
 }
 
-/// Only what runs between the marks is profiled, and all of it.
+/// Exactly the work inside `with_profiler` is profiled.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_marks_are_around_the_work() {
+fn the_profiler_range_has_exactly_the_work() {
     let machine = machine();
     let be = open::<f16>();
     let x = act(&be, &[2, 8], &random(1, 16));

@@ -1,4 +1,4 @@
-//! The programs on the emulated driver, as their users meet them.
+//! The command-line programs on the emulated driver.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -7,14 +7,14 @@ use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
 
 use crate::driver::{Machine, machine};
 
-/// The emulated driver and its folder, for another program. `None` where the tests run on a card.
+/// The emulated driver and its folder, to run other programs with. `None` if the tests run on a GPU.
 fn emulator() -> Option<(Machine, PathBuf)> {
     let machine = machine();
     let folder = machine.folder()?.to_path_buf();
     Some((machine, folder))
 }
 
-/// A run of a program on the emulated driver in `folder`.
+/// A program to be run on the emulated driver in `folder`.
 struct Run(Command);
 
 impl Run {
@@ -26,7 +26,7 @@ impl Run {
         for name in ["RUST_LOG", "DIARIST_SYNC", "NVTX_INJECTION64_PATH", "CUDA_VISIBLE_DEVICES"] {
             command.env_remove(name);
         }
-        // Any file will do: the emulator has the kernels already.
+        // Any file will do: the emulator has the kernels compiled in.
         command.env("DIARIST_CUDA_MODULE", Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         Run(command)
     }
@@ -40,7 +40,7 @@ impl Run {
         self
     }
 
-    /// Runs it: the exit status, and what it said on stderr.
+    /// Runs it and returns the exit status and stderr.
     fn run(mut self) -> (Option<i32>, String) {
         let Output { status, stderr, .. } = self.0.output().unwrap();
         let text = String::from_utf8_lossy(&stderr).into_owned();
@@ -63,7 +63,7 @@ fn speech(path: &Path, from: usize, seconds: usize) {
 
 const ARGS: &str = "--model builtin --language en --beam_size 1 --chunk_size 5 -f txt -o out";
 
-/// The numbers of the line that the emulator leaves at the end of a process, by name.
+/// The numbers of the line that the emulator writes at the end of a process, by name.
 fn ended(log: &Path) -> impl Fn(&str) -> u64 + use<> {
     let line = std::fs::read_to_string(log).unwrap();
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -98,7 +98,7 @@ fn a_device_that_cannot_be_used_is_refused_with_the_reason() {
         &["cuda:0", "compute capability 7.6", "8.0", "--device cpu"],
     );
     run("--device cuda", &[("DIARIST_EMULATOR_FAIL", "module:1:209")], &["cuda:0", "no kernel image", "build"]);
-    // No code that was compiled, whether by the build or from the sources, can be loaded.
+    // Neither the built-in code nor code compiled from the sources can be loaded.
     run(
         "--device cuda",
         &[("DIARIST_EMULATOR_FAIL", "module:1:209"), ("DIARIST_CUDA_MODULE", "")],
@@ -106,7 +106,7 @@ fn a_device_that_cannot_be_used_is_refused_with_the_reason() {
     );
 }
 
-/// A driver from before some function the engine needs.
+/// A driver that lacks a function the engine needs.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_driver_too_old_is_refused_with_what_it_lacks() {
@@ -125,11 +125,11 @@ fn a_driver_too_old_is_refused_with_what_it_lacks() {
     assert!(text.contains("too old") && text.contains("cuCtx") && text.contains("cuda:0"), "{text}");
 }
 
-/// The results of the recordings before it are there, the one it happened in is named, the others are not tried, and
-/// everything is given back.
+/// If the device is lost, the results of earlier recordings are kept, the error names the current recording, later ones
+/// are not tried, and all memory is freed.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn a_card_lost_in_the_middle_costs_one_recording() {
+fn a_lost_device_fails_one_recording() {
     let Some((_machine, driver)) = emulator() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -156,14 +156,14 @@ fn a_card_lost_in_the_middle_costs_one_recording() {
     assert!(!path("out/b.txt").exists() && !path("out/c.txt").exists());
     let ended = ended(&path("log"));
     assert_eq!((ended("device"), ended("host")), (0, 0), "memory that nobody gave back");
-    // Nothing was tried on a device that is lost.
+    // The lost device is not used any more.
     assert_eq!(ended("launches"), launches + 50);
 }
 
-/// While the device works on a recording the next one is read; one that cannot be read costs nobody else anything.
+/// The next recording is decoded while the device works; one that cannot be read does not affect the others.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_next_recording_is_read_meanwhile() {
+fn the_next_recording_is_read_in_parallel() {
     let Some((_machine, driver)) = emulator() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -195,7 +195,7 @@ fn the_next_recording_is_read_meanwhile() {
     assert!(audio.len() >= 2 && asr.len() >= 2 && audio[1] < asr[0], "{text}");
 }
 
-/// `--gpu-memory-limit` and an absurd batch: as many chunks at once as there is room for.
+/// `--gpu-memory-limit` with a huge batch size: as many chunks at once as fit.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_batch_too_large_for_the_memory_is_made_smaller() {
@@ -219,7 +219,7 @@ fn a_batch_too_large_for_the_memory_is_made_smaller() {
     assert!(text.contains("out of device memory") && text.contains("gpu-memory-limit"), "{text}");
 }
 
-/// Between the marks there is one stage, once, and nothing else.
+/// The profiled range contains one stage, once, and nothing else.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn the_benchmark_profiles_one_stage() {
@@ -234,14 +234,14 @@ fn the_benchmark_profiles_one_stage() {
         assert_eq!(code, Some(0), "{text}");
         let ended = ended(&log);
         assert_eq!((ended("starts"), ended("stops")), (1, 1), "{stage}");
-        // Besides the stage itself there were at least the one to warm up and, for a step, the encoder.
+        // Outside the range there are at least the warm-up run and, for a decode step, the encoder.
         let (profiled, all) = (ended("profiled"), ended("launches"));
         assert!(profiled > 10 && 2 * profiled <= all, "{stage}: {profiled} of {all} launches");
         assert_eq!((ended("device"), ended("host")), (0, 0), "{stage}");
     }
 }
 
-/// A profiler that is not there costs nothing, and nobody hears of it.
+/// An injection library that does not exist is ignored silently.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_profiler_that_is_not_there_is_no_error() {

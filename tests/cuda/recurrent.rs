@@ -1,4 +1,4 @@
-//! The primitives of PyanNet, and a small network as a whole.
+//! The primitives of PyanNet, and a small PyanNet.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
@@ -11,14 +11,14 @@ use crate::cases::*;
 use crate::common;
 use crate::driver::{Machine, machine};
 
-/// An op with its inputs, on devices that have memory of what they heard.
-trait Remembering {
+/// An op of [`Recurrent`] with its inputs.
+trait RecurrentCase {
     fn name(&self) -> String;
     fn run<B: Recurrent>(&self, be: &B) -> Vec<f32>;
 }
 
-/// Runs it on the CPU and, under every schedule, on the GPU: f32 whatever the activations' type.
-fn check(machine: &Machine, case: &impl Remembering) {
+/// Compares the CPU and, under every schedule, the GPU: in f32 whatever the type of the activations.
+fn check(machine: &Machine, case: &impl RecurrentCase) {
     let want = case.run(&Cpu::new(Some(1)).unwrap());
     assert!(want.iter().any(|v| v.abs() > 0.01), "{}: zeros prove nothing", case.name());
     let device = open::<half::f16>();
@@ -38,7 +38,7 @@ fn exact<B: Recurrent>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32
 
 struct Convolution([usize; 5], Activation);
 
-impl Remembering for Convolution {
+impl RecurrentCase for Convolution {
     fn name(&self) -> String {
         format!("conv1d_exact {:?} {:?}", self.0, self.1)
     }
@@ -71,11 +71,11 @@ fn conv1d_exact() {
 }
 
 struct Pooling {
-    /// Windows, frames of each, channels, frames from one to the next.
+    /// Windows, frames of each, channels, frames between the starts of two windows.
     sizes: [usize; 4],
 }
 
-impl Remembering for Pooling {
+impl RecurrentCase for Pooling {
     fn name(&self) -> String {
         format!("window_affine, pool_norm, overlap_pool_norm {:?}", self.sizes)
     }
@@ -115,7 +115,7 @@ fn pools_and_norms() {
 
 struct Lstm([usize; 2]);
 
-impl Remembering for Lstm {
+impl RecurrentCase for Lstm {
     fn name(&self) -> String {
         format!("lstm {:?}", self.0)
     }
@@ -157,7 +157,7 @@ fn an_lstm_of_another_size_is_refused() {
 
 struct Network(Value);
 
-impl Remembering for Network {
+impl RecurrentCase for Network {
     fn name(&self) -> String {
         format!("PyanNet {}", self.0)
     }
@@ -170,7 +170,7 @@ impl Remembering for Network {
     }
 }
 
-/// Windows of a fifth of a second, two layers: emulated threads are slow.
+/// Windows of a fifth of a second and two layers, because emulated threads are slow.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn pyannet() {

@@ -1,4 +1,4 @@
-//! The primitives of networks that see sound as a picture, and a small ResNet34 as a whole.
+//! The primitives of ResNet34 over spectrograms, and a small ResNet34.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
@@ -13,18 +13,18 @@ use crate::cases::*;
 use crate::common::{self, resnet34::cosine};
 use crate::driver::{Machine, machine};
 
-/// Logarithms of powers that f32 transforms add up, where the CPU has more digits: an error of a bin is one of the loudest
-/// bins of its frame, seen through the logarithm.
+/// Log powers of an f32 FFT, where the CPU has more digits: an error is relative to the loudest bins of the frame and
+/// is amplified by the logarithm.
 const FBANK: Tolerance = Tolerance { atol: 1e-3, rtol: 1e-5 };
 
-/// An op with its inputs, on devices that see pictures.
-trait Seeing {
+/// An op of [`Residual`] with its inputs.
+trait ResidualCase {
     fn name(&self) -> String;
     fn run<B: Residual>(&self, be: &B) -> Vec<f32>;
 }
 
-/// Runs it on the CPU and, under every schedule, on the GPU with both activation types.
-fn check(machine: &Machine, case: &impl Seeing, tolerance: [Tolerance; 2]) {
+/// Compares the CPU and, under every schedule, the GPU with both activation types.
+fn check(machine: &Machine, case: &impl ResidualCase, tolerance: [Tolerance; 2]) {
     let want = case.run(&Cpu::new(Some(1)).unwrap());
     assert!(want.iter().any(|v| v.abs() > 0.01), "{}: zeros prove nothing", case.name());
     let (half, brain) = (open::<f16>(), open::<bf16>());
@@ -34,7 +34,7 @@ fn check(machine: &Machine, case: &impl Seeing, tolerance: [Tolerance; 2]) {
     });
 }
 
-/// Samples of a voice-like loudness that comes and goes, silence in between.
+/// Noise with the varying loudness of speech, and silence in between.
 fn samples(seed: u64, len: usize) -> Vec<f32> {
     let loudness = |i: usize| (i as f32 / 700.0).sin().max(0.0) * 0.25 + if i / 1600 % 3 == 2 { 0.0 } else { 1e-3 };
     random(seed, len).iter().enumerate().map(|(i, v)| if i / 1600 % 3 == 2 { 0.0 } else { v * loudness(i) }).collect()
@@ -45,7 +45,7 @@ struct Features {
     options: Fbank,
 }
 
-impl Seeing for Features {
+impl ResidualCase for Features {
     fn name(&self) -> String {
         format!("fbank of {} samples, {:?}", self.samples, self.options)
     }
@@ -78,14 +78,14 @@ fn fbank_of_kaldi() {
 /// Rows, frames of a window, bands; first rows.
 struct Centre([usize; 3], Vec<usize>);
 
-impl Seeing for Centre {
+impl ResidualCase for Centre {
     fn name(&self) -> String {
         format!("centre_windows {:?} {:?}", self.0, self.1)
     }
 
     fn run<B: Residual>(&self, be: &B) -> Vec<f32> {
         let [rows, frames, bands] = self.0;
-        // A mean that is larger than what is left, as that of logarithms is.
+        // The mean is larger than the rest, as it is for logarithms.
         let values: Vec<f32> = random(61, rows * bands).iter().map(|v| 2.0 * v + 9.0).collect();
         let features = floats(be, &[rows, bands], &values);
         let mut out = act(be, &[self.1.len(), frames, bands, 1], &vec![7.0; self.1.len() * frames * bands]);
@@ -121,7 +121,7 @@ enum Then {
     AddRelu,
 }
 
-/// `[N, T, H, C]`, and the filter.
+/// Input shape `[N, T, H, C]`, and the filter.
 struct Convolution {
     x: [usize; 4],
     filter: FilterShape,
@@ -145,7 +145,7 @@ impl Convolution {
         }
     }
 
-    /// Of windows of `x` whose values are given.
+    /// Result for windows with the given values of `x`.
     fn of<B: Residual>(&self, be: &B, batch: usize, x: &[f32], added: &[f32]) -> Vec<f32> {
         let ([_, frames, bands, inputs], [_, out_frames, out_bands, outputs]) = (self.x, self.out());
         let x = act(be, &[batch, frames, bands, inputs], x);
@@ -167,7 +167,7 @@ impl Convolution {
     }
 }
 
-impl Seeing for Convolution {
+impl ResidualCase for Convolution {
     fn name(&self) -> String {
         format!("conv2d {:?} {:?} {:?}", self.x, self.filter, self.then)
     }
@@ -182,7 +182,8 @@ fn convolution(x: [usize; 4], [outputs, taps, stride]: [usize; 3], then: Then) -
     Convolution { x, filter: FilterShape { outputs, taps, inputs: x[3], stride: [stride; 2] }, then }
 }
 
-/// Every tile (32, 64, 128 outputs), one and several of them, channels that are no multiple of 32, edges everywhere.
+/// Every tile width (32, 64, 128 outputs), one and several tiles, channels that are no multiple of 32, edges
+/// everywhere.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn convolutions_without_stride() {
@@ -194,7 +195,7 @@ fn convolutions_without_stride() {
         ([1, 1, 1, 96], [80, 3, 1], Then::Store),
         ([1, 3, 1, 16], [32, 3, 1], Then::AddRelu),
         ([2, 9, 9, 32], [32, 1, 1], Then::Relu),
-        // More than shared memory holds of it: tap by tap.
+        // A patch larger than shared memory: each tap is loaded separately.
         ([1, 2, 700, 48], [16, 3, 1], Then::Relu),
     ] {
         check(&machine, &convolution(x, filter, then), STORED_ONCE);
@@ -225,7 +226,7 @@ fn convolutions_of_one_channel() {
     }
 }
 
-/// Bit by bit, and whatever else is in the batch: tiles do not begin where windows do.
+/// A window does not depend on the others of the batch, bit for bit: tiles do not start where windows do.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_window_does_not_depend_on_the_others() {
@@ -257,7 +258,7 @@ fn a_window_does_not_depend_on_the_others() {
 struct Statistics([usize; 5]);
 
 impl Statistics {
-    /// Nobody speaks, one frame, all of it, parts of it, weights between 0 and 1.
+    /// No speech, one frame, all frames, some frames, weights between 0 and 1.
     fn masks(&self) -> Vec<f32> {
         let [windows, speakers, frames, ..] = self.0;
         let weight = |i: usize| {
@@ -274,7 +275,7 @@ impl Statistics {
     }
 }
 
-impl Seeing for Statistics {
+impl ResidualCase for Statistics {
     fn name(&self) -> String {
         format!("masked_statistics {:?}", self.0)
     }
@@ -305,7 +306,7 @@ fn statistics_of_masks() {
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn who_says_nothing_has_zeros() {
+fn a_silent_speaker_has_zeros() {
     let machine = machine();
     let be = open::<f16>();
     machine.schedules(|_| {
@@ -316,13 +317,13 @@ fn who_says_nothing_has_zeros() {
     });
 }
 
-/// Windows of half a second, at these samples; the last one ends after the recording.
+/// Starts of windows of half a second, in samples; the last window ends after the recording.
 const STARTS: [usize; 3] = [0, 1600, 4000];
 const WINDOW: usize = 8000;
 const SPEAKERS: usize = 2;
 const FRAMES: usize = 29;
 
-/// Two speakers who take turns, the second one silent in the second window.
+/// Two speakers in turn; the second is silent in the second window.
 fn masks() -> Vec<bool> {
     let speaks = |i: usize| {
         let (window, speaker, frame) = (i / FRAMES / SPEAKERS, i / FRAMES % SPEAKERS, i % FRAMES);
@@ -331,8 +332,8 @@ fn masks() -> Vec<bool> {
     (0..STARTS.len() * SPEAKERS * FRAMES).map(speaks).collect()
 }
 
-/// A narrow network: voices of all windows, and whether each window alone gives the same bits.
-fn voices<B: Residual>(be: &B) -> (Vec<f32>, bool) {
+/// A narrow network: embeddings of all windows, and whether each window alone gives the same bits.
+fn embeddings<B: Residual>(be: &B) -> (Vec<f32>, bool) {
     let case = json!({"seed": 11, "planes": 16, "blocks": [1, 2, 1, 1], "size": 24});
     let network = ResNet34::load(be, &common::resnet34::weights(&case)).unwrap();
     let (heard, masks) = (samples(70, 11_000), masks());
@@ -345,21 +346,21 @@ fn voices<B: Residual>(be: &B) -> (Vec<f32>, bool) {
     (all, same)
 }
 
-/// f16 turns a voice by less than the issue allows between us and pyannote; bf16 has three bits less, and noise of eight times
-/// the size turns it by 64 times as much.
+/// The angle between the embeddings of GPU and CPU. In f16 it is below the difference allowed against pyannote. bf16
+/// has three bits less, so eight times the noise, which makes 1 - cosine 64 times as large.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn resnet34() {
     let machine = machine();
     fn apart<A: Activation>(want: &[f32], least: f64, seed: u64) {
-        let (got, same) = voices(&open::<A>());
+        let (got, same) = embeddings(&open::<A>());
         assert!(same, "{}: a voice depends on the other windows (schedule {seed})", A::SUFFIX);
         for (at, (want, got)) in want.chunks_exact(24).zip(got.chunks_exact(24)).enumerate() {
             let cosine = cosine(want, got);
             assert!(cosine >= least, "{} voice {at}: cosine {cosine} (schedule {seed})", A::SUFFIX);
         }
     }
-    let (want, _) = voices(&Cpu::new(Some(1)).unwrap());
+    let (want, _) = embeddings(&Cpu::new(Some(1)).unwrap());
     assert!(cosine(&want[..24], &want[24..48]) < 0.999, "voices that are all alike prove nothing");
     machine.schedules(|seed| {
         apart::<f16>(&want, 0.9999, seed);

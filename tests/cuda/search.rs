@@ -1,4 +1,4 @@
-//! Searches step by step: the same logits to both backends, the same decisions from both.
+//! Searches step by step: given the same logits, both backends make the same decisions.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::decode::{DecodeSizes, DecodeState, RuleTokens, Search, SlotOptions};
@@ -9,14 +9,14 @@ use crate::driver::machine;
 
 const SIZES: DecodeSizes = DecodeSizes { slots: 4, beams: 5, positions: 40, new_tokens: 20 };
 
-/// What a search looks like after a step: everything the host may read of it.
+/// The state of a search after a step, as far as the host may read it.
 #[derive(Debug, PartialEq)]
 struct Snapshot {
     whole: Vec<(&'static str, Vec<i32>)>,
     scores: Vec<f32>,
 }
 
-/// All steps of four searches of different kinds, run to their ends.
+/// Runs four searches of different kinds to their ends and returns all steps.
 fn search<B: Backend>(be: &B, vocab: usize) -> Vec<Snapshot> {
     let eot = vocab as i32 / 2;
     let special = RuleTokens { eot, no_timestamps: eot + 3, timestamp_begin: eot + 4 };
@@ -66,14 +66,14 @@ fn search<B: Backend>(be: &B, vocab: usize) -> Vec<Snapshot> {
         ops::logit_rules(be, &mut logits, &rows, &state).unwrap();
         ops::pick_candidates(be, &mut state, &logits, &rows).unwrap();
         ops::advance_search(be, &mut rows, &mut state).unwrap();
-        snapshots.push(look(be, &state, &rows));
+        snapshots.push(snapshot(be, &state, &rows));
     }
     let done = state.done.to_host(be).unwrap();
     assert_eq!(done, [1, 1, 1, 1], "a search that does not end tests less than it should");
     snapshots
 }
 
-/// Peaked enough that no two candidates are within rounding of each other often, with an end now and then.
+/// Peaked, so that two candidates are rarely within rounding of each other, with an end-of-text now and then.
 fn logits(step: usize, row: &[i32], vocab: usize, eot: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(row.len() * vocab);
     for &row in row {
@@ -87,12 +87,12 @@ fn logits(step: usize, row: &[i32], vocab: usize, eot: usize) -> Vec<f32> {
     values
 }
 
-fn look<B: Backend>(be: &B, state: &DecodeState<B>, rows: &StepRows<B>) -> Snapshot {
+fn snapshot<B: Backend>(be: &B, state: &DecodeState<B>, rows: &StepRows<B>) -> Snapshot {
     let read = |t: &Tensor<B, i32>| t.to_host(be).unwrap();
     let live = read(&state.live);
     let done = read(&state.done);
     let length = read(&state.length);
-    // what lies behind the end of a history, or in a row that is not live, is nobody's business
+    // entries beyond the end of a history and rows that are not live are undefined
     let of_live = |values: Vec<i32>, width: usize, used: &dyn Fn(usize) -> usize| -> Vec<i32> {
         let rows = values.chunks_exact(width).enumerate().filter(|(row, _)| live[*row] != 0);
         rows.flat_map(|(row, values)| values[..used(row).min(width)].to_vec()).collect()
@@ -133,7 +133,7 @@ fn look<B: Backend>(be: &B, state: &DecodeState<B>, rows: &StepRows<B>) -> Snaps
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn searches_decide_alike() {
+fn searches_decide_as_on_the_cpu() {
     let machine = machine();
     for vocab in [31, 1031, 51_866] {
         let want = search(&Cpu::new(Some(1)).unwrap(), vocab);

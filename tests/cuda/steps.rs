@@ -1,4 +1,4 @@
-//! The ops a decode step is made of, up to the logits.
+//! The ops of a decode step, up to the logits.
 
 use diarist::engine::weights::HostMatrix;
 use diarist::engine::{Backend, StepRows, Tensor, cuda, ops};
@@ -64,7 +64,7 @@ fn gather_rows() {
     check(&machine, &GatherRows, [Tolerance { atol: 0.0, rtol: 0.0 }; 2]);
 }
 
-/// Two slots of two beams: prompts of different lengths in one pass, then steps whose beams swap parents.
+/// Two slots of two beams: prompts of different lengths in one pass, then steps in which beams swap parents.
 struct SelfAttention {
     heads: usize,
     head_dim: usize,
@@ -115,7 +115,7 @@ fn self_attention_step() {
     }
 }
 
-/// Three chunks in slots 2, 0, 3 of four; rows of some beams of each.
+/// Three windows in slots 2, 0 and 3 of four, with rows of some beams of each.
 struct CrossAttention {
     frames: usize,
     heads: usize,
@@ -159,7 +159,8 @@ fn cross_attention_step() {
     }
 }
 
-/// The same chunks and rows, with the encoder output for keys and values; then a prompt of nine rows in slot 0, without the rest.
+/// The same windows and rows with the encoder output as keys and values, followed by a prompt of nine rows in slot 0
+/// alone.
 struct AbsorbedAttention {
     frames: usize,
     heads: usize,
@@ -183,7 +184,7 @@ impl Case for AbsorbedAttention {
         let beams = self.beams as i32;
         let step: Vec<i32> = (0..beams).chain([3 * beams - 1]).chain(3 * beams..4 * beams).collect();
         let mut outputs = Vec::new();
-        // Scores of a few units, whatever the width.
+        // Scores have a magnitude of a few units for every width.
         let scale = 4.0 / (width as f32).sqrt();
         for row in [step, vec![0; 9]] {
             let q = act(be, &[row.len(), wide], &random(37, row.len() * wide));
@@ -200,7 +201,7 @@ impl Case for AbsorbedAttention {
 #[ignore = "needs a C++ compiler"]
 fn absorbed_attention_step() {
     let machine = machine();
-    // Around tiles of 16 and splits of 384 frames, pieces of 16 channels, 24 queries; both kernels.
+    // Sizes around tiles of 16 and splits of 384 frames, pieces of 16 channels and 24 queries; both kernels.
     let sizes = [(1, 1, 8, 1), (17, 3, 24, 2), (33, 6, 384, 5), (385, 2, 40, 1), (400, 8, 520, 1), (18, 20, 1280, 2)];
     for (frames, heads, width, beams) in sizes {
         check(&machine, &AbsorbedAttention { frames, heads, width, beams }, ATTENTION);
@@ -217,7 +218,7 @@ fn encoded_cache_refuses_a_width_it_cannot_hold() {
     }
 }
 
-/// The rows of a decode step, a product for each head.
+/// The rows of a decode step, with one product per head.
 struct LinearByHead {
     rows: usize,
     heads: usize,

@@ -1,4 +1,4 @@
-//! Word times: each primitive as on the CPU, and whole texts.
+//! Word timestamps by dynamic time warping: each primitive against the CPU, and whole texts.
 
 use diarist::engine::Tensor;
 use diarist::engine::cuda::{self, Cuda};
@@ -81,7 +81,7 @@ impl Case for Paths {
     fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
         let rows: usize = self.0.iter().map(|text| text.0).sum();
         let stride = self.0.iter().map(|text| text.1).max().unwrap() + 1;
-        // quarters: sums are exact, and many ways are equally good
+        // multiples of a quarter: sums are exact, and many paths tie
         let values: Vec<f32> = random(64, rows * stride).iter().map(|v| (v * 4.0).round() / 4.0).collect();
         let matrix = floats(be, &[rows, stride], &values);
         let mut first = 0;
@@ -147,7 +147,8 @@ fn words<B: Waveform>(be: &B, batch_size: usize) -> Vec<(String, f64, f64, f64)>
     words.map(|w| (w.word, w.start.unwrap().0, w.end.unwrap().0, w.score.unwrap())).collect()
 }
 
-/// In every form in which the audio is kept: the words of the CPU, at its times but for what rounding to 16 bits moves.
+/// For every type of the cross-attention cache: the words and scores of the CPU, and its times except for 16-bit
+/// rounding.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn words_of_the_sample() {

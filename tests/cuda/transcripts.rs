@@ -1,4 +1,4 @@
-//! Whole recordings through the CUDA engine, and the memory they take.
+//! Transcription of whole recordings on the CUDA backend, and its memory use.
 
 use std::ops::ControlFlow;
 
@@ -29,7 +29,7 @@ pub fn options(beam_size: usize) -> Options {
     options
 }
 
-/// The samples of the first half of the built-in sample: more chunks than three slots hold, in half of the time.
+/// The first half of the built-in sample, for speed; it still has more chunks than three slots.
 pub fn first_half() -> Vec<f32> {
     let read = audio::decode_bytes(SAMPLE, "sample", &audio::DecodeOptions::default(), |_| ControlFlow::Continue(()));
     let mut samples = read.unwrap().samples;
@@ -49,7 +49,7 @@ fn texts<B: Waveform>(pipeline: &Pipeline<B>, input: Input, options: &Options) -
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_sample_reads_as_on_the_cpu() {
+fn the_sample_transcribes_as_on_the_cpu() {
     let _machine = machine();
     for beam_size in [1, 5] {
         let options = options(beam_size);
@@ -67,10 +67,10 @@ fn the_sample_reads_as_on_the_cpu() {
     assert_eq!(transcribe(&open::<bf16>(), &options).unwrap().len(), want.len(), "bf16");
 }
 
-/// Neither how many chunks are decoded at once, nor whether the device hurries to encode the next ones or takes its time.
+/// The text does not depend on the number of chunks decoded at once, nor on when the second stream runs.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn the_batch_changes_nothing() {
+fn text_does_not_depend_on_the_batch() {
     let machine = machine();
     let samples = first_half();
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
@@ -92,8 +92,8 @@ fn the_batch_changes_nothing() {
     }
 }
 
-/// Between the first chunk and the last nothing lets the device run dry, however many steps, looks and refilled slots there
-/// are: the host counts standstills when it hears of each.
+/// Between the first chunk and the last the host never lets the device run out of work, whatever the number of steps,
+/// readbacks and refilled slots. The emulator counts the calls that do.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn the_device_never_waits_for_the_host() {
@@ -112,7 +112,7 @@ fn the_device_never_waits_for_the_host() {
         let mut options = options(beam_size);
         options.asr.batch_size = batch_size;
         let mut seen = Count(&machine, Vec::new());
-        // In this thread: the count is that of the moment at which a chunk is finished.
+        // On this thread, so that the count is that of the moment at which a chunk finishes.
         let audio = audio::decode_bytes(SAMPLE, "sample", &options.audio, |_| ControlFlow::Continue(())).unwrap();
         let chunks = Detector::Energy.chunks(&audio.samples, &options.vad).unwrap();
         let (model, tokenizer, chunks) = (&pipeline.whisper, &pipeline.tokenizer, Chunks::Speech(&chunks));
@@ -124,7 +124,7 @@ fn the_device_never_waits_for_the_host() {
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn nothing_grows_from_file_to_file() {
+fn memory_does_not_grow_from_file_to_file() {
     let machine = machine();
     let be = open::<f16>();
     let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
@@ -139,7 +139,7 @@ fn nothing_grows_from_file_to_file() {
     assert_eq!(machine.allocated(), 0, "memory that nobody gave back");
 }
 
-/// The plan made before decoding against what decoding took: never less, and not much more.
+/// The estimated memory is never less than decoding takes, and not much more.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn memory_is_planned_before_it_is_taken() {
@@ -170,10 +170,10 @@ fn memory_is_planned_before_it_is_taken() {
     }
 }
 
-/// Without voice activity detection: windows of the whole recording's frames, one after another.
+/// Without voice activity detection: consecutive windows over the whole recording.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn windows_read_as_on_the_cpu() {
+fn sequential_windows_transcribe_as_on_the_cpu() {
     let machine = machine();
     fn windows<B: Waveform>(be: &B) -> Vec<String> {
         let mut options = options(1);
@@ -192,7 +192,7 @@ fn windows_read_as_on_the_cpu() {
     machine.call("emulator_set_hasty", 0);
 }
 
-/// With room for two chunks at once instead of seven, the text is the same.
+/// With memory for two chunks at once instead of seven, the text is the same.
 #[test]
 #[ignore = "needs a C++ compiler"]
 fn a_smaller_batch_fits_less_memory() {
@@ -217,10 +217,11 @@ fn a_memory_limit_is_kept() {
     assert!(error.contains("memory"), "{error}");
 }
 
-/// Callers at once, with options of their own: each text is what its caller gets alone, whether the device hurries or not.
+/// Concurrent callers with different options each get the text that they would get alone, whenever the second stream
+/// runs.
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn callers_at_once_read_as_alone() {
+fn concurrent_callers_get_the_text_they_get_alone() {
     let machine = machine();
     let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
     let of = |i: usize| {

@@ -1,4 +1,4 @@
-//! The primitives of wav2vec2, and a small network as a whole, clips of different lengths in one batch.
+//! The primitives of wav2vec2, and a small wav2vec2, with clips of different lengths in one batch.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use diarist::models::wav2vec2::{Config, Wav2Vec2};
 use crate::cases::*;
 use crate::driver::machine;
 
-/// What stands past a clip's length, and must not be seen.
+/// The value of the padding beyond a clip's length, which must not affect results.
 const FILLING: f32 = 1000.0;
 
 fn ragged(seed: u64, lengths: &[usize], frames: usize, width: usize) -> Vec<f32> {
@@ -69,7 +69,7 @@ impl Case for SampleConvs {
     }
 
     fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
-        // More frames than a block of window_moments has, and a length that ends inside of one of its tiles.
+        // More frames than a block of window_moments has, and a length that ends within one of its tiles.
         let ([width, taps, stride], lengths, frames) = (self.0, vec![2100, 1, 0, 333], 2100);
         let samples = (frames - 1) * stride + taps + (stride - 1);
         let x = act(be, &[4, samples, 1], &random(32, 4 * samples));
@@ -150,7 +150,7 @@ impl Case for PositionalConv {
 fn positional_conv() {
     let machine = machine();
     for sizes in [[1, 3, 5], [2, 32, 16], [3, 15, 8]] {
-        // The result of the taps is stored once before it is added.
+        // The result of the convolution is rounded once before it is added.
         check(&machine, &PositionalConv(sizes), ATTENTION);
     }
 }
@@ -177,7 +177,7 @@ impl Case for AttentionWithin {
 #[ignore = "needs a C++ compiler"]
 fn attention_within() {
     let machine = machine();
-    // Heads of 80 are those of the 1B model, 128 the widest.
+    // Head dimension 80 is that of the 1B model, 128 the largest.
     for sizes in [[32, 2], [160, 2], [128, 1], [144, 2]] {
         check(&machine, &AttentionWithin(sizes), ATTENTION);
     }
@@ -213,7 +213,7 @@ fn log_softmax() {
     }
 }
 
-/// A narrowed wav2vec2 as a whole, with weights of [`Weights::random`].
+/// A narrow wav2vec2 with weights of [`Weights::random`].
 struct Network {
     config: &'static str,
 }
@@ -226,7 +226,7 @@ const LARGE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size
     "conv_stride": [5, 4, 4], "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
     "feat_extract_norm": "layer", "conv_bias": true, "do_stable_layer_norm": true, "pad_token_id": 11}"#;
 
-/// Long windows of samples at first, as the built-in aligner has them.
+/// Long strides over the samples at first, as in the built-in aligner.
 const WIDE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size": 32, "num_hidden_layers": 2,
     "num_attention_heads": 2, "intermediate_size": 64, "conv_dim": [16, 16], "conv_kernel": [160, 3],
     "conv_stride": [40, 2], "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,

@@ -1,4 +1,5 @@
-//! `absorbed_attention_step`: the heads of a decoder pass attend to the encoder output itself, stored once for all layers.
+//! `absorbed_attention_step`: cross-attention of a decode step over the encoder output itself, with the key and value
+//! projections absorbed into the query and output projections. One cache serves all layers.
 
 use std::sync::Arc;
 
@@ -9,25 +10,26 @@ use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::{Error, Result};
 
-/// Frames of a block; a query's blocks leave partial sums that are joined afterwards.
+/// Frames per block. The partial sums of a query's blocks are combined by a second kernel.
 const SPLIT: usize = 384;
-/// Queries of a block.
+/// Queries per block.
 const QUERIES: usize = 24;
-/// Frames of a stage in shared memory, of which there are two.
+/// Frames of a pipeline stage in shared memory; there are two stages.
 const TILE: usize = 16;
-/// Shared memory of a block besides: scores `[8 warps, 24, 20]` f32, `[24]` f32, weights `[24, 24]`.
+/// The rest of a block's shared memory: scores `[8 warps, 24, 20]` f32, `[24]` f32, weights `[24, 24]` 16-bit.
 const OTHER_SHARED: usize = 4 * (8 * QUERIES * 20 + QUERIES) + 2 * QUERIES * 24;
-/// Clips of one launch: `Slots` of the kernel.
+/// Most windows of one launch: the length of the kernel's `Slots`.
 const MAX_CLIPS: usize = 32;
-/// Most neighbouring rows of a slot that are served together.
+/// Most consecutive rows of a slot that one block computes together.
 const MAX_MEMBERS: usize = 6;
-/// Most rows of one launch: more of them, in long prompts and wide batches, take turns with the partial sums' memory.
+/// Most rows of one launch. Longer prompts and wider batches take several launches, which reuse the partial sums'
+/// memory.
 const MAX_ROWS: usize = 64;
-/// Widest model the kernels hold in registers, and the widest that the smaller one does.
+/// Largest model width of the two kernels, which hold queries and means in registers.
 const WIDEST: usize = 1280;
 const SMALLER: usize = 512;
 
-/// The encoder output, `[slots, T, C]`.
+/// A cache of encoder output, `[slots, T, C]`.
 pub struct EncodedCache<A: Activation> {
     slots: usize,
     frames: usize,
@@ -101,7 +103,7 @@ pub(super) fn absorbed_attention_step<A: Activation>(
     let splits = cache.frames.div_ceil(SPLIT);
     let partial_bytes = num_rows.min(MAX_ROWS) * cache.heads * splits * (cache.width + 2) * size_of::<f32>();
     let scratch = be.device.scratch(partial_bytes)?;
-    // A prompt has a row for each token of a slot, a decode step one for each beam.
+    // A prompt has one row for each token of a slot, a decode step one for each beam.
     let members = if num_rows > cache.slots * beams { MAX_MEMBERS } else { beams.clamp(1, MAX_MEMBERS) };
     let stem = if cache.width <= SMALLER { "absorbed_attention_step_512" } else { "absorbed_attention_step_1280" };
     let shared = OTHER_SHARED + 2 * TILE * (cache.width.next_multiple_of(16) + 8) * size_of::<A>();
@@ -130,7 +132,7 @@ pub(super) fn absorbed_attention_step<A: Activation>(
             .int(cache.width);
         // SAFETY: (1) out, partial, splits, width, as absorbed_attention_step.cu declares them; (2) it touches out [R, H, C], which
         // is borrowed mutably, and partial [R, H, splits, C + 2]; (3) a block for each head and row. The scratch memory is held
-        // until here, so nobody else's launch comes between the two.
+        // until here, so no other thread's launch can overwrite it in between.
         unsafe { launch.run(Work::bytes(count * wide * (splits * size_of::<f32>() + size_of::<A>()))) }?;
     }
     Ok(())

@@ -1,16 +1,16 @@
-//! The types activations may be stored in.
+//! The storage types of activations: f16 and bf16.
 
 use half::{bf16, f16};
 
 use crate::engine::Element;
 
-/// f16 or bf16: what lies between two ops. Every kernel that touches activations exists once for each.
+/// Storage type of activations, f16 or bf16. Every kernel that touches activations exists once for each.
 pub trait Activation: Element + private::Sealed {
-    /// Ends the names of its kernels.
+    /// Suffix of its kernels' names.
     const SUFFIX: &'static str;
-    /// The nearest value; what is too large becomes the largest finite one, as in the kernels.
+    /// Rounds to nearest even and saturates to the largest finite value, as the kernels do.
     fn from_f32(value: f32) -> Self;
-    /// The same value.
+    /// Converts without loss.
     fn to_f32(self) -> f32;
 
     /// `out[i] = from_f32(values[i])`

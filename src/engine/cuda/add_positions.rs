@@ -1,4 +1,4 @@
-//! `add_positions`: the position table added to every clip.
+//! `add_positions`: adds the position table to every window.
 
 use super::{Activation, Cuda};
 use crate::engine::Tensor;

@@ -1,4 +1,4 @@
-//! `advance_search`: what a search does with the candidates of a step.
+//! `advance_search`: advances greedy search, sampling or beam search by one step.
 
 use super::search::SearchState;
 use super::{Activation, Cuda};

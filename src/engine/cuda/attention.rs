@@ -1,4 +1,4 @@
-//! `attention`: every frame of a clip attends to all of them.
+//! `attention`: bidirectional self-attention over the frames of each clip, optionally limited to its length.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
@@ -6,14 +6,14 @@ use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::{Error, Result};
 
-/// Queries of a block.
+/// Queries per block.
 const QUERIES: usize = 64;
-/// The widest head of all attention kernels, and of the one with lengths.
+/// Largest head dimension: of all attention kernels (`NARROW`), and of `attention_within` (`WIDE`).
 pub(super) const NARROW: usize = 64;
 const WIDE: usize = 128;
 
-/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With `lengths` `[B]`, see
-/// [`Waveform::attention_within`](crate::engine::waveform::Waveform::attention_within).
+/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With
+/// `lengths` `[B]`, see [`Waveform::attention_within`](crate::engine::waveform::Waveform::attention_within).
 pub(super) fn attention<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,
@@ -51,7 +51,7 @@ pub(super) fn attention<A: Activation>(
     unsafe { launch.run(work) }
 }
 
-/// The head dimension, if it is `most` or less.
+/// The head dimension; an error if it is above `most` or not a multiple of 8.
 pub(super) fn head_dim(op: &'static str, width: usize, heads: usize, most: usize) -> Result<usize> {
     let head_dim = width / heads.max(1);
     if head_dim > 0 && head_dim <= most && head_dim.is_multiple_of(8) && head_dim * heads == width {

@@ -1,4 +1,4 @@
-//! Launches of `average_linkage.cu`: the merges follow one another on the card, and the clusters come back.
+//! Average linkage on the device (`kernels/average_linkage.cu`): all merges run there, then the labels are read back.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
@@ -8,11 +8,11 @@ use crate::engine::cluster::average_linkage::{labels, weighted};
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// Rows of a block: half warps.
+/// Rows per block; a half warp computes each.
 const ROWS: usize = 16;
-/// Most parts of a search: one for each multiprocessor of a large card, so that all of them read.
+/// Most parts of a search: one for each multiprocessor of a large GPU, so that all of them read memory.
 const CHUNKS: usize = 128;
-/// Numbers of the state, and the place of the flag that ends the steps.
+/// Length of the state array, and the index of the flag that ends the steps.
 const STATE: usize = 6;
 const DONE: usize = 4;
 
@@ -24,8 +24,8 @@ struct Penalty {
     prior: f64,
 }
 
-/// What stays on the card while clusters are merged.
-struct Merging {
+/// Device arrays of the linkage.
+struct Arrays {
     sums: Buffer<f64>,
     places: Buffer<i32>,
     away: Buffer<f64>,
@@ -40,7 +40,7 @@ struct Merging {
     sizes: [usize; 3],
 }
 
-/// A bound on the number of clusters as the kernel has it.
+/// A bound on the number of clusters, as the kernel's `int`.
 fn int(bound: usize) -> usize {
     bound.min(i32::MAX as usize)
 }
@@ -52,9 +52,10 @@ impl<A: Activation> Cuda<A> {
         if count < 2 {
             return Ok(vec![0; count]);
         }
-        let mut on = self.merging(input)?;
+        let mut on = self.arrays(input)?;
         self.average_linkage_nearest(&mut on)?;
-        // A step for each merge, and some for searches; how many, only the card knows. Steps after the last merge do nothing.
+        // There is a step for each merge, and there are search steps whose number only the device knows. Surplus steps
+        // do nothing.
         let (mut state, mut steps) = ([0; STATE], count - input.min.min(count - 1));
         while state[DONE] == 0 {
             for _ in 0..steps {
@@ -68,19 +69,19 @@ impl<A: Activation> Cuda<A> {
         Ok(labels(&cluster.iter().map(|place| *place as u32).collect::<Vec<_>>()))
     }
 
-    fn merging(&self, input: &Linked) -> Result<Merging> {
+    fn arrays(&self, input: &Linked) -> Result<Arrays> {
         let count = input.frames.len();
         let chunks = count.div_ceil(ROWS).clamp(1, CHUNKS);
         let item: Vec<i32> =
             [input.frames, input.windows, input.speakers].concat().into_iter().map(|value| value as i32).collect();
-        Ok(Merging {
-            sums: self.copied(&weighted(input))?,
+        Ok(Arrays {
+            sums: self.uploaded(&weighted(input))?,
             places: Buffer::uninitialised(&self.device, 2 * count)?,
             away: Buffer::uninitialised(&self.device, count)?,
-            cluster: self.copied(&(0..count as i32).collect::<Vec<_>>())?,
+            cluster: self.uploaded(&(0..count as i32).collect::<Vec<_>>())?,
             row: Buffer::uninitialised(&self.device, 2 * count)?,
-            item: self.copied(&item)?,
-            state: self.copied(&[-1, -1, -1, chunks as i32, 0, count as i32])?,
+            item: self.uploaded(&item)?,
+            state: self.uploaded(&[-1, -1, -1, chunks as i32, 0, count as i32])?,
             found: Buffer::uninitialised(&self.device, chunks)?,
             far: Buffer::uninitialised(&self.device, chunks)?,
             penalty: Penalty { most: input.penalty, prior: input.prior },
@@ -88,13 +89,13 @@ impl<A: Activation> Cuda<A> {
         })
     }
 
-    fn copied<T: Element>(&self, values: &[T]) -> Result<Buffer<T>> {
+    fn uploaded<T: Element>(&self, values: &[T]) -> Result<Buffer<T>> {
         let mut buffer = Buffer::uninitialised(&self.device, values.len())?;
         buffer.write(0, values)?;
         Ok(buffer)
     }
 
-    fn average_linkage_nearest(&self, on: &mut Merging) -> Result<()> {
+    fn average_linkage_nearest(&self, on: &mut Arrays) -> Result<()> {
         let [count, size, _] = on.sizes;
         let mut launch = self.device.launch("average_linkage_nearest", "")?;
         launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 2 * count);
@@ -102,12 +103,12 @@ impl<A: Activation> Cuda<A> {
         launch.int(count).int(size).record(&on.penalty);
         let flops = (count * count * size) as u64;
         let bytes = (count * count / 2 / ROWS * size * size_of::<f64>()) as u64;
-        // SAFETY: (1) places, away, sums, item, count, size, penalty, as average_linkage.cu declares them; (2) it touches places
-        // [N, 2], away [N], sums [N, D], item [3, N]; (3) blocks of 16 rows cover N.
+        // SAFETY: (1) places, away, sums, item, count, size, penalty, as average_linkage.cu declares them; (2) it
+        // touches places [N, 2], away [N], sums [N, D], item [3, N]; (3) blocks of 16 rows cover N.
         unsafe { launch.run(Work { bytes, flops }) }
     }
 
-    fn average_linkage_step(&self, on: &mut Merging, input: &Linked) -> Result<()> {
+    fn average_linkage_step(&self, on: &mut Arrays, input: &Linked) -> Result<()> {
         let [count, size, chunks] = on.sizes;
         let mut launch = self.device.launch("average_linkage_merge", "")?;
         launch.block(1024).output(&mut on.sums, count * size).output(&mut on.places, 2 * count);
@@ -115,28 +116,29 @@ impl<A: Activation> Cuda<A> {
         launch.output(&mut on.state, STATE).input(&on.found, chunks).input(&on.far, chunks).int(count).int(size);
         launch.int(int(input.min)).int(int(input.max)).record(&input.threshold);
         // SAFETY: (1) sums, places, away, cluster, row, state, found, far, count, size, fewest, most, threshold, as
-        // average_linkage.cu declares them; (2) it touches sums [N, D], places [N, 2], away, cluster [N], row [2, N], found and far
-        // [chunks]; (3) one block of 1024.
+        // average_linkage.cu declares them; (2) it touches sums [N, D], places [N, 2], away, cluster [N], row [2, N],
+        // found and far [chunks]; (3) one block of 1024.
         unsafe { launch.run(Work::bytes((2 * count + 3 * size) * size_of::<f64>())) }?;
         let mut launch = self.device.launch("average_linkage_row", "")?;
         launch.grid(count.div_ceil(256), 1, 1).block(256).output(&mut on.row, 2 * count).input(&on.cluster, count);
         launch.input(&on.item, 3 * count).input(&on.state, STATE).int(count);
-        // SAFETY: (1) row, cluster, item, state, count, as average_linkage.cu declares them; (2) it touches row [2, N], whose second
-        // index is a place below N, cluster [N], item [3, N]; (3) blocks of 256 cover N.
+        // SAFETY: (1) row, cluster, item, state, count, as average_linkage.cu declares them; (2) it touches row [2, N],
+        // whose second index is a place below N, cluster [N], item [3, N]; (3) blocks of 256 cover N.
         unsafe { launch.run(Work::bytes(count * size_of::<i32>())) }?;
         let mut launch = self.device.launch("average_linkage_approach", "")?;
         launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 2 * count);
         launch.output(&mut on.away, count).input(&on.row, 2 * count).input(&on.state, STATE);
         launch.input(&on.sums, count * size).int(count).int(size).record(&on.penalty);
-        // SAFETY: (1) places, away, row, state, sums, count, size, penalty, as average_linkage.cu declares them; (2) it touches places
-        // [N, 2], away [N], row [2, N], sums [N, D]; (3) blocks of 16 rows cover N.
+        // SAFETY: (1) places, away, row, state, sums, count, size, penalty, as average_linkage.cu declares them; (2) it
+        // touches places [N, 2], away [N], row [2, N], sums [N, D]; (3) blocks of 16 rows cover N.
         unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }?;
         let mut launch = self.device.launch("average_linkage_search", "")?;
         launch.grid(chunks, 1, 1).block(256).output(&mut on.found, chunks).output(&mut on.far, chunks);
         launch.input(&on.places, 2 * count).input(&on.row, 2 * count).input(&on.state, STATE);
         launch.input(&on.sums, count * size).int(count).int(size).record(&on.penalty);
-        // SAFETY: (1) found, far, places, row, state, sums, count, size, penalty, as average_linkage.cu declares them; (2) it touches
-        // found and far [chunks], places [N, 2], row [2, N], sums [N, D]; (3) a block for each of the chunks that `state` names.
+        // SAFETY: (1) found, far, places, row, state, sums, count, size, penalty, as average_linkage.cu declares them;
+        // (2) it touches found and far [chunks], places [N, 2], row [2, N], sums [N, D]; (3) a block for each of the
+        // chunks that `state` names.
         unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }
     }
 }

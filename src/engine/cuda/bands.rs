@@ -1,4 +1,4 @@
-//! Mel bands of a power spectrum, as `log_mel` and `fbank` add them up: each band's own bins only.
+//! The mel filterbank of `log_mel` and `fbank`, stored without the zeros of each triangle.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use super::device::Device;
 use super::launch::Launch;
 use crate::error::Result;
 
-/// Triangles over the bins, without their zeros.
+/// A mel filterbank in sparse form: for each band the bins with nonzero weights.
 pub(super) struct Bands {
-    /// `M`
+    /// The number of bands, `M`.
     pub count: usize,
     /// Nonzero weights of all bands.
     num_weights: usize,
-    /// `[M]` each: a band's first bin, its number of bins, and where its weights begin.
+    /// `[M]` each: first bin of a band, number of its bins, and offset of its first weight.
     first: Buffer<i32>,
     length: Buffer<i32>,
     offset: Buffer<i32>,
@@ -21,7 +21,7 @@ pub(super) struct Bands {
 }
 
 impl Bands {
-    /// Of `filters` `[M, bins]`.
+    /// Uploads `filters` `[M, bins]`.
     pub fn new(device: &Arc<Device>, filters: &[f32], bins: usize) -> Result<Self> {
         let (mut first, mut length, mut offset, mut weights) = (vec![], vec![], vec![], vec![]);
         for row in filters.chunks_exact(bins) {
@@ -42,7 +42,7 @@ impl Bands {
         })
     }
 
-    /// The arguments first, count, offset, weights.
+    /// Appends the kernel arguments `first`, `count`, `offset`, `weights`.
     pub fn arguments(&self, launch: &mut Launch) {
         launch.input(&self.first, self.count).input(&self.length, self.count).input(&self.offset, self.count);
         launch.input(&self.weights, self.num_weights);

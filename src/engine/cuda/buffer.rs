@@ -9,10 +9,10 @@ use super::memory;
 use crate::engine::Element;
 use crate::error::{Error, Result};
 
-/// `len` elements of `T`, given back when dropped.
+/// A device array of `len` elements of `T`, freed when dropped.
 pub struct Buffer<T: Element> {
     device: Arc<Device>,
-    /// Null when there are no elements.
+    /// Null if `len` is 0.
     pointer: sys::CUdeviceptr,
     len: usize,
     element: PhantomData<T>,
@@ -44,7 +44,7 @@ impl<T: Element> Buffer<T> {
         Ok(Buffer { device: device.clone(), pointer, len, element: PhantomData })
     }
 
-    /// A buffer with these elements.
+    /// A buffer with a copy of `values`.
     pub(super) fn upload(device: &Arc<Device>, values: &[T]) -> Result<Self> {
         let mut buffer = Self::uninitialised(device, values.len())?;
         buffer.write(0, values)?;
@@ -56,12 +56,12 @@ impl<T: Element> Buffer<T> {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether the buffer has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether `device` holds it.
+    /// Whether the buffer is in the memory of `device`.
     pub(super) fn is_on(&self, device: &Device) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.device), device)
     }
@@ -70,7 +70,7 @@ impl<T: Element> Buffer<T> {
         (self.len * size_of::<T>()) as u64
     }
 
-    /// Address of element `at`, if `len` elements follow it.
+    /// Address of element `at`; an error if fewer than `len` elements follow it.
     pub(super) fn range(&self, op: &'static str, at: usize, len: usize) -> Result<sys::CUdeviceptr> {
         if at.checked_add(len).is_some_and(|end| end <= self.len) {
             return Ok(self.pointer + (at * size_of::<T>()) as u64);
@@ -83,7 +83,8 @@ impl<T: Element> Buffer<T> {
         })
     }
 
-    /// Queues a copy of `src` to the elements from `at` on; `src` may be reused at once.
+    /// Queues a copy of `src` to the elements from `at` on. `src` may be reused at once: it is copied to staging
+    /// memory.
     pub(super) fn write(&mut self, at: usize, src: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(src);
         let target = self.range("write", at, src.len())?;
@@ -94,8 +95,8 @@ impl<T: Element> Buffer<T> {
         })
     }
 
-    /// The same for values that are made on the way: `fill` gets pieces of the staging memory and the index, counted
-    /// from 0, of the first element in each.
+    /// Like [`write`](Self::write), but `fill` computes the values directly into staging memory. It is called with
+    /// slices and the index of the first element of each, relative to `at`.
     pub(super) fn write_with(&mut self, at: usize, len: usize, mut fill: impl FnMut(&mut [T], usize)) -> Result<()> {
         let target = self.range("write", at, len)?;
         self.device.bind()?;
@@ -105,7 +106,7 @@ impl<T: Element> Buffer<T> {
         })
     }
 
-    /// Copies the elements from `at` on to `dst`, after everything queued so far.
+    /// Copies the elements from `at` on to `dst` and waits, after everything queued so far.
     pub(super) fn read(&self, dst: &mut [T], at: usize) -> Result<()> {
         let source = self.range("read", at, dst.len())?;
         if dst.is_empty() {

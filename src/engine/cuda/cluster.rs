@@ -1,4 +1,4 @@
-//! The primitives of [`Cluster`]: voices go up, steps follow one another on the card, and what was found comes back.
+//! The primitives of [`Cluster`]: embeddings are uploaded, all steps run on the device, and the results are read back.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
@@ -7,18 +7,18 @@ use crate::engine::cluster::{self, Activity, Cluster, Linked, Merge, Vbx, VbxOpt
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// Rows of a block of the linkage: half warps.
+/// Rows per block of the linkage; a half warp computes each.
 const ROWS: usize = 16;
-/// Most parts of a search: one for each multiprocessor of a large card, so that all of them read.
+/// Most parts of a search: one for each multiprocessor of a large GPU, so that all of them read memory.
 const CHUNKS: usize = 128;
-/// Numbers of the linkage's state, and the place of those merged so far.
+/// Length of the linkage's state array, and the index of the number of merges done.
 const STATE: usize = 5;
 const DONE: usize = 4;
-/// Threads of the other blocks.
+/// Threads per block of the other kernels.
 const THREADS: usize = 128;
 const WARP: usize = 32;
 
-/// What stays on the card while clusters are merged.
+/// Device arrays of the centroid linkage.
 struct Linkage {
     points: Buffer<f64>,
     places: Buffer<i32>,
@@ -40,7 +40,7 @@ impl<A: Activation> Cuda<A> {
         Ok(buffer)
     }
 
-    fn room<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
+    fn uninitialised<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
         Buffer::uninitialised(&self.device, len)
     }
 
@@ -49,12 +49,12 @@ impl<A: Activation> Cuda<A> {
         let chunks = count.div_ceil(ROWS).clamp(1, CHUNKS);
         Ok(Linkage {
             points: self.upload(points)?,
-            places: self.room(3 * count)?,
-            away: self.room(count)?,
+            places: self.uninitialised(3 * count)?,
+            away: self.uninitialised(count)?,
             state: self.upload(&[-1, -1, -1, chunks as i32, 0])?,
-            found: self.room(chunks)?,
-            far: self.room(chunks)?,
-            // Where there is no merge, zeros say so.
+            found: self.uninitialised(chunks)?,
+            far: self.uninitialised(chunks)?,
+            // Zero-initialised: a merge of size 0 means that there is no merge.
             merges: Buffer::zeros(&self.device, 3 * (count - 1))?,
             squared: Buffer::zeros(&self.device, count - 1)?,
             count,
@@ -105,8 +105,8 @@ impl<A: Activation> Cuda<A> {
     }
 }
 
-/// What stays on the card during the iterations of VBx.
-struct Model {
+/// Device arrays of VBx.
+struct VbxArrays {
     rho: Buffer<f64>,
     common: Buffer<f64>,
     phi: Buffer<f64>,
@@ -123,7 +123,7 @@ struct Model {
 }
 
 impl<A: Activation> Cuda<A> {
-    fn vbx_fit(&self, on: &mut Model, ratio: f64) -> Result<()> {
+    fn vbx_fit(&self, on: &mut VbxArrays, ratio: f64) -> Result<()> {
         let [count, speakers, features] = on.sizes;
         let mut launch = self.device.launch("vbx_fit", "")?;
         launch.grid(features.div_ceil(THREADS), speakers, 1).block(THREADS);
@@ -143,7 +143,7 @@ impl<A: Activation> Cuda<A> {
         unsafe { launch.run(Work::bytes(2 * speakers * features * size_of::<f64>())) }
     }
 
-    fn vbx_share(&self, on: &mut Model, evidence: f64) -> Result<()> {
+    fn vbx_share(&self, on: &mut VbxArrays, evidence: f64) -> Result<()> {
         let [count, speakers, features] = on.sizes;
         let mut launch = self.device.launch("vbx_share", "")?;
         launch.grid(count, 1, 1).block(THREADS).output(&mut on.shares, count * speakers).output(&mut on.rows, count);
@@ -163,22 +163,22 @@ impl<A: Activation> Cuda<A> {
     }
 }
 
-/// An [`Activity`] on the card.
-struct Seen {
+/// The device copy of an [`Activity`].
+struct DeviceActivity {
     active: Buffer<u8>,
     first: Buffer<i32>,
     windows: usize,
 }
 
 impl<A: Activation> Cuda<A> {
-    fn seen(&self, activity: &Activity) -> Result<Seen> {
-        let mut active = self.room(activity.active.len())?;
+    fn on_device(&self, activity: &Activity) -> Result<DeviceActivity> {
+        let mut active = self.uninitialised(activity.active.len())?;
         active.write_with(0, activity.active.len(), |to, at| {
             to.iter_mut().zip(&activity.active[at..]).for_each(|(to, &from)| *to = u8::from(from));
         })?;
-        // Frames beyond an int are not seen: `total` is one.
+        // Frames beyond i32::MAX are ignored: `total`, which is an int, is smaller.
         let first = activity.first.iter().map(|&first| i32::try_from(first).unwrap_or(i32::MAX)).collect::<Vec<_>>();
-        Ok(Seen { active, first: self.upload(&first)?, windows: first.len() })
+        Ok(DeviceActivity { active, first: self.upload(&first)?, windows: first.len() })
     }
 }
 
@@ -190,7 +190,8 @@ impl<A: Activation> Cluster for Cuda<A> {
         }
         let mut on = self.linkage(points, size)?;
         self.linkage_nearest(&mut on)?;
-        // A step for each merge, and some for searches; how many, only the card knows. Steps too many do nothing.
+        // There is a step for each merge, and there are search steps whose number only the device knows. Surplus steps
+        // do nothing.
         let (mut state, mut steps) = ([0; STATE], count - 1);
         while (state[DONE] as usize) < count - 1 {
             for _ in 0..steps {
@@ -206,7 +207,7 @@ impl<A: Activation> Cluster for Cuda<A> {
             let [left, right, size] = [0, 1, 2].map(|at| numbers[at] as usize);
             Merge { left, right, distance: squared.sqrt(), size }
         };
-        // From where on no distance is a number, the merges are of nothing.
+        // Distances that are not numbers end the linkage: from there on merges have size 0.
         Ok(merges.chunks_exact(3).zip(&squared).map(merge).take_while(|merge| merge.size > 0).collect())
     }
 
@@ -221,18 +222,18 @@ impl<A: Activation> Cluster for Cuda<A> {
             return Ok(found);
         }
         let prepared = cluster::prepare(features, phi);
-        let mut on = Model {
+        let mut on = VbxArrays {
             rho: self.upload(&prepared.rho)?,
             common: self.upload(&prepared.common)?,
             phi: self.upload(phi)?,
             shares: self.upload(&found.shares)?,
-            means: self.room(speakers * size)?,
-            variances: self.room(speakers * size)?,
-            spreads: self.room(speakers)?,
-            distances: self.room(speakers)?,
-            rows: self.room(count)?,
-            weights: self.room(speakers)?,
-            totals: self.room(speakers + 1)?,
+            means: self.uninitialised(speakers * size)?,
+            variances: self.uninitialised(speakers * size)?,
+            spreads: self.uninitialised(speakers)?,
+            distances: self.uninitialised(speakers)?,
+            rows: self.uninitialised(count)?,
+            weights: self.uninitialised(speakers)?,
+            totals: self.uninitialised(speakers + 1)?,
             sizes: [count, speakers, size],
         };
         let (mut distances, mut totals) = (vec![0.0; speakers], vec![0.0; speakers + 1]);
@@ -240,7 +241,7 @@ impl<A: Activation> Cluster for Cuda<A> {
             on.weights.write(0, &found.log_weights())?;
             self.vbx_fit(&mut on, options.evidence / options.prior)?;
             self.vbx_share(&mut on, options.evidence)?;
-            // A number for each speaker comes back, to see whether to go on.
+            // One number for each speaker is read back to decide whether to continue.
             on.distances.read(&mut distances, 0)?;
             on.totals.read(&mut totals, 0)?;
             let bound = totals[speakers] + options.prior * 0.5 * distances.iter().sum::<f64>();
@@ -259,7 +260,7 @@ impl<A: Activation> Cluster for Cuda<A> {
             return Ok(out);
         }
         let (voices, centroids) = (self.upload(voices)?, self.upload(centroids)?);
-        let mut found = self.room::<f64>(rows * count)?;
+        let mut found = self.uninitialised::<f64>(rows * count)?;
         let mut launch = self.device.launch("likeness", "")?;
         launch.grid(rows, 1, 1).block(256).output(&mut found, rows * count).input(&voices, rows * size);
         launch.input(&centroids, count * size).int(count).int(size);
@@ -272,12 +273,12 @@ impl<A: Activation> Cluster for Cuda<A> {
     }
 
     fn speaker_count(&self, activity: &Activity) -> Result<Vec<usize>> {
-        let (seen, total) = (self.seen(activity)?, activity.total);
-        let mut count = self.room::<i32>(total)?;
+        let (on_device, total) = (self.on_device(activity)?, activity.total);
+        let mut count = self.uninitialised::<i32>(total)?;
         let mut launch = self.device.launch("speaker_count", "")?;
         launch.grid(total.div_ceil(THREADS), 1, 1).block(THREADS).output(&mut count, total);
-        launch.input(&seen.active, activity.active.len()).input(&seen.first, seen.windows);
-        launch.int(total).int(seen.windows).int(activity.frames).int(activity.speakers);
+        launch.input(&on_device.active, activity.active.len()).input(&on_device.first, on_device.windows);
+        launch.int(total).int(on_device.windows).int(activity.frames).int(activity.speakers);
         // SAFETY: (1) count, active, first, total, windows, frames, speakers, as speaker_frames.cu declares them; (2) it touches
         // count [T], active [W, F, S], first [W], whose sizes cluster.rs compared; (3) blocks of 128 frames cover T.
         unsafe { launch.run(Work::bytes(activity.active.len() + total * size_of::<i32>())) }?;
@@ -293,16 +294,16 @@ impl<A: Activation> Cluster for Cuda<A> {
         count: &[usize],
         speakers: usize,
     ) -> Result<Vec<bool>> {
-        let (seen, total, len) = (self.seen(activity)?, activity.total, activity.total * speakers);
+        let (on_device, total, len) = (self.on_device(activity)?, activity.total, activity.total * speakers);
         let labels: Vec<i32> = labels.iter().map(|label| label.map_or(-1, |label| label as i32)).collect();
         let count: Vec<i32> = count.iter().map(|&count| count as i32).collect();
         let (labels, count) = (self.upload(&labels)?, self.upload(&count)?);
-        let (mut active, mut votes) = (self.room::<u8>(len)?, self.room::<i32>(len)?);
+        let (mut active, mut votes) = (self.uninitialised::<u8>(len)?, self.uninitialised::<i32>(len)?);
         let mut launch = self.device.launch("most_voted", "")?;
         launch.grid(total.div_ceil(THREADS), 1, 1).block(THREADS).output(&mut active, len).output(&mut votes, len);
-        launch.input(&seen.active, activity.active.len()).input(&seen.first, seen.windows);
+        launch.input(&on_device.active, activity.active.len()).input(&on_device.first, on_device.windows);
         launch.input(&labels, labels.len()).input(&count, total);
-        launch.int(total).int(seen.windows).int(activity.frames).int(activity.speakers).int(speakers);
+        launch.int(total).int(on_device.windows).int(activity.frames).int(activity.speakers).int(speakers);
         // SAFETY: (1) out, votes, active, first, labels, count, total, windows, frames, speakers, clusters, as speaker_frames.cu
         // declares them; (2) it touches out, votes [T, K], active [W, F, S], first [W], labels [W, S], all below K, count [T],
         // none above K, which cluster.rs checked; (3) blocks of 128 frames cover T.

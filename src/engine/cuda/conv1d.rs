@@ -1,4 +1,4 @@
-//! `conv1d`: convolution over time, a product over windows of the input.
+//! `conv1d`: convolution over time, as a matrix product over windows of the input.
 
 use super::linear::{TILE, TILE_SHARED};
 use super::matrix::{Matrix, Storage, epilogue_code};
@@ -20,7 +20,7 @@ pub(super) fn conv1d<A: Activation>(
     windows(be, out, x, weight, bias, [stride, padding], epilogue)
 }
 
-/// The same with any number of zeros before the first frame, and as many frames as `out` has.
+/// `conv1d` with `padding` zeros before the first frame and as many output frames as `out` has.
 pub(super) fn windows<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,

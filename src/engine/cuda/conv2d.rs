@@ -1,7 +1,9 @@
-//! `conv2d`: convolutions over pictures, with what follows a sum in a residual block.
+//! `conv2d`: 2-D convolutions over time and frequency, fused with the bias, residual addition and ReLU of a residual
+//! block.
 //!
-//! Three kernels that add in the same order, so that the choice between them changes no result: one that keeps what a tile sees
-//! in shared memory, for 3 x 3 taps without stride; one that fetches every tap anew; one for a single input channel.
+//! There are three kernels, which add in the same order, so the choice between them does not change results: one for 3
+//! x 3 taps without stride, which keeps the input of a tile in shared memory; one that loads each tap separately; and
+//! one for a single input channel.
 
 use super::buffer::Buffer;
 use super::driver::refuse;
@@ -11,17 +13,17 @@ use crate::engine::profile::Work;
 use crate::engine::residual::{After, FilterShape, HostFilter};
 use crate::error::Result;
 
-/// Pixels of a tile and stages in flight, as in `kernels/conv2d.cu`; bytes of 32 channels.
+/// As in `kernels/conv2d.cu`: pixels of a tile, pipeline stages, channels of a stage and their bytes for one pixel.
 const PIXELS: usize = 256;
 const STAGES: usize = 3;
 const CHANNELS: usize = 32;
 const CHUNK_BYTES: usize = 2 * CHANNELS;
-/// Pixels of a block of the first layer.
+/// Pixels per block of the kernel for a single input channel.
 const FIRST_PIXELS: usize = 1024;
-/// Most pixels of an operand: their indices, and those of a tile past the end, fit 32 bits.
+/// Most pixels of an operand: their indices, including those of a partial tile, fit in 32 bits.
 const MOST_PIXELS: usize = 1 << 30;
 
-/// A convolution on the GPU.
+/// The weights of a convolution on the GPU.
 pub struct Filter<A: Activation> {
     pub(super) shape: FilterShape,
     weights: Weights<A>,
@@ -30,9 +32,9 @@ pub struct Filter<A: Activation> {
 }
 
 enum Weights<A: Activation> {
-    /// `[ceil(C / 32), taps * taps, O, 32]`, zeros past the last channel.
+    /// `[ceil(C / 32), taps * taps, O, 32]`, zero beyond the last channel.
     Tiles(Buffer<A>),
-    /// `[9, O]`, of a single input channel.
+    /// `[9, O]`, for a single input channel.
     First(Buffer<f32>),
 }
 
@@ -99,7 +101,7 @@ impl<A: Activation> Filter<A> {
     }
 }
 
-/// The kernel for so many output channels: features of its tile, threads, and the names of both forms.
+/// For a number of output channels: features of a tile, threads of a block, and the names of the two kernels.
 fn tile(outputs: usize) -> (usize, usize, [&'static str; 2]) {
     match outputs {
         0..=32 => (32, 128, ["conv2d_3x3_32", "conv2d_any_32"]),
@@ -134,7 +136,7 @@ pub(super) fn conv2d<A: Activation>(
     let patches = if inputs > CHANNELS { 2 } else { 1 };
     let seen = patches * (PIXELS + 2 * (x.shape()[2] + 1));
     let (shared_3x3, shared_any) = (CHUNK_BYTES * (1 + seen) + STAGES * stage, STAGES * (stage + PIXELS * CHUNK_BYTES));
-    // Pictures too wide for the shared memory are fetched tap by tap.
+    // Images too wide for the shared memory use the kernel that loads each tap separately.
     let (stem, shared) = if taps == 3 && stride == [1, 1] && shared_3x3 <= be.device.max_shared {
         (stem_3x3, shared_3x3)
     } else {
@@ -150,7 +152,7 @@ pub(super) fn conv2d<A: Activation>(
     unsafe { launch.run(work) }
 }
 
-/// The same of a single channel; `[weights, bias]`.
+/// `conv2d` for a single input channel; `[weights, bias]`.
 fn first<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,

@@ -1,5 +1,5 @@
-//! `cross_attention_step`: the rows of a decoder pass attend to the encoder frames of their chunk. Keys and values are
-//! laid out by head once for each chunk, and read once per step for all beams of the chunk.
+//! `cross_attention_step`: cross-attention of a decode step over cached keys and values of the encoder output. The
+//! cache is laid out by head when a window enters its slot, and each step reads it once for all beams of the slot.
 
 use std::sync::Arc;
 
@@ -12,25 +12,26 @@ use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::{Error, Result};
 
-/// Frames of a block; a row's blocks leave partial sums that are joined afterwards.
+/// Frames per block. The partial sums of a row's blocks are combined by a second kernel.
 const SPLIT: usize = 256;
-/// Floats of a partial sum: 64 dims, the largest score, the total weight.
+/// Floats of a partial sum: 64 dimensions, the maximum score, the sum of the weights.
 const PARTIAL: usize = 66;
-/// Clips of one launch: `Slots` of the kernel.
+/// Most windows of one launch: the length of the kernel's `Slots`.
 const MAX_CLIPS: usize = 32;
-/// Frames a block of `cross_store` lays out.
+/// Frames per block of `cross_store`.
 const STORED_FRAMES: usize = 16;
 
-/// What decoders keep of the encoder's output, and how it is stored; products are computed in f32.
+/// Contents and storage type of the cross-attention cache. Products are summed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CrossCacheType {
-    /// Keys and values, as activations are: f16 or bf16.
+    /// Keys and values in the type of the activations: f16 or bf16.
     #[default]
     Activation,
-    /// Keys and values as 8-bit integers, with one scale for each key and each value of a head: half the traffic of a decode
-    /// step's largest part.
+    /// Keys and values as 8-bit integers, with one scale for each key and each value of a head. Halves the memory
+    /// traffic of cross-attention, the largest part of a decode step.
     Int8,
-    /// The output itself, once for all layers, as activations are: half the traffic, and `2 L` times less memory for `L` layers.
+    /// The encoder output in the type of the activations, shared by all layers: half the memory traffic, and `2 L`
+    /// times less memory for `L` layers.
     Absorbed,
 }
 
@@ -81,7 +82,7 @@ impl<A: Activation> CrossCache<A> {
         Ok(CrossCache { slots, frames, width, heads, store })
     }
 
-    /// Keys, values and their scales, as the kernels take them; null for no scales.
+    /// Appends the kernel arguments: keys, values and their scales; the scales are null for 16-bit caches.
     fn arguments(&self, launch: &mut Launch) {
         let (len, num_scales) = (self.slots * self.frames * self.width, self.slots * self.heads * self.frames);
         match &self.store {
@@ -178,13 +179,13 @@ pub(super) fn cross_attention_step<A: Activation>(
     launch.grid(heads, count, 1).block(64);
     launch.output(&mut out.buf, count * width).scratch(&scratch, 0, partial_bytes).int(splits).int(head_dim);
     // SAFETY: (1) out, partial, splits, head_dim, as cross_attention_step.cu declares them; (2) it touches out [R, C] and
-    // partial [R, H, splits, 66]; (3) a block for each head and row. The scratch memory is held until here, so nobody
-    // else's launch comes between the two.
+    // partial [R, H, splits, 66]; (3) a block for each head and row. The scratch memory is held until here, so no other
+    // thread's launch can overwrite it in between.
     unsafe { launch.run(Work::bytes(partial_bytes + count * width * size_of::<A>())) }
 }
 
-/// The kernel for as many neighbouring rows of a slot as there may be: a decode step has one for each beam, a prompt one
-/// for each token. Results do not depend on it.
+/// Name of the kernel, by the most consecutive rows of a slot that it computes together: one for each beam in a decode
+/// step, one for each token in a prompt. It does not change results.
 fn stem<A: Activation>(cache: &CrossCache<A>, rows: usize, beams: usize) -> &'static str {
     let is_prompt = rows > cache.slots * beams;
     match (&cache.store, beams) {

@@ -1,4 +1,4 @@
-//! `ctc_viterbi`: the best paths of all segments and their ways back, in one launch of a block for each segment.
+//! `ctc_viterbi`: the best paths of all segments with backtracking, in one launch with a block for each segment.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
@@ -7,7 +7,7 @@ use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// Labels whose moves share a word.
+/// Labels whose backpointers are packed into one word.
 const WARP: usize = 32;
 
 /// See [`Backend::ctc_viterbi`](crate::engine::Backend::ctc_viterbi): `log_probs` `[R, V]`.
@@ -20,7 +20,7 @@ pub(super) fn ctc_viterbi<A: Activation>(
 ) -> Result<()> {
     let places = segments.host_places();
     let (count, labels, classes) = (places.len(), segments.labels.len(), log_probs.width());
-    // Words of moves for 32 labels, and numbers of a row in shared memory for each label, both as ctc_viterbi.cu has them.
+    // As in ctc_viterbi.cu: words of backpointers for 32 labels, and floats of shared memory for each label.
     let (stem, kinds, numbers) = match topology {
         CtcTopology::Ctc => ("ctc_viterbi", 3, 4),
         CtcTopology::Trellis => ("ctc_viterbi_trellis", 1, 2),

@@ -1,6 +1,7 @@
-//! cuBLASLt, loaded at run time where it is: another way to the products of `linear`.
+//! cuBLASLt, loaded at run time if installed: an alternative implementation of the products of `linear`.
 //!
-//! It sees matrices column by column, so a row-major `[R, K]` is its `K x R`: it is asked for `out^T = w x^T`.
+//! cuBLASLt is column-major, so it sees a row-major `[R, K]` as a `K x R` matrix. It therefore computes `out^T = w
+//! x^T`.
 
 mod descriptors;
 
@@ -23,13 +24,13 @@ use crate::engine::profile::Work;
 use crate::engine::{Epilogue, Tensor};
 use crate::error::{Error, Result};
 
-/// Working memory of its kernels; what NVIDIA recommends for Hopper, and more than older cards use.
+/// Workspace of its kernels in bytes: the size NVIDIA recommends for Hopper, which is more than older GPUs use.
 const WORKSPACE: usize = 32 << 20;
 
 /// `CUBLAS_OP_T` of cublas_api.h.
 const TRANSPOSED: i32 = 1;
 
-/// Every function of the library that is called.
+/// Every function of cuBLASLt that is called.
 const SYMBOLS: &[&str] = &[
     "cublasLtCreate",
     "cublasLtDestroy",
@@ -46,7 +47,7 @@ const SYMBOLS: &[&str] = &[
     "cublasLtMatrixLayoutDestroy",
 ];
 
-/// What one algorithm serves.
+/// The products that share one algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     rows: RowKind,
@@ -61,9 +62,9 @@ struct Key {
 pub(super) struct CublasLt {
     device: Arc<Device>,
     handle: lt::cublasLtHandle_t,
-    /// Of the main queue and of the one beside it, whose products run at the same time.
+    /// One for each queue, because products of the two queues run at the same time.
     workspaces: [Buffer<u8>; 2],
-    /// The algorithm of each product met so far; `None` where the library has none.
+    /// The algorithms selected so far; `None` if cuBLASLt has none for the product.
     algorithms: Mutex<HashMap<Key, Option<lt::cublasLtMatmulAlgo_t>>>,
 }
 
@@ -74,10 +75,10 @@ unsafe impl Send for CublasLt {}
 unsafe impl Sync for CublasLt {}
 
 impl CublasLt {
-    /// Loads the library, if it is on this machine, and takes its working memory.
+    /// Loads the library and allocates its workspaces.
     ///
     /// # Errors
-    /// [`Error::Config`] saying what is missing.
+    /// [`Error::Config`] naming what is missing.
     pub fn open(device: &Arc<Device>) -> Result<Self> {
         let missing = |rule: String| Error::config("gemm", "cublaslt", rule);
         // SAFETY: (1) the library is only opened; (2) its initialisers are the vendor's; (3) it is never closed.
@@ -90,7 +91,7 @@ impl CublasLt {
         }
         for symbol in SYMBOLS {
             // SAFETY: (1) the symbol's address is looked at and never called through this type; (2) the library was
-            // found, so `culib` returns; (3) looking up a symbol has no order.
+            // found, so `culib` returns; (3) the lookup has no side effects.
             if unsafe { lt::culib().get::<*const ()>(symbol.as_bytes()).is_err() } {
                 return Err(missing(format!("the cuBLASLt on this machine has no {symbol}; 11.4 or newer is needed")));
             }
@@ -99,11 +100,12 @@ impl CublasLt {
         let mut handle = std::ptr::null_mut();
         // SAFETY: (1) the signature is cublasLt.h's; (2) `handle` outlives the call; (3) the context is bound.
         check("cublasLtCreate", unsafe { lt::cublasLtCreate(&mut handle) })?;
-        // SAFETY: (1) the signature is cublasLt.h's, without arguments; (2) no memory is passed; (3) it has no order.
+        // SAFETY: (1) the signature is cublasLt.h's, without arguments; (2) no memory is passed; (3) it has no side
+        // effects.
         let version = unsafe { lt::cublasLtGetVersion() };
         tracing::info!(version, "cuBLASLt loaded");
         let algorithms = Mutex::new(HashMap::new());
-        // What was made so far goes with it, should the memory not be there.
+        // Empty at first, so that the handle is destroyed if the allocation below fails.
         let workspaces = [Buffer::uninitialised(device, 0)?, Buffer::uninitialised(device, 0)?];
         let mut library = CublasLt { device: device.clone(), handle, workspaces, algorithms };
         for workspace in &mut library.workspaces {
@@ -112,7 +114,8 @@ impl CublasLt {
         Ok(library)
     }
 
-    /// [`Backend::linear`](crate::engine::Backend::linear) with a plain weight, or false: it has no algorithm for it.
+    /// [`Backend::linear`](crate::engine::Backend::linear) for 16-bit weights. Returns false, having done nothing, for
+    /// 8-bit weights and for products for which cuBLASLt has no algorithm.
     pub fn linear<A: Activation>(
         &self,
         out: &mut Tensor<Cuda<A>>,
@@ -124,7 +127,7 @@ impl CublasLt {
         let Storage::Plain(values) = &weight.storage else { return Ok(false) };
         let (rows, n, k) = (x.rows(), weight.n, weight.k);
         let kind = RowKind::of(x.shape());
-        // GELU takes the bias with it, see `gelu`.
+        // With GELU the bias is added by our own kernel, see `gelu`.
         let own_bias = epilogue == Epilogue::GeluErf;
         let biased = bias.is_some() && !own_bias;
         let code = super::matrix::epilogue_code(epilogue) as u8;
@@ -156,8 +159,8 @@ impl CublasLt {
         Ok(true)
     }
 
-    /// The algorithm for all products of this kind: chosen once, for the usual number of rows, among those that add each
-    /// sum in one piece, so that it does not depend on the number of rows at hand.
+    /// The algorithm for all products of `key`, selected once for a typical number of rows, so that results do not
+    /// depend on the actual number. Algorithms with split-K reductions are excluded.
     fn algorithm<A: Activation>(
         &self,
         key: Key,
@@ -219,8 +222,8 @@ impl CublasLt {
         let (alpha, beta) = (std::ptr::from_ref(&alpha).cast(), std::ptr::from_ref(&beta).cast());
         // SAFETY: (1) the signature is cublasLt.h's; (2) the descriptors give each array the shape that `ops::linear` and
         // `range` checked: w [N, stride], x [R, K], out [R, N], bias [N] of the type they name; the scalars are read
-        // before the call returns; (3) it is queued on this thread's stream, or recorded, and each queue's working memory is
-        // used by one product after another.
+        // before the call returns; (3) it is queued on this thread's stream, or captured, and the workspace of each
+        // queue is used by one product at a time.
         let code = unsafe {
             lt::cublasLtMatmul(
                 self.handle,
@@ -244,7 +247,7 @@ impl CublasLt {
         check("cublasLtMatmul", code)
     }
 
-    /// The bias in the type of the result, in scratch memory.
+    /// The bias converted to the type of the result, in scratch memory.
     fn narrow_bias<A: Activation>(&self, bias: &Buffer<f32>, n: usize) -> Result<ScratchGuard<'_>> {
         let scratch = self.device.scratch(n * size_of::<A>())?;
         let mut launch = self.device.launch("cublaslt_bias", A::SUFFIX)?;
@@ -269,7 +272,8 @@ impl CublasLt {
 }
 
 impl Device {
-    /// Lets a library queue work on [`stream`](Self::stream), timed and waited for as a launch of ours would be.
+    /// Runs `f`, in which a library queues work on [`stream`](Self::stream), with the timing and synchronisation of our
+    /// own launches.
     fn timed(&self, name: &str, work: Work, f: impl FnOnce() -> Result<()>) -> Result<()> {
         self.bind()?;
         let recorded = graph::recording().is_some();
@@ -299,7 +303,7 @@ struct Operands {
     add: bool,
 }
 
-/// A product as the library is told of it; `w^T` is what it calls A, `x^T` B, the output C and D.
+/// The descriptors of a product. In cuBLASLt's terms A is `w^T`, B is `x^T`, and C and D are the output.
 struct Product {
     description: Description,
     weight: Layout,
@@ -308,7 +312,7 @@ struct Product {
 }
 
 impl Product {
-    /// `rows` rows times `weight`, f32 sums, results stored as `A`.
+    /// `rows` rows times `weight`, with sums in f32 and results in `A`.
     fn new<A: Activation>(weight: &Matrix<A>, rows: usize, bias: bool) -> Result<Self> {
         let kind = if A::SUFFIX == "f16" { lt::cudaDataType_t::CUDA_R_16F } else { lt::cudaDataType_t::CUDA_R_16BF };
         let (n, k) = (weight.n, weight.k);

@@ -1,4 +1,4 @@
-//! The primitives of [`Dense`]: a launch each, all in f32.
+//! The primitives of [`Dense`] (CAM++). Each is one launch, all in f32.
 
 use super::buffer::Buffer;
 use super::driver::refuse;
@@ -13,12 +13,13 @@ use crate::engine::residual::{FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
-/// 64 clips of ten seconds: pictures of 0.7 GB each, and rows for every multiprocessor in the last layers.
+/// Frames per batch: 64 clips of 10 s. Feature maps take 0.7 GB each, and the last layers have rows for every
+/// multiprocessor.
 const FRAMES: usize = 64_000;
-/// Most rows of a result: their indices, and those of a tile past the end, fit 32 bits.
+/// Most rows of a result: their indices, including those of a partial tile, fit in 32 bits.
 const MOST_ROWS: usize = 1 << 30;
 
-/// A convolution over pictures on the GPU.
+/// The weights of a 2-D convolution on the GPU.
 pub struct ClipFilter {
     shape: FilterShape,
     /// `[O, taps * taps * C]`
@@ -47,17 +48,17 @@ struct Sizes {
     finish: i32,
 }
 
-/// The optional arrays of a launch.
+/// Optional array arguments of `clip_conv`.
 struct Extras<'a> {
     bias: Option<&'a Buffer<f32>>,
-    /// Scale and shift.
+    /// Scale and shift, applied to the input.
     before: Option<[&'a Buffer<f32>; 2]>,
-    /// Gates, or a picture that is added; its elements.
+    /// Gates or a residual, and the number of its elements.
     other: Option<(&'a Buffer<f32>, usize)>,
 }
 
 impl<A: Activation> Cuda<A> {
-    /// Launches `clip_conv`; `out` begins at element `column`.
+    /// Launches `clip_conv`; results are written from element `column` of `out` on.
     fn launch_clip_conv(
         &self,
         [out, x]: [&Tensor<Self, f32>; 2],

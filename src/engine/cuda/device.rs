@@ -1,5 +1,4 @@
-//! One GPU: its context, its streams, its kernels and its memory, and everything that can be wrong with it before the
-//! first kernel runs.
+//! One GPU: its context, streams, kernels and memory, and the checks that are possible before the first kernel runs.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,18 +13,18 @@ use super::{graph, memory, queue};
 use crate::engine::profile::Launched;
 use crate::error::{Error, Result};
 
-/// What the engine needs of a card: bf16 and asynchronous copies came with it.
+/// The oldest supported compute capability: Ampere introduced bf16 and asynchronous copies.
 const OLDEST: (i32, i32) = (8, 0);
 
 /// Pieces of the main queue's staging memory.
 const MAIN_PIECES: usize = 8;
-/// Of the second queue's: the samples of a group of clips, and the piece they begin in the middle of, so that the host
-/// hands all of them over without waiting.
+/// Pieces of the second queue's staging memory: the samples of one encoder batch, and one more because they may begin
+/// within a piece. So the host can upload a whole batch without waiting.
 const SECOND_PIECES: usize = (super::ENCODER_BATCH * CLIP_BYTES).div_ceil(PIECE) + 1;
-/// Samples of the longest window.
+/// Bytes of the samples of a 30 s window.
 const CLIP_BYTES: usize = 30 * crate::units::SAMPLE_RATE * size_of::<f32>();
 
-/// A GPU that is ready to compute.
+/// An opened GPU.
 pub(super) struct Device {
     name: String,
     total_memory: u64,
@@ -36,17 +35,17 @@ pub(super) struct Device {
     pub max_shared: usize,
     pub account: Account,
     pub kernels: Kernels,
-    /// What everything is queued on, in the order of the calls, but what is queued beside it.
+    /// The main queue, in which all work runs in the order of the calls, except work redirected to `second`.
     pub main: Queue,
-    /// Made when it is first needed.
+    /// Created on first use.
     second: OnceLock<Queue>,
-    /// The stream that launches are recorded on when they become a graph; nothing ever runs on it.
+    /// The stream on which launches are captured into a graph; nothing ever runs on it.
     recording_stream: Mutex<RecordingStream>,
-    /// Whether to wait after every launch, so that an error names its kernel.
+    /// `DIARIST_SYNC`: wait after every launch, so that an error names its kernel.
     pub synchronous: bool,
     profiling: AtomicBool,
     timed: Mutex<Vec<Timed>>,
-    /// Last: what is above is given back while the context is still there.
+    /// Declared last: the fields above must be dropped while the context exists.
     context: Context,
 }
 
@@ -66,7 +65,7 @@ unsafe impl Send for Device {}
 unsafe impl Sync for Device {}
 
 impl Device {
-    /// Number of GPUs the driver shows.
+    /// Number of GPUs that the driver reports.
     pub fn count() -> Result<usize> {
         driver::start()?;
         // SAFETY: (1) the signature is cuda.h's; (2) the number outlives the call; (3) the driver was started.
@@ -74,7 +73,7 @@ impl Device {
         Ok(count.max(0) as usize)
     }
 
-    /// Opens GPU `index`, with at most `limit` bytes of its memory for the engine.
+    /// Opens GPU `index`; the engine allocates at most `limit` bytes of its memory.
     pub fn open(index: usize, limit: Option<u64>) -> Result<Self> {
         let count = Self::count()?;
         if index >= count {
@@ -85,7 +84,7 @@ impl Device {
             };
             return Err(Error::config("device", format!("cuda:{index}"), there));
         }
-        let card = Card::look(index)?;
+        let card = Properties::query(index)?;
         if card.capability < OLDEST {
             let text = format!(
                 "{} has compute capability {}.{}; {}.{} (Ampere, 2020) or newer is needed; use `device` cpu",
@@ -113,12 +112,12 @@ impl Device {
             context,
         };
         device.main = Queue::new(&device, MAIN_PIECES, Priority::High)?;
-        // A graph's kernels are as urgent as the stream they were recorded on.
+        // The kernels of a graph have the priority of the stream they were captured on.
         device.recording_stream = Mutex::new(RecordingStream(stream(Priority::High)?));
         Ok(device)
     }
 
-    /// One line for people.
+    /// One line for the log: name, compute capability, memory, driver version.
     pub fn describe(&self) -> String {
         let (major, minor) = (self.driver_version / 1000, self.driver_version % 1000 / 10);
         let gib = self.total_memory as f64 / (1u64 << 30) as f64;
@@ -131,12 +130,12 @@ impl Device {
         self.capability
     }
 
-    /// Makes this device the one that calls of this thread mean.
+    /// Makes this device's context current on this thread.
     pub fn bind(&self) -> Result<()> {
         self.context.bind()
     }
 
-    /// What this thread's calls are queued on.
+    /// The queue of this thread's calls.
     pub fn queue(&self) -> &Queue {
         match self.second.get() {
             Some(second) if queue::is_beside(self) => second,
@@ -144,33 +143,33 @@ impl Device {
         }
     }
 
-    /// Where this thread's launches go: its queue, or a recording.
+    /// The stream of this thread's launches: the stream of its queue, or the capturing stream.
     pub fn stream(&self) -> sys::CUstream {
         graph::recording().unwrap_or(self.queue().stream)
     }
 
-    /// The queue beside the main one.
+    /// The second queue.
     pub fn second(&self) -> Result<&Queue> {
         if let Some(second) = self.second.get() {
             return Ok(second);
         }
         let mut made = Queue::new(self, SECOND_PIECES, Priority::Low)?;
         if let Err(surplus) = self.second.set(std::mem::replace(&mut made, Queue::none())) {
-            // Another thread was quicker.
+            // Another thread created it first.
             made = surplus;
         }
         made.free(self);
         Ok(self.second.get().unwrap_or(&self.main))
     }
 
-    /// Waits until everything queued has run.
+    /// Waits until everything queued on both streams has run.
     pub fn wait(&self, call: &str) -> Result<()> {
         self.bind()?;
         self.main.wait(call)?;
         self.second.get().map_or(Ok(()), |second| second.wait(call))
     }
 
-    /// The stream to record on, for one thread at a time.
+    /// The capturing stream, locked.
     pub fn recording_stream(&self) -> MutexGuard<'_, RecordingStream> {
         self.recording_stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,7 +179,7 @@ impl Device {
         self.queue().scratch(self, bytes)
     }
 
-    /// Queues zeros for `bytes` bytes of scratch memory, from byte `at` on.
+    /// Queues a memset to zero of `bytes` bytes of scratch memory, from byte `at` on.
     pub fn clear_scratch(&self, scratch: &ScratchGuard, at: usize, bytes: usize) -> Result<()> {
         let Some(pointer) = scratch.address(at, bytes) else {
             return Err(driver::refuse("scratch memory", "is too small"));
@@ -190,7 +189,7 @@ impl Device {
         check("cuMemsetD8Async", unsafe { sys::cuMemsetD8Async(pointer, 0, bytes, self.stream()) })
     }
 
-    /// Bytes the driver could still give.
+    /// Bytes of device memory that are free by the driver's count.
     pub fn free_memory(&self) -> Result<u64> {
         memory::free(self)
     }
@@ -220,7 +219,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // A lost device takes nothing back; what the driver holds goes with the process.
+        // A lost device frees nothing; the driver frees its resources when the process ends.
         if self.wait("cuStreamSynchronize").is_err() && self.bind().is_err() {
             return;
         }
@@ -240,7 +239,8 @@ impl Drop for Device {
 impl Context {
     fn retain(device: sys::CUdevice) -> Result<Self> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: (1) the signature is cuda.h's; (2) `handle` outlives the call; (3) the device exists: it was looked at.
+        // SAFETY: (1) the signature is cuda.h's; (2) `handle` outlives the call; (3) the device exists: it was queried
+        // before.
         let code = unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) };
         if code == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return Err(Error::OutOfMemory { wanted: 0, free: 0, during: "opening the GPU; is it full?".into() });
@@ -262,8 +262,8 @@ impl Drop for Context {
     }
 }
 
-/// What the driver tells about a card before it is opened.
-struct Card {
+/// Properties of a GPU that can be queried before it is opened.
+struct Properties {
     handle: sys::CUdevice,
     name: String,
     capability: (i32, i32),
@@ -272,8 +272,8 @@ struct Card {
     max_shared: usize,
 }
 
-impl Card {
-    fn look(index: usize) -> Result<Self> {
+impl Properties {
+    fn query(index: usize) -> Result<Self> {
         use sys::CUdevice_attribute as A;
         let mut handle = 0;
         // SAFETY, for the four calls: (1) the signatures are cuda.h's; (2) what they write to outlives them and is as
@@ -291,7 +291,7 @@ impl Card {
         // SAFETY: see above.
         let ask = |what| query("cuDeviceGetAttribute", |v| unsafe { sys::cuDeviceGetAttribute(v, what, handle) });
         let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-        Ok(Card {
+        Ok(Properties {
             handle,
             name: String::from_utf8_lossy(&name[..length]).into_owned(),
             capability: (

@@ -1,7 +1,7 @@
-//! The driver, loaded at run time: whether it is there and complete, and its error codes as sentences.
+//! Loading the CUDA driver at run time, and its error codes as messages.
 //!
-//! The program is not linked to CUDA, so it starts on any machine. Everything the engine calls is listed in [`SYMBOLS`]
-//! and looked up once; a driver that lacks one of them is refused with its name, before anything is called.
+//! The program is not linked to CUDA, so it starts on machines without it. Every driver function that the engine calls
+//! is listed in [`SYMBOLS`] and looked up once. If the driver lacks one, the error names it before anything is called.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ pub(super) use cudarc::driver::sys;
 
 use crate::error::{Error, Result};
 
-/// Every function of the driver that the engine cannot do without.
+/// Every function of the driver that the engine requires.
 const SYMBOLS: &[&str] = &[
     "cuCtxGetStreamPriorityRange",
     "cuCtxSetCurrent",
@@ -58,18 +58,18 @@ const SYMBOLS: &[&str] = &[
     "cuStreamWaitEvent",
 ];
 
-/// The code of a failure that is not the driver's own: the driver cannot be used at all.
+/// Error code for failures that no driver call reported: the driver cannot be used at all.
 const NO_DRIVER: i32 = -1;
 
-/// An error of the device that no call returned.
+/// A device error that no driver call reported.
 pub(super) fn refuse(call: impl Into<String>, text: impl Into<String>) -> Error {
     Error::Device { call: call.into(), code: NO_DRIVER, text: text.into() }
 }
 
-/// Loads the driver and starts it; later calls only tell how that went.
+/// Loads and initialises the driver; later calls return the result of the first.
 ///
 /// # Errors
-/// [`Error::Device`] saying what is missing.
+/// [`Error::Device`] naming what is missing.
 pub(super) fn start() -> Result<()> {
     static STARTED: OnceLock<Option<(i32, String)>> = OnceLock::new();
     let failed = STARTED.get_or_init(|| match load() {
@@ -102,17 +102,17 @@ fn load() -> Result<()> {
     check("cuInit", unsafe { sys::cuInit(0) })
 }
 
-/// Whether the driver exports `symbol`. Only after the library was found.
+/// Whether the driver exports `symbol`. May only be called after the library was found.
 pub(super) fn has(symbol: &str) -> bool {
     // SAFETY: (1) the symbol's address is looked at and never called through this type; (2) the library was found, so
-    // `culib` returns; (3) looking up a symbol has no order.
+    // `culib` returns; (3) the lookup has no side effects.
     unsafe { sys::culib().get::<*const ()>(symbol.as_bytes()).is_ok() }
 }
 
 /// Milliseconds between two recorded events.
 ///
-/// The headers of CUDA 13 call it `cuEventElapsedTime_v2`, which drivers before 12.8 do not export; the plain symbol is in
-/// all of them.
+/// Looked up by hand: the headers of CUDA 13 call the function `cuEventElapsedTime_v2`, which drivers before 12.8 do
+/// not export. `cuEventElapsedTime` is in all of them.
 pub(super) fn elapsed_ms(start: sys::CUevent, end: sys::CUevent) -> Result<f32> {
     type ElapsedTime = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
     let mut ms = 0.0;
@@ -128,12 +128,12 @@ pub(super) fn elapsed_ms(start: sys::CUevent, end: sys::CUevent) -> Result<f32> 
     Ok(ms)
 }
 
-/// What the driver returned, as a result. `call` is its name, or the kernel's.
+/// Converts a driver return code to a result. `call` is the name of the driver function or of the kernel.
 pub(super) fn check(call: &str, code: sys::CUresult) -> Result<()> {
     if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(failure(call, code)) }
 }
 
-/// The error for a code that is not success.
+/// The error for a return code other than success.
 pub(super) fn failure(call: &str, code: sys::CUresult) -> Error {
     let mut text = words(code, sys::cuGetErrorName);
     let described = words(code, sys::cuGetErrorString);
@@ -148,7 +148,7 @@ pub(super) fn failure(call: &str, code: sys::CUresult) -> Error {
 
 type Describe = unsafe fn(sys::CUresult, *mut *const c_char) -> sys::CUresult;
 
-/// The driver's own words for a code.
+/// The driver's name or description of a code.
 fn words(code: sys::CUresult, describe: Describe) -> String {
     let mut text: *const c_char = std::ptr::null();
     // SAFETY: (1) both functions have this signature in cuda.h and were found by `load`; (2) `text` outlives the call;
@@ -158,11 +158,11 @@ fn words(code: sys::CUresult, describe: Describe) -> String {
         return String::new();
     }
     // SAFETY: (1) on success the driver gives a C string; (2) it lies in the driver's constants, and outlives this
-    // program; (3) nobody writes to it.
+    // program; (3) it is never written.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// What to do about a code, where that is known.
+/// What the user can do about an error code, if known.
 fn cure(code: sys::CUresult) -> Option<&'static str> {
     use sys::CUresult as C;
     Some(match code {
@@ -197,7 +197,7 @@ fn cure(code: sys::CUresult) -> Option<&'static str> {
     })
 }
 
-/// A C `int` the driver fills in.
+/// Calls a driver function that writes one C `int`.
 pub(super) fn query(call: &str, ask: impl FnOnce(*mut c_int) -> sys::CUresult) -> Result<i32> {
     let mut value: c_int = 0;
     check(call, ask(&mut value))?;

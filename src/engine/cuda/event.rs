@@ -1,20 +1,20 @@
-//! Marks in the work of a queue.
+//! CUDA events: ordering streams, waiting for a point in a stream, and timing.
 
 use super::device::Device;
 use super::driver::{check, sys};
 use crate::error::Result;
 
-/// An event of the driver, destroyed when dropped.
+/// A CUDA event, destroyed when dropped.
 pub(super) struct Event(sys::CUevent);
 
 // SAFETY: (1) an event is a handle of the driver, which any thread may use; (2) it is whole until dropped; (3) recording
-// and asking are ordered by the stream.
+// and querying are ordered by the stream.
 unsafe impl Send for Event {}
 // SAFETY: as above.
 unsafe impl Sync for Event {}
 
 impl Event {
-    /// A mark that is nowhere yet.
+    /// An event that is not recorded yet.
     pub fn new(device: &Device, flags: sys::CUevent_flags) -> Result<Self> {
         device.bind()?;
         let mut event = std::ptr::null_mut();
@@ -23,47 +23,48 @@ impl Event {
         Ok(Event(event))
     }
 
-    /// A mark that tells the time, put where the calls of this thread are queued.
+    /// An event with timing, recorded on the stream of this thread's calls.
     pub fn timed(device: &Device) -> Result<Self> {
         let event = Self::new(device, sys::CUevent_flags::CU_EVENT_DEFAULT)?;
         event.record(device.stream())?;
         Ok(event)
     }
 
-    /// A mark that only orders.
+    /// An event without timing, for ordering only.
     pub fn untimed(device: &Device) -> Result<Self> {
         Self::new(device, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
     }
 
-    /// Puts the mark behind everything queued on a stream of the bound context.
+    /// Records the event behind everything queued on `stream`, which must be of the bound context.
     pub fn record(&self, stream: sys::CUstream) -> Result<()> {
-        // SAFETY: (1) the signature is cuda.h's; (2) event and stream are of the bound context; (3) it marks this point.
+        // SAFETY: (1) the signature is cuda.h's; (2) event and stream are of the bound context; (3) recording is
+        // asynchronous.
         check("cuEventRecord", unsafe { sys::cuEventRecord(self.0, stream) })
     }
 
-    /// Waits until the device has passed the mark; one that was never put has been passed.
+    /// Blocks until the device has reached the event. Returns at once if the event was never recorded.
     pub fn wait(&self) -> Result<()> {
-        // SAFETY: (1) the signature is cuda.h's; (2) the event is ours; (3) waiting is in no one's way.
+        // SAFETY: (1) the signature is cuda.h's; (2) the event is ours; (3) waiting has no side effects.
         check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(self.0) })
     }
 
-    /// Whether the device has passed it.
+    /// Whether the device has reached the event.
     pub fn has_passed(&self) -> Result<bool> {
-        // SAFETY: (1) the signature is cuda.h's; (2) the event is ours; (3) asking has no order.
+        // SAFETY: (1) the signature is cuda.h's; (2) the event is ours; (3) the query has no side effects.
         match unsafe { sys::cuEventQuery(self.0) } {
             sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
             code => check("cuEventQuery", code).map(|()| true),
         }
     }
 
-    /// Makes what is queued on `stream` from now on wait for the mark.
+    /// Makes work queued on `stream` from now on wait for the event (`cuStreamWaitEvent`).
     pub fn hold(&self, stream: sys::CUstream) -> Result<()> {
         // SAFETY: (1) the signature is cuda.h's; (2) event and stream are of the bound context; (3) the driver remembers
-        // where the mark is now, whatever becomes of the event.
+        // the recorded point, even if the event is recorded again or destroyed.
         check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(stream, self.0, 0) })
     }
 
-    /// For calls that need the handle.
+    /// The raw handle, for `cuEventElapsedTime`.
     pub fn handle(&self) -> sys::CUevent {
         self.0
     }

@@ -1,4 +1,4 @@
-//! `fbank`: Kaldi's log-mel features.
+//! `fbank`: log-mel filterbank features as in Kaldi.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use crate::engine::profile::Work;
 use crate::error::Result;
 use crate::features::fbank::{FFT, FLOOR, FRAME, Fbank, PREEMPHASIS, SHIFT, SPECTRUM};
 
-/// Frames of a block, a warp each.
+/// Frames per block; a warp computes each.
 const FRAMES: usize = 8;
-/// Operations of a frame's transform: 4 passes of 64 butterflies with 3 products and 8 sums of complex numbers, then 256 bins.
+/// Flops of a frame's transform: 4 passes of 64 butterflies with 3 products and 8 sums of complex numbers, then 256
+/// bins.
 const FLOPS: usize = 4 * 64 * 34 + 256 * 18;
 
-/// Constants of the features.
+/// Tables and constants of the features.
 pub struct FbankPlan {
     pub(super) bands: Bands,
     gain: f32,
     /// `[FRAME]`
     taper: Buffer<f32>,
-    /// `[FFT, 2]`: cosine and sine of one turn.
+    /// `[FFT, 2]`: cosine and sine of `2 pi i / FFT`.
     turn: Buffer<f32>,
 }
 

@@ -1,4 +1,4 @@
-//! `gather_rows`: a copy of some rows.
+//! `gather_rows`: copies the rows listed in an index.
 
 use super::{Activation, Cuda};
 use crate::engine::Tensor;

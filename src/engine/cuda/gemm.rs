@@ -1,4 +1,4 @@
-//! Which kernel multiplies: our own, or cuBLASLt's where a measurement on this architecture says so.
+//! Selects the implementation of matrix products: our own kernels, or cuBLASLt where it was measured to be faster.
 
 use super::activation::Activation;
 use super::cublaslt::CublasLt;
@@ -8,39 +8,39 @@ use super::{Cuda, Tensor};
 use crate::engine::Epilogue;
 use crate::error::Result;
 
-/// Who multiplies. Results of the two differ in the last bit, as their orders of addition do.
+/// Implementation of matrix products. The two differ in rounding, because they add in different orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gemm {
-    /// cuBLASLt for the products it was measured to be faster at, if it can be loaded; else our own kernels.
+    /// cuBLASLt for the products where it was measured to be faster, if it can be loaded; else our own kernels.
     #[default]
     Auto,
-    /// Our own kernels, which need nothing but the driver.
+    /// Our own kernels, which need only the driver.
     Own,
     /// cuBLASLt for every product with 16-bit weights that it has an algorithm for.
     ///
-    /// One algorithm is chosen for each `(N, K)`, without split sums, whatever the number of rows. That results do not
-    /// depend on the batch is then likely, but cuBLASLt does not promise it, as our kernels do; nor does it saturate: a
-    /// result too large for f16 becomes infinity.
+    /// One algorithm is selected for each `(N, K)` whatever the number of rows, without split-K. So results probably do
+    /// not depend on the batch, but cuBLASLt does not guarantee that, as our kernels do. Nor does it saturate: a result
+    /// too large for f16 becomes infinity.
     CublasLt,
 }
 
-/// The two kinds of rows an op meets. Which kernel serves a weight may depend on the kind, but not on the number of rows,
-/// or results would depend on the batch.
+/// The two kinds of rows of a product. The choice of kernel may depend on the kind but not on the number of rows, or
+/// results would depend on the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowKind {
-    /// Frames of clips, `[B, T, C]`: thousands.
+    /// Frames of windows, `[B, T, C]`: thousands.
     Frames,
     /// Rows of a decode step, `[R, C]`: one to a few hundred.
     Step,
 }
 
 impl RowKind {
-    /// Of activations of this shape.
+    /// The kind of activations of this shape.
     pub(super) fn of(shape: &[usize]) -> Self {
         if shape.len() == 2 { RowKind::Step } else { RowKind::Frames }
     }
 
-    /// The number of rows an algorithm is chosen for: a full encoder pass, a usual batch.
+    /// The number of rows for which an algorithm is selected: a full encoder pass, or a typical decode batch.
     pub(super) fn typical(self) -> usize {
         match self {
             RowKind::Frames => 12_000,
@@ -49,7 +49,7 @@ impl RowKind {
     }
 }
 
-/// A product on one architecture that cuBLASLt was measured to be faster at.
+/// A product for which cuBLASLt was measured to be faster.
 struct Faster {
     /// Compute capability.
     capability: (i32, i32),
@@ -59,16 +59,16 @@ struct Faster {
     epilogue: Epilogue,
 }
 
-/// What `diarist-bench --gemm-table` prints on a card, of those products where the two agreed and rows did not depend on
-/// their number. Empty: no card has run it yet.
+/// Output of `diarist-bench --gemm-table`, restricted to products whose results agreed and whose rows did not depend on
+/// the number of rows. Empty: not measured on any GPU yet.
 const FASTER: &[Faster] = &[];
 
-/// Whether the table has anything for this architecture: only then is the library looked for.
+/// Whether the table has an entry for this architecture. Without one, `auto` does not load cuBLASLt.
 pub(super) fn has_measurements(capability: (i32, i32)) -> bool {
     FASTER.iter().any(|entry| entry.capability == capability)
 }
 
-/// Whether cuBLASLt is the measured choice.
+/// Whether the table prefers cuBLASLt for this product.
 fn measured(capability: (i32, i32), rows: RowKind, (n, k): (usize, usize), epilogue: Epilogue) -> bool {
     FASTER.iter().any(|entry| {
         entry.capability == capability
@@ -95,7 +95,7 @@ pub(super) fn linear<A: Activation>(
     linear::linear(be, out, x, weight, bias, epilogue)
 }
 
-/// cuBLASLt, if this product is for it.
+/// cuBLASLt, if it is selected for this product.
 fn choice<'a, A: Activation>(
     be: &'a Cuda<A>,
     x: &Tensor<Cuda<A>>,

@@ -1,7 +1,7 @@
-//! A sequence of launches recorded once and replayed with one call.
+//! CUDA graphs: a sequence of launches is captured once and then replayed with one call.
 //!
-//! A decode step is hundreds of small kernels; launching them one by one takes the processor longer than the GPU needs to
-//! run them.
+//! A decode step is hundreds of small kernels. Launching them one by one takes the CPU longer than the GPU needs to run
+//! them.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use super::driver::{check, sys};
 use super::queue::is_beside;
 use crate::error::Result;
 
-/// Graphs kept for one sequence, one for each key; the one not used for longest makes room.
+/// Most graphs cached for one sequence, one for each key; the least recently used one is evicted.
 const KEPT: usize = 32;
 
 thread_local! {
-    /// The stream this thread records on, while it records.
+    /// The stream this thread captures on; `None` while it does not capture.
     static RECORDING: Cell<Option<sys::CUstream>> = const { Cell::new(None) };
 }
 
-/// Where this thread's launches are recorded, if they are.
+/// The stream on which this thread's launches are captured, if they are.
 pub(super) fn recording() -> Option<sys::CUstream> {
     RECORDING.get()
 }
 
-/// The recordings of one sequence of launches, by key. Holds on to nothing that the launches use: whoever records keeps
-/// the buffers where they are.
+/// The graphs of one sequence of launches, by key. It does not keep the buffers of the launches alive: the caller must
+/// keep them allocated at the same addresses.
 #[derive(Default)]
 pub struct Recorded {
     /// Least recently used first.
@@ -33,15 +33,16 @@ pub struct Recorded {
 }
 
 enum State {
-    /// Ran once, launch by launch: the driver has loaded its kernels.
+    /// Ran once without a graph, so the driver has loaded its kernels.
     Seen,
     Ready(Graph),
-    /// Cannot be recorded.
+    /// Capture failed; the launches always run one by one.
     Eager,
 }
 
 impl Recorded {
-    /// Runs `f`'s launches: the first time for this `key` one by one, then recorded, then replayed without calling `f`.
+    /// Runs the launches of `f`. The first call for a `key` runs them one by one, the second captures and launches
+    /// them, and later calls replay the graph without calling `f`.
     pub(super) fn replay(&mut self, device: &Arc<Device>, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
         if device.synchronous || device.is_profiling() || is_beside(device) {
             return f();
@@ -78,11 +79,11 @@ impl Recorded {
     }
 }
 
-/// An executable graph.
+/// An executable graph (`CUgraphExec`).
 struct Graph {
     device: Arc<Device>,
     executable: sys::CUgraphExec,
-    /// `scratch_moves` of the main queue when it was recorded.
+    /// `scratch_moves` of the main queue at the time of the capture.
     scratch_moves: u64,
 }
 
@@ -96,10 +97,10 @@ impl Graph {
     fn record(device: &Arc<Device>, f: &mut impl FnMut() -> Result<()>) -> Result<Self> {
         device.bind()?;
         let recording_stream = device.recording_stream();
-        // Only this thread's launches are redirected; another thread's go on to the compute stream meanwhile.
+        // Thread-local mode: launches of other threads still run on the main stream.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: (1) the signature is cuda.h's; (2) the stream is this device's, and locked; (3) the
-        // recording is ended below, whatever `f` does but panic.
+        // capture is ended below, unless `f` panics.
         check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(recording_stream.0, mode) })?;
         let scratch_moves = device.main.scratch_moves();
         let redirected = Redirect::to(recording_stream.0);
@@ -123,7 +124,7 @@ impl Graph {
         recorded
     }
 
-    /// Queues the recorded launches; false if they name scratch memory that is no longer there.
+    /// Queues the graph. Returns false if the scratch memory has been reallocated since the capture.
     fn launch(&self) -> Result<bool> {
         self.device.bind()?;
         let scratch = self.device.main.scratch(&self.device, 0)?;
@@ -147,7 +148,7 @@ impl Drop for Graph {
     }
 }
 
-/// Sends this thread's launches elsewhere until dropped, also by a panic.
+/// Redirects this thread's launches to the capturing stream until dropped, also on unwinding.
 struct Redirect;
 
 impl Redirect {

@@ -1,4 +1,4 @@
-//! A copy of a device array that arrives in page-locked memory while the host does something else.
+//! Asynchronous readback: a device array is copied to page-locked memory while the host continues.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::event::Event;
 use super::memory::Pinned;
 use crate::error::Result;
 
-/// Room for `len` integers.
+/// Page-locked memory for a readback of `len` integers.
 pub struct HostCopy {
     memory: Pinned,
     len: usize,
-    /// Behind the copy that was started last.
+    /// Recorded behind the most recent copy.
     complete: Event,
-    /// Last: what is above is given back while the device is still there.
+    /// Declared last: the fields above must be dropped while the device exists.
     device: Arc<Device>,
 }
 
@@ -34,7 +34,7 @@ impl HostCopy {
         self.device.bind()?;
         let stream = self.device.stream();
         // SAFETY: (1) the signature is cuda.h's; (2) both sides have that many bytes, and the memory is whole until `drop`
-        // has waited for the event below; (3) nobody reads it before the event has passed: `values` waits.
+        // has waited for the event below; (3) it is not read before the event has passed: `values` waits.
         let code = unsafe {
             sys::cuMemcpyDtoHAsync_v2(self.memory.pointer().cast(), from, self.len * size_of::<i32>(), stream)
         };
@@ -59,7 +59,7 @@ impl HostCopy {
 
 impl Drop for HostCopy {
     fn drop(&mut self) {
-        // A lost device writes nothing more.
+        // A lost device does not write any more, so there is nothing to wait for.
         if self.device.bind().is_ok() {
             let _ = self.complete.wait();
         }

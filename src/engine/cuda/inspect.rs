@@ -1,4 +1,4 @@
-//! What can be asked of a GPU besides computing: its memory, its time, and marks for a profiler.
+//! Memory use, kernel times and profiler ranges of a GPU.
 
 use super::driver::{self, check};
 use super::memory::MemoryUse;
@@ -7,28 +7,28 @@ use crate::engine::profile::Launched;
 use crate::error::Result;
 
 impl<A: Activation> Cuda<A> {
-    /// What the buffers take of the device's memory.
+    /// Device memory taken by the engine's buffers.
     pub fn memory_use(&self) -> MemoryUse {
         self.device.account.state()
     }
 
-    /// Bytes the driver could still give.
+    /// Bytes of device memory that are free by the driver's count.
     pub fn free_memory(&self) -> Result<u64> {
         self.device.free_memory()
     }
 
-    /// Times every launch from now on, which slows them down, and stops replaying recorded steps.
+    /// Times every launch from now on. Timing slows launches down and disables graphs.
     pub fn start_profile(&self) {
         self.device.start_profile();
     }
 
-    /// The launches since [`start_profile`](Self::start_profile), in order; stops timing.
+    /// The launches since [`start_profile`](Self::start_profile), in order. Ends the timing.
     pub fn profile(&self) -> Result<Vec<Launched>> {
         self.device.profile()
     }
 
-    /// Runs `f` between `cuProfilerStart` and `cuProfilerStop`: what `nsys profile --capture-range=cudaProfilerApi` and
-    /// `ncu --profile-from-start off` wait for.
+    /// Runs `f` between `cuProfilerStart` and `cuProfilerStop`, the range that `nsys profile
+    /// --capture-range=cudaProfilerApi` and `ncu --profile-from-start off` record.
     pub fn with_profiler<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
         self.synchronize()?;
         // SAFETY: (1) the signature is cuda.h's, which has no arguments; (2) no memory is passed; (3) nothing is queued.

@@ -1,5 +1,5 @@
-//! Launching kernels: a kernel by its name, its arguments one after another, checked against what the driver knows of
-//! it.
+//! Kernel launches: a kernel is looked up by name, and its arguments are checked against the parameter sizes that the
+//! driver reports.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -17,15 +17,15 @@ use crate::engine::Element;
 use crate::engine::profile::{Launched, Work};
 use crate::error::Result;
 
-/// Most arguments a kernel of ours has, and most 8-byte words they take.
+/// Upper bounds for the arguments of a kernel: their number, and the 8-byte words they take.
 const MAX_ARGUMENTS: usize = 24;
 const MAX_WORDS: usize = 64;
 const WARP: usize = 32;
-/// Shared memory a block gets without being asked for more.
+/// Dynamic shared memory that a block may use without a request, in bytes.
 const PLAIN_SHARED: usize = 48 << 10;
 
-/// The kernels found so far. A kernel's symbol is its stem, and the suffix of the activation type where there is one
-/// for each.
+/// The kernels looked up so far, by stem and suffix. The symbol of a kernel is its stem, plus the suffix of the
+/// activation type if there is one kernel for each type.
 pub(super) struct Kernels {
     module: Module,
     found: Mutex<HashMap<(&'static str, &'static str), Arc<Kernel>>>,
@@ -34,14 +34,14 @@ pub(super) struct Kernels {
 struct Kernel {
     name: String,
     function: sys::CUfunction,
-    /// Bytes of each parameter; `None` if the driver cannot tell (before 12.4).
+    /// Bytes of each parameter; `None` if the driver cannot report them (before CUDA 12.4).
     parameters: Option<Vec<usize>>,
-    /// Shared memory a launch may ask for so far.
+    /// Largest dynamic shared memory requested so far, in bytes.
     shared: Mutex<usize>,
 }
 
 // SAFETY: (1) a function is a handle of the driver, which any thread may use; (2) its module is unloaded only with the
-// device; (3) nothing is changed through it but an attribute, behind a mutex.
+// device; (3) only an attribute is changed through it, behind a mutex.
 unsafe impl Send for Kernel {}
 // SAFETY: as above.
 unsafe impl Sync for Kernel {}
@@ -64,14 +64,14 @@ impl Kernels {
         Ok(kernel)
     }
 
-    /// Gives the code back; every launch must have run, and the context be bound.
+    /// Unloads the module. All launches must have finished, and the context must be bound.
     pub fn unload(&mut self) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.module.unload();
     }
 }
 
-/// Sizes of a kernel's parameters, from drivers that tell (12.4 and newer).
+/// Sizes of a kernel's parameters, if the driver can report them (CUDA 12.4 and newer).
 fn parameters(function: sys::CUfunction) -> Option<Vec<usize>> {
     if !driver::has("cuFuncGetParamInfo") {
         return None;
@@ -79,8 +79,8 @@ fn parameters(function: sys::CUfunction) -> Option<Vec<usize>> {
     let mut sizes = Vec::new();
     loop {
         let (mut offset, mut size) = (0, 0);
-        // SAFETY: (1) the signature is cuda.h's, and the symbol is there; (2) both numbers outlive the call; (3) asking
-        // has no order. One index too many is an error, which ends the loop.
+        // SAFETY: (1) the signature is cuda.h's, and the symbol is there; (2) both numbers outlive the call; (3) the
+        // query has no side effects. An index past the last parameter is an error, which ends the loop.
         let code = unsafe { sys::cuFuncGetParamInfo(function, sizes.len(), &mut offset, &mut size) };
         match code {
             sys::CUresult::CUDA_SUCCESS => sizes.push(size),
@@ -90,27 +90,27 @@ fn parameters(function: sys::CUfunction) -> Option<Vec<usize>> {
     }
 }
 
-/// A launch being put together: kernel, grid, block, and the arguments in the kernel's order.
+/// A launch under construction: kernel, grid, block, and the arguments in the kernel's order.
 ///
-/// An array comes with the number of elements the kernel touches, and must be of this device and at least that long. The
-/// first thing that is wrong is kept until [`run`](Self::run).
+/// An array argument is given with the number of elements that the kernel touches. It must be of this device and at
+/// least that long. The first error is stored, and [`run`](Self::run) returns it.
 pub(super) struct Launch<'a> {
     device: &'a Device,
     kernel: Arc<Kernel>,
     grid: [usize; 3],
     block: usize,
     shared: usize,
-    /// The arguments, each at a multiple of 8 bytes.
+    /// The values of the arguments, each aligned to 8 bytes.
     words: [u64; MAX_WORDS],
     used: usize,
-    /// First word and bytes of each argument.
+    /// First word and number of bytes of each argument.
     places: [(u8, u16); MAX_ARGUMENTS],
     count: usize,
     wrong: Option<String>,
 }
 
 impl Device {
-    /// A launch of `stem_suffix`, or of `stem` if there is no suffix: one block of one warp until told otherwise.
+    /// Starts a launch of kernel `stem_suffix`, or `stem` if the suffix is empty. The default is one block of one warp.
     pub fn launch(&self, stem: &'static str, suffix: &'static str) -> Result<Launch<'_>> {
         self.bind()?;
         Ok(Launch {
@@ -129,19 +129,19 @@ impl Device {
 }
 
 impl Launch<'_> {
-    /// Blocks along x, y and z. No blocks at all: nothing will be launched.
+    /// Blocks along x, y and z. If one of them is 0, nothing is launched.
     pub fn grid(&mut self, x: usize, y: usize, z: usize) -> &mut Self {
         self.grid = [x, y, z];
         self
     }
 
-    /// Threads of a block.
+    /// Threads per block.
     pub fn block(&mut self, threads: usize) -> &mut Self {
         self.block = threads;
         self
     }
 
-    /// Dynamic shared memory of a block, in bytes.
+    /// Dynamic shared memory per block, in bytes.
     pub fn shared(&mut self, bytes: usize) -> &mut Self {
         self.shared = bytes;
         self
@@ -160,28 +160,28 @@ impl Launch<'_> {
         self
     }
 
-    /// An array the kernel writes, or reads and writes, of `len` elements at least.
+    /// An array of at least `len` elements that the kernel writes, or reads and writes.
     pub fn output<T: Element>(&mut self, buffer: &mut Buffer<T>, len: usize) -> &mut Self {
         self.input(buffer, len)
     }
 
-    /// An array the kernel reads, of `len` elements at least.
+    /// An array of at least `len` elements that the kernel reads.
     pub fn input<T: Element>(&mut self, buffer: &Buffer<T>, len: usize) -> &mut Self {
         self.input_from(buffer, 0, len)
     }
 
-    /// `len` elements of an array, from element `at` on.
+    /// An array that the kernel reads: `len` elements from element `at` on.
     pub fn input_from<T: Element>(&mut self, buffer: &Buffer<T>, at: usize, len: usize) -> &mut Self {
         let pointer = self.address(buffer, at, len);
         self.argument(&pointer.to_ne_bytes())
     }
 
-    /// The same of an array the kernel writes.
+    /// An array that the kernel writes: `len` elements from element `at` on.
     pub fn output_from<T: Element>(&mut self, buffer: &mut Buffer<T>, at: usize, len: usize) -> &mut Self {
         self.input_from(buffer, at, len)
     }
 
-    /// Where an argument's elements are, after looking whether they are all there.
+    /// Address of element `at`; records an error if fewer than `len` elements follow it.
     pub fn address<T: Element>(&mut self, buffer: &Buffer<T>, at: usize, len: usize) -> sys::CUdeviceptr {
         let index = self.count;
         if !buffer.is_on(self.device) {
@@ -196,7 +196,7 @@ impl Launch<'_> {
         }
     }
 
-    /// An array the kernel reads, or null.
+    /// An array that the kernel reads, or a null pointer.
     pub fn optional<T: Element>(&mut self, buffer: Option<&Buffer<T>>, len: usize) -> &mut Self {
         match buffer {
             Some(buffer) => self.input(buffer, len),
@@ -234,7 +234,7 @@ impl Launch<'_> {
         self.argument(&value.to_ne_bytes())
     }
 
-    /// A struct by value, laid out as C does.
+    /// A `repr(C)` struct, passed by value.
     pub fn record<T: bytemuck::NoUninit>(&mut self, value: &T) -> &mut Self {
         self.argument(bytemuck::bytes_of(value))
     }
@@ -242,16 +242,16 @@ impl Launch<'_> {
     /// Queues the launch; it runs after everything queued before it.
     ///
     /// # Safety
-    /// The caller vouches for what cannot be checked here: (1) the arguments mean what the kernel's header says, in its
-    /// order (their number and sizes are checked); (2) the kernel touches no more elements of each array than were
-    /// claimed for it; (3) grid, block and shared memory are those the header asks for.
+    /// The caller guarantees what cannot be checked here: (1) the arguments have the meaning and order given in the
+    /// kernel's header (their number and sizes are checked); (2) the kernel touches no more elements of each array than
+    /// were passed as its length; (3) grid, block and shared memory are those of the kernel's header.
     pub unsafe fn run(&mut self, work: Work) -> Result<()> {
         if self.grid.contains(&0) {
             return Ok(());
         }
         self.check_arguments()?;
         let [x, y, z] = self.grid;
-        // Beyond these the driver only says "invalid value".
+        // For larger grids the driver only reports "invalid value".
         if x > i32::MAX as usize || y > 65535 || z > 65535 || !(1..=1024).contains(&self.block) {
             return Err(self.refuse(format!("{x} x {y} x {z} blocks of {} threads are beyond any GPU", self.block)));
         }
@@ -261,7 +261,7 @@ impl Launch<'_> {
             *pointer = std::ptr::from_mut(&mut self.words[usize::from(*word)]).cast();
         }
         let timer = self.start_timer()?;
-        // SAFETY: (1) the caller vouches for the arguments, whose number and sizes were checked above; (2) the pointers
+        // SAFETY: (1) the caller guarantees the arguments, whose number and sizes were checked above; (2) the pointers
         // lead into `self.words`, which outlives the call, and the driver copies what they lead to; (3) stream and
         // function belong to the bound context, and `address` refused arrays that do not.
         let code = unsafe {
@@ -292,7 +292,7 @@ impl Launch<'_> {
         Err(self.refuse(format!("takes arguments of {expected:?} bytes, was given {:?}", given.collect::<Vec<_>>())))
     }
 
-    /// More than 48 KiB of shared memory must be asked for, once for each kernel.
+    /// Requests more than 48 KiB of shared memory, which CUDA requires once for each kernel.
     fn allow_shared(&self) -> Result<()> {
         let mut allowed = self.kernel.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared <= *allowed {
@@ -322,7 +322,7 @@ impl Launch<'_> {
     }
 }
 
-/// A launch whose start is marked.
+/// A launch whose start event is recorded.
 pub(super) struct Timer {
     start: Event,
 }
@@ -337,7 +337,7 @@ impl Timer {
     }
 }
 
-/// A launch whose start and end are marked.
+/// A launch whose start and end events are recorded.
 pub(super) struct Timed {
     kernel: String,
     work: Work,
@@ -346,7 +346,7 @@ pub(super) struct Timed {
 }
 
 impl Timed {
-    /// Its time; both marks must have passed.
+    /// The elapsed time; the device must have reached both events.
     pub fn finish(self) -> Result<Launched> {
         let ms = driver::elapsed_ms(self.start.handle(), self.end.handle())?;
         Ok(Launched {

@@ -1,12 +1,12 @@
-//! `layer_norm`: each row to mean 0 and variance 1, then scaled and shifted.
+//! `layer_norm` and `layer_norm_gelu`: normalises each row to mean 0 and variance 1, then applies `gamma` and `beta`.
 
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm), and
-/// [`Waveform::layer_norm_gelu`](crate::engine::waveform::Waveform::layer_norm_gelu); `kernel` is one of the two.
+/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm) and
+/// [`Waveform::layer_norm_gelu`](crate::engine::waveform::Waveform::layer_norm_gelu); `kernel` is one of the two names.
 pub(super) fn run<A: Activation>(
     be: &Cuda<A>,
     kernel: &'static str,

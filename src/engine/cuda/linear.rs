@@ -1,18 +1,18 @@
-//! `linear`: a product with a weight, and what happens to its result.
+//! `linear`: the product of activations with a weight, and its epilogue.
 //!
-//! Two kernels, which add in different orders. Which one serves an op must not depend on the number of rows, or results
-//! would: the frames of clips, `[B, T, C]`, go to the tiles of `linear.cu`, the rows of a decoder pass, `[R, C]`, to
-//! `linear_step.cu`, which reads the weight at memory speed and reuses it for up to 32 rows.
+//! There are two kernels, which add in different orders. Results must not depend on the number of rows, so the shape
+//! decides instead: frames of windows, `[B, T, C]`, use the tiled product of `linear.cu`; rows of a decode step,
+//! `[R, C]`, use `linear_step.cu`, which is bound by reading the weight and reuses each read for up to 32 rows.
 
 use super::matrix::{Matrix, Storage, epilogue_code};
 use super::{Activation, Cuda};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-/// Rows and features of a tile of `gemm.cuh`, and the shared memory of its block.
+/// Rows and features of a tile of `gemm.cuh`, and the shared memory of its block in bytes.
 pub(super) const TILE: usize = 128;
 pub(super) const TILE_SHARED: usize = 48 << 10;
-/// Features of a block of `linear_step.cu`.
+/// Output features of a block of `linear_step.cu`.
 pub(super) const STEP_FEATURES: usize = 16;
 
 /// See [`Backend::linear`](crate::engine::Backend::linear).
@@ -46,7 +46,7 @@ pub(super) fn linear<A: Activation>(
     unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), epilogue)) }
 }
 
-/// The same for the rows of a decoder pass.
+/// `linear` for the rows of a decode step.
 fn step<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,
@@ -80,7 +80,7 @@ fn step<A: Activation>(
     unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), epilogue)) }
 }
 
-/// Groups of 8 rows that share one read of a weight, as many as there are kernels for. Results do not depend on it.
+/// Groups of 8 rows that share one read of the weight; there is one kernel for each number. It does not change results.
 pub(super) fn row_groups(rows: usize) -> usize {
     match rows {
         0..=8 => 1,

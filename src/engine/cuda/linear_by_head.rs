@@ -1,4 +1,4 @@
-//! `linear_by_head`: a product for each head, each with its own part of the input and of the weight.
+//! `linear_by_head`: a product with a block-diagonal weight, one block for each head.
 
 use super::linear::STEP_FEATURES;
 use super::matrix::{Matrix, Storage};
@@ -6,7 +6,7 @@ use super::{Activation, Cuda};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-/// Largest `K` whose steps two warps of a block share out among them.
+/// Largest `K` for the kernels with two warps per block, which split the steps over `K` among them.
 const NARROW: usize = 64;
 
 /// See [`Backend::linear_by_head`](crate::engine::Backend::linear_by_head): `out` `[R, N]`, `x` `[R, H K]`.

@@ -1,4 +1,4 @@
-//! `log_mel`: Whisper's log-mel spectrogram.
+//! `log_mel`: Whisper's log-mel spectrogram (Radford et al. 2022, section 2.2).
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::features::mel::{N_BINS, N_FFT};
 use crate::features::mel_filterbank;
 use crate::units::MelFrame;
 
-/// Frames of a block.
+/// Frames per block.
 const FRAMES: usize = 8;
 
-/// Constants of the transform.
+/// Tables of the transform: window, cosines, sines, and the mel filterbank.
 pub struct MelPlan {
     bands: Bands,
-    /// `[400]` each: the Hann window, and one turn of cosine and sine.
+    /// `[400]` each: the Hann window, and one period of cosine and sine.
     window: Buffer<f32>,
     cosines: Buffer<f32>,
     sines: Buffer<f32>,
@@ -58,7 +58,7 @@ pub(super) fn log_mel<A: Activation>(
     }
     let (logs_bytes, max_bytes) = (len * size_of::<f32>(), clips * size_of::<u32>());
     let scratch = be.device.scratch(logs_bytes + max_bytes)?;
-    // The kernel maps floats to integers above zero, in their order.
+    // `clip_max` starts at 0: the kernel maps floats to positive integers in the same order.
     be.device.clear_scratch(&scratch, logs_bytes, max_bytes)?;
 
     let mut launch = be.device.launch("log_mel_power", "")?;
@@ -67,7 +67,7 @@ pub(super) fn log_mel<A: Activation>(
     launch.input(&plan.window, N_FFT).input(&plan.cosines, N_FFT).input(&plan.sines, N_FFT);
     plan.bands.arguments(&mut launch);
     launch.int(frames).int(bands);
-    // Folded, a frame is two products of 201 x 199.
+    // The frame is folded by symmetry, so it takes two products of 201 x 199.
     let flops = (clips * frames) as u64 * (4 * N_BINS * (N_BINS - 2)) as u64;
     let work = Work { bytes: (audio.len() * size_of::<f32>() + logs_bytes) as u64, flops };
     // SAFETY: (1) logs, clip_max, audio, window, cosines, sines, first, count, offset, weights, frames, bands, as log_mel.cu
@@ -81,7 +81,7 @@ pub(super) fn log_mel<A: Activation>(
     launch.output(&mut out.buf, len).scratch(&scratch, 0, logs_bytes).scratch(&scratch, logs_bytes, max_bytes);
     launch.long(per_clip);
     // SAFETY: (1) out, logs, clip_max, per_clip, as log_mel.cu declares them; (2) it touches out and logs [B, F, M],
-    // clip_max [B]; (3) blocks of 1024 elements cover a clip. The scratch memory is held until here, so nobody else's
-    // launch comes between the two.
+    // clip_max [B]; (3) blocks of 1024 elements cover a clip. The scratch memory is held until here, so no other
+    // thread's launch can overwrite it in between.
     unsafe { launch.run(Work::bytes(logs_bytes + len * size_of::<A>())) }
 }

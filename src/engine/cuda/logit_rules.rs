@@ -1,4 +1,4 @@
-//! `logit_rules`: forbids the tokens that may not come next.
+//! `logit_rules`: sets the logits of tokens that the decoding rules forbid to -inf.
 
 use super::search::SearchState;
 use super::{Activation, Cuda};
@@ -19,7 +19,7 @@ pub(super) fn logit_rules<A: Activation>(
     let search = SearchState::new(&mut launch, state, Some(vocab))?;
     launch.grid(count, 1, 1).block(512);
     launch.output(&mut logits.buf, len).input(&rows.row.buf, count).record(&search).int(vocab);
-    // Where timestamps are on, every logit is read twice and some are written.
+    // With timestamps enabled, every logit is read twice and some are written.
     let work = Work::bytes(3 * len * size_of::<f32>());
     // SAFETY: (1) logits, rows, state, vocab, as logit_rules.cu declares them; (2) it touches logits [R, V], rows [R], the
     // arrays of `SearchState`, whose lengths it checked, and no token outside of V, which is the contract of

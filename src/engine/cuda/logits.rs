@@ -1,5 +1,5 @@
-//! `logits`: the decoder's output against the tied embedding, `[V, C]`, in f32. Its kernels are those of
-//! `linear_step.cu` with another output type.
+//! `logits`: the product of the decoder's output with the tied token embedding `[V, C]`, stored in f32. The kernels are
+//! those of `linear_step.cu` with another output type.
 
 use super::linear::{STEP_FEATURES, row_groups};
 use super::matrix::{Matrix, Storage};

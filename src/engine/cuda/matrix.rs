@@ -1,5 +1,5 @@
-//! Weights as the kernels read them (`kernels/matrix.cuh`): row-major, output features first, each row padded with
-//! zeros to a multiple of 32 values.
+//! Weight matrices in the layout of the kernels (`kernels/matrix.cuh`): row-major `[output features, input features]`,
+//! each row padded with zeros to a multiple of 32 values.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ const K_STEP: usize = 32;
 /// How weights are stored. Products are always summed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
-    /// 8-bit integers where the checkpoint has them, else as activations are.
+    /// 8-bit integers if the checkpoint has them, else the type of the activations.
     #[default]
     Auto,
-    /// As activations are: f16 or bf16.
+    /// The type of the activations: f16 or bf16.
     Activation,
     /// 8-bit integers with one scale for each output feature: those of the checkpoint, or `round(127 w / max |w|)`.
     Int8,
 }
 
-/// A weight `[N, K]` on the GPU.
+/// A weight `[N, K]` on the GPU: `N` output features, `K` input features.
 pub struct Matrix<A: Activation> {
     pub(super) n: usize,
     pub(super) k: usize,
@@ -106,7 +106,7 @@ impl<A: Activation> Matrix<A> {
         Ok(Matrix { n, k, stride, storage: Storage::Int8 { values, scales } })
     }
 
-    /// Bytes a product reads of it.
+    /// Bytes that a product reads of this weight.
     pub(super) fn bytes(&self) -> usize {
         match &self.storage {
             Storage::Plain(_) => self.n * self.stride * size_of::<A>(),
@@ -114,7 +114,7 @@ impl<A: Activation> Matrix<A> {
         }
     }
 
-    /// What `rows` rows times this weight cost, with results of `out` bytes each.
+    /// Bytes and flops of the product of `rows` rows with this weight; each result has `out` bytes.
     pub(super) fn work(&self, rows: usize, x_values: usize, out: usize, epilogue: Epilogue) -> Work {
         let outputs = rows * self.n * out * if epilogue == Epilogue::Add { 2 } else { 1 };
         Work {
@@ -124,7 +124,7 @@ impl<A: Activation> Matrix<A> {
     }
 }
 
-/// The number of an epilogue in `kernels/matrix.cuh`.
+/// The code of an epilogue in `kernels/matrix.cuh`.
 pub(super) fn epilogue_code(epilogue: Epilogue) -> usize {
     match epilogue {
         Epilogue::Store => 0,
@@ -133,8 +133,8 @@ pub(super) fn epilogue_code(epilogue: Epilogue) -> usize {
     }
 }
 
-/// Calls `fill(part of a row, its first column, row)` for the rows that `piece`, elements `at ..` of a matrix, consists
-/// of, on all cores. Pieces of the staging memory begin and end within rows.
+/// Splits `piece`, the elements from `at` on of a matrix, at row boundaries and calls `fill(part of a row, its first
+/// column, row)` for each part, on all cores. A piece of the staging memory may begin and end within a row.
 fn by_rows<T: Send>(piece: &mut [T], at: usize, stride: usize, fill: &(impl Fn(&mut [T], usize, usize) + Sync)) {
     if stride == 0 {
         return;

@@ -106,7 +106,8 @@ pub(super) struct Pinned {
     memory: *mut u8,
 }
 
-// SAFETY: (1) page-locked memory belongs to no thread; (2) it is whole until dropped; (3) whoever owns it orders its use.
+// SAFETY: (1) page-locked memory belongs to no thread; (2) it is whole until dropped; (3) its owner orders the
+// accesses.
 unsafe impl Send for Pinned {}
 // SAFETY: as above: a shared reference gives nothing but the address.
 unsafe impl Sync for Pinned {}

@@ -1,10 +1,11 @@
-//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 and newer. It needs only the driver.
+//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 (Ampere) and newer. It needs the NVIDIA
+//! driver and no other library.
 //!
-//! Activations and weights are f16 or bf16, sums f32. An op is one file here and one of the same name in `kernels/`; its
-//! function checks what only the device knows, puts the launch together and returns before it has run. All of the
-//! crate's `unsafe` but the weights' memory map lives in this folder: `driver`, `device`, `memory`, `buffer`, `module`,
-//! `launch` and `graph` talk to the driver, `cublaslt` to that library where it is asked for, and each op vouches for the
-//! arguments of its own kernels.
+//! Activations and weights are f16 or bf16; sums are f32. Each op is one file here and one file of the same name in
+//! `kernels/`. The function of an op checks what only the device can check, assembles the launch and returns before the
+//! kernel has run. All `unsafe` code of the crate is in this folder, except the memory map of the weights: `driver`,
+//! `device`, `memory`, `buffer`, `module`, `launch` and `graph` call the driver, `cublaslt` calls cuBLASLt if it was
+//! selected, and each op guarantees that the arguments of its kernels are valid.
 
 #![allow(unsafe_code)]
 
@@ -88,11 +89,11 @@ use super::weights::WeightRef;
 use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::Result;
 
-/// Decode steps between two looks at the finished flags. A look comes back while the steps after it run, so the device
-/// never waits for the host; but the steps a finished slot takes until its end is seen are lost, one and a half times
-/// these on average for each chunk.
+/// Decode steps between two readbacks of the finished flags. The readback is asynchronous and overlaps the following
+/// steps, so the device never waits for the host. A slot that has finished is recomputed until the host has read its
+/// flag: on average one and a half times this many steps are wasted for each window.
 const STEPS_PER_LOOK: usize = 2;
-/// Clips encoded in one pass: 12 000 frames, which fill the tensor cores of any card, in about 0.5 GB for large models.
+/// Windows encoded in one pass: 12 000 frames, which fill the tensor cores of any GPU; about 0.5 GB for large models.
 const ENCODER_BATCH: usize = 8;
 
 /// A GPU whose activations are stored as `A`: [`half::f16`] or [`half::bf16`].
@@ -101,7 +102,7 @@ pub struct Cuda<A: Activation> {
     weight_type: WeightType,
     cross_cache_type: CrossCacheType,
     gemm: Gemm,
-    /// Where `gemm` may want it.
+    /// Loaded if `gemm` may select it.
     cublaslt: Option<Arc<CublasLt>>,
     activation: PhantomData<A>,
 }
@@ -133,7 +134,7 @@ impl<A: Activation> Backend for Cuda<A> {
     }
 
     fn available_memory(&self) -> Result<Option<u64>> {
-        // Some is left alone: the driver's own needs grow with recorded steps, and pieces of memory do not all fit.
+        // A sixteenth is left free: the driver's own memory grows with captured graphs, and memory fragments.
         let free = self.free_memory()? / 16 * 15;
         let MemoryUse { used, limit, .. } = self.memory_use();
         Ok(Some(free.min(limit.saturating_sub(used))))

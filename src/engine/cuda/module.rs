@@ -1,4 +1,4 @@
-//! The kernels' code: the fat binary of the build, or compiled here from the sources by NVRTC and kept on disk.
+//! Loading the compiled kernels: the fat binary made by nvcc at build time, or NVRTC at run time with a cache on disk.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs;
@@ -12,25 +12,25 @@ use crate::error::{Error, Result};
 
 /// Every file of `kernels/`, by name, sorted.
 const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
-/// The file that includes every kernel.
+/// The translation unit that includes every kernel.
 const UNITY: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.cu"));
-/// What nvcc made of it; empty where there was none.
+/// The fat binary that nvcc made of it at build time; empty if there was no nvcc.
 static FATBIN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin")));
 
-/// The driver reads the header of a fat binary as 64-bit words.
+/// Aligned storage: the driver reads the header of a fat binary as 64-bit words.
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);
 
-/// A loaded module; unloaded with its device.
+/// A loaded module, unloaded together with its device.
 pub(super) struct Module {
     handle: sys::CUmodule,
 }
 
 impl Module {
-    /// Loads the kernels into the bound context of a card of this compute capability.
+    /// Loads the kernels into the bound context of a GPU of this compute capability.
     ///
     /// # Errors
-    /// [`Error::Device`] that says what would be needed: an nvcc at build time, or NVRTC here, or a newer driver.
+    /// [`Error::Device`] naming what is missing: nvcc at build time, NVRTC at run time, or a newer driver.
     pub fn load(capability: (i32, i32), card: &str) -> Result<Self> {
         if let Some(path) = std::env::var_os("DIARIST_CUDA_MODULE").filter(|path| !path.is_empty()) {
             let path = PathBuf::from(path);
@@ -55,7 +55,7 @@ impl Module {
 
     /// Loads a cubin, a fat binary, or PTX text.
     fn from_image(mut image: Vec<u8>) -> Result<Self> {
-        // PTX is text, which ends with a zero; the others carry their length.
+        // PTX text must end with a zero byte; cubins and fat binaries contain their length.
         image.push(0);
         let mut aligned = vec![0u128; image.len().div_ceil(size_of::<u128>())];
         bytemuck::cast_slice_mut(&mut aligned)[..image.len()].copy_from_slice(&image);
@@ -66,7 +66,7 @@ impl Module {
         self.handle
     }
 
-    /// Gives the code back; nothing of it may be queued any more.
+    /// Unloads the module; none of its kernels may be queued any more.
     pub fn unload(&mut self) {
         // SAFETY: (1) the signature is cuda.h's; (2) the module is ours; the null it becomes is refused by the driver,
         // not followed; (3) the caller waited for every launch.
@@ -74,7 +74,7 @@ impl Module {
     }
 }
 
-/// Loads an image that is as long as it says it is: the build's own, or a file made by a compiler.
+/// Loads an image whose length is part of its format: the built-in fat binary, or a file made by a compiler.
 fn from_pointer(image: *const u8) -> Result<sys::CUmodule> {
     let mut handle = std::ptr::null_mut();
     // SAFETY: (1) the signature is cuda.h's; (2) the image is whole and aligned, `handle` outlives the call, and the
@@ -83,7 +83,7 @@ fn from_pointer(image: *const u8) -> Result<sys::CUmodule> {
     Ok(handle)
 }
 
-/// Compiles the sources for this card, or takes what an earlier run compiled.
+/// Compiles the sources for this GPU, or loads the result of an earlier run from the cache on disk.
 fn compile_cached((major, minor): (i32, i32)) -> Result<Module, String> {
     let compiler = Nvrtc::find()?;
     let arch = compiler.architecture(major * 10 + minor)?;
@@ -104,7 +104,7 @@ fn compile_cached((major, minor): (i32, i32)) -> Result<Module, String> {
     Module::from_image(image).map_err(|e| e.to_string())
 }
 
-/// Where compiled kernels are kept: the folder the system has for such things.
+/// The folder of the on-disk cache, by the conventions of the operating system.
 fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home =
@@ -113,7 +113,7 @@ fn cache_folder() -> Option<PathBuf> {
     Some(base.join("diarist"))
 }
 
-/// Writes a file that others see whole or not at all.
+/// Writes a file atomically: other processes see the whole file or none.
 fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -126,10 +126,10 @@ fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
-/// NVIDIA's run-time compiler, found on this machine.
+/// NVRTC, NVIDIA's run-time compiler, as installed on this machine.
 struct Nvrtc {
     version: (c_int, c_int),
-    /// The architectures it knows, as 90 for 9.0; ascending.
+    /// The supported architectures, 90 for 9.0; ascending.
     known: Vec<c_int>,
 }
 
@@ -141,7 +141,7 @@ impl Nvrtc {
         }
         for symbol in ["nvrtcGetCUBIN", "nvrtcGetSupportedArchs"] {
             // SAFETY: (1) the symbol's address is looked at and never called through this type; (2) the library was
-            // found, so `culib` returns; (3) looking up a symbol has no order.
+            // found, so `culib` returns; (3) the lookup has no side effects.
             if unsafe { nvrtc::culib().get::<*const ()>(symbol.as_bytes()).is_err() } {
                 return Err(format!("the NVRTC on this machine is too old: it has no {symbol}"));
             }
@@ -161,10 +161,10 @@ impl Nvrtc {
         Ok(Nvrtc { version: (major, minor), known })
     }
 
-    /// What to compile for: the card itself where it is known, else PTX for the newest one before it.
+    /// The target architecture: the GPU's own if NVRTC supports it, else PTX for the newest supported one before it.
     fn architecture(&self, card: c_int) -> Result<String, String> {
         match self.known.iter().rev().find(|arch| **arch <= card) {
-            // The tensor cores of Hopper are an architecture-specific extension of it.
+            // sm_90a has the architecture-specific instructions of Hopper's tensor cores.
             Some(90) if card == 90 => Ok("sm_90a".into()),
             Some(arch) if *arch == card => Ok(format!("sm_{arch}")),
             Some(arch) if *arch >= 80 => Ok(format!("compute_{arch}")),
@@ -172,7 +172,7 @@ impl Nvrtc {
         }
     }
 
-    /// Names the result by all that goes into it.
+    /// The name of the cached file: a hash of the sources, the options, the compiler version and the architecture.
     fn cache_name(&self, arch: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{:?} {arch} {OPTIONS:?}\n", self.version));
@@ -193,7 +193,7 @@ impl Nvrtc {
         let (name_pointers, source_pointers) = (pointers(&names), pointers(&sources));
         let mut program = Program(std::ptr::null_mut());
         // SAFETY: (1) the signature is nvrtc.h's; (2) every string outlives the program, and there are as many names as
-        // sources; (3) a new program has no order.
+        // sources; (3) creating a program has no side effects.
         let code = unsafe {
             let (count, name) = (names.len() as c_int, c"kernels.cu".as_ptr());
             let (headers, includes) = (source_pointers.as_ptr(), name_pointers.as_ptr());
@@ -211,14 +211,14 @@ impl Nvrtc {
     }
 }
 
-/// How NVRTC compiles; the same language as nvcc in `build.rs`.
+/// Options of NVRTC; the same language standard as nvcc in `build.rs`.
 const OPTIONS: &[&str] = &["--std=c++17", "-lineinfo"];
 
-/// A program of NVRTC, destroyed when dropped.
+/// An NVRTC program, destroyed when dropped.
 struct Program(nvrtc::nvrtcProgram);
 
 impl Program {
-    /// What the compiler had to say.
+    /// The compiler's log.
     fn log(&self) -> String {
         let get = |size: *mut usize| {
             // SAFETY: (1) the signature is nvrtc.h's; (2) the size outlives the call; (3) the program is whole.
@@ -229,7 +229,7 @@ impl Program {
         String::from_utf8_lossy(&log.unwrap_or_default()).trim_end_matches('\0').to_string()
     }
 
-    /// The compiled code: PTX, or code for one architecture.
+    /// The compiled code: PTX, or a cubin for one architecture.
     fn image(&self, ptx: bool) -> Result<Vec<u8>, String> {
         if ptx {
             // SAFETY, for the four calls: (1) the signatures are nvrtc.h's; (2) `sized` gives a buffer of the size just
@@ -258,7 +258,7 @@ impl Drop for Program {
     }
 }
 
-/// A result of NVRTC that is asked for its size first.
+/// Calls a pair of NVRTC functions that return the size of a result and the result.
 fn sized(
     size: impl FnOnce(*mut usize) -> nvrtc::nvrtcResult,
     get: impl FnOnce(*mut c_char) -> nvrtc::nvrtcResult,
@@ -303,7 +303,7 @@ mod tests {
         assert_ne!(nvrtc.cache_name("sm_86"), other.cache_name("sm_86"));
     }
 
-    /// Needs no GPU, but NVRTC; where that is not installed there is nothing to test.
+    /// Needs NVRTC but no GPU; skipped where NVRTC is not installed.
     #[test]
     fn nvrtc_compiles_the_kernels() {
         let Ok(nvrtc) = Nvrtc::find() else { return eprintln!("skipped: NVRTC is not on this machine") };

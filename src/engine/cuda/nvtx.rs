@@ -1,34 +1,34 @@
-//! Named ranges for NVIDIA's profilers.
+//! NVTX ranges for NVIDIA's profilers.
 //!
-//! NVTX is no library but an agreement: a profiler names its own library in an environment variable, the program loads it
-//! and hands it a table of empty places, and the profiler puts its functions into those it wants to be called. Without a
-//! profiler there is no variable, and a range costs a comparison. (The library of earlier versions, `libnvToolsExt`, did
-//! this on the program's behalf; CUDA 13 no longer has it.)
+//! NVTX needs no library of its own. A profiler names its injection library in an environment variable. The program
+//! loads that library and passes it a table of empty function pointers, and the profiler stores its functions in those
+//! that it wants to be called. Without a profiler the variable is unset, and a range costs one comparison.
+//! (`libnvToolsExt` did this in earlier versions; CUDA 13 no longer has it.)
 //!
-//! Numbers and layouts: `nvtxDetail/nvtxTypes.h` of NVTX 3.
+//! Constants and layouts are those of `nvtxDetail/nvtxTypes.h` of NVTX 3.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Names the profiler's library.
+/// The environment variable that names the profiler's injection library.
 const PATH: &str = if cfg!(target_pointer_width = "64") { "NVTX_INJECTION64_PATH" } else { "NVTX_INJECTION32_PATH" };
-/// Groups of functions: 0 is none, 1 those without a domain, which are the only ones called here.
+/// Callback modules: 0 is invalid, 1 (core) has the functions without a domain, the only ones called here.
 const MODULES: usize = 7;
 const CORE: usize = 1;
-/// Places in each group; 0 is none. The largest groups have 16.
+/// Callbacks of a module; index 0 is invalid. The largest modules have 16.
 const PLACES: usize = 16;
 const RANGE_PUSH: usize = 9;
 const RANGE_POP: usize = 11;
-/// Tables a profiler asks for by number, and the version of the agreement.
+/// IDs of the export tables that a profiler requests, and the version of the interface.
 const CALLBACKS: u32 = 1;
 const VERSION_INFO: u32 = 3;
 const VERSION: u32 = 3;
 
-/// A function of the profiler, or null.
+/// A callback of the profiler, or null.
 type Place = AtomicPtr<c_void>;
-/// Where the places of a group are.
+/// Addresses of the callbacks of a module.
 type Table = [AtomicPtr<Place>; PLACES + 1];
 
 static PLACES_OF: [[Place; PLACES]; MODULES] = [const { [const { Place::new(null_mut()) }; PLACES] }; MODULES];
@@ -56,8 +56,8 @@ extern "system" fn set_version(_: u32) {}
 
 extern "system" fn get_table(module: c_uint, table: *mut *const AtomicPtr<Place>, size: *mut c_uint) -> c_int {
     let Some(found) = TABLES.get(module as usize).filter(|_| module != 0) else { return 0 };
-    // SAFETY: (1) the signature is that of `GetModuleFunctionTable`; (2) the profiler gives places for both results, or
-    // null for one it does not want; (3) the table is static.
+    // SAFETY: (1) the signature is that of `GetModuleFunctionTable`; (2) the profiler passes addresses for both
+    // results, or null for one that it does not want; (3) the table is static.
     unsafe {
         if !table.is_null() {
             *table = found.as_ptr();
@@ -77,7 +77,7 @@ extern "system" fn get_export_table(id: u32) -> *const c_void {
     }
 }
 
-/// Whether a profiler listens. The first call asks for it.
+/// Whether a profiler is attached. The first call loads its library.
 pub(in crate::engine) fn is_listening() -> bool {
     static LISTENING: OnceLock<bool> = OnceLock::new();
     *LISTENING.get_or_init(|| attach().is_some())
@@ -86,15 +86,16 @@ pub(in crate::engine) fn is_listening() -> bool {
 fn attach() -> Option<()> {
     let path = std::env::var_os(PATH).filter(|path| !path.is_empty())?;
     for (table, places) in TABLES.iter().zip(&PLACES_OF) {
-        // The first place of a group is none.
+        // Index 0 of a module is invalid.
         for (entry, place) in table.iter().zip(places).skip(1) {
             entry.store(std::ptr::from_ref(place).cast_mut(), Ordering::Release);
         }
     }
     type Export = extern "system" fn(u32) -> *const c_void;
     type Initialize = unsafe extern "system" fn(Export) -> c_int;
-    // SAFETY: (1) whoever sets the variable wants this library in this process, as with every program that has ranges; (2)
-    // the function has this signature by the agreement; (3) the library stays for good once it has said yes.
+    // SAFETY: (1) the user sets the variable in order to load this library into the process, as with every program that
+    // has NVTX ranges; (2) the interface defines this signature; (3) the library is never unloaded once it has
+    // accepted.
     unsafe {
         let library = libloading::Library::new(path).ok()?;
         let listens = library.get::<Initialize>(b"InitializeInjectionNvtx2").ok()?(get_export_table) != 0;
@@ -102,17 +103,17 @@ fn attach() -> Option<()> {
     }
 }
 
-/// Opens a range of this thread.
+/// Opens a range on this thread.
 pub(in crate::engine) fn push(name: &CStr) {
     let place = PLACES_OF[CORE][RANGE_PUSH].load(Ordering::Acquire);
     if !place.is_null() {
-        // SAFETY: (1) the profiler put a function of this signature in this place; (2) it copies the name, which outlives
+        // SAFETY: (1) the profiler stored a function of this signature here; (2) it copies the name, which outlives
         // the call; (3) ranges are the thread's own.
         unsafe { std::mem::transmute::<*mut c_void, extern "system" fn(*const c_char) -> c_int>(place)(name.as_ptr()) };
     }
 }
 
-/// Closes this thread's last range.
+/// Closes the innermost range of this thread.
 pub(in crate::engine) fn pop() {
     let place = PLACES_OF[CORE][RANGE_POP].load(Ordering::Acquire);
     if !place.is_null() {

@@ -1,4 +1,4 @@
-//! Finding a GPU, and what a caller may choose of how it computes.
+//! Opening a GPU, and its options: memory limit, storage of weights, cross-attention cache, matrix-product library.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use super::device::Device;
 use super::{Activation, CrossCacheType, Cuda, Gemm, WeightType, gemm};
 use crate::error::Result;
 
-/// Number of GPUs the driver shows; those too old for the kernels count too.
+/// Number of GPUs that the driver reports, including GPUs that are too old for the kernels.
 ///
 /// # Errors
-/// [`Error::Device`](crate::Error::Device) saying why there is no driver to ask.
+/// [`Error::Device`](crate::Error::Device) if the driver cannot be used, with the reason.
 pub fn device_count() -> Result<usize> {
     Device::count()
 }
 
 impl<A: Activation> Cuda<A> {
-    /// Opens GPU `index`. Buffers may take at most `memory_limit` bytes of its memory together.
+    /// Opens GPU `index`. All buffers together may take at most `memory_limit` bytes of its memory.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) saying what is missing: the driver, a GPU, kernels for this GPU;
+    /// [`Error::Device`](crate::Error::Device) naming what is missing: the driver, a GPU, or kernels for this GPU;
     /// [`Error::Config`](crate::Error::Config) for an index that does not exist.
     pub fn new(index: usize, memory_limit: Option<u64>) -> Result<Self> {
         let cuda = Cuda {
@@ -34,10 +34,10 @@ impl<A: Activation> Cuda<A> {
         cuda.with_gemm(Gemm::default())
     }
 
-    /// The same backend, multiplying by `gemm`.
+    /// Returns the backend with matrix products computed by `gemm`.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if cuBLASLt is asked for and not there, and whatever it reports.
+    /// [`Error::Config`](crate::Error::Config) if cuBLASLt is selected but not installed, and errors of cuBLASLt.
     pub fn with_gemm(mut self, gemm: Gemm) -> Result<Self> {
         self.gemm = gemm;
         self.cublaslt = match gemm {
@@ -54,19 +54,19 @@ impl<A: Activation> Cuda<A> {
         Ok(self)
     }
 
-    /// The same backend, storing weights loaded from now on as `kind`.
+    /// Returns the backend with `kind` as the storage of weights that are loaded from now on.
     pub fn with_weights(mut self, kind: WeightType) -> Self {
         self.weight_type = kind;
         self
     }
 
-    /// The same backend, keeping of the encoder's output what `kind` says, for models loaded from now on.
+    /// Returns the backend with `kind` as the cross-attention cache of models that are loaded from now on.
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
     }
 
-    /// Who multiplies.
+    /// Which implementation computes matrix products.
     pub fn gemm(&self) -> Gemm {
         self.gemm
     }

@@ -1,4 +1,4 @@
-//! `pack_results`: what the host wants to know of the searches, side by side.
+//! `pack_results`: collects what the host reads back of the searches into one array.
 
 use super::search::SearchState;
 use super::{Activation, Cuda};

@@ -1,4 +1,4 @@
-//! `pick_candidates`: the best tokens of each row, or random ones.
+//! `pick_candidates`: the best tokens of each row, or sampled ones.
 
 use super::search::SearchState;
 use super::{Activation, Cuda};

@@ -1,8 +1,10 @@
-//! Where work is queued: one main queue, and one beside it for work that the main queue need not wait for.
+//! The two streams of a device: a main stream of high priority, and a second stream of low priority for work that the
+//! main stream need not wait for.
 //!
-//! Encoding keeps the tensor cores busy and the memory idle, a decode step the other way round, so they share a card
-//! well. Which queue a thread's calls go to is the thread's own business: [`beside`] redirects them while it runs, and
-//! neither models nor stages see a stream.
+//! Encoding is bound by the tensor cores and a decode step by memory, so both run well at the same time. Each thread
+//! has its own current stream: [`beside`] redirects the calls of one thread to the second stream while its closure
+//! runs. Models and pipeline stages never handle a stream.
+//! Models and pipeline stages never handle a stream.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,15 +16,15 @@ use super::event::Event;
 use super::memory::{self, Staging};
 use crate::error::Result;
 
-/// How urgent a queue's work is, of what the device offers.
+/// Priority of a stream, from the range that the device offers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// Before the other's: a decode step must not wait behind the thousands of blocks of a product.
+    /// Scheduled first: a decode step must not wait behind the thousands of blocks of an encoder product.
     High,
     Low,
 }
 
-/// A stream with what only it may use: work of two streams runs at the same time.
+/// A stream with its own staging and scratch memory, because kernels of two streams run at the same time.
 pub(super) struct Queue {
     pub stream: sys::CUstream,
     staging: Mutex<Staging>,
@@ -30,20 +32,21 @@ pub(super) struct Queue {
     scratch_moves: AtomicU64,
 }
 
-/// Memory for what lives no longer than one op, shared by all ops of a queue: it grows to what the largest needs.
+/// Temporary memory of one op, shared by all ops of a queue. It grows to the largest request.
 #[derive(Default)]
 struct Scratch {
     pointer: sys::CUdeviceptr,
     bytes: u64,
 }
 
-/// The scratch memory, while one op has it. Kernels queued meanwhile run before those of the next op that gets it.
+/// Exclusive use of the scratch memory by one op. Kernels queued under the guard run before those of the next op that
+/// takes it.
 pub(super) struct ScratchGuard<'a> {
     scratch: MutexGuard<'a, Scratch>,
 }
 
 impl ScratchGuard<'_> {
-    /// Address of byte `at`, if `bytes` follow it.
+    /// Address of byte `at`, or `None` if fewer than `bytes` bytes follow it.
     pub fn address(&self, at: usize, bytes: usize) -> Option<sys::CUdeviceptr> {
         let end = at.checked_add(bytes)? as u64;
         (end <= self.scratch.bytes).then_some(self.scratch.pointer + at as u64)
@@ -51,7 +54,7 @@ impl ScratchGuard<'_> {
 }
 
 impl Queue {
-    /// No stream yet: nothing can be queued.
+    /// A queue without a stream, on which nothing can be queued.
     pub fn none() -> Self {
         Queue {
             stream: std::ptr::null_mut(),
@@ -61,7 +64,7 @@ impl Queue {
         }
     }
 
-    /// An empty queue with `pieces` pieces of staging memory.
+    /// A queue with `pieces` pieces of staging memory.
     pub fn new(device: &Device, pieces: usize, priority: Priority) -> Result<Self> {
         device.bind()?;
         let mut queue = Queue { stream: stream(priority)?, ..Queue::none() };
@@ -75,12 +78,12 @@ impl Queue {
         Ok(queue)
     }
 
-    /// The way to the device's memory, for one thread at a time.
+    /// The staging memory for uploads, locked.
     pub fn staging(&self) -> MutexGuard<'_, Staging> {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// At least `bytes` bytes of scratch memory, for as long as the guard is held; what is in it is anybody's guess.
+    /// At least `bytes` bytes of uninitialised scratch memory, for as long as the guard is held.
     pub fn scratch(&self, device: &Device, bytes: usize) -> Result<ScratchGuard<'_>> {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = bytes as u64;
@@ -96,21 +99,22 @@ impl Queue {
         Ok(ScratchGuard { scratch })
     }
 
-    /// How often the scratch memory has moved: a graph recorded before the last time must not be used again.
+    /// How often the scratch memory was reallocated. A graph captured before the last reallocation must not be
+    /// launched.
     pub fn scratch_moves(&self) -> u64 {
         self.scratch_moves.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything queued has run.
+    /// Waits until everything queued on this stream has run.
     pub fn wait(&self, call: &str) -> Result<()> {
         if self.stream.is_null() {
             return Ok(());
         }
-        // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours and whole; (3) waiting is in no one's way.
+        // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours and whole; (3) waiting has no side effects.
         check(call, unsafe { sys::cuStreamSynchronize(self.stream) })
     }
 
-    /// Gives everything back; the queue must have run dry, or the device be lost.
+    /// Frees the stream and its memory. All work must have finished, or the device be lost.
     pub fn free(&mut self, device: &Device) {
         self.staging().free();
         free_scratch(device, &mut self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
@@ -131,7 +135,7 @@ fn free_scratch(device: &Device, scratch: &mut Scratch) {
     }
 }
 
-/// A stream that waits for no other.
+/// Creates a stream that does not synchronise with the default stream.
 pub(super) fn stream(priority: Priority) -> Result<sys::CUstream> {
     let (mut least, mut greatest) = (0, 0);
     // SAFETY: (1) the signature is cuda.h's; (2) both numbers outlive the call; (3) the caller bound the context.
@@ -145,20 +149,20 @@ pub(super) fn stream(priority: Priority) -> Result<sys::CUstream> {
 }
 
 thread_local! {
-    /// The device whose second queue this thread's calls go to, while they do.
+    /// The device whose second stream receives this thread's calls; null otherwise.
     static BESIDE: Cell<*const Device> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Whether this thread's calls go to the second queue of `device`.
+/// Whether this thread's calls go to the second stream of `device`.
 pub(super) fn is_beside(device: &Device) -> bool {
     std::ptr::eq(BESIDE.get(), device)
 }
 
-/// A point in the work of a second queue.
+/// A point in the work of the second stream; `None` if the work went to the main stream.
 pub struct Ticket(Option<Event>);
 
-/// See [`Backend::beside`](crate::engine::Backend::beside). Where launches are timed or waited for one by one, they stay in
-/// turn: a time or an error is then that of one op.
+/// See [`Backend::beside`](crate::engine::Backend::beside). With profiling or `DIARIST_SYNC` the work goes to the main
+/// stream instead, so that a measured time or an error belongs to one op.
 pub(super) fn beside(device: &Arc<Device>, f: impl FnOnce() -> Result<()>) -> Result<Ticket> {
     if device.synchronous || device.is_profiling() || is_beside(device) {
         return f().map(|()| Ticket(None));
@@ -183,7 +187,7 @@ pub(super) fn after(device: &Device, ticket: &Ticket) -> Result<()> {
     event.hold(device.main.stream)
 }
 
-/// Sends this thread's calls to the second queue until dropped, also by a panic.
+/// Redirects this thread's calls to the second stream until dropped, also on unwinding.
 struct Redirect;
 
 impl Redirect {

@@ -1,20 +1,20 @@
-//! `read_rate`: how fast this card reads its memory, for those who compare times with it.
+//! `read_rate`: measures the memory read bandwidth of the GPU, for comparison with kernel times.
 
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::{Error, Result};
 
-/// Numbers a block of the kernel reads, and sums it writes.
+/// Floats that a block of the kernel reads, and partial sums that it writes.
 const PER_BLOCK: usize = 16_384;
 const SUMS: usize = 8;
 
 impl<A: Activation> Cuda<A> {
-    /// Reads all of `x`, a multiple of 4 numbers, once, and leaves partial sums of it in `sums`, of at least
-    /// [`read_sums`](Self::read_sums) numbers.
+    /// Reads all of `x` once and writes partial sums to `sums`, so that the reads are not optimised away. The length of
+    /// `x` must be a multiple of 4, that of `sums` at least [`read_sums`](Self::read_sums).
     ///
     /// # Errors
-    /// [`Error::Shape`] for other sizes, and what the device reports.
+    /// [`Error::Shape`] for other lengths, and device errors.
     pub fn read_rate(&self, sums: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>) -> Result<()> {
         let (count, wanted) = (x.len(), Self::read_sums(x.len()));
         if !count.is_multiple_of(4) || sums.len() < wanted {
@@ -29,7 +29,7 @@ impl<A: Activation> Cuda<A> {
         unsafe { launch.run(Work::bytes(count * size_of::<f32>())) }
     }
 
-    /// Number of partial sums for `count` numbers.
+    /// Number of partial sums for `count` floats.
     pub fn read_sums(count: usize) -> usize {
         count.div_ceil(PER_BLOCK) * SUMS
     }

@@ -1,4 +1,4 @@
-//! The primitives of [`Recurrent`]: a launch each, all in f32.
+//! The primitives of [`Recurrent`] (PyanNet: SincNet and LSTM). Each is one launch, all in f32.
 
 use super::buffer::Buffer;
 use super::driver::refuse;
@@ -9,18 +9,19 @@ use crate::engine::recurrent::{Activation, EPS, InstanceNorm, LEAK, Overlap, Rec
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
-/// Rows and features of a block of `conv1d_exact`.
+/// Rows and features per block of `conv1d_exact`.
 const TILE: [usize; 2] = [128, 64];
-/// Units, clips of a block, and shared memory of `lstm`: 44 of 128 weights of each of 512 gates, and two states of each clip.
+/// Constants of `lstm`: units, clips per block, and shared memory in bytes: 44 of the 128 weights of each of the 512
+/// gate rows, and two states of each clip.
 const HIDDEN: usize = 128;
 const CLIPS: usize = 8;
 const LSTM_SHARED: usize = (44 * 4 * HIDDEN + 2 * CLIPS * HIDDEN) * size_of::<f32>();
 
-/// Windows of ten seconds: blocks of the LSTM, of eight windows and one direction, for nearly all of the 132 multiprocessors of
-/// an H100; some 3 GB.
+/// Windows of 10 s per batch. The LSTM has a block for eight windows and one direction, so this fills nearly all of the
+/// 132 multiprocessors of an H100; it takes about 3 GB.
 const WINDOWS: usize = 512;
 
-/// A weight `[N, K]`, row-major.
+/// A row-major f32 weight `[N, K]`.
 pub struct Exact {
     pub(super) values: Buffer<f32>,
     n: usize,

@@ -1,4 +1,4 @@
-//! The primitives of [`Residual`]: a launch each.
+//! The primitives of [`Residual`] (ResNet34 speaker embeddings). Each is one launch.
 
 use super::buffer::Buffer;
 use super::conv2d::{self, Filter};
@@ -10,8 +10,8 @@ use crate::engine::residual::{After, FilterShape, HostFilter, MASK_EPS, Residual
 use crate::error::{Error, Result};
 use crate::features::fbank::Fbank;
 
-/// Windows of ten seconds: the last layers of ResNet34, of 1250 pixels and 256 features each, then fill the 132
-/// multiprocessors of an H100 nearly five times over, and the pictures of the first take 1.3 GB.
+/// Windows of 10 s per batch. The last layers of ResNet34 have 1250 pixels and 256 features for each window, which
+/// fills the 132 multiprocessors of an H100 nearly five times over; the feature maps of the first layer take 1.3 GB.
 const PICTURES: usize = 64;
 
 impl<A: Activation> Residual for Cuda<A> {

@@ -1,4 +1,4 @@
-//! The convolutions over samples, with norm and GELU: `conv1d_channel_norm`, `conv1d_layer_norm`.
+//! Convolutions over audio samples, fused with a norm and GELU: `conv1d_channel_norm`, `conv1d_layer_norm`.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
@@ -7,9 +7,9 @@ use crate::engine::profile::Work;
 use crate::engine::waveform::{Lengths, MAX_SAMPLE_TAPS, SampleConv};
 use crate::error::Result;
 
-/// Frames of a block of `window_moments`, of `conv1d_channel_norm`, of `conv1d_layer_norm`.
+/// Frames per block of `window_moments`, `conv1d_channel_norm` and `conv1d_layer_norm`.
 const FRAMES: [usize; 3] = [2048, 64, 8];
-/// Moments of the windows: means, and products of two taps.
+/// Moments of the sample windows: means of the taps, and means of the products of two taps.
 const MOMENTS: usize = MAX_SAMPLE_TAPS + MAX_SAMPLE_TAPS * (MAX_SAMPLE_TAPS + 1) / 2;
 
 /// See [`Waveform::conv1d_channel_norm`](crate::engine::waveform::Waveform::conv1d_channel_norm).
@@ -34,7 +34,7 @@ pub(super) fn channel_norm<A: Activation>(
     unsafe { launch.run(work::<A>(len, x.len())) }
 }
 
-/// `[B, 2, N]`: what each channel of each clip is multiplied with, and what is added then.
+/// `[B, 2, N]`: scale and shift of each channel of each clip, which apply the norm.
 fn channel_affine<A: Activation>(
     be: &Cuda<A>,
     x: &Tensor<Cuda<A>>,
@@ -85,7 +85,7 @@ pub(super) fn layer_norm<A: Activation>(
     unsafe { launch.run(work::<A>(len, x.len())) }
 }
 
-/// Two channels each, in whole warps.
+/// Threads per block: each computes two channels; rounded up to whole warps.
 fn threads(width: usize) -> usize {
     width.div_ceil(2).next_multiple_of(32)
 }

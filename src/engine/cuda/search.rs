@@ -1,5 +1,5 @@
-//! What the search kernels get of a [`DecodeState`]: addresses and sizes, by value, as `kernels/search.cuh` lays them
-//! out.
+//! The argument of the search kernels: addresses and sizes of a [`DecodeState`], passed by value in the layout of
+//! `kernels/search.cuh`.
 
 use super::launch::Launch;
 use super::{Activation, Cuda};
@@ -30,11 +30,11 @@ pub(super) struct SearchState {
 }
 
 impl SearchState {
-    /// The state for `launch`, which takes note of any array that is too short.
+    /// The state as an argument of `launch`, which records an error for any array that is too short.
     ///
     /// # Errors
-    /// [`Error::Config`] for more beams than the kernels have room for; [`Error::Shape`] for special tokens outside of a
-    /// vocabulary of `vocab`.
+    /// [`Error::Config`] for more beams than the kernels support; [`Error::Shape`] for special tokens outside a
+    /// vocabulary of `vocab` tokens.
     pub fn new<A: Activation>(launch: &mut Launch, state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> Result<Self> {
         check(state, vocab)?;
         let (sizes, special) = (state.sizes, state.special);
@@ -94,7 +94,7 @@ impl SearchState {
     }
 }
 
-/// Whether the kernels have room for the beams, and the special tokens lie in the vocabulary.
+/// Checks the number of beams, and that the special tokens are in the vocabulary.
 fn check<A: Activation>(state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> Result<()> {
     let sizes = state.sizes;
     if sizes.beams > MAX_BEAMS {
@@ -102,7 +102,7 @@ fn check<A: Activation>(state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> R
     }
     let special = state.special;
     let ids = [special.eot, special.no_timestamps, special.timestamp_begin];
-    // The first timestamp may be the vocabulary's end: a model without timestamps.
+    // `timestamp_begin` may equal the size of the vocabulary: a model without timestamps.
     let inside = |id: &i32| usize::try_from(*id).is_ok_and(|id| vocab.is_none_or(|vocab| id <= vocab));
     if !ids.iter().all(inside) || vocab.is_some_and(|vocab| special.no_timestamps as usize >= vocab) {
         return Err(Error::Shape {

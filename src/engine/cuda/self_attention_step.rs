@@ -1,4 +1,4 @@
-//! `self_attention_step`: the rows of a decoder pass attend to the text before them.
+//! `self_attention_step`: causal self-attention of a decode step over the key-value cache.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub(super) fn self_attention_step<A: Activation>(
     launch.input(&cache.keys, cached).input(&cache.values, cached);
     launch.input(&rows.row.buf, count).input(&rows.position.buf, count).input(&lineage.buf, cache.rows * positions);
     launch.int(cache.rows).int(positions).int(width).int(head_dim).float(scale);
-    // The positions are known to the device alone: half the context stands for them.
+    // Only the device knows the positions; the estimate assumes half of the context.
     let read = count * positions / 2 * width;
     let work = Work { bytes: (2 * read * size_of::<A>()) as u64, flops: 4 * read as u64 };
     // SAFETY: (1) out, qkv, keys, values, rows, positions, lineage, cache_rows, length, width, head_dim, scale, as

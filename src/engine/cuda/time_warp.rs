@@ -1,4 +1,4 @@
-//! The primitives of [`TimeWarp`]: a launch each, but for `alignment_matrix`, which has two.
+//! The primitives of [`TimeWarp`] (word times by dynamic time warping). Each is one launch, `alignment_matrix` is two.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
@@ -7,14 +7,14 @@ use crate::engine::profile::Work;
 use crate::engine::time_warp::{Before, HeadColumns, TimeWarp, WarpPlaces};
 use crate::error::Result;
 
-/// Tokens of a block of `attention_weights`.
+/// Tokens per block of `attention_weights`.
 const TOKENS: usize = 4;
-/// Threads of a block, and frames of one that has a thread for each.
+/// Threads per block.
 const THREADS: usize = 256;
-/// Tokens whose steps share a word, and words for them.
+/// Tokens whose backtrace steps are packed into one word, and words per group of tokens.
 const WARP: usize = 32;
 const KINDS: usize = 2;
-/// Diagonals kept at once.
+/// Anti-diagonals of the cost matrix in shared memory.
 const DIAGONALS: usize = 3;
 
 impl<A: Activation> TimeWarp for Cuda<A> {

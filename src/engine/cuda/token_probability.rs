@@ -1,4 +1,4 @@
-//! `token_probability`: the probability of one token after some rows.
+//! `token_probability`: the softmax probability of one token in some rows of logits.
 
 use super::{Activation, Cuda};
 use crate::engine::Tensor;

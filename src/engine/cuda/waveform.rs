@@ -1,5 +1,5 @@
-//! The primitives of [`Waveform`]: a launch each, but for `positional_conv`, which has two for each group, and
-//! `conv1d_channel_norm`, which has three.
+//! The primitives of [`Waveform`] (wav2vec2). Each is one launch, except `positional_conv`, which has two for each
+//! group, and `conv1d_channel_norm`, which has three.
 
 use super::buffer::Buffer;
 use super::linear::{TILE, TILE_SHARED};
@@ -10,7 +10,7 @@ use crate::engine::waveform::{Lengths, SampleConv, Waveform};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-/// Elements of a block of the kernels that take one after another.
+/// Elements per block of the elementwise kernels.
 const ELEMENTS: usize = 1024;
 
 impl<A: Activation> Waveform for Cuda<A> {
@@ -97,7 +97,8 @@ impl<A: Activation> Waveform for Cuda<A> {
     }
 }
 
-/// `heard` `[B T, C / G]`: what the taps of the group that begins with channel `first` make of `x`.
+/// The grouped convolution with GELU of one group, whose first channel is `first`; `heard` `[B T, C / G]` is the
+/// result.
 fn group_windows<A: Activation>(
     be: &Cuda<A>,
     heard: &mut Buffer<A>,
@@ -128,7 +129,7 @@ fn group_windows<A: Activation>(
     unsafe { launch.run(weight.work(rows, rows * n, size_of::<A>(), Epilogue::GeluErf)) }
 }
 
-/// `out = x + heard` in the channels of one group, `[first, channels]`.
+/// `out = x + heard` in the channels of one group; `[first, channels]`.
 fn add_group<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,

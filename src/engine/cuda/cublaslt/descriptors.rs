@@ -1,10 +1,10 @@
-//! What cuBLASLt is told of a product, each handle given back when dropped, and its status codes as sentences.
+//! RAII wrappers for cuBLASLt descriptors, and its status codes as messages.
 
 use cudarc::cublaslt::sys as lt;
 
 use crate::error::{Error, Result};
 
-/// What to compute.
+/// The operation descriptor (`cublasLtMatmulDesc_t`): f32 sums and scalars.
 pub struct Description(pub lt::cublasLtMatmulDesc_t);
 
 impl Description {
@@ -34,7 +34,7 @@ impl Drop for Description {
     }
 }
 
-/// A matrix, column by column.
+/// A column-major matrix layout.
 pub struct Layout(pub lt::cublasLtMatrixLayout_t);
 
 impl Layout {
@@ -57,7 +57,7 @@ impl Drop for Layout {
     }
 }
 
-/// What an algorithm may use: the working memory, and no sums in several pieces.
+/// Search preferences for algorithms: the workspace limit, and no split-K reductions.
 pub struct Preference(pub lt::cublasLtMatmulPreference_t);
 
 impl Preference {
@@ -86,13 +86,13 @@ impl Preference {
 impl Drop for Preference {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: (1) the signature is cublasLt.h's; (2) ours, destroyed once; (3) nothing queued knows it.
+            // SAFETY: (1) the signature is cublasLt.h's; (2) ours, destroyed once; (3) queued products do not use it.
             let _ = unsafe { lt::cublasLtMatmulPreferenceDestroy(self.0) };
         }
     }
 }
 
-/// What the library returned, as a result.
+/// Converts a cuBLASLt status to a result.
 pub fn check(call: &'static str, code: lt::cublasStatus_t) -> Result<()> {
     use lt::cublasStatus_t as S;
     let cure = match code {
