@@ -1,5 +1,4 @@
-//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 (Ampere) and newer. It needs the NVIDIA
-//! driver and no other library.
+//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 (Ampere) and newer. It needs only the driver.
 //!
 //! Activations and weights are f16 or bf16; sums are f32. Each op is one file here and one file of the same name in
 //! `kernels/`. The function of an op checks what only the device can check, assembles the launch and returns before the
