@@ -11,4 +11,4 @@ mod common;
 #[path = "cuda/needs_cxx.rs"]
 mod needs_cxx;
 
-use needs_cxx::{cases, driver, networks, transcripts};
+use needs_cxx::{cases, driver, transcripts};

@@ -77,17 +77,17 @@ measure() {
 
 if [[ $emulated == yes ]]; then
     tests/cuda-emulator/build.sh "$bin/emulator" >"$out/emulator.log" 2>&1 || { cat "$out/emulator.log" >&2; exit 2; }
-    export LD_LIBRARY_PATH=$bin/emulator:$bin/emulator/cublaslt DIARIST_CUDA_MODULE=$PWD/Cargo.toml
+    export LD_LIBRARY_PATH=$bin/emulator DIARIST_CUDA_MODULE=$PWD/Cargo.toml
     card="CUDA emulator"
 else
     card=$(nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader | head -n 1)
     [[ -n $card ]] || { echo "nvidia-smi shows no GPU" >&2; exit 2; }
-    # cuBLASLt and NVRTC as PyTorch's packages bring them, where they are not on the library path already.
+    # NVRTC as PyTorch's packages bring it, where it is not on the library path already.
     libraries=$(python3 - <<'PY' 2>/dev/null
 import pathlib, sys
 found = []
 for base in map(pathlib.Path, sys.path):
-    for pattern in ("nvidia/*/lib/libcublasLt.so*", "nvidia/*/lib/libnvrtc.so*"):
+    for pattern in ("nvidia/*/lib/libnvrtc.so*",):
         found += [str(file.parent) for file in base.glob(pattern)]
 print(":".join(dict.fromkeys(found)))
 PY
@@ -122,7 +122,7 @@ if wanted check; then
         fail "demo: GPU = CPU" "$(head -n 2 "$out/demo.diff" | tail -n 1)"
     fi
     if [[ $emulated == yes ]]; then
-        step tests 60 "$bin/cuda-tests" --include-ignored --test-threads 1 networks::layer_norm networks::linear_over cublaslt::products \
+        step tests 60 "$bin/cuda-tests" --include-ignored --test-threads 1 networks::layer_norm networks::linear_over \
             residual::statistics
     else
         skip=()
@@ -151,7 +151,6 @@ if wanted bench; then
     if [[ $emulated == yes ]]; then
         measure micro 60 --shape micro --chunks 2 --tokens 4 --stage all --scale 4000
         measure micro-hour 60 --shape micro --hours 0.005 --tokens 3 --batch 8
-        measure micro-gemm 60 --shape micro --batch 2 --scale 100 --gemm-table
         measure micro-align 60 --align-model wav2vec2-micro --hours 0.01
         measure micro-diarize 60 --diarize-model pyannote-micro --hours 0.0005
     else
@@ -168,7 +167,6 @@ if wanted bench; then
         measure align-base-hour 60 --align-model wav2vec2-base --hours 1 --runs 3
         measure align-large-hour 60 --align-model wav2vec2-large --hours 1 --runs 3
         measure diarize-hour 60 --diarize-model pyannote --hours 1 --runs 3
-        measure large-v2-gemm 60 --shape large-v2 --batch 32 --gemm-table
     fi
 fi
 
@@ -220,10 +218,6 @@ result = {"card": card, "commit": commit, "command": command, "runs": runs, "pee
 name = card.split(",")[0].replace(" ", "-")
 (out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 for name, run in runs.items():
-    if "products" in run:
-        faster = sum(product["faster"] for product in run["products"])
-        print(f"{name:22} cuBLASLt is faster at {faster} of {len(run['products'])} products")
-        continue
     if "viterbi_seconds" in run:
         print(f"{name:22} {run['times_real_time']:8.0f} x real time  network {run['network_seconds']:.3f} s, Viterbi {run['viterbi_seconds']:.3f} s")
         continue

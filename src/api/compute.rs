@@ -76,20 +76,6 @@ pub enum CrossCache {
     Absorbed,
 }
 
-/// Who multiplies matrices on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[cfg_attr(feature = "cli", value(rename_all = "lower"))]
-pub enum Gemm {
-    /// What was measured to be faster on this kind of GPU.
-    #[default]
-    Auto,
-    /// Our own kernels.
-    Own,
-    /// cuBLASLt, which must be installed; results may depend on the batch size.
-    CublasLt,
-}
-
 /// A device and what is asked of it. The defaults leave every choice to the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compute {
@@ -103,8 +89,6 @@ pub struct Compute {
     pub memory_limit: Option<u64>,
     /// What of the encoder's output is held for the decoder.
     pub cross_cache: CrossCache,
-    /// Who multiplies matrices on a GPU.
-    pub gemm: Gemm,
 }
 
 /// A device, opened.
@@ -152,8 +136,6 @@ impl Compute {
         match self.device {
             Device::Cpu => self.open_cpu(),
             Device::Cuda(number) => self.open_gpu(number),
-            // Only a GPU can do what is asked for, so that its error is the one to hear of.
-            Device::Auto if self.gemm == Gemm::CublasLt => self.open_gpu(0),
             Device::Auto if matches!(self.compute_type, ComputeType::Float32 | ComputeType::Int8Float32) => {
                 self.open_cpu()
             }
@@ -178,9 +160,6 @@ impl Compute {
     }
 
     fn open_cpu(&self) -> Result<OpenDevice> {
-        if self.gemm == Gemm::CublasLt {
-            return Err(Error::config("gemm", "cublaslt", "only on a GPU; the CPU has own"));
-        }
         let weights = match self.compute_type {
             ComputeType::Default => cpu::WeightType::Auto,
             ComputeType::Float32 => cpu::WeightType::F32,
@@ -232,12 +211,7 @@ impl Compute {
             Error::Device { text, .. } => Error::config("device", format!("cuda:{number}"), text),
             other => other,
         })?;
-        let gemm = match self.gemm {
-            Gemm::Auto => cuda::Gemm::Auto,
-            Gemm::Own => cuda::Gemm::Own,
-            Gemm::CublasLt => cuda::Gemm::CublasLt,
-        };
-        device.with_weights(weights).with_cross_cache(cross_cache).with_gemm(gemm)
+        Ok(device.with_weights(weights).with_cross_cache(cross_cache))
     }
 }
 

@@ -44,7 +44,7 @@ pub mod stream;
 use std::sync::Arc;
 
 pub use builder::EngineBuilder;
-pub use compute::{Compute, ComputeType, CrossCache, Device, Gemm, OpenDevice};
+pub use compute::{Compute, ComputeType, CrossCache, Device, OpenDevice};
 pub use recording::Recording;
 pub use stream::Segments;
 

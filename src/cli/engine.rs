@@ -30,14 +30,13 @@ pub fn open(compute: &Compute, cross_cache: CrossCache) -> Result<OpenDevice> {
         None => compute.compute_type,
     };
     let threads = (compute.threads > 0).then_some(compute.threads);
-    let (memory_limit, gemm) = (compute.gpu_memory_limit, compute.gemm);
-    let opened = api::Compute { device, compute_type, threads, memory_limit, cross_cache, gemm }.open();
+    let memory_limit = compute.gpu_memory_limit;
+    let opened = api::Compute { device, compute_type, threads, memory_limit, cross_cache }.open();
     opened.map_err(|error| match error {
         // What has asked for a GPU is the option to name.
-        Error::Config { option: "device", rule, .. } if compute.device == Device::Auto => match index {
-            0 => Error::config("gemm", "cublaslt", rule),
-            _ => Error::config("device_index", index, format!("{rule}; the CPU has only 0")),
-        },
+        Error::Config { option: "device", rule, .. } if compute.device == Device::Auto => {
+            Error::config("device_index", index, format!("{rule}; the CPU has only 0"))
+        }
         other => other,
     })
 }

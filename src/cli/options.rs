@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use diarist::api::{ComputeType, CrossCache, Gemm};
+use diarist::api::{ComputeType, CrossCache};
 use diarist::audio::DecoderKind;
 use diarist::vad::VadMethod;
 
@@ -140,10 +140,6 @@ pub struct Compute {
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_missing_value = "True", conflicts_with = "compute_type", hide_short_help = true)]
     pub fp16: Option<bool>,
-    /// Who multiplies matrices on a GPU: our own kernels, or cuBLASLt, which must be installed. auto is what was measured to
-    /// be faster on the card.
-    #[arg(long, value_enum, default_value = "auto", hide_short_help = true)]
-    pub gemm: Gemm,
 }
 
 /// Where the results go.

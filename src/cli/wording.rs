@@ -126,8 +126,7 @@ pub fn dashed(text: &str) -> String {
 }
 
 /// Options of a single word that texts name in backquotes. Others may be words that a user has given.
-const KNOWN_WORDS: [&str; 9] =
-    ["channel", "decoder", "device", "diarize", "gemm", "jsonl", "manifest", "speakers", "vad"];
+const KNOWN_WORDS: [&str; 8] = ["channel", "decoder", "device", "diarize", "jsonl", "manifest", "speakers", "vad"];
 
 #[cfg(test)]
 mod tests {

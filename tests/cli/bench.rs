@@ -38,11 +38,8 @@ fn options_that_make_no_sense_are_refused() {
         ("--shape micro --profile all", ["--profile", "encode"]),
         ("--shape micro --device gpu", ["gpu", "cuda:N"]),
         ("--shape micro --device cuda:x", ["cuda:x", "cuda:N"]),
-        ("--shape micro --gemm cublaslt", ["gemm", "GPU"]),
         ("--shape micro --cross-cache f64", ["--cross-cache", "absorbed"]),
         ("--shape micro --compute-type bfloat16", ["compute_type", "GPU"]),
-        ("--shape micro --gemm-table", ["gemm_table", "one way"]),
-        ("--shape micro --gemm-table --hours 1", ["--gemm-table", "--hours"]),
         ("--shape micro --align-model wav2vec2-base", ["--shape", "--align-model"]),
         ("--shape micro --segments talk.json", ["--segments", "--shape"]),
         ("--align-model wav2vec2-micro --chunks 3", ["--align-model", "--chunks"]),
@@ -87,7 +84,7 @@ fn windows_of_features_are_reported_in_full() {
         .run();
     let report = json(&outcome);
     has_numbers(&report, &["/seconds", "/audio_seconds", "/times_real_time", "/peak_rss_bytes", "/load_seconds"]);
-    has_numbers(&report, &["/ceilings/flops", "/ceilings/products/own", "/ceilings/bytes_per_second"]);
+    has_numbers(&report, &["/ceilings/flops", "/ceilings/bytes_per_second"]);
     has_numbers(
         &report,
         &["/features_ms", "/encoder_ms", "/cross_ms", "/step_ms", "/checked/tokens", "/checked/equal_tokens"],
@@ -163,11 +160,9 @@ fn needs_cxx_kernels_are_listed_on_a_gpu() {
     let dir = Dir::new();
     let outcome = dir.on_the_emulator(
         dir.bench("--device cuda --shape micro --chunks 2 --tokens 4 --stage all --scale 4000 --json"),
-        false,
     );
     let report = json(&outcome.run());
-    has_numbers(&report, &["/peak_device_bytes", "/ceilings/products/own", "/checked/logits_error"]);
-    assert!(report["ceilings"]["products"].get("cublaslt").is_none(), "nobody put it on the path");
+    has_numbers(&report, &["/peak_device_bytes", "/ceilings/flops", "/checked/logits_error"]);
     for stage in report["stages"].as_array().unwrap() {
         has_numbers(stage, &["/launches"]);
         let kernels = stage["kernels"].as_array().unwrap();
@@ -176,31 +171,4 @@ fn needs_cxx_kernels_are_listed_on_a_gpu() {
             has_numbers(kernel, &["/launches", "/ms", "/bytes", "/gb_per_second", "/floor_share"]);
         }
     }
-}
-
-#[test]
-#[ignore = "needs a C++ compiler"]
-fn needs_cxx_cublaslt_is_measured_where_it_is() {
-    let dir = Dir::new();
-    let table = "--device cuda --shape micro --batch 3 --gemm-table --scale 50";
-    let without = dir.on_the_emulator(dir.bench(table), false);
-    without.run().exits(2).complains(&["cublasLt", "`gemm` own"]);
-    let with = |run| dir.on_the_emulator(run, true).run();
-    let report = json(&with(dir.bench(&format!("{table} --json"))));
-    let products = report["products"].as_array().unwrap();
-    assert_eq!(products.len(), 10);
-    for product in products {
-        has_numbers(product, &["/rows", "/n", "/k", "/own_ms", "/cublaslt_ms"]);
-        assert!(product["difference"].as_f64().unwrap() < 1e-2, "{product:#}");
-        assert_eq!(product["rows_independent"], true, "{product:#}");
-    }
-    with(dir.bench(table)).exits(0).prints(&["own", "cuBLASLt", "rows independent", "FASTER"]);
-
-    // the same option of the program itself
-    let transcribe = "transcribe talk.wav --model builtin --device cuda --gemm cublaslt -f txt";
-    dir.speech("talk.wav", 5.0);
-    let without = dir.on_the_emulator(dir.diarist(transcribe), false).run();
-    without.exits(2).complains(&["gemm", "cublasLt", "nvidia-cublas", "--gemm own"]);
-    with(dir.diarist(transcribe)).exits(0);
-    assert!(dir.read("talk.txt").contains("Good morning"), "{}", dir.read("talk.txt"));
 }

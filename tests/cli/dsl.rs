@@ -77,15 +77,13 @@ impl Dir {
         self.program(env!("CARGO_BIN_EXE_diarist-bench"), args)
     }
 
-    /// The run with an emulated GPU, and with a stand-in for cuBLASLt or without. A C++ compiler builds them.
-    pub fn on_the_emulator(&self, mut run: Run, cublaslt: bool) -> Run {
+    /// The run with an emulated GPU, which a C++ compiler builds.
+    pub fn on_the_emulator(&self, mut run: Run) -> Run {
         let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda-emulator/build.sh");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
         let built = Command::new("sh").arg(build).arg(&folder).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let standin = folder.join("cublaslt");
-        let path: Vec<&Path> = if cublaslt { vec![&folder, &standin] } else { vec![&folder] };
-        run.command.env("LD_LIBRARY_PATH", std::env::join_paths(path).unwrap());
+        run.command.env("LD_LIBRARY_PATH", &folder);
         // The emulator has the kernels; it looks at no image, but must be given one.
         run.command.env("DIARIST_CUDA_MODULE", Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         run

@@ -70,8 +70,6 @@ fn what_this_version_cannot_do_is_refused_before_anything_is_done() {
         ("--device_index 99", ["device-index", "CPU"]),
         ("--device cpu --compute_type bfloat16", ["compute-type", "GPU"]),
         ("--device cuda --compute_type float32", ["compute-type", "CPU"]),
-        ("--device cpu --gemm cublaslt", ["gemm", "GPU"]),
-        ("--gemm openblas", ["openblas", "cublaslt"]),
         ("--gpu-memory-limit 8X", ["gpu-memory-limit", "GiB"]),
         ("--vad_method pyannote", ["--vad-model", "pytorch_model.bin"]),
         ("--vad silero", ["--vad-model", "safetensors"]),

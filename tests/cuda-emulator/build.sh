@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the stand-in for the CUDA driver: build.sh OUT_DIR [KERNEL_DIR]
 #
-# Prints the path of the library, OUT_DIR/libcuda.so; beside it is OUT_DIR/cublaslt/libcublasLt.so, a stand-in for cuBLASLt.
+# Prints the path of the library, OUT_DIR/libcuda.so.
 # KERNEL_DIR (default: the repository's kernels/) holds the .cu files
 # that it contains; device.cuh is looked for there first. Objects are kept in OUT_DIR, and only what is older than its
 # sources is compiled again. Several processes may build into one OUT_DIR at a time.
@@ -80,12 +80,4 @@ if ! cmp -s "$out/objects.$$" "$out/objects" || newer_than "$library" $objects; 
 fi
 mv "$out/objects.$$" "$out/objects"
 
-# A folder of its own: whoever has the emulator on the library path need not have cuBLASLt, too.
-standin=$out/cublaslt/libcublasLt.so
-mkdir -p "$out/cublaslt"
-if newer_than "$standin" "$here"/cublaslt/*.cpp "$here"/*.cuh "$here/build.sh" "$library"; then
-    compile "$out/cublaslt/cublaslt.o" "$here/cublaslt/cublaslt.cpp" -DDIARIST_EMULATOR -I"$here" -Wno-unused-function
-    $compiler -shared -Wl,-soname,libcublasLt.so -o "$standin.$$" "$out/cublaslt/cublaslt.o" "$library"
-    mv "$standin.$$" "$standin"
-fi
 echo "$library"

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use diarist::engine::cuda::{Cuda, Gemm};
-use half::f16;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
 /// Seeds of the emulator's schedules; a missing barrier fails under at least one of them.
@@ -67,41 +65,6 @@ fn load(path: &Path) -> Result<Emulator, String> {
 }
 
 impl Machine {
-    /// Whether cuBLASLt can be loaded: the emulated one with the emulator, else the installed one.
-    #[allow(clippy::print_stderr)]
-    pub fn has_cublaslt(&self) -> bool {
-        if self.emulator.is_some() {
-            return self.standin().is_some();
-        }
-        let found = Cuda::<f16>::new(0, None).and_then(|cuda| cuda.with_gemm(Gemm::CublasLt));
-        if let Err(reason) = &found {
-            eprintln!("skipped: no cuBLASLt: {reason}");
-        }
-        found.is_ok()
-    }
-
-    /// Number of products that the emulated cuBLASLt has computed so far.
-    pub fn cublaslt_products(&self) -> u64 {
-        let Some(library) = self.standin() else { return 0 };
-        // SAFETY: the name and signature are those of tests/cuda-emulator/cublaslt/cublaslt.cpp.
-        unsafe {
-            let function: Symbol<unsafe extern "C" fn() -> u64> = library.get(b"cublaslt_products").expect("a counter");
-            function()
-        }
-    }
-
-    /// The emulated cuBLASLt. Once it is loaded, the engine finds it by the library's name.
-    fn standin(&self) -> Option<&'static Library> {
-        static STANDIN: OnceLock<Library> = OnceLock::new();
-        self.emulator?;
-        Some(STANDIN.get_or_init(|| {
-            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator/cublaslt/libcublasLt.so");
-            // SAFETY: the library is ours and never unloaded.
-            unsafe { Library::open(Some(&path), RTLD_NOW) }
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        }))
-    }
-
     /// Whether this is the emulator.
     pub fn is_emulated(&self) -> bool {
         self.emulator.is_some()

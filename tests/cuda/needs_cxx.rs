@@ -6,8 +6,6 @@ pub mod cases;
 pub mod cluster;
 #[path = "ctc.rs"]
 pub mod ctc;
-#[path = "cublaslt.rs"]
-pub mod cublaslt;
 #[path = "dense.rs"]
 pub mod dense;
 #[path = "driver.rs"]

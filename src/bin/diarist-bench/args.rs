@@ -22,11 +22,11 @@ pub struct Args {
     pub shape: Option<String>,
     /// Time word times instead: a wav2vec2 folder, or random weights in a published size, wav2vec2-base, wav2vec2-large or
     /// wav2vec2-1b.
-    #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile", "gemm_table"])]
+    #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile"])]
     pub align_model: Option<String>,
     /// Time the networks of diarization instead: a folder with `segmentation` and `embedding`, or random weights in the published
     /// sizes, pyannote.
-    #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile", "gemm_table", "segments"])]
+    #[arg(long, conflicts_with_all = ["chunks", "batch", "tokens", "stage", "profile", "segments"])]
     pub diarize_model: Option<String>,
     /// The transcript of the recording, as JSON, for --align-model [default: made up].
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "shape"])]
@@ -40,9 +40,6 @@ pub struct Args {
     /// What is kept of the audio: auto, f32 (on the CPU), f16, int8 keys and values, or absorbed, the encoder's output.
     #[arg(long, default_value = "auto", value_parser = ["auto", "f32", "f16", "int8", "absorbed"])]
     pub cross_cache: String,
-    /// Who multiplies on a GPU: our own kernels, cuBLASLt, or whichever was measured to be faster.
-    #[arg(long, default_value = "auto", value_parser = ["auto", "own", "cublaslt"])]
-    pub gemm: String,
     /// Most bytes of GPU memory to use.
     #[arg(long)]
     pub gpu_memory_limit: Option<u64>,
@@ -81,10 +78,6 @@ pub struct Args {
     /// Run this stage alone between the profiler's start and stop marks: features, encode or decode.
     #[arg(long, value_name = "STAGE", value_parser = ["features", "encode", "decode"])]
     pub profile: Option<String>,
-    /// Time the model's products by our own kernels and by cuBLASLt, compare their results, and print the table that
-    /// `--gemm auto` goes by.
-    #[arg(long, conflicts_with_all = ["audio", "hours", "profile", "stage"])]
-    pub gemm_table: bool,
     /// Shrinks the work the ceilings are measured with, for slow machines [default: 1 on a GPU, 40 on the CPU].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub scale: Option<u32>,

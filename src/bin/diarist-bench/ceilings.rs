@@ -13,10 +13,8 @@ use crate::machine::Machine;
 /// Rates that nothing on this machine exceeds.
 #[derive(Clone, Debug)]
 pub struct Ceilings {
-    /// Floating-point operations per second of a large product with f32 sums, by the best of [`products`](Self::products).
+    /// Floating-point operations per second of a large product with f32 sums.
     pub flops: f64,
-    /// The same for each way to multiply that this machine has.
-    pub products: Vec<(&'static str, f64)>,
     /// Bytes read per second.
     pub bandwidth: f64,
 }
@@ -29,12 +27,7 @@ impl Ceilings {
 
     /// `scale` shrinks the work for slow machines.
     pub fn measure<B: Machine>(be: &B, scale: usize) -> Result<Self> {
-        let mut products = Vec::new();
-        for (name, way) in be.multipliers().0 {
-            products.push((name, product(&way, scale)?));
-        }
-        let flops = products.iter().map(|(_, flops)| *flops).fold(0.0, f64::max);
-        Ok(Ceilings { flops, products, bandwidth: reading(be, scale)? })
+        Ok(Ceilings { flops: product(be, scale)?, bandwidth: reading(be, scale)? })
     }
 }
 

@@ -71,12 +71,12 @@ fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<Vec<u32>>)> {
     Ok((logits, job.run(&model, &clips)?))
 }
 
-/// The first window by itself: its tokens must be those it got among the others, where that is promised.
+/// The first window by itself: its tokens must be those it got among the others,
 ///
 /// # Errors
 /// If they are not.
 pub fn alone<B: Machine>(model: &Whisper<B>, job: &Job, clips: &Clips<B>, tokens: &[Vec<u32>]) -> Result<()> {
-    if job.windows.len() < 2 || !model.be.is_batch_independent() {
+    if job.windows.len() < 2 {
         return Ok(());
     }
     let first = Job { windows: job.windows[..1].to_vec(), batch: 1, ..job.clone() };

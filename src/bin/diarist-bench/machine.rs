@@ -1,11 +1,11 @@
 //! What the benchmark asks of a device besides computing: to be waited for, and to tell where the time went.
 
+use diarist::Result;
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::cuda::{Activation, Cuda, Gemm};
+use diarist::engine::cuda::{Activation, Cuda};
 use diarist::engine::profile::Launched;
 use diarist::engine::residual::Residual;
-use diarist::{Error, Result};
 use rayon::prelude::*;
 
 /// A device that can be measured.
@@ -20,12 +20,6 @@ pub trait Machine: Residual {
     fn peak_bytes(&self) -> Option<u64>;
     /// Reads all of `x`, a multiple of 4 numbers, and gives their sum when that is done.
     fn read_all(&self, x: &Tensor<Self, f32>) -> Result<f64>;
-    /// The same machine, multiplying in each way it knows, our own first; and why not in others.
-    fn multipliers(&self) -> (Vec<(&'static str, Self)>, Option<Error>);
-    /// Whether the results of a window are promised not to depend on the others.
-    fn is_batch_independent(&self) -> bool {
-        true
-    }
 }
 
 impl Machine for Cpu {
@@ -54,10 +48,6 @@ impl Machine for Cpu {
         };
         Ok(x.buf.par_chunks(1 << 16).map(sum).sum())
     }
-
-    fn multipliers(&self) -> (Vec<(&'static str, Self)>, Option<Error>) {
-        (vec![("own", self.clone())], None)
-    }
 }
 
 impl<A: Activation> Machine for Cuda<A> {
@@ -84,22 +74,6 @@ impl<A: Activation> Machine for Cuda<A> {
         let mut sums = Tensor::zeros(self, &[Self::read_sums(x.len())])?;
         self.read_rate(&mut sums, x)?;
         Ok(sums.to_host(self)?.iter().map(|sum| f64::from(*sum)).sum())
-    }
-
-    fn multipliers(&self) -> (Vec<(&'static str, Self)>, Option<Error>) {
-        let mut ways = Vec::new();
-        let mut missing = None;
-        for (name, gemm) in [("own", Gemm::Own), ("cublaslt", Gemm::CublasLt)] {
-            match self.clone().with_gemm(gemm) {
-                Ok(way) => ways.push((name, way)),
-                Err(error) => missing = Some(error),
-            }
-        }
-        (ways, missing)
-    }
-
-    fn is_batch_independent(&self) -> bool {
-        self.gemm() != Gemm::CublasLt
     }
 }
 

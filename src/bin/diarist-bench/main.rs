@@ -12,7 +12,6 @@
 //! | `align.rs` | word times: audio and segments in, words out |
 //! | `diarize.rs` | the networks of diarization: all windows of a recording |
 //! | `check.rs` | whether what is timed is right: nothing is printed before |
-//! | `gemm_table.rs` | our products against cuBLASLt's |
 //! | `report.rs` | the numbers, for people and as JSON |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -24,7 +23,6 @@ mod check;
 mod diarize;
 mod end_to_end;
 mod floor;
-mod gemm_table;
 mod job;
 mod machine;
 mod report;
@@ -79,10 +77,8 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn processor(args: &Args) -> Result<Cpu> {
-    for (option, value, usual) in [("gemm", &args.gemm, "auto"), ("compute_type", &args.compute_type, "float16")] {
-        if value != usual {
-            return Err(Error::config(option, value, "only on a GPU; add --device cuda"));
-        }
+    if args.compute_type != "float16" {
+        return Err(Error::config("compute_type", &args.compute_type, "only on a GPU; add --device cuda"));
     }
     let kind = match args.weights.as_str() {
         "f32" => cpu::WeightType::F32,
@@ -112,20 +108,12 @@ fn gpu<A: cuda::Activation>(args: &Args, index: usize) -> Result<Cuda<A>> {
         "f32" => return Err(Error::config("cross_cache", "f32", "only on the CPU")),
         _ => cuda::CrossCacheType::Activation,
     };
-    be = be.with_cross_cache(cross_cache);
-    match args.gemm.as_str() {
-        "own" => be.with_gemm(cuda::Gemm::Own),
-        "cublaslt" => be.with_gemm(cuda::Gemm::CublasLt),
-        _ => Ok(be),
-    }
+    Ok(be.with_cross_cache(cross_cache))
 }
 
 /// `scale` shrinks the work the ceilings are measured with.
 fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     let scale = args.scale.map_or(scale, |scale| scale as usize);
-    if args.gemm_table {
-        return gemm_table::run(args, be, scale);
-    }
     if let Some(model) = &args.align_model {
         return align::run(args, be, model);
     }

@@ -48,7 +48,7 @@ impl Report {
         let milliseconds = |name: &str| self.stages.iter().find(|s| s.name == name).map(|s| s.seconds * 1e3);
         json!({
             "command": command(), "version": env!("CARGO_PKG_VERSION"),
-            "device": self.device, "shape": args.shape, "model": args.model, "gemm": args.gemm,
+            "device": self.device, "shape": args.shape, "model": args.model,
             "checked": {
                 "logits_error": self.checked.logits_error, "equal_tokens": self.checked.equal_tokens,
                 "tokens": self.checked.tokens,
@@ -94,10 +94,8 @@ impl Report {
             self.checked.logits_error, self.checked.equal_tokens, self.checked.tokens
         );
         if let Some(ceilings) = &self.ceilings {
-            let products: Vec<String> =
-                ceilings.products.iter().map(|(name, flops)| format!("{:.2} TFLOP/s ({name})", flops / 1e12)).collect();
-            let giga = ceilings.bandwidth / 1e9;
-            println!("ceilings, measured just now: product {}, reading {giga:.1} GB/s", products.join(", "));
+            let (tera, giga) = (ceilings.flops / 1e12, ceilings.bandwidth / 1e9);
+            println!("ceilings, measured just now: product {tera:.2} TFLOP/s, reading {giga:.1} GB/s");
         }
         for stage in &self.stages {
             self.stage(stage);
@@ -171,9 +169,7 @@ pub fn command() -> String {
 }
 
 fn ceilings_json(ceilings: &Ceilings) -> Value {
-    let products: serde_json::Map<String, Value> =
-        ceilings.products.iter().map(|(name, flops)| ((*name).to_string(), json!(flops))).collect();
-    json!({ "flops": ceilings.flops, "products": products, "bytes_per_second": ceilings.bandwidth })
+    json!({ "flops": ceilings.flops, "bytes_per_second": ceilings.bandwidth })
 }
 
 fn end_to_end_json(measured: &EndToEnd) -> Value {

@@ -125,11 +125,6 @@ impl Device {
         format!("{card}, {gib:.1} GiB, driver for CUDA {major}.{minor}")
     }
 
-    /// Major and minor compute capability.
-    pub fn capability(&self) -> (i32, i32) {
-        self.capability
-    }
-
     /// Makes this device's context current on this thread.
     pub fn bind(&self) -> Result<()> {
         self.context.bind()

@@ -3,8 +3,7 @@
 //! Activations and weights are f16 or bf16; sums are f32. Each op is one file here and one file of the same name in
 //! `kernels/`. The function of an op checks what only the device can check, assembles the launch and returns before the
 //! kernel has run. All `unsafe` code of the crate is in this folder, except the memory map of the weights: `driver`,
-//! `device`, `memory`, `buffer`, `module`, `launch` and `graph` call the driver, `cublaslt` calls cuBLASLt if it was
-//! selected, and each op guarantees that the arguments of its kernels are valid.
+//! `device`, `memory`, `buffer`, `module`, `launch` and `graph` call the driver, and each op guarantees that the arguments of its kernels are valid.
 
 #![allow(unsafe_code)]
 
@@ -21,7 +20,6 @@ mod conv1d;
 mod conv2d;
 mod cross_attention_step;
 mod ctc_viterbi;
-mod cublaslt;
 mod dense;
 mod device;
 mod driver;
@@ -29,7 +27,6 @@ mod embed;
 mod event;
 mod fbank;
 mod gather_rows;
-mod gemm;
 mod graph;
 mod host_copy;
 mod inspect;
@@ -68,10 +65,8 @@ use attention::head_dim;
 pub use buffer::Buffer;
 pub use conv2d::Filter;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
-use cublaslt::CublasLt;
 use device::Device;
 pub use fbank::FbankPlan;
-pub use gemm::{Gemm, RowKind};
 pub use graph::Recorded;
 pub use host_copy::HostCopy;
 pub use log_mel::MelPlan;
@@ -100,15 +95,12 @@ pub struct Cuda<A: Activation> {
     device: Arc<Device>,
     weight_type: WeightType,
     cross_cache_type: CrossCacheType,
-    gemm: Gemm,
-    /// Loaded if `gemm` may select it.
-    cublaslt: Option<Arc<CublasLt>>,
     activation: PhantomData<A>,
 }
 
 impl<A: Activation> Clone for Cuda<A> {
     fn clone(&self) -> Self {
-        Cuda { device: self.device.clone(), cublaslt: self.cublaslt.clone(), ..*self }
+        Cuda { device: self.device.clone(), ..*self }
     }
 }
 
@@ -218,7 +210,7 @@ impl<A: Activation> Backend for Cuda<A> {
         bias: Option<&Tensor<Self, f32>>,
         epilogue: Epilogue,
     ) -> Result<()> {
-        gemm::linear(self, out, x, weight, bias, epilogue)
+        linear::linear(self, out, x, weight, bias, epilogue)
     }
 
     fn linear_by_head(
