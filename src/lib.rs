@@ -16,8 +16,8 @@
 //! | output | [`output`] | transcript -> srt, vtt, txt, tsv, json, aud, rttm |
 //!
 //! Shared by the stages: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, CPU and CUDA), [`hub`] (resolves
-//! a model's name to its files), [`assets`] (models and a sample embedded in the binary), [`score`] (error rates against
-//! a reference), and the common types: [`types`], [`units`], [`config`], [`watch`], [`error`].
+//! a model's name to its files), [`assets`] (models and a sample embedded in the binary), [`score`] (scores against a
+//! reference), and the common types: [`types`], [`units`], [`config`], [`watch`], [`error`].
 //!
 //! # Example
 //!

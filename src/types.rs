@@ -54,8 +54,8 @@ pub struct Chunk {
 pub enum TimeSource {
     /// By CTC forced alignment of the word's characters.
     Aligned,
-    /// By forced alignment with wildcards: the aligner's dictionary contains none of the word's characters, so that the
-    /// time is what remains between the neighbouring words.
+    /// By forced alignment with wildcard labels, which match any sound: the aligner's dictionary contains none of the
+    /// word's characters.
     Wildcard,
     /// By interpolation between the neighbouring words; the word itself was not aligned.
     Interpolated,
