@@ -166,7 +166,7 @@ impl EngineBuilder {
     }
 }
 
-/// Checks that the gallery's embeddings come from this diarizer's network, and drops those of other networks.
+/// Checks that the gallery fits this diarizer's embedding network, and records the network's name in the gallery.
 fn fitting(gallery: Gallery, finder: &dyn FindSpeakers) -> Result<Gallery> {
     let (network, size) = finder.network();
     gallery.check(network, size)?;

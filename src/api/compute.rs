@@ -73,8 +73,8 @@ pub enum CrossCache {
     F16,
     /// Keys and values of every layer in int8.
     Int8,
-    /// The encoder output itself, once for all layers; key and value projections are absorbed into the query and output
-    /// projections. Least memory, more arithmetic.
+    /// The encoder output itself, once for all layers. The key projection is applied to the queries and the value
+    /// projection to the attention-weighted mean. Least memory, more arithmetic.
     Absorbed,
 }
 
