@@ -1,9 +1,8 @@
-//! What is compiled into the program, so that it does its main job on a bare machine without a network: a small
-//! English model and an aligner in the Hugging Face layout, a pipeline that tells speakers apart, and a conversation to try
-//! them on. `assets/MODEL_CARD.md` says
-//! what they are good for.
+//! Models and a sample recording embedded in the binary: a small English Whisper model and a wav2vec2 aligner in the
+//! Hugging Face layout, a diarization pipeline in pyannote's layout, and a sample conversation. With them the program
+//! transcribes without any download. `assets/MODEL_CARD.md` states their intended use and limits.
 
-/// The files of a model folder, as bytes.
+/// The files of a Whisper model folder, as bytes.
 #[derive(Clone, Copy)]
 pub struct StaticModel {
     /// `config.json`.
@@ -27,12 +26,12 @@ pub static MODEL: StaticModel = StaticModel {
     weights: include_bytes!("../assets/builtin/model.safetensors"),
 };
 
-/// The files of an aligner's folder, as bytes.
+/// The files of a wav2vec2 aligner's folder, as bytes.
 #[derive(Clone, Copy)]
 pub struct StaticAligner {
     /// `config.json`.
     pub config: &'static str,
-    /// `preprocessor_config.json`. It asks for recordings of mean 0 and variance 1.
+    /// `preprocessor_config.json`. It requests samples normalised to mean 0 and variance 1.
     pub preprocessor_config: &'static str,
     /// `vocab.json`.
     pub vocabulary: &'static str,
@@ -48,7 +47,7 @@ pub static ALIGNER: StaticAligner = StaticAligner {
     weights: include_bytes!("../assets/aligner/model.safetensors"),
 };
 
-/// The files of a pipeline that tells speakers apart, in pyannote's layout, as bytes.
+/// The files of a diarization pipeline in pyannote's layout, as bytes.
 #[derive(Clone, Copy)]
 pub struct StaticDiarizer {
     /// `config.yaml`.
@@ -63,7 +62,7 @@ pub struct StaticDiarizer {
     pub plda: &'static [u8],
 }
 
-/// The pipeline named `builtin`.
+/// The diarization pipeline named `builtin`.
 pub static DIARIZER: StaticDiarizer = StaticDiarizer {
     config: include_str!("../assets/diarization/config.yaml"),
     segmentation: include_bytes!("../assets/diarization/segmentation/model.safetensors"),
@@ -75,5 +74,5 @@ pub static DIARIZER: StaticDiarizer = StaticDiarizer {
 /// The sample conversation, a FLAC file.
 pub static SAMPLE: &[u8] = include_bytes!("../assets/sample/conversation.flac");
 
-/// Who says what and when in [`SAMPLE`], as JSON.
+/// The reference transcript of [`SAMPLE`] with speakers and times, as JSON.
 pub static SAMPLE_SCRIPT: &str = include_str!("../assets/sample/conversation.json");

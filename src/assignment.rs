@@ -1,7 +1,8 @@
-//! The best pairing of rows with columns.
+//! Linear assignment with the Hungarian algorithm: one-to-one pairs of rows and columns with the greatest total score.
 
-/// Pairs rows with columns one to one so that the sum of their `scores` (`[rows, columns]`) is greatest; the column of
-/// each row, `None` for rows left over when there are more rows than columns. All scores must be finite.
+/// Solves the linear assignment problem: pairs rows with columns one to one so that the sum of their `scores`
+/// (`[rows, columns]`, row-major) is greatest. Returns the column of each row; `None` marks the rows that stay unpaired
+/// when there are more rows than columns. All scores must be finite.
 ///
 /// Shortest augmenting paths with potentials: Kuhn (1955), Munkres (1957); O(n^2 m) for n rows and m columns, n <= m.
 pub(crate) fn best_pairs(scores: &[f64], rows: usize, columns: usize) -> Vec<Option<usize>> {
@@ -17,7 +18,7 @@ pub(crate) fn best_pairs(scores: &[f64], rows: usize, columns: usize) -> Vec<Opt
     of_row
 }
 
-/// The column of each row at the least total cost, `rows <= columns`.
+/// The column of each row in the assignment with the least total cost. Requires `rows <= columns`.
 fn pair(rows: usize, columns: usize, cost: impl Fn(usize, usize) -> f64) -> Vec<usize> {
     let mut row_potential = vec![0.0; rows];
     let mut potential = vec![0.0; columns];
@@ -59,7 +60,7 @@ fn pair(rows: usize, columns: usize, cost: impl Fn(usize, usize) -> f64) -> Vec<
                 None => break column,
             }
         };
-        // Every column on the path takes the row of the one before it; the first takes the new row.
+        // Augment: every column on the path takes the row of its predecessor; the first column takes `start`.
         let mut column = end;
         while let Some(before) = from[column] {
             row_of[column] = row_of[before];
@@ -80,7 +81,7 @@ fn pair(rows: usize, columns: usize, cost: impl Fn(usize, usize) -> f64) -> Vec<
 mod tests {
     use super::*;
 
-    /// The best total over all pairings, by trying them.
+    /// The best total score over all pairings, by exhaustive search. `spare` is how many rows may stay unpaired.
     fn tried(scores: &[f64], rows: usize, columns: usize, row: usize, used: &mut Vec<bool>, spare: usize) -> f64 {
         if row == rows {
             return 0.0;

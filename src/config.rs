@@ -1,4 +1,4 @@
-//! What a caller can ask of the whole pipeline: the options of each stage, side by side.
+//! Options of the transcription pipeline: one field for each stage.
 
 use crate::asr::AsrOptions;
 use crate::audio::DecodeOptions;
@@ -9,27 +9,27 @@ use crate::units::Seconds;
 use crate::vad::VadOptions;
 
 /// Options of [`Pipeline::transcribe`](crate::pipeline::Pipeline::transcribe). The defaults are WhisperX's, except
-/// that speech is found by energy where no network is given.
+/// that voice activity detection uses signal energy if no VAD network is given.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which channel, and what to do with damaged files.
+    /// Decoding of the audio file: the channel to use, the handling of damaged files.
     pub audio: DecodeOptions,
-    /// How speech is cut into chunks.
+    /// Voice activity detection: thresholds, and the merging of speech into chunks.
     pub vad: VadOptions,
-    /// How chunks become text.
+    /// Speech recognition: decoding of chunks to text.
     pub asr: AsrOptions,
-    /// How words get their times: unless asked for, not at all.
+    /// Source of the word times. Default: words have no times.
     pub words: WordTimes,
-    /// How words get their speakers: unless asked for, not at all.
+    /// Diarization and the assignment of speakers to words. Default: `None`, no diarization.
     pub speakers: Option<SpeakerOptions>,
-    /// Each channel of the recording is a speaker, heard by itself: unless asked for, channels are mixed. Not with
-    /// [`speakers`](Self::speakers).
+    /// Treats each channel of the recording as one speaker and transcribes each channel on its own. Default: `None`,
+    /// the channels are mixed. Cannot be combined with [`speakers`](Self::speakers).
     pub channel_speakers: Option<ChannelSpeakers>,
 }
 
 impl Options {
-    /// The defaults of a recogniser, by its name: the built-in one was taught mostly by windows of a few seconds, and hears chunks
-    /// of 5 s best.
+    /// The defaults for the recogniser called `name`. The built-in one was trained mostly on windows of a few seconds
+    /// and is most accurate on chunks of 5 s.
     pub fn of_model(name: &str) -> Self {
         let usual = VadOptions::default();
         let chunk_size = if name == BUILTIN { Seconds(5.0) } else { usual.chunk_size };

@@ -1,4 +1,4 @@
-//! The one error type of the crate: what failed, what was expected, what was found, and the cure where it is known.
+//! The crate's error type. A message states what failed, what was expected, what was found and, where known, the cure.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use crate::units::Seconds;
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. A copy is the same error: several callers may have met it together.
+/// Any error of this crate. `Clone`, because one failed batch can fail the calls of several threads.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor handed to an op has the wrong shape: a bug in a model, or weights that disagree with their config.
+    /// A tensor passed to an op has the wrong shape: a bug in a model, or weights that disagree with their config.
     #[error("{op}: {what} has shape {got}, expected {expected}")]
     Shape {
-        /// The op that checked.
+        /// The op that checked the shape.
         op: &'static str,
-        /// The argument that was wrong.
+        /// The argument with the wrong shape.
         what: &'static str,
         /// The shape the op needs.
         expected: String,
-        /// The shape it was given.
+        /// The shape it received.
         got: String,
     },
-    /// A weight file is missing, damaged or does not hold what the config promises.
+    /// A weights file is missing, damaged, or does not contain the tensors that the config requires.
     #[error("{}: {}{reason}", path.display(), tensor(name))]
     Weights {
-        /// The file (or folder) read.
+        /// The file (or folder) that was read.
         path: PathBuf,
-        /// The tensor asked for, or `*` for the file as a whole.
+        /// The requested tensor, or `*` for the file as a whole.
         name: String,
         /// What is wrong with it, and the cure.
         reason: String,
@@ -50,7 +50,7 @@ pub enum Error {
         /// What is wrong with it, and the cure.
         reason: String,
     },
-    /// A recording is longer than it may be, by what its container says or by what was decoded of it.
+    /// A recording exceeds the duration limit, according to its container or to the samples decoded so far.
     #[error(
         "{}: it is longer than the {} seconds allowed; split it, or allow more with `max_duration`",
         path.display(),
@@ -59,23 +59,23 @@ pub enum Error {
     TooLong {
         /// The recording.
         path: PathBuf,
-        /// The longest that is allowed.
+        /// The longest duration allowed.
         limit: Seconds,
     },
-    /// An option has a value that cannot be honoured.
+    /// An option has a value that is not supported.
     #[error("option `{option}`{}: {rule}", equal(value))]
     Config {
-        /// The option's name in the library; the command line has `-` for `_`.
+        /// The option's name in the library; on the command line `_` is `-`.
         option: &'static str,
-        /// The value; `given` where it does not matter which.
+        /// The value; `given` if the option is rejected whatever its value.
         value: String,
-        /// What would be accepted.
+        /// The accepted values, or why the option is rejected.
         rule: String,
     },
-    /// The scores or the voices handed to diarization cannot be used.
+    /// The scores or the speaker embeddings passed to diarization cannot be used.
     #[error("{what}: {reason}")]
     Diarization {
-        /// What was handed over.
+        /// The input that was rejected.
         what: &'static str,
         /// What is wrong with it, and the cure.
         reason: String,
@@ -85,10 +85,10 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The operating system's error.
         source: Arc<std::io::Error>,
     },
-    /// A compute device refused a call.
+    /// A call to a compute device failed.
     #[error("{call}: {text} (code {code})")]
     Device {
         /// The driver call or kernel.
@@ -98,17 +98,17 @@ pub enum Error {
         /// The driver's text and, where known, the cure.
         text: String,
     },
-    /// The device has not enough free memory.
+    /// The device does not have enough free memory.
     #[error("out of device memory during {during}: wanted {wanted} bytes, {free} free")]
     OutOfMemory {
-        /// Bytes asked for.
+        /// Bytes requested.
         wanted: u64,
         /// Bytes free.
         free: u64,
-        /// What they were for.
+        /// What the memory was requested for.
         during: String,
     },
-    /// Fetching a model failed.
+    /// Downloading a model failed.
     #[error("model `{model}`: {reason}")]
     Hub {
         /// The model's name.
@@ -116,25 +116,25 @@ pub enum Error {
         /// Why, and how to go on without the network.
         reason: String,
     },
-    /// The caller asked to stop (Ctrl-C, a dropped client).
+    /// The caller cancelled the work (Ctrl-C, a client that disconnected).
     #[error("cancelled")]
     Cancelled,
-    /// An error with the stage of the pipeline it happened in.
+    /// An error, with the pipeline stage in which it occurred.
     #[error("{stage}: {source}")]
     Stage {
         /// The stage, named as in `pipeline.rs`.
         stage: &'static str,
-        /// What happened there.
+        /// The error that occurred in this stage.
         source: Box<Error>,
     },
 }
 
-/// ` = ` and the value of an option, where the value matters.
+/// ` = ` and the value of an option; empty for `given`.
 fn equal(value: &str) -> String {
     if value == "given" { String::new() } else { format!(" = `{value}`") }
 }
 
-/// Names the tensor an error is about, if it is about one.
+/// The message's prefix that names the tensor; empty if the error concerns the whole file.
 fn tensor(name: &str) -> String {
     if name == "*" { String::new() } else { format!("weight `{name}`: ") }
 }
@@ -170,9 +170,9 @@ impl Error {
         Error::Io { path: path.into(), source: Arc::new(source) }
     }
 
-    /// What kind of error it is, in a word that programs can rely on: `shape`, `weights`, `model`, `audio`, `too_long`,
-    /// `config`, `diarization`, `io`, `device`, `out_of_memory`, `hub` or `cancelled`. Of an error in a stage, that of its
-    /// source.
+    /// A stable identifier of the kind of error, for programs: `shape`, `weights`, `model`, `audio`, `too_long`,
+    /// `config`, `diarization`, `io`, `device`, `out_of_memory`, `hub` or `cancelled`. [`Error::Stage`] has the kind of
+    /// its source.
     pub fn kind(&self) -> &'static str {
         match self {
             Error::Shape { .. } => "shape",
@@ -191,7 +191,8 @@ impl Error {
         }
     }
 
-    /// The same error; one of memory says what the memory was for.
+    /// Adds context to [`Error::OutOfMemory`]: `what` describes the work that needed the memory. Other errors are
+    /// returned unchanged.
     pub fn while_doing(self, what: impl FnOnce() -> String) -> Self {
         match self {
             Error::OutOfMemory { wanted, free, during } => {
@@ -201,8 +202,8 @@ impl Error {
         }
     }
 
-    /// The same error, with the stage it happened in. An error that already has a stage, and a cancellation, stay
-    /// as they are.
+    /// Wraps the error in [`Error::Stage`]. An error that already has a stage and [`Error::Cancelled`] are returned
+    /// unchanged.
     pub fn in_stage(self, stage: &'static str) -> Self {
         match self {
             Error::Stage { .. } | Error::Cancelled => self,

@@ -1,10 +1,12 @@
-//! A panic in somebody else's parser or decoder is bad input, not the end of the program.
+//! Catches panics of third-party parsers and decoders and turns them into errors about the input file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code of a library that reads files. Symphonia 0.6 can be made to panic by a damaged recording (its ADPCM decoders
-/// overflow, for one), tokenizers 0.22 by a damaged `tokenizer.json`, and a service must survive its users' files.
-/// Whoever calls this throws away what panicked, so nothing half-changed is used again. The error is the panic's message.
+/// Runs library code that parses an untrusted file, and returns the message of a panic as the error. Needed because
+/// Symphonia 0.6 panics on some damaged recordings (its ADPCM decoders overflow, for example), tokenizers 0.22 on a
+/// damaged `tokenizer.json`, and a server must survive its users' files.
+///
+/// Unwind safety: after an error the caller must drop every object that `work` borrowed mutably.
 pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| text.to_string());

@@ -1,7 +1,10 @@
-//! Model name to files: a folder or file as it stands, then `--model-dir`, then the caches of this program, faster-whisper and
-//! openai-whisper, and only then the network. What is on the machine is never asked for again.
+//! Resolves model names to files, and downloads missing models from the Hugging Face hub.
 //!
-//! The cache is the one of the Python tools (`HF_HUB_CACHE`, `HF_HOME`), so a model fetched by either is found by both.
+//! Search order: `model` as the path of a folder or file, `--model-dir`, the hub cache and the cache of openai-whisper,
+//! then the network. A model that is complete on this machine causes no network access.
+//!
+//! The hub cache is that of the Python tools (`HF_HUB_CACHE`, `HF_HOME`; also used by faster-whisper), so that models
+//! are downloaded once for all of them.
 
 pub mod aligners;
 mod checksum;
@@ -38,84 +41,85 @@ pub use open::{AUTO, OPEN};
 pub use pipelines::DiarizerSource;
 pub use published::Published;
 
-/// The repository and the commit of a folder in a cache of the hub; `None` for other folders.
+/// The repository and the commit of a snapshot folder in a hub cache; `None` for other folders.
 pub(crate) fn commit_of(folder: &std::path::Path) -> Option<(String, String)> {
     snapshots::place(folder).map(|place| (place.repo, place.commit))
 }
 
-/// The name of the model that is part of the program.
+/// The name of the models that are embedded in the binary.
 pub const BUILTIN: &str = "builtin";
 
 /// Where a model's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// On this machine, complete.
+    /// A complete checkpoint on this machine.
     Checkpoint(Checkpoint),
-    /// In the program itself.
+    /// Embedded in the binary.
     Builtin,
 }
 
-/// Whether models may be fetched.
+/// Whether models may be downloaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// A model that is not here is downloaded.
+    /// A model that is not on this machine is downloaded.
     #[default]
     Allowed,
-    /// Only what is here is used (`--model-cache-only`, `HF_HUB_OFFLINE=1`).
+    /// Only models on this machine are used (`--model-cache-only`, `HF_HUB_OFFLINE=1`).
     Forbidden,
 }
 
-/// How far a download has come. Handed to the caller about ten times a second.
+/// Progress of a download. Reported about ten times a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetching {
-    /// The file being fetched; empty while the hub is asked what there is.
+    /// The file being downloaded; empty while the list of files is requested from the hub.
     pub file: String,
-    /// Bytes here so far, those of an earlier, interrupted run included.
+    /// Bytes on disk so far, including those of an earlier, interrupted download.
     pub done: u64,
-    /// Bytes in all; 0 while unknown.
+    /// Size in bytes; 0 while unknown.
     pub total: u64,
-    /// Whether another process, or another thread of this one, is fetching `file` (which then names the whole model). The download
-    /// begins when that one has ended without all of it.
+    /// Whether this call waits for another process or thread that downloads the same model; `file` is then the model's
+    /// name. If that download ends incomplete, this call continues it.
     pub waiting: bool,
 }
 
-/// Called with the progress of a download; [`ControlFlow::Break`] stops it. What has arrived is kept and continued by
-/// the next attempt.
+/// Called with the progress of a download; [`ControlFlow::Break`] cancels it. Bytes received so far are kept, and the
+/// next attempt resumes from them.
 pub type OnProgress<'a> = dyn FnMut(&Fetching) -> ControlFlow<()> + 'a;
 
-/// Where models are looked for, and how they are fetched.
+/// Where models are searched, and how they are downloaded.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// Looked in before the cache, and the place downloads go to when given (`--model-dir`).
+    /// The folder `--model-dir`: searched before the cache, and used instead of the cache for downloads.
     pub model_dir: Option<PathBuf>,
     /// Whether the network may be used.
     pub network: Network,
-    /// The cache shared with other tools; `None` on a machine without a home folder.
+    /// The hub cache, shared with other tools; `None` on a machine without a home folder.
     pub cache: Option<PathBuf>,
-    /// Where openai-whisper keeps its `.pt` files.
+    /// The cache of openai-whisper, with its `.pt` files.
     pub whisper_cache: Option<PathBuf>,
-    /// Where torchaudio keeps its bundles.
+    /// The cache of torchaudio, with its bundles (pretrained aligners).
     pub torch_cache: Option<PathBuf>,
-    /// Where bundles are fetched from, without a slash at the end.
+    /// Base URL of torchaudio's bundles, without a trailing slash.
     pub bundles: String,
-    /// The hub's address, without a slash at the end.
+    /// Base URL of the hub, without a trailing slash.
     pub endpoint: String,
     /// Access token for gated and private repositories.
     pub token: Option<String>,
-    /// A download is given up when nothing has arrived for this long.
+    /// Timeout: a download fails if no data has arrived for this long.
     pub stall: Duration,
-    /// Pause before an interrupted download is taken up again; grows with every attempt.
+    /// Pause before an interrupted download is retried; multiplied by the number of the attempt.
     pub retry_pause: Duration,
 }
 
 impl Hub {
-    /// Finds the files of `model`: [`BUILTIN`], a folder, a file, a short name of [`names::KNOWN`], or `organisation/name`. A short
-    /// name stands for the model in any format that is read; `organisation/name` for that repository alone.
-    /// Downloads what is not here if the network may be used.
+    /// Finds the files of `model`: [`BUILTIN`], a folder, a file, a short name of [`names::KNOWN`], or
+    /// `organisation/name`. A short name matches the model in any supported format, `organisation/name` only that
+    /// repository. Downloads the model if it is not on this machine and the network may be used.
     ///
     /// # Errors
-    /// [`Error::Model`] for a folder that lacks files, [`Error::Config`] for an unknown name, [`Error::Hub`] when the
-    /// model is not here and cannot be fetched: the text says which files to put where. [`Error::Cancelled`].
+    /// [`Error::Model`] for a folder that lacks files, [`Error::Config`] for an unknown name, [`Error::Hub`] if the
+    /// model is not on this machine and cannot be downloaded (the message lists the files to download by hand),
+    /// [`Error::Cancelled`].
     pub fn obtain(&self, model: &str, on_progress: &mut OnProgress<'_>) -> Result<Source> {
         if model == BUILTIN {
             return Ok(Source::Builtin);
@@ -128,7 +132,7 @@ impl Hub {
         Ok(Source::Checkpoint(self.with_vocabulary(checkpoint, on_progress)?))
     }
 
-    /// Downloads a model that is not here.
+    /// Downloads a model that is not on this machine. `skipped` are files with the model's name that cannot be used.
     fn fetch_model(
         &self,
         model: &str,
@@ -155,13 +159,13 @@ impl Hub {
         Checkpoint::recognise(&folder)
     }
 
-    /// The short name under which the model of a repository is found, where the repository itself is not here.
+    /// If the model of a repository is on this machine in another format: the short name that finds it.
     fn under_another_name(&self, repo: &str) -> Option<&'static str> {
         let known = names::of_repo(repo)?;
         self.look(known.name).ok()?.found.map(|_| known.name)
     }
 
-    /// Downloads a repository that is not here; `refuse` makes the error that says why that cannot be.
+    /// Downloads a repository that is not on this machine. `refuse` turns the reason for a failure into the error.
     fn fetch_repo(
         &self,
         model: &str,
@@ -186,14 +190,14 @@ impl Hub {
         complete(&folder, layout)
     }
 
-    /// Downloads the repository called `name`, which is not here.
+    /// Downloads the repository `name`, which is not on this machine.
     fn fetch_folder(&self, name: &str, layout: &'static Layout, on_progress: &mut OnProgress<'_>) -> Result<PathBuf> {
         let refuse = |why: &str| Error::Hub { model: name.to_string(), reason: self.not_here(name, layout, why) };
         self.fetch_repo(name, name, layout, &refuse, on_progress)
     }
 
-    /// The files of `model` if they are on this machine; never uses the network. A model whose vocabulary is missing is found
-    /// without it.
+    /// The files of `model` if they are on this machine; never uses the network. A model without a vocabulary is
+    /// returned even if no vocabulary for it is on this machine.
     ///
     /// # Errors
     /// [`Error::Model`] for a folder that lacks files, [`Error::Config`] for an unknown name.
@@ -208,7 +212,7 @@ impl Hub {
         Ok(Some(Source::Checkpoint(checkpoint)))
     }
 
-    /// What to do when a model is neither here nor to be had.
+    /// The message for a model that is not on this machine and cannot be downloaded: how to get it by hand.
     fn not_here(&self, repo: &str, layout: &Layout, why: &str) -> String {
         format!(
             "not on this machine (looked in {}), {why}.\n  \
@@ -221,7 +225,7 @@ impl Hub {
         )
     }
 
-    /// The places where models of a layout are looked for, for messages.
+    /// The folders where models of a layout are searched, for messages.
     fn looked_in(&self, layout: &Layout) -> String {
         let of_whisper = self.whisper_cache.iter().filter(|_| layout.option == WHISPER.option);
         let places = self.model_dir.iter().chain(&self.cache).chain(of_whisper);

@@ -1,27 +1,27 @@
-//! Who said what, when: speech to text in one crate, without Python, ffmpeg or cuDNN.
+//! Speech recognition with word times and speaker labels: Whisper transcription, wav2vec2 forced alignment and speaker
+//! diarization in one crate, without Python, ffmpeg or cuDNN.
 //!
-//! [`Engine`] ([`api`]) is the front door. A recording passes through the stages in the order of this list. Each is a module that can be used alone;
-//! [`pipeline`] is the line through all of them.
+//! [`Engine`] (module [`api`]) is the entry point. A recording passes through the stages in the order of this table.
+//! Each stage is a module that can be used on its own; [`pipeline`] runs all of them.
 //!
-//! | stage | module | from -> to |
+//! | stage | module | input -> output |
 //! |---|---|---|
-//! | decode | [`audio`] | any file -> 16 kHz mono samples |
-//! | find speech | [`vad`] | samples -> spans -> chunks of at most one window |
-//! | hear | [`features`], [`models`] | samples `[B, S]` -> log-mel `[B, F, M]` -> encoder output `[B, T, C]` |
-//! | write | [`asr`] | chunks -> tokens -> text |
-//! | place | [`align`] | text and audio -> times of letters, words and sentences |
-//! | tell apart | [`diarize`] | who speaks in each window, and voices -> turns -> speakers of words |
-//! | or: merge | [`channels`] | the words of each channel -> one transcript, the channel as the speaker |
-//! | show | [`output`] | a transcript -> srt, vtt, txt, tsv, json, aud, rttm |
+//! | audio decoding | [`audio`] | file -> 16 kHz mono samples |
+//! | voice activity detection | [`vad`] | samples -> speech spans -> chunks of at most one window |
+//! | encoding | [`features`], [`models`] | samples `[B, S]` -> log-mel `[B, F, M]` -> encoder output `[B, T, C]` |
+//! | decoding | [`asr`] | chunks -> tokens -> text |
+//! | forced alignment | [`align`] | text and audio -> times of characters, words and sentences |
+//! | diarization | [`diarize`] | speaker activity and embeddings -> turns -> speakers of words |
+//! | or: channel merge | [`channels`] | the words of each channel -> one transcript, with the channel as the speaker |
+//! | output | [`output`] | transcript -> srt, vtt, txt, tsv, json, aud, rttm |
 //!
-//! Below them: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, the CPU,
-//! CUDA), [`hub`] (a model's name to its
-//! files), [`assets`] (the model and the sample in the program), [`score`] (a result against a reference), and the nouns they share: [`types`], [`units`],
-//! [`config`], [`watch`], [`error`].
+//! Shared by the stages: [`engine`] (tensors, the [`Backend`](engine::Backend) trait, CPU and CUDA), [`hub`] (resolves
+//! a model's name to its files), [`assets`] (models and a sample embedded in the binary), [`score`] (scores against a
+//! reference), and the common types: [`types`], [`units`], [`config`], [`watch`], [`error`].
 //!
 //! # Example
 //!
-//! The model that is compiled into the program, on the sample that is too:
+//! Transcribes the embedded sample with the embedded model:
 //!
 //! ```
 //! use diarist::{Engine, config::Options, pipeline::Input};
@@ -38,9 +38,10 @@
 //!
 //! # Conventions
 //!
-//! Tensors are contiguous and row-major; shapes are written `[B, T, C]` with one vocabulary (see
-//! [`engine::backend`]). Only [`Seconds`](units::Seconds) crosses from stage to stage. The library never prints, exits
-//! or panics on input: every [`Error`] says what failed, what was expected, what was found and, where known, the cure.
+//! Tensors are contiguous and row-major; shapes are written `[B, T, C]`, with the letters defined in
+//! [`engine::backend`]. Stages exchange times in [`Seconds`](units::Seconds) only. The library never prints, exits or
+//! panics on bad input. Every [`Error`] states what failed, what was expected, what was found and, where known, the
+//! cure.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! The `diarist` command.
+//! The `diarist` command-line program; see `cli`.
 
 mod cli;
 

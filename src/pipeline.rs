@@ -1,7 +1,7 @@
-//! The spine: a recording in, a transcript out, one line per stage.
+//! The transcription pipeline: runs all stages on a recording and returns the transcript.
 //!
-//! Every stage goes through `Run::stage`, which times it, marks it in the log and for profilers, reports it and adds its name to an
-//! error. No stage calls another.
+//! Every stage runs inside `Run::stage`, which measures its time, opens a tracing span and a profiler range, notifies
+//! the observer and adds the stage's name to errors. No stage calls another.
 
 pub mod aligners;
 mod alone;
@@ -33,39 +33,40 @@ pub use aligners::Aligners;
 pub use speakers::{SpeakerOptions, Speakers};
 pub use words::{Instead, WordTimes};
 
-/// A recording, as the caller has it.
+/// A recording, in any form that the caller may have.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A file of any format that [`audio`] reads, or a named pipe.
+    /// Path of an audio file in any format that [`audio`] reads, or of a named pipe.
     Path(&'a Path),
-    /// What comes through the standard input, which can be read once.
+    /// An audio file on the standard input. It can be read only once.
     Stdin,
-    /// Such a file in memory, with a name for errors.
+    /// An audio file in memory, and a name for error messages.
     Bytes(&'a [u8], &'a str),
-    /// Decoded already: 16 kHz mono in `[-1, 1]`.
+    /// Decoded samples: 16 kHz, mono, in `[-1, 1]`.
     Samples(&'a [f32]),
 }
 
-/// Hears how the work goes on, and may stop it. Every method has a body that does nothing.
+/// Callbacks for progress, results and cancellation. The default implementations do nothing.
 pub trait Observer {
-    /// `done` of `total` seconds of audio have passed `stage`; no total where the container does not tell.
+    /// `done` of `total` seconds of audio have passed `stage`. `total` is `None` if the container does not state a
+    /// duration.
     fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
         let _ = (stage, done, total);
     }
-    /// New segments, in the order of the recording, as soon as they and all before them are known; with
-    /// [`Options::channel_speakers`] all of them at once.
+    /// New segments, in order of time. Called as soon as these and all earlier segments are final; with
+    /// [`Options::channel_speakers`] called once with all segments.
     fn segments(&mut self, segments: &[Segment]) {
         let _ = segments;
     }
-    /// Words of recordings in `language` cannot be aligned, for this reason; what they have instead.
+    /// There is no aligner for `language`: why, and the fallback that is used for the word times.
     fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
         let _ = (language, reason, instead);
     }
-    /// Speakers cannot be told apart in this recording, for this reason: its transcript names none.
+    /// Diarization of this recording failed: the transcript has no speakers.
     fn without_speakers(&mut self, reason: &Error) {
         let _ = reason;
     }
-    /// `stage` is finished.
+    /// `stage` has finished, after `took`.
     fn finished(&mut self, stage: &'static str, took: Duration) {
         let _ = (stage, took);
     }
@@ -75,20 +76,20 @@ pub trait Observer {
     }
 }
 
-/// Wants to know nothing.
+/// Ignores all events and never cancels.
 impl Observer for () {}
 
-/// A recording that has been read, and in which speech has been found.
+/// A decoded recording with the result of voice activity detection: the output of [`Pipeline::prepare`].
 #[derive(Debug, Default)]
 pub struct Prepared {
-    /// 16 kHz mono; where channels are speakers the first one.
+    /// 16 kHz mono samples; with channel speakers those of the first channel.
     samples: Arc<Vec<f32>>,
     chunks: Vec<Chunk>,
-    /// What the diarizer's first network heard, where speech was found with it.
+    /// Output of the diarizer's segmentation network, if the VAD stage has run it. Reused by diarization.
     heard: Option<Heard>,
-    /// The other channels, where each is a speaker.
+    /// With channel speakers: the other channels.
     others: Vec<Prepared>,
-    /// The earlier channel whose sound this one repeats: it is not heard again.
+    /// With channel speakers: index of an earlier channel with the same samples. A duplicate is not transcribed again.
     repeats: Option<usize>,
 }
 
@@ -98,20 +99,20 @@ impl Prepared {
     }
 }
 
-/// The models of every stage, loaded once. Threads may use it at the same time: what they have to decode meets in the same slots.
+/// The models of every stage, loaded once. Several threads may use it at the same time; their chunks share the
+/// decoder's slots.
 pub struct Pipeline<B: Waveform> {
     /// The recogniser.
     pub whisper: Arc<Whisper<B>>,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// What finds speech. [`Detector::None`] decodes windows that follow each other, as openai-whisper does.
+    /// Voice activity detection. [`Detector::None`] decodes consecutive 30 s windows, as openai-whisper does.
     pub detector: Detector,
-    /// What finds the words in the sound, where [`WordTimes::Aligned`] asks for it: unless put here, the built-in one, which
-    /// knows English.
+    /// Forced alignment, for [`WordTimes::Aligned`]. Default: the built-in aligner for English.
     pub aligners: Aligners<B>,
-    /// What tells speakers apart, where [`Options::speakers`] asks for it.
+    /// Diarization, for [`Options::speakers`].
     pub speakers: Option<Speakers>,
-    /// Where the recogniser works, for all who call at once.
+    /// The decoder's slots, shared by all concurrent calls.
     pub slots: SharedSlots<B>,
 }
 
@@ -119,7 +120,7 @@ impl<B: Waveform> Pipeline<B> {
     /// Loads a Whisper model folder in the Hugging Face layout.
     ///
     /// # Errors
-    /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing or wrong.
+    /// [`Error::Model`] or [`Error::Weights`] with the file that is missing or invalid.
     pub fn open(be: &B, folder: &Path, detector: Detector) -> Result<Self> {
         Self::open_checkpoint(be, &Checkpoint::hugging_face(folder), detector)
     }
@@ -134,10 +135,10 @@ impl<B: Waveform> Pipeline<B> {
         Ok(Self::new(Whisper::load(be, files.config, files.generation, &files.weights)?, tokenizer, detector))
     }
 
-    /// Loads the model that is compiled into the program.
+    /// Loads the model that is embedded in the binary.
     ///
     /// # Errors
-    /// None, unless the device has no room.
+    /// Only those of the device, such as [`Error::OutOfMemory`].
     pub fn builtin(be: &B, detector: Detector) -> Result<Self> {
         let (name, files) = (Path::new("builtin"), &assets::MODEL);
         let config = Config::parse(files.config, name)?;
@@ -159,7 +160,7 @@ impl<B: Waveform> Pipeline<B> {
         }
     }
 
-    /// Loads what [`Hub::obtain`](crate::hub::Hub::obtain) found.
+    /// Loads a model that [`Hub::obtain`](crate::hub::Hub::obtain) returned.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -170,16 +171,17 @@ impl<B: Waveform> Pipeline<B> {
         }
     }
 
-    /// Writes down what is said in a recording.
+    /// Transcribes a recording.
     ///
     /// # Errors
-    /// [`Error::Stage`] with the stage that failed and why; [`Error::Cancelled`] if the observer asked to stop.
+    /// [`Error::Stage`] with the stage that failed and why; [`Error::Cancelled`] if the observer cancelled.
     pub fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         self.finish(&self.prepare(input, options, observer)?, options, observer)
     }
 
-    /// The stages before the recogniser, which need the processor only, but for a network that finds speech: a caller with several recordings can read the next
-    /// one while the device is busy with this one.
+    /// The stages before the recogniser: decoding and voice activity detection. They run on the CPU, except for a VAD
+    /// network on the device. A caller with several recordings can prepare the next one while the device works on the
+    /// current one.
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe).
@@ -196,7 +198,7 @@ impl<B: Waveform> Pipeline<B> {
         Ok(Prepared { samples: Arc::new(audio.samples), chunks, heard, ..Prepared::default() })
     }
 
-    /// The other stages, with the same options.
+    /// The stages from the recogniser on. `options` must be those given to [`prepare`](Self::prepare).
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe).
@@ -220,7 +222,8 @@ impl<B: Waveform> Pipeline<B> {
         }
     }
 
-    /// Speech, merged into chunks that fit `chunk_size` and the model's window; and what the diarizer heard, if it was asked.
+    /// Voice activity detection: speech merged into chunks no longer than `chunk_size` and the model's window. Also
+    /// returns the output of the diarizer's segmentation network, if that was the detector.
     fn chunks(&self, samples: &[f32], options: &VadOptions, run: &mut Run) -> Result<(Vec<Chunk>, Option<Heard>)> {
         let window = self.whisper.config.window();
         let chunk_size = if options.chunk_size.0 < window.0 { options.chunk_size } else { window };
@@ -238,7 +241,7 @@ impl<B: Waveform> Pipeline<B> {
         Ok((chunks, heard))
     }
 
-    /// What the recogniser is to hear; `None` where nobody speaks.
+    /// The recogniser's input; `None` if no speech was detected.
     fn chunks_of<'a>(&self, prepared: &'a Prepared) -> Option<Chunks<'a>> {
         match self.detector {
             Detector::None => Some(Chunks::Windows),
@@ -248,7 +251,7 @@ impl<B: Waveform> Pipeline<B> {
     }
 }
 
-/// One recording on its way through the stages.
+/// Runs stages on one recording and reports them to the observer.
 struct Run<'a> {
     observer: &'a mut dyn Observer,
 }
@@ -288,7 +291,7 @@ impl Run<'_> {
     }
 }
 
-/// The recogniser's view of the observer.
+/// Adapts the pipeline's observer to [`asr::Observer`].
 struct AsrWatch<'a, 'b> {
     run: &'a mut Run<'b>,
     duration: Seconds,

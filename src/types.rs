@@ -1,4 +1,5 @@
-//! What the stages hand to one another, and what the caller gets: nouns of the domain, no device memory.
+//! The transcript and its parts (segments, words, turns), which the stages exchange and the caller receives: plain data
+//! in host memory.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Seconds;
 
-/// A stretch of a recording.
+/// A time interval of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// First moment, in seconds from the start of the recording.
+    /// Start, in seconds from the start of the recording.
     pub start: Seconds,
-    /// Last moment, in seconds; never before `start`.
+    /// End, in seconds from the start of the recording; never before `start`.
     pub end: Seconds,
 }
 
@@ -27,37 +28,38 @@ impl Span {
     }
 }
 
-/// A stretch in which one speaker speaks.
+/// A speaker turn: an interval in which one speaker speaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
-    /// From when to when.
+    /// Start and end.
     #[serde(flatten)]
     pub span: Span,
     /// The speaker's label.
     pub speaker: String,
 }
 
-/// What one pass of the recogniser hears: speech spans merged until they fill the model's window.
+/// A VAD chunk, the recogniser's unit of input: adjacent speech spans, merged up to the length of one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// From the first span's start to the last span's end, silence between them kept.
+    /// From the start of the first speech span to the end of the last one, including the silence between them.
     #[serde(flatten)]
     pub span: Span,
-    /// The speech inside.
+    /// The speech spans in the chunk.
     pub segments: Vec<Span>,
 }
 
-/// Where a time comes from.
+/// How a word's time was determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeSource {
-    /// Heard: the word's letters were found by the CTC aligner.
+    /// By CTC forced alignment of the word's characters.
     Aligned,
-    /// Heard only as something between its neighbours: the aligner has no class for any of its characters.
+    /// By forced alignment with wildcard labels, which match any sound: the aligner's dictionary contains none of the
+    /// word's characters.
     Wildcard,
-    /// Not heard: taken from the neighbours.
+    /// By interpolation between the neighbouring words; the word itself was not aligned.
     Interpolated,
-    /// From the recogniser's cross-attention, by dynamic time warping.
+    /// By dynamic time warping over the recogniser's cross-attention weights.
     Dtw,
 }
 
@@ -77,7 +79,7 @@ pub struct Char {
     pub score: Option<f64>,
 }
 
-/// A word with its time. Times are absent until alignment has run, or where it could not place the word.
+/// A word with its time. Times are absent before alignment has run, and for words that could not be aligned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Word {
     /// The word as written, without surrounding spaces.
@@ -91,18 +93,19 @@ pub struct Word {
     /// Confidence of the time, in `[0, 1]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// Where the time comes from.
+    /// How the time was determined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<TimeSource>,
     /// The speaker's label, when diarization has run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaker: Option<String>,
-    /// Who else speaks during the word, where speech overlaps.
+    /// Labels of the other speakers during the word, if speech overlaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
 }
 
-/// A piece of the transcript. The recogniser's own fields are absent where a transcript was read from a file.
+/// A segment of the transcript. The recogniser's statistics (`avg_logprob` and others) are absent if the transcript was
+/// read from a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Start, in seconds.
@@ -114,52 +117,53 @@ pub struct Segment {
     /// The speaker's label, when diarization has run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaker: Option<String>,
-    /// The words, when they are known.
+    /// The words, if they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
-    /// The characters, spaces too, when their times were asked for (WhisperX's key).
+    /// The characters including spaces, if character times were requested (WhisperX's key).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chars: Option<Vec<Char>>,
-    /// Why the words have no times of their own, where alignment was tried and not possible.
+    /// Why alignment of this segment failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unaligned: Option<String>,
-    /// Token ids of the text, timestamps included where the model wrote them.
+    /// Token ids of the text, including the timestamp tokens that the model emitted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<u32>,
-    /// Mean natural-log probability per token, end-of-text included.
+    /// Mean log probability (natural logarithm) per token, including the end-of-text token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avg_logprob: Option<f64>,
     /// Probability of `<|nospeech|>` at the start of the transcript.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_speech_prob: Option<f64>,
-    /// UTF-8 length of the text over its zlib-compressed length; high for repetitive text.
+    /// Length of the text in UTF-8 bytes divided by its zlib-compressed length; high for repetitive text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression_ratio: Option<f64>,
-    /// Sampling temperature of the attempt that was accepted.
+    /// Sampling temperature of the accepted attempt (temperature fallback).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
 }
 
-/// What told speakers apart.
+/// The diarization pipeline that produced the speakers, and its version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipelineVersion {
     /// `open`, `builtin`, organisation/name of a repository, or the name of a folder.
     pub pipeline: String,
-    /// Of a repository, the commit. Of `open`, the number of its constants and the first eight digits of the SHA-256 of its two
-    /// networks, joined by `-`. Of the built-in pipeline, the version of this crate. Not known of a folder.
+    /// The version. For a repository: the commit. For `open`: the version number of its constants and the first eight
+    /// digits of the SHA-256 of its two networks, joined by `-`. For `builtin`: the version of this crate. For a
+    /// folder: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 }
 
-/// The result for one recording. Serialises to the JSON the CLI writes.
+/// The transcript of one recording. Serialises to the JSON that the CLI writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
-    /// The pieces, in order of time.
+    /// The segments, in order of time.
     pub segments: Vec<Segment>,
-    /// All words of all segments, when they are known (WhisperX's key).
+    /// All words of all segments, if they are known (WhisperX's key).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub word_segments: Vec<Word>,
-    /// Code of the language spoken: the one asked for, else the one detected. Nothing overwrites it later.
+    /// Code of the language spoken: the requested one, else the detected one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// Probability of the detected language; absent when the caller chose it.
@@ -168,17 +172,17 @@ pub struct Transcript {
     /// Length of the recording, in seconds.
     #[serde(default)]
     pub duration: Seconds,
-    /// What told speakers apart, when diarization has run.
+    /// The diarization pipeline, if diarization has run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diarization: Option<PipelineVersion>,
-    /// What was asked for and could not be met, as texts for people.
+    /// Warnings about requests that could not be fulfilled, as text for the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Who speaks when, whether words were found there or not; where turns overlap, several people speak.
+    /// The speaker turns, with or without words in them. Turns overlap where several people speak at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<Turn>,
-    /// The embedding of each speaker by label, when it was asked for (WhisperX's key); `None` for a speaker who is nowhere heard alone
-    /// for long enough.
+    /// The embedding of each speaker by label, if requested (WhisperX's key). `None` for a speaker without enough
+    /// non-overlapped speech.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speaker_embeddings: Option<BTreeMap<String, Option<Vec<f32>>>>,
 }

@@ -1,30 +1,30 @@
-//! Five clocks, five types. A recording is counted in samples, mel frames, encoder frames, CTC frames and
-//! segmentation frames; mixing two of them is a type error. Only [`Seconds`] crosses from one stage to the next.
+//! Time units: seconds, mel frames and encoder frames as distinct types, so that mixing two of them is a compile error.
+//! Stages exchange times in [`Seconds`] only.
 //!
-//! [`FrameGrid`] is the clock of scores whose frames are given in seconds: those of networks that find speakers.
+//! [`FrameGrid`] converts between seconds and the frames of segmentation networks (VAD and diarization scores).
 
 use serde::{Deserialize, Serialize};
 
-/// Samples per second of every recording after `audio/` has decoded it.
+/// Sample rate of decoded audio, in Hz.
 pub const SAMPLE_RATE: usize = 16_000;
 
-/// A point in time, or a length of time, in seconds from the start of the recording.
+/// A point in time, measured from the start of the recording, or a duration; in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seconds(pub f64);
 
 impl Seconds {
-    /// The sample at or before this time. Negative times give sample 0.
+    /// Index of the sample at or before this time; 0 for negative times.
     pub fn to_samples_floor(self) -> usize {
         (self.0 * SAMPLE_RATE as f64).max(0.0) as usize
     }
 
-    /// The time of a sample.
+    /// The time of the sample with this index.
     pub fn from_samples(samples: usize) -> Self {
         Seconds(samples as f64 / SAMPLE_RATE as f64)
     }
 
-    /// Rounded to whole milliseconds, as every written format does.
+    /// Rounded to whole milliseconds, the precision of every output format.
     pub fn round_ms(self) -> Self {
         Seconds((self.0 * 1000.0).round() / 1000.0)
     }
@@ -44,35 +44,35 @@ impl std::ops::Sub for Seconds {
     }
 }
 
-/// A column of the log-mel spectrogram: one tick is 160 samples = 10 ms.
+/// Index of a column of the log-mel spectrogram: one frame is 160 samples = 10 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MelFrame(pub usize);
 
 impl MelFrame {
-    /// Samples per tick.
+    /// Samples per frame (the hop length).
     pub const SAMPLES: usize = 160;
-    /// Ticks per second.
+    /// Frames per second.
     pub const PER_SECOND: usize = SAMPLE_RATE / Self::SAMPLES;
 
-    /// The time at which the frame's hop begins.
+    /// Start time of the frame's hop.
     pub fn to_seconds(self) -> Seconds {
         Seconds(self.0 as f64 / Self::PER_SECOND as f64)
     }
 }
 
-/// A row of Whisper's encoder output, and the step of its timestamp tokens: two mel frames = 20 ms.
+/// Index of a row of Whisper's encoder output; also the unit of its timestamp tokens: two mel frames = 20 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EncoderFrame(pub usize);
 
 impl EncoderFrame {
-    /// Mel frames per tick (the stride of the second convolution).
+    /// Mel frames per encoder frame (the stride of the second convolution).
     pub const MEL_FRAMES: usize = 2;
-    /// Samples per tick.
+    /// Samples per encoder frame.
     pub const SAMPLES: usize = Self::MEL_FRAMES * MelFrame::SAMPLES;
-    /// Ticks per second.
+    /// Encoder frames per second.
     pub const PER_SECOND: usize = SAMPLE_RATE / Self::SAMPLES;
 
-    /// The time at which the frame begins.
+    /// Start time of the frame.
     pub fn to_seconds(self) -> Seconds {
         Seconds(self.0 as f64 / Self::PER_SECOND as f64)
     }
@@ -83,14 +83,14 @@ impl EncoderFrame {
     }
 }
 
-/// When the frames of a score sequence happen. Times come from the middle of a frame.
+/// The times of a score sequence's frames. The time of a frame is that of its middle.
 ///
-/// The arithmetic is that of `pyannote.core.SlidingWindow`, in its order, to the last bit.
+/// Reproduces `pyannote.core.SlidingWindow` bit for bit: the same operations in the same order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameGrid {
     /// Start of frame 0, in seconds.
     pub start: f64,
-    /// From one frame to the next, in seconds.
+    /// Distance between the starts of consecutive frames, in seconds.
     pub step: f64,
     /// Length of a frame, in seconds.
     pub duration: f64,
@@ -103,8 +103,8 @@ impl FrameGrid {
         0.5 * (start + (start + self.duration))
     }
 
-    /// The frame whose middle is closest to half a frame after `time` (seconds): of two equally close ones the even one, as
-    /// NumPy's `rint` has it.
+    /// Index of the frame whose middle is closest to `time + duration / 2` (seconds). Ties: the even index, as with
+    /// NumPy's `rint`.
     pub fn closest(&self, time: f64) -> usize {
         let middle = time + 0.5 * self.duration;
         ((middle - self.start - 0.5 * self.duration) / self.step).round_ties_even().max(0.0) as usize
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_agree_on_one_second() {
+    fn units_agree_on_one_second() {
         assert_eq!(MelFrame(100).to_seconds(), Seconds(1.0));
         assert_eq!(EncoderFrame(50).to_seconds(), Seconds(1.0));
         assert_eq!(EncoderFrame(50).to_mel(), MelFrame(100));

@@ -1,23 +1,23 @@
-//! How a stage that works for long tells how far it is, and is stopped.
+//! Progress reports and cancellation of long-running stages.
 
 use crate::units::Seconds;
 
-/// Hears how the work goes on, and may stop it.
+/// Receives progress reports, and can cancel the work.
 pub trait Watch {
     /// `done` of `total` seconds of the recording are finished.
     fn progress(&mut self, done: Seconds, total: Seconds) {
         let _ = (done, total);
     }
-    /// Whether to stop as soon as possible; asked before every pass of a network.
+    /// Whether to stop as soon as possible. Polled before every forward pass of a network.
     fn is_cancelled(&self) -> bool {
         false
     }
 }
 
-/// Wants to know nothing.
+/// Ignores progress and never cancels.
 impl Watch for () {}
 
-/// One half of a work whose progress is reported as a whole.
+/// Reports the progress of one of two steps as 0-50 % (first step) or 50-100 % (second step) of the whole.
 pub(crate) struct Half<'a> {
     pub watch: &'a mut dyn Watch,
     pub second: bool,

@@ -1,4 +1,4 @@
-//! Names of models to an engine.
+//! Builder of an [`Engine`]: resolves model names, downloads and loads the models, opens the device.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -13,8 +13,9 @@ use crate::pipeline::Speakers;
 use crate::pipeline::aligners::FindAligner;
 use crate::vad::{Detector, VadMethod};
 
-/// Chooses what an [`Engine`] is made of. Models are named as on the command line: `builtin`, a folder, a file, or a name, which is
-/// fetched if it is not on this machine and the [`hub`](Self::hub) allows it. A damaged file in the cache is fetched again once.
+/// Configures the models and the device of an [`Engine`]. Models are named as on the command line: `builtin`, a folder,
+/// a file, or a model name. A named model that is not on this machine is downloaded if the [`hub`](Self::hub) allows
+/// it. A damaged file in the cache is downloaded again once.
 #[derive(Debug)]
 pub struct EngineBuilder {
     compute: Compute,
@@ -41,98 +42,102 @@ impl Default for EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// The recogniser [default: `builtin`]: a folder in the layout of Hugging Face or CTranslate2, a file of openai-whisper (`.pt`) or
-    /// whisper.cpp (ggml `.bin`), or a name, as [`Hub::obtain`] finds it.
+    /// The Whisper model [default: `builtin`]: a folder in the layout of Hugging Face or CTranslate2, a file of
+    /// openai-whisper (`.pt`) or whisper.cpp (ggml `.bin`), or a name that [`Hub::obtain`] resolves.
     #[must_use]
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = name.into();
         self
     }
 
-    /// What finds words in the sound, whatever the language [default: what WhisperX has for the language; for English beside the
-    /// built-in recogniser, `builtin`].
+    /// The wav2vec2 aligner for all languages [default: WhisperX's model for the recording's language; `builtin` for
+    /// English if the recogniser is `builtin`].
     #[must_use]
     pub fn aligner(mut self, name: impl Into<String>) -> Self {
         self.aligner = Some(name.into());
         self
     }
 
-    /// What tells speakers apart [default: nothing]: [`AUTO`](hub::AUTO) for community-1 where that is at hand and else
-    /// [`OPEN`](hub::OPEN), which needs no account; `organisation/name` of a pipeline on the hub; or a folder.
+    /// The diarization pipeline [default: none]: `builtin`; [`AUTO`](hub::AUTO), which is community-1 if it is
+    /// available and else [`OPEN`](hub::OPEN), which needs no account; `organisation/name` of a pipeline on the hub; or
+    /// a folder.
     #[must_use]
     pub fn diarizer(mut self, name: impl Into<String>) -> Self {
         self.diarizer = Some(name.into());
         self
     }
 
-    /// Known voices, whose names the speakers get; made with the same diarizer, or the engine is not built.
+    /// Names and embeddings of known speakers. The embeddings must come from the same diarizer; otherwise
+    /// [`build`](Self::build) fails.
     #[must_use]
     pub fn gallery(mut self, gallery: Gallery) -> Self {
         self.gallery = Some(gallery);
         self
     }
 
-    /// How speech is found: a method, and the file of its network if it has one [default: by the diarizer if there is one, else by
-    /// energy].
+    /// Voice activity detection: a method, and the file of its network if it has one [default: the diarizer's
+    /// segmentation network if there is a diarizer, else signal energy].
     #[must_use]
     pub fn speech(mut self, method: VadMethod, network: impl Into<PathBuf>) -> Self {
         self.speech = Some((method, network.into()));
         self
     }
 
-    /// What to compute on [default: a GPU if there is one, else the CPU].
+    /// The device [default: a GPU if there is one, else the CPU].
     #[must_use]
     pub fn device(mut self, device: Device) -> Self {
         self.compute.device = device;
         self
     }
 
-    /// How numbers are held in memory [default: what is best on the device].
+    /// Data type of weights and activations [default: depends on the device, see [`ComputeType::Default`]].
     #[must_use]
     pub fn compute_type(mut self, compute_type: ComputeType) -> Self {
         self.compute.compute_type = compute_type;
         self
     }
 
-    /// Threads of the CPU [default: one per core].
+    /// Number of CPU threads [default: one per core].
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.compute.threads = Some(threads);
         self
     }
 
-    /// Most bytes of a GPU's memory to use [default: all of it].
+    /// Limit on the GPU memory to use, in bytes [default: all of it].
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.compute.memory_limit = Some(bytes);
         self
     }
 
-    /// Everything about the device at once.
+    /// All options of the device at once.
     #[must_use]
     pub fn compute(mut self, compute: Compute) -> Self {
         self.compute = compute;
         self
     }
 
-    /// Where models are looked for, and whether they may be fetched [default: as the environment says].
+    /// Where models are searched, and whether they may be downloaded [default: [`Hub::from_env`]].
     #[must_use]
     pub fn hub(mut self, hub: Hub) -> Self {
         self.hub = hub;
         self
     }
 
-    /// Fetches what is not on this machine, opens the device, and loads the models. The aligner of a language is loaded when its
-    /// first recording is there.
+    /// Opens the device, downloads missing models, and loads the models. The aligner of a language is loaded when the
+    /// first recording in that language needs it.
     ///
     /// # Errors
-    /// [`Error::Config`] for a choice that cannot be honoured, [`Error::Hub`] for a model that is nowhere, [`Error::Model`] and
-    /// [`Error::Weights`] for files that cannot be used, [`Error::Diarization`] for a gallery of another network; those of the device.
+    /// [`Error::Config`] for an unsupported option, [`Error::Hub`] for a model that is not on this machine and cannot
+    /// be downloaded, [`Error::Model`] and [`Error::Weights`] for invalid files, [`Error::Diarization`] for a gallery
+    /// of another network; errors of the device.
     pub fn build(self) -> Result<Engine> {
         self.build_watched(&mut |_| ControlFlow::Continue(()))
     }
 
-    /// The same; `on_progress` hears of downloads, also of those of other processes that are waited for, and may stop them.
+    /// Like [`build`](Self::build), with progress of downloads. `on_progress` is also called while another process
+    /// downloads the same model, and can cancel.
     ///
     /// # Errors
     /// As [`build`](Self::build); [`Error::Cancelled`].
@@ -156,23 +161,23 @@ impl EngineBuilder {
             None => Detector::Energy,
         };
         let speakers = diarizer.map(|finder| Speakers { finder, gallery });
-        let aligners = finder(self.hub, self.model == BUILTIN, self.aligner);
+        let aligners = aligner_finder(self.hub, self.model == BUILTIN, self.aligner);
         Ok(recogniser.with(detector, Beside { aligners: Some(aligners), speakers }))
     }
 }
 
-/// The gallery, if it can be compared with the voices of this diarizer.
+/// Checks that the gallery fits this diarizer's embedding network, and records the network's name in the gallery.
 fn fitting(gallery: Gallery, finder: &dyn FindSpeakers) -> Result<Gallery> {
     let (network, size) = finder.network();
     gallery.check(network, size)?;
     Ok(gallery.of_network(network))
 }
 
-/// Finds the aligner asked for, else the language's.
-fn finder(hub: Hub, builtin: bool, asked: Option<String>) -> Box<FindAligner> {
+/// Resolves a language to its aligner: `requested` if given, else the default for the language.
+fn aligner_finder(hub: Hub, builtin: bool, requested: Option<String>) -> Box<FindAligner> {
     Box::new(move |language, load| {
         let mut unwatched = |_: &hub::Fetching| ControlFlow::Continue(());
-        let name = match &asked {
+        let name = match &requested {
             Some(name) => name,
             None if builtin && language == "en" => return load(&AlignerSource::Builtin),
             None => hub.aligner_of(language)?,

@@ -1,4 +1,5 @@
-//! Which device, and how numbers are held on it. The one place where a device becomes a type.
+//! Selection of the device and its data types. Dispatches from a device chosen at run time to the generic backend
+//! types.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,107 +22,108 @@ use crate::pipeline::aligners::FindAligner;
 use crate::pipeline::{Aligners, Pipeline, Speakers};
 use crate::vad::{Detector, VadMethod};
 
-/// What to compute on.
+/// The device to compute on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// A GPU if there is one that can be used, else the CPU.
+    /// The first GPU if it is usable, else the CPU.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The GPU of this number.
+    /// The GPU with this CUDA device index.
     Cuda(usize),
 }
 
-/// How numbers are held in memory: CTranslate2's names.
+/// Data type of weights and activations, with CTranslate2's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum ComputeType {
-    /// What is best on the device: on the CPU float16 where the file has no more, else float32; float16 on a GPU. Weights
-    /// that the file has in int8 stay int8.
+    /// CPU: float16 if the file's weights are float16, else float32. GPU: float16. Weights that are int8 in the file
+    /// stay int8.
     #[default]
     Default,
-    /// Four bytes a weight: exact. Only on the CPU.
+    /// Weights in float32. Only on the CPU.
     Float32,
-    /// Two bytes a weight; on a GPU also for what lies between two layers.
+    /// Weights in float16; on a GPU also activations.
     Float16,
-    /// The same with the range of float32 and less precision. Only on a GPU.
+    /// Weights and activations in bfloat16. Only on a GPU.
     Bfloat16,
-    /// One byte a weight.
+    /// Weights in int8.
     Int8,
-    /// Weights in int8, the rest in float16. Only on a GPU.
+    /// Weights in int8, activations in float16. Only on a GPU.
     Int8Float16,
-    /// Weights in int8, the rest in bfloat16. Only on a GPU.
+    /// Weights in int8, activations in bfloat16. Only on a GPU.
     Int8Bfloat16,
-    /// Weights in int8, the rest in float32. Only on the CPU.
+    /// Weights in int8, activations in float32. Only on the CPU.
     Int8Float32,
 }
 
-/// What of the encoder's output is held for the decoder, and how.
+/// Contents and data type of the decoder's cross-attention cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum CrossCache {
-    /// What is quickest without changing the arithmetic: absorbed on the CPU for greedy decoding with up to 16 heads, else
-    /// float32; as everything else on a GPU.
+    /// The fastest without loss of precision: on the CPU absorbed for greedy decoding with up to 16 heads, else
+    /// float32; on a GPU the type of the activations.
     #[default]
     Default,
-    /// Keys and values of every layer, four bytes a number. Only on the CPU.
+    /// Keys and values of every layer in float32. Only on the CPU.
     F32,
-    /// Two bytes a number.
+    /// Keys and values of every layer in 16 bits.
     F16,
-    /// One byte a number.
+    /// Keys and values of every layer in int8.
     Int8,
-    /// The output itself, once for all layers: the least memory, and more arithmetic.
+    /// The encoder output itself, once for all layers. The key projection is applied to the queries and the value
+    /// projection to the attention-weighted mean. Least memory, more arithmetic.
     Absorbed,
 }
 
-/// A device and what is asked of it. The defaults leave every choice to the engine.
+/// Options of the device. The defaults leave every choice to the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compute {
-    /// What to compute on.
+    /// The device.
     pub device: Device,
-    /// How numbers are held.
+    /// Data type of weights and activations.
     pub compute_type: ComputeType,
-    /// Threads of the CPU; `None` is one per core, which more than there are cores is, too.
+    /// Number of CPU threads; `None`, 0, or more than there are cores: one per core.
     pub threads: Option<usize>,
-    /// Most bytes of a GPU's memory to use; `None` is all of it.
+    /// Limit on the GPU memory to use, in bytes; `None`: all of it.
     pub memory_limit: Option<u64>,
-    /// What of the encoder's output is held for the decoder.
+    /// The decoder's cross-attention cache.
     pub cross_cache: CrossCache,
 }
 
-/// A device, opened.
+/// An opened device.
 pub enum OpenDevice {
-    /// The processor.
+    /// The CPU.
     Cpu(Cpu),
-    /// A GPU that computes with float16.
+    /// A GPU with float16 activations.
     Half(Cuda<f16>),
-    /// A GPU that computes with bfloat16.
+    /// A GPU with bfloat16 activations.
     Brain(Cuda<bf16>),
 }
 
-/// The models of an engine beside the recogniser.
+/// The models of an engine other than the recogniser.
 #[derive(Default)]
 pub struct Beside {
-    /// What finds the aligner of each language; unless given, the built-in one for English.
+    /// Finds the aligner of a language. Default: the built-in aligner for English.
     pub aligners: Option<Box<FindAligner>>,
-    /// What tells speakers apart.
+    /// Diarizer and gallery.
     pub speakers: Option<Speakers>,
 }
 
-/// A recogniser on its device, to be completed with other models.
+/// A recogniser loaded on its device, before the other models are added.
 pub struct Recogniser {
     complete: Box<Complete>,
     device: String,
     gpu: bool,
 }
 
-/// Makes a pipeline of a loaded recogniser.
+/// Builds a pipeline from a loaded recogniser and the other models.
 type Complete = dyn FnOnce(Detector, Beside) -> Arc<dyn Stages>;
 
 impl Recogniser {
-    /// The engine with the other models.
+    /// Adds the other models and returns the engine.
     pub fn with(self, detector: Detector, beside: Beside) -> Engine {
         Engine { stages: (self.complete)(detector, beside), device: self.device.into(), gpu: self.gpu }
     }
@@ -131,7 +133,7 @@ impl Compute {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::Config`] saying why the device, or what is asked of it, cannot be had.
+    /// [`Error::Config`] if the device is not available or does not support an option.
     pub fn open(&self) -> Result<OpenDevice> {
         match self.device {
             Device::Cpu => self.open_cpu(),
@@ -142,12 +144,12 @@ impl Compute {
             Device::Auto => match self.open_gpu(0) {
                 Ok(device) => Ok(device),
                 Err(error) => {
-                    // Nobody has asked for the option that the error names.
+                    // The error names `device`, an option that the caller did not set: log only the reason.
                     let reason = match error {
                         Error::Config { rule, .. } => rule,
                         other => other.to_string(),
                     };
-                    // Most machines have none, and need not hear of it; one that cannot be used is worth a warning.
+                    // A machine without a GPU is normal; a GPU that cannot be used deserves a warning.
                     if cuda::device_count().is_ok_and(|count| count > 0) {
                         tracing::warn!(reason, "the GPU is not used");
                     } else {
@@ -207,7 +209,7 @@ impl Compute {
             }
         };
         let device = Cuda::new(number, self.memory_limit).map_err(|error| match error {
-            // What the caller asks for cannot be honoured, and nothing has been done.
+            // No work has started: report the failure to open the device as an unsupported option.
             Error::Device { text, .. } => Error::config("device", format!("cuda:{number}"), text),
             other => other,
         })?;
@@ -231,15 +233,15 @@ impl ComputeType {
     }
 }
 
-/// More threads than cores gain nothing, and many more wait for each other: 11 s of sound took 0.2 s with 2 threads on two cores,
-/// 11 s with 1000, and with 4000 was not done after a minute.
-fn threads(asked: Option<usize>) -> Option<usize> {
+/// Limits the number of threads to the number of cores. More threads than cores spend their time waiting for each
+/// other: on two cores 11 s of audio took 0.2 s with 2 threads, 11 s with 1000 threads, and over a minute with 4000.
+fn threads(requested: Option<usize>) -> Option<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    asked.filter(|asked| (1..cores).contains(asked))
+    requested.filter(|requested| (1..cores).contains(requested))
 }
 
 impl OpenDevice {
-    /// What finds speech; a network that is large enough to gain from it runs on the device.
+    /// Loads voice activity detection. Its network runs on the device if it is large enough to be faster there.
     ///
     /// # Errors
     /// As [`Detector::load`].
@@ -251,7 +253,7 @@ impl OpenDevice {
         }
     }
 
-    /// What tells speakers apart, on the device.
+    /// Loads a diarization pipeline onto the device.
     ///
     /// # Errors
     /// As [`Diarizer::load`].
@@ -270,21 +272,21 @@ impl OpenDevice {
         }
     }
 
-    /// Puts a recogniser on the device, beside the other models.
+    /// Loads a recogniser onto the device and builds an engine with the other models.
     ///
     /// # Errors
-    /// Those of the model's files, and of a device without room for it.
+    /// [`Error::Model`] or [`Error::Weights`] for invalid files, [`Error::OutOfMemory`] and other errors of the device.
     pub fn engine(&self, source: &Source, detector: Detector, beside: Beside) -> Result<Engine> {
         Ok(self.recogniser(source)?.with(detector, beside))
     }
 
-    /// Puts a recogniser on the device, alone.
+    /// Loads a recogniser onto the device.
     ///
     /// # Errors
     /// As [`engine`](Self::engine).
     pub fn recogniser(&self, source: &Source) -> Result<Recogniser> {
         fn on<B: Waveform>(be: &B, source: &Source) -> Result<Box<Complete>> {
-            // It is replaced with the other models.
+            // The detector is a placeholder, replaced below.
             let pipeline = Pipeline::load(be, source, Detector::Energy)?;
             Ok(Box::new(move |detector, beside| {
                 let aligners = beside.aligners.map_or(pipeline.aligners, Aligners::new);
@@ -300,7 +302,7 @@ impl OpenDevice {
         Ok(Recogniser { complete, device: self.describe(), gpu })
     }
 
-    /// One line for people: device, threads or memory.
+    /// One-line description for people: device, threads or memory.
     pub fn describe(&self) -> String {
         match self {
             OpenDevice::Cpu(be) => be.describe(),

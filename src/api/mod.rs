@@ -1,15 +1,15 @@
-//! The front door: an [`Engine`] that is built once and asked many times, from any thread.
+//! The main API: an [`Engine`] is built once and transcribes many recordings, from any thread.
 //!
-//! | file | |
+//! | module | contents |
 //! |---|---|
-//! | [`compute`] | which device, and how numbers are held on it |
-//! | [`builder`] | names of models to an [`Engine`] |
-//! | [`recording`] | a recording that the engine may keep |
-//! | [`stream`] | segments as they are ready |
-//! | `stages` | what hides the device's type |
+//! | [`compute`] | selection of the device and data types |
+//! | [`builder`] | builds an [`Engine`] from model names |
+//! | [`recording`] | an owned recording |
+//! | [`stream`] | iterator over the segments while they are decoded |
+//! | `stages` | trait object that hides the backend's type |
 //!
-//! It adds nothing to the stages but a device chosen at run time: [`Pipeline`](crate::pipeline::Pipeline) is the same with a
-//! device that the compiler knows.
+//! An engine chooses its device at run time. [`Pipeline`](crate::pipeline::Pipeline) has the same functions, generic
+//! over the backend.
 //!
 //! ```
 //! use diarist::{Engine, config::Options, output::{self, OutputFormat, SubtitleOptions}, pipeline::Input};
@@ -24,16 +24,16 @@
 //!
 //! # Several callers
 //!
-//! An [`Engine`] is cheap to clone and may be called from many threads at once. Their recordings share what the device has: the
-//! recogniser decodes chunks of all of them side by side, in turn, so that a short recording does not wait for the end of a
-//! long one. A result does not depend on who else is there.
+//! An [`Engine`] is cheap to clone and may be called from many threads at once. The recogniser batches chunks of all
+//! concurrent recordings and takes them in turn, so that a short recording does not wait for the end of a long one. A
+//! result does not depend on other calls.
 //!
-//! # What stays
+//! # Stability
 //!
-//! Semantic versioning covers this module, [`config`](crate::config), [`types`](crate::types), [`pipeline`](crate::pipeline)'s
-//! [`Input`], [`Observer`], [`Error`](crate::Error), the options of the stages, and the JSON that [`types`](crate::types) serialise to:
-//! within 0.x a minor version may change them, with a note; a patch does not. Texts of errors, logs, kernels, the
-//! [`Backend`](crate::engine::Backend) trait and what is under [`models`](crate::models) may change at any time.
+//! Semantic versioning covers this module, [`config`](crate::config), [`types`](crate::types) and their JSON, [`Input`]
+//! and [`Observer`] of [`pipeline`](crate::pipeline), [`Error`](crate::Error), and the options of the stages. Within
+//! 0.x a minor version may change them, with a note in its release; a patch does not. Error messages, logs, kernels,
+//! the [`Backend`](crate::engine::Backend) trait and [`models`](crate::models) may change at any time.
 
 pub mod builder;
 pub mod compute;
@@ -64,13 +64,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Chooses models and a device. Without a choice: the built-in recogniser and aligner, no diarizer, a GPU if there is one.
+    /// A builder to choose models and a device. Defaults: the built-in recogniser and aligner, no diarizer, a GPU if
+    /// there is one.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
     }
 
-    /// Writes down what is said in a recording: with word times where [`Options::words`] asks for them, with speakers where
-    /// [`Options::speakers`] does.
+    /// Transcribes a recording, with word times and speakers if [`Options::words`] and [`Options::speakers`] request
+    /// them.
     ///
     /// # Errors
     /// [`Error::Stage`](crate::Error::Stage) with the stage that failed and why.
@@ -78,11 +79,11 @@ impl Engine {
         self.stages.transcribe(input, options, &mut ())
     }
 
-    /// The same under the eyes of an observer, who hears of progress and of segments as they are ready, on the caller's thread, and may
-    /// stop the work.
+    /// Like [`transcribe`](Self::transcribe), with an observer that receives progress and finished segments, and can
+    /// cancel. It is called on the caller's thread.
     ///
     /// # Errors
-    /// As [`transcribe`](Self::transcribe); [`Error::Cancelled`](crate::Error::Cancelled) if the observer asked to stop.
+    /// As [`transcribe`](Self::transcribe); [`Error::Cancelled`](crate::Error::Cancelled) if the observer cancelled.
     pub fn transcribe_watched(
         &self,
         input: Input,
@@ -92,12 +93,12 @@ impl Engine {
         self.stages.transcribe(input, options, observer)
     }
 
-    /// The segments of a recording as they are ready, in its order; the work goes on in a thread of its own. See [`Segments`].
+    /// Transcribes a recording in a new thread; returns an iterator over its segments. See [`Segments`].
     pub fn segments(&self, recording: Recording, options: Options) -> Segments {
         Segments::start(self.clone(), recording, options)
     }
 
-    /// Where somebody speaks: the chunks that the recogniser would hear, each with the speech in it.
+    /// Voice activity detection: the chunks that the recogniser would decode, each with its speech spans.
     ///
     /// # Errors
     /// As [`transcribe_watched`](Self::transcribe_watched).
@@ -105,11 +106,12 @@ impl Engine {
         Ok(self.stages.prepare(input, options, observer)?.into_chunks())
     }
 
-    /// When the words of segments that are known are said: `language` is the code of what is spoken. Segments come back as
-    /// sentences, in order of time. Of the options, those of the recording and of [`Options::words`] count.
+    /// Forced alignment of existing segments: returns them with word times, split into sentences and in order of time.
+    /// `language` is a code or an English name. Uses only [`Options::audio`] and [`Options::words`].
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for a language without an aligner.
+    /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for a language
+    /// without an aligner.
     pub fn align(
         &self,
         input: Input,
@@ -121,16 +123,17 @@ impl Engine {
         self.stages.align(input, segments, language, options, observer)
     }
 
-    /// Who speaks when, without words. Of the options, those of the recording and of [`Options::speakers`] count.
+    /// Diarization without transcription. Uses only [`Options::audio`] and [`Options::speakers`].
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for an engine without a diarizer.
+    /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for an engine
+    /// without a diarizer.
     pub fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization> {
         self.stages.diarize(input, options, observer)
     }
 
-    /// The stages of [`transcribe`](Self::transcribe) before the recogniser: with several recordings at hand the next one can be
-    /// read while the device is busy with this one.
+    /// The stages of [`transcribe`](Self::transcribe) before the recogniser: decoding and voice activity detection. A
+    /// caller with several recordings can prepare the next one while the device works on the current one.
     ///
     /// # Errors
     /// As [`transcribe_watched`](Self::transcribe_watched).
@@ -138,7 +141,8 @@ impl Engine {
         self.stages.prepare(input, options, observer)
     }
 
-    /// The other stages, with the same options.
+    /// The stages of [`transcribe`](Self::transcribe) from the recogniser on. `options` must be those given to
+    /// [`prepare`](Self::prepare).
     ///
     /// # Errors
     /// As [`transcribe_watched`](Self::transcribe_watched).
@@ -146,25 +150,25 @@ impl Engine {
         self.stages.finish(prepared, options, observer)
     }
 
-    /// Loads the aligner of a language before it is needed; why there is none, if so.
+    /// Loads the aligner of a language in advance. Returns `None` on success, else why there is no aligner.
     ///
     /// # Errors
-    /// [`Error::Cancelled`](crate::Error::Cancelled), and whatever the device reports.
+    /// [`Error::Cancelled`](crate::Error::Cancelled) and errors of the device.
     pub fn load_aligner(&self, language: &str) -> Result<Option<String>> {
         self.stages.load_aligner(language)
     }
 
-    /// What it computes on, as one line for people.
+    /// One-line description of the device, for people.
     pub fn device(&self) -> &str {
         &self.device
     }
 
-    /// Whether the processor is idle while the recogniser works.
+    /// Whether the engine computes on a GPU, so that the CPU is idle while the recogniser works.
     pub fn spares_the_processor(&self) -> bool {
         self.gpu
     }
 
-    /// Bytes of the device's memory that are free; `None` where nobody counts, as on the CPU.
+    /// Free memory of the device in bytes; `None` if the device does not report it, as on the CPU.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device).

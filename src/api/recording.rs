@@ -1,22 +1,22 @@
-//! A recording that outlives the call it was handed to.
+//! An owned recording, for calls that continue in another thread.
 
 use std::path::PathBuf;
 
 use crate::pipeline::Input;
 
-/// [`Input`], owned.
+/// The owned form of [`Input`].
 #[derive(Clone, Debug)]
 pub enum Recording {
-    /// A file of any format that [`audio`](crate::audio) reads.
+    /// Path of an audio file in any format that [`audio`](crate::audio) reads.
     Path(PathBuf),
-    /// Such a file in memory, with a name for errors.
+    /// An audio file in memory, and a name for error messages.
     Bytes(Vec<u8>, String),
-    /// Decoded already: 16 kHz mono in `[-1, 1]`.
+    /// Decoded samples: 16 kHz, mono, in `[-1, 1]`.
     Samples(Vec<f32>),
 }
 
 impl Recording {
-    /// The same, lent.
+    /// Borrows the recording.
     pub fn as_input(&self) -> Input<'_> {
         match self {
             Recording::Path(path) => Input::Path(path),

@@ -1,4 +1,4 @@
-//! The stages of one pipeline without its device's type.
+//! Type erasure: the stages of a [`Pipeline`] as a trait object, independent of the backend.
 
 use crate::config::Options;
 use crate::diarize::Diarization;
@@ -8,7 +8,7 @@ use crate::pipeline::aligners::Found;
 use crate::pipeline::{Input, Observer, Pipeline, Prepared};
 use crate::types::{Segment, Transcript};
 
-/// See the methods of [`Pipeline`] and of [`Engine`](super::Engine).
+/// Object-safe interface of [`Pipeline`]. The methods are documented there and at [`Engine`](super::Engine).
 pub(super) trait Stages: Send + Sync {
     fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript>;
     fn prepare(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Prepared>;

@@ -1,4 +1,4 @@
-//! Segments as they are ready, for callers who would rather pull than be called.
+//! Iterator over the segments of a recording while it is transcribed in another thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::pipeline::Observer;
 use crate::types::{Segment, Transcript};
 
-/// The segments of one recording, in its order, as the recogniser finds them: without the word times and speakers that later
-/// stages give them, which are in the [`transcript`](Self::transcript). Dropping it stops the work.
+/// Iterator over the segments of one recording in order of time, each as soon as it is decoded. The segments have no
+/// word times or speakers, which later stages add; see [`transcript`](Self::transcript). Dropping the iterator cancels
+/// the work.
 ///
 /// ```
 /// # use diarist::{Engine, api::Recording, config::Options};
@@ -27,21 +28,21 @@ use crate::types::{Segment, Transcript};
 /// ```
 #[derive(Debug)]
 pub struct Segments {
-    found: Receiver<Segment>,
-    unwanted: Arc<AtomicBool>,
+    receiver: Receiver<Segment>,
+    cancelled: Arc<AtomicBool>,
     work: Option<JoinHandle<Result<Transcript>>>,
 }
 
 impl Segments {
     pub(super) fn start(engine: Engine, recording: Recording, options: Options) -> Self {
-        let (sender, found) = channel();
-        let unwanted = Arc::new(AtomicBool::new(false));
-        let mut sink = Sink { sender, unwanted: unwanted.clone() };
+        let (sender, receiver) = channel();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let mut sink = Sink { sender, cancelled: cancelled.clone() };
         let work = std::thread::spawn(move || engine.transcribe_watched(recording.as_input(), &options, &mut sink));
-        Segments { found, unwanted, work: Some(work) }
+        Segments { receiver, cancelled, work: Some(work) }
     }
 
-    /// Waits for the end; the whole transcript. Segments not yet taken are dropped.
+    /// Waits for the end of the work and returns the complete transcript. Segments not yet consumed are dropped.
     ///
     /// # Errors
     /// As [`Engine::transcribe`].
@@ -49,12 +50,12 @@ impl Segments {
         self.join()
     }
 
-    /// Stops the work, as dropping does, and waits until it has stopped.
+    /// Cancels the work and waits until it has stopped.
     ///
     /// # Errors
-    /// [`Error::Cancelled`], unless it came to its end before.
+    /// [`Error::Cancelled`], unless the work had finished before.
     pub fn stop(mut self) -> Result<Transcript> {
-        self.unwanted.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
         self.join()
     }
 
@@ -70,32 +71,33 @@ impl Segments {
 impl Iterator for Segments {
     type Item = Segment;
 
-    /// The next segment, once it is ready; `None` at the end, which a failure is, too: [`transcript`](Self::transcript) tells.
+    /// Waits for the next segment. `None` at the end, and also after an error: [`transcript`](Self::transcript) returns
+    /// it.
     fn next(&mut self) -> Option<Segment> {
-        self.found.recv().ok()
+        self.receiver.recv().ok()
     }
 }
 
 impl Drop for Segments {
     fn drop(&mut self) {
-        self.unwanted.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 }
 
-/// Sends segments to the iterator, which says when nobody wants them any more.
+/// Sends segments to the iterator; cancels once the iterator is dropped.
 struct Sink {
     sender: Sender<Segment>,
-    unwanted: Arc<AtomicBool>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Observer for Sink {
     fn segments(&mut self, segments: &[Segment]) {
-        // An iterator that is gone is heard of by `is_cancelled`.
+        // Sending fails once the iterator is dropped; `is_cancelled` then stops the work.
         segments.iter().for_each(|segment| drop(self.sender.send(segment.clone())));
     }
 
     fn is_cancelled(&self) -> bool {
-        self.unwanted.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed)
     }
 }
 
@@ -104,15 +106,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dropping_it_ends_the_work() {
+    fn dropping_the_iterator_cancels_the_work() {
         let engine = Engine::builder().build().unwrap();
         let recording = Recording::Bytes(crate::assets::SAMPLE.to_vec(), "sample".into());
         let segments = Segments::start(engine, recording, Options::default());
-        let unwanted = segments.unwanted.clone();
+        let cancelled = segments.cancelled.clone();
         drop(segments);
-        assert!(unwanted.load(Ordering::Relaxed), "nobody told it");
-        // The thread's own goes with the thread.
-        while Arc::strong_count(&unwanted) > 1 {
+        assert!(cancelled.load(Ordering::Relaxed), "dropping did not cancel");
+        // The thread drops its reference when it ends.
+        while Arc::strong_count(&cancelled) > 1 {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }

@@ -1,5 +1,5 @@
-//! The models that tell where words are, one for a language, and how they are found and fetched: repositories of the hub, and
-//! torchaudio's bundles, which are single files.
+//! Aligner models by language, and their lookup and download: wav2vec2 repositories on the hub, and torchaudio's
+//! bundles, which are single files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 use crate::models::wav2vec2::Bundle;
 
-/// The model of a language.
+/// The default aligner of a language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Language {
-    /// Whisper's code.
+    /// Whisper's language code.
     pub code: &'static str,
-    /// A bundle of torchaudio, or a repository of the hub.
+    /// A bundle of torchaudio, or a repository on the hub.
     pub model: &'static str,
-    /// The licence of its weights, where its authors' page was seen or is certain; some are not for commercial use.
+    /// The licence of its weights, if it is certain. Some prohibit commercial use.
     pub licence: Option<&'static str>,
 }
 
@@ -31,8 +31,8 @@ const fn unseen(code: &'static str, model: &'static str) -> Language {
 const APACHE: &str = "Apache-2.0";
 const NON_COMMERCIAL: &str = "CC BY-NC 4.0";
 
-/// Every language that has a model: those of WhisperX 3.8, `alignment.py`. The bundles' licences are in torchaudio's
-/// documentation of them.
+/// Every language that has a default aligner: those of WhisperX 3.8, `alignment.py`. Source of the bundles' licences:
+/// torchaudio's documentation.
 pub const LANGUAGES: &[Language] = &[
     known("en", "WAV2VEC2_ASR_BASE_960H", "MIT"),
     known("fr", "VOXPOPULI_ASR_BASE_10K_FR", NON_COMMERCIAL),
@@ -77,7 +77,7 @@ pub const LANGUAGES: &[Language] = &[
     unseen("id", "cahya/wav2vec2-large-xlsr-indonesian"),
 ];
 
-/// The model of a language, by its code.
+/// The default aligner of a language code.
 pub fn of_language(code: &str) -> Option<&'static Language> {
     LANGUAGES.iter().find(|language| language.code == code)
 }
@@ -97,20 +97,21 @@ pub(super) const LAYOUT: Layout = Layout {
 /// Where an aligner's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlignerSource {
-    /// In a folder with the files of the Hugging Face layout, `vocab.json` among them.
+    /// A folder in the Hugging Face layout, with `vocab.json`.
     Folder(PathBuf),
-    /// A checkpoint of torchaudio's.
+    /// A torchaudio bundle and the path of its checkpoint file.
     Bundle(&'static Bundle, PathBuf),
-    /// In the program itself: English letters.
+    /// Embedded in the binary, for English.
     Builtin,
 }
 
 impl Hub {
-    /// The files of an aligner if they are on this machine: a folder, a bundle's file or name, or `organisation/name`. Never
-    /// uses the network.
+    /// The files of an aligner if they are on this machine: a folder, a bundle's file or name, or `organisation/name`.
+    /// Never uses the network.
     ///
     /// # Errors
-    /// [`Error::Model`] for a folder that lacks files and a file that is no bundle's, [`Error::Config`] for an unknown name.
+    /// [`Error::Model`] for a folder that lacks files and for a file that is no bundle, [`Error::Config`] for an
+    /// unknown name.
     pub fn find_aligner(&self, model: &str) -> Result<Option<AlignerSource>> {
         if model == BUILTIN {
             return Ok(Some(AlignerSource::Builtin));
@@ -137,11 +138,12 @@ impl Hub {
         Ok(self.local(model, model, &LAYOUT)?.map(AlignerSource::Folder))
     }
 
-    /// The same; downloads what is not here if the network may be used.
+    /// Like [`find_aligner`](Self::find_aligner), but downloads the model if it is not on this machine and the network
+    /// may be used.
     ///
     /// # Errors
-    /// As [`find_aligner`](Self::find_aligner); [`Error::Hub`] when the model is not here and cannot be fetched;
-    /// [`Error::Cancelled`].
+    /// As [`find_aligner`](Self::find_aligner); [`Error::Hub`] if the model is not on this machine and cannot be
+    /// downloaded; [`Error::Cancelled`].
     pub fn obtain_aligner(&self, model: &str, on_progress: &mut OnProgress<'_>) -> Result<AlignerSource> {
         if let Some(found) = self.find_aligner(model)? {
             return Ok(found);
@@ -152,11 +154,11 @@ impl Hub {
         }
     }
 
-    /// The name of the model that WhisperX has for a language, given by its code, for [`obtain_aligner`](Self::obtain_aligner).
-    /// If it is not on this machine, a warning in the log names its licence.
+    /// The name of the default aligner of a language code, for [`obtain_aligner`](Self::obtain_aligner). Logs a warning
+    /// with the licence if the model is not on this machine.
     ///
     /// # Errors
-    /// [`Error::Config`] if it has none; as [`find_aligner`](Self::find_aligner).
+    /// [`Error::Config`] for a language without a default aligner; as [`find_aligner`](Self::find_aligner).
     pub fn aligner_of(&self, language: &str) -> Result<&'static str> {
         let known = of_language(language).ok_or_else(|| {
             let rule = "no model is known that aligns it; give one with --align-model, or see `diarist models`";
@@ -169,7 +171,7 @@ impl Hub {
         Ok(known.model)
     }
 
-    /// Where a bundle may be on this machine.
+    /// The paths where a bundle may be on this machine.
     pub(super) fn bundle_places(&self, bundle: &Bundle) -> impl Iterator<Item = PathBuf> {
         self.model_dir.iter().chain(&self.torch_cache).map(|folder| folder.join(bundle.file))
     }

@@ -1,4 +1,4 @@
-//! The places and rights that the environment names, as the Python tools read them.
+//! [`Hub`] settings from environment variables, with the names and defaults of huggingface_hub and openai-whisper.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::{Hub, Network};
 
 impl Hub {
-    /// The places and rights that the environment names: `HF_HUB_CACHE` (also `HUGGINGFACE_HUB_CACHE`), `HF_HOME`,
-    /// `XDG_CACHE_HOME`, `HF_ENDPOINT`, `HF_TOKEN` (also `HUGGING_FACE_HUB_TOKEN`, or the file `HF_TOKEN_PATH` that `hf auth login`
-    /// writes), `HF_HUB_OFFLINE`; for bundles `TORCH_HOME` and `DIARIST_TORCHAUDIO_URL`. A leading `~` of a path is the home folder.
+    /// Reads the environment variables `HF_HUB_CACHE` (also `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `XDG_CACHE_HOME`,
+    /// `HF_ENDPOINT`, `HF_TOKEN` (also `HUGGING_FACE_HUB_TOKEN`, or the file `HF_TOKEN_PATH` that `hf auth login`
+    /// writes) and `HF_HUB_OFFLINE`; for torchaudio's bundles `TORCH_HOME` and `DIARIST_TORCHAUDIO_URL`. A leading `~`
+    /// in a path is the home folder.
     ///
     /// Source: huggingface_hub `constants.py`, `utils/_auth.py`; openai-whisper `__init__.py::load_model`.
     pub fn from_env() -> Self {
         Self::from_variables(&|name| std::env::var(name).ok(), std::env::home_dir().as_deref())
     }
 
-    /// The same, of given variables and a given home folder.
+    /// [`from_env`](Self::from_env) with the given variables and home folder.
     fn from_variables(variable: &dyn Fn(&str) -> Option<String>, user_home: Option<&Path>) -> Self {
         let var = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let folder = |name: &str| var(name).map(|value| expand(&value, user_home));
@@ -47,12 +48,12 @@ impl Hub {
     }
 }
 
-/// An access token without the spaces and line ends around it, which files and copied text have; `None` if nothing is left.
+/// Trims whitespace around an access token, which token files and copied text contain; `None` for an empty token.
 pub fn token(text: &str) -> Option<String> {
     Some(text.trim()).filter(|token| !token.is_empty()).map(str::to_string)
 }
 
-/// A path whose leading `~` stands for the home folder. `~user` is left alone: nothing here knows the homes of others.
+/// Replaces a leading `~` with the home folder. `~user` is not expanded.
 fn expand(path: &str, user_home: Option<&Path>) -> PathBuf {
     match (Path::new(path).strip_prefix("~"), user_home) {
         (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home.to_path_buf(),

@@ -1,9 +1,12 @@
-//! Fetching a repository into the cache, so that it is there whole or not at all.
+//! Downloads repositories into the hub cache, so that a repository is visible only once it is complete.
 //!
-//! hf-hub moves the bytes; around it stands what it does not do: waiting for whoever fetches the same, a size and SHA-256 check of
-//! what arrived, taking up a broken transfer again from the bytes on disk, giving up on a connection that has gone silent, stopping
-//! when asked, and naming the commit `main` only after its last file is here, so that an interrupted fetch is never mistaken for a
-//! model.
+//! The hf-hub crate transfers the files. This module adds:
+//!
+//! - a lock, so that a model is downloaded by one process or thread at a time;
+//! - checks of size and checksum after a transfer;
+//! - retries that resume from the bytes on disk;
+//! - a timeout for stalled connections, and cancellation;
+//! - writing `refs/main` only after the last file, so that an interrupted download is not mistaken for a model.
 
 mod check;
 pub(super) mod file;
@@ -23,27 +26,27 @@ use super::snapshots::{self, Place};
 use super::{Fetching, Hub, OnProgress};
 use repository::{Job, Known};
 
-/// Times a transfer is taken up again before the error is handed on.
+/// Number of attempts at a transfer before its error is returned.
 const ATTEMPTS: u32 = 5;
-/// How often the caller hears from a download, and can stop it.
+/// Interval of progress reports, at which the caller can cancel.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Why nothing was fetched.
+/// Why a download failed.
 pub(super) enum Error {
-    /// The caller asked to stop.
+    /// The caller cancelled.
     Cancelled,
     /// The hub did not answer.
     Unreachable(String),
-    /// The hub wants an access token, or another one.
+    /// The hub requires an access token, or rejected the one given.
     Refused(String),
-    /// Anything else, with the cure.
+    /// Any other reason, and the cure.
     Other(String),
 }
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Fetches `repo` into the cache at `root`; returns the folder with its files. If another process or thread is fetching it, waits
-/// for that, and fetches what is missing then.
+/// Downloads `repo` into the cache at `root`; returns the snapshot folder. If another process or thread is downloading
+/// it, waits for that, and then downloads what is still missing.
 pub(super) fn fetch(
     hub: &Hub,
     repo: &str,
@@ -52,16 +55,17 @@ pub(super) fn fetch(
     on_progress: &mut OnProgress<'_>,
 ) -> Result<PathBuf> {
     let _lock = lock::acquire(&snapshots::lock_file(root, repo), repo, on_progress)?;
-    let whole = |folder: &PathBuf| missing(folder, layout).is_empty();
-    let here = snapshots::snapshots(root, repo).into_iter().filter(|s| !s.unfinished).map(|s| s.folder).find(whole);
-    match here {
+    let complete = |folder: &PathBuf| missing(folder, layout).is_empty();
+    let cached =
+        snapshots::snapshots(root, repo).into_iter().filter(|s| !s.unfinished).map(|s| s.folder).find(complete);
+    match cached {
         Some(folder) => Ok(folder),
         None => with_job(hub, repo, root, on_progress, move |job| job.fetch(layout)),
     }
 }
 
-/// Fetches a file of a commit whose bytes are known; returns its path. No access token is sent, unless the hub wants one: one that has
-/// expired would be refused for a repository that everybody may read.
+/// Downloads a file of a pinned commit with a known checksum; returns its path. The access token is sent only if the
+/// hub requires one: an expired token would be rejected even for a public repository.
 pub(super) fn published(
     hub: &Hub,
     source: &Published<'_>,
@@ -70,10 +74,10 @@ pub(super) fn published(
 ) -> Result<PathBuf> {
     let _lock = lock::acquire(&snapshots::lock_file(root, source.repo), source.repo, on_progress)?;
     let [revision, file, sha256] = [source.revision, source.file, source.sha256].map(str::to_string);
-    let here = root.join(snapshots::folder_of(source.repo)).join("snapshots").join(&revision).join(&file);
-    // Whoever held the lock may have brought it.
-    if source.check(&here, &mut || {}).is_ok() {
-        return Ok(here);
+    let cached = root.join(snapshots::folder_of(source.repo)).join("snapshots").join(&revision).join(&file);
+    // The previous holder of the lock may have downloaded it.
+    if source.check(&cached, &mut || {}).is_ok() {
+        return Ok(cached);
     }
     let known = Arc::new(Known { revision, file, bytes: source.bytes, sha256 });
     let mut attempt = |hub: &Hub| {
@@ -82,11 +86,11 @@ pub(super) fn published(
     };
     match attempt(&Hub { token: None, ..hub.clone() }) {
         Err(Error::Refused(_)) if hub.token.is_some() => attempt(hub),
-        ended => ended,
+        result => result,
     }
 }
 
-/// Checks `files` of a snapshot against what the hub says of them, and fetches the damaged ones again; returns their names.
+/// Checks `files` of a snapshot against the hub's checksums, and downloads the damaged ones again; returns their names.
 pub(super) fn repair(
     hub: &Hub,
     place: &Place,
@@ -98,12 +102,13 @@ pub(super) fn repair(
     with_job(hub, &place.repo, &place.root, on_progress, move |job| job.repair(&commit, &files))
 }
 
-/// What is wrong with a file of a snapshot, as far as that can be told without the hub.
+/// Checks a file of a snapshot without the network. `Some` describes the damage.
 pub(super) fn damage(file: &Path) -> Option<String> {
     check::damage(file, &mut || {})
 }
 
-/// Runs a transfer on its own thread, because a blocked read cannot be stopped; this one keeps the time.
+/// Runs a transfer of a repository on a worker thread, because a blocked read cannot be interrupted. The calling thread
+/// handles timeout, progress and cancellation.
 fn with_job<T: Send + 'static>(
     hub: &Hub,
     repo: &str,
@@ -117,7 +122,8 @@ fn with_job<T: Send + 'static>(
     watched(move || work(job), &progress, &abandoned, hub.stall, on_progress)
 }
 
-/// Runs `work`, which sends `progress`, on a thread of its own until it is done, or has to be `abandoned`.
+/// Runs `work` on a new thread and reports its `progress`. On timeout or cancellation sets `abandoned` and returns
+/// without waiting for the thread.
 fn watched<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
     progress: &Receiver<Event>,
@@ -134,18 +140,18 @@ fn watched<T: Send + 'static>(
     worker.join().unwrap_or_else(|_| Err(Error::Other("the download stopped on an internal error; try again".into())))
 }
 
-/// Passes progress on until the worker is done.
+/// Reports progress until the worker has ended, the transfer stalls, or the caller cancels.
 fn watch(progress: &Receiver<Event>, stall: Duration, on_progress: &mut OnProgress<'_>) -> Result<()> {
     let mut state = Fetching::default();
-    let mut last_news = Instant::now();
-    let mut last_told = Instant::now();
+    let mut last_event = Instant::now();
+    let mut last_report = Instant::now();
     loop {
         match progress.recv_timeout(TICK) {
             Ok(event) => {
                 state.apply(event);
-                last_news = Instant::now();
+                last_event = Instant::now();
             }
-            Err(RecvTimeoutError::Timeout) if last_news.elapsed() > stall => {
+            Err(RecvTimeoutError::Timeout) if last_event.elapsed() > stall => {
                 let seconds = stall.as_secs();
                 return Err(Error::Unreachable(format!(
                     "nothing arrived for {seconds} s; run the same command again to continue"
@@ -157,8 +163,8 @@ fn watch(progress: &Receiver<Event>, stall: Duration, on_progress: &mut OnProgre
                 return Ok(());
             }
         }
-        if last_told.elapsed() >= TICK {
-            last_told = Instant::now();
+        if last_report.elapsed() >= TICK {
+            last_report = Instant::now();
             if let ControlFlow::Break(()) = on_progress(&state) {
                 return Err(Error::Cancelled);
             }
@@ -167,9 +173,11 @@ fn watch(progress: &Receiver<Event>, stall: Duration, on_progress: &mut OnProgre
 }
 
 enum Event {
+    /// The transfer of a file begins: its name and its size in bytes.
     File(String, u64),
+    /// Bytes that have arrived; 0 is a sign of life that resets the stall timeout.
     Bytes(u64),
-    /// Another program holds the file.
+    /// Another program holds the lock of this file.
     Waiting(String),
 }
 
@@ -183,7 +191,7 @@ impl Fetching {
     }
 }
 
-/// hf-hub's callbacks, turned into events.
+/// Sends hf-hub's progress callbacks as events to the calling thread.
 #[derive(Clone)]
 struct Reporter {
     events: Sender<Event>,
@@ -192,8 +200,8 @@ struct Reporter {
 
 impl Reporter {
     fn send(&self, event: Event) {
-        // The only way out of hf-hub's copy loop is to unwind; unlike a panic this prints nothing. The bytes so far
-        // stay in the part file.
+        // hf-hub's copy loop can only be left by unwinding. Unlike `panic!`, `resume_unwind` prints nothing. The bytes
+        // so far stay in the part file.
         if self.events.send(event).is_err() || self.abandoned.load(Ordering::Relaxed) {
             std::panic::resume_unwind(Box::new("download abandoned"));
         }

@@ -1,4 +1,4 @@
-//! What the folder of a model holds, and what of that is missing.
+//! The files that a model folder must contain, and the check for missing files.
 
 use std::path::{Path, PathBuf};
 
@@ -6,27 +6,27 @@ use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 use crate::models::whisper::CTRANSLATE2_WEIGHTS;
 
-/// The files of one kind of folder.
+/// The files of one kind of model folder.
 pub(crate) struct Layout {
-    /// The option that names such a folder.
+    /// The command-line option that takes such a folder.
     pub(super) option: &'static str,
-    /// What it is, for messages.
+    /// The kind of model, for messages.
     #[cfg_attr(not(feature = "fetch"), allow(dead_code))]
     pub(super) kind: &'static str,
-    /// Files that must be there.
+    /// Files that must exist.
     pub(super) required: &'static [&'static str],
-    /// Files that are used where present.
+    /// Files that are used if they exist.
     pub(super) optional: &'static [&'static str],
-    /// How weights may be stored: a single file, or the shards of an index. Empty if the folder itself holds none (a pipeline's
-    /// are in folders of their own).
+    /// Weights files, in order of preference: the name of a single file, and the name of the index of a sharded
+    /// checkpoint. Empty if the folder itself holds no weights (a pipeline's networks are in subfolders).
     pub(super) weights: &'static [(&'static str, &'static str)],
-    /// The layout of folders with other weights that are read, too.
+    /// An alternative layout, for the same kind of model in another format.
     pub(super) other: Option<&'static Layout>,
-    /// How to go on without it.
+    /// How to continue without the model, for messages.
     pub(super) without: &'static str,
 }
 
-/// The files of a folder with a recogniser.
+/// A Whisper folder in the Hugging Face layout.
 pub(super) const WHISPER: Layout = Layout {
     required: &["config.json", "tokenizer.json"],
     optional: &["generation_config.json", "preprocessor_config.json"],
@@ -35,7 +35,8 @@ pub(super) const WHISPER: Layout = Layout {
     ..CTRANSLATE2
 };
 
-/// The same, converted for CTranslate2. A missing `tokenizer.json` is taken from another model with the same vocabulary.
+/// A Whisper folder converted for CTranslate2. A missing `tokenizer.json` is replaced by that of another model with the
+/// same vocabulary.
 const CTRANSLATE2: Layout = Layout {
     option: "model",
     kind: "Whisper model",
@@ -47,25 +48,28 @@ const CTRANSLATE2: Layout = Layout {
 };
 
 impl Layout {
-    /// The files by name, the weights last.
+    /// The names of the files, weights last, for messages.
     pub(super) fn files(&self) -> String {
         let weights = self.weights.first().map(|(single, _)| *single);
         self.required.iter().chain(self.optional).copied().chain(weights).collect::<Vec<_>>().join(", ")
     }
 
-    /// What such a folder holds, as a sentence.
+    /// A sentence that lists the files of such a folder.
     pub(super) fn holds(&self) -> String {
         format!("A model folder holds {}", self.files())
     }
 
-    /// Of this layout and the other one, that whose weights are there.
-    pub(super) fn where_weights(&self, is_there: impl Fn(&str) -> bool) -> &Layout {
-        let has = |layout: &Layout| layout.weights.iter().any(|(single, index)| is_there(single) || is_there(index));
+    /// The alternative layout if only its weights exist, else this layout.
+    pub(super) fn where_weights(&self, exists: impl Fn(&str) -> bool) -> &Layout {
+        let has = |layout: &Layout| layout.weights.iter().any(|(single, index)| exists(single) || exists(index));
         self.other.filter(|other| !has(self) && has(other)).unwrap_or(self)
     }
 }
 
-/// The folder itself if nothing is missing in it.
+/// Returns `folder` if no file is missing in it.
+///
+/// # Errors
+/// [`Error::Model`] with the missing files.
 pub(super) fn complete(folder: &Path, layout: &Layout) -> Result<PathBuf> {
     let missing = missing(folder, layout);
     if missing.is_empty() {
@@ -82,7 +86,7 @@ pub(super) fn complete(folder: &Path, layout: &Layout) -> Result<PathBuf> {
     Err(Error::model(folder, reason))
 }
 
-/// The files a model folder lacks, the shards of an index included.
+/// The files that are missing in a model folder, including the shards of an index.
 pub(super) fn missing(folder: &Path, layout: &Layout) -> Vec<String> {
     let absent = |name: &str| !folder.join(name).is_file();
     let layout = layout.where_weights(|name| !absent(name));
@@ -100,7 +104,8 @@ pub(super) fn missing(folder: &Path, layout: &Layout) -> Vec<String> {
     missing
 }
 
-/// The shard files an index names, each once; `None` if it is not an index or a name is not a plain file name.
+/// The distinct shard files that an index lists. `None` if the text is not an index, or if a name is not a plain file
+/// name (which prevents path traversal).
 pub(super) fn shards(index: &str) -> Option<Vec<String>> {
     let json: serde_json::Value = serde_json::from_str(index).ok()?;
     let mut names: Vec<String> =
@@ -111,7 +116,7 @@ pub(super) fn shards(index: &str) -> Option<Vec<String>> {
     names.iter().all(plain).then_some(names)
 }
 
-/// Bytes of a model's file, or of the files of its folder; links are followed.
+/// Size in bytes of a model file, or of the files directly in a model folder. Symbolic links are followed.
 pub fn size_of(model: &Path) -> u64 {
     let size = |path: PathBuf| std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| m.len());
     match std::fs::read_dir(model) {

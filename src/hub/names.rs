@@ -1,38 +1,39 @@
-//! The models known by a short name, where they are published, and what their files are called.
+//! Table of Whisper models with a short name (`tiny`, `large-v3`, ...): repositories, file names, vocabularies.
 
 /// A model with a short name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The name as given to `--model`.
     pub name: &'static str,
-    /// The repository on the hub that is fetched.
+    /// The repository on the hub that is downloaded.
     pub repo: &'static str,
-    /// Repositories with the same weights converted for CTranslate2. The first is the one that faster-whisper fetches.
+    /// Repositories with the same weights converted for CTranslate2. The first is the one that faster-whisper
+    /// downloads.
     pub converted: &'static [&'static str],
-    /// The name in the files of openai-whisper (`NAME.pt`) and whisper.cpp (`ggml-NAME.bin`); of an alias, that of the model it
-    /// stands for.
+    /// NAME in the file names of openai-whisper (`NAME.pt`) and whisper.cpp (`ggml-NAME.bin`). For an alias: that of
+    /// the model that it stands for.
     pub file: &'static str,
-    /// Which of Whisper's vocabularies it was trained with.
+    /// The vocabulary that it was trained with.
     pub vocabulary: Vocabulary,
-    /// Parameters, in millions, as published.
+    /// Millions of parameters, as published.
     pub megaparams: u32,
-    /// What it is for.
+    /// Remark for the list of models: languages, restrictions.
     pub note: &'static str,
 }
 
-/// The vocabularies of the published models.
+/// Token vocabularies of the published Whisper models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
-    /// GPT-2's, for English only: 51864 tokens.
+    /// English-only models, based on GPT-2's vocabulary: 51864 tokens.
     English,
-    /// Of 99 languages: 51865 tokens.
+    /// Multilingual models with 99 languages: 51865 tokens.
     Multilingual,
-    /// The same and Cantonese, since large-v3: 51866 tokens.
+    /// Multilingual models since large-v3, with Cantonese as the 100th language: 51866 tokens.
     Cantonese,
 }
 
 impl Vocabulary {
-    /// The vocabulary of a model with `tokens` rows in its embedding; `None` if no published model has that many.
+    /// The vocabulary with `tokens` tokens (rows of the token embedding); `None` for other numbers.
     pub fn of_size(tokens: usize) -> Option<Self> {
         match tokens {
             51864 => Some(Vocabulary::English),
@@ -42,7 +43,7 @@ impl Vocabulary {
         }
     }
 
-    /// The smallest repository whose `tokenizer.json` has it.
+    /// The repository of the smallest model with this vocabulary, from which `tokenizer.json` is downloaded.
     pub fn repo(self) -> &'static str {
         match self {
             Vocabulary::English => "openai/whisper-tiny.en",
@@ -51,7 +52,8 @@ impl Vocabulary {
         }
     }
 
-    /// Its file in openai-whisper, which has the same ranks of text tokens for all but the English models.
+    /// Its file in openai-whisper. All multilingual models share one file, because their text tokens have the same
+    /// ranks.
     pub fn tiktoken(self) -> &'static str {
         if self == Vocabulary::English { "gpt2.tiktoken" } else { "multilingual.tiktoken" }
     }
@@ -60,9 +62,9 @@ impl Vocabulary {
 const MULTI: &str = "99 languages";
 const ENGLISH: &str = "English only";
 
-/// Every short name, smallest first; aliases stand right after the name they repeat.
+/// Every model with a short name, smallest first. An alias follows the model that it stands for.
 ///
-/// Sources: faster-whisper `utils.py::_MODELS` (`converted`; guillaumekln is where the first conversions were published),
+/// Sources: faster-whisper `utils.py::_MODELS` (`converted`; guillaumekln published the first conversions),
 /// openai-whisper `__init__.py::_MODELS` (`file`). `large-v1` is published as `openai/whisper-large`.
 pub const KNOWN: &[Known] = &[
     Known {
@@ -247,40 +249,40 @@ pub const KNOWN: &[Known] = &[
 ];
 
 impl Known {
-    /// Its repositories, in the order in which they are looked for.
+    /// Its repositories, in search order.
     pub fn repos(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.repo).chain(self.converted.iter().copied())
     }
 
-    /// Whether it is another name of the model before it in [`KNOWN`].
+    /// Whether it is an alias of the model before it in [`KNOWN`].
     pub fn is_alias(&self) -> bool {
         self.name != self.file
     }
 }
 
-/// The model of a short name.
+/// The model with a short name.
 pub fn named(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.name == name)
 }
 
-/// The repository of a short name.
+/// The repository of the model with a short name.
 pub fn repo_of(name: &str) -> Option<&'static str> {
     named(name).map(|known| known.repo)
 }
 
-/// The model that a repository holds, in whichever format.
+/// The model in a repository, in any format.
 pub fn of_repo(repo: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.repos().any(|other| other == repo))
 }
 
-/// The model that a file of openai-whisper or whisper.cpp holds, by the file's name: `NAME.pt`, `ggml-NAME.bin`, or
-/// `ggml-NAME-q5_0.bin` for the types that whisper.cpp converts to.
+/// The model in a file of openai-whisper or whisper.cpp, by its file name: `NAME.pt`, `ggml-NAME.bin`, or
+/// `ggml-NAME-TYPE.bin` (such as `ggml-NAME-q5_0.bin`) for whisper.cpp's data types.
 pub fn of_file(file: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| file.strip_suffix(".pt") == Some(known.file) || ggml_rank(known.file, file).is_some())
 }
 
-/// Whether `file` is the ggml file of the model whose files are called `name`; if so, its place in the order of preference, more
-/// exact types first.
+/// Preference of a ggml file name for the model with [`Known::file`] `name`: 0 is best, more precise data types first.
+/// `None` if the file is not that model's.
 pub(super) fn ggml_rank(name: &str, file: &str) -> Option<usize> {
     const TYPES: [&str; 8] = ["", "-f32", "-f16", "-q8_0", "-q5_1", "-q5_0", "-q4_1", "-q4_0"];
     let suffix = file.strip_prefix("ggml-")?.strip_suffix(".bin")?.strip_prefix(name)?;
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_told_apart_by_their_names() {
+    fn models_are_recognised_by_file_name() {
         for (file, name) in [
             ("large-v3.pt", Some("large-v3")),
             ("large-v3-turbo.pt", Some("large-v3-turbo")),

@@ -1,6 +1,6 @@
-//! In the place of [`fetch`](super::fetch) where the crate is built without it: nothing is asked of the network.
+//! Replacement of [`fetch`](super::fetch) in builds without the feature `fetch`: every download fails.
 
-#![allow(dead_code)] // the same errors as where there is a network
+#![allow(dead_code)] // the error type has the same variants as in `fetch`
 
 use std::path::{Path, PathBuf};
 
@@ -9,47 +9,47 @@ use super::published::Published;
 use super::snapshots::Place;
 use super::{Hub, OnProgress};
 
-/// Why nothing was fetched.
+/// See `fetch::Error`.
 pub(super) enum Error {
-    /// The caller asked to stop.
+    /// The caller cancelled.
     Cancelled,
-    /// There is no network.
+    /// Downloads are not compiled in.
     Unreachable(String),
-    /// The hub wants an access token.
+    /// The hub requires an access token.
     Refused(String),
-    /// Anything else, with the cure.
+    /// Any other reason, and the cure.
     Other(String),
 }
 
-fn without<T>() -> Result<T, Error> {
+fn unavailable<T>() -> Result<T, Error> {
     Err(Error::Unreachable("built without the feature `fetch`".into()))
 }
 
-/// Fetches nothing.
+/// Always [`Error::Unreachable`].
 pub(super) fn fetch(_: &Hub, _: &str, _: &Path, _: &Layout, _: &mut OnProgress<'_>) -> Result<PathBuf, Error> {
-    without()
+    unavailable()
 }
 
-/// Fetches nothing.
+/// Always [`Error::Unreachable`].
 pub(super) fn published(_: &Hub, _: &Published<'_>, _: &Path, _: &mut OnProgress<'_>) -> Result<PathBuf, Error> {
-    without()
+    unavailable()
 }
 
-/// Fetches nothing.
+/// Always [`Error::Unreachable`].
 pub(super) fn repair(_: &Hub, _: &Place, _: Vec<String>, _: &mut OnProgress<'_>) -> Result<Vec<String>, Error> {
-    without()
+    unavailable()
 }
 
-/// Tells nothing.
+/// Always `None`: files cannot be checked without the feature.
 pub(super) fn damage(_: &Path) -> Option<String> {
     None
 }
 
 pub(super) mod file {
-    use super::{Error, Hub, OnProgress, Path, without};
+    use super::{Error, Hub, OnProgress, Path, unavailable};
 
-    /// Fetches nothing.
+    /// Always [`Error::Unreachable`].
     pub fn fetch(_: &Hub, _: &str, _: &Path, _: &mut OnProgress<'_>) -> Result<(), Error> {
-        without()
+        unavailable()
     }
 }

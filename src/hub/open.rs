@@ -1,6 +1,7 @@
-//! `open`: speakers told apart without an account. Its two networks are in repositories without a gate; see [`PARTS`].
+//! The diarization pipeline `open`, which needs no account: its two networks are in public, ungated repositories; see
+//! [`PARTS`].
 //!
-//! [`AUTO`] takes community-1 where that is at hand, and else `open`.
+//! [`AUTO`] selects community-1 if it is available, else `open`.
 
 use std::path::PathBuf;
 
@@ -14,23 +15,23 @@ use crate::types::PipelineVersion;
 
 /// The name of the pipeline.
 pub const OPEN: &str = "open";
-/// The name of the choice between community-1 and [`OPEN`], which is the default of the programs.
+/// The name that selects community-1 or [`OPEN`]. It is the default of the command-line program.
 pub const AUTO: &str = "auto";
 
 /// One of the pipeline's networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The folder of the network in a pipeline's folder.
+    /// Name of the network's subfolder in a pipeline's folder.
     pub folder: &'static str,
-    /// What it is.
+    /// Name of the network.
     pub network: &'static str,
-    /// Under which licence it is published.
+    /// Licence of the weights.
     pub licence: &'static str,
-    /// Where it is published, in the order in which these are tried.
+    /// The published files, in the order in which they are tried.
     pub sources: &'static [Published<'static>],
 }
 
-/// The networks. A repository is listed only if the SHA-256 of its file is known.
+/// The networks: segmentation and embedding. Every file is pinned to a commit and a SHA-256.
 pub const PARTS: [Part; 2] = [
     Part {
         folder: folder::PARTS[0],
@@ -59,7 +60,7 @@ pub const PARTS: [Part; 2] = [
 ];
 
 impl Hub {
-    /// `open`, if both networks are on this machine: the folder `open` of `model_dir`, else the published files.
+    /// `open`, if both networks are on this machine: in the folder `open` of `model_dir`, else as published files.
     pub(super) fn find_open(&self) -> Result<Option<DiarizerSource>> {
         if let Some(recipe) = self.open_of_model_dir()? {
             return Ok(Some(recipe));
@@ -68,7 +69,7 @@ impl Hub {
         Ok(segmentation.zip(embedding).map(|(segmentation, embedding)| of_files(segmentation, embedding)))
     }
 
-    /// The same; fetches what is not here.
+    /// Like [`find_open`](Self::find_open), but downloads missing files.
     pub(super) fn obtain_open(&self, on_progress: &mut OnProgress<'_>) -> Result<DiarizerSource> {
         if let Some(recipe) = self.open_of_model_dir()? {
             return Ok(recipe);
@@ -91,7 +92,7 @@ impl Hub {
             .map(|recipe| DiarizerSource::Recipe(Box::new(recipe))))
     }
 
-    /// community-1 if it is here; nothing where `open` is the choice.
+    /// community-1 if it is on this machine, else `open` if it is.
     pub(super) fn find_auto(&self) -> Result<Option<DiarizerSource>> {
         match self.find_diarizer(DEFAULT)? {
             Some(found) => Ok(Some(found)),
@@ -99,7 +100,8 @@ impl Hub {
         }
     }
 
-    /// community-1 if it is here, or can be fetched with an access token; else `open`, and a warning in the log says why.
+    /// community-1 if it is on this machine or can be downloaded with the access token; else `open`, with the reason as
+    /// a warning in the log.
     pub(super) fn obtain_auto(&self, on_progress: &mut OnProgress<'_>) -> Result<DiarizerSource> {
         if let Some(found) = self.find_diarizer(DEFAULT)? {
             return Ok(found);
@@ -125,7 +127,7 @@ impl Hub {
         }
     }
 
-    /// That a network cannot be had, and the three ways to go on.
+    /// The error for a network that is not on this machine and cannot be downloaded, with the alternatives.
     fn no_open(&self, part: &Part, reasons: &[String]) -> Error {
         let files: String = PARTS
             .iter()
@@ -146,8 +148,8 @@ impl Hub {
     }
 }
 
-/// The pipeline of published files, the segmentation and the embedding. Its revision changes with the pipeline's constants and with the
-/// bytes of the networks.
+/// Builds the pipeline from the files of its two networks. Its revision identifies the pipeline's constants and the
+/// networks' checksums.
 pub fn of_files(segmentation: (PathBuf, Published<'_>), embedding: (PathBuf, Published<'_>)) -> DiarizerSource {
     let digits = |(_, file): &(PathBuf, Published<'_>)| file.sha256.chars().take(8).collect::<String>();
     let revision = format!("{REVISION}-{}-{}", digits(&segmentation), digits(&embedding));

@@ -1,5 +1,5 @@
-//! Pipelines that tell speakers apart, and the networks in them: a repository of pyannote's may hold the networks itself, or name
-//! those that do; [`open`](super::open) has no repository of its own.
+//! Lookup and download of diarization pipelines. A pyannote repository contains its networks, or names the repositories
+//! that do. [`open`](super::open) has no repository of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,18 @@ use crate::diarize::folder::{CONFIG, Method, Place, Recipe};
 use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 
-/// A pipeline that can be named.
+/// A published pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The repository on the hub.
     pub repo: &'static str,
-    /// What it is.
+    /// Remark for the list of models: licence and terms.
     pub note: &'static str,
 }
 
 /// WhisperX's default: the pipeline that [`AUTO`] prefers.
 pub const DEFAULT: &str = "pyannote/speaker-diarization-community-1";
-/// The pipelines this program was made for; others of the same form are read, too.
+/// The supported published pipelines. Others in the same format can be loaded, too.
 pub const KNOWN: &[Known] = &[
     Known { repo: DEFAULT, note: "auto's first choice; CC BY 4.0, after accepting its terms" },
     Known {
@@ -29,7 +29,7 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
-/// The files of a folder with a pipeline.
+/// The files of a pipeline's folder.
 pub(super) const PIPELINE: Layout = Layout {
     option: "diarize-model",
     kind: "pipeline of pyannote",
@@ -47,7 +47,7 @@ pub(super) const PIPELINE: Layout = Layout {
     without: "To fetch it, accept its terms on its page and set HF_TOKEN. To go on without it: `--diarize-model open` needs no account.",
 };
 
-/// The files of a folder with one of a pipeline's networks.
+/// The files of a folder with one network of a pipeline.
 pub(super) const NETWORK: Layout = Layout {
     option: "diarize-model",
     kind: "network of pyannote",
@@ -61,18 +61,19 @@ pub(super) const NETWORK: Layout = Layout {
 /// Where a pipeline's files are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DiarizerSource {
-    /// On this machine, all parts of it.
+    /// A pipeline with all its files on this machine.
     Recipe(Box<Recipe>),
-    /// In the program itself.
+    /// Embedded in the binary.
     Builtin,
 }
 
 impl Hub {
-    /// The files of a pipeline if they are on this machine: [`AUTO`], [`OPEN`], [`BUILTIN`], a folder, or `organisation/name`. Never
-    /// uses the network.
+    /// The files of a pipeline if they are on this machine: [`AUTO`], [`OPEN`], [`BUILTIN`], a folder, or
+    /// `organisation/name`. Never uses the network.
     ///
     /// # Errors
-    /// [`Error::Model`] for a folder that lacks files or asks for what is not done, [`Error::Config`] for an unknown name.
+    /// [`Error::Model`] for a folder that lacks files or has an unsupported configuration, [`Error::Config`] for an
+    /// unknown name.
     pub fn find_diarizer(&self, model: &str) -> Result<Option<DiarizerSource>> {
         match model {
             AUTO => return self.find_auto(),
@@ -92,11 +93,11 @@ impl Hub {
         Ok(Some(DiarizerSource::Recipe(Box::new(Recipe { segmentation, embedding, ..recipe }))))
     }
 
-    /// The same; downloads what is not here if the network may be used.
+    /// Like [`find_diarizer`](Self::find_diarizer), but downloads missing files if the network may be used.
     ///
     /// # Errors
-    /// As [`find_diarizer`](Self::find_diarizer); [`Error::Hub`] when something is not here and cannot be fetched: the text
-    /// says what to do. [`Error::Cancelled`].
+    /// As [`find_diarizer`](Self::find_diarizer); [`Error::Hub`] if a file is not on this machine and cannot be
+    /// downloaded (the message states the alternatives); [`Error::Cancelled`].
     pub fn obtain_diarizer(&self, model: &str, on_progress: &mut OnProgress<'_>) -> Result<DiarizerSource> {
         match model {
             AUTO => return self.obtain_auto(on_progress),
@@ -123,7 +124,7 @@ impl Hub {
         Ok(DiarizerSource::Recipe(Box::new(recipe)))
     }
 
-    /// The folder of one of pyannote's networks, fetched if need be.
+    /// The folder of one of pyannote's networks; downloads it if it is not on this machine.
     ///
     /// # Errors
     /// As [`obtain_diarizer`](Self::obtain_diarizer).
@@ -134,7 +135,8 @@ impl Hub {
         }
     }
 
-    /// A folder as it stands, whose reader says what is missing in it, or that of a repository.
+    /// The folder `model` if it exists, without checking it for missing files; else the cached folder of the repository
+    /// `model`.
     fn find_folder(&self, model: &str, layout: &Layout) -> Result<Option<PathBuf>> {
         let path = Path::new(model);
         if path.is_dir() {

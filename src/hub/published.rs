@@ -1,33 +1,33 @@
-//! Files whose bytes are known beforehand: repositories without a gate are tried in order, and what has another SHA-256 than the
-//! published one is not used, wherever it lies.
+//! Lookup and download of files pinned to a commit and a SHA-256. Alternative repositories are tried in order. A file
+//! with another checksum is never used.
 
 use std::path::{Path, PathBuf};
 
 use super::{Hub, Network, OnProgress, checksum, fetch, snapshots};
 use crate::error::{Error, Result};
 
-/// A file of a repository at one revision.
+/// A file of a repository at one commit, with its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published<'a> {
     /// Organisation/name on the hub.
     pub repo: &'a str,
-    /// The commit: a branch may change, a commit does not.
+    /// The commit (not a branch, whose contents may change).
     pub revision: &'a str,
     /// The file's path in the repository.
     pub file: &'a str,
-    /// Its length in bytes.
+    /// Its size in bytes.
     pub bytes: u64,
     /// Its SHA-256, in 64 hexadecimal digits.
     pub sha256: &'a str,
 }
 
 impl Published<'_> {
-    /// The address from which the file can be fetched by hand.
+    /// The URL of the file on the hub at `endpoint`, for a download by hand.
     pub fn address(&self, endpoint: &str) -> String {
         format!("{endpoint}/{}/resolve/{}/{}", self.repo, self.revision, self.file)
     }
 
-    /// What is wrong with the file at `path`, if anything: its length is compared first.
+    /// Checks size and SHA-256 of the file at `path`. The error describes the difference.
     pub(super) fn check(&self, path: &Path, alive: &mut dyn FnMut()) -> std::result::Result<(), String> {
         let bytes = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
         if bytes != self.bytes {
@@ -37,26 +37,26 @@ impl Published<'_> {
     }
 }
 
-/// What the search for a file came to.
+/// Result of searching this machine for a file.
 #[derive(Debug, Default)]
 pub(super) struct Found<'a> {
-    /// The file, and what it was published as.
+    /// The file's path, and the source that it matches.
     pub(super) file: Option<(PathBuf, Published<'a>)>,
-    /// Files of the right name that are not used, and why.
+    /// Files with the right name that fail the check, and why.
     pub(super) skipped: Vec<String>,
 }
 
-/// Why a file cannot be had.
+/// Why a file is not available.
 pub(super) enum Missing {
-    /// The caller asked to stop.
+    /// The caller cancelled.
     Cancelled,
-    /// One reason for each place and repository that was tried.
+    /// One reason for each path and repository that was tried.
     Reasons(Vec<String>),
 }
 
 impl Hub {
-    /// The first of `sources` that is on this machine with the right bytes, and is fetched where none is. Every file is checked
-    /// before it is used, also one that was here. `what` names the file in errors.
+    /// The first of `sources` that is on this machine; if none is, the first that can be downloaded. Every file is
+    /// checked before it is returned, including cached ones. `what` names the file in errors.
     ///
     /// # Errors
     /// [`Error::Hub`] with the reason of each repository that was tried; [`Error::Cancelled`].
@@ -75,7 +75,7 @@ impl Hub {
         }
     }
 
-    /// The first of `sources` that is here, in `model_dir` (as organisation/name/FILE or name/FILE) or in a cache.
+    /// The first of `sources` on this machine: in `model_dir` (as organisation/name/FILE or name/FILE) or in a cache.
     pub(super) fn find_published<'a>(&self, sources: &[Published<'a>]) -> Found<'a> {
         let mut found = Found::default();
         for source in sources {
@@ -92,7 +92,7 @@ impl Hub {
         found
     }
 
-    /// The first of `sources` that can be had.
+    /// See [`obtain_published`](Self::obtain_published); also returns the source that the file matches.
     pub(super) fn published<'a>(
         &self,
         sources: &[Published<'a>],
@@ -113,14 +113,14 @@ impl Hub {
         for reason in &reasons {
             tracing::warn!("{reason}; it is fetched again");
         }
-        for (at, source) in sources.iter().enumerate() {
+        for (index, source) in sources.iter().enumerate() {
             let why = match fetch::published(self, source, root, on_progress) {
                 Ok(path) => return Ok((path, *source)),
                 Err(fetch::Error::Cancelled) => return Err(Missing::Cancelled),
                 Err(fetch::Error::Unreachable(why)) => format!("{}: cannot be reached ({why})", source.repo),
                 Err(fetch::Error::Refused(why) | fetch::Error::Other(why)) => format!("{}: {why}", source.repo),
             };
-            if let Some(next) = sources.get(at + 1) {
+            if let Some(next) = sources.get(index + 1) {
                 tracing::warn!("{why}; {} is tried next", next.repo);
             }
             reasons.push(why);
@@ -128,7 +128,7 @@ impl Hub {
         Err(Missing::Reasons(reasons))
     }
 
-    /// Where the file may be: those of the pinned revision before those of others.
+    /// Paths at which the file exists on this machine. In each cache the pinned revision comes before others.
     fn places_of(&self, source: &Published<'_>) -> Vec<PathBuf> {
         let name = source.repo.rsplit('/').next().unwrap_or(source.repo);
         let plain = self.model_dir.iter().flat_map(|dir| [dir.join(source.repo), dir.join(name)]);

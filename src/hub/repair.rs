@@ -1,4 +1,5 @@
-//! A damaged file of a cache: it is fetched again, once, and the model loaded again.
+//! Repair of damaged cache files: if loading a model fails, damaged files are downloaded again and loading is retried
+//! once.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::models::wav2vec2::Bundle;
 
 impl Hub {
-    /// Finds or fetches `model`, as [`obtain`](Self::obtain) does, and hands it to `load`. If that fails and a file of the cache
-    /// turns out to be damaged, a warning in the log names it, it is fetched again, and `load` is called once more.
+    /// Calls [`obtain`](Self::obtain) and passes the result to `load`. If loading fails because a file in the cache is
+    /// damaged, logs a warning, downloads the file again, and calls `load` a second time.
     ///
     /// # Errors
-    /// Those of [`obtain`](Self::obtain) and of `load`. Where the network may not be used, or does not help, the error names the
-    /// damaged file.
+    /// Those of [`obtain`](Self::obtain) and of `load`. If a damaged file cannot be downloaded again, the error names
+    /// it.
     pub fn obtain_and_load<T>(
         &self,
         model: &str,
@@ -36,7 +37,7 @@ impl Hub {
         }
     }
 
-    /// The same of an aligner: [`obtain_aligner`](Self::obtain_aligner).
+    /// Like [`obtain_and_load`](Self::obtain_and_load), for an aligner; see [`obtain_aligner`](Self::obtain_aligner).
     ///
     /// # Errors
     /// As [`obtain_and_load`](Self::obtain_and_load).
@@ -59,7 +60,8 @@ impl Hub {
         if repaired { load(&self.obtain_aligner(model, on_progress)?) } else { Err(error) }
     }
 
-    /// The same of what tells speakers apart: [`obtain_diarizer`](Self::obtain_diarizer), and its networks.
+    /// Like [`obtain_and_load`](Self::obtain_and_load), for a diarization pipeline and its networks; see
+    /// [`obtain_diarizer`](Self::obtain_diarizer).
     ///
     /// # Errors
     /// As [`obtain_and_load`](Self::obtain_and_load).
@@ -77,7 +79,7 @@ impl Hub {
         let mut repaired = false;
         for place in [&recipe.segmentation, &recipe.embedding] {
             let Place::Here(path) = place else { continue };
-            // A network of its own repository, or in a folder of the pipeline's.
+            // The network is in a repository of its own, or in a subfolder of the pipeline's repository.
             if let Some(snapshot) = path.ancestors().find(|folder| snapshots::place(folder).is_some()) {
                 let layout = if snapshot == path { &NETWORK } else { &PIPELINE };
                 repaired |= self.repair_folder(snapshot, layout, &error, on_progress)?;
@@ -86,10 +88,10 @@ impl Hub {
         if repaired { load(&self.obtain_diarizer(model, on_progress)?) } else { Err(error) }
     }
 
-    /// Fetches the damaged files of a model in a cache again.
+    /// Downloads the damaged files of a cached model again. `error` is the error of loading.
     ///
     /// # Errors
-    /// `error`, if nothing is damaged or the model does not lie in a cache; else why nothing was fetched.
+    /// `error` if no file is damaged or the model is not in a cache; else why the download failed.
     fn repair(&self, source: &Source, error: Error, on_progress: &mut OnProgress<'_>) -> Result<()> {
         let Source::Checkpoint(checkpoint) = source else { return Err(error) };
         let vocabulary = checkpoint.tokenizer.as_ref().and_then(|file| file.parent());
@@ -100,7 +102,7 @@ impl Hub {
         if repaired { Ok(()) } else { Err(error) }
     }
 
-    /// The same of one folder; whether something was damaged.
+    /// Downloads the damaged files of one snapshot folder again; returns whether any was damaged.
     fn repair_folder(
         &self,
         folder: &Path,
@@ -110,7 +112,7 @@ impl Hub {
     ) -> Result<bool> {
         let Some(place) = snapshots::place(folder) else { return Ok(false) };
         let files = files_of(folder, layout);
-        // Those of `open` are checked whenever they are found.
+        // The networks of `open` are in no layout; their checksums are verified on every lookup.
         if files.is_empty() {
             return Ok(false);
         }
@@ -133,7 +135,7 @@ impl Hub {
                     let cure = format!("run the same command again when it can be fetched ({why})");
                     damaged_here(&file, &damage, &cure)
                 }
-                // Part of it may be gone already, to be fetched by the next run.
+                // The damaged file may already have been deleted; the next run downloads it.
                 None => Error::Hub {
                     model: place.repo.clone(),
                     reason: format!("{error}; it cannot be fetched again: {why}"),
@@ -142,17 +144,17 @@ impl Hub {
         })
     }
 
-    /// The file of a model in openai-whisper's cache. This program does not fetch files to that place.
+    /// The path of a model in openai-whisper's cache, if it is there. This program does not download into that cache.
     fn file_of_whisper<'a>(&self, source: &'a Source) -> Option<&'a Path> {
         let Source::Checkpoint(checkpoint) = source else { return None };
         let is_there = self.whisper_cache.as_ref().is_some_and(|cache| checkpoint.path.parent() == Some(cache));
         is_there.then_some(checkpoint.path.as_path())
     }
 
-    /// Takes a model from the hub, because `file` in openai-whisper's cache cannot be loaded.
+    /// Obtains and loads a model from another place, because `file` in openai-whisper's cache cannot be loaded.
     ///
     /// # Errors
-    /// `error`, with what can be done, if the model is not to be had there.
+    /// `error` with the possible cures if the model is not available elsewhere.
     fn obtain_elsewhere<T>(
         &self,
         model: &str,
@@ -161,8 +163,8 @@ impl Hub {
         on_progress: &mut OnProgress<'_>,
         mut load: impl FnMut(&Source) -> Result<T>,
     ) -> Result<T> {
-        let others = Hub { whisper_cache: None, ..self.clone() };
-        let source = match others.obtain(model, on_progress) {
+        let hub = Hub { whisper_cache: None, ..self.clone() };
+        let source = match hub.obtain(model, on_progress) {
             Ok(source) => source,
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(why) => {
@@ -174,8 +176,8 @@ impl Hub {
         load(&source)
     }
 
-    /// Fetches a bundle of torchaudio in a cache again if it is damaged: no checksum of it is published, so that is a file whose
-    /// tensors do not all lie within it. Whether it was damaged.
+    /// Downloads a cached torchaudio bundle again if it is damaged; returns whether it was. No checksum is published,
+    /// so a bundle counts as damaged if its tensors do not all lie within the file.
     fn repair_bundle(&self, bundle: &'static Bundle, file: &Path, on_progress: &mut OnProgress<'_>) -> Result<bool> {
         let is_cached = self.bundle_places(bundle).any(|place| place == file);
         let Some(damage) = Weights::open_file(file).err().filter(|_| is_cached) else { return Ok(false) };
@@ -188,7 +190,7 @@ impl Hub {
     }
 }
 
-/// Whether a damaged file can be the reason.
+/// Whether a damaged file may have caused the error.
 fn may_be_damage(error: &Error) -> bool {
     matches!(error.kind(), "weights" | "model" | "shape" | "io")
 }
@@ -197,7 +199,7 @@ fn damaged_here(file: &Path, why: &str, cure: &str) -> Error {
     Error::model(file, format!("is damaged ({why}); {cure}, or delete it and put the right file there"))
 }
 
-/// The files of a folder that a layout names, shards included.
+/// The files in a folder that belong to a layout, including shards.
 fn files_of(folder: &Path, layout: &Layout) -> Vec<String> {
     let layout = layout.where_weights(|name| folder.join(name).is_file());
     let weights = layout.weights.iter().flat_map(|(single, index)| [*single, *index]);

@@ -1,5 +1,5 @@
-//! Looking for a recogniser on this machine: a folder or file as it stands, or a name, in `--model-dir` and in the caches of this
-//! program, faster-whisper and openai-whisper.
+//! Search for a Whisper model on this machine: by path, or by name in `--model-dir`, the hub cache and the cache of
+//! openai-whisper.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,17 +10,17 @@ use super::{BUILTIN, Hub, names, snapshots};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Checkpoint, Format};
 
-/// What a search came to.
+/// Result of a search.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// The first model that is complete.
+    /// The first complete model.
     pub(super) found: Option<Checkpoint>,
-    /// What has the right name but cannot be used, and why.
+    /// Files and folders with the right name that cannot be used, and why.
     pub(super) skipped: Vec<(PathBuf, String)>,
 }
 
 impl Search {
-    /// Takes what is at `path`, or remembers why not.
+    /// Sets `found` if the model at `path` is usable, else records why not.
     fn consider(&mut self, path: &Path) {
         match usable(path) {
             Ok(checkpoint) => self.found = Some(checkpoint),
@@ -30,15 +30,15 @@ impl Search {
     }
 }
 
-/// A model with all its files.
+/// The checkpoint at `path`, if it is complete.
 ///
 /// # Errors
-/// [`Error::Model`] saying what is missing.
+/// [`Error::Model`] with what is missing.
 pub(super) fn usable(path: &Path) -> Result<Checkpoint> {
     if path.is_dir() {
         return match (complete(path, &WHISPER), Checkpoint::recognise(path)) {
             (Ok(folder), _) => Checkpoint::recognise(&folder),
-            // A folder around a single file.
+            // A folder that contains a single-file model.
             (Err(_), Ok(found)) if found.path.is_file() => usable(&found.path),
             (Err(incomplete), _) => Err(incomplete),
         };
@@ -54,13 +54,14 @@ pub(super) fn usable(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Whether the end of an archive is there. openai-whisper downloads to the final name, so that a part looks like the whole.
+/// Whether a `.pt` file (a zip archive) is complete: its end-of-central-directory record exists. openai-whisper
+/// downloads to the final file name, so that an interrupted download looks like a model.
 fn is_whole(path: &Path) -> std::io::Result<bool> {
-    /// The longest end of an archive: its record of 22 bytes, and a comment.
+    /// Maximum length of the end-of-central-directory record: 22 bytes and a comment.
     const LONGEST: u64 = 22 + 65535;
     let mut file = File::open(path)?;
     let mut head = [0; 4];
-    // The format that torch.save wrote before zip has no end to look for; its reader finds what is missing.
+    // torch.save's legacy format, which is not a zip archive, has no end marker; its reader detects truncation.
     if file.read_exact(&mut head).is_err() || head != *b"PK\x03\x04" {
         return Ok(true);
     }
@@ -72,10 +73,10 @@ fn is_whole(path: &Path) -> std::io::Result<bool> {
 }
 
 impl Hub {
-    /// Looks for `model`, which is not the built-in one.
+    /// Searches for `model`, which is not [`BUILTIN`].
     ///
     /// # Errors
-    /// [`Error::Model`] for a path with nothing usable, [`Error::Config`] for an unknown name.
+    /// [`Error::Model`] for a path without a usable model, [`Error::Config`] for an unknown name.
     pub(super) fn look(&self, model: &str) -> Result<Search> {
         if let Some(checkpoint) = at_path(model)? {
             return Ok(Search { found: Some(checkpoint), skipped: Vec::new() });
@@ -96,7 +97,7 @@ impl Hub {
             }
         }
         match search {
-            // Something in --model-dir that has the name, which nothing on the hub has.
+            // The name exists only in --model-dir, so that nothing can be downloaded instead.
             Search { found: None, skipped } if !is_name => match skipped.into_iter().next() {
                 Some((path, reason)) => Err(Error::model(path, reason)),
                 None => Err(unknown(model)),
@@ -105,7 +106,7 @@ impl Hub {
         }
     }
 
-    /// What has the name of `model`, in the order in which it is tried.
+    /// Files and folders with the name `model`, in search order.
     fn candidates(&self, model: &str) -> Vec<Candidate> {
         let known = names::named(model);
         let repos: Vec<&str> = known.map_or_else(|| vec![model], |known| known.repos().collect());
@@ -136,7 +137,10 @@ impl Hub {
         found
     }
 
-    /// The folder of a repository with `layout` in `model_dir` or a cache.
+    /// The complete folder of a repository in `model_dir` or a cache.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a folder in `model_dir` that lacks files.
     pub(super) fn local(&self, model: &str, repo: &str, layout: &super::Layout) -> Result<Option<PathBuf>> {
         if let Some(dir) = &self.model_dir {
             for plain in [dir.join(model), dir.join(repo), dir.join(repo.rsplit('/').next().unwrap_or(repo))] {
@@ -151,14 +155,14 @@ impl Hub {
     }
 }
 
-/// Something that may be the model that is looked for.
+/// A file or folder that may be the requested model.
 enum Candidate {
     Path(PathBuf),
     /// A snapshot whose download was interrupted.
     Unfinished(PathBuf),
 }
 
-/// The files of openai-whisper and whisper.cpp in a folder that hold the model called `name`, or `alias`.
+/// The files of openai-whisper and whisper.cpp in a folder for the model `name` or `alias`, in order of preference.
 fn files_called(folder: &Path, name: &str, alias: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [alias, name].map(|name| folder.join(format!("{name}.pt"))).to_vec();
     found.retain(|file| file.is_file());
@@ -170,13 +174,13 @@ fn files_called(folder: &Path, name: &str, alias: &str) -> Vec<PathBuf> {
     found.into_iter().chain(ggml.into_iter().map(|(_, path)| path)).collect()
 }
 
-/// The model at a path, if `model` is meant as one.
+/// The model at the path `model`; `None` if `model` is to be taken as a name.
 fn at_path(model: &str) -> Result<Option<Checkpoint>> {
     let path = Path::new(model);
     if model.is_empty() || model == BUILTIN || !path.exists() {
         return Ok(None);
     }
-    // The folder of a repository in a cache.
+    // A repository's folder in a hub cache.
     if path.join("snapshots").is_dir()
         && let Some((root, repo)) =
             path.parent().zip(path.file_name().and_then(|name| snapshots::repo_of(name.to_str()?)))
@@ -188,14 +192,14 @@ fn at_path(model: &str) -> Result<Option<Checkpoint>> {
     }
     match usable(path) {
         Ok(checkpoint) => Ok(Some(checkpoint)),
-        // Something that merely shares its name with a known model (an output folder called `small`) is not meant.
+        // A folder that only happens to have the name of a known model (an output folder `small`) is not a model.
         Err(_) if names::named(model).is_some() && !path.join(WHISPER.required[0]).is_file() => Ok(None),
         Err(Error::Model { path, reason }) => Err(Error::model(&path, format!("{reason}{}", files_within(&path)))),
         Err(error) => Err(error),
     }
 }
 
-/// What could be given instead of a folder.
+/// A hint for a folder that contains a single-file model.
 fn files_within(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let single = |path: &PathBuf| {

@@ -1,56 +1,57 @@
-//! Repositories in a cache folder, laid out as huggingface_hub does: `models--ORGANISATION--NAME/snapshots/COMMIT/FILE`, each file
-//! a link to `blobs/ETAG`.
+//! The hub cache's directory layout, as in huggingface_hub: `models--ORGANISATION--NAME/snapshots/COMMIT/FILE`, where
+//! each file is a symbolic link to `blobs/ETAG`.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// One version of a repository.
+/// One commit of a repository in a cache.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) folder: PathBuf,
-    /// Whether this program began to fetch it and did not come to the end: the last file may be damaged.
+    /// Whether its download by this program was interrupted: the last file may be damaged.
     pub(super) unfinished: bool,
 }
 
-/// A folder of a snapshot, taken apart.
+/// The components of a snapshot folder's path.
 #[derive(Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "fetch"), allow(dead_code))]
 pub(super) struct Place {
-    /// The cache.
+    /// The cache folder.
     pub(super) root: PathBuf,
     pub(super) repo: String,
     pub(super) commit: String,
 }
 
-/// The folder of a repository in a cache.
+/// Name of a repository's folder in a cache.
 pub(super) fn folder_of(repo: &str) -> String {
     format!("models--{}", repo.replace('/', "--"))
 }
 
-/// The repository of such a folder.
+/// The inverse of [`folder_of`]; `None` for other names.
 pub(super) fn repo_of(folder: &str) -> Option<String> {
     let name = folder.strip_prefix("models--")?;
     Some(name.replacen("--", "/", 1))
 }
 
-/// Where huggingface_hub keeps lock files of a repository. Programs that list a cache pass over it.
+/// The folder of huggingface_hub's lock files of a repository. Programs that list a cache ignore it.
 fn locks(root: &Path, repo: &str) -> PathBuf {
     root.join(".locks").join(folder_of(repo))
 }
 
-/// The file that is locked while a repository is fetched.
+/// The file that is locked while a repository is downloaded.
 #[cfg_attr(not(feature = "fetch"), allow(dead_code))]
 pub(super) fn lock_file(root: &Path, repo: &str) -> PathBuf {
     locks(root, repo).join("diarist.lock")
 }
 
-/// The file that is there from the first byte of a fetch of this commit until all of it is here and checked.
+/// The file that marks an unfinished download: it exists from the start of the download of a commit until all its files
+/// are complete and checked.
 pub(super) fn unfinished_mark(root: &Path, repo: &str, commit: &str) -> PathBuf {
     locks(root, repo).join(format!("{commit}.diarist-unfinished"))
 }
 
-/// The versions of a repository in a cache: `main` first, then from the newest to the oldest. Those that were fetched as a certain
-/// commit, or put there by hand, have no `refs/main`.
+/// The snapshots of a repository in a cache: the commit in `refs/main` first, then from the newest to the oldest.
+/// Snapshots that were downloaded by commit or copied by hand have no `refs/main`.
 pub(super) fn snapshots(root: &Path, repo: &str) -> Vec<Snapshot> {
     let cached = root.join(folder_of(repo));
     let main = std::fs::read_to_string(cached.join("refs").join("main")).unwrap_or_default();
@@ -68,7 +69,7 @@ pub(super) fn snapshots(root: &Path, repo: &str) -> Vec<Snapshot> {
     found.into_iter().map(|(_, _, snapshot)| snapshot).collect()
 }
 
-/// The names of the repositories in a cache folder.
+/// The repositories in a cache, as `organisation/name`, sorted.
 pub(super) fn repos(root: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let mut repos: Vec<String> = entries.filter_map(|entry| repo_of(entry.file_name().to_str()?)).collect();

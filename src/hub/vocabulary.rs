@@ -1,5 +1,5 @@
-//! The vocabulary of a model that comes without one: openai-whisper's files have none, and some conversions for CTranslate2 lack
-//! their `tokenizer.json`.
+//! Finds or downloads the tokenizer of a model without one: openai-whisper's `.pt` files contain none, and some
+//! CTranslate2 conversions lack `tokenizer.json`.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,27 +11,27 @@ use super::{Hub, OnProgress, snapshots};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Checkpoint, Format};
 
-/// The file that is fetched.
+/// The file that is downloaded.
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A repository of which only the vocabulary is wanted.
+/// A repository of which only the tokenizer is downloaded.
 const LAYOUT: Layout = Layout { required: &[TOKENIZER], optional: &[], weights: &[], other: None, ..WHISPER };
 
-/// Whether a vocabulary has to be found for a checkpoint.
+/// Whether a checkpoint has no tokenizer of its own, and none has been found yet.
 pub(super) fn is_missing(checkpoint: &Checkpoint) -> bool {
-    let alone = match checkpoint.format {
+    let lacks_own = match checkpoint.format {
         Format::OpenAi => true,
         Format::CTranslate2 => !checkpoint.path.join(TOKENIZER).is_file(),
         Format::HuggingFace | Format::Ggml => false,
     };
-    alone && checkpoint.tokenizer.is_none()
+    lacks_own && checkpoint.tokenizer.is_none()
 }
 
 impl Hub {
-    /// The checkpoint with its vocabulary, which is downloaded (2 MB) if none is on this machine.
+    /// Adds the tokenizer to a checkpoint. Downloads it (2 MB) if no matching one is on this machine.
     ///
     /// # Errors
-    /// [`Error::Hub`] if it cannot be fetched; [`Error::Model`] if it is unknown which one is right.
+    /// [`Error::Hub`] if it cannot be downloaded; [`Error::Model`] if the model's vocabulary cannot be determined.
     pub(super) fn with_vocabulary(
         &self,
         mut checkpoint: Checkpoint,
@@ -44,7 +44,7 @@ impl Hub {
         if checkpoint.tokenizer.is_some() {
             return Ok(checkpoint);
         }
-        // The reader makes a tokenizer of these, but a tokenizer.json is preferred where there is one.
+        // A tokenizer.json was preferred; without one the loader builds a tokenizer from these lists.
         let is_beside = |name: &str| checkpoint.path.join(name).is_file();
         if checkpoint.format == Format::CTranslate2 && (is_beside("vocabulary.json") || is_beside("vocabulary.txt")) {
             return Ok(checkpoint);
@@ -76,11 +76,12 @@ impl Hub {
         Ok(checkpoint)
     }
 
-    /// A vocabulary for `checkpoint` that is on this machine: beside it, or that of another model with the same one.
+    /// A tokenizer for `checkpoint` on this machine: in the checkpoint's folder, or from another model with the same
+    /// vocabulary.
     pub(super) fn find_vocabulary(&self, checkpoint: &Checkpoint) -> Option<PathBuf> {
         let (folder, wanted) = (folder_of(checkpoint), vocabulary_of(checkpoint));
         let own = folder.join(TOKENIZER);
-        // A checkpoint that is none of the published ones comes with a vocabulary that may be any.
+        // The vocabulary of an unpublished model cannot be verified: trust the file beside it.
         if own.is_file() && (wanted.is_none() || vocabulary_in(&own) == wanted) {
             return Some(own);
         }
@@ -90,7 +91,7 @@ impl Hub {
             return Some(tiktoken);
         }
         let roots = || self.model_dir.iter().chain(&self.cache);
-        // The repository that is fetched for this is looked at first: it needs no reading of others.
+        // Check the repository that would be downloaded first, which avoids parsing the tokenizers of others.
         let other = |repo: &String| repo != wanted.repo() && repo.to_lowercase().contains("whisper");
         let first = roots().map(|root| (root, wanted.repo().to_string()));
         let others =
@@ -103,7 +104,7 @@ impl Hub {
     }
 }
 
-/// Where the vocabulary of a checkpoint is put by hand.
+/// The folder in which a checkpoint's tokenizer is expected.
 fn folder_of(checkpoint: &Checkpoint) -> PathBuf {
     match checkpoint.format {
         Format::HuggingFace | Format::CTranslate2 => checkpoint.path.clone(),
@@ -111,7 +112,7 @@ fn folder_of(checkpoint: &Checkpoint) -> PathBuf {
     }
 }
 
-/// The vocabulary a checkpoint was trained with, by the number of its tokens, else by its name.
+/// The vocabulary that a checkpoint was trained with, by its number of tokens, else by its name.
 fn vocabulary_of(checkpoint: &Checkpoint) -> Option<Vocabulary> {
     let tokens = match checkpoint.format {
         Format::OpenAi => tokens_of_torch(&checkpoint.path),
@@ -126,15 +127,16 @@ fn vocabulary_of(checkpoint: &Checkpoint) -> Option<Vocabulary> {
     tokens.map_or_else(by_name, Vocabulary::of_size)
 }
 
-/// `n_vocab` in the `dims` of openai-whisper's checkpoints, which stand at the beginning of the pickle, which torch.save puts at the
-/// beginning of the file. This only chooses a vocabulary: the reader of the weights checks that it fits.
+/// Reads `n_vocab` of the `dims` in an openai-whisper checkpoint without parsing the pickle. torch.save writes the
+/// pickle at the beginning of the file, and `dims` is at the beginning of the pickle. The value only selects a
+/// vocabulary; the weights loader checks that it matches.
 fn tokens_of_torch(file: &Path) -> Option<usize> {
     let mut head = Vec::new();
     File::open(file).ok()?.take(1 << 20).read_to_end(&mut head).ok()?;
     let key = b"n_vocab";
     let at = head.windows(key.len()).position(|window| window == key)? + key.len();
     let mut rest = head.get(at..)?;
-    // The opcode that gives the text a number, then that of the integer.
+    // Skip the memoize opcode (BINPUT, LONG_BINPUT or MEMOIZE); then follows the integer (BININT2 or BININT).
     rest = match rest.first()? {
         b'q' => rest.get(2..)?,
         b'r' => rest.get(5..)?,
@@ -148,17 +150,17 @@ fn tokens_of_torch(file: &Path) -> Option<usize> {
     }
 }
 
-/// The length of the list of tokens in a folder for CTranslate2.
+/// Number of tokens in the vocabulary list of a CTranslate2 folder.
 fn tokens_of_lists(folder: &Path) -> Option<usize> {
     if let Ok(text) = std::fs::read(folder.join("vocabulary.json")) {
         return serde_json::from_slice::<Vec<String>>(&text).ok().map(|tokens| tokens.len());
     }
     let text = std::fs::read(folder.join("vocabulary.txt")).ok()?;
-    let unended = text.last().is_some_and(|last| *last != b'\n');
-    Some(text.iter().filter(|byte| **byte == b'\n').count() + usize::from(unended))
+    let unterminated = text.last().is_some_and(|last| *last != b'\n');
+    Some(text.iter().filter(|byte| **byte == b'\n').count() + usize::from(unterminated))
 }
 
-/// The vocabulary in a `tokenizer.json`, by its special tokens.
+/// Identifies the vocabulary of a `tokenizer.json` by its special tokens.
 fn vocabulary_in(file: &Path) -> Option<Vocabulary> {
     #[derive(serde::Deserialize)]
     struct Tokenizer {

@@ -1,4 +1,4 @@
-//! Where aligners come from: each language's model is looked for when its first recording is there, and kept for the next.
+//! Aligners by language, loaded on first use and cached.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,40 +11,40 @@ use crate::error::{Error, Result};
 use crate::hub::AlignerSource;
 use crate::models::wav2vec2::{Config, Wav2Vec2, normalises_as};
 
-/// Finds the model of a language, fetching it if need be, and hands it to the loader; once more where the first file was damaged
-/// and has been fetched again. An error that is about the model (it is nowhere, or damaged) makes the recordings of that language
-/// do without.
+/// Resolves a language code to an aligner model, downloads it if necessary, and passes it to the loader. Calls the
+/// loader a second time if the first file was damaged and has been downloaded again. If the model is unavailable or
+/// damaged, recordings in that language are not aligned; errors of the device and cancellation abort the run.
 pub type FindAligner = dyn Fn(&str, &mut LoadAligner<'_>) -> Result<()> + Send + Sync;
-/// Loads a model that was found.
+/// Loads the model that [`FindAligner`] found.
 pub type LoadAligner<'a> = dyn FnMut(&AlignerSource) -> Result<()> + 'a;
 
-/// The aligners of a run.
+/// Aligners by language, loaded on first use. Languages that share a model share the loaded instance.
 pub struct Aligners<B: Waveform> {
     find: Box<FindAligner>,
-    known: Mutex<Known<B>>,
+    loaded: Mutex<Loaded<B>>,
 }
 
-struct Known<B: Waveform> {
+struct Loaded<B: Waveform> {
     models: Vec<(AlignerSource, Arc<Aligner<B>>)>,
-    /// A language's model, by its number, or why there is none.
+    /// For each language code: an index into `models`, or why there is no model.
     languages: Vec<(String, std::result::Result<usize, String>)>,
 }
 
-/// What a language has.
+/// Result of looking up a language's aligner.
 pub enum Found<B: Waveform> {
-    /// A model, loaded.
+    /// The loaded model.
     Aligner(Arc<Aligner<B>>),
-    /// None, for this reason.
+    /// There is no model, for this reason.
     Nothing(String),
 }
 
 impl<B: Waveform> Aligners<B> {
-    /// Those that `find` finds.
+    /// Aligners that are looked up with `find`.
     pub fn new(find: Box<FindAligner>) -> Self {
-        Aligners { find, known: Mutex::new(Known { models: Vec::new(), languages: Vec::new() }) }
+        Aligners { find, loaded: Mutex::new(Loaded { models: Vec::new(), languages: Vec::new() }) }
     }
 
-    /// The one that is compiled into the program, for English.
+    /// The aligner embedded in the binary, for English only.
     pub fn builtin() -> Self {
         Self::new(Box::new(|language, load| match language {
             "en" => load(&AlignerSource::Builtin),
@@ -52,38 +52,38 @@ impl<B: Waveform> Aligners<B> {
         }))
     }
 
-    /// The aligner of a language.
+    /// The aligner of a language code.
     ///
     /// # Errors
-    /// [`Error::Cancelled`], and whatever the device reports.
+    /// [`Error::Cancelled`] and errors of the device. A missing or damaged model is [`Found::Nothing`].
     pub fn of(&self, be: &B, language: &str) -> Result<Found<B>> {
-        // A thread that panicked while it held this left it as it was.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = known.languages.iter().find(|(code, _)| code == language) {
+        // Poisoning is harmless: entries are only added once they are complete.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = loaded.languages.iter().find(|(code, _)| code == language) {
             return Ok(match found {
-                Ok(model) => Found::Aligner(known.models[*model].1.clone()),
+                Ok(model) => Found::Aligner(loaded.models[*model].1.clone()),
                 Err(reason) => Found::Nothing(reason.clone()),
             });
         }
-        let mut loaded = None;
+        let mut index = None;
         let found = match (self.find)(language, &mut |source| {
-            loaded = Some(known.load(be, source)?);
+            index = Some(loaded.load(be, source)?);
             Ok(())
         }) {
-            Ok(()) => loaded.ok_or_else(|| "no model was found".to_string()),
+            Ok(()) => index.ok_or_else(|| "no model was found".to_string()),
             Err(error @ (Error::Cancelled | Error::Device { .. } | Error::OutOfMemory { .. })) => return Err(error),
             Err(error) => Err(error.to_string()),
         };
-        known.languages.push((language.to_string(), found.clone()));
+        loaded.languages.push((language.to_string(), found.clone()));
         Ok(match found {
-            Ok(model) => Found::Aligner(known.models[model].1.clone()),
+            Ok(model) => Found::Aligner(loaded.models[model].1.clone()),
             Err(reason) => Found::Nothing(reason),
         })
     }
 }
 
-impl<B: Waveform> Known<B> {
-    /// The number of a model, loaded now or before.
+impl<B: Waveform> Loaded<B> {
+    /// Index of a model in `models`; loads the model unless it is loaded already.
     fn load(&mut self, be: &B, source: &AlignerSource) -> Result<usize> {
         if let Some(model) = self.models.iter().position(|(other, _)| other == source) {
             return Ok(model);
@@ -97,7 +97,7 @@ impl<B: Waveform> Known<B> {
 /// Loads an aligner.
 ///
 /// # Errors
-/// [`Error::Model`] or [`Error::Weights`] naming the file that is missing or wrong; those of the device.
+/// [`Error::Model`] or [`Error::Weights`] with the file that is missing or invalid; errors of the device.
 pub fn open<B: Waveform>(be: &B, source: &AlignerSource) -> Result<Aligner<B>> {
     match source {
         AlignerSource::Folder(folder) => Aligner::open(be, folder),

@@ -1,4 +1,4 @@
-//! Stages without the recogniser.
+//! Alignment and diarization as single calls, without transcription.
 
 use super::aligners::Found;
 use super::speakers::StageWatch;
@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::types::{Chunk, Segment};
 
 impl<B: Waveform> Pipeline<B> {
-    /// When the words of segments that are known are said; `language` is a code or an English name. Segments come back as sentences,
-    /// in order of time; see [`Aligner::segments`](crate::align::Aligner::segments). Of the options, those of the recording and of
-    /// [`WordTimes::Aligned`] count.
+    /// Forced alignment of existing segments: returns them with word times, split into sentences and in order of time;
+    /// see [`Aligner::segments`](crate::align::Aligner::segments). `language` is a code or an English name. Uses only
+    /// [`Options::audio`] and the options in [`WordTimes::Aligned`].
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe); [`Error::Config`] for a language without an aligner.
@@ -44,8 +44,8 @@ impl<B: Waveform> Pipeline<B> {
         })
     }
 
-    /// Who speaks when, the speakers named after [`Speakers::gallery`](super::Speakers::gallery) if there is one. Of the options, those of
-    /// the recording and how many speakers there may be count.
+    /// Diarization without transcription. Speakers that match [`Speakers::gallery`](super::Speakers::gallery) get the
+    /// names in it. Uses only [`Options::audio`] and [`SpeakerOptions::diarize`](super::SpeakerOptions::diarize).
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe); [`Error::Config`] without [`speakers`](Self::speakers).
@@ -66,7 +66,7 @@ impl<B: Waveform> Pipeline<B> {
 }
 
 impl Prepared {
-    /// What the recogniser is to hear.
+    /// The chunks that the recogniser would decode; with channel speakers those of all channels, in order of time.
     pub fn into_chunks(self) -> Vec<Chunk> {
         self.all_chunks()
     }

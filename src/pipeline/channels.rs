@@ -1,4 +1,5 @@
-//! Recordings in which each channel is a speaker: the channels go through the stages side by side, as recordings of their own.
+//! Recordings with one speaker per channel: runs the stages on all channels in parallel, as separate recordings, and
+//! merges the results.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,13 +18,13 @@ use crate::error::{Error, Result};
 use crate::types::{Chunk, Transcript};
 use crate::units::Seconds;
 
-/// How often the observer is asked whether to stop.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval at which the observer is polled for cancellation.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The options with which a recording is read: with channel speakers every channel by itself.
+/// The options for decoding a recording: with channel speakers, every channel is decoded separately.
 ///
 /// # Errors
-/// [`Error::Config`] for options that contradict channel speakers.
+/// [`Error::Config`] for options that cannot be combined with channel speakers.
 pub(super) fn reading<'a>(input: Input, options: &'a Options) -> Result<Cow<'a, Options>> {
     let Some(speakers) = &options.channel_speakers else { return Ok(Cow::Borrowed(options)) };
     speakers.check_beside(options.speakers.is_some(), options.audio.channel)?;
@@ -37,7 +38,8 @@ pub(super) fn reading<'a>(input: Input, options: &'a Options) -> Result<Cow<'a, 
 }
 
 impl<B: Waveform> Pipeline<B> {
-    /// Finds speech in each channel. One that repeats an earlier one is not heard again, and holds no samples.
+    /// Voice activity detection in each channel. A channel with the same samples as an earlier one is skipped and keeps
+    /// no samples.
     pub(super) fn prepare_channels(&self, audio: Audio, options: &Options, run: &mut Run) -> Result<Prepared> {
         let mut channels = vec![audio.samples];
         channels.extend(audio.others);
@@ -63,7 +65,8 @@ impl<B: Waveform> Pipeline<B> {
         Ok(prepared.pop().map_or_else(Prepared::default, |first| Prepared { others, ..first }))
     }
 
-    /// The stages behind the detector, for all channels side by side, and what was said on them in order of time.
+    /// Runs the stages after voice activity detection on all channels in parallel, and merges their segments in order
+    /// of time.
     pub(super) fn finish_channels(
         &self,
         prepared: &Prepared,
@@ -74,14 +77,14 @@ impl<B: Waveform> Pipeline<B> {
         let parts: Vec<&Prepared> = std::iter::once(prepared).chain(&prepared.others).collect();
         let labels = speakers.labels(parts.len())?;
         let repeated = labels.iter().zip(&parts).filter_map(|(label, part)| Some((label, &labels[part.repeats?])));
-        let same = |(label, first): (&String, &String)| {
+        let warning = |(label, first): (&String, &String)| {
             format!(
                 "{label} holds the same sound as {first}, to whom all of its words are given; the speakers of such a recording are \
                  told apart by `diarize`"
             )
         };
-        let mut warnings: Vec<String> = repeated.map(same).collect();
-        let found = run.side_by_side(&parts, |part, run| self.words(part, &options.asr, &options.words, run))?;
+        let mut warnings: Vec<String> = repeated.map(warning).collect();
+        let found = run.in_parallel(&parts, |part, run| self.words(part, &options.asr, &options.words, run))?;
         let (language, language_probability) = language_of(&found, &labels, &mut warnings);
         let merged = run.stage("channels", |_| {
             let channels = found.into_iter().zip(&parts).zip(labels);
@@ -107,11 +110,11 @@ impl<B: Waveform> Pipeline<B> {
     }
 }
 
-/// The language of the channel on which most is said; a warning where others differ.
+/// The language of the channel with the most text; adds a warning if other channels have another language.
 fn language_of(found: &[AsrResult], labels: &[String], warnings: &mut Vec<String>) -> (Option<String>, Option<f64>) {
     let length = |found: &AsrResult| found.segments.iter().map(|segment| segment.text.len()).sum::<usize>();
     let spoken: Vec<(&AsrResult, &String)> = found.iter().zip(labels).filter(|(found, _)| length(found) > 0).collect();
-    // Of equals the first.
+    // Ties: the first channel wins (`max_by_key` returns the last maximum, hence `rev`).
     let Some((most, _)) = spoken.iter().rev().max_by_key(|(found, _)| length(found)) else { return (None, None) };
     if spoken.iter().any(|(found, _)| found.language != most.language) {
         let each: Vec<String> = spoken.iter().map(|(found, label)| format!("{label}: {}", found.language)).collect();
@@ -124,38 +127,39 @@ fn language_of(found: &[AsrResult], labels: &[String], warnings: &mut Vec<String
     (Some(most.language.clone()), most.language_probability)
 }
 
-/// What a channel's thread tells.
+/// An observer event from a channel's thread.
 enum Event {
     Progress(&'static str, Seconds, Option<Seconds>),
     Unaligned(String, String, Instead),
     Finished(&'static str, Duration),
 }
 
-/// The observer of one channel: what it hears goes to the thread of the real one. Segments are told once they are merged.
-struct Relay<'a> {
+/// The observer of one channel: sends its events to the thread that called the pipeline. Segments are not forwarded,
+/// because they are reported after the merge.
+struct ChannelObserver<'a> {
     channel: usize,
-    tell: Sender<(usize, Event)>,
+    events: Sender<(usize, Event)>,
     stop: &'a AtomicBool,
 }
 
-impl Relay<'_> {
-    fn tell(&self, event: Event) {
-        // Whoever does not listen any more has asked to stop.
-        let _ = self.tell.send((self.channel, event));
+impl ChannelObserver<'_> {
+    fn send(&self, event: Event) {
+        // Fails only if the receiving thread is unwinding.
+        let _ = self.events.send((self.channel, event));
     }
 }
 
-impl Observer for Relay<'_> {
+impl Observer for ChannelObserver<'_> {
     fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
-        self.tell(Event::Progress(stage, done, total));
+        self.send(Event::Progress(stage, done, total));
     }
 
     fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
-        self.tell(Event::Unaligned(language.into(), reason.into(), instead));
+        self.send(Event::Unaligned(language.into(), reason.into(), instead));
     }
 
     fn finished(&mut self, stage: &'static str, took: Duration) {
-        self.tell(Event::Finished(stage, took));
+        self.send(Event::Finished(stage, took));
     }
 
     fn is_cancelled(&self) -> bool {
@@ -163,25 +167,26 @@ impl Observer for Relay<'_> {
     }
 }
 
-/// What the channels have told, as that of one recording.
-struct Board {
-    /// Stages in the order in which they began, with the seconds done of each channel.
+/// Combines the events of all channels into those of one recording.
+struct CombinedEvents {
+    /// Stages in the order in which they began, each with the seconds done per channel.
     stages: Vec<(&'static str, Vec<f64>)>,
-    /// The stage of each channel.
+    /// For each channel: index of its current stage in `stages`.
     current: Vec<usize>,
-    /// The longest time that a stage took.
+    /// For each stage: the longest time that a channel took.
     took: BTreeMap<&'static str, Duration>,
-    /// Languages that could not be aligned.
+    /// Languages without an aligner that have been reported.
     unaligned: Vec<String>,
 }
 
-impl Board {
+impl CombinedEvents {
     fn new(channels: usize) -> Self {
-        Board { stages: Vec::new(), current: vec![0; channels], took: BTreeMap::new(), unaligned: Vec::new() }
+        CombinedEvents { stages: Vec::new(), current: vec![0; channels], took: BTreeMap::new(), unaligned: Vec::new() }
     }
 
-    /// Passes on what is new. Progress is the mean of all channels, in the stage of the one that is farthest behind.
-    fn pass_on(&mut self, channel: usize, event: Event, observer: &mut dyn Observer) {
+    /// Records an event and reports what is new to `observer`. Progress is the mean over all channels; it is reported
+    /// only for the stage of the slowest channel.
+    fn add(&mut self, channel: usize, event: Event, observer: &mut dyn Observer) {
         match event {
             Event::Progress(stage, done, total) => {
                 let at = self.stages.iter().position(|(name, _)| *name == stage).unwrap_or_else(|| {
@@ -211,35 +216,35 @@ impl Board {
 }
 
 impl Run<'_> {
-    /// Does the same with all channels but those that are silent or repeat one, each in a thread of its own: what they have to decode
-    /// meets in the same slots. The first error ends all of them.
-    fn side_by_side(
+    /// Runs `work` on every channel, each in its own thread, so that their chunks share the decoder's slots. Silent and
+    /// duplicate channels are skipped. The first error stops all channels.
+    fn in_parallel(
         &mut self,
         parts: &[&Prepared],
         work: impl Fn(&Prepared, &mut Run) -> Result<AsrResult> + Sync,
     ) -> Result<Vec<AsrResult>> {
-        let (stop, mut board) = (AtomicBool::new(false), Board::new(parts.len()));
+        let (stop, mut combined) = (AtomicBool::new(false), CombinedEvents::new(parts.len()));
         let span = tracing::Span::current();
-        let (tell, hear) = channel();
-        let ended: Vec<Result<AsrResult>> = std::thread::scope(|scope| {
+        let (sender, receiver) = channel();
+        let results: Vec<Result<AsrResult>> = std::thread::scope(|scope| {
             let mut threads = Vec::with_capacity(parts.len());
             for (channel, &part) in parts.iter().enumerate() {
-                let mut relay = Relay { channel, tell: tell.clone(), stop: &stop };
+                let mut observer = ChannelObserver { channel, events: sender.clone(), stop: &stop };
                 let (work, span, stop) = (&work, &span, &stop);
                 threads.push(scope.spawn(move || {
-                    let _about = span.enter();
-                    // A recogniser that is given silence may write what nobody says.
+                    let _entered = span.enter();
+                    // Whisper hallucinates text on silence. Also skips duplicates, which have no samples.
                     if part.samples.iter().all(|sample| *sample == 0.0) {
                         return Ok(AsrResult::default());
                     }
-                    let found = work(part, &mut Run { observer: &mut relay });
+                    let found = work(part, &mut Run { observer: &mut observer });
                     found.inspect_err(|_| stop.store(true, Ordering::Relaxed))
                 }));
             }
-            drop(tell);
+            drop(sender);
             loop {
-                match hear.recv_timeout(LOOK) {
-                    Ok((channel, event)) => board.pass_on(channel, event, self.observer),
+                match receiver.recv_timeout(POLL_INTERVAL) {
+                    Ok((channel, event)) => combined.add(channel, event, self.observer),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
@@ -252,17 +257,18 @@ impl Run<'_> {
             };
             threads.into_iter().map(join).collect()
         });
-        board.took.iter().for_each(|(stage, took)| self.observer.finished(stage, *took));
-        // Those that were stopped are cancelled; why the first one failed is the reason.
-        match ended.iter().find_map(|ended| ended.as_ref().err().filter(|error| !matches!(error, Error::Cancelled))) {
+        combined.took.iter().for_each(|(stage, took)| self.observer.finished(stage, *took));
+        // The first failure sets `stop`, which makes the other channels return `Cancelled`. Report the cause.
+        let mut errors = results.iter().filter_map(|result| result.as_ref().err());
+        match errors.find(|error| !matches!(error, Error::Cancelled)) {
             Some(error) => Err(error.clone()),
-            None => ended.into_iter().collect(),
+            None => results.into_iter().collect(),
         }
     }
 }
 
 impl Prepared {
-    /// What the recogniser is to hear of all channels, in order of time.
+    /// The chunks of all channels, in order of time.
     pub(super) fn all_chunks(self) -> Vec<Chunk> {
         let mut chunks = self.chunks;
         chunks.extend(self.others.into_iter().flat_map(|other| other.chunks));
@@ -276,11 +282,11 @@ mod tests {
     use super::*;
     use crate::types::Segment;
 
-    /// Notes down what it hears.
+    /// Records the events it receives.
     #[derive(Default)]
-    struct Noted(Vec<String>);
+    struct Recorder(Vec<String>);
 
-    impl Observer for Noted {
+    impl Observer for Recorder {
         fn progress(&mut self, stage: &'static str, done: Seconds, _: Option<Seconds>) {
             self.0.push(format!("{stage} {}", done.0));
         }
@@ -292,7 +298,7 @@ mod tests {
 
     #[test]
     fn progress_is_that_of_all_channels() {
-        let (mut board, mut noted) = (Board::new(2), Noted::default());
+        let (mut combined, mut recorder) = (CombinedEvents::new(2), Recorder::default());
         let at = |stage, done| Event::Progress(stage, Seconds(done), None);
         for (channel, event) in [
             (0, at("asr", 4.0)),
@@ -303,9 +309,9 @@ mod tests {
             (0, Event::Unaligned("cy".into(), "none".into(), Instead::Nothing)),
             (1, Event::Unaligned("cy".into(), "none".into(), Instead::Nothing)),
         ] {
-            board.pass_on(channel, event, &mut noted);
+            combined.add(channel, event, &mut recorder);
         }
-        assert_eq!(noted.0, ["asr 2", "asr 3", "asr 4", "align 3", "no cy"]);
+        assert_eq!(recorder.0, ["asr 2", "asr 3", "asr 4", "align 3", "no cy"]);
     }
 
     #[test]

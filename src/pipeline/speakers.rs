@@ -1,4 +1,5 @@
-//! The stage that tells speakers apart and gives them their words. Where it fails, the transcript is there without speakers.
+//! The diarization stage, and the assignment of speakers to words. If diarization fails, the transcript has no
+//! speakers.
 
 use super::{Observer, Pipeline, Prepared, Run, words};
 use crate::diarize::diarizer::{FindSpeakers, Heard};
@@ -10,30 +11,31 @@ use crate::types::{Span, Transcript};
 use crate::units::Seconds;
 use crate::watch::{Half, Watch};
 
-/// What tells speakers apart, and the voices whose names are known.
+/// A diarizer and, optionally, the embeddings of known speakers.
 pub struct Speakers {
-    /// The networks, on their device.
+    /// The diarizer, on its device.
     pub finder: Box<dyn FindSpeakers>,
-    /// Names for voices.
+    /// Names and embeddings of known speakers.
     pub gallery: Option<Gallery>,
 }
 
-/// What can be asked of the stage.
+/// Options of the diarization stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SpeakerOptions {
-    /// How many speakers there may be.
+    /// Bounds on the number of speakers, and other options of the diarizer.
     pub diarize: diarize::Options,
-    /// How words get their speakers.
+    /// Assignment of speakers to words.
     pub words: WordOptions,
-    /// Whether [`Transcript::speaker_embeddings`] is wanted.
+    /// Whether to return [`Transcript::speaker_embeddings`].
     pub embeddings: bool,
 }
 
 impl Speakers {
-    /// Names the speakers of a recording after the gallery, if there is one; their labels in the order of their voices.
+    /// Renames the speakers that match an entry of the gallery, if there is one. Returns the labels of all speakers in
+    /// the order of their embeddings ([`Diarization::voices`]).
     ///
     /// # Errors
-    /// [`Error::Diarization`] for a gallery of another network.
+    /// [`Error::Diarization`] for a gallery whose embeddings come from another network.
     pub fn name(&self, found: &mut Diarization) -> Result<Vec<String>> {
         match &self.gallery {
             Some(gallery) => {
@@ -47,7 +49,7 @@ impl Speakers {
 }
 
 impl<B: Waveform> Pipeline<B> {
-    /// What the diarizer's first network hears; nothing, and the observer knows why, where it cannot.
+    /// Output of the diarizer's segmentation network. `None` if it fails; the reason is reported to the observer.
     pub(super) fn hear(&self, samples: &[f32], run: &mut Run) -> Result<Option<Heard>> {
         let Some(speakers) = &self.speakers else { return Ok(None) };
         let mut watch = StageWatch { observer: &mut *run.observer, stage: "vad" };
@@ -55,7 +57,7 @@ impl<B: Waveform> Pipeline<B> {
         run.or_without(heard)
     }
 
-    /// The transcript with the speakers of its words.
+    /// Diarizes the recording and adds the speakers to the transcript's words and segments.
     pub(super) fn with_speakers(
         &self,
         prepared: &Prepared,
@@ -86,7 +88,8 @@ impl<B: Waveform> Pipeline<B> {
 }
 
 impl Speakers {
-    /// Who speaks when, given the spans of the words, and the labels in the order of the voices; what was heard before is not heard again.
+    /// Diarizes a recording; returns the result and the speakers' labels in the order of their embeddings. `heard` is
+    /// the segmentation output if the VAD stage has computed it, `words` the spans of the recognised words.
     fn find(
         &self,
         samples: &[f32],
@@ -107,7 +110,8 @@ impl Speakers {
 }
 
 impl Run<'_> {
-    /// What was found; where only this stage failed, nothing, and the observer knows.
+    /// Turns an error of diarization into `None` and reports it to the observer. Cancellation and device errors are
+    /// returned.
     fn or_without<T>(&mut self, found: Result<T>) -> Result<Option<T>> {
         match found {
             Ok(found) => Ok(Some(found)),
@@ -120,7 +124,7 @@ impl Run<'_> {
     }
 }
 
-/// A stage's view of the observer.
+/// Adapts the pipeline's observer to [`Watch`], for one stage.
 pub(super) struct StageWatch<'a> {
     pub observer: &'a mut dyn Observer,
     pub stage: &'static str,

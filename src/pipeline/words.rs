@@ -1,4 +1,4 @@
-//! The stage that gives words their times, and what to do where it cannot.
+//! Recognition with word times: forced alignment, or dynamic time warping if the language has no aligner.
 
 use super::aligners::Found;
 use super::speakers::StageWatch;
@@ -9,21 +9,22 @@ use crate::engine::waveform::Waveform;
 use crate::error::Result;
 use crate::types::{Segment, Span, Word};
 
-/// How words get their times.
+/// Source of the word times.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum WordTimes {
-    /// They get none.
+    /// No word times.
     #[default]
     None,
-    /// By alignment. Where a language has no aligner, by [`Dtw`](Self::Dtw) if the recogniser can do that, else not at all;
-    /// the observer hears of it.
+    /// Forced alignment with a wav2vec2 model. If the language has no aligner, the fallback is [`Dtw`](Self::Dtw) if
+    /// the recogniser supports it, else no word times; reported with
+    /// [`Observer::unaligned`](super::Observer::unaligned).
     Aligned(AlignOptions),
-    /// From the recogniser's cross-attention.
+    /// Dynamic time warping over the recogniser's cross-attention weights.
     Dtw,
 }
 
 impl<B: Waveform> Pipeline<B> {
-    /// What was said, its words with times.
+    /// Recognises speech and determines the word times that `words` requests.
     pub(super) fn words(
         &self,
         prepared: &Prepared,
@@ -36,7 +37,7 @@ impl<B: Waveform> Pipeline<B> {
         let WordTimes::Aligned(align) = words else {
             return run.stage("asr", |run| self.recognise(prepared, &options, run));
         };
-        // Where there is something to fall back to, the recogniser must know beforehand whether it is needed.
+        // DTW runs during decoding, so whether the fallback is needed must be known before: detect the language first.
         let mut language = options.language.clone().or_else(|| self.only_language());
         let mut detected = None;
         if language.is_none() && self.has_dtw() {
@@ -45,7 +46,7 @@ impl<B: Waveform> Pipeline<B> {
             language = options.language.clone();
         }
         let mut aligner = None;
-        // A name (German) is as good as a code.
+        // The option may hold an English name ("German") instead of a code.
         let language = language.map(|language| language_names::code(&language).map(str::to_string)).transpose()?;
         if let Some(language) = language {
             aligner = self.aligner(&language, run)?;
@@ -67,7 +68,7 @@ impl<B: Waveform> Pipeline<B> {
         Ok(found)
     }
 
-    /// The aligner of a language; the observer hears why there is none.
+    /// The aligner of a language; if there is none, reports the reason to the observer.
     fn aligner(&self, language: &str, run: &mut Run) -> Result<Option<std::sync::Arc<Aligner<B>>>> {
         match self.aligners.of(&self.whisper.be, language)? {
             Found::Aligner(aligner) => Ok(Some(aligner)),
@@ -78,12 +79,12 @@ impl<B: Waveform> Pipeline<B> {
         }
     }
 
-    /// Whether the checkpoint says which of its heads tell when a word is said.
+    /// Whether the checkpoint lists alignment heads, which DTW needs.
     fn has_dtw(&self) -> bool {
         self.whisper.generation.alignment_heads.as_ref().is_some_and(|heads| !heads.is_empty())
     }
 
-    /// That of a model that knows no other.
+    /// The language of a model that supports only one.
     fn only_language(&self) -> Option<String> {
         if !self.tokenizer.is_multilingual() {
             return Some("en".into());
@@ -114,12 +115,12 @@ impl<B: Waveform> Pipeline<B> {
     }
 }
 
-/// What a language without an aligner has instead.
+/// The fallback for word times in a language without an aligner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instead {
-    /// Times from the recogniser's cross-attention.
+    /// Dynamic time warping over the recogniser's cross-attention weights.
     Dtw,
-    /// No times of words.
+    /// No word times.
     Nothing,
 }
 
@@ -137,12 +138,12 @@ impl Run<'_> {
     }
 }
 
-/// The words of all segments, one after another.
+/// The words of all segments, concatenated.
 pub(super) fn all(segments: &[Segment]) -> Vec<Word> {
     segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect()
 }
 
-/// The spans of the words that have both times.
+/// The spans of the words that have a start and an end.
 pub(super) fn spans(words: &[Word]) -> Vec<Span> {
     words.iter().filter_map(|word| Some(Span { start: word.start?, end: word.end? })).collect()
 }

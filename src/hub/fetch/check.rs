@@ -1,4 +1,4 @@
-//! Whether the bytes of a file are those the hub has.
+//! Integrity checks of downloaded files: size, SHA-256, or Git blob SHA-1.
 
 use std::path::Path;
 
@@ -6,13 +6,14 @@ use sha1::Sha1;
 
 use crate::hub::checksum;
 
-/// Whether a file may come compressed, so that its size says nothing.
+/// Whether the server may send a file compressed, so that the announced size need not match.
 pub(super) fn is_text(file: &str) -> bool {
     [".json", ".yaml", ".txt"].iter().any(|ending| file.ends_with(ending))
 }
 
-/// Whether the bytes of `blob` are those that the hub announced for `file`. The etag of a large file is its SHA-256, that of a small one
-/// Git's SHA-1 of the blob; where a proxy or another hub gives neither, JSON must parse. `alive` is called between pieces of a large file.
+/// Checks `blob` against the etag and size that the hub announced for `file`. The etag of a large (LFS) file is its
+/// SHA-256, that of a small file Git's SHA-1 of the blob. If a proxy or another hub sends another etag, JSON files must
+/// at least parse. `alive` is called after every mebibyte.
 pub(super) fn check(
     blob: &Path,
     etag: &str,
@@ -20,14 +21,14 @@ pub(super) fn check(
     file: &str,
     alive: &mut dyn FnMut(),
 ) -> std::result::Result<(), String> {
-    let here = size_of(blob).map_err(|e| e.to_string())?;
-    if here != size && !is_text(file) {
-        return Err(format!("{here} bytes, expected {size}"));
+    let actual = size_of(blob).map_err(|e| e.to_string())?;
+    if actual != size && !is_text(file) {
+        return Err(format!("{actual} bytes, expected {size}"));
     }
     check_content(blob, etag, file, alive)
 }
 
-/// What is wrong with a file of a snapshot, as far as its blob's name and its own form tell.
+/// Checks a file of a snapshot without the network: the name of its blob is the etag. `Some` describes the damage.
 pub(super) fn damage(file: &Path, alive: &mut dyn FnMut()) -> Option<String> {
     let blob = file.canonicalize().ok()?;
     let name = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -42,7 +43,7 @@ fn check_content(blob: &Path, etag: &str, file: &str, alive: &mut dyn FnMut()) -
     if !is_hex(etag, 40) {
         return check_text(blob, file);
     }
-    // Git hashes a header of type and length before the bytes.
+    // Git hashes a header with type and length before the contents.
     let header = format!("blob {}\0", size_of(blob).map_err(|e| e.to_string())?);
     let got = checksum::hash::<Sha1>(blob, &header, alive).map_err(|e| e.to_string())?;
     if got.eq_ignore_ascii_case(etag) { Ok(()) } else { Err(format!("SHA-1 {got}, expected {etag}")) }
@@ -72,9 +73,9 @@ pub(super) fn size_of(path: &Path) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
-    /// The names were made with `git hash-object` and `sha256sum`.
+    /// The hashes were computed with `git hash-object` and `sha256sum`.
     #[test]
-    fn contents_are_compared_with_the_name_of_the_blob() {
+    fn contents_are_compared_with_the_etag() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file.yaml");
         let check = |bytes: &str, etag: &str| {

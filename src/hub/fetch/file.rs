@@ -1,5 +1,5 @@
-//! Fetching a single file by its address, where there is no hub to ask: what is missing of it is asked for again until it
-//! is here, and it has its name only then. One process or thread fetches it, and others wait.
+//! Downloads a single file by URL, without the hub's API. Interrupted transfers are resumed with HTTP range requests.
+//! The file is renamed to its final name once it is complete. One process or thread downloads it; others wait.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,12 +13,12 @@ use super::{ATTEMPTS, Error, Event, Reporter, Result, lock, watched};
 use crate::engine::weights::Weights;
 use crate::hub::{Hub, OnProgress};
 
-/// Fetches `url` to `target`, a checkpoint. No checksum of it is published: it is here whole if its length is right and
-/// every tensor it lists lies within it.
+/// Downloads a checkpoint from `url` to `target`. No checksum of it is published: the file is accepted if its length
+/// matches and every tensor that it lists lies within it.
 pub(in crate::hub) fn fetch(hub: &Hub, url: &str, target: &Path, on_progress: &mut OnProgress<'_>) -> Result<()> {
     let name = target.file_name().map_or_else(String::new, |name| name.display().to_string());
     let _lock = lock::acquire(&target.with_file_name(".locks").join(format!("{name}.lock")), &name, on_progress)?;
-    // Whoever held the lock may have brought it.
+    // The previous holder of the lock may have downloaded it.
     if target.is_file() {
         return Ok(());
     }
@@ -44,10 +44,11 @@ struct Job {
     pause: Duration,
 }
 
-/// Why an attempt did not bring the file.
+/// Why an attempt failed.
 enum Failure {
-    /// Another may.
+    /// Another attempt may succeed.
     Interrupted(String),
+    /// Another attempt would fail, too.
     Final(Error),
 }
 
@@ -81,18 +82,18 @@ impl Job {
         std::fs::rename(&self.part, &self.target).map_err(unusable)
     }
 
-    /// Asks for what is missing.
+    /// One attempt: requests the bytes after those on disk and appends them.
     fn attempt(&self, file: &mut File) -> std::result::Result<(), Failure> {
         let local =
             |e: std::io::Error| Failure::Final(Error::Other(format!("{} cannot be written: {e}", self.part.display())));
         self.reporter.send(Event::Bytes(0));
-        let mut here = file.metadata().map_err(local)?.len();
+        let mut on_disk = file.metadata().map_err(local)?.len();
         let mut request = ureq::get(&self.url).header("User-Agent", concat!("diarist/", env!("CARGO_PKG_VERSION")));
-        if here > 0 {
-            request = request.header("Range", format!("bytes={here}-"));
+        if on_disk > 0 {
+            request = request.header("Range", format!("bytes={on_disk}-"));
         }
         let response = match request.call() {
-            // Nothing is behind what is here: it is whole, or longer than the file.
+            // Range Not Satisfiable: the part on disk is as long as the file or longer. Start again.
             Err(ureq::Error::StatusCode(416)) => {
                 file.set_len(0).map_err(local)?;
                 return Err(Failure::Interrupted("it had another length".into()));
@@ -111,13 +112,14 @@ impl Job {
             Ok(response) => response,
         };
         if response.status().as_u16() != 206 {
+            // The server ignored the range and sends the whole file.
             file.set_len(0).map_err(local)?;
-            here = 0;
+            on_disk = 0;
         }
         let rest = response.body().content_length();
         let name = self.target.file_name().map_or_else(String::new, |name| name.display().to_string());
-        self.reporter.send(Event::File(name, here + rest.unwrap_or(0)));
-        self.reporter.send(Event::Bytes(here));
+        self.reporter.send(Event::File(name, on_disk + rest.unwrap_or(0)));
+        self.reporter.send(Event::Bytes(on_disk));
         let mut body = response.into_body().into_reader();
         let (mut buffer, mut arrived) = (vec![0; 1 << 16], 0);
         loop {

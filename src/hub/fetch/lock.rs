@@ -1,4 +1,4 @@
-//! One fetch of a model at a time, among the threads of a process and the processes of a machine.
+//! File lock: one download of a model at a time, across threads and processes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::ControlFlow;
@@ -6,15 +6,17 @@ use std::path::Path;
 
 use super::{Error, Fetching, OnProgress, Result, TICK};
 
-/// A locked file. The operating system unlocks it when it is dropped, or its process ends, however that ends.
+/// A locked file. The operating system releases the lock when the value is dropped or the process ends, even by a
+/// crash.
 pub(super) struct Lock {
     _file: Option<File>,
 }
 
-/// Waits until nobody else holds the lock of the file at `path`. Meanwhile `on_progress` hears that `what` is waited for, and may
-/// stop that.
+/// Locks the file at `path`, waiting until it is free. While waiting, calls `on_progress` with `what` as the name of
+/// the file; it can cancel. Returns without a lock if the file system does not support locks or the file cannot be
+/// created.
 pub(super) fn acquire(path: &Path, what: &str, on_progress: &mut OnProgress<'_>) -> Result<Lock> {
-    // A folder that cannot be written to fails with a better message where its files are to be written.
+    // Go on without a lock if the folder is not writable: the download itself reports that with a better message.
     let folder = path.parent().map(std::fs::create_dir_all);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
     let (Some(Ok(())), Ok(file)) = (folder, file) else { return Ok(Lock { _file: None }) };
@@ -23,7 +25,7 @@ pub(super) fn acquire(path: &Path, what: &str, on_progress: &mut OnProgress<'_>)
         match file.try_lock() {
             Ok(()) => return Ok(Lock { _file: Some(file) }),
             Err(TryLockError::WouldBlock) => {}
-            // Some network file systems have no locks.
+            // Some network file systems do not support locks.
             Err(TryLockError::Error(reason)) => {
                 tracing::debug!("{} cannot be locked: {reason}", path.display());
                 return Ok(Lock { _file: None });

@@ -1,4 +1,4 @@
-//! The transfer of one repository.
+//! Transfer of one repository with hf-hub: file selection, retries, integrity checks, error messages.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{ATTEMPTS, Error, Event, Reporter, Result};
 use crate::hub::layout::{Layout, shards};
 use crate::hub::{Hub, checksum, snapshots};
 
-/// One repository to fetch.
+/// The download of one repository.
 pub(super) struct Job {
     api: Api,
     cache: Cache,
@@ -22,16 +22,16 @@ pub(super) struct Job {
     pause: Duration,
 }
 
-/// What is thought of files that are here already.
+/// Whether files that are in the cache already are checked again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// They were checked when they arrived.
+    /// No: they were checked after their download.
     Whole,
-    /// They are checked again.
+    /// Yes.
     Check,
 }
 
-/// A file of a commit whose bytes are known before it is fetched.
+/// A file of a pinned commit, with its size and SHA-256.
 pub(super) struct Known {
     pub(super) revision: String,
     pub(super) file: String,
@@ -39,12 +39,12 @@ pub(super) struct Known {
     pub(super) sha256: String,
 }
 
-/// One version of the repository, on the hub and here.
+/// One commit of the repository, on the hub and in the cache.
 struct Version {
     commit: String,
     source: ApiRepo,
     repo: Repo,
-    /// Where its files are linked from.
+    /// The snapshot folder, whose files are symbolic links to blobs.
     folder: PathBuf,
 }
 
@@ -56,7 +56,7 @@ impl Job {
         }
         std::fs::create_dir_all(root)
             .map_err(|e| Error::Other(format!("cannot create {}: {e}; give another --model-dir", root.display())))?;
-        // hf-hub links blobs by relative paths, which it can only work out between absolute ones.
+        // hf-hub computes the relative targets of its symbolic links, which needs an absolute root.
         let root = std::path::absolute(root).map_err(|e| Error::Other(format!("{}: {e}", root.display())))?;
         let cache = Cache::new(root);
         let api = ApiBuilder::from_cache(cache.clone())
@@ -70,7 +70,7 @@ impl Job {
         Ok(Job { api, cache, repo, endpoint, has_token, reporter, pause: hub.retry_pause })
     }
 
-    /// Fetches the files of `layout` as they are now on the hub.
+    /// Downloads the files of `layout` at the hub's current commit of `main`; returns the snapshot folder.
     pub(super) fn fetch(self, layout: &Layout) -> Result<PathBuf> {
         self.reporter.send(Event::Bytes(0));
         let info = self.with_retries("asking the hub", || self.api.model(self.repo.clone()).info())?;
@@ -83,7 +83,7 @@ impl Job {
             wanted(&offered, layout).map_err(|why| Error::Other(format!("{}/{} {why}", self.endpoint, self.repo)))?;
         let version = self.version(&commit);
         let mark = self.mark(&commit);
-        // The process that left the mark may have died between a file's arrival and its check.
+        // A mark from an earlier run: that process may have died between a file's download and its check.
         let trust = if mark.exists() { Trust::Check } else { Trust::Whole };
         let _ = std::fs::write(&mark, "");
         for file in &wanted {
@@ -102,7 +102,7 @@ impl Job {
         Ok(version.folder)
     }
 
-    /// Checks files of a version that is here, and fetches the damaged ones again; returns their names.
+    /// Checks files of a cached commit, and downloads the damaged ones again; returns their names.
     pub(super) fn repair(self, commit: &str, files: &[String]) -> Result<Vec<String>> {
         let version = self.version(commit);
         let mut damaged = Vec::new();
@@ -115,7 +115,7 @@ impl Job {
         Ok(damaged)
     }
 
-    /// Fetches one file, and checks it against the SHA-256 that is known; returns its path.
+    /// Downloads one file and checks it against its known SHA-256; returns its path.
     pub(super) fn fetch_known(self, known: &Known) -> Result<PathBuf> {
         let Known { revision, file, bytes, sha256 } = known;
         let version = self.version(revision);
@@ -144,13 +144,14 @@ impl Job {
     }
 
     fn version(&self, commit: &str) -> Version {
-        // Asking by commit, not by `main`, keeps all files of one version even if the repository changes meanwhile.
+        // Request files by commit, not by `main`, so that all are of one version even if the repository changes
+        // meanwhile.
         let repo = Repo::with_revision(self.repo.clone(), RepoType::Model, commit.to_string());
         let folder = self.cache.repo(repo.clone()).pointer_path(commit);
         Version { commit: commit.to_string(), source: self.api.repo(repo.clone()), repo, folder }
     }
 
-    /// Fetches one file unless it is here, and checks it; returns whether it was fetched.
+    /// Downloads and checks one file unless it is in the cache; returns whether it was downloaded.
     fn fetch_file(&self, version: &Version, file: &str, trust: Trust) -> Result<bool> {
         let pointer = version.folder.join(file);
         if pointer.is_file() {
@@ -162,7 +163,7 @@ impl Job {
             let _ = std::fs::write(self.mark(&version.commit), "");
             self.discard(&pointer);
         }
-        // A link to a blob that was deleted is in the way of the new one.
+        // A dangling link to a deleted blob would prevent the new link.
         let _ = std::fs::remove_file(&pointer);
         let mut damaged = None;
         for _ in 0..2 {
@@ -177,13 +178,14 @@ impl Job {
         Err(Error::Other(format!("{file} arrived damaged twice ({why}); try another network or HF_ENDPOINT")))
     }
 
-    /// Whether the file at `path` has the bytes that the hub announces for `file`.
+    /// Checks the file at `path` against the etag and size that the hub announces for `file`. The inner error describes
+    /// the damage.
     fn check(&self, version: &Version, file: &str, path: &Path) -> Result<std::result::Result<(), String>> {
         let (etag, size) = self.announced(version, file)?;
         Ok(check(path, &etag, size, file, &mut || self.reporter.send(Event::Bytes(0))))
     }
 
-    /// The etag and the size of a file.
+    /// The etag and the size in bytes that the hub announces for a file.
     fn announced(&self, version: &Version, file: &str) -> Result<(String, u64)> {
         let meta = self.with_retries(file, || self.api.metadata(&version.source.url(file)))?;
         let (etag, size) = (meta.etag().to_string(), meta.size() as u64);
@@ -194,18 +196,18 @@ impl Job {
         Ok((etag, size))
     }
 
-    /// Brings the bytes of a file, those of an earlier attempt included, and links `pointer` to them; returns their file.
+    /// Downloads the blob of a file, resuming an earlier attempt, and links `pointer` to it; returns the blob's path.
     fn transfer(&self, version: &Version, file: &str, pointer: &Path) -> Result<PathBuf> {
         let (etag, size) = self.announced(version, file)?;
         let blob = self.cache.repo(version.repo.clone()).blob_path(&etag);
         let part = blob.with_extension("part");
         self.with_retries(file, || {
-            // A part that is already whole (the process died just before the rename) cannot be continued.
+            // A complete part file (the process died just before the rename) cannot be resumed.
             if std::fs::metadata(&part).is_ok_and(|m| m.len() >= size) {
                 std::fs::remove_file(&part)?;
             }
             version.source.download_with_progress(file, self.reporter.clone())?;
-            // A connection closed between two packets looks like the end of the file.
+            // hf-hub takes a connection that was closed early for the end of the file.
             if size_of(&blob)? < size && !is_text(file) {
                 std::fs::rename(&blob, &part)?;
                 std::fs::remove_file(pointer)?;
@@ -216,7 +218,8 @@ impl Job {
         Ok(blob)
     }
 
-    /// Removes a file and the blob behind it. The pointer goes first: without it nobody mistakes the damaged blob for the file.
+    /// Removes a file of the snapshot and its blob. The link is removed first, so that a crash in between does not
+    /// leave a link to a damaged blob.
     fn discard(&self, pointer: &Path) {
         let blob = pointer.canonicalize();
         let _ = std::fs::remove_file(pointer);
@@ -232,18 +235,18 @@ impl Job {
         snapshots::unfinished_mark(self.cache.path(), &self.repo, commit)
     }
 
-    /// Runs `step` until it works, fails for good, or has been interrupted too often. While another program fetches the same file,
-    /// it waits.
+    /// Runs `step`, retrying after interruptions up to [`ATTEMPTS`] times. While another program downloads the same
+    /// file and its part file grows, waits without counting attempts.
     fn with_retries<T>(&self, file: &str, mut step: impl FnMut() -> std::result::Result<T, ApiError>) -> Result<T> {
-        let (mut attempt, mut theirs) = (1, None);
+        let (mut attempt, mut others_size) = (1, None);
         loop {
             let error = match step() {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             if let ApiError::LockAcquisition(lock) = &error {
-                let here = size_of(&lock.with_extension("part")).ok();
-                if theirs.replace(here) != Some(here) {
+                let size = size_of(&lock.with_extension("part")).ok();
+                if others_size.replace(size) != Some(size) {
                     self.reporter.send(Event::Waiting(file.to_string()));
                     continue;
                 }
@@ -292,7 +295,8 @@ impl Job {
     }
 }
 
-/// The files to fetch of those offered, the weights last; the shards of an index are not among them.
+/// Selects the files of `layout` from those in the repository, weights (or their index, without its shards) last. The
+/// error says what is missing.
 fn wanted<'a>(offered: &[&'a str], layout: &Layout) -> std::result::Result<Vec<&'a str>, String> {
     let find = |name: &str| offered.iter().find(|o| **o == name).copied();
     let layout = layout.where_weights(|name| find(name).is_some());
@@ -309,7 +313,7 @@ fn wanted<'a>(offered: &[&'a str], layout: &Layout) -> std::result::Result<Vec<&
     Ok(wanted)
 }
 
-/// How to use a repository of single files, of which there are too many to fetch them all.
+/// A hint for repositories of single-file ggml models, which are not downloaded as a whole.
 fn single_files(offered: &[&str]) -> String {
     match offered.iter().find(|file| file.starts_with("ggml-") && file.ends_with(".bin")) {
         Some(file) => format!(" that is a folder. Fetch one of its files, such as {file}, and give `--model FILE`"),
@@ -327,7 +331,7 @@ fn status(error: &ApiError) -> Option<u16> {
     }
 }
 
-/// Errors of this machine's disk rather than of the network.
+/// Whether an error comes from the local disk rather than from the network.
 fn is_local(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::*;
     matches!(
@@ -336,7 +340,7 @@ fn is_local(error: &std::io::Error) -> bool {
     )
 }
 
-/// Whether trying again may help: it does when a connection broke, not when there was none to begin with.
+/// Whether another attempt may succeed: after a broken connection, but not if none could be established.
 fn worth_retrying(error: &ApiError) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     match error {
