@@ -56,13 +56,14 @@ fn vad(c: &mut Criterion) {
 /// A window of the conversation, as the model hears it.
 fn window(pipeline: &Pipeline<Cpu>) -> Tensor<Cpu> {
     let mut samples = conversation();
-    samples.resize(pipeline.whisper.config.window_samples(), 0.0);
-    Tensor::from_host(&pipeline.whisper.be, &[1, samples.len()], &samples).expect("the values fit the shape")
+    samples.resize(pipeline.recognizer.whisper.config.window_samples(), 0.0);
+    Tensor::from_host(&pipeline.recognizer.whisper.be, &[1, samples.len()], &samples).expect("the values fit the shape")
 }
 
 fn features(c: &mut Criterion) {
     let pipeline = pipeline();
-    let (be, audio, mels) = (&pipeline.whisper.be, window(&pipeline), pipeline.whisper.config.num_mel_bins);
+    let (be, audio, mels) =
+        (&pipeline.recognizer.whisper.be, window(&pipeline), pipeline.recognizer.whisper.config.num_mel_bins);
     let plan = be.mel_plan(mels).expect("bands");
     let mut mel = Tensor::zeros(be, &[1, audio.len() / MelFrame::SAMPLES, mels]).expect("memory");
     let mut group = group(c, "log_mel", audio.len());
@@ -71,7 +72,7 @@ fn features(c: &mut Criterion) {
 
 fn encoder(c: &mut Criterion) {
     let pipeline = pipeline();
-    let (model, audio) = (&pipeline.whisper, window(&pipeline));
+    let (model, audio) = (&pipeline.recognizer.whisper, window(&pipeline));
     let mut scratch = model.encoder_scratch(1).expect("memory");
     model.encode(&mut scratch, &audio).expect("a window");
     let mut group = group(c, "encoder", audio.len());
@@ -83,7 +84,7 @@ fn encoder(c: &mut Criterion) {
 fn decode_step(c: &mut Criterion) {
     const POSITION: i32 = 20;
     let pipeline = pipeline();
-    let (model, be) = (&pipeline.whisper, &pipeline.whisper.be);
+    let (model, be) = (&pipeline.recognizer.whisper, &pipeline.recognizer.whisper.be);
     let mut encoded = model.encoder_scratch(1).expect("memory");
     model.encode(&mut encoded, &window(&pipeline)).expect("a window");
     let positions = model.config.max_target_positions;

@@ -186,3 +186,10 @@ pub struct Transcript {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speaker_embeddings: Option<BTreeMap<String, Option<Vec<f32>>>>,
 }
+
+impl Transcript {
+    /// The words of all segments, concatenated: the value of [`word_segments`](Self::word_segments).
+    pub fn words_of(segments: &[Segment]) -> Vec<Word> {
+        segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect()
+    }
+}

@@ -120,7 +120,7 @@ fn without_an_aligner_the_recogniser_is_asked() {
     assert!(sources(&transcript).iter().all(|source| *source == Some(TimeSource::Dtw)));
     let asked_for = pipeline.transcribe(SAMPLE, &options(WordTimes::Dtw), &mut ()).unwrap();
     assert_eq!(asked_for.segments, transcript.segments);
-    let whisper = Arc::get_mut(&mut pipeline.whisper).expect("nobody else holds it");
+    let whisper = Arc::get_mut(&mut pipeline.recognizer.whisper).expect("nobody else holds it");
     whisper.generation.alignment_heads = None;
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();

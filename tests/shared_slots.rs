@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 
-use diarist::asr::{self, AsrOptions, AsrResult, Chunks, Observer};
+use diarist::asr::{self, AsrOptions, AsrResult, Chunks, Observer, WhisperRecognizer};
 use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::pipeline::{Input, Pipeline};
@@ -62,7 +62,15 @@ fn doubting(seed: u64) -> AsrOptions {
 
 fn alone(pipeline: &Pipeline<Cpu>, recording: &Recording, options: &AsrOptions) -> AsrResult {
     let chunks = Chunks::Speech(&recording.chunks);
-    asr::transcribe(&pipeline.whisper, &pipeline.tokenizer, &recording.samples, chunks, options, &mut ()).unwrap()
+    asr::transcribe(
+        &pipeline.recognizer.whisper,
+        &pipeline.recognizer.tokenizer,
+        &recording.samples,
+        chunks,
+        options,
+        &mut (),
+    )
+    .unwrap()
 }
 
 fn together(
@@ -71,7 +79,7 @@ fn together(
     options: &AsrOptions,
     observer: &mut dyn Observer,
 ) -> Result<AsrResult> {
-    let Pipeline { whisper, tokenizer, slots, .. } = pipeline;
+    let WhisperRecognizer { whisper, tokenizer, slots } = &pipeline.recognizer;
     slots.transcribe(whisper, tokenizer, &recording.samples, Chunks::Speech(&recording.chunks), options, observer)
 }
 
@@ -134,7 +142,7 @@ fn callers_at_once_read_as_alone() {
             }
         });
     }
-    assert_eq!(Arc::strong_count(&pipeline.whisper), 1, "slots that nobody uses were kept");
+    assert_eq!(Arc::strong_count(&pipeline.recognizer.whisper), 1, "slots that nobody uses were kept");
 }
 
 #[derive(Default)]
@@ -156,7 +164,7 @@ impl Observer for Told {
 #[test]
 fn languages_are_those_found_alone() {
     let pipeline = pipeline();
-    let Pipeline { whisper, tokenizer, slots, .. } = &pipeline;
+    let WhisperRecognizer { whisper, tokenizer, slots } = &pipeline.recognizer;
     let recording = cut(0.0, 4.0, 4);
     let chunks = Chunks::Speech(&recording.chunks);
     for (segments, threshold) in [(1, 0.5), (3, 1.0), (9, 1.0)] {
@@ -258,7 +266,7 @@ fn who_leaves_leaves_nothing_behind() {
         // The end of the last one is told when everything has been given back.
         assert_eq!(together(&pipeline, &late, &options, &mut ()).unwrap(), want[1]);
         assert_eq!(Arc::strong_count(&long.samples), 1, "somebody still holds the recording of one who left");
-        assert_eq!(Arc::strong_count(&pipeline.whisper), 1);
+        assert_eq!(Arc::strong_count(&pipeline.recognizer.whisper), 1);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Type erasure: the stages of a [`Pipeline`] as a trait object, independent of the backend.
 
+use crate::asr::Recognizer;
 use crate::config::Options;
 use crate::diarize::Diarization;
 use crate::engine::waveform::Waveform;
@@ -26,7 +27,7 @@ pub(super) trait Stages: Send + Sync {
     fn available_memory(&self) -> Result<Option<u64>>;
 }
 
-impl<B: Waveform> Stages for Pipeline<B> {
+impl<B: Waveform, R: Recognizer> Stages for Pipeline<B, R> {
     fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         Pipeline::transcribe(self, input, options, observer)
     }
@@ -55,13 +56,13 @@ impl<B: Waveform> Stages for Pipeline<B> {
     }
 
     fn load_aligner(&self, language: &str) -> Result<Option<String>> {
-        Ok(match self.aligners.of(&self.whisper.be, language)? {
+        Ok(match self.aligners.of(&self.be, language)? {
             Found::Aligner(_) => None,
             Found::Nothing(reason) => Some(reason),
         })
     }
 
     fn available_memory(&self) -> Result<Option<u64>> {
-        self.whisper.be.available_memory()
+        self.be.available_memory()
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
+//! | [`recognizer`] | the interface to the pipeline, and Whisper behind it |
 //! | [`options`] | what can be asked for |
 //! | [`tokenizer`], [`language_names`] | text and ids |
 //! | [`prompt`] | what the decoder is told |
@@ -36,6 +37,7 @@ mod looks;
 pub mod memory;
 pub mod options;
 pub mod prompt;
+pub mod recognizer;
 pub mod scheduler;
 pub mod segments;
 pub mod sequential;
@@ -48,6 +50,7 @@ pub mod word_times;
 use std::ops::Range;
 
 pub use options::{AsrOptions, Task};
+pub use recognizer::{Capabilities, Recognizer, WhisperRecognizer};
 pub use shared::SharedSlots;
 pub use tokenizer::Tokenizer;
 

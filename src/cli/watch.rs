@@ -52,7 +52,7 @@ impl Observer for Watch {
     fn progress(&mut self, stage: &'static str, done: Seconds, total: Option<Seconds>) {
         let doing = match stage {
             "audio" => "reading",
-            "vad" => "finding speech",
+            "segmentation" | "vad" => "finding speech",
             "align" => "aligning",
             "diarize" => "telling speakers apart in",
             "channels" => "merging channels of",

@@ -73,7 +73,7 @@ fn begins_with_name(file: &Path, error: &Error) -> bool {
 fn doing(stage: &str) -> Option<&str> {
     match stage {
         "audio" => None,
-        "vad" => Some("finding speech"),
+        "segmentation" | "vad" => Some("finding speech"),
         "asr" => Some("transcribing"),
         "align" => Some("finding word times"),
         "diarize" => Some("telling speakers apart"),

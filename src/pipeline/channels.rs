@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::{Input, Instead, Observer, Pipeline, Prepared, Run};
-use crate::asr::AsrResult;
+use crate::asr::{AsrResult, Recognizer};
 use crate::audio::{Audio, Channel};
 use crate::channels::{self, ChannelSpeakers};
 use crate::config::Options;
@@ -37,7 +37,7 @@ pub(super) fn reading<'a>(input: Input, options: &'a Options) -> Result<Cow<'a, 
     Ok(Cow::Owned(options))
 }
 
-impl<B: Waveform> Pipeline<B> {
+impl<B: Waveform, R: Recognizer> Pipeline<B, R> {
     /// Voice activity detection in each channel. A channel with the same samples as an earlier one is skipped and keeps
     /// no samples.
     pub(super) fn prepare_channels(&self, audio: Audio, options: &Options, run: &mut Run) -> Result<Prepared> {
@@ -58,7 +58,8 @@ impl<B: Waveform> Pipeline<B> {
             if run.observer.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let (chunks, _) = self.chunks(&samples, &options.vad, run)?;
+            let heard = self.segmentation(&samples, run)?;
+            let chunks = self.chunks(&samples, heard.as_ref(), &options.vad)?;
             prepared.push(Prepared { samples: Arc::new(samples), chunks, ..Prepared::default() });
         }
         let others = prepared.split_off(1);
@@ -84,7 +85,11 @@ impl<B: Waveform> Pipeline<B> {
             )
         };
         let mut warnings: Vec<String> = repeated.map(warning).collect();
-        let found = run.in_parallel(&parts, |part, run| self.words(part, &options.asr, &options.words, run))?;
+        let found = run.in_parallel(&parts, |part, run| {
+            let choice = self.choose_word_times(part, options, run)?;
+            let found = self.recognise(part, &choice, run)?;
+            self.align_words(part, choice, found, run)
+        })?;
         let (language, language_probability) = language_of(&found, &labels, &mut warnings);
         let merged = run.stage("channels", |_| {
             let channels = found.into_iter().zip(&parts).zip(labels);

@@ -1,14 +1,16 @@
 //! The diarization stage, and the assignment of speakers to words. If diarization fails, the transcript has no
 //! speakers.
 
-use super::{Observer, Pipeline, Prepared, Run, words};
+use super::observer::StageWatch;
+use super::word_times::spans;
+use super::{Pipeline, Prepared, Run};
+use crate::asr::Recognizer;
 use crate::diarize::diarizer::{FindSpeakers, Heard};
 use crate::diarize::words::{WordOptions, assign};
 use crate::diarize::{self, Diarization, Gallery, turns};
 use crate::engine::waveform::Waveform;
 use crate::error::{Error, Result};
 use crate::types::{Span, Transcript};
-use crate::units::Seconds;
 use crate::watch::{Half, Watch};
 
 /// A diarizer and, optionally, the embeddings of known speakers.
@@ -48,41 +50,53 @@ impl Speakers {
     }
 }
 
-impl<B: Waveform> Pipeline<B> {
-    /// Output of the diarizer's segmentation network. `None` if it fails; the reason is reported to the observer.
-    pub(super) fn hear(&self, samples: &[f32], run: &mut Run) -> Result<Option<Heard>> {
-        let Some(speakers) = &self.speakers else { return Ok(None) };
-        let mut watch = StageWatch { observer: &mut *run.observer, stage: "vad" };
-        let heard = speakers.finder.hear(samples, &mut watch);
-        run.or_without(heard)
-    }
+/// Turns of a recording with the labels of its speakers, to be given to the words of a transcript.
+pub(super) struct Found {
+    diarization: Diarization,
+    labels: Vec<String>,
+    options: SpeakerOptions,
+}
 
-    /// Diarizes the recording and adds the speakers to the transcript's words and segments.
-    pub(super) fn with_speakers(
-        &self,
-        prepared: &Prepared,
-        transcript: Transcript,
-        options: &SpeakerOptions,
-        run: &mut Run,
-    ) -> Result<Transcript> {
-        let Some(speakers) = &self.speakers else { return Ok(transcript) };
-        let found = run.stage("diarize", |run| {
-            let samples = &prepared.samples;
-            let mut watch = StageWatch { observer: &mut *run.observer, stage: "diarize" };
-            let words = words::spans(&transcript.word_segments);
-            let found = speakers.find(samples, prepared.heard.as_ref(), &words, options, &mut watch);
-            run.or_without(found)
-        })?;
-        let Some((found, labels)) = found else { return Ok(transcript) };
+impl Found {
+    /// The transcript with the speakers of its words and segments.
+    pub fn assign(self, transcript: Transcript) -> Transcript {
+        let Found { diarization: found, labels, options } = self;
         let segments = assign(transcript.segments, &found.exclusive, &found.turns, &options.words);
-        Ok(Transcript {
-            word_segments: words::all(&segments),
+        Transcript {
+            word_segments: Transcript::words_of(&segments),
             segments,
             speaker_embeddings: options.embeddings.then(|| found.embeddings(labels)),
             turns: found.turns,
             diarization: found.version,
             warnings: found.warnings,
             ..transcript
+        }
+    }
+}
+
+impl<B: Waveform, R: Recognizer> Pipeline<B, R> {
+    /// Output of the diarizer's segmentation network. `None` if it fails; the reason is reported to the observer.
+    pub(super) fn hear(&self, samples: &[f32], run: &mut Run) -> Result<Option<Heard>> {
+        let Some(speakers) = &self.speakers else { return Ok(None) };
+        let mut watch = StageWatch { observer: &mut *run.observer, stage: "segmentation" };
+        let heard = speakers.finder.hear(samples, &mut watch);
+        run.or_without(heard)
+    }
+
+    /// The stage "diarize". `None` if speakers were not requested or if it fails; the reason is reported to the observer.
+    pub(super) fn find_speakers(
+        &self,
+        prepared: &Prepared,
+        transcript: &Transcript,
+        options: Option<&SpeakerOptions>,
+        run: &mut Run,
+    ) -> Result<Option<Found>> {
+        let (Some(speakers), Some(options)) = (&self.speakers, options) else { return Ok(None) };
+        run.stage("diarize", |run| {
+            let mut watch = StageWatch { observer: &mut *run.observer, stage: "diarize" };
+            let words = spans(&transcript.word_segments);
+            let found = speakers.find(&prepared.samples, prepared.heard.as_ref(), &words, options, &mut watch);
+            run.or_without(found)
         })
     }
 }
@@ -97,15 +111,15 @@ impl Speakers {
         words: &[Span],
         options: &SpeakerOptions,
         watch: &mut dyn Watch,
-    ) -> Result<(Diarization, Vec<String>)> {
+    ) -> Result<Found> {
         let heard = match heard {
             Some(heard) => heard,
             None => &self.finder.hear(samples, &mut Half { watch, second: false })?,
         };
         let mut watch = Half { watch, second: true };
-        let mut found = self.finder.tell_apart(samples, heard, words, &options.diarize, &mut watch)?;
-        let labels = self.name(&mut found)?;
-        Ok((found, labels))
+        let mut diarization = self.finder.tell_apart(samples, heard, words, &options.diarize, &mut watch)?;
+        let labels = self.name(&mut diarization)?;
+        Ok(Found { diarization, labels, options: *options })
     }
 }
 
@@ -121,21 +135,5 @@ impl Run<'_> {
                 Ok(None)
             }
         }
-    }
-}
-
-/// Adapts the pipeline's observer to [`Watch`], for one stage.
-pub(super) struct StageWatch<'a> {
-    pub observer: &'a mut dyn Observer,
-    pub stage: &'static str,
-}
-
-impl Watch for StageWatch<'_> {
-    fn progress(&mut self, done: Seconds, total: Seconds) {
-        self.observer.progress(self.stage, done, Some(total));
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.observer.is_cancelled()
     }
 }

@@ -153,7 +153,7 @@ fn a_context_too_long_for_the_memory_is_refused() {
     let (weights, config) = {
         let be = open::<f16>();
         let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
-        (be.memory_use().used, pipeline.whisper.config.clone())
+        (be.memory_use().used, pipeline.recognizer.whisper.config.clone())
     };
     let plan = |options: &diarist::config::Options| {
         Plan::new(&config, &options.asr, 1, size_of::<f16>(), open::<f16>().encoder_batch(), CrossKind::Projected)

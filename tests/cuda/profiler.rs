@@ -50,7 +50,7 @@ fn ranges_are_named_like_stages_and_ops() {
     pipeline.transcribe(input, &options, &mut ()).unwrap();
     machine.call("emulator_listen", 0);
     let seen = paths(&machine.ranges());
-    let layers = pipeline.whisper.config.decoder_layers;
+    let layers = pipeline.recognizer.whisper.config.decoder_layers;
     for (path, least) in [
         ("audio", 1),
         ("vad", 1),

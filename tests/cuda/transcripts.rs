@@ -115,7 +115,8 @@ fn the_device_never_waits_for_the_host() {
         // On this thread, so that the count is that of the moment at which a chunk finishes.
         let audio = audio::decode_bytes(SAMPLE, "sample", &options.audio, |_| ControlFlow::Continue(())).unwrap();
         let chunks = Detector::Energy.chunks(&audio.samples, &options.vad).unwrap();
-        let (model, tokenizer, chunks) = (&pipeline.whisper, &pipeline.tokenizer, Chunks::Speech(&chunks));
+        let (model, tokenizer, chunks) =
+            (&pipeline.recognizer.whisper, &pipeline.recognizer.tokenizer, Chunks::Speech(&chunks));
         asr::transcribe(model, tokenizer, &audio.samples, chunks, &options.asr, &mut seen).unwrap();
         assert!(seen.1.len() >= 4, "{:?}", seen.1);
         assert!(seen.1.iter().all(|count| *count == seen.1[0]), "batch {batch_size}: {:?}", seen.1);
@@ -159,8 +160,10 @@ fn memory_is_planned_before_it_is_taken() {
             let chunks = pipeline.transcribe(Input::Samples(&samples), &options, &mut ()).unwrap().segments.len();
             let taken = be.memory_use().peak - loaded;
             let slots = options.asr.batch_size.min(chunks);
-            let cross = pipeline.whisper.cross_kind(beam_size);
-            let plan = Plan::new(&pipeline.whisper.config, &options.asr, slots, 2, be.encoder_batch(), cross).total();
+            let cross = pipeline.recognizer.whisper.cross_kind(beam_size);
+            let plan =
+                Plan::new(&pipeline.recognizer.whisper.config, &options.asr, slots, 2, be.encoder_batch(), cross)
+                    .total();
             assert!(taken <= plan, "{kind:?}, batch {batch_size}: {taken} bytes were taken, {plan} planned");
             assert!(
                 plan <= taken + taken / 4,
@@ -202,7 +205,8 @@ fn a_smaller_batch_fits_less_memory() {
     let config = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let weights = be.memory_use().used;
     let two =
-        Plan::new(&config.whisper.config, &options(1).asr, 2, 2, be.encoder_batch(), CrossKind::Projected).total();
+        Plan::new(&config.recognizer.whisper.config, &options(1).asr, 2, 2, be.encoder_batch(), CrossKind::Projected)
+            .total();
     let small = Cuda::<f16>::new(0, Some(weights + two)).unwrap();
     assert_eq!(transcribe(&small, &options(1)).unwrap(), want);
     assert!(small.memory_use().peak <= weights + two);

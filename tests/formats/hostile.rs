@@ -40,6 +40,25 @@ fn open_as(format: Format, bytes: &[u8]) -> Result<(), String> {
     checkpoint.open().map(drop).map_err(|error| error.to_string())
 }
 
+/// Sizes that are possible one by one.
+const HUGE: u32 = 1 << 30;
+
+/// Found by fuzzing: no element, but sizes whose product overflows.
+#[test]
+fn empty_tensors_with_huge_sizes_are_refused_or_empty() {
+    for dtype in [0u8, 1] {
+        let order = [0, HUGE, HUGE, HUGE];
+        let string = |text: &str| [&(text.len() as u16 + 1).to_le_bytes()[..], text.as_bytes(), &[0]].concat();
+        let mut bytes =
+            [&6u32.to_le_bytes()[..], &string("WhisperSpec"), &3u32.to_le_bytes(), &1u32.to_le_bytes()].concat();
+        bytes.extend([&string("a/weight")[..], &[order.len() as u8]].concat());
+        order.iter().for_each(|size| bytes.extend(size.to_le_bytes()));
+        bytes.extend([&[dtype][..], &0u32.to_le_bytes(), &0u32.to_le_bytes()].concat());
+        assert_eq!(Weights::from_bytes("empty.bin", bytes.clone()).unwrap().names().count(), 1);
+        read(bytes);
+    }
+}
+
 #[test]
 fn sizes_that_are_not_possible_are_named() {
     let mut ggml = file("ggml-f16.bin");

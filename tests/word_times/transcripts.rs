@@ -93,7 +93,7 @@ fn next_to_nothing_is_heard_without_complaint() {
         for chunks in [Chunks::Windows, Chunks::Speech(std::slice::from_ref(&chunk))] {
             let mut told = Told::default();
             let audio = vec![0.0; samples];
-            let (whisper, tokenizer) = (&pipeline.whisper, &pipeline.tokenizer);
+            let (whisper, tokenizer) = (&pipeline.recognizer.whisper, &pipeline.recognizer.tokenizer);
             let result = asr::transcribe(whisper, tokenizer, &audio, chunks, &options, &mut told).unwrap();
             assert_eq!(told.0, result.segments, "{samples} samples");
             let words = result.segments.iter().filter_map(|segment| segment.words.as_ref()).flatten();

@@ -146,7 +146,7 @@ fn recognise<B: Machine>(
                 beam_size: args.beam as usize,
                 ..AsrOptions::default()
             };
-            let (model, tokenizer) = (&pipeline.whisper, &pipeline.tokenizer);
+            let (model, tokenizer) = (&pipeline.recognizer.whisper, &pipeline.recognizer.tokenizer);
             let found = asr::transcribe(model, tokenizer, samples, Chunks::Speech(chunks), &options, &mut ())?;
             *text = found.segments.first().map(|segment| segment.text.clone());
             Ok(found.segments.into_iter().map(|segment| segment.tokens).collect())

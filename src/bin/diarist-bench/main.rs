@@ -193,7 +193,7 @@ impl<B: Machine> Subject<B> {
     /// The recogniser.
     pub fn model(&self) -> &Whisper<B> {
         match self {
-            Subject::Real(pipeline) => &pipeline.whisper,
+            Subject::Real(pipeline) => &pipeline.recognizer.whisper,
             Subject::Random(model) => model,
         }
     }
@@ -203,9 +203,12 @@ impl<B: Machine> Subject<B> {
         let config = &self.model().config;
         let (special, prompt) = match self {
             Subject::Real(pipeline) => {
-                let language = pipeline.tokenizer.language_token("en");
+                let language = pipeline.recognizer.tokenizer.language_token("en");
                 let parts = PromptParts { language, without_timestamps: true, ..PromptParts::default() };
-                (pipeline.tokenizer.special, Prompt::new(&pipeline.tokenizer, &parts, config.max_target_positions)?)
+                (
+                    pipeline.recognizer.tokenizer.special,
+                    Prompt::new(&pipeline.recognizer.tokenizer, &parts, config.max_target_positions)?,
+                )
             }
             Subject::Random(_) => {
                 let special = shapes::special(config.vocab_size);

@@ -105,7 +105,8 @@ fn widen_f16(bytes: &[u8]) -> Vec<f32> {
 
 /// Elements of `width` bytes, copied from wherever `strides` says they are. `bytes` was checked to hold the last of them.
 pub(super) fn row_major(bytes: &[u8], width: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
-    let count: usize = shape.iter().product();
+    // The product of the other sizes may be no `usize` where one is 0.
+    let count: usize = if shape.contains(&0) { 0 } else { shape.iter().product() };
     let mut out = Vec::with_capacity(count * width);
     let mut at = vec![0; shape.len()];
     for _ in 0..count {

@@ -18,11 +18,16 @@ impl Weights {
         if plain == Some(Encoding::Plain(Dtype::I8)) && self.is_quantised(name) {
             return Ok(HostWeight::Int8(self.int8(name, shape)?));
         }
-        let [rows, cols @ ..] = shape else {
-            return Err(Error::weights(&self.origin, name, "is not a matrix"));
-        };
-        let values = self.tensor(name, shape)?;
-        Ok(HostWeight::Float(HostMatrix { values, rows: *rows, cols: cols.iter().product() }))
+        let (rows, cols) = self.matrix_sizes(name, shape)?;
+        Ok(HostWeight::Float(HostMatrix { values: self.tensor(name, shape)?, rows, cols }))
+    }
+
+    /// Rows, and numbers of a row. A tensor without elements may have sizes whose product is no `usize`.
+    fn matrix_sizes(&self, name: &str, shape: &[usize]) -> Result<(usize, usize)> {
+        let refused = || Error::weights(&self.origin, name, format!("is not a matrix: its shape is {shape:?}"));
+        let (rows, cols) = shape.split_first().ok_or_else(refused)?;
+        let cols = cols.iter().try_fold(1usize, |product, size| product.checked_mul(*size)).ok_or_else(refused)?;
+        Ok((*rows, cols))
     }
 
     /// Whether integers are a quantised weight: there are scales beside it, or the file is one of CTranslate2.
@@ -32,13 +37,11 @@ impl Weights {
 
     /// A weight of CTranslate2's 8-bit integers, whose scales divide.
     pub(super) fn int8(&self, name: &str, shape: &[usize]) -> Result<HostInt8> {
-        let [rows, cols @ ..] = shape else {
-            return Err(Error::weights(&self.origin, name, "is not a matrix"));
-        };
+        let (rows, cols) = self.matrix_sizes(name, shape)?;
         let (_, bytes) = self.bytes(name, shape)?;
         let values = bytes.iter().map(|byte| *byte as i8).collect();
-        let scales = self.reciprocals(&format!("{name}_scale"), &[*rows])?;
-        Ok(HostInt8 { values, scales, rows: *rows, cols: cols.iter().product() })
+        let scales = self.reciprocals(&format!("{name}_scale"), &[rows])?;
+        Ok(HostInt8 { values, scales, rows, cols })
     }
 
     /// Values of CTranslate2's 16-bit integers, whose one scale divides.

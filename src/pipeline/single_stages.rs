@@ -1,17 +1,17 @@
 //! Alignment and diarization as single calls, without transcription.
 
 use super::aligners::Found;
-use super::speakers::StageWatch;
+use super::observer::StageWatch;
 use super::{Input, Observer, Pipeline, Prepared, Run, WordTimes};
 use crate::align::AlignOptions;
-use crate::asr::language_names;
+use crate::asr::{Recognizer, language_names};
 use crate::config::Options;
 use crate::diarize::Diarization;
 use crate::engine::waveform::Waveform;
 use crate::error::{Error, Result};
 use crate::types::{Chunk, Segment};
 
-impl<B: Waveform> Pipeline<B> {
+impl<B: Waveform, R: Recognizer> Pipeline<B, R> {
     /// Forced alignment of existing segments: returns them with word times, split into sentences and in order of time;
     /// see [`Aligner::segments`](crate::align::Aligner::segments). `language` is a code or an English name. Uses only
     /// [`Options::audio`] and the options in [`WordTimes::Aligned`].
@@ -27,7 +27,7 @@ impl<B: Waveform> Pipeline<B> {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Segment>> {
         let language = language_names::code(language)?;
-        let be = &self.whisper.be;
+        let be = &self.be;
         let aligner = match self.aligners.of(be, language)? {
             Found::Aligner(aligner) => aligner,
             Found::Nothing(reason) => return Err(Error::config("language", language, reason)),
