@@ -8,7 +8,7 @@ use super::tables::{Book, SCALE_FACTORS, SPECTRA, bands};
 /// Largest number of elements in a frame. Each kind has 16 instance tags.
 const MAX_ELEMENTS: usize = 64;
 
-// Element identifiers (table 4.85).
+// Element identifiers.
 /// Single channel element.
 const SCE: u32 = 0;
 /// Channel pair element.
