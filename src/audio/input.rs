@@ -19,7 +19,7 @@ use crate::units::Seconds;
 /// Most bytes that are copied from a pipe.
 const MAX_PIPED: u64 = 16 << 30;
 
-/// Interval at which the caller is asked about cancellation while waiting for a pipe or for ffmpeg.
+/// Interval at which the caller is polled for cancellation while waiting for a pipe or for ffmpeg.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// Bytes read from a pipe at once.

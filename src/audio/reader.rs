@@ -48,9 +48,9 @@ impl FromStr for DecoderKind {
 /// }
 /// # Ok::<(), diarist::Error>(())
 /// ```
-pub struct Decoder<'a>(By<'a>);
+pub struct Decoder<'a>(Inner<'a>);
 
-enum By<'a> {
+enum Inner<'a> {
     Builtin(Box<decoder::Decoder<'a>>),
     Ffmpeg(Box<Ffmpeg>),
 }
@@ -85,11 +85,11 @@ impl<'a> Decoder<'a> {
         if options.decoder == DecoderKind::Ffmpeg {
             let missing =
                 || Error::audio(&recording.name, "ffmpeg was asked for, and none was found on PATH; install it");
-            return Decoder::by_ffmpeg(&ffmpeg::find().ok_or_else(missing)?, recording, options, watch);
+            return Decoder::with_ffmpeg(&ffmpeg::find().ok_or_else(missing)?, recording, options, watch);
         }
         let reason = match content {
             Content::Builtin => match recording.open(options) {
-                Ok(opened) => return Decoder::by_builtin(opened, recording, options, watch),
+                Ok(opened) => return Decoder::with_builtin(opened, recording, options, watch),
                 Err(Refusal::Unsupported(reason)) => match recording.mp4_entry() {
                     Some(codec) if !reason.contains(codec) => {
                         format!("its audio is {codec}, which the built-in reader does not know")
@@ -107,7 +107,7 @@ impl<'a> Decoder<'a> {
         match options.decoder {
             DecoderKind::Builtin => refuse(CURE_BUILTIN),
             _ => match ffmpeg::find() {
-                Some(program) => Decoder::by_ffmpeg(&program, recording, options, watch),
+                Some(program) => Decoder::with_ffmpeg(&program, recording, options, watch),
                 None => refuse(CURE_INSTALL),
             },
         }
@@ -115,14 +115,14 @@ impl<'a> Decoder<'a> {
 
     /// Uses the built-in reader; falls back to ffmpeg if it cannot decode the beginning, since a supported codec may
     /// have unsupported variants.
-    fn by_builtin(
+    fn with_builtin(
         opened: Opened<'a>,
         recording: &Recording<'a>,
         options: &DecodeOptions,
         watch: Watch,
     ) -> Result<Self> {
         match decoder::Decoder::start(opened, &recording.name, options) {
-            Ok(decoder) => Ok(Decoder(By::Builtin(Box::new(decoder)))),
+            Ok(decoder) => Ok(Decoder(Inner::Builtin(Box::new(decoder)))),
             Err(error) => Decoder::or_ffmpeg(error, recording, options, watch),
         }
     }
@@ -132,38 +132,44 @@ impl<'a> Decoder<'a> {
     fn or_ffmpeg(error: Error, recording: &Recording<'a>, options: &DecodeOptions, watch: Watch) -> Result<Self> {
         let allowed = options.decoder == DecoderKind::Auto && matches!(error, Error::Audio { .. });
         let program = ffmpeg::find().filter(|_| allowed);
-        match program.map(|program| Decoder::by_ffmpeg(&program, recording, options, watch)) {
+        match program.map(|program| Decoder::with_ffmpeg(&program, recording, options, watch)) {
             Some(Ok(decoder)) => Ok(decoder),
             Some(Err(Error::Cancelled)) => Err(Error::Cancelled),
             _ => Err(error),
         }
     }
 
-    fn by_ffmpeg(program: &Path, recording: &Recording, options: &DecodeOptions, watch: Watch) -> Result<Self> {
-        Ok(Decoder(By::Ffmpeg(Box::new(Ffmpeg::start(program, recording, options, ffmpeg::Limits::default(), watch)?))))
+    fn with_ffmpeg(program: &Path, recording: &Recording, options: &DecodeOptions, watch: Watch) -> Result<Self> {
+        Ok(Decoder(Inner::Ffmpeg(Box::new(Ffmpeg::start(
+            program,
+            recording,
+            options,
+            ffmpeg::Limits::default(),
+            watch,
+        )?))))
     }
 
     /// Properties of the recording. Rate and channels are those of the decoded audio; a header may state others.
     pub fn source(&self) -> &Source {
         match &self.0 {
-            By::Builtin(decoder) => decoder.source(),
-            By::Ffmpeg(decoder) => decoder.source(),
+            Inner::Builtin(decoder) => decoder.source(),
+            Inner::Ffmpeg(decoder) => decoder.source(),
         }
     }
 
     /// [`DecodeOptions::max_duration`].
     pub(super) fn max_duration(&self) -> Option<Seconds> {
         match &self.0 {
-            By::Builtin(decoder) => decoder.max_duration(),
-            By::Ffmpeg(decoder) => decoder.max_duration(),
+            Inner::Builtin(decoder) => decoder.max_duration(),
+            Inner::Ffmpeg(decoder) => decoder.max_duration(),
         }
     }
 
     /// Duration of the audio decoded so far.
     pub fn decoded(&self) -> Seconds {
         match &self.0 {
-            By::Builtin(decoder) => decoder.decoded(),
-            By::Ffmpeg(decoder) => decoder.decoded(),
+            Inner::Builtin(decoder) => decoder.decoded(),
+            Inner::Ffmpeg(decoder) => decoder.decoded(),
         }
     }
 
@@ -186,8 +192,8 @@ impl<'a> Decoder<'a> {
     /// As [`next_block`](Self::next_block).
     pub fn next_channels(&mut self) -> Result<Option<&Vec<Vec<f32>>>> {
         match &mut self.0 {
-            By::Builtin(decoder) => decoder.next_block(),
-            By::Ffmpeg(decoder) => decoder.next_block(),
+            Inner::Builtin(decoder) => decoder.next_block(),
+            Inner::Ffmpeg(decoder) => decoder.next_block(),
         }
     }
 }

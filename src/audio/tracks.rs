@@ -65,13 +65,13 @@ pub(super) fn choose(format: &dyn FormatReader, facts: &Facts, options: &DecodeO
     if let Some(number) = options.track {
         let chosen = number.checked_sub(1).and_then(|index| candidates.get(index));
         let Some(chosen) = chosen else { return Err(Refusal::Damaged(no_such_track(number, &candidates))) };
-        return play(format, chosen, facts, options);
+        return open_track(format, chosen, facts, options);
     }
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     ranked.sort_by_key(|candidate| std::cmp::Reverse((candidate.is_default, candidate.channels())));
     let mut refused = None;
     for candidate in ranked {
-        match play(format, candidate, facts, options) {
+        match open_track(format, candidate, facts, options) {
             Ok(playing) => {
                 if refused.is_some() {
                     tracing::warn!(track = candidate.describe(), "the default track cannot be read; another is taken");
@@ -122,7 +122,7 @@ fn no_such_track(number: usize, candidates: &[Candidate]) -> String {
     format!("audio track {number} was asked for, but it has {count} audio track{plural}: {}", listed.join(", "))
 }
 
-fn play(
+fn open_track(
     format: &dyn FormatReader,
     candidate: &Candidate,
     facts: &Facts,

@@ -42,7 +42,7 @@ pub(super) enum Normalised<'a> {
     Wav(Window<'a>),
 }
 
-/// A canonical header and the samples behind it, as one seekable source.
+/// A canonical header followed by the samples, as one seekable source.
 pub(super) struct Window<'a> {
     header: Vec<u8>,
     inner: Box<dyn MediaSource + 'a>,

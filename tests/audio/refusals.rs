@@ -23,7 +23,7 @@ fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
 
 /// Checks that the file is rejected with a message that starts with its path and contains `words`.
 #[track_caller]
-fn says(name: &str, bytes: &[u8], words: &[&str]) {
+fn rejects(name: &str, bytes: &[u8], words: &[&str]) {
     let (_folder, path) = file(name, bytes);
     let text = refused(&path, &DecodeOptions::default());
     assert!(text.starts_with(&path.display().to_string()), "{text}");
@@ -40,7 +40,7 @@ fn second(rate: u32) -> Vec<f32> {
 #[test]
 fn a_wav_with_absurd_frames() {
     let wav = b"RIFF\x26\0\0\0WAVEfmt \x12\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\xff\xf7\x10\0\0\0data\0\0\0\0";
-    says("absurd.wav", wav, &["the samples are not"]);
+    rejects("absurd.wav", wav, &["the samples are not"]);
     // The stated bits per sample are used instead.
     let with_samples = [&wav[..], &[7; 2000]].concat();
     let audio = decode_bytes(&with_samples, "absurd.wav", &DecodeOptions::default(), audio::unwatched);
@@ -53,13 +53,13 @@ fn paths_that_are_no_recordings() {
     let options = DecodeOptions::default();
     assert!(refused(&folder.path().join("none.wav"), &options).contains("no such file"));
     assert!(refused(folder.path(), &options).contains("folder"));
-    says("empty.mp3", b"", &["empty"]);
-    says(
+    rejects("empty.mp3", b"", &["empty"]);
+    rejects(
         "notes.wav",
         b"Dear diary, today I learnt that a text is not a recording. ".repeat(50).as_slice(),
         &["is a text, not a recording"],
     );
-    says("zeros.wav", &[0; 4096], &["known format", "ffmpeg"]);
+    rejects("zeros.wav", &[0; 4096], &["known format", "ffmpeg"]);
 }
 
 #[cfg(unix)]
@@ -89,19 +89,19 @@ fn invalid_headers() {
         change(&mut wav);
         wav.bytes()
     };
-    says("many.wav", &wav(&|w| w.channels = 300), &["300 channels"]);
-    says("none.wav", &wav(&|w| w.channels = 0), &["no channels"]);
-    says("fast.wav", &wav(&|w| w.rate = 1_092_676), &["1092676", "768000"]);
-    says("slow.wav", &wav(&|w| w.rate = 0), &["damaged"]);
-    says("tag.wav", &wav(&|w| w.format = 0x31), &["0x0031"]);
-    says("bits.wav", &wav(&|w| w.bits = 40), &["ffmpeg"]);
-    says("bare.wav", &wav(&|w| w.data.clear()), &["no audio"]);
+    rejects("many.wav", &wav(&|w| w.channels = 300), &["300 channels"]);
+    rejects("none.wav", &wav(&|w| w.channels = 0), &["no channels"]);
+    rejects("fast.wav", &wav(&|w| w.rate = 1_092_676), &["1092676", "768000"]);
+    rejects("slow.wav", &wav(&|w| w.rate = 0), &["damaged"]);
+    rejects("tag.wav", &wav(&|w| w.format = 0x31), &["0x0031"]);
+    rejects("bits.wav", &wav(&|w| w.bits = 40), &["ffmpeg"]);
+    rejects("bare.wav", &wav(&|w| w.data.clear()), &["no audio"]);
     let whole = wav(&|_| {});
-    says("half-header.wav", &whole[..30], &["damaged", "only 10 follow"]);
-    says("no-data.wav", &whole[..36], &["cut off"]);
+    rejects("half-header.wav", &whole[..30], &["damaged", "only 10 follow"]);
+    rejects("no-data.wav", &whole[..36], &["cut off"]);
     let mut long = whole;
     long[16..20].copy_from_slice(&0x6666_6666u32.to_le_bytes());
-    says("long-chunk.wav", &long, &["fmt ", "damaged"]);
+    rejects("long-chunk.wav", &long, &["fmt ", "damaged"]);
 }
 
 #[test]
@@ -109,13 +109,13 @@ fn samples_that_are_not_finite() {
     for (name, value) in [("nan.wav", f32::NAN), ("inf.wav", f32::INFINITY), ("huge.wav", 1e30)] {
         let mut samples = second(48_000);
         samples[36_000] = value;
-        says(name, &Wav::float(48_000, 1, &samples).bytes(), &["0.750 seconds", &value.to_string()]);
+        rejects(name, &Wav::float(48_000, 1, &samples).bytes(), &["0.750 seconds", &value.to_string()]);
     }
     // An invalid sample in one channel makes the mix fail, but not the other channel.
     let mut samples: Vec<f32> = second(16_000).iter().flat_map(|&s| [s, s]).collect();
     samples[101] = f32::NAN;
     let bytes = Wav::float(16_000, 2, &samples).bytes();
-    says("stereo.wav", &bytes, &["NaN"]);
+    rejects("stereo.wav", &bytes, &["NaN"]);
     let left = DecodeOptions { channel: audio::Channel::Pick(0), ..Default::default() };
     assert!(decode_bytes(&bytes, "a.wav", &left, audio::unwatched).is_ok());
 }
@@ -156,11 +156,11 @@ fn a_truncated_file_is_rejected_unless_allowed() {
         if let Some(word) =
             [(".m4a", "moov"), (".aiff", "cut off"), (".caf", "cut off")].iter().find(|w| name.ends_with(w.0))
         {
-            says(name, &whole[..whole.len() / 2], &[word.1, "ffmpeg"]);
+            rejects(name, &whole[..whole.len() / 2], &[word.1, "ffmpeg"]);
             continue;
         }
         let cut = &whole[..whole.len() * 6 / 10];
-        says(name, cut, &["0.5 seconds", "`allow_truncated`"]);
+        rejects(name, cut, &["0.5 seconds", "`allow_truncated`"]);
         let options = DecodeOptions { allow_truncated: true, ..Default::default() };
         let audio = decode_bytes(cut, name, &options, audio::unwatched).expect("what is there");
         let (full, seconds) = (decoded(&data("audio").join(name)), audio.duration().0);
@@ -216,7 +216,7 @@ fn a_caf_without_a_size_is_read_to_its_end() {
 #[test]
 fn a_wrong_stated_length_reserves_no_memory() {
     let wav = Wav { claimed: Some(3_200_000_000), ..Wav::pcm16(16_000, 1, &second(16_000)) };
-    says("lie.wav", &wav.bytes(), &["100000.0 seconds", "only 1.0"]);
+    rejects("lie.wav", &wav.bytes(), &["100000.0 seconds", "only 1.0"]);
     let options = DecodeOptions { allow_truncated: true, ..Default::default() };
     let audio = decode_bytes(&wav.bytes(), "lie.wav", &options, audio::unwatched).expect("what is there");
     assert_eq!(audio.samples.len(), 16_000);
@@ -273,8 +273,8 @@ fn a_recording_longer_than_the_limit_is_rejected() {
 #[test]
 fn the_duration_limit_bounds_memory() {
     let options = DecodeOptions { max_duration: Some(Seconds(60.0)), ..Default::default() };
-    for says_its_length in [true, false] {
-        let bytes = silence::flac(3600, says_its_length);
+    for states_length in [true, false] {
+        let bytes = silence::flac(3600, states_length);
         assert!(bytes.len() < 20_000, "{}", bytes.len());
         let mut longest = 0.0;
         let result = decode_bytes(&bytes, "bomb.flac", &options, |progress| {
@@ -288,7 +288,7 @@ fn the_duration_limit_bounds_memory() {
             assert!(error.to_string().contains(part), "{error}");
         }
         // A file that states its length is rejected before it is decoded.
-        assert!(if says_its_length { longest == 0.0 } else { longest > 50.0 && longest <= 60.0 }, "{longest}");
+        assert!(if states_length { longest == 0.0 } else { longest > 50.0 && longest <= 60.0 }, "{longest}");
     }
     let audio =
         decode_bytes(&silence::flac(50, false), "fine.flac", &options, audio::unwatched).expect("under a minute");

@@ -5,9 +5,9 @@ const FRAME: usize = 65_535;
 
 /// A FLAC file of silence, 16 kHz mono, of `seconds` seconds rounded up to whole frames of 4.1 s; 14 KB per hour. Its
 /// header states the length, or 0 (unknown) as in a stream.
-pub fn flac(seconds: usize, says_its_length: bool) -> Vec<u8> {
+pub fn flac(seconds: usize, states_length: bool) -> Vec<u8> {
     let frames = (seconds * 16_000).div_ceil(FRAME);
-    let stated = if says_its_length { (frames * FRAME) as u64 } else { 0 };
+    let stated = if states_length { (frames * FRAME) as u64 } else { 0 };
     let mut out = b"fLaC\x80\x00\x00\x22".to_vec();
     out.extend((FRAME as u16).to_be_bytes().repeat(2));
     out.extend([0; 6]);

@@ -86,7 +86,7 @@ fn committed_recordings_are_for_the_built_in_reader() {
         let path = file.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(of(&bytes), Builtin, "{}", path.display());
-        // A file cut off within its header must not be taken for another type.
+        // A file cut off within its header must not be recognised as another type.
         for end in [12, 16, 40, 100, 200] {
             let content = of(&bytes[..end.min(bytes.len())]);
             assert!(matches!(content, Builtin | Unknown), "{}, {end} bytes: {content:?}", path.display());
