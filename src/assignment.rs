@@ -10,12 +10,12 @@ pub(crate) fn best_pairs(scores: &[f64], rows: usize, columns: usize) -> Vec<Opt
         let cost = |row: usize, column: usize| -scores[row * columns + column];
         return pair(rows, columns, cost).into_iter().map(Some).collect();
     }
-    let mut of_row = vec![None; rows];
+    let mut column_of_row = vec![None; rows];
     let cost = |row: usize, column: usize| -scores[column * columns + row];
     for (column, row) in pair(columns, rows, cost).into_iter().enumerate() {
-        of_row[row] = Some(column);
+        column_of_row[row] = Some(column);
     }
-    of_row
+    column_of_row
 }
 
 /// The column of each row in the assignment with the least total cost. Requires `rows <= columns`.
@@ -82,18 +82,18 @@ mod tests {
     use super::*;
 
     /// The best total score over all pairings, by exhaustive search. `spare` is how many rows may stay unpaired.
-    fn tried(scores: &[f64], rows: usize, columns: usize, row: usize, used: &mut Vec<bool>, spare: usize) -> f64 {
+    fn brute_force(scores: &[f64], rows: usize, columns: usize, row: usize, used: &mut Vec<bool>, spare: usize) -> f64 {
         if row == rows {
             return 0.0;
         }
         let mut best = f64::NEG_INFINITY;
         if spare > 0 {
-            best = tried(scores, rows, columns, row + 1, used, spare - 1);
+            best = brute_force(scores, rows, columns, row + 1, used, spare - 1);
         }
         for column in 0..columns {
             if !used[column] {
                 used[column] = true;
-                let rest = tried(scores, rows, columns, row + 1, used, spare);
+                let rest = brute_force(scores, rows, columns, row + 1, used, spare);
                 best = best.max(scores[row * columns + column] + rest);
                 used[column] = false;
             }
@@ -123,7 +123,7 @@ mod tests {
                     }
                     assert_eq!(used.iter().filter(|used| **used).count(), rows.min(columns));
                     let spare = rows.saturating_sub(columns);
-                    let best = tried(&scores, rows, columns, 0, &mut vec![false; columns], spare);
+                    let best = brute_force(&scores, rows, columns, 0, &mut vec![false; columns], spare);
                     assert!((total - best).abs() < 1e-9, "{scores:?}: {total} < {best}");
                 }
             }

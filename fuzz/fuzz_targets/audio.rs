@@ -1,4 +1,4 @@
-//! Bytes from an enemy through the whole audio stage: no panic of ours, no hang, no huge allocation, finite samples.
+//! Fuzzes audio decoding: no panic outside third-party code, no hang, no huge allocation, only finite samples.
 #![no_main]
 
 use std::ops::ControlFlow;
@@ -11,9 +11,10 @@ use libfuzzer_sys::fuzz_target;
 static QUIET: Once = Once::new();
 
 fuzz_target!(|bytes: &[u8]| {
-    // libFuzzer's hook ends the program at a panic that `guard` would have caught; one that nobody catches still ends it.
+    // libFuzzer's panic hook aborts even if `guard` would catch the panic. Remove the hook; uncaught panics still
+    // abort.
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-    // Both ways to treat time stamps, chosen by the input.
+    // The input selects whether time stamps are applied.
     let sync = bytes.len().is_multiple_of(2);
     let options = DecodeOptions { allow_truncated: true, max_duration: Some(Seconds(60.0)), sync, ..Default::default() };
     let mut packets = 0;

@@ -1,5 +1,6 @@
-//! Whole checkpoints of every single-file format, damaged in a few places: an error, or a model whose weights were loaded. The
-//! first byte of an input chooses the file, each following five bytes replace a byte of it: a 32-bit offset and the new value.
+//! Fuzzes loading of complete checkpoints in every single-file format with a few bytes replaced: an error, or a loaded
+//! model. The first byte of an input selects the file. Each following five bytes replace one byte: a 32-bit offset and
+//! the new value.
 #![no_main]
 
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ const FILES: [(Format, &[u8]); 9] = [
     (Format::OpenAi, include_bytes!("../../tests/data/formats/openai-legacy.pt")),
     (Format::OpenAi, include_bytes!("../../tests/data/formats/openai-dataclass.pt")),
 ];
-/// Offsets and values of a replacement.
+/// Bytes per replacement: offset and value.
 const REPLACEMENT: usize = 5;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {

@@ -1,5 +1,6 @@
-//! A `model.bin` of CTranslate2 from an enemy: an error, or tensors of the shape they claim that fit into the file. Each input is
-//! tried as a file, and as the variables behind a header of each binary version, which few changes leave in place.
+//! Fuzzes the parser of CTranslate2's `model.bin`: an error, or tensors that have the stated shape and fit into the
+//! file. Each input is read as a file, and as the variables after a valid header of each binary version, because
+//! mutations rarely produce a valid header.
 #![no_main]
 
 use diarist::engine::weights::{HostWeight, Weights};

@@ -1,11 +1,12 @@
-//! A model file of whisper.cpp from an enemy: an error, or tensors and tokens that fit into the file. Each input is tried as a
-//! file, and as vocabulary and tensors behind the sizes and the mel filters, which no short input can have.
+//! Fuzzes the parser of whisper.cpp's ggml files: an error, or tensors and tokens that fit into the file. Each input is
+//! read as a file, and as vocabulary and tensors after valid hyperparameters and mel filters, which are too long for a
+//! short input.
 #![no_main]
 
 use diarist::engine::weights::Weights;
 use libfuzzer_sys::fuzz_target;
 
-/// One mel bin of 201 frequencies.
+/// Size in bytes of the mel filters: one mel bin of 201 frequencies in f32.
 const FILTERS: usize = 201 * 4;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -26,7 +27,7 @@ fn read(bytes: Vec<u8>) {
         let shape = weights.shape(name).expect("a listed tensor has a shape");
         if let Ok(values) = weights.tensor(name, shape) {
             assert_eq!(values.len(), shape.iter().product::<usize>());
-            // 18 bytes have 32 elements.
+            // The densest type stores 32 elements in 18 bytes.
             assert!(values.len() <= 2 * len, "more values than the file can hold");
             assert!(values.iter().all(|value| value.is_finite()));
         }

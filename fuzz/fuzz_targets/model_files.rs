@@ -1,5 +1,5 @@
-//! The JSON files of a model folder from an enemy: each input is tried as `config.json`, as `generation_config.json` and
-//! as `tokenizer.json`. An error, or something that can be used as far as it goes without the weights.
+//! Fuzzes the parsers of a model folder's JSON files. Each input is read as `config.json`, `generation_config.json` and
+//! `tokenizer.json`: an error, or a value on which all methods work that do not need the weights.
 #![no_main]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 static QUIET: Once = Once::new();
 
 fuzz_target!(|bytes: &[u8]| {
-    // libFuzzer's hook ends the program at a panic that somebody would have caught; one that nobody catches still ends it.
+    // libFuzzer's panic hook aborts even if the panic would be caught. Remove the hook; uncaught panics still abort.
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     let path = Path::new("fuzz");
     if let Ok(text) = std::str::from_utf8(bytes) {

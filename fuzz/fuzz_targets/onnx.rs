@@ -1,5 +1,5 @@
-//! An ONNX file from an enemy: an error, or a network whose probabilities are probabilities; or weights that take no more memory
-//! than a small multiple of the file.
+//! Fuzzes the ONNX parser: an error, a Silero network whose outputs are in `[0, 1]`, or weights that take no more
+//! memory than a small multiple of the file.
 #![no_main]
 
 use std::path::Path;

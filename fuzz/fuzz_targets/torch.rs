@@ -1,5 +1,6 @@
-//! A checkpoint of PyTorch from an enemy: an error, or tensors of the shape they claim that fit into the file. Each input
-//! is tried as a file, and as the pickles of a bare checkpoint behind its magic number, which few changes leave in place.
+//! Fuzzes the parser of PyTorch checkpoints: an error, or tensors that have the stated shape and fit into the file.
+//! Each input is read as a file, and as the pickles of a legacy checkpoint after a valid magic number, because
+//! mutations rarely produce one.
 #![no_main]
 
 use diarist::engine::weights::Weights;

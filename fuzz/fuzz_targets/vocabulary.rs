@@ -1,5 +1,5 @@
-//! The vocabularies that are lists of tokens, from an enemy: each input is tried as the text of a `.tiktoken` file, and as the
-//! tokens of a ggml file, one on each line, beside all single bytes.
+//! Fuzzes vocabularies that are lists of tokens. Each input is read as a `.tiktoken` file, and as the tokens of a ggml
+//! file, one per line, in addition to all single bytes.
 #![no_main]
 
 use std::path::Path;
@@ -9,11 +9,11 @@ use diarist::asr::Tokenizer;
 use libfuzzer_sys::fuzz_target;
 
 static QUIET: Once = Once::new();
-/// Special tokens beside the languages.
+/// Number of special tokens without the languages.
 const SPECIAL: usize = 8 + 1501;
 
 fuzz_target!(|bytes: &[u8]| {
-    // libFuzzer's hook ends the program at a panic that somebody would have caught; one that nobody catches still ends it.
+    // libFuzzer's panic hook aborts even if the panic would be caught. Remove the hook; uncaught panics still abort.
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     let path = Path::new("fuzz");
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// A vocabulary with all single bytes gives every text back.
+/// Encodes and decodes text. `complete`: the vocabulary contains all single bytes, so that the text must be restored.
 fn tokenize(tokenizer: &Tokenizer, complete: bool) {
     for text in [" And so, my fellow Americans", " £5 — naïve 日本語 🎧\n", ""] {
         if let Ok(ids) = tokenizer.encode(text) {

@@ -1,4 +1,4 @@
-//! A checkpoint from an enemy: an error, or tensors of the shape they claim, all of whose values are finite.
+//! Fuzzes the safetensors parser: an error, or tensors that have the stated shape and only finite values.
 #![no_main]
 
 use diarist::engine::weights::Weights;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes);
-    if let Some(mended) = mended(bytes) {
-        read(&mended);
+    if let Some(repaired) = repaired(bytes) {
+        read(&repaired);
     }
 });
 
@@ -37,9 +37,9 @@ fn read(bytes: &[u8]) {
     assert!(weights.tensor("no such tensor", &[]).is_err() || weights.contains("no such tensor"));
 }
 
-/// The same header with its length in front set right, and as much data as it asks for: two things that few changes
-/// leave in place.
-fn mended(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The same JSON header with the right header length and the right amount of data, because mutations rarely keep both
+/// consistent.
+fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
     let json = bytes.get(8..)?;
     let mut values = serde_json::Deserializer::from_slice(json).into_iter::<Value>();
     let header = values.next()?.ok()?;

@@ -1,8 +1,8 @@
-//! Streams of MPEG audio and ADTS frames without a container, as `.mp3` and `.aac` files are.
+//! Demuxer of elementary streams: MPEG audio and ADTS frames without a container, as in `.mp3` and `.aac` files.
 //!
-//! Symphonia's readers of them guess lengths and trim to the guess, stop at a second file behind the first, and hand all
-//! frames to one decoder whatever their headers say. This one reads every frame there is: tags and damage between frames
-//! are passed over, and [`Error::ResetRequired`] tells that the next frame needs another decoder.
+//! Symphonia's readers guess the length and trim to the guess, stop where a second file was appended, and pass all
+//! frames to one decoder even if their headers change. This reader returns every frame: it skips tags and damage
+//! between frames, and returns [`Error::ResetRequired`] if the next frame needs a new decoder.
 
 use std::io::{self, Seek, SeekFrom};
 
@@ -21,37 +21,38 @@ use super::mpeg::{self, Frame, HEADER, Kind, Tag};
 use super::open::Length;
 use super::wav::read_some;
 
-/// A stream may begin with this many bytes that are no frame, besides tags.
+/// The first frame must begin within this many bytes after the leading tags.
 const MAX_JUNK: usize = 64 * 1024;
-/// So many frames in a row make a stream of what begins with junk.
-const SURE: usize = 8;
+/// Consecutive frames required to recognise a stream that begins with junk.
+const MIN_FRAMES_AFTER_JUNK: usize = 8;
 /// Bytes read at once.
 const CHUNK: usize = 32 * 1024;
 
-/// The reader.
+/// The demuxer; see the module's documentation.
 pub(super) struct Elementary<'a> {
     source: Box<dyn MediaSource + 'a>,
-    /// Bytes read and not yet used, from `at` on.
+    /// Bytes read from `source`; those before `at` have been consumed.
     buffer: Vec<u8>,
     at: usize,
     tracks: Vec<Track>,
     metadata: MetadataLog,
     media: MediaInfo,
     kind: Kind,
-    /// What the first frame says about the others.
+    /// Tag in the first frame (Xing, LAME, VBRI): length and trimming.
     tag: Tag,
-    /// Samples of the frames that were handed out.
+    /// Samples per channel of the frames returned so far.
     done: u64,
 }
 
-/// Opens the source if it is such a stream, with its length; otherwise gives it back, at its start.
+/// Opens an elementary stream and returns its length. If `source` is something else, returns it, rewound, as the inner
+/// error. `bytes` is its size.
 pub(super) fn open<'a>(
     mut source: Box<dyn MediaSource + 'a>,
     bytes: u64,
 ) -> io::Result<std::result::Result<(Elementary<'a>, Length), Box<dyn MediaSource + 'a>>> {
     source.seek(SeekFrom::Start(0))?;
     let mut start = 0;
-    // Files are met with several tags one behind another.
+    // Some files have several consecutive ID3 tags.
     for _ in 0..8 {
         let mut head = [0; 10];
         source.seek(SeekFrom::Start(start))?;
@@ -89,7 +90,7 @@ pub(super) fn open<'a>(
     Ok(Ok((reader, length)))
 }
 
-/// Whether the bytes begin a container, which may well hold frames.
+/// Whether the bytes begin a container, in which frames may occur, too.
 fn is_container(head: &[u8]) -> bool {
     const STARTS: [&[u8]; 20] = [
         b"RIFF",
@@ -119,22 +120,24 @@ fn is_container(head: &[u8]) -> bool {
     is_transport || is_box || STARTS.iter().any(|start| head.starts_with(start))
 }
 
-/// The first frame and where it is. Behind junk, which can look like a header, several must follow one another.
+/// The offset and header of the first frame. Bytes of junk can look like a header, so that after junk several
+/// consecutive frames are required. `whole`: `head` is the whole file.
 fn first_frame(head: &[u8], whole: bool) -> Option<(usize, Frame)> {
     let limit = if is_container(head) { 0 } else { head.len().min(MAX_JUNK) };
     (0..limit).filter(|&at| head[at] == 0xff).find_map(|at| {
         let frame = Frame::parse(&head[at..])?;
-        let (count, to_the_end) = frames_in_a_row(&head[at..], &frame);
-        let wanted = if at == 0 { 2 } else { SURE };
-        let enough = count >= wanted || (to_the_end && whole && (at == 0 || count > 2));
+        let (count, to_the_end) = consecutive_frames(&head[at..], &frame);
+        let required = if at == 0 { 2 } else { MIN_FRAMES_AFTER_JUNK };
+        let enough = count >= required || (to_the_end && whole && (at == 0 || count > 2));
         enough.then_some((at, frame))
     })
 }
 
-/// How many frames of one kind follow one another, at most [`SURE`], and whether they last to the end of the bytes.
-fn frames_in_a_row(bytes: &[u8], first: &Frame) -> (usize, bool) {
+/// Number of consecutive frames with the codec and rate of `first`, at most [`MIN_FRAMES_AFTER_JUNK`], and whether they
+/// reach the end of the bytes.
+fn consecutive_frames(bytes: &[u8], first: &Frame) -> (usize, bool) {
     let mut at = 0;
-    for count in 0..SURE {
+    for count in 0..MIN_FRAMES_AFTER_JUNK {
         match bytes.get(at..) {
             Some([]) => return (count, true),
             None => return (count, count > 0),
@@ -142,12 +145,12 @@ fn frames_in_a_row(bytes: &[u8], first: &Frame) -> (usize, bool) {
                 Some(frame) if (frame.kind.codec, frame.kind.rate) == (first.kind.codec, first.kind.rate) => {
                     at += frame.len;
                 }
-                // A tag behind the last frame.
+                // A tag after the last frame.
                 _ => return (count, rest.len() < HEADER || tag_len(rest).is_some()),
             },
         }
     }
-    (SURE, false)
+    (MIN_FRAMES_AFTER_JUNK, false)
 }
 
 fn length(frame: &Frame, tag: Option<Tag>, bytes: u64) -> Length {
@@ -178,26 +181,26 @@ fn track(kind: &Kind) -> Track {
     track
 }
 
-/// Bytes of an ID3v2 tag.
+/// Size of an ID3v2 tag in bytes, including header and footer.
 fn id3_len(head: &[u8]) -> Option<u64> {
     let head = head.get(..10)?;
     let sizes = &head[6..10];
     if &head[..3] != b"ID3" || head[3] == 0xff || sizes.iter().any(|&byte| byte >= 0x80) {
         return None;
     }
-    // Four bytes of seven bits each; a footer repeats the header.
+    // Synchsafe integer: four bytes with seven bits each. A footer repeats the header.
     let size = sizes.iter().fold(0u64, |size, &byte| size << 7 | u64::from(byte));
     Some(10 + size + if head[5] & 0x10 != 0 { 10 } else { 0 })
 }
 
-/// Bytes of a tag between frames.
+/// Size of an ID3v2, ID3v1 or APE tag in bytes.
 fn tag_len(bytes: &[u8]) -> Option<u64> {
     match bytes {
         [b'I', b'D', b'3', ..] => id3_len(bytes),
         [b'T', b'A', b'G', ..] => Some(128),
         [b'A', b'P', b'E', b'T', b'A', b'G', b'E', b'X', _, _, _, _, size @ ..] => {
             let size = u32::from_le_bytes(size.get(..4)?.try_into().ok()?);
-            // It counts its footer but not its header.
+            // The size includes the footer but not the header.
             Some(u64::from(size) + 32)
         }
         _ => None,
@@ -205,7 +208,7 @@ fn tag_len(bytes: &[u8]) -> Option<u64> {
 }
 
 impl Elementary<'_> {
-    /// As many bytes from here on, fewer only at the end of the file.
+    /// The next `count` bytes without consuming them; fewer only at the end of the file.
     fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         if self.buffer.len() - self.at < count {
             self.buffer.drain(..self.at);
@@ -233,7 +236,7 @@ impl Elementary<'_> {
         Ok(())
     }
 
-    /// Goes to the next frame. `None` is the end.
+    /// Advances to the next frame. `None` at the end.
     fn next_frame(&mut self) -> io::Result<Option<Frame>> {
         loop {
             let head = self.peek(32)?;
@@ -254,7 +257,7 @@ impl Elementary<'_> {
         }
     }
 
-    /// Whether another frame of its kind, a tag, or the end of the file follows a frame.
+    /// Whether a frame is followed by another frame of its kind, a tag, or the end of the file.
     fn is_confirmed(&mut self, frame: &Frame) -> io::Result<bool> {
         let bytes = self.peek(frame.len + 32)?;
         let Some(next) = bytes.get(frame.len..) else { return Ok(false) };
@@ -313,7 +316,7 @@ impl FormatReader for Elementary<'_> {
         let (first, last) = (self.done, self.done + frame.samples);
         self.done = last;
         let trim_start = self.tag.start.saturating_sub(first).min(frame.samples);
-        // What the tag trims ends with the last of the frames it counts; other frames may follow them.
+        // End trimming applies to the last frame that the tag counts; frames of an appended file may follow.
         let trim_end = match self.tag.total {
             Some(total) if last <= total => last.saturating_sub(total.saturating_sub(self.tag.end)),
             _ => 0,

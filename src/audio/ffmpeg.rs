@@ -1,8 +1,9 @@
-//! Recordings decoded by the `ffmpeg` program: what the built-in reader does not know.
+//! Decoding with the `ffmpeg` program, for formats that the built-in reader does not support.
 //!
-//! ffmpeg is given one file, no network, and no format that opens other files. It hands back every channel at the recording's own
-//! rate as float32 in an AU file, whose header says both; mixing and resampling are those of the built-in reader, so that
-//! [`Channel`](super::Channel) means the same and a recording gives the same samples whoever decodes it.
+//! For safety ffmpeg gets one file, no network access, and no format that opens other files. It writes all channels at
+//! the recording's sample rate as float32 in AU format, whose header states rate and channels. Mixing and resampling
+//! are those of the built-in reader, so that [`Channel`](super::Channel) means the same and both decoders give the same
+//! samples.
 
 mod command;
 mod report;
@@ -25,12 +26,12 @@ use crate::units::Seconds;
 pub(super) use command::find;
 use report::{Report, Reporter};
 
-/// How long ffmpeg may take. Only the time counts in which it is waited for.
+/// Timeouts for ffmpeg. Only the time spent waiting for it counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Without a single sample.
+    /// Longest time without output.
     idle: Duration,
-    /// In all, besides the length of what it has decoded: it must not stay slower than real time.
+    /// Longest total time beyond the duration of the decoded audio, so that ffmpeg cannot stay slower than real time.
     behind: Duration,
 }
 
@@ -40,45 +41,47 @@ impl Default for Limits {
     }
 }
 
-/// How long an ffmpeg that has closed its output may take to end.
-const ENDING: Duration = Duration::from_secs(5);
+/// How long ffmpeg may take to exit after it has closed its output.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of an AU header before its annotation: magic, offset of the samples, their size, encoding, rate, channels.
 const AU_HEADER: usize = 24;
 /// The encoding "32-bit IEEE floating point" of AU.
 const AU_FLOAT: u32 = 6;
-/// An annotation is shorter.
+/// Longest AU header accepted, including its annotation.
 const MAX_AU_HEADER: usize = 65_536;
 
-/// Seconds of a packet in most codecs: 20 ms of speech codecs to 36 ms of AC-3. ffmpeg tells how many packets were lost, and not
-/// how many there were.
+/// Assumed duration of a packet: most codecs have 20 ms (speech codecs) to 36 ms (AC-3). ffmpeg reports how many
+/// packets were lost, but not how many there were.
 const PACKET_SECONDS: f64 = 0.025;
-/// A recording of which more is lost is refused, as with the built-in reader.
+/// A recording with a greater share of lost packets is rejected, as by the built-in reader.
 const MAX_LOST_SHARE: f64 = 0.1;
 
-/// A running ffmpeg and what it has decoded.
+/// A running ffmpeg process and its decoded output.
 pub(super) struct Ffmpeg {
     name: PathBuf,
     options: DecodeOptions,
     limits: Limits,
     source: Source,
-    child: Killed,
+    child: KillOnDrop,
     output: Receiver<io::Result<Vec<u8>>>,
     report: Reporter,
-    /// Bytes that are no whole header or frame yet.
+    /// Bytes of an incomplete header or frame.
     pending: Vec<u8>,
-    /// `[frames, channels]`, and mixed to the channels that are heard, each `[frames]`.
+    /// Interleaved samples at the recording's rate, `[frames, channels]`.
     frames: Vec<f32>,
+    /// The selected channels at the recording's rate, each `[frames]`.
     planes: Planes,
     /// `None` before the header and after the end.
     resampler: Option<Resamplers>,
-    /// What is handed out next, at 16 kHz, of each channel that is heard.
+    /// The next block to return: the selected channels at 16 kHz.
     block: Planes,
-    /// Whether `block` was decoded while opening and has not been handed out yet.
+    /// Whether `block` was decoded while opening and has not been returned yet.
     primed: bool,
     ended: bool,
+    /// Seconds decoded.
     seconds: f64,
-    /// Time waited since the last bytes, and in all.
+    /// Time waited since the last output, and in total.
     idle: Duration,
     waited: Duration,
 }
@@ -87,7 +90,7 @@ impl Ffmpeg {
     /// Starts `program` and waits for its first samples.
     ///
     /// # Errors
-    /// [`Error::Audio`] with ffmpeg's reason; [`Error::Cancelled`] if `watch` says so.
+    /// [`Error::Audio`] with ffmpeg's reason; [`Error::Cancelled`] if `watch` cancels.
     pub(super) fn start(
         program: &Path,
         recording: &Recording,
@@ -99,7 +102,7 @@ impl Ffmpeg {
             Error::audio(&recording.name, format!("ffmpeg ({}) cannot be started: {error}", program.display()))
         };
         let mut command = command::command(program, recording, options)?;
-        let mut child = Killed(command.spawn().map_err(cannot_start)?);
+        let mut child = KillOnDrop(command.spawn().map_err(cannot_start)?);
         let (stdout, stderr) = child
             .0
             .stdout
@@ -135,22 +138,23 @@ impl Ffmpeg {
         Ok(ffmpeg)
     }
 
-    /// What the recording is, by what ffmpeg says.
+    /// Properties of the recording, as ffmpeg reports them.
     pub(super) fn source(&self) -> &Source {
         &self.source
     }
 
-    /// The longest that the recording may be.
+    /// [`DecodeOptions::max_duration`].
     pub(super) fn max_duration(&self) -> Option<Seconds> {
         self.options.max_duration
     }
 
-    /// How much has been decoded.
+    /// Duration of the audio decoded so far.
     pub(super) fn decoded(&self) -> Seconds {
         Seconds(self.seconds)
     }
 
-    /// As [`Decoder::next_block`](super::Decoder::next_block). The block is empty if ffmpeg gave nothing for a while.
+    /// See [`Decoder::next_channels`](super::Decoder::next_channels). The block is empty if ffmpeg wrote nothing within
+    /// [`TICK`].
     pub(super) fn next_block(&mut self) -> Result<Option<&Planes>> {
         if self.primed {
             self.primed = false;
@@ -164,7 +168,8 @@ impl Ffmpeg {
         Ok(Some(&self.block))
     }
 
-    /// Waits for bytes for a moment, appending what they are to `block`, or ends.
+    /// Waits up to [`TICK`] for output and appends its samples to `block`; at the end of the output checks how ffmpeg
+    /// ended.
     fn step(&mut self) -> Result<()> {
         let begun = Instant::now();
         let received = self.output.recv_timeout(TICK);
@@ -200,7 +205,7 @@ impl Ffmpeg {
         Ok(())
     }
 
-    /// Decodes the whole frames of what is pending.
+    /// Converts the complete frames in `pending`, mixes and resamples them.
     fn decode(&mut self) -> Result<()> {
         if self.resampler.is_none() && !self.read_header()? {
             return Ok(());
@@ -226,7 +231,7 @@ impl Ffmpeg {
         resampler.push(&self.planes, 0..count, &mut self.block).map_err(|reason| Error::audio(&self.name, reason))
     }
 
-    /// Reads the AU header, once all of it is there; whether it was.
+    /// Reads the AU header if it is complete; returns whether it was.
     fn read_header(&mut self) -> Result<bool> {
         let word = |at: usize| -> Option<u32> { self.pending.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes) };
         let [Some(offset), Some(encoding), Some(rate), Some(channels)] = [4, 12, 16, 20].map(word) else {
@@ -242,8 +247,8 @@ impl Ffmpeg {
         }
         self.pending.drain(..offset);
         mix::check_channels(channels as usize, self.options.channel).map_err(|reason| self.error(reason))?;
-        let heard = self.options.channel.heard_of(channels as usize);
-        self.resampler = Some(Resamplers::new(rate, heard).map_err(|reason| self.error(reason))?);
+        let selected = self.options.channel.heard_of(channels as usize);
+        self.resampler = Some(Resamplers::new(rate, selected).map_err(|reason| self.error(reason))?);
         (self.source.rate, self.source.channels) = (rate, channels as usize);
         let report = self.report.so_far();
         let stated = report.stated_length().filter(|_| !self.options.allow_truncated);
@@ -257,17 +262,17 @@ impl Ffmpeg {
         Ok(true)
     }
 
-    /// Its output is at its end: takes what the resampler still holds, and judges whether that was all.
+    /// At the end of the output: flushes the resampler and checks that the recording is complete.
     fn finish(&mut self) -> Result<()> {
         self.ended = true;
-        let mut heard = 0;
+        let mut samples = 0;
         if let Some(resampler) = self.resampler.take() {
-            heard = resampler.finish(&mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
+            samples = resampler.finish(&mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
         }
-        let status = self.child.ended(ENDING);
+        let status = self.child.wait(EXIT_TIMEOUT);
         let report = self.report.finish();
-        if heard == 0 {
-            return Err(self.error(nothing_reason(&report, &self.options)));
+        if samples == 0 {
+            return Err(self.error(no_samples_reason(&report, &self.options)));
         }
         let Some(reason) = self.damage(status, &report) else {
             if report.lost > 0 {
@@ -286,7 +291,7 @@ impl Ffmpeg {
         Err(self.error(format!("{reason}; {cure}")))
     }
 
-    /// Why what was decoded is not the whole recording, if it is not.
+    /// Why the decoded audio is incomplete; `None` if it is complete.
     fn damage(&self, status: Option<ExitStatus>, report: &Report) -> Option<String> {
         let (seconds, reasons) = (self.seconds, report.reasons());
         if !status.is_some_and(|status| status.success()) {
@@ -300,15 +305,16 @@ impl Ffmpeg {
         if lost > MAX_LOST_SHARE * (seconds + lost) {
             return Some(format!("{} of its packets cannot be decoded (ffmpeg{reasons})", report.lost));
         }
-        // Without its gaps a recording is shorter than its header promises.
+        // Without `sync` gaps are dropped, so that the audio is shorter than the stated length.
         let stated = report.stated_length().filter(|_| self.options.sync)?;
-        // Encoders count their own delay in or out, so small differences mean nothing.
+        // Some encoders include their delay in the length and others do not: ignore small differences.
         let slack = (stated * 0.01).clamp(0.1, 1.0);
         (seconds < stated - slack)
             .then(|| format!("it is cut off: its header promises {stated:.1} seconds, but only {seconds:.1} are there"))
     }
 
-    /// The length of a file with several tracks is that of the longest, so that it does not prove that sound is missing.
+    /// Logs a warning if the audio is much shorter than the file. That is no error, because the length of a file is
+    /// that of its longest track.
     fn warn_if_short(&self, report: &Report) {
         let (seconds, length) = (self.seconds, report.guessed_length().filter(|_| self.options.sync).unwrap_or(0.0));
         if seconds < 0.9 * length - 1.0 {
@@ -322,8 +328,8 @@ impl Ffmpeg {
     }
 }
 
-/// Why there is not a single sample.
-fn nothing_reason(report: &Report, options: &DecodeOptions) -> String {
+/// Why ffmpeg decoded no sample.
+fn no_samples_reason(report: &Report, options: &DecodeOptions) -> String {
     if report.no_audio {
         let number = options.track.map_or(String::new(), |track| format!(" {track}"));
         return format!("there is no audio track{number} in it");
@@ -335,13 +341,13 @@ fn nothing_reason(report: &Report, options: &DecodeOptions) -> String {
     }
 }
 
-/// A child that does not outlive this value, and leaves no entry in the system's table of processes.
-struct Killed(Child);
+/// A child process that is killed and reaped on drop, so that it leaves no zombie process.
+struct KillOnDrop(Child);
 
-impl Killed {
-    /// How it ended; killed if it has not within `patience`, and then nothing.
-    fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let until = Instant::now() + patience;
+impl KillOnDrop {
+    /// Waits up to `timeout` for the exit status; `None` if the process is still running or cannot be waited for.
+    fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + timeout;
         loop {
             match self.0.try_wait() {
                 Ok(Some(status)) => return Some(status),
@@ -352,9 +358,9 @@ impl Killed {
     }
 }
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // One that has ended cannot be killed, and has been waited for.
+        // Both calls fail harmlessly if the process has ended and been waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,5 +1,5 @@
-//! Where a recording lies: in a file, in memory, or behind a pipe, which is copied to a temporary file first because every reader
-//! goes back and forth in it.
+//! Input sources: files, memory, and pipes. A pipe is copied to a temporary file first, because the readers need to
+//! seek.
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -19,7 +19,7 @@ use crate::units::Seconds;
 /// Most bytes that are copied from a pipe.
 const MAX_PIPED: u64 = 16 << 30;
 
-/// How long a pipe is waited for before the caller is asked whether to go on.
+/// Interval at which the caller is polled for cancellation while waiting for a pipe or for ffmpeg.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// Bytes read from a pipe at once.
@@ -30,25 +30,25 @@ pub(super) type Watch<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// A recording that can be read from its start any number of times.
 pub(super) struct Recording<'a> {
-    /// What stands for it in errors.
+    /// Its name in errors.
     pub(super) name: PathBuf,
     pub(super) place: Place<'a>,
 }
 
-/// Where its bytes are.
+/// Storage of a recording's bytes.
 pub(super) enum Place<'a> {
-    /// In the file called as the recording.
+    /// The file at the path [`Recording::name`].
     Named,
     Memory(&'a [u8]),
-    /// In a file without a name, which is gone when it is closed.
+    /// An unnamed temporary file, deleted when it is closed.
     Temporary(File),
 }
 
 impl<'a> Recording<'a> {
-    /// A path: of a file, or of a named pipe, which is read to its end.
+    /// From the path of a file or of a named pipe. A pipe is read to its end.
     pub(super) fn of_path(path: &Path, watch: Watch) -> Result<Recording<'static>> {
         let refuse = |reason: &str| Err(Error::audio(path, reason));
-        // Before opening: to open a pipe waits for its writer.
+        // Check the type before opening, because opening a pipe blocks until it has a writer.
         let meta = fs::metadata(path).map_err(|error| Error::audio(path, open::io_reason(&error)))?;
         if is_pipe(&meta) {
             let pipe = path.to_path_buf();
@@ -63,14 +63,14 @@ impl<'a> Recording<'a> {
         if meta.len() == 0 {
             return refuse("the file is empty (0 bytes); record or copy it again");
         }
-        // ffmpeg has another standard input than this process.
+        // Such a path would mean another file to ffmpeg, which has its own standard input.
         if ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|stdin| path == Path::new(stdin)) {
             return Recording::of_stdin(watch);
         }
         Ok(Recording { name: path.into(), place: Place::Named })
     }
 
-    /// The standard input, read to its end.
+    /// From the standard input, which is read to its end.
     pub(super) fn of_stdin(watch: Watch) -> Result<Recording<'static>> {
         let name = Path::new("stdin");
         if io::stdin().is_terminal() {
@@ -88,8 +88,8 @@ impl<'a> Recording<'a> {
         Ok(Recording { name, place: Place::Memory(bytes) })
     }
 
-    /// Copies what comes through a pipe. `open` is called on another thread, which is left behind, waiting for the pipe, if
-    /// `watch` cancels.
+    /// Copies a pipe to a temporary file. `open` is called on another thread. If `watch` cancels, that thread is
+    /// abandoned while it waits for the pipe.
     fn of_pipe<R: Read>(
         name: &Path,
         open: impl FnOnce() -> io::Result<R> + Send + 'static,
@@ -118,7 +118,7 @@ impl<'a> Recording<'a> {
                     format!("more than {gib} GiB came through the pipe; save it to a file"),
                 ));
             }
-            // A stream that never ends, and is no recording, is not copied for long.
+            // Reject an endless stream of other data early.
             if head.len() < CHUNK {
                 head.extend_from_slice(&chunk);
                 if head.len() >= CHUNK {
@@ -136,10 +136,10 @@ impl<'a> Recording<'a> {
         Ok(Recording { name: name.into(), place: Place::Temporary(file) })
     }
 
-    /// What its content is.
+    /// Recognises the file type.
     ///
     /// # Errors
-    /// [`Error::Audio`] if it cannot be read, or is something else than a recording.
+    /// [`Error::Audio`] if it cannot be read or is not a recording.
     pub(super) fn content(&self) -> Result<Content> {
         let cannot_read = |error: io::Error| Error::audio(&self.name, open::io_reason(&error));
         let content = match &self.place {
@@ -161,8 +161,8 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// The codec of the first audio track of an MP4 file that has a name in [`names::mp4_entry`]. For messages: what is looked for
-    /// is the box of sample descriptions, wherever it is in the first and the last megabyte.
+    /// The first codec in an MP4 file that [`names::mp4_entry`] knows, for error messages. Searches the first and the
+    /// last MiB for sample description boxes (`stsd`) without parsing the box structure.
     pub(super) fn mp4_entry(&self) -> Option<&'static str> {
         const PIECE: u64 = 1 << 20;
         fn find(mut source: impl Read + Seek, bytes: u64) -> io::Result<Option<&'static str>> {
@@ -170,7 +170,7 @@ impl<'a> Recording<'a> {
                 let mut piece = Vec::new();
                 source.seek(SeekFrom::Start(start))?;
                 source.by_ref().take(PIECE).read_to_end(&mut piece)?;
-                // Behind the name of the box: version and flags, number of entries, size of the first.
+                // After the box type: version and flags, number of entries, size of the first entry, 4 bytes each.
                 let mut entries = piece.windows(20).filter(|window| window.starts_with(b"stsd"));
                 if let Some(codec) = entries.find_map(|window| names::mp4_entry(&window[16..])) {
                     return Ok(Some(codec));
@@ -186,7 +186,7 @@ impl<'a> Recording<'a> {
         found.ok().flatten()
     }
 
-    /// The same recording as a file that another program can open, and its size in bytes: nothing where it has a name.
+    /// The recording as an open file for another program; `None` for [`Place::Named`], which has a path.
     ///
     /// # Errors
     /// [`Error::Audio`] if memory cannot be copied to a temporary file.
@@ -216,7 +216,7 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// Refuses what is no recording.
+/// Rejects a file of a type that is not a recording.
 fn check(content: &Content, name: &Path) -> Result<()> {
     match content {
         Content::NoRecording(what) => Err(Error::audio(name, format!("is {what}, not a recording"))),
@@ -241,18 +241,18 @@ fn is_pipe(_: &fs::Metadata) -> bool {
     false
 }
 
-/// Reads on a thread of its own, so that whoever waits for the bytes can do something else meanwhile. The channel is closed at the
-/// end; the thread ends when nobody receives any more.
+/// Reads a source on a new thread and sends its bytes in chunks, so that the receiver can wait with a timeout. The
+/// channel is closed at the end. The thread ends when the receiver is dropped.
 ///
 /// # Errors
-/// No thread could be started.
+/// The thread cannot be started.
 pub(super) fn pump<R: Read>(
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     let (sender, receiver) = sync_channel(4);
     let work = move || {
         if let Err(error) = open().and_then(|source| forward(source, &sender)) {
-            // Nobody waits for it any more.
+            // Fails only if the receiver was dropped.
             let _ = sender.send(Err(error));
         }
     };

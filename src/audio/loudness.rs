@@ -1,27 +1,30 @@
-//! Floats far outside -1..1.
+//! Scaling of float recordings whose samples are far outside -1..1.
 //!
-//! Some programs store 16-bit or 32-bit integers as floats without dividing them. Every player clips those to noise, and so
-//! does ffmpeg on its way to 16 bits; here they are scaled.
+//! Some programs store 16-bit or 32-bit integers as floats without scaling. Players clip such files to noise, as does
+//! ffmpeg when it converts to 16 bits; this module scales them.
 
 use std::path::Path;
 
 use super::mix::Planes;
 
-/// Mixing and resampling go a little beyond 1, and a float file may be mastered 12 dB too loud, but not more.
-const FAR: f32 = 4.0;
-/// Single clicks are clipped: to scale by them would leave nothing of the speech. One in this many samples.
-const CLICKS: usize = 1000;
+/// Largest peak that is left unchanged. Mixing and resampling overshoot 1 slightly, and a float file may be mastered 12
+/// dB too loud.
+const MAX_PEAK: f32 = 4.0;
+/// If fewer than one in this many samples exceed 1, they are clicks. Clicks are clipped, because scaling by their peak
+/// would make the speech inaudible.
+const SAMPLES_PER_CLICK: usize = 1000;
 
-/// Scales a whole recording by its peak, or clips a few clicks, with a warning. All channels are treated alike.
+/// Scales a whole recording by its peak, or clips single clicks, if the peak exceeds [`MAX_PEAK`]; logs a warning. All
+/// channels get the same factor.
 pub(super) fn tame(planes: &mut Planes, name: &Path) {
     let peak = planes.iter().flatten().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
-    if peak <= FAR {
+    if peak <= MAX_PEAK {
         return;
     }
     let beyond = planes.iter().flatten().filter(|sample| sample.abs() > 1.0).count();
-    let few = planes.iter().map(Vec::len).sum::<usize>() / CLICKS;
+    let max_clicks = planes.iter().map(Vec::len).sum::<usize>() / SAMPLES_PER_CLICK;
     let samples = planes.iter_mut().flatten();
-    if beyond < few {
+    if beyond < max_clicks {
         tracing::warn!(file = %name.display(), peak, beyond, "a few samples far outside -1..1 are clipped");
         samples.for_each(|sample| *sample = sample.clamp(-1.0, 1.0));
     } else {

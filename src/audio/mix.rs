@@ -1,21 +1,22 @@
-//! Decoded buffers of any sample format and channel count to finite f32: one channel, or every channel by itself.
+//! Channel selection and downmix: decoded buffers of any sample format and channel count to planes of finite f32.
 
 use symphonia::core::audio::GenericAudioBufferRef;
 
-/// Which channel of a recording is heard.
+/// Channel selection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Channel {
     /// The mean of all channels.
     #[default]
     Mix,
-    /// One channel, counted from 0 as in the file (0 is left in a stereo file).
+    /// One channel, counted from 0 in the order of the file (0 is left in a stereo file).
     Pick(usize),
-    /// Every channel by itself, of a recording with at most this many: each takes as much memory as a recording of one channel.
+    /// All channels, separately. Recordings with more than this many channels are rejected, because each channel takes
+    /// as much memory as a mono recording.
     Each(usize),
 }
 
 impl Channel {
-    /// How many channels are heard of a recording with `channels` channels.
+    /// Number of output channels for a recording with `channels` channels.
     pub(super) fn heard_of(self, channels: usize) -> usize {
         match self {
             Channel::Mix | Channel::Pick(_) => 1,
@@ -24,30 +25,30 @@ impl Channel {
     }
 }
 
-/// The channels that are heard, `[channels][samples]`; all have the same length.
+/// Planar samples of the selected channels, `[channels][samples]`; all channels have the same length.
 pub(super) type Planes = Vec<Vec<f32>>;
 
-/// How many samples each channel has.
+/// Number of samples per channel.
 pub(super) fn samples_of(planes: &Planes) -> usize {
     planes.first().map_or(0, Vec::len)
 }
 
-/// Most channels a recording may have: those that symphonia has names for.
+/// Largest number of channels accepted: the number of channel positions that symphonia defines.
 pub const MAX_CHANNELS: usize = 26;
 
-/// Largest sample accepted. Audio lies in -1..1; files written as float but scaled like 32-bit integers reach 2^31.
-/// Beyond that it is not audio, and the resampler's sums might overflow.
+/// Largest absolute sample value accepted. Audio lies in -1..1; 32-bit integers stored as floats reach 2^31. Larger
+/// values are not audio, and the resampler's sums might overflow.
 const MAX_SAMPLE: f32 = 2_147_483_648.0;
 
 /// Why a block could not be mixed.
 pub(super) enum MixError {
-    /// The reason, for the file as a whole.
+    /// The channel count does not fit the options; the reason.
     File(String),
-    /// What was found at this frame of the block.
+    /// An invalid sample (not finite, or too large) at this frame of the block.
     Sample { frame: usize, value: f32 },
 }
 
-/// Mixes blocks down to the channels that are heard.
+/// Converts decoded blocks to the selected channels.
 pub(super) struct Mixer {
     channel: Channel,
     interleaved: Vec<f32>,
@@ -59,7 +60,7 @@ impl Mixer {
         Mixer { channel, interleaved: Vec::new(), planes: Vec::new() }
     }
 
-    /// The channels that are heard of a decoded block, `[channels][frames]` at the block's own rate.
+    /// The selected channels of a decoded block, `[channels][frames]` at the block's sample rate.
     pub(super) fn mix(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<Planes, MixError> {
         buffer.copy_to_vec_interleaved(&mut self.interleaved);
         let mut planes = std::mem::take(&mut self.planes);
@@ -67,13 +68,13 @@ impl Mixer {
         Ok(planes)
     }
 
-    /// Takes a block back, whose memory is used again.
+    /// Returns a block, so that its memory is reused.
     pub(super) fn give_back(&mut self, planes: Planes) {
         self.planes = planes;
     }
 }
 
-/// The channels that are heard of `[frames, channels]` interleaved samples, replacing what is in `planes`.
+/// Writes the selected channels of `[frames, channels]` interleaved samples to `planes`, replacing its contents.
 pub(super) fn mix_interleaved(
     samples: &[f32],
     channels: usize,
@@ -93,7 +94,7 @@ pub(super) fn mix_interleaved(
             Channel::Pick(picked) => plane.extend(samples.chunks_exact(channels).map(|frame| frame[picked])),
             Channel::Each(_) => plane.extend(samples.chunks_exact(channels).map(|frame| frame[index])),
         }
-        // Written so that NaN is caught too.
+        // Negated comparison, so that NaN is rejected, too.
         if let Some(frame) = plane.iter().position(|value| !(value.abs() <= MAX_SAMPLE)) {
             return Err(MixError::Sample { frame, value: plane[frame] });
         }
@@ -101,7 +102,7 @@ pub(super) fn mix_interleaved(
     Ok(())
 }
 
-/// Whether `channel` can be taken from a recording with that many channels; the error is the reason.
+/// Checks that `channel` can be selected from a recording with `channels` channels. The error is the reason why not.
 pub(super) fn check_channels(channels: usize, channel: Channel) -> Result<(), String> {
     match channel {
         _ if channels == 0 => Err("its header says it has no channels; the file is damaged".into()),

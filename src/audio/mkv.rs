@@ -1,5 +1,4 @@
-//! What Matroska says about its tracks and symphonia reads past: which is the default, and how their packets are
-//! compressed.
+//! Matroska track headers: default flags and content encodings (packet compression), which symphonia ignores.
 //!
 //! Source: RFC 9559, sections 5.1.4.1 (Tracks) and 5.1.4.1.31 (ContentEncodings).
 
@@ -8,13 +7,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use flate2::read::ZlibDecoder;
 use symphonia::core::io::MediaSource;
 
-/// Elements looked at on the way to the tracks.
+/// Largest number of elements scanned in search of the `Tracks` element.
 const MAX_ELEMENTS: usize = 10_000;
-/// Longest description of all tracks, in bytes. Headers of Vorbis take some thousands each.
+/// Largest `Tracks` element, in bytes. The headers of one Vorbis track take some thousand bytes.
 const MAX_TRACKS_LEN: u64 = 16 << 20;
-/// Longest packet after decompression, in bytes.
+/// Largest packet after decompression, in bytes.
 const MAX_PACKET: u64 = 8 << 20;
-/// Most encodings of a track: each copies every packet.
+/// Largest number of encodings per track: each copies every packet.
 const MAX_ENCODINGS: usize = 8;
 
 const SEGMENT: u64 = 0x1853_8067;
@@ -45,11 +44,11 @@ struct TrackFacts {
     encodings: Vec<Encoding>,
 }
 
-/// How packets were changed when they were written.
+/// A content encoding: a transformation of packets that must be undone before decoding.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Encoding {
     order: u64,
-    /// Bits: 1 for packets, 2 for the codec's header.
+    /// Bit 0 (value 1): packets. Bit 1 (value 2): the codec's header.
     scope: u64,
     method: Method,
 }
@@ -57,25 +56,25 @@ pub(super) struct Encoding {
 #[derive(Clone, Debug, PartialEq)]
 enum Method {
     Zlib,
-    /// These bytes were taken from the start.
+    /// Header stripping: these bytes were removed from the start of every packet.
     Stripped(Vec<u8>),
-    /// By name.
+    /// An unsupported method, in words for the error message.
     Unknown(String),
 }
 
 impl Tracks {
-    /// The audio tracks in the order of the file.
+    /// Numbers of the audio tracks, in the order of the file.
     pub(super) fn audio_tracks(&self) -> Vec<u32> {
         self.0.iter().filter(|track| track.is_audio).filter_map(|track| u32::try_from(track.number).ok()).collect()
     }
 
-    /// Whether the file marks a track as default; `None` if it is not among these.
+    /// Whether the file marks a track as default; `None` for a track that was not found.
     pub(super) fn is_default(&self, track: u32) -> Option<bool> {
         self.0.iter().find(|facts| facts.number == u64::from(track)).map(|facts| facts.is_default)
     }
 
-    /// What was done to the packets of a track, what is to be undone first at the front. The error names what cannot be
-    /// undone.
+    /// The content encodings of a track, in the order in which they must be undone. The error describes an unsupported
+    /// encoding.
     pub(super) fn encodings(&self, track: u32) -> Result<Vec<Encoding>, String> {
         let facts = self.0.iter().find(|facts| facts.number == u64::from(track));
         let mut encodings = facts.map_or_else(Vec::new, |facts| facts.encodings.clone());
@@ -90,7 +89,7 @@ impl Tracks {
     }
 }
 
-/// The bytes of a packet, or of a codec's header, before they were encoded. `None` if they are damaged.
+/// Undoes the encodings of a packet, or of a codec's header if `is_header`. `None` if the data is damaged.
 pub(super) fn decode(encodings: &[Encoding], data: &[u8], is_header: bool) -> Option<Box<[u8]>> {
     let scope = if is_header { 2 } else { 1 };
     let mut data: Box<[u8]> = data.into();
@@ -108,18 +107,18 @@ pub(super) fn decode(encodings: &[Encoding], data: &[u8], is_header: bool) -> Op
     Some(data)
 }
 
-/// Reads the tracks; nothing if it is no Matroska file.
+/// Reads the track headers; empty for files that are not Matroska.
 pub(super) fn read(source: &mut Box<dyn MediaSource + '_>, bytes: u64) -> io::Result<Tracks> {
     let mut magic = [0; 4];
     source.seek(SeekFrom::Start(0))?;
     if source.read_exact(&mut magic).is_err() || magic != [0x1a, 0x45, 0xdf, 0xa3] {
         return Ok(Tracks::default());
     }
-    // Damage there is as good as nothing there; symphonia judges the file.
+    // Damaged headers count as missing here; symphonia reports damage.
     Ok(find(source, bytes)?.map(|data| tracks(&data)).unwrap_or_default())
 }
 
-/// The body of the element with the tracks.
+/// The body of the `Tracks` element.
 fn find(source: &mut Box<dyn MediaSource + '_>, bytes: u64) -> io::Result<Option<Vec<u8>>> {
     let mut at = 0;
     for _ in 0..MAX_ELEMENTS {
@@ -143,7 +142,7 @@ fn find(source: &mut Box<dyn MediaSource + '_>, bytes: u64) -> io::Result<Option
     Ok(None)
 }
 
-/// The identifier of an element, its size if that is known, and the length of both.
+/// Parses an EBML element header: the identifier, the size of the body if known, and the length of the header.
 fn element(bytes: &[u8]) -> Option<(u64, Option<u64>, usize)> {
     let number = |bytes: &[u8]| bytes.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
     let id_len = bytes.first()?.leading_zeros() as usize + 1;
@@ -151,12 +150,12 @@ fn element(bytes: &[u8]) -> Option<(u64, Option<u64>, usize)> {
     let rest = bytes.get(id_len..)?;
     let size_len = rest.first()?.leading_zeros() as usize + 1;
     let size = number(rest.get(..size_len).filter(|_| size_len <= 8)?) & ((1u64 << (7 * size_len)) - 1);
-    // All ones stand for a size that was not known.
+    // All ones: unknown size.
     let is_known = size != (1u64 << (7 * size_len)) - 1;
     Some((id, is_known.then_some(size), id_len + size_len))
 }
 
-/// The children of an element.
+/// Iterates over the child elements in a body: identifier and body.
 fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         let (id, size, header) = element(bytes)?;
@@ -173,7 +172,7 @@ fn unsigned(bytes: &[u8]) -> u64 {
 
 fn tracks(data: &[u8]) -> Tracks {
     let tracks = children(data).filter(|(id, _)| *id == TRACK).map(|(_, body)| {
-        // What says nothing is a default track.
+        // FlagDefault is 1 if the element is absent.
         let mut facts = TrackFacts { is_default: true, ..TrackFacts::default() };
         for (id, body) in children(body) {
             match id {

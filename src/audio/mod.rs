@@ -1,27 +1,27 @@
-//! Recordings: any file to 16 kHz mono samples.
+//! Audio decoding: files of any supported format to 16 kHz mono samples.
 //!
-//! [`decode`] reads a whole file, [`decode_bytes`] one that lies in memory, [`from_samples`] takes samples that are
-//! already decoded, and [`Decoder`] streams. The steps, in order:
+//! [`decode`] reads a whole file, [`decode_bytes`] a file in memory, [`from_samples`] takes decoded samples of another
+//! rate or channel count, and [`Decoder`] is the streaming interface. The steps, in order:
 //!
-//! | file          | step                                                                                       |
-//! |---------------|--------------------------------------------------------------------------------------------|
-//! | `input.rs`    | path, pipe, standard input or memory -> bytes that can be read again                       |
-//! | `recognise.rs`| the first bytes -> what it is: for the built-in reader, for ffmpeg, or no recording        |
-//! | `reader.rs`   | which decoder reads it                                                                     |
-//! | `ffmpeg.rs`   | what the built-in reader does not know -> blocks                                           |
-//! | `open.rs`     | path or bytes -> container reader                                                          |
-//! | `tracks.rs`   | the track that is heard, its decoder, the length it states                                 |
-//! | `wav.rs`      | WAV as it is found in the wild -> the form symphonia reads                                 |
-//! | `mp4/`        | edit lists and times of fragments; the core of HE-AAC                                      |
-//! | `mkv.rs`      | compressed packets of Matroska                                                             |
-//! | `elementary.rs`, `mpeg.rs` | MP3 and ADTS without a container                                              |
-//! | `opus.rs`     | the one codec symphonia lacks                                                              |
-//! | `aac/`        | AAC with more than two channels                                                            |
-//! | `decoder/`    | packets -> blocks, lost packets, truncation                                                |
-//! | `loudness.rs` | floats far outside -1..1 -> scaled                                                       |
-//! | `timeline.rs` | gaps, start offsets and edit lists -> time                                                 |
-//! | `mix.rs`      | any sample format and channel count -> one channel of finite f32, or each by itself        |
-//! | `resample.rs` | any rate -> 16 kHz, exactly `round(n * 16000 / rate)` samples, no delay                     |
+//! | file           | step                                                                                         |
+//! |----------------|----------------------------------------------------------------------------------------------|
+//! | `input.rs`     | path, pipe, standard input or memory -> seekable source                                      |
+//! | `recognise.rs` | file type by magic numbers: for the built-in reader, for ffmpeg, or not a recording          |
+//! | `reader.rs`    | selects the decoder: built-in or ffmpeg                                                      |
+//! | `ffmpeg.rs`    | decodes with the ffmpeg program what the built-in reader does not support                    |
+//! | `open.rs`      | opens the container with symphonia                                                           |
+//! | `tracks.rs`    | selects the audio track and creates its decoder                                              |
+//! | `wav.rs`       | repairs headers of WAV files that symphonia rejects                                          |
+//! | `mp4/`         | MP4 edit lists and fragments; the AAC-LC core of HE-AAC                                      |
+//! | `mkv.rs`       | compressed packets in Matroska                                                               |
+//! | `elementary.rs`, `mpeg.rs` | MP3 and ADTS streams without a container                                         |
+//! | `opus.rs`      | Opus decoder, which symphonia lacks                                                          |
+//! | `aac/`         | AAC with more than two channels                                                              |
+//! | `decoder/`     | packets -> blocks; counts lost packets, detects truncation                                   |
+//! | `loudness.rs`  | scales or clips samples far outside -1..1                                                    |
+//! | `timeline.rs`  | applies gaps, start offsets and edit lists                                                   |
+//! | `mix.rs`       | any sample format and channel count -> finite f32, mixed to one channel or separate channels |
+//! | `resample.rs`  | any rate -> 16 kHz, exactly `round(n * 16000 / rate)` samples, without delay                 |
 
 mod aac;
 mod decoder;
@@ -56,12 +56,12 @@ use crate::units::{SAMPLE_RATE, Seconds};
 /// A decoded recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audio {
-    /// `[n]` f32 at 16 kHz, mono, finite, within -1..1 but for a little clipping; never empty. Recordings far beyond, such
-    /// as 16-bit numbers stored as floats, are scaled to that.
+    /// `[n]` f32 at 16 kHz, mono, finite, within -1..1 except for slight overshoot; never empty. Recordings far outside
+    /// that range, such as 16-bit integers stored as floats, are scaled to it.
     pub samples: Vec<f32>,
-    /// With [`Channel::Each`] the channels after the first, which is [`samples`](Self::samples), each as long as that; else none.
+    /// With [`Channel::Each`]: the channels after the first, each as long as [`samples`](Self::samples); else empty.
     pub others: Vec<Vec<f32>>,
-    /// What the recording was before.
+    /// Properties of the recording before decoding.
     pub source: Source,
 }
 
@@ -77,41 +77,41 @@ impl Audio {
     }
 }
 
-/// Facts about a recording, for the log and for verbose output.
+/// Properties of a recording's file, for the log and for verbose output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Source {
     /// Short name of the container, such as `wave` or `isomp4`; `samples` for [`from_samples`].
     pub container: String,
     /// Short name of the codec, such as `pcm_s16le` or `opus`.
     pub codec: String,
-    /// Samples per second of the recording, in Hz.
+    /// Sample rate of the recording, in Hz.
     pub rate: u32,
     /// Channels of the recording, before mixing.
     pub channels: usize,
-    /// Length as far as the container tells, in seconds. Not always right: [`Audio::duration`] is.
+    /// Length that the container states, in seconds. May be wrong; [`Audio::duration`] is exact.
     pub length: Option<Seconds>,
     /// Size of the file, in bytes.
     pub bytes: u64,
 }
 
-/// How to read a recording.
+/// Options of audio decoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeOptions {
-    /// Which channel is heard.
+    /// The channel to decode.
     pub channel: Channel,
-    /// Which audio track is heard, counted from 1 among the audio tracks of the file. `None` is the track that the file
-    /// marks as its default, as ffmpeg chooses it: of several, the one with the most channels, then the first.
+    /// The audio track to decode, counted from 1 among the audio tracks of the file. `None`: the track that the file
+    /// marks as default; of several, the one with the most channels, then the first (as ffmpeg).
     pub track: Option<usize>,
-    /// Keep the times of the file: gaps between packets and a start later than that of the video become silence. False
-    /// puts the packets one behind another, as ffmpeg does when it writes a WAV file.
+    /// Whether to keep the file's time stamps: gaps between packets, and a start later than that of the video, become
+    /// silence. `false` concatenates the packets, as ffmpeg does when it writes a WAV file.
     pub sync: bool,
-    /// Take what is there of a recording that was cut off, or of which more than a tenth of the packets cannot be
-    /// decoded, instead of refusing it.
+    /// Whether to accept a recording that is cut off, or of which more than a tenth of the packets cannot be decoded,
+    /// instead of returning an error.
     pub allow_truncated: bool,
-    /// Longer recordings are refused before they take more memory than this length does: a few bytes of a compressed file
-    /// can decode to days of silence. 48 hours by default; `None` is no limit.
+    /// Limit on the length of a recording. Longer ones are rejected before they need more memory than this length does:
+    /// a few bytes of a compressed file can decode to days of silence. Default: 48 hours; `None`: no limit.
     pub max_duration: Option<Seconds>,
-    /// Who decodes. Unless asked for, no other program is started.
+    /// The built-in reader or ffmpeg. By default no other program is started.
     pub decoder: DecoderKind,
 }
 
@@ -133,12 +133,12 @@ impl Default for DecodeOptions {
     }
 }
 
-/// How far decoding has come.
+/// Progress of decoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
     /// Seconds decoded.
     pub decoded: Seconds,
-    /// Seconds in all, where the container tells.
+    /// Length in seconds, if the container states one.
     pub total: Option<Seconds>,
 }
 
@@ -147,13 +147,13 @@ pub fn unwatched(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Decodes a file, or what comes through a named pipe, to 16 kHz mono.
+/// Decodes a file or a named pipe to 16 kHz mono.
 ///
-/// `watch` is called after every packet, some tens of times per second of audio; it stops the decoding by returning
-/// [`ControlFlow::Break`]. It is also called, ten times a second, while a pipe or ffmpeg is waited for.
+/// `watch` is called after every packet (tens of times per second of audio), and ten times a second while waiting for a
+/// pipe or for ffmpeg. It cancels by returning [`ControlFlow::Break`].
 ///
 /// # Errors
-/// [`Error::Audio`] and [`Error::TooLong`] as for [`Decoder`], [`Error::Cancelled`] if `watch` says so.
+/// [`Error::Audio`] and [`Error::TooLong`] as for [`Decoder`]; [`Error::Cancelled`] if `watch` cancels.
 pub fn decode(
     path: &Path,
     options: &DecodeOptions,
@@ -162,7 +162,7 @@ pub fn decode(
     collect(Decoder::open_watched(path, options, &mut watch)?, path, watch)
 }
 
-/// Decodes what comes through the standard input, as [`decode`] does a file. It is read to its end, and is empty afterwards.
+/// Decodes an audio file on the standard input, which is read to its end; otherwise like [`decode`].
 ///
 /// # Errors
 /// As [`decode`]; [`Error::Audio`] if the standard input is a terminal.
@@ -171,8 +171,8 @@ pub fn decode_stdin(options: &DecodeOptions, mut watch: impl FnMut(Progress) -> 
     collect(Decoder::start(&recording, options, &mut watch)?, &recording.name, watch)
 }
 
-/// Decodes a recording that lies in memory, as [`decode`] does a file. `name` stands for it in errors; an extension,
-/// if it has one, is a hint at the format.
+/// Decodes an audio file in memory; otherwise like [`decode`]. `name` is used in errors; its extension, if any, is a
+/// hint at the format.
 ///
 /// # Errors
 /// As [`decode`].
@@ -186,7 +186,7 @@ pub fn decode_bytes(
     collect(Decoder::start(&recording, options, &mut watch)?, &recording.name, watch)
 }
 
-/// Takes samples that are decoded already: `[frames, channels]` interleaved f32 in -1..1 at `rate` Hz.
+/// Mixes and resamples decoded samples: `[frames, channels]` interleaved f32 in -1..1 at `rate` Hz.
 ///
 /// # Errors
 /// [`Error::Audio`] if there are none, if one is not finite, if their number is no multiple of `channels`, or if the
@@ -216,11 +216,11 @@ pub fn from_samples(samples: &[f32], channels: usize, rate: u32, channel: Channe
     Ok(Audio::new(out, source))
 }
 
-/// Gathers the blocks of a decoder.
+/// Decodes a whole recording: concatenates the blocks of `decoder`.
 fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Audio> {
     let full = |_| Error::audio(name, "the decoded recording does not fit into memory; split it into shorter files");
     let total = decoder.source().length;
-    // What a limit leaves out is never held.
+    // Never reserve more memory than the duration limit allows.
     let most = decoder.max_duration().map_or(usize::MAX, |limit| (limit.0 * SAMPLE_RATE as f64) as usize);
     let mut before = Progress { decoded: Seconds(0.0), total };
     let expected = plausible_samples(decoder.source());
@@ -229,7 +229,7 @@ fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) ->
         let block = match decoder.next_channels() {
             Ok(Some(block)) => block,
             Ok(None) => break,
-            // Ctrl-C reaches ffmpeg as well: that it failed is then no news.
+            // Ctrl-C also stops ffmpeg; report the cancellation, not ffmpeg's failure.
             Err(error) => return Err(if watch(before).is_break() { Error::Cancelled } else { error }),
         };
         if planes.is_empty() {
@@ -239,7 +239,7 @@ fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) ->
         }
         for (samples, block) in planes.iter_mut().zip(block) {
             if samples.capacity() - samples.len() < block.len() {
-                // Doubling could take twice what a long recording needs; an eighth at a time copies little more.
+                // Grow by an eighth: doubling could take twice the memory that a long recording needs.
                 let more = (samples.len() / 8).min(most.saturating_sub(samples.len()));
                 samples.try_reserve_exact(block.len().max(more)).map_err(full)?;
             }
@@ -260,13 +260,13 @@ fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) ->
     Ok(Audio::new(planes, source))
 }
 
-/// The length the container states, in samples at 16 kHz and a little more, but no more than a file of that size can
-/// plausibly hold: a header can claim anything.
+/// Number of 16 kHz samples to reserve memory for: the length that the container states, plus a margin. Limited by the
+/// file's size, because a damaged or malicious header can state any length.
 fn plausible_samples(source: &Source) -> usize {
-    /// 16 kHz samples per byte at 3 kbit/s, half of what the leanest speech codecs use. Silence can be leaner: then
-    /// the vector grows.
+    /// 16 kHz samples per byte at 3 kbit/s, half of the lowest bit rate of speech codecs. If compressed silence needs
+    /// less, the vector grows.
     const PER_BYTE: u64 = 16_000 * 8 / 3_000;
-    /// An eighth of a second for encoders that pad.
+    /// An eighth of a second, for encoder padding.
     const SPARE: u64 = 2_000;
     let stated = source.length.map_or(0.0, |length| length.0.max(0.0) * SAMPLE_RATE as f64) as u64;
     stated.min(source.bytes.saturating_mul(PER_BYTE)).saturating_add(SPARE) as usize

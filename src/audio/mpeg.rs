@@ -1,42 +1,43 @@
-//! Frames of MPEG audio (MP1, MP2, MP3) and of ADTS (AAC): their headers, and the tags of encoders in the first one.
+//! Frame headers of MPEG audio (MP1, MP2, MP3) and ADTS (AAC), and the Xing, LAME and VBRI tags in the first MP3 frame.
 //!
-//! Sources: ISO 11172-3 section 2.4.1 and ISO 13818-3 for MPEG audio, ISO 13818-7 section 6.2 for ADTS; the Xing, LAME and
-//! VBRI tags and what they trim as in ffmpeg `libavformat/mp3dec.c`.
+//! Sources: ISO 11172-3 section 2.4.1 and ISO 13818-3 for MPEG audio, ISO 13818-7 section 6.2 for ADTS; for the tags
+//! and their trimming ffmpeg `libavformat/mp3dec.c`.
 
 use symphonia::core::codecs::audio::AudioCodecId;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
 
-/// Bytes that are needed to read any header.
+/// Size of the longest frame header in bytes.
 pub(super) const HEADER: usize = 9;
-/// Samples that a decoder of Layer 3 is late.
+/// Delay of a Layer 3 decoder, in samples.
 const DECODER_DELAY: u64 = 528 + 1;
 
-/// What a frame's header tells.
+/// A parsed frame header.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Frame {
     pub(super) kind: Kind,
-    /// Bytes of the whole frame, header included.
+    /// Size of the frame in bytes, including the header.
     pub(super) len: usize,
-    /// Bytes before what the decoder wants: the header of ADTS.
+    /// Bytes that the decoder must not get: the ADTS header.
     pub(super) skip: usize,
     /// Samples per channel.
     pub(super) samples: u64,
 }
 
-/// What stays the same from frame to frame as long as one decoder can read them.
+/// Stream parameters. A change between frames requires a new decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
     pub(super) codec: AudioCodecId,
     /// In Hz.
     pub(super) rate: u32,
-    /// MPEG audio: 1 or 2 channels. ADTS: the channel configuration, of which 0 stands for one described in the stream.
+    /// MPEG audio: 1 or 2 channels. ADTS: the channel configuration; 0 means that the stream itself describes the
+    /// layout.
     pub(super) channels: u8,
-    /// MPEG-1 as opposed to MPEG-2 and 2.5; of ADTS the audio object type.
+    /// MPEG audio: 1 for MPEG-1, 0 for MPEG-2 and 2.5. ADTS: the audio object type.
     pub(super) profile: u8,
 }
 
 impl Frame {
-    /// Reads a header from the first [`HEADER`] bytes of a frame.
+    /// Parses a frame header. `bytes` should have at least [`HEADER`] bytes.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0xff, second, ..] if second & 0xf6 == 0xf0 => adts(bytes),
@@ -54,16 +55,16 @@ fn adts(bytes: &[u8]) -> Option<Frame> {
     let rate = *RATES.get(usize::from(head[2] >> 2 & 15))?;
     let channels = (head[2] & 1) << 2 | head[3] >> 6;
     let len = usize::from(head[3] & 3) << 11 | usize::from(head[4]) << 3 | usize::from(head[5] >> 5);
-    // More than one block in a frame is allowed, but no encoder writes it.
+    // The standard allows several raw data blocks per frame, but no encoder writes them.
     let blocks = head[6] & 3;
     let kind = Kind { codec: CODEC_ID_AAC, rate, channels, profile: (head[2] >> 6) + 1 };
     (blocks == 0 && len > skip).then_some(Frame { kind, len, skip, samples: 1024 })
 }
 
-/// A frame of MPEG audio by the second to fourth byte of its header.
+/// Parses an MPEG audio header from its second to fourth byte.
 fn mpeg([second, third, fourth]: [u8; 3]) -> Option<Frame> {
     const RATES: [u32; 3] = [44_100, 48_000, 32_000];
-    /// In kbit/s; 0 is free format, which symphonia cannot decode.
+    /// In kbit/s. 0 is free format, which symphonia does not support.
     #[rustfmt::skip]
     const BIT_RATES: [[u32; 15]; 5] = [
         [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
@@ -87,7 +88,7 @@ fn mpeg([second, third, fourth]: [u8; 3]) -> Option<Frame> {
     };
     let bit_rate = 1000 * *BIT_RATES[table].get(usize::from(third >> 4))?;
     let rate = *RATES.get(usize::from(third >> 2 & 3))? >> shift;
-    // Emphasis 2 is reserved: a cheap way to tell noise from a header.
+    // Emphasis 2 is reserved; rejecting it reduces false matches in noise.
     if bit_rate == 0 || fourth & 3 == 2 {
         return None;
     }
@@ -103,7 +104,7 @@ fn mpeg([second, third, fourth]: [u8; 3]) -> Option<Frame> {
     Some(Frame { kind, len: len as usize, skip: 0, samples })
 }
 
-/// Bytes of the side information behind the header of a frame of Layer 3.
+/// Size in bytes of a Layer 3 frame's side information, which follows the header.
 fn side_len(kind: &Kind) -> usize {
     match (kind.profile, kind.channels) {
         (1, 1) => 17,
@@ -113,23 +114,26 @@ fn side_len(kind: &Kind) -> usize {
     }
 }
 
-/// What the tag in a first frame says about those behind it, in samples per channel. The frame itself is no audio.
+/// The encoder's tag in the first frame: length and trimming, in samples per channel. The frame with the tag contains
+/// no audio.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Tag {
-    /// Samples of all frames, those that are dropped included.
+    /// Samples of all frames, before trimming.
     pub(super) total: Option<u64>,
-    /// Samples to be dropped at the start.
+    /// Samples to trim at the start (encoder and decoder delay).
     pub(super) start: u64,
-    /// Samples to be dropped before `total`.
+    /// Samples to trim at the end (padding), counted back from `total`.
     pub(super) end: u64,
     /// Bytes from the frame with the tag to the end of the last frame.
     bytes: Option<u64>,
 }
 
 impl Tag {
-    /// The tag, or only what it says about the start where the file is longer than the tag states by more than a sixteenth:
-    /// then other files were appended to the one that the tag describes. `bytes` from the frame with the tag to the end of
-    /// the file. Source: ffmpeg `libavformat/mp3dec.c::mp3_parse_vbr_tags`.
+    /// Drops everything but the trimming at the start if the file is longer than the tag states by more than a
+    /// sixteenth: then other files were appended to the one that the tag describes. `bytes` is the number of bytes from
+    /// the frame with the tag to the end of the file.
+    ///
+    /// Source: ffmpeg `libavformat/mp3dec.c::mp3_parse_vbr_tags`.
     pub(super) fn for_file(self, bytes: u64) -> Self {
         match self.bytes {
             Some(stated) if bytes.saturating_sub(stated) > stated / 16 => Tag { start: self.start, ..Tag::default() },
@@ -138,7 +142,7 @@ impl Tag {
     }
 }
 
-/// The tag of Xing, LAME or Fraunhofer in a frame of Layer 3.
+/// Parses the Xing, LAME or Fraunhofer (VBRI) tag in a Layer 3 frame.
 pub(super) fn tag(frame: &Frame, bytes: &[u8]) -> Option<Tag> {
     if frame.kind.codec != CODEC_ID_MP3 {
         return None;
@@ -148,7 +152,8 @@ pub(super) fn tag(frame: &Frame, bytes: &[u8]) -> Option<Tag> {
         let frames = number(36 + 14).filter(|&frames| frames > 0);
         return Some(Tag { total: frames.map(|frames| u64::from(frames) * frame.samples), ..Tag::default() });
     }
-    // A checksum stands before the side information, which encoders forget when they place the tag.
+    // The side information follows the header, or a checksum of 2 bytes. Encoders place the tag without regard to the
+    // checksum, so try both offsets.
     let at = [4, 6]
         .map(|head| head + side_len(&frame.kind))
         .into_iter()
@@ -175,17 +180,17 @@ pub(super) fn tag(frame: &Frame, bytes: &[u8]) -> Option<Tag> {
     Some(tag)
 }
 
-/// Clears the scale factors of granules without data. LAME writes silence as a granule of no bits whose scale factors
-/// would need some; every other decoder skips the granule, symphonia refuses the frame.
+/// Clears `scalefac_compress` of empty granules. LAME writes silence as a granule with `part2_3_length` 0 whose
+/// `scalefac_compress` would require bits. Other decoders skip such a granule; symphonia rejects the frame.
 pub(super) fn clear_empty_granules(frame: &Frame, bytes: &mut [u8]) {
     if frame.kind.codec != CODEC_ID_MP3 {
         return;
     }
-    // Bit 0 of the second byte: no checksum of two bytes.
+    // Bit 0 of the second byte is 0 if a checksum of two bytes follows the header.
     let start = if bytes.get(1).is_some_and(|byte| byte & 1 == 0) { 6 } else { 4 };
     let Some(side) = bytes.get_mut(start..start + side_len(&frame.kind)) else { return };
     let channels = usize::from(frame.kind.channels);
-    // Bits: in front of the granules, granules, in each granule, and of its scale factors' size.
+    // Bits before the granules, number of granules, bits per granule, bits of `scalefac_compress`.
     let (front, granules, size, scale_bits) = match (frame.kind.profile, channels) {
         (1, 1) => (18, 2, 59, 4),
         (1, _) => (20, 2, 59, 4),
@@ -196,7 +201,7 @@ pub(super) fn clear_empty_granules(frame: &Frame, bytes: &mut [u8]) {
         let at = front + granule * size;
         let bit = |at: usize| side[at / 8] >> (7 - at % 8) & 1;
         if (at..at + 12).all(|at| bit(at) == 0) {
-            // Behind the length come 9 bits of big values and 8 of gain.
+            // `part2_3_length` (12 bits), `big_values` (9) and `global_gain` (8) precede `scalefac_compress`.
             (at + 29..at + 29 + scale_bits).for_each(|at| side[at / 8] &= !(1 << (7 - at % 8)));
         }
     }
@@ -221,12 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn silence_without_bits_loses_its_scale_factors() {
+    fn empty_granules_lose_their_scale_factors() {
         let mut bytes = [0u8; 104];
         bytes[..16].copy_from_slice(&[0xff, 0xfb, 0x10, 0xc4, 0, 0, 0, 0, 1, 0xa5, 0xe0, 0, 0, 0, 0, 0]);
         let frame = Frame::parse(&bytes).expect("a frame of silence");
         clear_empty_granules(&frame, &mut bytes);
-        // The gain stays, the four bits behind it are gone.
+        // `global_gain` is unchanged; the four bits after it are cleared.
         assert_eq!(bytes[8..11], [1, 0xa4, 0]);
     }
 }

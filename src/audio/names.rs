@@ -1,8 +1,8 @@
-//! Names of codecs for people. Symphonia names only those it can decode.
+//! Names of codecs for error messages. Symphonia has names only for the codecs that it decodes.
 
 use symphonia::core::codecs::audio::{AudioCodecId, well_known as codecs};
 
-/// The usual name of a codec.
+/// The common name of a codec.
 pub(super) fn codec(id: AudioCodecId) -> String {
     let known = match id {
         codecs::CODEC_ID_AC3 => "AC-3",
@@ -32,7 +32,7 @@ pub(super) fn codec(id: AudioCodecId) -> String {
     known.into()
 }
 
-/// The usual name of a format tag of WAV.
+/// The common name of a WAV format tag's codec.
 pub(super) fn wav_tag(tag: u16) -> &'static str {
     match tag {
         0x0031 => "GSM",
@@ -51,7 +51,7 @@ pub(super) fn wav_tag(tag: u16) -> &'static str {
     }
 }
 
-/// The codec of an audio track of MP4 that symphonia does not list, by the type of its sample entry.
+/// The name of a codec in MP4 that symphonia does not support, by the type of its sample entry.
 pub(super) fn mp4_entry(kind: &[u8]) -> Option<&'static str> {
     Some(match kind {
         b"ulaw" => "mu-law",

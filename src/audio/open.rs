@@ -1,4 +1,4 @@
-//! From a path or bytes to a container reader.
+//! Opens a container with symphonia's or this crate's demuxers, and selects the audio track.
 
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Seek, SeekFrom};
@@ -19,28 +19,28 @@ use super::{DecodeOptions, elementary, mkv};
 use crate::error::Error;
 use crate::guard::guard;
 
-/// What a reader of an error can always do with a recording this crate cannot read.
+/// Advice that ends the error messages about unreadable recordings.
 pub(super) const CONVERT: &str =
     "if another program plays it, convert it first, for example with `ffmpeg -i IN -ac 1 OUT.wav`";
 
-/// Why a recording is refused, with the reason in words.
+/// Why a recording is rejected, in words.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Refusal {
-    /// Its container or codec is not one that this reader knows: another decoder may know it. Who asks adds the cure.
+    /// The built-in reader does not support its container or codec; ffmpeg may. The caller appends the cure.
     Unsupported(String),
-    /// It cannot be opened, is damaged, or holds no audio, whatever decodes it.
+    /// It cannot be opened, is damaged, or contains no audio; ffmpeg would not help.
     Damaged(String),
 }
 
 impl Refusal {
-    /// The error that tells about it; `name` stands for the recording.
+    /// Converts to [`Error::Audio`]; `name` is the recording's name.
     pub(super) fn into_error(self, name: &Path) -> Error {
         let (Refusal::Unsupported(reason) | Refusal::Damaged(reason)) = self;
         Error::audio(name, reason)
     }
 }
 
-/// An opened recording: the container's reader and the track that will be heard.
+/// An opened recording: the demuxer and the selected track.
 pub(super) struct Opened<'a> {
     pub(super) format: Box<dyn FormatReader + 'a>,
     pub(super) playing: Playing,
@@ -49,12 +49,12 @@ pub(super) struct Opened<'a> {
     pub(super) bytes: u64,
 }
 
-/// What the container says about the length of the track, in seconds.
+/// Length of the track according to the container, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Length {
-    /// Written in the file: less than that is a truncated file.
+    /// Stated in the file: if less is decoded, the file is truncated.
     Stated(f64),
-    /// Worked out from the size or the last page: good for a progress bar.
+    /// Estimated from the file's size or its last page, for progress reports only.
     Guessed(f64),
     Unknown,
 }
@@ -68,7 +68,7 @@ impl Length {
     }
 }
 
-/// Opens a file that has been found and opened. The extension of its name, if it has one, is a hint.
+/// Opens a recording in a file. The extension of its name, if any, is a hint at the format.
 pub(super) fn open_file(
     file: io::Result<File>,
     name: &Path,
@@ -79,7 +79,7 @@ pub(super) fn open_file(
     open_source(Box::new(file), bytes, extension(name), options)
 }
 
-/// Opens a recording that lies in memory. The extension of its name, if it has one, is a hint.
+/// Opens a recording in memory. The extension of its name, if any, is a hint at the format.
 pub(super) fn open_bytes<'a>(bytes: &'a [u8], name: &Path, options: &DecodeOptions) -> Result<Opened<'a>, Refusal> {
     open_source(Box::new(Cursor::new(bytes)), bytes.len() as u64, extension(name), options)
 }
@@ -95,7 +95,7 @@ fn open_source<'a>(
     options: &DecodeOptions,
 ) -> Result<Opened<'a>, Refusal> {
     let io_error = |error: std::io::Error| io_refusal(&error);
-    // Damage there is as good as nothing there; symphonia will say what else is wrong.
+    // Damaged headers count as missing here; symphonia reports damage.
     let mut facts = Facts {
         movie: mp4::read(&mut source, bytes).unwrap_or_default(),
         matroska: mkv::read(&mut source, bytes).unwrap_or_default(),
@@ -131,7 +131,7 @@ fn open_source<'a>(
     Ok(Opened { format, playing, facts, bytes })
 }
 
-/// The containers of symphonia. Streams without one are read here: symphonia takes much for MP3 that is none.
+/// Symphonia's demuxers, without those for elementary streams, which take many other files for MP3; see [`elementary`].
 fn containers() -> &'static Probe {
     static CONTAINERS: OnceLock<Probe> = OnceLock::new();
     CONTAINERS.get_or_init(|| {
@@ -150,16 +150,16 @@ fn containers() -> &'static Probe {
     })
 }
 
-/// What was seen of the file before symphonia, which does not tell.
+/// Properties of the container that symphonia does not provide.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    /// Of an MP4.
+    /// MP4: tracks and edit lists.
     pub(super) movie: Movie,
-    /// Of a Matroska file.
+    /// Matroska: default flags and content encodings.
     pub(super) matroska: mkv::Tracks,
-    /// It is a stream of frames without a container, of this length.
+    /// Elementary stream: its length.
     pub(super) frames: Option<Length>,
-    /// It is a WAV file; by what factor it ought to be longer, if it tells.
+    /// WAV: the stated length divided by the actual length, if the header states one.
     pub(super) wav: Option<Option<f64>>,
 }
 
@@ -167,7 +167,7 @@ fn io_refusal(error: &std::io::Error) -> Refusal {
     Refusal::Damaged(io_reason(error))
 }
 
-/// What went wrong with a file, in words.
+/// Describes an I/O error of opening or reading a file.
 pub(super) fn io_reason(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such file; check the path".into(),
@@ -176,7 +176,7 @@ pub(super) fn io_reason(error: &std::io::Error) -> String {
     }
 }
 
-/// Why the container could not be opened.
+/// Converts symphonia's error of opening a container.
 fn probe_refusal(error: &SymphoniaError) -> Refusal {
     match error {
         SymphoniaError::IoError(io) if io.kind() == ErrorKind::UnexpectedEof => Refusal::Damaged(format!(

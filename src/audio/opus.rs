@@ -1,4 +1,4 @@
-//! Opus for symphonia, which reads its containers (Ogg, Matroska, MP4) but has no decoder for it.
+//! Opus decoder for symphonia, which demuxes Opus in Ogg, Matroska and MP4 but cannot decode it.
 
 use std::sync::OnceLock;
 
@@ -12,10 +12,10 @@ use symphonia::core::codecs::registry::{CodecRegistry, RegisterableAudioDecoder,
 use symphonia::core::errors::{Error, Result};
 use symphonia::core::packet::PacketRef;
 
-/// Opus always decodes to this rate, in Hz, and counts its header's times in it.
+/// Output sample rate of the decoder in Hz, and the unit of the times in the Opus header.
 const RATE: u32 = 48_000;
 
-/// Every codec of symphonia, and Opus.
+/// Symphonia's codecs and Opus.
 pub(super) fn codecs() -> &'static CodecRegistry {
     static CODECS: OnceLock<CodecRegistry> = OnceLock::new();
     CODECS.get_or_init(|| {
@@ -26,7 +26,7 @@ pub(super) fn codecs() -> &'static CodecRegistry {
     })
 }
 
-/// Seconds that the decoder drops at the start.
+/// The pre-skip in seconds, which the decoder drops at the start.
 pub(super) fn delay(params: &AudioCodecParameters) -> f64 {
     let head = params.extra_data.as_deref().and_then(Head::parse);
     head.map_or(0.0, |head| head.pre_skip as f64 / f64::from(RATE))
@@ -35,13 +35,14 @@ pub(super) fn delay(params: &AudioCodecParameters) -> f64 {
 /// The identification header, RFC 7845 section 5.1.
 struct Head {
     channels: usize,
-    /// Frames to drop at the start.
+    /// Frames (at 48 kHz) to drop at the start.
     pre_skip: usize,
-    /// Linear factor for every sample.
+    /// Output gain as a linear factor.
     gain: f32,
-    /// 0 for mono and stereo, 1 for surround.
+    /// Channel mapping family: 0 for mono and stereo, 1 for surround.
     family: u8,
-    /// Streams, those of them that are stereo, and per output channel the decoded channel it takes.
+    /// For surround: number of streams, number of coupled (stereo) streams, and the decoded channel of each output
+    /// channel.
     layout: Option<(usize, usize, Vec<u8>)>,
 }
 
@@ -49,7 +50,7 @@ impl Head {
     fn parse(data: &[u8]) -> Option<Self> {
         let body = data.strip_prefix(b"OpusHead")?;
         let (&version, rest) = body.split_first()?;
-        // MP4 counts its versions from 0 and writes its numbers big-endian.
+        // In MP4 the version is 0 and integers are big-endian.
         let u16_at = |at: usize| -> Option<u16> {
             let bytes = [*rest.get(at)?, *rest.get(at + 1)?];
             Some(if version == 0 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
@@ -69,23 +70,25 @@ impl Head {
         Some(Head { channels, pre_skip, gain, family, layout })
     }
 
-    /// What a file without the header must mean: plain mono or stereo.
+    /// The default for a file without the header: mono or stereo without pre-skip.
     fn plain(channels: usize) -> Self {
         Head { channels, pre_skip: 0, gain: 1.0, family: 0, layout: None }
     }
 
-    /// A decoder for the usual mono, stereo and surround layouts, the only ones that encoders write.
+    /// A decoder for the standard mono, stereo and surround layouts, the only ones that encoders write; `None` for
+    /// others.
     fn decoder(&self) -> Option<OpusMSDecoder> {
         let decoder = OpusMSDecoder::new(RATE as i32, self.channels, self.family).ok()?;
-        let usual = decoder.layout();
-        let agrees = self.layout.as_ref().is_none_or(|(streams, coupled, mapping)| {
-            (*streams, *coupled, mapping) == (usual.nb_streams, usual.nb_coupled_streams, &usual.mapping)
+        let standard = decoder.layout();
+        let is_standard = self.layout.as_ref().is_none_or(|(streams, coupled, mapping)| {
+            (*streams, *coupled, mapping) == (standard.nb_streams, standard.nb_coupled_streams, &standard.mapping)
         });
-        agrees.then_some(decoder)
+        is_standard.then_some(decoder)
     }
 }
 
-/// The decoder: one or more Opus streams, the start skipped, the gain applied, the end trimmed as the container says.
+/// Decodes one or more Opus streams; drops the pre-skip, applies the output gain, and trims the end as the packet
+/// states.
 struct Opus {
     params: AudioCodecParameters,
     decoder: OpusMSDecoder,
@@ -124,7 +127,7 @@ impl Opus {
 
 impl AudioDecoder for Opus {
     fn reset(&mut self) {
-        // It fails only for rates Opus does not have.
+        // Fails only for sample rates that Opus does not support.
         let _ = self.decoder.reset_state();
     }
 
@@ -138,7 +141,7 @@ impl AudioDecoder for Opus {
 
     fn decode_ref(&mut self, packet: &PacketRef<'_>) -> Result<GenericAudioBufferRef<'_>> {
         self.buffer.clear();
-        // To the decoder an empty packet is a lost one, to be made up from the one before.
+        // The decoder would take an empty packet for a lost one and conceal it.
         if packet.data.is_empty() {
             return Err(Error::DecodeError("opus: the packet is empty"));
         }

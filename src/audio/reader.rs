@@ -1,4 +1,4 @@
-//! Which decoder reads a recording: the built-in one, or ffmpeg.
+//! Selection of the decoder (built-in or ffmpeg), and the public streaming [`Decoder`].
 
 use std::path::Path;
 use std::str::FromStr;
@@ -12,16 +12,16 @@ use super::{DecodeOptions, Source, unwatched};
 use crate::error::{Error, Result};
 use crate::units::Seconds;
 
-/// Who decodes.
+/// The decoder to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DecoderKind {
-    /// The built-in reader, which starts no other program. What it does not know is refused by its name.
+    /// The built-in reader, which starts no other program. Unsupported formats are an error that names the format.
     #[default]
     Builtin,
-    /// The built-in reader, and for containers and codecs that it does not know an `ffmpeg` found on PATH. A recording of which the
-    /// built-in reader decodes a part, and finds the rest damaged, is not tried again.
+    /// The built-in reader; for containers and codecs that it does not support, `ffmpeg` from PATH. There is no second
+    /// attempt if the built-in reader decodes a part of a recording and finds the rest damaged.
     Auto,
-    /// The `ffmpeg` found on PATH, for every recording.
+    /// `ffmpeg` from PATH, for every recording.
     Ffmpeg,
 }
 
@@ -38,7 +38,7 @@ impl FromStr for DecoderKind {
     }
 }
 
-/// Reads a recording block by block, without ever holding more than a packet of it.
+/// Streaming decoder: reads a recording block by block and holds about one packet in memory.
 ///
 /// ```no_run
 /// # use diarist::audio::{DecodeOptions, Decoder};
@@ -48,25 +48,26 @@ impl FromStr for DecoderKind {
 /// }
 /// # Ok::<(), diarist::Error>(())
 /// ```
-pub struct Decoder<'a>(By<'a>);
+pub struct Decoder<'a>(Inner<'a>);
 
-enum By<'a> {
+enum Inner<'a> {
     Builtin(Box<decoder::Decoder<'a>>),
     Ffmpeg(Box<Ffmpeg>),
 }
 
 impl<'a> Decoder<'a> {
-    /// Opens a file and decodes as much as is needed to know its rate and channels. Of a named pipe everything is read first.
+    /// Opens a file and decodes its beginning to determine sample rate and channels. A named pipe is first read to its
+    /// end.
     ///
     /// # Errors
-    /// [`Error::Audio`] if it cannot be read, is no recording, is in a format that no decoder knows that
-    /// [`DecodeOptions::decoder`] allows, has no audio track, or holds no audio; [`Error::TooLong`] if it says that it is longer
-    /// than it may be.
+    /// [`Error::Audio`] if the file cannot be read, is not a recording, has a format that no decoder allowed by
+    /// [`DecodeOptions::decoder`] supports, has no audio track, or contains no audio; [`Error::TooLong`] if its stated
+    /// length exceeds [`DecodeOptions::max_duration`].
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Decoder<'static>> {
         Decoder::open_watched(path, options, &mut unwatched)
     }
 
-    /// The same for a recording in memory. `name` stands for it in errors; an extension, if it has one, is a hint.
+    /// Opens a recording in memory. `name` is used in errors; its extension, if any, is a hint at the format.
     ///
     /// # Errors
     /// As [`Decoder::open`].
@@ -74,7 +75,7 @@ impl<'a> Decoder<'a> {
         Decoder::start(&Recording::of_bytes(bytes, name)?, options, &mut unwatched)
     }
 
-    /// [`open`](Self::open), which may be cancelled while it waits for a pipe or for ffmpeg.
+    /// [`open`](Self::open) with a callback that can cancel while waiting for a pipe or for ffmpeg.
     pub(super) fn open_watched(path: &Path, options: &DecodeOptions, watch: Watch) -> Result<Decoder<'static>> {
         Decoder::start(&Recording::of_path(path, watch)?, options, watch)
     }
@@ -82,13 +83,13 @@ impl<'a> Decoder<'a> {
     pub(super) fn start(recording: &Recording<'a>, options: &DecodeOptions, watch: Watch) -> Result<Self> {
         let content = recording.content()?;
         if options.decoder == DecoderKind::Ffmpeg {
-            let nobody =
+            let missing =
                 || Error::audio(&recording.name, "ffmpeg was asked for, and none was found on PATH; install it");
-            return Decoder::by_ffmpeg(&ffmpeg::find().ok_or_else(nobody)?, recording, options, watch);
+            return Decoder::with_ffmpeg(&ffmpeg::find().ok_or_else(missing)?, recording, options, watch);
         }
         let reason = match content {
             Content::Builtin => match recording.open(options) {
-                Ok(opened) => return Decoder::by_us(opened, recording, options, watch),
+                Ok(opened) => return Decoder::with_builtin(opened, recording, options, watch),
                 Err(Refusal::Unsupported(reason)) => match recording.mp4_entry() {
                     Some(codec) if !reason.contains(codec) => {
                         format!("its audio is {codec}, which the built-in reader does not know")
@@ -106,83 +107,98 @@ impl<'a> Decoder<'a> {
         match options.decoder {
             DecoderKind::Builtin => refuse(CURE_BUILTIN),
             _ => match ffmpeg::find() {
-                Some(program) => Decoder::by_ffmpeg(&program, recording, options, watch),
+                Some(program) => Decoder::with_ffmpeg(&program, recording, options, watch),
                 None => refuse(CURE_INSTALL),
             },
         }
     }
 
-    /// With the built-in reader, unless it cannot decode anything of it: a codec may have forms that are not known.
-    fn by_us(opened: Opened<'a>, recording: &Recording<'a>, options: &DecodeOptions, watch: Watch) -> Result<Self> {
+    /// Uses the built-in reader; falls back to ffmpeg if it cannot decode the beginning, since a supported codec may
+    /// have unsupported variants.
+    fn with_builtin(
+        opened: Opened<'a>,
+        recording: &Recording<'a>,
+        options: &DecodeOptions,
+        watch: Watch,
+    ) -> Result<Self> {
         match decoder::Decoder::start(opened, &recording.name, options) {
-            Ok(decoder) => Ok(Decoder(By::Builtin(Box::new(decoder)))),
+            Ok(decoder) => Ok(Decoder(Inner::Builtin(Box::new(decoder)))),
             Err(error) => Decoder::or_ffmpeg(error, recording, options, watch),
         }
     }
 
-    /// With ffmpeg where it may be asked and can read the recording; otherwise the error of the built-in reader.
+    /// Falls back to ffmpeg if the options allow it and it can read the recording; otherwise returns `error`, which is
+    /// that of the built-in reader.
     fn or_ffmpeg(error: Error, recording: &Recording<'a>, options: &DecodeOptions, watch: Watch) -> Result<Self> {
-        let may = options.decoder == DecoderKind::Auto && matches!(error, Error::Audio { .. });
-        match ffmpeg::find().filter(|_| may).map(|program| Decoder::by_ffmpeg(&program, recording, options, watch)) {
+        let allowed = options.decoder == DecoderKind::Auto && matches!(error, Error::Audio { .. });
+        let program = ffmpeg::find().filter(|_| allowed);
+        match program.map(|program| Decoder::with_ffmpeg(&program, recording, options, watch)) {
             Some(Ok(decoder)) => Ok(decoder),
             Some(Err(Error::Cancelled)) => Err(Error::Cancelled),
             _ => Err(error),
         }
     }
 
-    fn by_ffmpeg(program: &Path, recording: &Recording, options: &DecodeOptions, watch: Watch) -> Result<Self> {
-        Ok(Decoder(By::Ffmpeg(Box::new(Ffmpeg::start(program, recording, options, ffmpeg::Limits::default(), watch)?))))
+    fn with_ffmpeg(program: &Path, recording: &Recording, options: &DecodeOptions, watch: Watch) -> Result<Self> {
+        Ok(Decoder(Inner::Ffmpeg(Box::new(Ffmpeg::start(
+            program,
+            recording,
+            options,
+            ffmpeg::Limits::default(),
+            watch,
+        )?))))
     }
 
-    /// What the recording is. The rate and channels are those of the audio, not of a header that may be wrong.
+    /// Properties of the recording. Rate and channels are those of the decoded audio; a header may state others.
     pub fn source(&self) -> &Source {
         match &self.0 {
-            By::Builtin(decoder) => decoder.source(),
-            By::Ffmpeg(decoder) => decoder.source(),
+            Inner::Builtin(decoder) => decoder.source(),
+            Inner::Ffmpeg(decoder) => decoder.source(),
         }
     }
 
-    /// The longest that the recording may be.
+    /// [`DecodeOptions::max_duration`].
     pub(super) fn max_duration(&self) -> Option<Seconds> {
         match &self.0 {
-            By::Builtin(decoder) => decoder.max_duration(),
-            By::Ffmpeg(decoder) => decoder.max_duration(),
+            Inner::Builtin(decoder) => decoder.max_duration(),
+            Inner::Ffmpeg(decoder) => decoder.max_duration(),
         }
     }
 
-    /// How much has been decoded, by the recording's own clock.
+    /// Duration of the audio decoded so far.
     pub fn decoded(&self) -> Seconds {
         match &self.0 {
-            By::Builtin(decoder) => decoder.decoded(),
-            By::Ffmpeg(decoder) => decoder.decoded(),
+            Inner::Builtin(decoder) => decoder.decoded(),
+            Inner::Ffmpeg(decoder) => decoder.decoded(),
         }
     }
 
-    /// The next samples: `[n]` f32 at 16 kHz, mono, finite, usually within -1..1; with [`Channel::Each`](super::Channel::Each)
-    /// those of the first channel. A block may be empty, when a packet of another track was passed over, or the resampler or
-    /// ffmpeg is still waited for: it is a chance to stop. `None` is the end.
+    /// The next samples: `[n]` f32 at 16 kHz, mono, finite, usually within -1..1; with
+    /// [`Channel::Each`](super::Channel::Each) those of the first channel. A block may be empty: after a packet of
+    /// another track, or while the resampler or ffmpeg has no output yet, so that the caller can stop. `None` is the
+    /// end.
     ///
     /// # Errors
     /// [`Error::Audio`] if the recording turns out to be damaged, cut off, or not audio; [`Error::TooLong`] once it
-    /// exceeds [`DecodeOptions::max_duration`]. What was handed out before is good.
+    /// exceeds [`DecodeOptions::max_duration`]. Samples returned before are valid.
     pub fn next_block(&mut self) -> Result<Option<&[f32]>> {
         Ok(self.next_channels()?.map(|channels| channels.first().map_or(&[][..], Vec::as_slice)))
     }
 
-    /// The same for all channels that are heard, `[channels][n]`: more than one with [`Channel::Each`](super::Channel::Each).
-    /// An empty block may have no channels yet.
+    /// Like [`next_block`](Self::next_block), but returns all selected channels, `[channels][n]`: more than one with
+    /// [`Channel::Each`](super::Channel::Each). An empty block may have no channels.
     ///
     /// # Errors
     /// As [`next_block`](Self::next_block).
     pub fn next_channels(&mut self) -> Result<Option<&Vec<Vec<f32>>>> {
         match &mut self.0 {
-            By::Builtin(decoder) => decoder.next_block(),
-            By::Ffmpeg(decoder) => decoder.next_block(),
+            Inner::Builtin(decoder) => decoder.next_block(),
+            Inner::Ffmpeg(decoder) => decoder.next_block(),
         }
     }
 }
 
-/// What the built-in reader knows.
+/// The formats of the built-in reader, for error messages.
 pub(super) const KNOWN: &str = "wav, flac, mp3, m4a/mp4, aac, ogg, opus, webm/mkv, aiff, caf";
 
 const CURE_BUILTIN: &str = "let ffmpeg read it (`decoder` auto), or convert it first, for example \

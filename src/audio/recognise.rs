@@ -1,38 +1,39 @@
-//! What a file is, by its first bytes and never by its name.
+//! File type recognition by magic numbers, never by the file's name.
 //!
-//! The built-in reader looks for MPEG audio frames anywhere in a file, and would take an MPEG transport stream for the MP3 that is in
-//! it. So it is only asked about files that are recognised here as its own; the others are named in the error, or given to ffmpeg.
+//! The built-in reader searches for MPEG audio frames anywhere in a file, and would take an MPEG transport stream for
+//! the MP3 inside it. Therefore it gets only files that are recognised here as its own. For other files the error names
+//! the type, or ffmpeg decodes them.
 
 mod mpeg;
 mod text;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// What the content of a file is.
+/// Type of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// A container or stream of frames that the built-in reader opens. Its codec may still be one that it does not know.
+    /// A container or elementary stream that the built-in reader opens. Its codec may still be unsupported.
     Builtin,
-    /// A recording that only ffmpeg may know, with its name and article: "an MPEG transport stream".
+    /// A recording for ffmpeg only; its type with an article, such as "an MPEG transport stream".
     Foreign(&'static str),
-    /// No recording, with its name and article: "a PDF document".
+    /// Not a recording; its type with an article, such as "a PDF document".
     NoRecording(&'static str),
-    /// Nothing that is known here.
+    /// Not recognised.
     Unknown,
 }
 
 use Content::{Builtin, Foreign, NoRecording, Unknown};
 
-/// Bytes that are looked at, and once more behind each ID3 tag.
+/// Number of bytes examined, after leading ID3 tags.
 const HEAD: u64 = 65_536;
 
-/// ID3 tags in front of one another; more are not looked behind.
+/// Largest number of leading ID3 tags that are skipped.
 const MAX_TAGS: usize = 4;
 
-/// Recognises a file, and leaves it at its start.
+/// Recognises the type of a file, and rewinds it.
 ///
 /// # Errors
-/// Those of reading.
+/// I/O errors.
 pub(super) fn recognise(source: &mut (impl Read + Seek)) -> io::Result<Content> {
     let mut start = 0;
     let mut head = Vec::new();
@@ -47,20 +48,21 @@ pub(super) fn recognise(source: &mut (impl Read + Seek)) -> io::Result<Content> 
     }
     source.seek(SeekFrom::Start(0))?;
     let found = of_head(&head, (head.len() as u64) < HEAD);
-    // A text behind a tag, or nothing: a file that was cut off within its cover picture, for example.
+    // After an ID3 tag the verdict "not a recording" is unreliable, for example if the file was cut off within the
+    // tag's cover picture.
     Ok(if start > 0 && matches!(found, NoRecording(_)) { Unknown } else { found })
 }
 
-/// Bytes of the ID3v2 tag at the start, header and footer included.
+/// Size in bytes of the ID3v2 tag at the start, including header and footer.
 fn id3_length(head: &[u8]) -> Option<u64> {
     let tag = head.get(..10).filter(|tag| tag.starts_with(b"ID3") && tag[6..].iter().all(|byte| *byte < 0x80))?;
-    // Four bytes of seven bits each.
+    // Synchsafe integer: four bytes with seven bits each.
     let size = tag[6..].iter().fold(0, |size, &byte| size << 7 | u64::from(byte));
     let footer = if tag[5] & 0x10 != 0 { 10 } else { 0 };
     Some(10 + size + footer)
 }
 
-/// Recognises the first bytes of a file; `whole` if there are no others.
+/// Recognises the type of a file by its first bytes. `whole`: `head` is the whole file.
 pub(super) fn of_head(head: &[u8], whole: bool) -> Content {
     let by_magic = || MAGIC.iter().find(|(at, magic, _)| has(head, *at, magic)).map(|(_, _, content)| *content);
     of_riff(head)
@@ -80,7 +82,7 @@ fn has(head: &[u8], at: usize, magic: &[u8]) -> bool {
     head.get(at..).is_some_and(|rest| rest.starts_with(magic))
 }
 
-/// RIFF holds anything; the type stands behind the size.
+/// RIFF files; the form type follows the size.
 fn of_riff(head: &[u8]) -> Option<Content> {
     if !matches!(head.get(..4)?, b"RIFF" | b"RIFX" | b"RF64" | b"BW64") {
         return None;
@@ -97,7 +99,7 @@ fn of_riff(head: &[u8]) -> Option<Content> {
     })
 }
 
-/// The first packet of an Ogg file names its codec.
+/// Ogg files; the first packet identifies the codec.
 fn of_ogg(head: &[u8]) -> Option<Content> {
     if !head.starts_with(b"OggS") {
         return None;
@@ -107,7 +109,7 @@ fn of_ogg(head: &[u8]) -> Option<Content> {
     Some(if speex { Foreign("Speex in Ogg") } else { Builtin })
 }
 
-/// MP4 begins with a box, mostly with the one that names its brand.
+/// MP4 files; they begin with a box, usually `ftyp`, which contains the brand.
 fn of_mp4(head: &[u8]) -> Option<Content> {
     match head.get(4..8)? {
         b"ftyp" => Some(match head.get(8..12)? {
@@ -119,7 +121,7 @@ fn of_mp4(head: &[u8]) -> Option<Content> {
     }
 }
 
-/// IFF: the type stands behind the size, as in RIFF.
+/// IFF files (AIFF, 8SVX); the form type follows the size, as in RIFF.
 fn of_form(head: &[u8]) -> Option<Content> {
     if !head.starts_with(b"FORM") {
         return None;
@@ -131,7 +133,7 @@ fn of_form(head: &[u8]) -> Option<Content> {
     })
 }
 
-/// AC-3 and E-AC-3 have one sync word; the version of the bit stream tells them apart.
+/// AC-3 and E-AC-3 streams, which share a sync word and differ in the bit stream version (`bsid`).
 fn of_ac3(head: &[u8]) -> Option<Content> {
     let version = match head.get(..2)? {
         [0x0b, 0x77] => head.get(5)? >> 3,
@@ -148,7 +150,7 @@ fn of_ac3(head: &[u8]) -> Option<Content> {
 const ASF: &[u8] = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
 const W64: &[u8] = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00";
 
-/// Where what stands, and what the file is then.
+/// Magic numbers: offset, bytes, type. The first match wins.
 const MAGIC: &[(usize, &[u8], Content)] = &[
     (0, b"fLaC", Builtin),
     (0, b"\x1a\x45\xdf\xa3", Builtin),

@@ -1,5 +1,5 @@
-//! Any sample rate to 16 kHz, one channel, as a stream: what goes in as `n` samples comes out as exactly
-//! `round(n * 16000 / rate)` samples, on the same time axis.
+//! Streaming resampler from any sample rate to 16 kHz: `n` input samples give exactly `round(n * 16000 / rate)` output
+//! samples, without delay.
 
 use std::ops::Range;
 
@@ -11,33 +11,33 @@ use crate::units::SAMPLE_RATE;
 
 /// Lowest input rate accepted, in Hz.
 pub const MIN_RATE: u32 = 1_000;
-/// Highest input rate accepted, in Hz: twice what any converter on sale delivers.
+/// Highest input rate accepted, in Hz: twice the highest rate of audio converters.
 pub const MAX_RATE: u32 = 768_000;
 
-/// Length of the anti-aliasing filter, in samples of the slower of the two rates. 1024 puts the edge of the pass
-/// band at 98.7 % of the slower rate's half (7.89 kHz at 16 kHz) and rings for less than 64 ms, far below hearing.
+/// Length of the anti-aliasing filter, in samples of the lower of the two rates. With 1024 the pass band ends at 98.7 %
+/// of the lower rate's Nyquist frequency (7.89 kHz at 16 kHz), and the filter rings for less than 64 ms, inaudibly.
 const FILTER_LEN: usize = 1024;
 
 /// A stream resampler for one channel.
 ///
-/// 16 kHz passes through untouched, bit for bit. Other rates go through rubato's FFT resampler (a Blackman-Harris²
-/// windowed sinc applied in the frequency domain), whose delay is removed here.
+/// Input at 16 kHz is returned unchanged, bit for bit. Other rates use rubato's FFT resampler (a Blackman-Harris²
+/// windowed sinc applied in the frequency domain); its delay is removed.
 pub(super) struct Resampler {
     /// `None` at 16 kHz.
     fft: Option<FftStage>,
     /// Input rate in Hz.
     rate: u32,
-    /// Samples taken in, at the input rate.
+    /// Number of input samples so far, at the input rate.
     taken: u64,
-    /// Samples given out, at 16 kHz.
+    /// Number of output samples so far, at 16 kHz.
     given: u64,
 }
 
-/// A resampler for each of several channels, which all get the same number of samples.
+/// One resampler per channel; all channels get the same number of samples.
 pub(super) struct Resamplers(Vec<Resampler>);
 
 impl Resamplers {
-    /// Resamplers of `channels` channels from `rate` Hz; the error is as that of [`Resampler::new`].
+    /// Resamplers from `rate` Hz for `channels` channels. Errors as [`Resampler::new`].
     pub(super) fn new(rate: u32, channels: usize) -> Result<Self, String> {
         (0..channels.max(1)).map(|_| Resampler::new(rate)).collect::<Result<_, _>>().map(Resamplers)
     }
@@ -47,19 +47,20 @@ impl Resamplers {
         self.0[0].rate()
     }
 
-    /// How many channels there are.
+    /// Number of channels.
     pub(super) fn channels(&self) -> usize {
         self.0.len()
     }
 
-    /// Takes `range` of the samples of each channel and appends what is ready to that channel of `out`.
+    /// Resamples `range` of each channel and appends the available output to the channels of `out`.
     pub(super) fn push(&mut self, planes: &Planes, range: Range<usize>, out: &mut Planes) -> Result<(), String> {
         out.resize_with(self.0.len(), Vec::new);
         let mut channels = self.0.iter_mut().zip(planes).zip(out);
         channels.try_for_each(|((resampler, plane), out)| resampler.push(&plane[range.clone()], out))
     }
 
-    /// The rest of all channels; how many samples were given out of each, as [`Resampler::finish`].
+    /// Flushes all channels to `out`; returns the total number of output samples per channel, see
+    /// [`Resampler::finish`].
     pub(super) fn finish(self, out: &mut Planes) -> Result<u64, String> {
         out.resize_with(self.0.len(), Vec::new);
         let mut total = 0;
@@ -72,16 +73,16 @@ impl Resamplers {
 
 struct FftStage {
     fft: Fft<f32>,
-    /// Input not yet forming a whole block, at the input rate.
+    /// Input samples of an incomplete block.
     pending: Vec<f32>,
-    /// One block of output.
+    /// Output buffer for one block.
     block: Vec<f32>,
-    /// Output samples of the filter's delay still to be dropped.
+    /// Output samples that are still to be dropped to remove the filter's delay.
     delay: usize,
 }
 
 impl Resampler {
-    /// A resampler from `rate` Hz. The error is the reason, for the caller to put the file's name to.
+    /// A resampler from `rate` Hz. The error is a reason without the file's name, which the caller adds.
     pub(super) fn new(rate: u32) -> Result<Self, String> {
         if !(MIN_RATE..=MAX_RATE).contains(&rate) {
             return Err(format!(
@@ -98,7 +99,7 @@ impl Resampler {
         self.rate
     }
 
-    /// Takes samples at the input rate and appends what is ready, at 16 kHz, to `out`.
+    /// Resamples `samples` and appends the available output to `out`.
     pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
         self.taken += samples.len() as u64;
         let before = out.len();
@@ -110,8 +111,8 @@ impl Resampler {
         Ok(())
     }
 
-    /// The rest of the stream: afterwards exactly `round(taken * 16000 / rate)` samples, the number returned, have
-    /// been given out.
+    /// Flushes the resampler to `out`. Returns the total number of output samples, which is exactly
+    /// `round(taken * 16000 / rate)`.
     pub(super) fn finish(mut self, out: &mut Vec<f32>) -> Result<u64, String> {
         let rate = u64::from(self.rate);
         let total = (self.taken * SAMPLE_RATE as u64 + rate / 2) / rate;
@@ -131,7 +132,7 @@ impl FftStage {
         let (rate_in, rate_out) = (rate as usize, SAMPLE_RATE);
         let common = gcd(rate_in, rate_out);
         let (unit_in, unit_out) = (rate_in / common, rate_out / common);
-        // Even, so that half a block, the filter's delay, is a whole number of samples on both sides.
+        // Even, so that the filter's delay, half a block, is an integer number of samples at both rates.
         let units = FILTER_LEN.div_ceil(unit_in.min(unit_out)).next_multiple_of(2);
         let window = WindowFunction::BlackmanHarris2;
         let fft = Fft::new_custom(rate_in, rate_out, units * unit_in, 1, 1, window, FixedSync::Both)
@@ -153,7 +154,7 @@ impl FftStage {
         Ok(())
     }
 
-    /// Fills the block up with silence and runs it.
+    /// Pads the pending block with zeros and resamples it.
     fn flush_block(&mut self, out: &mut Vec<f32>) -> Result<(), String> {
         self.pending.resize(self.fft.input_frames_next(), 0.0);
         self.run_block(out)

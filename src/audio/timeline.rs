@@ -1,22 +1,23 @@
-//! When the packets of a track are heard: edit lists, gaps and start offsets.
+//! Places decoded blocks on the recording's time axis: edit lists, gaps and start offsets.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Shorter gaps are jitter: Matroska rounds to milliseconds, and encoders prime themselves with up to 50 ms.
+/// Shortest gap that becomes silence, in seconds. Shorter ones are jitter: Matroska rounds to milliseconds, and
+/// encoders have a priming of up to 50 ms.
 const MIN_GAP: f64 = 0.1;
-/// Longer gaps, or gaps that are longer together, are damaged time stamps, in seconds.
+/// Longest gap, and longest sum of gaps, in seconds. Anything longer is a damaged time stamp.
 const MAX_GAP: f64 = 6.0 * 3600.0;
-/// A start earlier than what was read last by less than this needs no seek, in seconds.
+/// Tolerance in seconds: an edit that starts this little before the current block needs no seek.
 const NEAR: f64 = 1e-6;
 
-/// A stretch of a track that is heard, in seconds.
+/// An entry of an edit list: an interval of a track that is played, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Edit {
-    /// Its start and end in the track's own time.
+    /// Start and end in the track's media time.
     pub(super) from: f64,
     pub(super) until: f64,
-    /// When it is heard.
+    /// Start in the recording's presentation time.
     pub(super) at: f64,
 }
 
@@ -24,45 +25,45 @@ pub(super) struct Edit {
 #[derive(Debug)]
 pub(super) struct Timeline {
     edits: VecDeque<Edit>,
-    /// Whether time stamps are kept as time.
+    /// Whether gaps in the time stamps become silence.
     sync: bool,
-    /// When this stretch of the recording begins: several Ogg files may follow one another in one.
+    /// Start of this stream in the recording, in seconds: an Ogg file may contain several chained streams.
     base: f64,
-    /// The earliest time stamp of any track, which is when the recording begins.
+    /// The earliest time stamp of any track, which is the start of the recording.
     origin: Option<f64>,
     /// Whether a block has been placed.
     has_begun: bool,
-    /// Gaps that were filled, and how long they were together, in seconds.
+    /// Number of gaps that were filled with silence, and their total length in seconds.
     pub(super) gaps: (usize, f64),
-    /// Seconds by which the recording is shorter than its time stamps say, because they are ignored.
+    /// Without `sync`: seconds by which the output is shorter than the time stamps.
     ignored: f64,
 }
 
-/// What to do with a block.
+/// Result of placing a block.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Placement {
-    /// Pieces of it, each behind so many seconds of silence.
+    /// Frame ranges of the block to output, each after so many seconds of silence.
     pub(super) pieces: Vec<(f64, Range<usize>)>,
-    /// Where to read on, in seconds of the track's time, if it is not what follows.
+    /// Media time in seconds to seek to, if the next edit starts before the current position.
     pub(super) seek: Option<f64>,
-    /// Nothing of what follows is heard.
+    /// Whether the last edit has ended, so that no later packet is played.
     pub(super) is_end: bool,
 }
 
 impl Timeline {
-    /// `edits` in the order in which they are heard; none for the whole track, which begins with the earliest packet.
+    /// `edits` in presentation order. Empty: the whole track is played, from the earliest packet.
     pub(super) fn new(edits: Vec<Edit>, sync: bool) -> Self {
         let whole = Edit { from: f64::NEG_INFINITY, until: f64::INFINITY, at: f64::NEG_INFINITY };
         let edits = if edits.is_empty() { vec![whole] } else { edits };
         Timeline { edits: edits.into(), sync, base: 0.0, origin: None, has_begun: false, gaps: (0, 0.0), ignored: 0.0 }
     }
 
-    /// The same behind so many seconds of another stretch.
+    /// Sets the start of this stream in the recording, in seconds.
     pub(super) fn behind(self, base: f64) -> Self {
         Timeline { base, ..self }
     }
 
-    /// How long the edits make the recording of a track of `media` seconds, where they say.
+    /// Presentation length in seconds of a track of `media` seconds; `None` without an edit list.
     pub(super) fn length(&self, media: f64) -> Option<f64> {
         let last = self.edits.back().filter(|edit| edit.from.is_finite())?;
         Some(last.at + (last.until.min(media) - last.from).max(0.0))
@@ -73,19 +74,21 @@ impl Timeline {
         self.has_begun
     }
 
-    /// Seconds by which what was heard is shorter than the last time stamp says.
+    /// Seconds by which the output is shorter than the last time stamp: ignored gaps and the start offset.
     pub(super) fn unheard(&self) -> f64 {
         self.ignored + self.origin.unwrap_or(0.0).max(0.0)
     }
 
-    /// Takes note of the time stamp of any packet, in seconds, until the first block has been placed.
+    /// Updates the origin with the time stamp of a packet of any track, in seconds. Has no effect after the first
+    /// block.
     pub(super) fn see(&mut self, time: f64) {
         if !self.has_begun && self.edits.front().is_some_and(|edit| edit.from == f64::NEG_INFINITY) {
             self.origin = Some(self.origin.map_or(time, |origin| origin.min(time)));
         }
     }
 
-    /// Places a block of `frames` at `rate` Hz that begins at `time` seconds of the track, behind `written` seconds.
+    /// Places a block of `frames` frames at `rate` Hz with media time `time`; `written` is the length of the output so
+    /// far. Times in seconds.
     pub(super) fn place(&mut self, time: f64, frames: usize, rate: u32, mut written: f64) -> Placement {
         let rate = f64::from(rate.max(1));
         let end = time + frames as f64 / rate;
@@ -98,7 +101,7 @@ impl Timeline {
                 if end <= edit.from {
                     return placement;
                 }
-                // The last packet is heard to its end, as by ffmpeg: what an encoder pads is not told from what it rounds.
+                // Play the last packet to its end, as ffmpeg does: encoder padding cannot be told from rounding.
                 let until = if is_last { frames } else { frame_at(edit.until) };
                 let piece = frame_at(edit.from)..until;
                 if !piece.is_empty() {
@@ -123,7 +126,7 @@ impl Timeline {
         placement
     }
 
-    /// Silence between what was written and what is to be heard at `time` of the track, in seconds.
+    /// Silence in seconds between the output so far (`written` seconds) and the media time `time`.
     fn gap(&mut self, edit: &Edit, time: f64, written: f64) -> f64 {
         let target = if edit.from.is_finite() { edit.at + time - edit.from } else { time - self.origin.unwrap_or(0.0) };
         let gap = target + self.base - written;
@@ -155,7 +158,7 @@ mod tests {
         assert_eq!(pieces(line.place(5.0, 100, 1000, 0.0)), [(0.0, 0..100)]);
         assert_eq!(pieces(line.place(5.15, 100, 1000, 0.1)), [(0.0, 0..100)]);
         assert_eq!(pieces(line.place(15.25, 100, 1000, 0.25)), [(10.0, 0..100)]);
-        // Back in time, and far beyond reason.
+        // A time stamp that goes back, and one beyond MAX_GAP.
         assert_eq!(pieces(line.place(1.0, 100, 1000, 10.0)), [(0.0, 0..100)]);
         assert_eq!(pieces(line.place(1e9, 100, 1000, 10.0)), [(0.0, 0..100)]);
         let mut line = Timeline::new(Vec::new(), false);
@@ -175,7 +178,7 @@ mod tests {
         assert_eq!((back.seek, back.is_end), (Some(0.0), false));
         assert_eq!(back.pieces, [(0.0, 50..100)]);
         assert_eq!(pieces(line.place(0.0, 150, 1000, 1.15)), [(0.0, 0..150)]);
-        // The last packet is heard to its end.
+        // The last packet is played to its end.
         let last = line.place(0.15, 100, 1000, 1.3);
         assert_eq!((last.pieces, last.is_end), (vec![(0.0, 0..100)], true));
     }

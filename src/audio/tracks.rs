@@ -1,4 +1,4 @@
-//! Which track of a recording is heard, and its decoder.
+//! Selection of the audio track, and creation of its decoder.
 
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_OPUS};
@@ -13,19 +13,19 @@ use super::reader::DecoderKind;
 use super::timeline::Timeline;
 use super::{DecodeOptions, aac, mkv, mp4, names, opus};
 
-/// A track and its decoder.
+/// The selected track and its decoder.
 pub(super) struct Playing {
     pub(super) track_id: u32,
     pub(super) decoder: Box<dyn AudioDecoder>,
     pub(super) params: AudioCodecParameters,
     /// Seconds per tick of the track's time stamps.
     pub(super) tick: f64,
-    /// Seconds that the decoder drops at the start, where the time stamps count them.
+    /// Seconds that the decoder drops at the start, if the time stamps include them; else 0.
     pub(super) delay: f64,
-    /// Whether the container writes time stamps down. Those of the others are counted by symphonia.
+    /// Whether the container stores time stamps. For other containers symphonia counts them.
     pub(super) is_timed: bool,
     pub(super) timeline: Timeline,
-    /// What is to be undone before packets are decoded.
+    /// Matroska content encodings to undo before packets are decoded.
     pub(super) encodings: Vec<Encoding>,
     pub(super) length: Length,
 }
@@ -33,7 +33,7 @@ pub(super) struct Playing {
 /// An audio track of the file.
 struct Candidate<'a> {
     id: u32,
-    /// `None` if symphonia does not know the codec.
+    /// `None` if symphonia does not recognise the codec.
     track: Option<(&'a Track, &'a AudioCodecParameters)>,
     is_default: bool,
 }
@@ -57,27 +57,28 @@ impl Candidate<'_> {
     }
 }
 
-/// The track that was asked for. Without a wish: of the tracks that the file marks as default the one with the most
-/// channels, then the first (ffmpeg 5.1 `ffmpeg_opt.c::open_output_file`); a track that can be decoded is preferred.
+/// Selects the requested track. Default: of the tracks that the file marks as default, the one with the most channels,
+/// then the first (ffmpeg 5.1 `ffmpeg_opt.c::open_output_file`). If that track cannot be decoded, the next in this
+/// order.
 pub(super) fn choose(format: &dyn FormatReader, facts: &Facts, options: &DecodeOptions) -> Result<Playing, Refusal> {
     let candidates = candidates(format, facts);
     if let Some(number) = options.track {
         let chosen = number.checked_sub(1).and_then(|index| candidates.get(index));
         let Some(chosen) = chosen else { return Err(Refusal::Damaged(no_such_track(number, &candidates))) };
-        return play(format, chosen, facts, options);
+        return open_track(format, chosen, facts, options);
     }
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     ranked.sort_by_key(|candidate| std::cmp::Reverse((candidate.is_default, candidate.channels())));
     let mut refused = None;
     for candidate in ranked {
-        match play(format, candidate, facts, options) {
+        match open_track(format, candidate, facts, options) {
             Ok(playing) => {
                 if refused.is_some() {
                     tracing::warn!(track = candidate.describe(), "the default track cannot be read; another is taken");
                 }
                 return Ok(playing);
             }
-            // ffmpeg reads the track that the file marks as the default one.
+            // Leave the default track to ffmpeg rather than take another track.
             Err(refusal @ Refusal::Unsupported(_))
                 if candidate.is_default && options.decoder == DecoderKind::Auto && ffmpeg::find().is_some() =>
             {
@@ -103,7 +104,7 @@ fn candidates<'a>(format: &'a dyn FormatReader, facts: &Facts) -> Vec<Candidate<
         _ => None,
     };
     let mut ids = [facts.movie.audio_tracks(), facts.matroska.audio_tracks()].concat();
-    // Symphonia may know more than was seen here.
+    // Symphonia may find tracks that this crate's header parsers did not.
     let known = format.tracks().iter().filter(|track| audio(track).is_some()).map(|track| track.id);
     ids.extend(known.filter(|id| !ids.contains(id)).collect::<Vec<_>>());
     let candidate = |id: u32| {
@@ -121,7 +122,7 @@ fn no_such_track(number: usize, candidates: &[Candidate]) -> String {
     format!("audio track {number} was asked for, but it has {count} audio track{plural}: {}", listed.join(", "))
 }
 
-fn play(
+fn open_track(
     format: &dyn FormatReader,
     candidate: &Candidate,
     facts: &Facts,
@@ -158,7 +159,7 @@ fn play(
     Ok(Playing { track_id: track.id, decoder, params, tick, delay, is_timed, timeline, encodings, length })
 }
 
-/// A decoder for a track.
+/// Creates the decoder of a track. For HE-AAC that symphonia rejects, decodes its AAC-LC core.
 pub(super) fn make_decoder(params: &AudioCodecParameters) -> Decoded<Box<dyn AudioDecoder>> {
     let options = AudioDecoderOptions::default();
     if aac::is_surround(params) {
@@ -173,7 +174,7 @@ pub(super) fn make_decoder(params: &AudioCodecParameters) -> Decoded<Box<dyn Aud
     })
 }
 
-/// The length of a track as its container tells it.
+/// The length of a track according to its container.
 fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Facts) -> Length {
     if let Some(length) = facts.frames {
         return length;
@@ -183,7 +184,7 @@ fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Fac
         (None, Some(frames)) => frames,
         (None, None) => return media_length(format),
     };
-    // Ogg counts what the decoder of Opus drops at the start.
+    // The length of Ogg Opus includes the pre-skip.
     let dropped = match format.format_info().format {
         formats::FORMAT_ID_OGG => u64::from(track.delay.unwrap_or(0)),
         _ => 0,
@@ -200,7 +201,7 @@ fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Fac
     if states_length(format.format_info().format) { Length::Stated(seconds) } else { Length::Guessed(seconds) }
 }
 
-/// Matroska's length is that of the longest track, so it binds only where there is one.
+/// Length of the whole file. Matroska's is that of the longest track, so that it is reliable only for a single track.
 fn media_length(format: &dyn FormatReader) -> Length {
     let info = format.media_info();
     match (info.time_base, info.duration) {
@@ -212,7 +213,7 @@ fn media_length(format: &dyn FormatReader) -> Length {
     }
 }
 
-/// Whether the container writes its length down. Symphonia takes Ogg's from the last page it finds.
+/// Whether the container states its length. Ogg does not: symphonia derives it from the last page.
 fn states_length(format: FormatId) -> bool {
     format != formats::FORMAT_ID_OGG
 }

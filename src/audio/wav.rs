@@ -1,8 +1,9 @@
-//! WAV as it is found in the wild, put into the one form that symphonia's strict reader takes.
+//! Lenient parser of WAV headers (RIFF, RF64, W64): replaces them by a canonical header that symphonia accepts.
 //!
-//! Recorders leave sizes of zero when they are stopped, programs that write to a pipe put a large number there, files
-//! over 4 GB come as RF64 or W64, and the format chunk has grown several lengths. Here the chunks are read leniently, as
-//! every player does, and what goes on is a canonical header in front of a window on the data.
+//! Recorders leave sizes of zero when they are stopped, programs that write to a pipe store a large placeholder, files
+//! over 4 GB are RF64 or W64, and the format chunk has several lengths. This module reads the chunks as leniently as
+//! players do. Its result is a canonical header in front of a window on the samples. CAF files without a size are
+//! repaired, too.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -11,17 +12,17 @@ use symphonia::core::io::MediaSource;
 use super::mix;
 use super::open::Refusal;
 
-/// The marker for a size that is not known, or stands elsewhere.
+/// Size that marks an unknown size, or one that is stored in the `ds64` chunk.
 const UNKNOWN: u64 = 0xffff_ffff;
-/// Tail of the identifiers of W64, in front of which stands the chunk's name.
+/// The last 12 bytes of a W64 chunk identifier. The first 4 are the chunk's name.
 const W64_TAIL: [u8; 12] = *b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a";
-/// A W64 file begins with this.
+/// Magic number of W64.
 const W64_RIFF: [u8; 16] = *b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00";
-/// A format chunk is 40 bytes, or 50 for ADPCM; what is longer is padding.
+/// Bytes read of a format chunk. It has up to 40 bytes, 50 for ADPCM; more is padding.
 const MAX_FORMAT: u64 = 256;
-/// The samples of a CAF file that was written to a pipe begin before this.
+/// Limit in bytes for the search for the `data` chunk of a CAF file.
 const MAX_CAF_HEADER: u64 = 1 << 20;
-/// A PCM sample of more bytes is none.
+/// Largest PCM sample in bytes.
 const MAX_SAMPLE_BYTES: u16 = 8;
 
 const PCM: u16 = 1;
@@ -34,23 +35,24 @@ const MPEG: u16 = 0x50;
 const MP3: u16 = 0x55;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// What became of the source.
+/// Result of [`normalise`].
 pub(super) enum Normalised<'a> {
-    /// It is no WAV file and passes unchanged.
+    /// Another file type; the source is unchanged.
     Other(Box<dyn MediaSource + 'a>),
     Wav(Window<'a>),
 }
 
-/// A canonical header and the samples behind it, as one seekable source.
+/// A canonical header followed by the samples, as one seekable source.
 pub(super) struct Window<'a> {
     header: Vec<u8>,
     inner: Box<dyn MediaSource + 'a>,
-    /// Where the samples begin in `inner`, and how many bytes of them there are.
+    /// Offset of the samples in `inner`, and their size in bytes.
     start: u64,
     len: u64,
     /// Position in header and samples together.
     at: u64,
-    /// How many times longer the samples ought to be than they are, where the header tells their length.
+    /// The stated length of the samples divided by their actual length, if the header states one; above 1 for a
+    /// truncated file.
     pub(super) promised: Option<f64>,
 }
 
@@ -58,12 +60,12 @@ pub(super) struct Window<'a> {
 struct Chunks {
     format: Vec<u8>,
     start: u64,
-    /// What the data chunk says it holds, in bytes.
+    /// Size of the data chunk according to its header, in bytes; `None` if unknown.
     claimed: Option<u64>,
 }
 
-/// Looks whether the source is a WAV file and puts it into canonical form. The inner error is the reason why it cannot
-/// be used.
+/// Converts a WAV file of `bytes` bytes to canonical form; returns other files unchanged. The inner error is the reason
+/// why a WAV file cannot be used.
 pub(super) fn normalise<'a>(
     mut source: Box<dyn MediaSource + 'a>,
     bytes: u64,
@@ -94,9 +96,9 @@ pub(super) fn normalise<'a>(
             Ok(usable) => usable,
             Err(refusal) => return Ok(Err(refusal)),
         };
-    let there = bytes - chunks.start;
-    let len = chunks.claimed.map_or(there, |claimed| claimed.min(there));
-    // Symphonia counts whole blocks too.
+    let available = bytes - chunks.start;
+    let len = chunks.claimed.map_or(available, |claimed| claimed.min(available));
+    // Compare whole blocks, as symphonia drops a partial block.
     let block = u64::from(u16::from_le_bytes([chunks.format[12], chunks.format[13]])).max(1);
     let promised =
         chunks.claimed.filter(|_| len >= block).map(|claimed| (claimed / block) as f64 / (len / block) as f64);
@@ -105,8 +107,10 @@ pub(super) fn normalise<'a>(
     Ok(Ok(Normalised::Wav(Window { header, inner: source, start: chunks.start, len, at: 0, promised })))
 }
 
-/// What stands before the samples of a CAF file that states no size for them, with the size filled in: -1 stands for all
-/// that follows (Apple Core Audio Format Specification, "Audio Data Chunk"), which symphonia cannot read.
+/// For a CAF file with a `data` chunk of size -1 ("until the end of the file"), which symphonia cannot read: everything
+/// before the samples, with the actual size filled in. `None` for other files.
+///
+/// Source: Apple Core Audio Format Specification, "Audio Data Chunk".
 fn caf_header(source: &mut Box<dyn MediaSource + '_>, head: &[u8], bytes: u64) -> io::Result<Option<Vec<u8>>> {
     if !head.starts_with(b"caff") {
         return Ok(None);
@@ -135,13 +139,13 @@ fn caf_header(source: &mut Box<dyn MediaSource + '_>, head: &[u8], bytes: u64) -
 
 #[derive(Clone, Copy, PartialEq)]
 enum Layout {
-    /// Four bytes of name, four of size, even positions.
+    /// Chunk header: 4 bytes of name, 4 bytes of size. Chunks are aligned to 2 bytes.
     Riff,
-    /// Sixteen bytes of identifier, eight of size that counts itself and the identifier, positions by eight.
+    /// Chunk header: 16 bytes of identifier, 8 bytes of size, which includes the header. Chunks are aligned to 8 bytes.
     W64,
 }
 
-/// Walks the chunks up to the samples.
+/// Reads the chunks up to the samples.
 fn read_chunks(
     source: &mut Box<dyn MediaSource + '_>,
     bytes: u64,
@@ -183,7 +187,7 @@ fn read_chunks(
             source.read_exact(&mut data)?;
             match name {
                 b"fmt " => format = data,
-                // Size of the RIFF chunk, then of the data chunk.
+                // `ds64`: 8 bytes with the size of the RIFF chunk, then 8 bytes with that of the data chunk.
                 _ => long_size = data.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes),
             }
         }
@@ -196,15 +200,16 @@ fn damaged<T>(reason: &str) -> io::Result<Result<T, Refusal>> {
     Ok(Err(Refusal::Damaged(reason.into())))
 }
 
-/// Whether a size that is larger than the file stands for one that was not known when the header was written: close to the
-/// ends of the signed and the unsigned range (0x7ffff000 by sox and espeak, 0x7fff0000 by GStreamer, 0x7fffffff and
-/// 0x80000000 by arecord, 0xffffffff by ffmpeg, some of them less the header), or beyond all files.
+/// Whether a size that exceeds the file is a placeholder of a program that did not know the size when it wrote the
+/// header. Placeholders are close to the ends of the signed and unsigned 32-bit range (0x7ffff000 by sox and espeak,
+/// 0x7fff0000 by GStreamer, 0x7fffffff and 0x80000000 by arecord, 0xffffffff by ffmpeg, some of them minus the header's
+/// size), or beyond any file size.
 fn is_placeholder(size: u64) -> bool {
     matches!(size, 0x7fff_0000..=0x8000_ffff | 0xffff_0000..=0xffff_ffff | 0x0400_0000_0000_0000..)
 }
 
-/// Whether a data chunk of size zero is truly empty: another chunk follows. Otherwise its writer was stopped before it
-/// filled the size in, and the samples go on to the end of the file.
+/// Whether a data chunk of size zero is really empty, that is, followed by the end of the file or another chunk.
+/// Otherwise its writer was stopped before it filled in the size, and the samples extend to the end of the file.
 fn chunk_follows(source: &mut Box<dyn MediaSource + '_>, at: u64, bytes: u64) -> io::Result<bool> {
     if bytes - at < 8 {
         return Ok(true);
@@ -215,22 +220,22 @@ fn chunk_follows(source: &mut Box<dyn MediaSource + '_>, at: u64, bytes: u64) ->
     Ok(matches!(&name, b"LIST" | b"fact" | b"id3 " | b"ID3 " | b"bext" | b"cue " | b"JUNK" | b"junk" | b"_PMX"))
 }
 
-/// The format chunk in the shortest form of its kind; `None` for MPEG audio, which brings its own headers.
+/// The canonical format chunk; `None` for MPEG audio, whose frames have headers of their own.
 fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     if format.len() < 16 {
         return Err(Refusal::Damaged("its header is damaged: the format chunk is too short".into()));
     }
     let u16_at = |at: usize| u16::from_le_bytes([format[at], format[at + 1]]);
-    // The extensible form keeps the true tag at the start of an identifier.
+    // WAVE_FORMAT_EXTENSIBLE stores the actual format tag in the first two bytes of the subformat GUID.
     let tag = if u16_at(0) == EXTENSIBLE && format.len() >= 26 { u16_at(24) } else { u16_at(0) };
     let (channels, align, bits) = (u16_at(2), u16_at(12), u16_at(14));
     if matches!(tag, MPEG | MP3) {
         return Ok(None);
     }
     mix::check_channels(usize::from(channels), mix::Channel::Mix).map_err(Refusal::Damaged)?;
-    // Samples of, say, 20 bits lie in whole bytes, counted by the size of a frame.
-    let whole = |align: u16| align > 0 && align.is_multiple_of(channels) && align / channels <= MAX_SAMPLE_BYTES;
-    let bits = if tag == PCM && whole(align) { 8 * (align / channels) } else { bits };
+    // Samples of, for example, 20 bits are stored in whole bytes; the block size gives their number.
+    let is_valid = |align: u16| align > 0 && align.is_multiple_of(channels) && align / channels <= MAX_SAMPLE_BYTES;
+    let bits = if tag == PCM && is_valid(align) { 8 * (align / channels) } else { bits };
     let mut out = format[..16].to_vec();
     out[..2].copy_from_slice(&tag.to_le_bytes());
     out[14..16].copy_from_slice(&bits.to_le_bytes());
@@ -252,7 +257,7 @@ fn header(format: &[u8], len: u64) -> Vec<u8> {
     out.extend((format.len() as u32).to_le_bytes());
     out.extend(format);
     out.extend(b"data");
-    // Above 4 GB the window's end is the end.
+    // Above 4 GB the size does not fit; the end of the window then ends the samples.
     out.extend((len.min(UNKNOWN) as u32).to_le_bytes());
     out
 }
@@ -261,7 +266,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-/// Fills as much of `buffer` as there is before the end; returns how much.
+/// Reads until `buffer` is full or the source ends; returns the number of bytes read.
 pub(super) fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {

@@ -20,11 +20,11 @@ pub struct Language {
     pub licence: Option<&'static str>,
 }
 
-const fn known(code: &'static str, model: &'static str, licence: &'static str) -> Language {
+const fn licensed(code: &'static str, model: &'static str, licence: &'static str) -> Language {
     Language { code, model, licence: Some(licence) }
 }
 
-const fn unseen(code: &'static str, model: &'static str) -> Language {
+const fn licence_unknown(code: &'static str, model: &'static str) -> Language {
     Language { code, model, licence: None }
 }
 
@@ -34,47 +34,47 @@ const NON_COMMERCIAL: &str = "CC BY-NC 4.0";
 /// Every language that has a default aligner: those of WhisperX 3.8, `alignment.py`. Source of the bundles' licences:
 /// torchaudio's documentation.
 pub const LANGUAGES: &[Language] = &[
-    known("en", "WAV2VEC2_ASR_BASE_960H", "MIT"),
-    known("fr", "VOXPOPULI_ASR_BASE_10K_FR", NON_COMMERCIAL),
-    known("de", "VOXPOPULI_ASR_BASE_10K_DE", NON_COMMERCIAL),
-    known("es", "VOXPOPULI_ASR_BASE_10K_ES", NON_COMMERCIAL),
-    known("it", "VOXPOPULI_ASR_BASE_10K_IT", NON_COMMERCIAL),
-    known("ja", "jonatasgrosman/wav2vec2-large-xlsr-53-japanese", APACHE),
-    known("zh", "jonatasgrosman/wav2vec2-large-xlsr-53-chinese-zh-cn", APACHE),
-    known("nl", "jonatasgrosman/wav2vec2-large-xlsr-53-dutch", APACHE),
-    unseen("uk", "Yehor/wav2vec2-xls-r-300m-uk-with-small-lm"),
-    known("pt", "jonatasgrosman/wav2vec2-large-xlsr-53-portuguese", APACHE),
-    known("ar", "jonatasgrosman/wav2vec2-large-xlsr-53-arabic", APACHE),
-    unseen("cs", "comodoro/wav2vec2-xls-r-300m-cs-250"),
-    known("ru", "jonatasgrosman/wav2vec2-large-xlsr-53-russian", APACHE),
-    known("pl", "jonatasgrosman/wav2vec2-large-xlsr-53-polish", APACHE),
-    known("hu", "jonatasgrosman/wav2vec2-large-xlsr-53-hungarian", APACHE),
-    known("fi", "jonatasgrosman/wav2vec2-large-xlsr-53-finnish", APACHE),
-    known("fa", "jonatasgrosman/wav2vec2-large-xlsr-53-persian", APACHE),
-    known("el", "jonatasgrosman/wav2vec2-large-xlsr-53-greek", APACHE),
-    unseen("tr", "mpoyraz/wav2vec2-xls-r-300m-cv7-turkish"),
-    unseen("da", "saattrupdan/wav2vec2-xls-r-300m-ftspeech"),
-    unseen("he", "imvladikon/wav2vec2-xls-r-300m-hebrew"),
-    unseen("vi", "nguyenvulebinh/wav2vec2-base-vi-vlsp2020"),
-    unseen("ko", "kresnik/wav2vec2-large-xlsr-korean"),
-    unseen("ur", "kingabzpro/wav2vec2-large-xls-r-300m-Urdu"),
-    unseen("te", "anuragshas/wav2vec2-large-xlsr-53-telugu"),
-    unseen("hi", "theainerd/Wav2Vec2-large-xlsr-hindi"),
-    unseen("ca", "softcatala/wav2vec2-large-xlsr-catala"),
-    unseen("ml", "gvs/wav2vec2-large-xlsr-malayalam"),
-    unseen("no", "NbAiLab/nb-wav2vec2-1b-bokmaal-v2"),
-    unseen("nn", "NbAiLab/nb-wav2vec2-1b-nynorsk"),
-    unseen("sk", "comodoro/wav2vec2-xls-r-300m-sk-cv8"),
-    unseen("sl", "anton-l/wav2vec2-large-xlsr-53-slovenian"),
-    unseen("hr", "classla/wav2vec2-xls-r-parlaspeech-hr"),
-    unseen("ro", "gigant/romanian-wav2vec2"),
-    unseen("eu", "stefan-it/wav2vec2-large-xlsr-53-basque"),
-    unseen("gl", "ifrz/wav2vec2-large-xlsr-galician"),
-    unseen("ka", "xsway/wav2vec2-large-xlsr-georgian"),
-    unseen("lv", "jimregan/wav2vec2-large-xlsr-latvian-cv"),
-    unseen("tl", "Khalsuu/filipino-wav2vec2-l-xls-r-300m-official"),
-    known("sv", "KBLab/wav2vec2-large-voxrex-swedish", "CC0 1.0"),
-    unseen("id", "cahya/wav2vec2-large-xlsr-indonesian"),
+    licensed("en", "WAV2VEC2_ASR_BASE_960H", "MIT"),
+    licensed("fr", "VOXPOPULI_ASR_BASE_10K_FR", NON_COMMERCIAL),
+    licensed("de", "VOXPOPULI_ASR_BASE_10K_DE", NON_COMMERCIAL),
+    licensed("es", "VOXPOPULI_ASR_BASE_10K_ES", NON_COMMERCIAL),
+    licensed("it", "VOXPOPULI_ASR_BASE_10K_IT", NON_COMMERCIAL),
+    licensed("ja", "jonatasgrosman/wav2vec2-large-xlsr-53-japanese", APACHE),
+    licensed("zh", "jonatasgrosman/wav2vec2-large-xlsr-53-chinese-zh-cn", APACHE),
+    licensed("nl", "jonatasgrosman/wav2vec2-large-xlsr-53-dutch", APACHE),
+    licence_unknown("uk", "Yehor/wav2vec2-xls-r-300m-uk-with-small-lm"),
+    licensed("pt", "jonatasgrosman/wav2vec2-large-xlsr-53-portuguese", APACHE),
+    licensed("ar", "jonatasgrosman/wav2vec2-large-xlsr-53-arabic", APACHE),
+    licence_unknown("cs", "comodoro/wav2vec2-xls-r-300m-cs-250"),
+    licensed("ru", "jonatasgrosman/wav2vec2-large-xlsr-53-russian", APACHE),
+    licensed("pl", "jonatasgrosman/wav2vec2-large-xlsr-53-polish", APACHE),
+    licensed("hu", "jonatasgrosman/wav2vec2-large-xlsr-53-hungarian", APACHE),
+    licensed("fi", "jonatasgrosman/wav2vec2-large-xlsr-53-finnish", APACHE),
+    licensed("fa", "jonatasgrosman/wav2vec2-large-xlsr-53-persian", APACHE),
+    licensed("el", "jonatasgrosman/wav2vec2-large-xlsr-53-greek", APACHE),
+    licence_unknown("tr", "mpoyraz/wav2vec2-xls-r-300m-cv7-turkish"),
+    licence_unknown("da", "saattrupdan/wav2vec2-xls-r-300m-ftspeech"),
+    licence_unknown("he", "imvladikon/wav2vec2-xls-r-300m-hebrew"),
+    licence_unknown("vi", "nguyenvulebinh/wav2vec2-base-vi-vlsp2020"),
+    licence_unknown("ko", "kresnik/wav2vec2-large-xlsr-korean"),
+    licence_unknown("ur", "kingabzpro/wav2vec2-large-xls-r-300m-Urdu"),
+    licence_unknown("te", "anuragshas/wav2vec2-large-xlsr-53-telugu"),
+    licence_unknown("hi", "theainerd/Wav2Vec2-large-xlsr-hindi"),
+    licence_unknown("ca", "softcatala/wav2vec2-large-xlsr-catala"),
+    licence_unknown("ml", "gvs/wav2vec2-large-xlsr-malayalam"),
+    licence_unknown("no", "NbAiLab/nb-wav2vec2-1b-bokmaal-v2"),
+    licence_unknown("nn", "NbAiLab/nb-wav2vec2-1b-nynorsk"),
+    licence_unknown("sk", "comodoro/wav2vec2-xls-r-300m-sk-cv8"),
+    licence_unknown("sl", "anton-l/wav2vec2-large-xlsr-53-slovenian"),
+    licence_unknown("hr", "classla/wav2vec2-xls-r-parlaspeech-hr"),
+    licence_unknown("ro", "gigant/romanian-wav2vec2"),
+    licence_unknown("eu", "stefan-it/wav2vec2-large-xlsr-53-basque"),
+    licence_unknown("gl", "ifrz/wav2vec2-large-xlsr-galician"),
+    licence_unknown("ka", "xsway/wav2vec2-large-xlsr-georgian"),
+    licence_unknown("lv", "jimregan/wav2vec2-large-xlsr-latvian-cv"),
+    licence_unknown("tl", "Khalsuu/filipino-wav2vec2-l-xls-r-300m-official"),
+    licensed("sv", "KBLab/wav2vec2-large-voxrex-swedish", "CC0 1.0"),
+    licence_unknown("id", "cahya/wav2vec2-large-xlsr-indonesian"),
 ];
 
 /// The default aligner of a language code.

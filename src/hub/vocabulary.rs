@@ -81,7 +81,7 @@ impl Hub {
     pub(super) fn find_vocabulary(&self, checkpoint: &Checkpoint) -> Option<PathBuf> {
         let (folder, wanted) = (folder_of(checkpoint), vocabulary_of(checkpoint));
         let own = folder.join(TOKENIZER);
-        // The vocabulary of an unpublished model cannot be verified: trust the file beside it.
+        // The vocabulary of an unpublished model cannot be verified: trust the file in its folder.
         if own.is_file() && (wanted.is_none() || vocabulary_in(&own) == wanted) {
             return Some(own);
         }

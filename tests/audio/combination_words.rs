@@ -1,4 +1,5 @@
-//! Words of every combination, against those of ffmpeg's own decode, by a real model.
+//! Transcripts of every container and codec, compared with the transcript of ffmpeg's decoded samples, with a published
+//! model.
 
 use diarist::Engine;
 use diarist::audio::DecoderKind;
@@ -10,7 +11,7 @@ use crate::common;
 
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared and ffmpeg"]
-fn needs_real_needs_shared_needs_ffmpeg_every_combination_has_the_words_of_ffmpegs_decode() {
+fn needs_real_needs_shared_needs_ffmpeg_every_combination_gives_the_same_words_as_ffmpegs_samples() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = common::real("whisper-tiny.en-ct2");
     let engine = Engine::builder().model(model.to_str().expect("a path in UTF-8")).build().expect("real weights");
@@ -26,7 +27,7 @@ fn needs_real_needs_shared_needs_ffmpeg_every_combination_has_the_words_of_ffmpe
         let Some(file) = made(folder.path(), &excerpt, index) else { continue };
         let (got, want) = (words(Input::Path(&file)), words(Input::Samples(&golden(&file))));
         println!("{:26} {:14} {got:?}", row.0, row.1);
-        // RealAudio of 14.4 kbit/s at 8 kHz: the resampler decides between "Americans ask" and "America asked".
+        // RealAudio with 14.4 kbit/s at 8 kHz: the choice of resampler changes "Americans ask" to "America asked".
         let is_close = row.0 == "RealMedia" && got.as_ref().is_ok_and(|got| got.contains("your country"));
         if (got != want && !is_close) || !want.as_ref().is_ok_and(|want| want.to_lowercase().contains("america")) {
             faults.push(format!("{}: {got:?} instead of {want:?}", file.display()));

@@ -1,4 +1,5 @@
-//! Containers and codecs, made by ffmpeg from a recording of speech: which decoder reads them, and that it reads what ffmpeg reads.
+//! Combinations of containers and codecs, encoded by ffmpeg from a recording of speech: which decoder reads each, and
+//! that its samples match those of ffmpeg.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,80 +10,80 @@ use diarist::audio::{self, DecodeOptions, DecoderKind};
 use crate::common::shared;
 use crate::{delay, snr};
 
-/// Who reads a row.
+/// The decoder that reads a combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum ReadBy {
     /// The built-in reader.
-    Us,
+    Builtin,
     /// Only ffmpeg.
     Ffmpeg,
 }
 
-use By::{Ffmpeg, Us};
+use ReadBy::{Builtin, Ffmpeg};
 
-/// Container and codec as `docs/recordings.md` calls them, the file's ending, ffmpeg's arguments, and who reads it.
-pub type Row = (&'static str, &'static str, &'static str, &'static str, By);
+/// Container and codec as in `docs/recordings.md`, the file name extension, ffmpeg's arguments, and the decoder.
+pub type Row = (&'static str, &'static str, &'static str, &'static str, ReadBy);
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s16le", Us),
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_u8", Us),
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s24le -ac 2", Us),
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s32le", Us),
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_f32le", Us),
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_f64le", Us),
-    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s16le -rf64 always", Us),
-    ("WAV, RF64, W64", "PCM", "w64", "-c:a pcm_s16le", Us),
-    ("WAV, RF64, W64", "A-law, mu-law", "wav", "-c:a pcm_alaw -ar 8000", Us),
-    ("WAV, RF64, W64", "A-law, mu-law", "wav", "-c:a pcm_mulaw -ar 8000", Us),
-    ("WAV, RF64, W64", "ADPCM", "wav", "-c:a adpcm_ms", Us),
-    ("WAV, RF64, W64", "ADPCM", "wav", "-c:a adpcm_ima_wav", Us),
-    ("WAV, RF64, W64", "MP3", "wav", "-c:a libmp3lame", Us),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s16le", Builtin),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_u8", Builtin),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s24le -ac 2", Builtin),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s32le", Builtin),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_f32le", Builtin),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_f64le", Builtin),
+    ("WAV, RF64, W64", "PCM", "wav", "-c:a pcm_s16le -rf64 always", Builtin),
+    ("WAV, RF64, W64", "PCM", "w64", "-c:a pcm_s16le", Builtin),
+    ("WAV, RF64, W64", "A-law, mu-law", "wav", "-c:a pcm_alaw -ar 8000", Builtin),
+    ("WAV, RF64, W64", "A-law, mu-law", "wav", "-c:a pcm_mulaw -ar 8000", Builtin),
+    ("WAV, RF64, W64", "ADPCM", "wav", "-c:a adpcm_ms", Builtin),
+    ("WAV, RF64, W64", "ADPCM", "wav", "-c:a adpcm_ima_wav", Builtin),
+    ("WAV, RF64, W64", "MP3", "wav", "-c:a libmp3lame", Builtin),
     ("WAV, RF64, W64", "GSM", "wav", "-c:a libgsm_ms -ar 8000", Ffmpeg),
     ("WAV, RF64, W64", "G.722", "wav", "-c:a g722 -ar 16000", Ffmpeg),
     ("WAV, RF64, W64", "WMA", "wav", "-c:a wmav2", Ffmpeg),
     ("WAV, RF64, W64", "AC-3", "wav", "-c:a ac3", Ffmpeg),
-    ("AIFF", "PCM", "aiff", "-c:a pcm_s16be", Us),
-    ("AIFF", "PCM", "aiff", "-c:a pcm_s24be", Us),
-    ("CAF", "PCM", "caf", "-c:a pcm_s16le", Us),
-    ("CAF", "ALAC", "caf", "-c:a alac", Us),
-    ("FLAC", "FLAC", "flac", "-c:a flac -ac 2", Us),
-    ("Ogg", "FLAC", "oga", "-c:a flac", Us),
-    ("Ogg", "Vorbis", "ogg", "-c:a libvorbis", Us),
-    ("Ogg", "Opus", "opus", "-c:a libopus -b:a 24k", Us),
+    ("AIFF", "PCM", "aiff", "-c:a pcm_s16be", Builtin),
+    ("AIFF", "PCM", "aiff", "-c:a pcm_s24be", Builtin),
+    ("CAF", "PCM", "caf", "-c:a pcm_s16le", Builtin),
+    ("CAF", "ALAC", "caf", "-c:a alac", Builtin),
+    ("FLAC", "FLAC", "flac", "-c:a flac -ac 2", Builtin),
+    ("Ogg", "FLAC", "oga", "-c:a flac", Builtin),
+    ("Ogg", "Vorbis", "ogg", "-c:a libvorbis", Builtin),
+    ("Ogg", "Opus", "opus", "-c:a libopus -b:a 24k", Builtin),
     ("Ogg", "Speex", "spx", "-c:a libspeex -ar 16000", Ffmpeg),
-    ("MP3", "MP3", "mp3", "-c:a libmp3lame -b:a 64k", Us),
-    ("MP3", "MP3", "mp3", "-c:a libmp3lame -q:a 5 -ac 2", Us),
-    ("MP3", "MP3", "mp3", "-c:a libmp3lame -ar 16000 -b:a 24k", Us),
-    ("MP3", "MP3", "mp3", "-c:a libmp3lame -ar 8000 -write_xing 0", Us),
-    ("MP3", "MP2", "mp2", "-c:a mp2 -b:a 128k", Us),
-    ("ADTS", "AAC", "aac", "-c:a aac", Us),
-    ("ADTS", "AAC", "aac", "-c:a aac -ar 22050", Us),
-    ("MP4", "AAC", "m4a", "-c:a aac", Us),
-    ("MP4", "AAC", "mp4", "-c:a aac -movflags frag_keyframe+empty_moov", Us),
-    ("MP4", "ALAC", "m4a", "-c:a alac", Us),
-    ("MP4", "MP3", "mp4", "-c:a libmp3lame", Us),
-    ("MP4", "Opus", "mp4", "-c:a libopus", Us),
-    ("MP4", "FLAC", "mp4", "-c:a flac -strict -2", Us),
+    ("MP3", "MP3", "mp3", "-c:a libmp3lame -b:a 64k", Builtin),
+    ("MP3", "MP3", "mp3", "-c:a libmp3lame -q:a 5 -ac 2", Builtin),
+    ("MP3", "MP3", "mp3", "-c:a libmp3lame -ar 16000 -b:a 24k", Builtin),
+    ("MP3", "MP3", "mp3", "-c:a libmp3lame -ar 8000 -write_xing 0", Builtin),
+    ("MP3", "MP2", "mp2", "-c:a mp2 -b:a 128k", Builtin),
+    ("ADTS", "AAC", "aac", "-c:a aac", Builtin),
+    ("ADTS", "AAC", "aac", "-c:a aac -ar 22050", Builtin),
+    ("MP4", "AAC", "m4a", "-c:a aac", Builtin),
+    ("MP4", "AAC", "mp4", "-c:a aac -movflags frag_keyframe+empty_moov", Builtin),
+    ("MP4", "ALAC", "m4a", "-c:a alac", Builtin),
+    ("MP4", "MP3", "mp4", "-c:a libmp3lame", Builtin),
+    ("MP4", "Opus", "mp4", "-c:a libopus", Builtin),
+    ("MP4", "FLAC", "mp4", "-c:a flac -strict -2", Builtin),
     ("MP4", "AC-3", "mp4", "-c:a ac3", Ffmpeg),
     ("MP4", "E-AC-3", "mp4", "-c:a eac3", Ffmpeg),
-    ("MOV", "PCM", "mov", "-c:a pcm_s16le", Us),
-    ("MOV", "PCM", "mov", "-c:a pcm_s16be", Us),
-    ("MOV", "PCM", "mov", "-c:a pcm_s24le", Us),
-    ("MOV", "PCM", "mov", "-c:a pcm_f32le", Us),
-    ("MOV", "AAC", "mov", "-c:a aac", Us),
+    ("MOV", "PCM", "mov", "-c:a pcm_s16le", Builtin),
+    ("MOV", "PCM", "mov", "-c:a pcm_s16be", Builtin),
+    ("MOV", "PCM", "mov", "-c:a pcm_s24le", Builtin),
+    ("MOV", "PCM", "mov", "-c:a pcm_f32le", Builtin),
+    ("MOV", "AAC", "mov", "-c:a aac", Builtin),
     ("MOV", "A-law, mu-law", "mov", "-c:a pcm_mulaw", Ffmpeg),
     ("MOV", "ADPCM", "mov", "-c:a adpcm_ima_qt", Ffmpeg),
-    ("3GP", "AAC", "3gp", "-c:a aac", Us),
-    ("Matroska, WebM", "PCM", "mka", "-c:a pcm_s16le", Us),
-    ("Matroska, WebM", "PCM", "mkv", "-c:a pcm_f32le", Us),
-    ("Matroska, WebM", "FLAC", "mka", "-c:a flac", Us),
-    ("Matroska, WebM", "MP3", "mkv", "-c:a libmp3lame", Us),
-    ("Matroska, WebM", "AAC", "mkv", "-c:a aac", Us),
-    ("Matroska, WebM", "Vorbis", "webm", "-c:a libvorbis", Us),
-    ("Matroska, WebM", "Opus", "webm", "-c:a libopus", Us),
-    ("Matroska, WebM", "MP2", "mka", "-c:a mp2 -b:a 128k", Us),
-    ("Matroska, WebM", "ALAC", "mka", "-c:a alac", Us),
+    ("3GP", "AAC", "3gp", "-c:a aac", Builtin),
+    ("Matroska, WebM", "PCM", "mka", "-c:a pcm_s16le", Builtin),
+    ("Matroska, WebM", "PCM", "mkv", "-c:a pcm_f32le", Builtin),
+    ("Matroska, WebM", "FLAC", "mka", "-c:a flac", Builtin),
+    ("Matroska, WebM", "MP3", "mkv", "-c:a libmp3lame", Builtin),
+    ("Matroska, WebM", "AAC", "mkv", "-c:a aac", Builtin),
+    ("Matroska, WebM", "Vorbis", "webm", "-c:a libvorbis", Builtin),
+    ("Matroska, WebM", "Opus", "webm", "-c:a libopus", Builtin),
+    ("Matroska, WebM", "MP2", "mka", "-c:a mp2 -b:a 128k", Builtin),
+    ("Matroska, WebM", "ALAC", "mka", "-c:a alac", Builtin),
     ("Matroska, WebM", "AC-3", "mkv", "-c:a ac3", Ffmpeg),
     ("Matroska, WebM", "E-AC-3", "mkv", "-c:a eac3", Ffmpeg),
     ("Matroska, WebM", "DTS", "mkv", "-c:a dca -strict -2 -ar 48000", Ffmpeg),
@@ -124,25 +125,25 @@ pub const ROWS: &[Row] = &[
     ("WTV", "MP2", "wtv", "-c:a mp2", Ffmpeg),
 ];
 
-/// The table of `docs/recordings.md`, from the rows.
+/// The table of `docs/recordings.md`, generated from [`ROWS`].
 pub fn table() -> String {
     let mut containers: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
     containers.dedup();
     let mut text = String::from("| | read by the built-in reader | by ffmpeg only |\n|---|---|---|\n");
     for container in containers {
-        let codecs = |by: By| {
+        let codecs = |by: ReadBy| {
             let mut codecs: Vec<&str> =
                 ROWS.iter().filter(|row| row.0 == container && row.4 == by).map(|row| row.1).collect();
             codecs.dedup();
             codecs.join(", ")
         };
-        writeln!(text, "| {container} | {} | {} |", codecs(Us), codecs(Ffmpeg)).expect("a text");
+        writeln!(text, "| {container} | {} | {} |", codecs(Builtin), codecs(Ffmpeg)).expect("a text");
     }
     text
 }
 
 #[test]
-fn the_page_on_recordings_says_which_formats_are_read_by_which_decoder() {
+fn the_page_on_recordings_has_the_table_of_formats() {
     let page = include_str!("../../docs/recordings.md");
     assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
     assert!(page.contains(&table()), "docs/recordings.md should have this table:\n{}", table());
@@ -155,7 +156,7 @@ fn ffmpeg(args: &[&str], then: &str) -> Command {
     command
 }
 
-/// Seven seconds of speech, 44.1 kHz.
+/// A WAV file with speech, 44.1 kHz mono.
 pub fn excerpt(folder: &Path) -> PathBuf {
     let source = shared("audio/jfk/jfk.flac");
     let excerpt = folder.join("excerpt.wav");
@@ -165,7 +166,7 @@ pub fn excerpt(folder: &Path) -> PathBuf {
     excerpt
 }
 
-/// Makes the file of a row; nothing if this ffmpeg lacks the encoder.
+/// Encodes the file of a row; `None` if this ffmpeg lacks the encoder.
 pub fn made(folder: &Path, excerpt: &Path, index: usize) -> Option<PathBuf> {
     let (_, _, ending, args, _) = ROWS[index];
     let file = folder.join(format!("{index:02}.{ending}"));
@@ -179,7 +180,7 @@ pub fn made(folder: &Path, excerpt: &Path, index: usize) -> Option<PathBuf> {
     None
 }
 
-/// What ffmpeg itself decodes a file to: 16 kHz mono.
+/// The file decoded by ffmpeg: 16 kHz mono.
 pub fn golden(file: &Path) -> Vec<f32> {
     let output =
         ffmpeg(&["-i", file.to_str().expect("a path in UTF-8")], "-vn -ac 1 -ar 16000 -f f32le pipe:1").output();
@@ -187,7 +188,7 @@ pub fn golden(file: &Path) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// Correlation of two recordings, the one shifted by at most a twentieth of a second.
+/// Normalised correlation of two recordings, after aligning them by at most 50 ms.
 fn correlation(got: &[f32], want: &[f32]) -> f64 {
     let late = delay(got, want, 800);
     let (got, want) = (&got[late.max(0) as usize..], &want[(-late).max(0) as usize..]);
@@ -197,12 +198,12 @@ fn correlation(got: &[f32], want: &[f32]) -> f64 {
     dot(got, want) / (dot(got, got) * dot(want, want)).sqrt()
 }
 
-/// Compares with ffmpeg's own decode; the reason why it is not the same, if it is not.
+/// Compares samples with those of ffmpeg; returns the measures, as an error if they differ too much.
 fn compared(got: &[f32], want: &[f32]) -> Result<String, String> {
     let longer = (got.len() as f64 - want.len() as f64) / 16_000.0;
     let alike = correlation(got, want);
     let text = format!("{longer:+.3} s, correlation {alike:.4}, SNR {:.0} dB", snr(got, want));
-    // Written so that NaN fails.
+    // NaN fails these comparisons, too.
     if longer.abs() <= 0.05 && alike > 0.9 { Ok(text) } else { Err(text) }
 }
 
@@ -234,9 +235,9 @@ fn needs_shared_needs_ffmpeg_every_combination_is_read_as_ffmpeg_reads_it() {
         check(
             "builtin",
             match (alone, by) {
-                (Ok(audio), Us) => compared(&audio.samples, &want),
-                (Err(reason), Us) => Err(reason),
-                // It may know more one day; what it reads must be right, and the table brought up to date.
+                (Ok(audio), Builtin) => compared(&audio.samples, &want),
+                (Err(reason), Builtin) => Err(reason),
+                // If the built-in reader gains support for a format, the table must be updated.
                 (Ok(audio), Ffmpeg) => Err(format!("read: {:?}", compared(&audio.samples, &want))),
                 (Err(reason), Ffmpeg) => match names(container, codec).iter().any(|name| reason.contains(name)) {
                     true => Ok(reason.split("; ").next().unwrap_or_default().replace(&file.display().to_string(), "")),
@@ -251,14 +252,14 @@ fn needs_shared_needs_ffmpeg_every_combination_is_read_as_ffmpeg_reads_it() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Words of which a refusal has one: the codec's, or the container's where that is what is not known.
+/// Names of which the error message must contain one: the codec, or the container if it is not supported.
 fn names<'a>(container: &'a str, codec: &'a str) -> Vec<&'a str> {
-    let mut names: Vec<&str> = container.split(", ").filter(|_| !is_ours(container)).collect();
+    let mut names: Vec<&str> = container.split(", ").filter(|_| !is_supported(container)).collect();
     names.extend(codec.split(", "));
     names
 }
 
-/// Whether the built-in reader knows the container.
-fn is_ours(container: &str) -> bool {
-    ROWS.iter().any(|row| row.0 == container && row.4 == Us)
+/// Whether the built-in reader supports the container.
+fn is_supported(container: &str) -> bool {
+    ROWS.iter().any(|row| row.0 == container && row.4 == Builtin)
 }

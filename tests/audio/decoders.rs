@@ -1,4 +1,4 @@
-//! Which decoder is asked, named pipes, and what is refused where there is no ffmpeg.
+//! Selection of the decoder (built-in or ffmpeg), errors about unsupported formats, and named pipes.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ fn with(decoder: DecoderKind) -> DecodeOptions {
     DecodeOptions { decoder, ..Default::default() }
 }
 
-/// Packets of a transport stream, of which the payload is an MP3 file.
+/// Packets of a transport stream whose payload is an MP3 file.
 fn mp3_in_transport_stream() -> Vec<u8> {
     let mp3 = fs::read(data("audio/lame.mp3")).expect("a committed file");
     let packets = mp3.chunks_exact(184).enumerate();
@@ -31,18 +31,18 @@ fn the_library_starts_no_program_unless_asked_to() {
     assert!("sox".parse::<DecoderKind>().is_err());
 }
 
-/// MPEG audio within other containers is never taken for an MP3 file.
+/// MPEG audio within other containers must not be taken for an MP3 file.
 #[test]
-fn containers_that_are_not_known_are_named_with_the_cure() {
+fn unsupported_containers_are_named_with_the_cure() {
     let mp3 = fs::read(data("audio/lame.mp3")).expect("a committed file");
-    let behind = |head: &[u8]| [head, &mp3].concat();
+    let after = |head: &[u8]| [head, &mp3].concat();
     for (bytes, name) in [
         (mp3_in_transport_stream(), "MPEG transport stream"),
-        (behind(b"\x00\x00\x01\xba\x44\x00\x04\x00\x04\x01\x00\x00"), "MPEG program stream"),
-        (behind(b"RIFF\xff\xff\x00\x00AVI LIST"), "AVI"),
-        (behind(b"FLV\x01\x04\x00\x00\x00\x09"), "FLV"),
-        (behind(b"nut/multimedia container\x00"), "NUT"),
-        (behind(b".RMF\x00\x00\x00\x12"), "RealMedia"),
+        (after(b"\x00\x00\x01\xba\x44\x00\x04\x00\x04\x01\x00\x00"), "MPEG program stream"),
+        (after(b"RIFF\xff\xff\x00\x00AVI LIST"), "AVI"),
+        (after(b"FLV\x01\x04\x00\x00\x00\x09"), "FLV"),
+        (after(b"nut/multimedia container\x00"), "NUT"),
+        (after(b".RMF\x00\x00\x00\x12"), "RealMedia"),
     ] {
         let error = decode_bytes(&bytes, "talk.mp3", &with(DecoderKind::Builtin), audio::unwatched).expect_err(name);
         let text = error.to_string();
@@ -53,9 +53,9 @@ fn containers_that_are_not_known_are_named_with_the_cure() {
     }
 }
 
-/// A text is refused before ffmpeg sees it, which would open the files that a playlist names.
+/// Text must not reach ffmpeg, which would open the files listed in a playlist.
 #[test]
-fn what_is_no_recording_is_not_given_to_ffmpeg() {
+fn other_file_types_are_not_passed_to_ffmpeg() {
     for decoder in [DecoderKind::Auto, DecoderKind::Ffmpeg, DecoderKind::Builtin] {
         for (bytes, name) in [
             (&b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"[..], "playlist"),
@@ -71,7 +71,7 @@ fn what_is_no_recording_is_not_given_to_ffmpeg() {
 }
 
 #[test]
-fn a_damaged_recording_of_a_known_format_is_not_tried_with_ffmpeg() {
+fn a_damaged_recording_of_a_supported_format_is_not_retried_with_ffmpeg() {
     let whole = fs::read(data("audio/stereo.flac")).expect("a committed file");
     let cut = &whole[..whole.len() / 2];
     let [auto, alone] = [DecoderKind::Auto, DecoderKind::Builtin].map(|decoder| {
@@ -114,10 +114,10 @@ fn named_pipes_are_read_to_their_end() {
     writer.join().expect("the writer");
 }
 
-/// A text without an end is not copied for ever.
+/// An endless text is not copied forever.
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_refused_as_soon_as_it_is_known_to_be_no_recording() {
+fn a_pipe_with_another_file_type_is_rejected_early() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pipe = pipe(folder.path());
     let writer = std::thread::spawn({
@@ -143,6 +143,6 @@ fn waiting_for_a_pipe_can_be_cancelled() {
     });
     assert!(matches!(result, Err(Error::Cancelled)));
     assert!(begun.elapsed() < Duration::from_secs(20));
-    // The thread that waits for a writer goes on when one comes.
+    // Open the pipe for writing, so that the abandoned thread ends.
     drop(fs::File::options().write(true).open(&pipe).expect("the pipe"));
 }

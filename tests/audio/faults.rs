@@ -1,5 +1,5 @@
-//! Recordings with the faults that are met in the wild, made here from the committed files: everything is heard, at its
-//! time.
+//! Recordings with common faults, derived from the committed files: joined files, changing parameters, lost packets,
+//! edit lists. All audio must be decoded, at the right time.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn refusal(bytes: &[u8], options: &DecodeOptions) -> String {
     decode_bytes(bytes, "made", options, audio::unwatched).expect_err("a refusal").to_string()
 }
 
-/// Checks that the chirp begins at a time, in seconds, give or take an encoder's delay.
+/// Checks that the chirp begins at a time, in seconds, plus at most 0.1 s of encoder delay.
 #[track_caller]
 fn chirp_at(audio: &Audio, seconds: f64) {
     let want = sampled(chirp, 16_000, 7_000);
@@ -43,13 +43,13 @@ fn lasts(audio: &Audio, seconds: f64) {
     assert!((got - seconds).abs() < 0.002, "{got} seconds, expected {seconds}");
 }
 
-/// Frames of Layer 3 at 22.05 kHz without any bits, of 576 samples: `mode` is 0xc0 for mono and 0 for stereo. Their scale
-/// factors would need bits, as LAME writes them in silence.
+/// Layer 3 frames of 576 samples at 22.05 kHz with empty granules; `mode` is 0xc0 for mono and 0 for stereo. In mono,
+/// the `scalefac_compress` field would require bits, as in silence encoded by LAME.
 fn silent_frames(mode: u8, count: usize) -> Vec<u8> {
     let mut frame = [0; 104];
     frame[..4].copy_from_slice(&[0xff, 0xf3, 0x40, mode]);
     if mode == 0xc0 {
-        // Mono: the nine bits behind those of length, big values and gain.
+        // The nine bits after `part2_3_length`, `big_values` and `global_gain`.
         frame[8] = 0x03;
         frame[9] = 0xfe;
     }
@@ -58,7 +58,7 @@ fn silent_frames(mode: u8, count: usize) -> Vec<u8> {
 
 const FRAME: f64 = 576.0 / 22_050.0;
 
-/// Tags as programs put them between files: a picture full of what looks like frames, an ID3v1 and an APE tag.
+/// Tags between joined files: an ID3v1 tag, an APE tag, and an ID3v2 tag whose content looks like frame headers.
 fn tags() -> Vec<u8> {
     let mut out = b"TAG".to_vec();
     out.resize(128, 0);
@@ -71,19 +71,19 @@ fn tags() -> Vec<u8> {
 }
 
 #[test]
-fn joined_mp3_files_are_heard_one_after_another() {
+fn joined_mp3_files_are_decoded_completely() {
     let (tagged, plain) = (file("lame.mp3"), file("untagged.mp3"));
     let one = decode(&plain, &DecodeOptions::default()).duration().0;
     let junk = vec![0x55; 3_000];
     let joined = [&tagged[..], &tags(), &plain, &junk, &plain].concat();
     let audio = decode(&joined, &DecodeOptions::default());
-    // As in ffmpeg, the tag of the first file does not trim its padding at the end, since other frames follow.
+    // As in ffmpeg, the padding at the end of the first file is not trimmed, since other frames follow.
     let first = 0.5 + 0.0246;
     lasts(&audio, first + 2.0 * one);
     for at in [0.0, first, first + one] {
         chirp_at(&audio, at);
     }
-    // The tag of the second file is a frame of silence.
+    // The frame with the second file's tag decodes to silence.
     let audio = decode(&[&tagged[..], &tags(), &tagged].concat(), &DecodeOptions::default());
     assert!((1.0..1.2).contains(&audio.duration().0), "{:?}", audio.duration());
     chirp_at(&audio, 0.55);
@@ -97,7 +97,7 @@ fn channels_and_rates_may_change_from_frame_to_frame() {
     let audio = decode(&bytes, &DecodeOptions::default());
     lasts(&audio, 2.0 * one + 20.0 * FRAME);
     chirp_at(&audio, one + 20.0 * FRAME);
-    // ADTS: the same frames said to be of 24 kHz, which has the same tables.
+    // ADTS: the same frames with 24 kHz in the header, which uses the same scale factor bands.
     let adts = file("adts.aac");
     let one = decode(&adts, &DecodeOptions::default()).duration().0;
     let mut fast = adts.clone();
@@ -121,16 +121,16 @@ fn frames_of_silence_keep_their_time() {
     chirp_at(&audio, 100.0 * FRAME);
 }
 
-/// Frames of ADTS with a payload that no decoder takes.
+/// ADTS frames with an invalid payload.
 fn damaged_frames(count: usize) -> Vec<u8> {
     let mut frame = [0; 64];
-    // The last bit is reserved: it must not be set.
+    // The last bit is reserved and must be 0.
     frame[..9].copy_from_slice(&[0xff, 0xf1, 0x5c, 0x40, 0x08, 0x1f, 0xfc, 0, 1]);
     frame.repeat(count)
 }
 
 #[test]
-fn packets_lost_at_the_start_are_silence_and_too_many_are_refused() {
+fn lost_packets_become_silence_and_too_many_are_an_error() {
     let adts = file("adts.aac");
     let frame = 1024.0 / 22_050.0;
     let allowed = DecodeOptions { allow_truncated: true, ..Default::default() };
@@ -139,14 +139,14 @@ fn packets_lost_at_the_start_are_silence_and_too_many_are_refused() {
     assert!(audio.samples[..(4.0 * frame * 16_000.0) as usize].iter().all(|&s| s.abs() < 1e-3));
     let reason = refusal(&[&damaged_frames(5)[..], &adts].concat(), &DecodeOptions::default());
     assert!(reason.contains("5 of its") && reason.contains("`allow_truncated`"), "{reason}");
-    // One in twenty is passed over.
+    // A small share of lost packets is accepted.
     let bytes = [&adts.repeat(5)[..], &damaged_frames(2), &adts].concat();
     chirp_at(&decode(&bytes, &DecodeOptions::default()), 0.0);
 }
 
 #[test]
-fn a_guessed_length_neither_trims_nor_refuses() {
-    // The first frames have four times the bits of those behind them.
+fn an_estimated_length_neither_trims_nor_rejects() {
+    // The first frame has four times the bit rate of the others, so that the length estimated from it is too short.
     let mut loud = silent_frames(0xc0, 3);
     let mut frame = loud.split_off(208);
     frame[2] = 0xe0;
@@ -157,7 +157,7 @@ fn a_guessed_length_neither_trims_nor_refuses() {
 }
 
 #[test]
-fn elements_of_surround_aac_are_decoded_one_by_one() {
+fn surround_aac_is_decoded() {
     let bytes = file("surround.aac");
     for channel in [Channel::Mix, Channel::Pick(0)] {
         let audio = decode(&bytes, &DecodeOptions { channel, ..Default::default() });
@@ -167,7 +167,7 @@ fn elements_of_surround_aac_are_decoded_one_by_one() {
             chirp_at(&audio, 0.0);
         }
     }
-    // Damage is found, not decoded.
+    // Damaged frames are detected and replaced.
     let mut damaged = bytes.clone();
     let middle = damaged.len() / 2;
     damaged[middle..middle + 200].fill(0xa5);
@@ -175,8 +175,8 @@ fn elements_of_surround_aac_are_decoded_one_by_one() {
     assert!(decode(&damaged, &allowed).duration().0 > 0.3);
 }
 
-/// Replaces the edit list of `aac.m4a`, whose index lies behind its data, by entries of length in milliseconds and start in
-/// samples.
+/// `aac.m4a` with another edit list: duration in milliseconds and start in samples of each entry. Possible because its
+/// `moov` box follows the data, so that no offsets change.
 fn with_edits(edits: &[(u32, i32)]) -> Vec<u8> {
     let mut bytes = file("aac.m4a");
     let find = |bytes: &[u8], name: &[u8]| bytes.windows(4).rposition(|w| w == name).expect("a box") - 4;
@@ -202,11 +202,11 @@ fn with_edits(edits: &[(u32, i32)]) -> Vec<u8> {
 fn edit_lists_trim_delay_cut_and_repeat() {
     let usual = DecodeOptions::default();
     let packet = 1024.0 / 22_050.0;
-    // The last packet is heard to its end.
+    // The last packet is played to its end.
     let audio = decode(&with_edits(&[(200, 1024)]), &usual);
     assert!((0.2..0.2 + packet).contains(&audio.duration().0), "{:?}", audio.duration());
     chirp_at(&decode(&with_edits(&[(500, 1024)]), &usual), 0.0);
-    // Two seconds of nothing.
+    // An empty edit of two seconds.
     let delayed = with_edits(&[(2000, -1), (500, 1024)]);
     let audio = decode(&delayed, &usual);
     assert!(audio.samples[..31_000].iter().all(|&s| s.abs() < 1e-3));
@@ -216,7 +216,7 @@ fn edit_lists_trim_delay_cut_and_repeat() {
     let audio = decode(&with_edits(&[(200, 1024), (200, 1024 + 6615)]), &usual);
     let want = sampled(|t| chirp(if t < 0.2 { t } else { t + 0.1 }), 16_000, 6_000);
     assert!(snr(&audio.samples, &want) > 12.0, "{}", snr(&audio.samples, &want));
-    // Twice the same, for which the reader goes back.
+    // The same part twice, which requires seeking back.
     let audio = decode(&with_edits(&[(300, 1024), (300, 1024)]), &usual);
     let want = sampled(|t| chirp(if t < 0.3 { t } else { t - 0.3 }), 16_000, 9_000);
     assert!(snr(&audio.samples, &want) > 10.0, "{}", snr(&audio.samples, &want));

@@ -1,12 +1,12 @@
-//! WAV files written byte by byte, for what hound refuses to write.
+//! Writer of WAV files with arbitrary, also invalid, headers, which the hound crate cannot write.
 
-/// A RIFF header with its chunks given, sizes included.
+/// Fields of a WAV file's header, and its data.
 pub struct Wav {
     pub format: u16,
     pub channels: u16,
     pub rate: u32,
     pub bits: u16,
-    /// Size the data chunk claims; the true one if `None`.
+    /// Size in the header of the data chunk; the actual size if `None`.
     pub claimed: Option<u32>,
     pub data: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! Every container and codec, against the formula that the files were made from.
+//! Decoding of every container and codec, compared with the formula from which the files were generated.
 
 use diarist::audio::{self, Channel, DecodeOptions, MAX_CHANNELS, decode_bytes, from_samples};
 
@@ -6,12 +6,12 @@ use crate::common::{assert_close, data};
 use crate::files::Wav;
 use crate::{chirp, decoded, delay, sampled, snr, tone};
 
-/// Half a second at 16 kHz of what the mix of a file should be.
+/// The expected mix of a file: half a second at 16 kHz.
 fn wanted(stereo: bool) -> Vec<f32> {
     sampled(|t| if stereo { 0.5 * (chirp(t) + tone(t)) } else { chirp(t) }, 16_000, 8_000)
 }
 
-/// File, codec, channels, least SNR in dB, and samples more or less than 8000 that are its encoder's to add.
+/// File, codec, channels, minimum SNR in dB, and maximum number of samples beyond 8000 (encoder padding).
 #[rustfmt::skip]
 const FILES: &[(&str, &str, usize, f64, i64)] = &[
     ("stereo.flac",          "flac",          2, 80.0, 0),
@@ -50,9 +50,9 @@ fn every_codec_gives_the_chirp_at_its_time() {
         let ratio = snr(&audio.samples[late.max(0) as usize..][..7_000], &want[..7_000]);
         println!("{name}: {more} more, {late} late, {ratio:.1} dB");
         let most = match name {
-            // No header of these tells the encoder's delay, and ffmpeg does not remove it either.
+            // These files do not state the encoder's delay, and ffmpeg does not remove it either.
             "adts.aac" | "aac_fragmented.mp4" | "untagged.mp3" | "layer2.mp2" => 1_000,
-            // The speech coder works at 16 kHz and keeps time only to a sample or two.
+            // SILK works at 16 kHz and has a delay of up to two samples.
             "silk.opus" => 2,
             _ => 0,
         };
@@ -73,9 +73,9 @@ fn one_channel_can_be_picked() {
     }
 }
 
-/// Every channel by itself is what that channel alone is, whatever the rate.
+/// `Channel::Each` gives the same samples as `Channel::Pick` for each channel.
 #[test]
-fn all_channels_can_be_had_at_once() {
+fn all_channels_can_be_decoded_at_once() {
     let decode = |bytes: &[u8], channel| {
         let options = DecodeOptions { channel, ..Default::default() };
         audio::decode_bytes(bytes, "a recording", &options, audio::unwatched)
@@ -104,7 +104,7 @@ fn all_channels_can_be_had_at_once() {
 }
 
 #[test]
-fn a_channel_that_is_not_there_is_named_with_how_many_are() {
+fn the_error_for_a_missing_channel_states_the_channel_count() {
     let options = DecodeOptions { channel: Channel::Pick(2), ..Default::default() };
     let error = crate::refused(&data("audio/stereo.flac"), &options);
     assert!(error.contains("channel 2") && error.contains("2 channels"), "{error}");
@@ -154,7 +154,7 @@ fn wav_written_by_another_library_is_read() {
     writer.finalize().expect("a whole file");
     let audio = decoded(&path);
     assert_eq!((audio.samples.len(), audio.source.channels, audio.source.rate), (8_000, 3, 48_000));
-    // The mean of a half, a whole and none.
+    // The mean of the scales 1/2, 1 and 0 is 1/2.
     let want: Vec<f32> = wanted(false).iter().map(|s| s * 0.5).collect();
     assert!(snr(&audio.samples[..7_500], &want[..7_500]) > 50.0);
     assert_eq!(audio.duration().0, 0.5);

@@ -1,4 +1,4 @@
-//! The recordings of `../shared/audio/found`, and files that ffmpeg makes, against what ffmpeg reads.
+//! The recordings in `../shared/audio/found`, and files encoded by ffmpeg, compared with ffmpeg's decoder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ fn found(name: &str) -> PathBuf {
     shared(&format!("audio/found/{name}"))
 }
 
-/// What ffmpeg makes of a track: one channel, at 16 kHz. Channels are mixed by their mean, as here.
+/// The file decoded by ffmpeg to 16 kHz mono. Channels are mixed by their mean, as in this crate.
 fn ffmpeg(path: &Path, channels: usize) -> Vec<f32> {
     let weights = vec![format!("{}*c{{}}", 1.0 / channels as f64); channels];
     let sum: Vec<String> = weights.iter().enumerate().map(|(i, weight)| weight.replace("{}", &i.to_string())).collect();
@@ -34,7 +34,7 @@ fn between(audio: &Audio, from: f64, until: f64) -> &[f32] {
     &audio.samples[(from * 16_000.0) as usize..(until * 16_000.0) as usize]
 }
 
-/// File, seconds, and least SNR against ffmpeg in dB where both have the same samples.
+/// File, seconds, and minimum SNR in dB against ffmpeg's samples, if they are comparable.
 const FILES: &[(&str, f64, Option<f64>)] = &[
     ("vbr_no_xing.mp3", 13.104, Some(40.0)),
     ("two_joined.mp3", 6.375, None),
@@ -42,7 +42,7 @@ const FILES: &[(&str, f64, Option<f64>)] = &[
     ("silent_frames_first.mp3", 8.124, Some(40.0)),
     ("sox_pipe.wav", 3.0, Some(40.0)),
     ("aac51.m4a", 3.136, Some(40.0)),
-    // Opus decoders differ by a sample or so in speech at low rates.
+    // Opus decoders differ in delay by about a sample for speech at low bit rates.
     ("default_is_second.mkv", 3.1, Some(8.0)),
     ("trim_end.m4a", 7.616, Some(40.0)),
     ("gap.webm", 21.0, None),
@@ -50,7 +50,7 @@ const FILES: &[(&str, f64, Option<f64>)] = &[
 
 #[test]
 #[ignore = "needs ../shared and ffmpeg"]
-fn needs_shared_needs_ffmpeg_recordings_that_went_wrong_are_read_as_by_ffmpeg() {
+fn needs_shared_needs_ffmpeg_faulty_recordings_match_ffmpeg() {
     for &(name, seconds, least) in FILES {
         let path = found(name);
         let audio = decoded(&path);
@@ -67,7 +67,7 @@ fn needs_shared_needs_ffmpeg_recordings_that_went_wrong_are_read_as_by_ffmpeg() 
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_words_are_where_they_were_said() {
+fn needs_shared_speech_and_silence_are_at_the_right_times() {
     let silent = decoded(&found("silent_frames_first.mp3"));
     assert!(rms(between(&silent, 0.0, 4.9)) < 1e-4 && rms(between(&silent, 5.0, 8.0)) > 0.02);
     let gap = decoded(&found("gap.webm"));
@@ -84,13 +84,13 @@ fn needs_shared_words_are_where_they_were_said() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_transport_streams_are_no_mp3() {
+fn needs_shared_transport_streams_are_not_taken_for_mp3() {
     for name in ["video_mp3.ts", "video_aac.ts"] {
         assert!(refused(&found(name), &DecodeOptions::default()).contains("MPEG transport stream"));
     }
 }
 
-/// Name and options of files that ffmpeg writes from four seconds of the chirp in two channels.
+/// File names and ffmpeg options; each file is encoded from about four seconds of a two-channel chirp.
 #[rustfmt::skip]
 const MADE: &[(&str, &str)] = &[
     ("8.mp3", "-ac 1 -ar 8000"), ("11.mp3", "-ac 1 -ar 11025"), ("12.mp3", "-ar 12000"), ("16.mp3", "-ac 1 -ar 16000"),
@@ -110,7 +110,7 @@ const MADE: &[(&str, &str)] = &[
 
 #[test]
 #[ignore = "needs ffmpeg"]
-fn needs_ffmpeg_files_of_ffmpeg_have_its_length_and_its_samples() {
+fn needs_ffmpeg_files_encoded_by_ffmpeg_match_its_decoder() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let chirp = "aevalsrc=0.5*sin(2*PI*(200*t+300*t*t))|0.25*sin(2*PI*440*t):s=44100:d=4.1";
     for (name, options) in MADE {

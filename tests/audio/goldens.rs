@@ -1,12 +1,12 @@
-//! The shared recordings, against what ffmpeg makes of them (tests/reference/audio_goldens.py).
+//! The shared recordings, compared with ffmpeg's samples (tests/reference/audio_goldens.py).
 
 use diarist::audio::{self, DecodeOptions};
 
 use crate::common::{json, shared};
 use crate::refused;
 
-/// Tolerance of single samples. The resamplers differ in the last hertz below 8 kHz, so a recording with much energy
-/// there differs more; a shift by one sample would differ by a tenth.
+/// Tolerance of single samples. The resamplers differ just below 8 kHz, so that recordings with much energy there
+/// differ more. A shift by one sample would give a difference of about 0.1.
 const TOLERANCE: f64 = 4e-3;
 
 #[test]
@@ -22,7 +22,7 @@ fn needs_shared_recordings_match_ffmpeg() {
         };
         let samples = &audio.samples;
         let number = |value: &serde_json::Value| value.as_f64().expect("a number");
-        // ffmpeg's resampler rounds the length up or down as its filter goes.
+        // ffmpeg's resampler rounds the length up or down, depending on its filter state.
         let more = samples.len() as f64 - number(&want["samples"]);
         assert!(more.abs() <= 1.0, "{name}: {} samples, ffmpeg has {}", samples.len(), want["samples"]);
         let rms = (samples.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / samples.len() as f64).sqrt();
@@ -33,7 +33,7 @@ fn needs_shared_recordings_match_ffmpeg() {
         for (place, value) in places {
             let (at, value) = (number(place) as usize, number(value));
             let difference = (f64::from(samples[at]) - value).abs();
-            // Written so that NaN fails.
+            // NaN fails this comparison, too.
             assert!(difference <= TOLERANCE, "{name}[{at}]: {}, ffmpeg has {value}", samples[at]);
             worst = worst.max(difference);
         }
@@ -45,7 +45,7 @@ fn needs_shared_recordings_match_ffmpeg() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_broken_files_are_refused_with_a_reason() {
+fn needs_shared_broken_files_are_rejected_with_a_reason() {
     let cases = [
         ("awful.wav", "1092676 samples per second"),
         ("bad.wav", "`fmt ` chunk claims 1717986918 bytes"),

@@ -1,4 +1,4 @@
-//! Decoding: containers, codecs, sample formats, resampling, and everything that must be refused with a good reason.
+//! Audio decoding: containers, codecs, sample formats, resampling, and files that must be rejected with a reason.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -22,7 +22,8 @@ use std::path::Path;
 
 use diarist::audio::{self, Audio, DecodeOptions};
 
-/// The signal of every file in tests/data/audio: 200 Hz rising by 4800 Hz/s (tests/reference/audio_files.sh).
+/// The signal in every file of tests/data/audio: a chirp that begins at 200 Hz and rises by 4800 Hz/s
+/// (tests/reference/audio_files.sh).
 fn chirp(seconds: f64) -> f64 {
     0.5 * (TAU * (200.0 * seconds + 2400.0 * seconds * seconds)).sin()
 }
@@ -46,7 +47,7 @@ fn decoded(path: &Path) -> Audio {
     }
 }
 
-/// The refusal's text.
+/// The error message of a file that must be rejected.
 #[track_caller]
 fn refused(path: &Path, options: &DecodeOptions) -> String {
     match audio::decode(path, options, audio::unwatched) {
@@ -55,7 +56,7 @@ fn refused(path: &Path, options: &DecodeOptions) -> String {
     }
 }
 
-/// Signal-to-noise ratio in dB of `got` against `want` over their common length; NaN if `got` holds one.
+/// Signal-to-noise ratio in dB of `got` against `want` over their common length; NaN if `got` contains NaN.
 fn snr(got: &[f32], want: &[f32]) -> f64 {
     let power = |x: f32| f64::from(x) * f64::from(x);
     let signal: f64 = want.iter().map(|&w| power(w)).sum();
@@ -63,15 +64,15 @@ fn snr(got: &[f32], want: &[f32]) -> f64 {
     10.0 * (signal / noise.max(1e-30)).log10()
 }
 
-/// By how many samples `got` comes later than `want`, at most `reach`: the shift at which they agree best.
+/// Delay of `got` relative to `want` in samples: the shift within `-reach..=reach` with the greatest cross-correlation.
 fn delay(got: &[f32], want: &[f32], reach: usize) -> i64 {
     let reach = reach as i64;
-    let agreement = |shift: i64| -> f64 {
+    let correlation = |shift: i64| -> f64 {
         let (skip_got, skip_want) = (shift.max(0) as usize, (-shift).max(0) as usize);
         let pairs = got.iter().skip(skip_got).zip(want.iter().skip(skip_want));
         pairs.map(|(&g, &w)| f64::from(g) * f64::from(w)).sum()
     };
-    let best = (-reach..=reach).map(|shift| (shift, agreement(shift))).fold((0, f64::MIN), |best, this| {
+    let best = (-reach..=reach).map(|shift| (shift, correlation(shift))).fold((0, f64::MIN), |best, this| {
         assert!(!this.1.is_nan(), "the decoded signal holds NaN");
         if this.1 > best.1 { this } else { best }
     });

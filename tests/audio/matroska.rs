@@ -1,17 +1,17 @@
-//! Matroska files made byte by byte: default tracks, gaps and offsets, compressed packets. The tracks hold 16-bit PCM, so
-//! that every sample is known.
+//! Matroska files built in memory: default tracks, gaps and start offsets, compressed packets. The tracks contain
+//! 16-bit PCM, so that every sample is known.
 
 use std::io::Write;
 
 use diarist::audio::{self, Audio, DecodeOptions, decode_bytes};
 
-/// Samples of a packet, at 16 kHz: 100 ms.
+/// Samples per packet: 100 ms at 16 kHz.
 const PACKET: usize = 1_600;
 
 fn element(id: u32, body: &[u8]) -> Vec<u8> {
     let id = id.to_be_bytes();
     let mut out = id[id.iter().position(|&byte| byte != 0).expect("an identifier")..].to_vec();
-    // A size of eight bytes.
+    // A size in eight bytes.
     out.push(1);
     out.extend(&(body.len() as u64).to_be_bytes()[1..]);
     out.extend(body);
@@ -22,14 +22,15 @@ fn number(id: u32, value: u64) -> Vec<u8> {
     element(id, &value.to_be_bytes())
 }
 
-/// A track of constant samples.
+/// A track with constant samples.
 struct Track {
     value: i16,
     is_default: Option<bool>,
-    /// When its packets begin, in milliseconds.
+    /// Start times of its packets, in milliseconds.
     times: Vec<i16>,
-    /// The bodies of its content encodings, and what they do to a packet.
+    /// The bodies of its content encoding elements.
     encodings: Vec<Vec<u8>>,
+    /// Encodes a packet according to `encodings`.
     encode: fn(Vec<u8>) -> Vec<u8>,
 }
 
@@ -87,23 +88,23 @@ fn decode(tracks: &[Track], options: &DecodeOptions) -> Audio {
     }
 }
 
-/// Checks for stretches of one value: samples and value.
+/// Checks the samples against a sequence of constant runs: number of samples and value.
 #[track_caller]
-fn holds(audio: &Audio, stretches: &[(usize, i16)]) {
-    let want: Vec<f32> = stretches.iter().flat_map(|&(n, value)| vec![f32::from(value) / 32_768.0; n]).collect();
+fn holds(audio: &Audio, runs: &[(usize, i16)]) {
+    let want: Vec<f32> = runs.iter().flat_map(|&(n, value)| vec![f32::from(value) / 32_768.0; n]).collect();
     assert_eq!(audio.samples.len(), want.len());
     let wrong = audio.samples.iter().zip(&want).position(|(got, want)| got != want);
     assert_eq!(wrong, None, "differs at {wrong:?}");
 }
 
 #[test]
-fn gaps_and_late_starts_are_kept_as_time() {
+fn gaps_and_late_starts_become_silence() {
     let usual = DecodeOptions::default();
     let no_sync = DecodeOptions { sync: false, ..usual };
     let gap = [Track::new(8_000, &[0, 100, 10_200, 10_300])];
     holds(&decode(&gap, &usual), &[(2 * PACKET, 8_000), (160_000, 0), (2 * PACKET, 8_000)]);
     holds(&decode(&gap, &no_sync), &[(4 * PACKET, 8_000)]);
-    // Times that jitter, and overlap.
+    // Time stamps with jitter and overlap.
     holds(&decode(&[Track::new(8_000, &[0, 130, 170, 320])], &usual), &[(4 * PACKET, 8_000)]);
     // The second track starts half a second after the first; a track alone starts at once.
     let mut late = [Track::new(4_000, &[5_000, 5_100]), Track::new(8_000, &[5_500, 5_600])];
@@ -114,7 +115,7 @@ fn gaps_and_late_starts_are_kept_as_time() {
 }
 
 #[test]
-fn the_default_track_is_heard_unless_another_is_named() {
+fn the_default_track_is_decoded_unless_another_is_selected() {
     let mut tracks = [Track::new(4_000, &[0]), Track::new(8_000, &[0])];
     let usual = DecodeOptions::default();
     holds(&decode(&tracks, &usual), &[(PACKET, 4_000)]);
@@ -137,7 +138,7 @@ fn zlib(data: Vec<u8>) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-/// The body of a content encoding of this order, scope and algorithm.
+/// The body of a content encoding element with this order and algorithm, for packets.
 fn compression(order: u64, algorithm: u64, settings: &[u8]) -> Vec<u8> {
     let body = [number(0x4254, algorithm), element(0x4255, settings)].concat();
     [number(0x5031, order), number(0x5032, 1), number(0x5033, 0), element(0x5034, &body)].concat()
@@ -153,7 +154,7 @@ fn compressed_packets_are_restored() {
     let want = [(2 * PACKET, 8_000)];
     holds(&decode(&with(vec![compression(0, 3, &head)], |data| data[4..].to_vec()), &usual), &want);
     holds(&decode(&with(vec![compression(0, 0, &[])], zlib), &usual), &want);
-    // Stripped first, then compressed.
+    // Header stripping, then zlib.
     let both = with(vec![compression(0, 3, &head), compression(1, 0, &[])], |data| zlib(data[4..].to_vec()));
     holds(&decode(&both, &usual), &want);
     for (algorithm, name) in [(1, "bzip2"), (2, "LZO")] {
@@ -161,7 +162,7 @@ fn compressed_packets_are_restored() {
         let text = decode_bytes(&made, "made.mkv", &usual, audio::unwatched).expect_err(name).to_string();
         assert!(text.contains(name), "{text}");
     }
-    // A few bytes that would fill the memory.
+    // A decompression bomb.
     let bomb = with(vec![compression(0, 0, &[])], |_| zlib(vec![0; 64 << 20]));
     assert!(decode_bytes(&file(&bomb), "made.mkv", &usual, audio::unwatched).is_err());
 }

@@ -10,7 +10,7 @@ use crate::decoded;
 use crate::files::Wav;
 
 #[test]
-fn the_stream_is_the_whole_in_pieces() {
+fn streaming_gives_the_same_samples() {
     for name in ["stereo.flac", "lame.mp3", "mono.opus", "alac.m4a"] {
         let path = data("audio").join(name);
         let mut decoder = Decoder::open(&path, &DecodeOptions::default()).expect(name);
@@ -42,7 +42,7 @@ fn progress_rises_to_the_total() {
 }
 
 #[test]
-fn the_watcher_can_stop_it() {
+fn the_callback_can_cancel() {
     let bytes = Wav::pcm16(44_100, 1, &vec![0.25; 3 * 44_100]).bytes();
     let mut calls = 0;
     let result = audio::decode_bytes(&bytes, "a.wav", &DecodeOptions::default(), |_| {

@@ -1,5 +1,5 @@
-//! Recorded calls for the tests: the built-in conversation with a speaker on each channel, crosstalk, and WAV files of any number of
-//! channels.
+//! Test recordings of calls with one speaker per channel, made from the built-in conversation; crosstalk, noise, and
+//! multichannel WAV files.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use diarist::units::Seconds;
 
 use super::seeded;
 
-/// Samples per second.
+/// Sample rate in Hz.
 pub const RATE: usize = 16_000;
 
 /// A turn of the conversation: its speaker, and its words with their times.
@@ -24,7 +24,7 @@ pub fn conversation() -> Vec<f32> {
     decode_bytes(sample, "conversation.flac", &DecodeOptions::default(), unwatched).expect("the sample").samples
 }
 
-/// Who says what in it.
+/// The turns of the built-in conversation, from its script.
 pub fn turns() -> Vec<Turn> {
     let script: serde_json::Value = serde_json::from_str(diarist::assets::SAMPLE_SCRIPT).expect("the script");
     let word = |word: &serde_json::Value| {
@@ -39,7 +39,7 @@ pub fn turns() -> Vec<Turn> {
 }
 
 impl Turn {
-    /// Its segment as a recogniser and an aligner would write it, `late` seconds later.
+    /// The turn as an aligned segment, shifted by `late` seconds.
     pub fn segment(&self, late: f64) -> Segment {
         let word = |(text, start, end): &(String, f64, f64)| Word {
             word: text.clone(),
@@ -58,7 +58,7 @@ impl Turn {
     }
 }
 
-/// `samples` where one of `speakers` speaks, silence elsewhere.
+/// `samples` during the turns of `speakers`, and silence elsewhere.
 pub fn only(samples: &[f32], turns: &[Turn], speakers: &str) -> Vec<f32> {
     let mut out = vec![0.0; samples.len()];
     for turn in turns.iter().filter(|turn| speakers.contains(&turn.speaker)) {
@@ -69,20 +69,20 @@ pub fn only(samples: &[f32], turns: &[Turn], speakers: &str) -> Vec<f32> {
     out
 }
 
-/// The conversation as a call of two: speaker A on the first channel, B and C on the second.
+/// The conversation as a two-channel call: speaker A on the first channel, B and C on the second.
 pub fn call() -> [Vec<f32>; 2] {
     let (samples, turns) = (conversation(), turns());
     ["A", "BC"].map(|speakers| only(&samples, &turns, speakers))
 }
 
-/// Adds `source` to `samples`, `decibels` quieter and `milliseconds` later.
+/// Adds crosstalk: `source`, attenuated by `decibels` and delayed by `milliseconds`.
 pub fn leak(samples: &mut [f32], source: &[f32], decibels: f64, milliseconds: usize) {
     let gain = 10f64.powf(-decibels / 20.0) as f32;
     let late = milliseconds * RATE / 1000;
     samples.iter_mut().skip(late).zip(source).for_each(|(sample, source)| *sample += gain * source);
 }
 
-/// Adds white noise of this level below full scale.
+/// Adds white noise, `decibels` below full scale. `name` seeds the generator.
 pub fn hiss(samples: &mut [f32], name: &str, decibels: f64) {
     // The standard deviation of uniform numbers in [-1, 1) is 1 / sqrt(3).
     let scale = 3f64.sqrt() * 10f64.powf(-decibels / 20.0);
@@ -90,7 +90,7 @@ pub fn hiss(samples: &mut [f32], name: &str, decibels: f64) {
     samples.iter_mut().zip(noise).for_each(|(sample, noise)| *sample += noise);
 }
 
-/// A 16-bit WAV file of these channels, which are equally long.
+/// A 16-bit WAV file with these channels, which must have the same length.
 pub fn wav(channels: &[&[f32]]) -> Vec<u8> {
     let spec = hound::WavSpec {
         channels: channels.len() as u16,

@@ -1,4 +1,5 @@
-//! CAM++ checkpoints whose weights are a function of (seed, name, index): the twin of `tests/reference/campplus.py`.
+//! CAM++ checkpoints with pseudo-random weights, a function of (seed, name, index): the counterpart of
+//! `tests/reference/campplus.py`.
 
 use std::ops::Range;
 
@@ -12,31 +13,31 @@ use super::seeded;
 /// Name and shape of a tensor.
 pub type Named = (String, Vec<usize>);
 
-/// Every tensor of a golden's case.
+/// Name and shape of every tensor for a golden's case.
 pub fn tensors(case: &Value) -> Vec<Named> {
     let size = |key: &str, default: usize| case["sizes"][key].as_u64().map_or(default, |v| v as usize);
     let (growth, init) = (size("growth_rate", 32), size("init_channels", 128));
-    let narrow = growth * size("bn_size", 4);
+    let bottleneck = growth * size("bn_size", 4);
     let mut out: Vec<Named> = Vec::new();
     let norm = |out: &mut Vec<Named>, name: &str, channels: usize| {
         for kind in ["weight", "bias", "running_mean", "running_var"] {
             out.push((format!("{name}.{kind}"), vec![channels]));
         }
     };
-    let mut picture = |name: &str, norm_name: &str, inputs: usize, taps: usize| {
+    let mut convolution_2d = |name: &str, norm_name: &str, inputs: usize, taps: usize| {
         out.push((format!("{name}.weight"), vec![32, inputs, taps, taps]));
         norm(&mut out, norm_name, 32);
     };
-    picture("head.conv1", "head.bn1", 1, 3);
+    convolution_2d("head.conv1", "head.bn1", 1, 3);
     for (stage, block) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
         let name = format!("head.layer{stage}.{block}");
-        picture(&format!("{name}.conv1"), &format!("{name}.bn1"), 32, 3);
-        picture(&format!("{name}.conv2"), &format!("{name}.bn2"), 32, 3);
+        convolution_2d(&format!("{name}.conv1"), &format!("{name}.bn1"), 32, 3);
+        convolution_2d(&format!("{name}.conv2"), &format!("{name}.bn2"), 32, 3);
         if block == 0 {
-            picture(&format!("{name}.shortcut.0"), &format!("{name}.shortcut.1"), 32, 1);
+            convolution_2d(&format!("{name}.shortcut.0"), &format!("{name}.shortcut.1"), 32, 1);
         }
     }
-    picture("head.conv2", "head.bn2", 32, 3);
+    convolution_2d("head.conv2", "head.bn2", 32, 3);
     out.push(("xvector.tdnn.linear.weight".into(), vec![init, 4 * size("feat_dim", 80), 5]));
     norm(&mut out, "xvector.tdnn.nonlinear.batchnorm", init);
     let mut channels = init;
@@ -44,10 +45,12 @@ pub fn tensors(case: &Value) -> Vec<Named> {
         for layer in 1..=layers {
             let name = format!("xvector.block{block}.tdnnd{layer}");
             norm(&mut out, &format!("{name}.nonlinear1.batchnorm"), channels);
-            out.push((format!("{name}.linear1.weight"), vec![narrow, channels, 1]));
-            norm(&mut out, &format!("{name}.nonlinear2.batchnorm"), narrow);
-            out.push((format!("{name}.cam_layer.linear_local.weight"), vec![growth, narrow, 3]));
-            for (part, [outputs, inputs]) in [("linear1", [narrow / 2, narrow]), ("linear2", [growth, narrow / 2])] {
+            out.push((format!("{name}.linear1.weight"), vec![bottleneck, channels, 1]));
+            norm(&mut out, &format!("{name}.nonlinear2.batchnorm"), bottleneck);
+            out.push((format!("{name}.cam_layer.linear_local.weight"), vec![growth, bottleneck, 3]));
+            for (part, [outputs, inputs]) in
+                [("linear1", [bottleneck / 2, bottleneck]), ("linear2", [growth, bottleneck / 2])]
+            {
                 out.push((format!("{name}.cam_layer.{part}.weight"), vec![outputs, inputs, 1]));
                 out.push((format!("{name}.cam_layer.{part}.bias"), vec![outputs]));
             }
@@ -78,7 +81,7 @@ fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     seeded::uniform(seed, name, shape.iter().product(), center, scale)
 }
 
-/// A safetensors file of these tensors.
+/// A safetensors file with these tensors.
 pub fn file(case: &Value, tensors: &[Named]) -> Vec<u8> {
     let seed = case["seed"].as_u64().unwrap();
     let bytes =
@@ -90,25 +93,25 @@ pub fn file(case: &Value, tensors: &[Named]) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-/// The checkpoint of a golden's case.
+/// The checkpoint for a golden's case.
 pub fn weights(case: &Value) -> Weights {
     Weights::from_bytes("random CAM++", file(case, &tensors(case))).unwrap()
 }
 
-/// The recording of a golden's case.
+/// The samples for a golden's case.
 pub fn audio(case: &Value) -> Vec<f32> {
     seeded::audio_f32(case["audio_seed"].as_u64().unwrap(), case["samples"].as_u64().unwrap() as usize)
 }
 
-/// The spans of each embedding of a golden's case.
+/// The sample ranges of each embedding in a golden's case.
 pub fn spans(case: &Value) -> Vec<Vec<Range<usize>>> {
     let number = |v: &Value| v.as_u64().unwrap() as usize;
     let list = |v: &Value| v.as_array().unwrap().iter().map(|s| number(&s[0])..number(&s[1])).collect();
     case["spans"].as_array().unwrap().iter().map(list).collect()
 }
 
-/// Runs the published weights over 0.5 to 10 s of six meetings, all in one call; fails where a number is further than `atol`
-/// from that of 3D-Speaker's code, and returns the largest difference.
+/// Computes embeddings of 0.5 to 10 s excerpts of six meetings with the published weights, in one call. Fails if a
+/// value differs from that of 3D-Speaker's code by more than `atol`; returns the largest difference.
 pub fn compare_published<B: Residual>(be: &B, atol: f32) -> f32 {
     let golden = super::json("real/campplus.json");
     let network = embedding::open(be, &super::real("campplus/campplus_cn_en_common.pt")).unwrap();

@@ -1,7 +1,7 @@
-//! What several test binaries need: committed goldens, shared recordings, seeded numbers, comparisons.
+//! Code shared by the test binaries: goldens, test recordings, pseudo-random checkpoints, comparisons.
 
-#![allow(dead_code)] // each test binary uses its own part
-#![allow(clippy::print_stderr)] // tests say what they measured
+#![allow(dead_code)] // each test binary uses only a part
+#![allow(clippy::print_stderr)] // tests print their measurements
 
 pub mod call;
 pub mod campplus;
@@ -15,33 +15,33 @@ pub mod wav2vec2;
 
 use std::path::{Path, PathBuf};
 
-/// A file of `tests/data`.
+/// Path of a file in `tests/data`.
 pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// A JSON golden.
+/// A JSON golden in `tests/data`.
 pub fn json(name: &str) -> serde_json::Value {
     let text = std::fs::read_to_string(data(name)).expect("a committed golden");
     serde_json::from_str(&text).expect("golden JSON")
 }
 
-/// A file of the folder of real recordings (`$DIARIST_SHARED`, default `../shared`), which is not part of the repository: for
-/// tests that are ignored because they need it. See `tests/README.md`.
+/// A file in the folder of real recordings (`$DIARIST_SHARED`, default `../shared`), which is not part of the
+/// repository. Only for tests that are ignored by default because they need it; see `tests/README.md`.
 #[track_caller]
 pub fn shared(name: &str) -> PathBuf {
     outside("DIARIST_SHARED", "../shared", name)
 }
 
-/// A file or folder of the published weights that `tests/real/fetch.sh` fetches (`$DIARIST_REAL`, default `target/real`): for
-/// tests that are ignored because they need it. See `tests/README.md`.
+/// A file or folder of the published weights that `tests/real/fetch.sh` downloads (`$DIARIST_REAL`, default
+/// `target/real`). Only for tests that are ignored by default because they need it; see `tests/README.md`.
 #[track_caller]
 pub fn real(name: &str) -> PathBuf {
     outside("DIARIST_REAL", "target/real", name)
 }
 
-/// A file that `tests/reference/onnx_files.py` makes of the published weights (`$DIARIST_EXPORTS`, default `target/exports`): for
-/// tests that are ignored because they need it. See `tests/README.md`.
+/// A file that `tests/reference/onnx_files.py` exports from the published weights (`$DIARIST_EXPORTS`, default
+/// `target/exports`). Only for tests that are ignored by default because they need it; see `tests/README.md`.
 #[track_caller]
 pub fn exports(name: &str) -> PathBuf {
     outside("DIARIST_EXPORTS", "target/exports", name)
@@ -60,7 +60,7 @@ fn outside(variable: &str, default: &str, name: &str) -> PathBuf {
     path
 }
 
-/// Tensors of a safetensors golden.
+/// A safetensors golden.
 pub struct Golden(Vec<u8>);
 
 impl Golden {
@@ -101,14 +101,14 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], atol: f32, rtol: f32)
     let mut worst = 0.0f32;
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let diff = (g - w).abs();
-        // Written so that NaN fails.
+        // NaN fails this comparison, too.
         assert!(diff <= atol + rtol * w.abs(), "{what}[{i}]: got {g}, want {w}, differ by {diff}");
         worst = worst.max(diff);
     }
     worst
 }
 
-/// Fails unless the spans are ordered, apart or touching, within the recording, none too long; in seconds.
+/// Fails unless the spans are in order, do not overlap, end within `duration`, and are at most `longest` seconds long.
 #[track_caller]
 pub fn check_spans(spans: &[diarist::types::Span], duration: f64, longest: f64) {
     let mut last = 0.0;

@@ -1,5 +1,4 @@
-//! Pipelines that tell speakers apart, small enough for a test: folders in pyannote's layout with networks whose weights are a
-//! function of (seed, name, index).
+//! Small diarization pipelines for tests: folders in pyannote's layout with networks of pseudo-random weights.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{pyannet, resnet34};
 
-/// Numbers of a voice.
+/// Dimension of the speaker embeddings.
 pub const SIZE: usize = 256;
 
-/// `config.yaml` in the layout of speaker-diarization-3.1, with the networks in the folder.
+/// `config.yaml` in the format of speaker-diarization-3.1, with the networks in the pipeline's folder.
 pub const CENTROID: &str = "version: 3.1.0
 pipeline:
   name: pyannote.audio.pipelines.SpeakerDiarization
@@ -30,7 +29,7 @@ params:
     min_duration_off: 0.0
 ";
 
-/// `config.yaml` in the layout of community-1.
+/// `config.yaml` in the format of community-1.
 pub const VBX: &str = "dependencies:
   pyannote.audio: 4.0.0
 pipeline:
@@ -52,20 +51,20 @@ params:
     min_duration_off: 0.0
 ";
 
-/// The segmentation's case of `pyannet`: windows of `seconds`, a powerset or not.
+/// A case for `pyannet`: windows of `seconds`, with or without powerset classes.
 pub fn segmentation(seconds: f64, powerset: bool) -> Value {
     let most = if powerset { json!(2) } else { Value::Null };
     json!({"seed": 501, "duration": seconds, "powerset_max_classes": most, "layers": 1})
 }
 
-/// Writes a pipeline: its `config.yaml`, a segmentation, and an embedding.
+/// Writes a pipeline: `config.yaml`, a segmentation network for `case`, and an embedding network.
 pub fn write(folder: &Path, config: &str, case: &Value) {
     put(&folder.join("config.yaml"), config.as_bytes());
     put(&folder.join("segmentation/model.safetensors"), &pyannet::file(case));
     put(&folder.join("embedding/model.safetensors"), &resnet34::file(&embedding(), &resnet34::tensors(&embedding())));
 }
 
-/// Writes a pipeline whose embeddings are all zero, so that speakers cannot be told apart.
+/// Writes a pipeline whose embeddings are all zero, so that diarization fails.
 pub fn write_mute(folder: &Path) {
     write(folder, CENTROID, &segmentation(4.0, true));
     let file = folder.join("embedding/model.safetensors");
@@ -73,8 +72,8 @@ pub fn write_mute(folder: &Path) {
     let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("own safetensors");
     let zeroed: Vec<(String, Vec<usize>, Vec<u8>)> = (tensors.tensors().into_iter())
         .map(|(name, view)| {
-            let silent = name.starts_with("resnet.seg_1");
-            let data = if silent { vec![0; view.data().len()] } else { view.data().to_vec() };
+            let is_zeroed = name.starts_with("resnet.seg_1");
+            let data = if is_zeroed { vec![0; view.data().len()] } else { view.data().to_vec() };
             (name, view.shape().to_vec(), data)
         })
         .collect();
@@ -90,7 +89,7 @@ fn put(path: &PathBuf, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("room for a file");
 }
 
-/// The embedding's case of `resnet34`: one block a stage.
+/// A case for `resnet34`: one block per stage.
 pub fn embedding() -> Value {
     json!({"seed": 700, "planes": 16, "blocks": [1, 1, 1, 1], "size": SIZE})
 }

@@ -1,4 +1,5 @@
-//! PyanNet checkpoints whose weights are a function of (seed, name, index): the twin of `tests/reference/pyannet.py`.
+//! PyanNet checkpoints with pseudo-random weights, a function of (seed, name, index): the counterpart of
+//! `tests/reference/pyannet.py`.
 
 use diarist::engine::weights::Weights;
 use diarist::models::pyannet::METADATA;
@@ -6,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::seeded;
 
-/// Speakers of a window.
+/// Speakers per window.
 const SPEAKERS: usize = 3;
 
-/// Name and shape of every tensor of a golden's case.
+/// Name and shape of every tensor for a golden's case.
 fn tensors(case: &Value) -> Vec<(String, Vec<usize>)> {
     let mut out = Vec::new();
     let mut add = |name: String, shape: &[usize]| out.push((name, shape.to_vec()));
@@ -45,7 +46,7 @@ fn tensors(case: &Value) -> Vec<(String, Vec<usize>)> {
 }
 
 fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
-    // What the filterbank of asteroid has as buffers, f32.
+    // The buffers of asteroid's filterbank, computed in f32.
     let half = 1..=125;
     if name.ends_with("window_") {
         let hamming = |i: usize| (0.54 - 0.46 * (std::f64::consts::TAU * (i - 1) as f64 / 250.0).cos()) as f32;
@@ -66,7 +67,7 @@ fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     seeded::uniform(seed, name, shape.iter().product(), center, scale)
 }
 
-/// The checkpoint of a golden's case, as a safetensors file.
+/// The checkpoint for a golden's case, as a safetensors file.
 pub fn file(case: &Value) -> Vec<u8> {
     let seed = case["seed"].as_u64().unwrap();
     let all: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(case)
@@ -88,7 +89,7 @@ pub fn file(case: &Value) -> Vec<u8> {
     safetensors::serialize(views, Some(metadata)).unwrap()
 }
 
-/// The same, opened.
+/// The checkpoint for a golden's case, opened.
 pub fn weights(case: &Value) -> Weights {
     Weights::from_bytes("random PyanNet", file(case)).unwrap()
 }

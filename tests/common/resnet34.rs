@@ -1,4 +1,5 @@
-//! Embedding checkpoints whose weights are a function of (seed, name, index): the twin of `tests/reference/resnet34.py`.
+//! ResNet34 embedding checkpoints with pseudo-random weights, a function of (seed, name, index): the counterpart of
+//! `tests/reference/resnet34.py`.
 
 use diarist::engine::weights::Weights;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use super::seeded;
 /// Name and shape of a tensor.
 pub type Named = (String, Vec<usize>);
 
-/// Every tensor of a golden's case.
+/// Name and shape of every tensor for a golden's case.
 pub fn tensors(case: &Value) -> Vec<Named> {
     let number = |key: &str| case[key].as_u64().unwrap() as usize;
     let mut out = Vec::new();
@@ -51,7 +52,7 @@ fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     seeded::uniform(seed, name, shape.iter().product(), center, scale)
 }
 
-/// A safetensors file of these tensors.
+/// A safetensors file with these tensors.
 pub fn file(case: &Value, tensors: &[Named]) -> Vec<u8> {
     let seed = case["seed"].as_u64().unwrap();
     let bytes =
@@ -63,12 +64,12 @@ pub fn file(case: &Value, tensors: &[Named]) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-/// The checkpoint of a golden's case.
+/// The checkpoint for a golden's case.
 pub fn weights(case: &Value) -> Weights {
     Weights::from_bytes("random ResNet34", file(case, &tensors(case))).unwrap()
 }
 
-/// `[N, S, F]` from the spans of frames of a golden's case.
+/// Frame masks `[N, S, F]` from the frame ranges in a golden's case.
 pub fn masks(case: &Value) -> Vec<bool> {
     let frames = case["frames"].as_u64().unwrap() as usize;
     let mut out = Vec::new();
@@ -83,7 +84,7 @@ pub fn masks(case: &Value) -> Vec<bool> {
     out
 }
 
-/// Cosine of the angle between two voices; NaN if there is one in either.
+/// Cosine similarity of two embeddings; NaN if either contains NaN.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()

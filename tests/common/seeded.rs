@@ -1,5 +1,5 @@
-//! Numbers that are a pure function of (seed, name, index): the Rust twin of `tests/reference/seeded.py`, specified in
-//! `tests/reference/README.md`. Random checkpoints, features and audio are computed, not committed.
+//! Pseudo-random numbers as a pure function of (seed, name, index): the counterpart of `tests/reference/seeded.py`,
+//! specified in `tests/reference/README.md`. Random checkpoints, features and audio are computed, not committed.
 
 use std::path::Path;
 
@@ -28,14 +28,15 @@ fn value(bits: u64, center: f32, scale: f32) -> f32 {
     f16::from_f32(center + scale * u).to_f32()
 }
 
-/// `count` numbers `center + scale * u` under a tensor's name; the scale is rounded to f32 once.
+/// `count` values `center + scale * u` for the tensor `name`, with `u` uniform in `[-1, 1)`. `scale` is rounded to f32
+/// once.
 pub fn uniform(seed: u64, name: &str, count: usize, center: f32, scale: f64) -> Vec<f32> {
     let base = fnv1a(name) ^ seed;
     let draw = |i: usize| mix(base.wrapping_add((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
     (0..count).map(|i| value(draw(i), center, scale as f32)).collect()
 }
 
-/// How much a layer amplifies a unit-variance input; the first matching suffix wins.
+/// Gain of a layer for input of unit variance. The first matching suffix wins.
 const GAINS: [(&str, f64); 10] = [
     ("conv1.weight", 4.0),
     ("conv2.weight", 4.0),
@@ -49,7 +50,7 @@ const GAINS: [(&str, f64); 10] = [
     (".weight", 1.0),
 ];
 
-/// One tensor of the checkpoint that `config` (the golden's JSON) describes, row-major.
+/// One tensor, row-major, of the checkpoint that `config` (the golden's JSON) describes.
 pub fn tensor(name: &str, shape: &[usize], config: &Value) -> Vec<f32> {
     if name.ends_with("encoder.embed_positions.weight") {
         return sinusoids(shape[0], shape[1]);
@@ -86,7 +87,7 @@ pub fn tensor(name: &str, shape: &[usize], config: &Value) -> Vec<f32> {
     uniform(0.0, gain * (3.0 / fan_in as f64).sqrt())
 }
 
-/// Whisper's encoder positions `[length, channels]`, computed in f64.
+/// Whisper's sinusoidal position embeddings of the encoder, `[length, channels]`, computed in f64.
 fn sinusoids(length: usize, channels: usize) -> Vec<f32> {
     let half = channels / 2;
     let step = 10000f64.ln() / (half - 1) as f64;
@@ -100,15 +101,15 @@ fn sinusoids(length: usize, channels: usize) -> Vec<f32> {
     (0..length).flat_map(row).collect()
 }
 
-/// Stand-in for a log-mel spectrogram, constant over 8 frames; `[frames, mels]`, frames first as the engine keeps it
-/// (the Python twin has mels first).
+/// A pseudo-random log-mel spectrogram, constant over 8 frames; `[frames, mels]`, frames first as in the engine (the
+/// Python counterpart has mels first).
 pub fn features(seed: u64, mels: usize, frames: usize) -> Vec<f32> {
     let blocks = frames.div_ceil(8);
     let cell = |m: usize, b: usize| value(bits(seed, "features", (m * blocks + b) as u64), 0.0, 1.0);
     (0..frames).flat_map(|t| (0..mels).map(move |m| cell(m, t / 8)).collect::<Vec<_>>()).collect()
 }
 
-/// Gliding triangle waves and noise in integer arithmetic; 16 kHz samples.
+/// Test audio: triangle waves of gliding frequency and noise, computed in integer arithmetic; 16 kHz.
 pub fn audio(seed: u64, samples: usize) -> Vec<i16> {
     const BLOCK: usize = 3200;
     let mut phases = [0u64; 3];
@@ -189,7 +190,7 @@ pub fn whisper_tensors(config: &Value) -> Vec<(String, Vec<usize>)> {
     out
 }
 
-/// How a checkpoint is laid out on disk.
+/// Storage format of a checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// `model.safetensors` in f32.
@@ -209,7 +210,7 @@ pub fn write_checkpoint(folder: &Path, config: &Value, layout: Layout) {
             let values = tensor(&name, &shape, config);
             let (dtype, bytes): (_, Vec<u8>) = match layout {
                 Layout::F32 => (safetensors::Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                // The sinusoids are not f16-exact: they stay f32, as mixed checkpoints do.
+                // f16 does not represent the sinusoids exactly: store them in f32, as in mixed checkpoints.
                 _ if name.ends_with("encoder.embed_positions.weight") => {
                     (safetensors::Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
                 }

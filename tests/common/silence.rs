@@ -1,26 +1,26 @@
-//! Silence in hardly any bytes: what a small file can decode to.
+//! Decompression bombs: small FLAC files that decode to long silence.
 
-/// Samples of the longest frame that FLAC has.
+/// Samples of the longest FLAC frame.
 const FRAME: usize = 65_535;
 
-/// A FLAC file of silence, 16 kHz and mono, of this many seconds or up to four more; 14 KB an hour. It says how long it is, or
-/// leaves that open as a stream does.
-pub fn flac(seconds: usize, says_its_length: bool) -> Vec<u8> {
+/// A FLAC file of silence, 16 kHz mono, of `seconds` seconds rounded up to whole frames of 4.1 s; 14 KB per hour. Its
+/// header states the length, or 0 (unknown) as in a stream.
+pub fn flac(seconds: usize, states_length: bool) -> Vec<u8> {
     let frames = (seconds * 16_000).div_ceil(FRAME);
-    let stated = if says_its_length { (frames * FRAME) as u64 } else { 0 };
+    let stated = if states_length { (frames * FRAME) as u64 } else { 0 };
     let mut out = b"fLaC\x80\x00\x00\x22".to_vec();
     out.extend((FRAME as u16).to_be_bytes().repeat(2));
     out.extend([0; 6]);
-    // 20 bits of rate, 3 of channels less one, 5 of bits less one, 36 of samples.
+    // 20 bits of sample rate, 3 of channels minus one, 5 of bits per sample minus one, 36 of the number of samples.
     out.extend((16_000u64 << 44 | 15 << 36 | stated).to_be_bytes());
     out.extend([0; 16]);
     for number in 0..frames {
-        // Blocks of fixed size, that size in 16 bits; 16 kHz; mono; 16 bits.
+        // Frame header: fixed block size, stored in 16 bits; 16 kHz; mono; 16 bits.
         let mut frame = vec![0xff, 0xf8, 0x75, 0x08];
         frame.extend(utf8(number as u32));
         frame.extend((FRAME as u16 - 1).to_be_bytes());
         frame.push(crc(&frame, 8, 0x07) as u8);
-        // A constant: 0.
+        // A constant subframe with the value 0.
         frame.extend([0, 0, 0]);
         frame.extend(crc(&frame, 16, 0x8005).to_be_bytes());
         out.extend(frame);
@@ -28,7 +28,7 @@ pub fn flac(seconds: usize, says_its_length: bool) -> Vec<u8> {
     out
 }
 
-/// Numbers of frames are coded as characters are.
+/// Frame numbers are encoded like UTF-8 characters.
 fn utf8(number: u32) -> Vec<u8> {
     char::from_u32(number).expect("less than an hour of surrogates").to_string().into_bytes()
 }

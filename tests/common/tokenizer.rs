@@ -1,4 +1,5 @@
-//! Whisper's `tokenizer.json` rebuilt from the published tiktoken ranks: the Rust twin of `tests/reference/tokenizer.py`.
+//! Whisper's `tokenizer.json`, rebuilt from the published tiktoken ranks: the counterpart of
+//! `tests/reference/tokenizer.py`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,7 +9,7 @@ use diarist::asr::language_names::LANGUAGES;
 use diarist::asr::tokenizer::SpecialTokens;
 use serde_json::{Map, Value, json};
 
-/// The ids of a checkpoint with this many tokens, as published.
+/// The special token ids of a published checkpoint with `vocab` tokens.
 pub fn special_tokens(vocab: usize) -> SpecialTokens {
     let eot = if vocab == 51864 { 50256 } else { 50257 };
     let after = eot + 2 + if vocab == 51866 { 100 } else { 99 };
@@ -25,7 +26,7 @@ pub fn special_tokens(vocab: usize) -> SpecialTokens {
     }
 }
 
-/// The tokenizer of the published checkpoints with this many tokens, from the ranks in the shared folder.
+/// The tokenizer of the published checkpoints with `vocab` tokens, from the ranks in the shared folder.
 #[track_caller]
 pub fn published(vocab: usize) -> Tokenizer {
     let name = if vocab == 51864 { "gpt2.tiktoken" } else { "multilingual.tiktoken" };
@@ -62,7 +63,8 @@ fn base64(text: &str) -> Vec<u8> {
     out
 }
 
-/// The pair each token was made of: byte-pair encode it with the lower ranks only.
+/// The byte position at which a token splits into the pair that it was merged from: applies byte-pair encoding with
+/// lower ranks only.
 fn merge_of(token: &[u8], rank: usize, rank_of: &HashMap<&[u8], usize>) -> Option<usize> {
     let mut ends: Vec<usize> = (0..=token.len()).collect();
     while ends.len() > 3 {
@@ -76,7 +78,7 @@ fn merge_of(token: &[u8], rank: usize, rank_of: &HashMap<&[u8], usize>) -> Optio
     (ends.len() == 3).then(|| ends[1])
 }
 
-/// GPT-2's printable stand-in for each byte.
+/// GPT-2's mapping of bytes to printable characters.
 fn symbols() -> Vec<char> {
     let printable = |b: u32| (33..127).contains(&b) || (161..173).contains(&b) || (174..256).contains(&b);
     let mut next = 256;

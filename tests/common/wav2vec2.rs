@@ -1,11 +1,12 @@
-//! wav2vec2 checkpoints whose weights are a function of (seed, name, index): the twin of `tests/reference/wav2vec2.py`.
+//! wav2vec2 checkpoints with pseudo-random weights, a function of (seed, name, index): the counterpart of
+//! `tests/reference/wav2vec2.py`.
 
 use diarist::engine::weights::Weights;
 use serde_json::Value;
 
 use super::seeded;
 
-/// How much a layer amplifies its input; the first matching suffix wins.
+/// Gain of a layer. The first matching suffix wins.
 const GAINS: [(&str, f64); 8] = [
     ("conv.weight", 2.0),
     ("q_proj.weight", 1.5),
@@ -17,7 +18,7 @@ const GAINS: [(&str, f64); 8] = [
     (".original1", 1.0),
 ];
 
-/// Name and shape of every tensor of a checkpoint with this config, as torch names them since 2.1.
+/// Name and shape of every tensor of a checkpoint with this config, with the names of torch 2.1 and later.
 fn tensors(config: &Value) -> Vec<(String, Vec<usize>)> {
     let size = |key: &str| config[key].as_u64().unwrap() as usize;
     let sizes = |key: &str| -> Vec<usize> { serde_json::from_value(config[key].clone()).unwrap() };
@@ -69,7 +70,7 @@ fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     seeded::uniform(seed, name, shape.iter().product(), center, scale)
 }
 
-/// What the weights of the positional convolution are called.
+/// Names of the positional convolution's weights.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum WeightNorm {
     /// `parametrizations.weight.original0`, `original1`
@@ -78,7 +79,7 @@ pub enum WeightNorm {
     Old,
 }
 
-/// The checkpoint of a golden's config. `blank_bias`, where it has one, is added to the bias of the blank.
+/// The checkpoint for a golden's config. If the config has a `blank_bias`, it is added to the bias of the blank.
 pub fn weights(config: &Value, seed: u64, names: WeightNorm) -> Weights {
     let stored = |name: String| match names {
         WeightNorm::Parametrized => name,

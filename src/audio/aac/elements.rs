@@ -1,77 +1,88 @@
-//! Where the elements of a frame of AAC-LC begin and end: the syntax of ISO 14496-3, section 4.4.2, without the values.
+//! Splits a raw AAC-LC frame into its syntactic elements. Parses the bit stream syntax of ISO 14496-3, section 4.4.2,
+//! only as far as needed to find where each element ends; values are skipped.
 
 use std::ops::Range;
 
 use super::tables::{Book, SCALE_FACTORS, SPECTRA, bands};
 
-/// Elements in one frame; there are 16 numbers for each kind.
+/// Largest number of elements in a frame. Each kind has 16 instance tags.
 const MAX_ELEMENTS: usize = 64;
 
-const SINGLE: u32 = 0;
-const PAIR: u32 = 1;
-const COUPLING: u32 = 2;
-const LOW_FREQUENCY: u32 = 3;
-const DATA: u32 = 4;
-const PROGRAM: u32 = 5;
-const FILL: u32 = 6;
+// Element identifiers.
+/// Single channel element.
+const SCE: u32 = 0;
+/// Channel pair element.
+const CPE: u32 = 1;
+/// Coupling channel element.
+const CCE: u32 = 2;
+/// Low-frequency effects element.
+const LFE: u32 = 3;
+/// Data stream element.
+const DSE: u32 = 4;
+/// Program config element.
+const PCE: u32 = 5;
+/// Fill element.
+const FIL: u32 = 6;
 
+// Codebook numbers in section data.
 const ZERO_BOOK: u8 = 0;
 const RESERVED_BOOK: u8 = 12;
 const NOISE_BOOK: u8 = 13;
+/// Window sequence EIGHT_SHORT_SEQUENCE.
 const EIGHT_SHORT: u32 = 2;
 
-/// An element with sound.
+/// An element with audio: SCE, LFE (one channel) or CPE (two channels).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Element {
     /// 1 or 2.
     pub(super) channels: usize,
-    /// Its bits, from its identifier on.
+    /// Its range of bits in the frame, including the identifier.
     bits: Range<usize>,
 }
 
 impl Element {
-    /// A frame with nothing else in it.
+    /// A frame with this element only.
     pub(super) fn as_frame(&self, frame: &[u8]) -> Vec<u8> {
         let mut out = vec![0; (self.bits.len() + 3).div_ceil(8)];
         let mut put = |at: usize, bit: bool| out[at / 8] |= u8::from(bit) << (7 - at % 8);
         for (to, from) in self.bits.clone().enumerate() {
             put(to, frame[from / 8] >> (7 - from % 8) & 1 == 1);
         }
-        // The end of the frame is three ones.
+        // The END element: three ones.
         (self.bits.len()..self.bits.len() + 3).for_each(|at| put(at, true));
         out
     }
 }
 
-/// The elements with sound of a frame; `None` if it is damaged.
+/// The elements with audio in a frame; `None` if the frame is damaged or has a coupling channel element.
 pub(super) fn split(frame: &[u8], rate_index: usize) -> Option<Vec<Element>> {
     let (long, short) = bands(rate_index)?;
     let mut bits = Bits { bytes: frame, at: 0, long, short };
     let mut elements = Vec::new();
-    // Three bits of what is left may be padding.
+    // Up to three remaining bits may be padding.
     while bits.left() > 3 && elements.len() < MAX_ELEMENTS {
         let start = bits.at;
         let channels = match bits.read(3)? {
-            SINGLE | LOW_FREQUENCY => {
+            SCE | LFE => {
                 bits.skip(4)?;
                 bits.channel(None)?;
                 1
             }
-            PAIR => {
+            CPE => {
                 bits.skip(4)?;
                 bits.pair()?;
                 2
             }
-            COUPLING => return None,
-            DATA => {
+            CCE => return None,
+            DSE => {
                 bits.data()?;
                 0
             }
-            PROGRAM => {
+            PCE => {
                 bits.program()?;
                 0
             }
-            FILL => {
+            FIL => {
                 bits.fill()?;
                 0
             }
@@ -84,16 +95,17 @@ pub(super) fn split(frame: &[u8], rate_index: usize) -> Option<Vec<Element>> {
     Some(elements)
 }
 
-/// Windows of a channel.
+/// Window configuration of a channel (`ics_info`).
 #[derive(Clone)]
 struct Windows {
     is_short: bool,
-    /// Scale factor bands that are coded.
+    /// Number of coded scale factor bands (`max_sfb`).
     bands: usize,
-    /// Windows in each group.
+    /// Number of windows in each group.
     groups: Vec<usize>,
 }
 
+/// Bit reader, with the scale factor band offsets of the stream's sample rate for long and short windows.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -124,7 +136,7 @@ impl Bits<'_> {
         self.at = self.at.next_multiple_of(8);
     }
 
-    /// The index of the next code, by length and then value.
+    /// Reads a code of a canonical Huffman codebook; returns its index in the order of length, then value.
     fn code(&mut self, book: &Book) -> Option<usize> {
         let (mut code, mut first, mut index) = (0, 0, 0);
         for &count in book.lengths {
@@ -166,7 +178,7 @@ impl Bits<'_> {
         let mut count = |bits: usize| self.read(bits).map(|count| count as usize);
         let (pairs, low) = (count(4)? + count(4)? + count(4)?, count(2)?);
         let (data, coupling) = (count(3)?, count(4)?);
-        // Three mixing rules, each behind a bit that says whether it is there.
+        // Three optional fields for downmixing, each after a presence bit.
         for len in [4, 4, 3] {
             if self.bit()? == 1 {
                 self.skip(len)?;
@@ -182,7 +194,7 @@ impl Bits<'_> {
         let common = if self.bit()? == 1 { Some(self.windows()?) } else { None };
         if let Some(windows) = &common {
             match self.read(2)? {
-                // A bit for each band.
+                // `ms_used`: one bit per group and band.
                 1 => self.skip(windows.groups.len() * windows.bands)?,
                 3 => return None,
                 _ => {}
@@ -208,21 +220,21 @@ impl Bits<'_> {
                 }
             }
         } else if self.bit()? == 1 {
-            // Prediction, which low complexity has not.
+            // `predictor_data_present`: AAC-LC has no prediction.
             return None;
         }
         let offsets = if is_short { self.short } else { self.long };
         (bands < offsets.len()).then_some(Windows { is_short, bands, groups })
     }
 
-    /// One channel, with its own windows if there are none in common.
+    /// `individual_channel_stream`, with its own `ics_info` unless it is shared.
     fn channel(&mut self, common: Option<&Windows>) -> Option<()> {
         self.skip(8)?;
         let own = if common.is_none() { Some(self.windows()?) } else { None };
         let windows = common.or(own.as_ref())?;
         let books = self.sections(windows)?;
         self.scale_factors(&books)?;
-        // Pulses.
+        // `pulse_data`.
         if self.bit()? == 1 {
             let count = self.read(2)? as usize + 1;
             self.skip(6 + 9 * count)?;
@@ -230,14 +242,14 @@ impl Bits<'_> {
         if self.bit()? == 1 {
             self.noise_shaping(windows)?;
         }
-        // Gain control is not part of low complexity.
+        // `gain_control_data_present`: AAC-LC has no gain control.
         if self.bit()? == 1 {
             return None;
         }
         self.spectrum(windows, &books)
     }
 
-    /// The number of the book of each band, group by group.
+    /// `section_data`: the codebook number of each band, group by group.
     fn sections(&mut self, windows: &Windows) -> Option<Vec<u8>> {
         let len_bits = if windows.is_short { 3 } else { 5 };
         let escape = (1 << len_bits) - 1;
@@ -276,7 +288,7 @@ impl Bits<'_> {
         Some(())
     }
 
-    /// Temporal noise shaping.
+    /// `tns_data` (temporal noise shaping).
     fn noise_shaping(&mut self, windows: &Windows) -> Option<()> {
         let (windows, count_bits, len_bits, order_bits) = if windows.is_short { (8, 1, 4, 3) } else { (1, 2, 6, 5) };
         for _ in 0..windows {
@@ -324,7 +336,7 @@ impl Bits<'_> {
         Some(())
     }
 
-    /// A large value: ones, a zero, and four bits more than ones.
+    /// An escape sequence for a large value: N ones, a zero, and N + 4 bits.
     fn escape(&mut self) -> Option<()> {
         let mut ones = 0;
         while self.bit()? == 1 {

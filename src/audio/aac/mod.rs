@@ -1,8 +1,8 @@
-//! AAC with more than two channels, or with channels described in the stream.
+//! AAC decoder for more than two channels, or for a channel layout described in the stream.
 //!
-//! Symphonia decodes one or two channels. A frame of more is a row of elements, each of one channel or of a pair, which
-//! can be decoded each by itself (ISO 14496-3, section 4.4.2.1). `elements.rs` finds them; each goes to a decoder of its
-//! own as a frame of mono or stereo.
+//! Symphonia decodes one or two channels. A frame with more channels is a sequence of elements, each with one or two
+//! channels, which can be decoded independently (ISO 14496-3, section 4.4.2.1). `elements.rs` finds them. Each element
+//! is passed to a decoder of its own as a mono or stereo frame.
 
 mod elements;
 mod tables;
@@ -23,23 +23,25 @@ use super::opus;
 const LOW_COMPLEXITY: u8 = 2;
 const RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-/// Samples of a frame.
+/// Samples per channel in a frame.
 const FRAME: usize = 1024;
 
-/// The AudioSpecificConfig (ISO 14496-3, section 1.6.2.1) of plain AAC; `channels` is a channel configuration.
+/// Builds the AudioSpecificConfig (ISO 14496-3, section 1.6.2.1) of AAC without SBR. `object` is the audio object type,
+/// `channels` the channel configuration.
 pub(super) fn config(object: u8, rate: u32, channels: u8) -> Box<[u8]> {
     let index = RATES.iter().position(|&known| known == rate).unwrap_or(RATES.len()) as u16;
     let bits = u16::from(object) << 11 | index << 7 | u16::from(channels) << 3;
     Box::new(bits.to_be_bytes())
 }
 
-/// Whether only [`Surround`] can decode it: a configuration with more than two channels, or without their number.
+/// Whether the track needs [`Surround`]: the channel configuration has more than two channels, or is 0 (described in
+/// the stream).
 pub(super) fn is_surround(params: &AudioCodecParameters) -> bool {
     let config = params.extra_data.as_deref().and_then(Config::parse);
     params.codec == CODEC_ID_AAC && config.is_some_and(|config| !matches!(config.channels, 1 | 2))
 }
 
-/// The start of an AudioSpecificConfig.
+/// The first fields of an AudioSpecificConfig.
 struct Config {
     object: u8,
     rate_index: u8,
@@ -56,7 +58,7 @@ impl Config {
     }
 }
 
-/// The decoder: one of symphonia's for each element.
+/// Multichannel decoder: one of symphonia's decoders for each element.
 pub(super) struct Surround {
     params: AudioCodecParameters,
     rate_index: u8,
@@ -86,7 +88,7 @@ impl Surround {
             buffer: AudioBuffer::default(),
         };
         surround.params.with_sample_rate(surround.rate());
-        // Fails here, where another decoder can still be asked, if there is none.
+        // Fail now if symphonia has no AAC decoder, while ffmpeg can still be tried.
         surround.part(1)?;
         Ok(surround)
     }
@@ -103,7 +105,7 @@ impl Surround {
         Ok(Part { channels, decoder })
     }
 
-    /// Sees to a decoder for each element, and to room for all channels.
+    /// Creates a decoder for each element and the output buffer, unless those of the last frame fit.
     fn prepare(&mut self, elements: &[Element]) -> Result<()> {
         let fits = self.parts.iter().map(|part| part.channels).eq(elements.iter().map(|element| element.channels));
         if fits && !self.buffer.is_unused() {
@@ -134,9 +136,9 @@ impl Surround {
                 return decode_error("aac: an element of another length");
             }
             decoded.copy_to_vec_interleaved(&mut interleaved);
-            for own in 0..part.channels {
+            for offset in 0..part.channels {
                 let plane = self.buffer.plane_mut(channel).ok_or(Error::DecodeError("aac: too many channels"))?;
-                let samples = interleaved.iter().skip(own).step_by(part.channels);
+                let samples = interleaved.iter().skip(offset).step_by(part.channels);
                 plane.iter_mut().zip(samples).for_each(|(to, from)| *to = *from);
                 channel += 1;
             }

@@ -1,25 +1,26 @@
-//! Tables of AAC (ISO 14496-3): the Huffman codes of spectra and scale factors, and the scale factor bands.
+//! Tables of AAC (ISO 14496-3): Huffman codebooks of spectra and scale factors, and scale factor bands.
 //!
-//! All codes are canonical, so that the number of codes of each length gives them. Where a code ends is all that is asked
-//! for here: values are kept only as the number of bits that follow.
+//! All codebooks are canonical, so that the number of codes of each length defines them. The parser only needs to know
+//! where a code ends. Therefore the decoded values are not stored, only the number of bits that follow a code.
 
-/// A Huffman code.
+/// A Huffman codebook.
 pub(super) struct Book {
-    /// Codes of 1, 2, 3, .. bits.
+    /// Number of codes with 1, 2, 3, ... bits.
     pub(super) lengths: &'static [u16],
-    /// Coefficients that one code stands for.
+    /// Number of coefficients per code.
     pub(super) values: usize,
-    /// For each code, by length and then value: how many of the coefficients are not zero, as a digit; each is followed
-    /// by a sign. In the last book 3, 4 and 5 stand for one with an escape, two of which one has an escape, and two with
-    /// escapes. Empty where signs are part of the code.
+    /// For each code, by length and then value: the number of nonzero coefficients as a digit. A sign bit follows for
+    /// each of them. In the escape codebook (11), where a code has two coefficients, the digits 3, 4 and 5 mean: one
+    /// nonzero coefficient, with an escape sequence; two, one of them with an escape sequence; two, both with escape
+    /// sequences. Empty for codebooks of signed values.
     pub(super) signs: &'static [u8],
 }
 
-/// Table 4.A.1: the scale factors.
+/// Table 4.A.1: scale factors.
 pub(super) const SCALE_FACTORS: Book =
     Book { lengths: &[1, 0, 1, 3, 2, 4, 3, 5, 4, 6, 6, 6, 5, 8, 4, 7, 3, 7, 46], values: 1, signs: b"" };
 
-/// Tables 4.A.2 to 4.A.12: the spectra, from book 1.
+/// Tables 4.A.2 to 4.A.12: spectra. Index 0 is codebook 1.
 #[rustfmt::skip]
 pub(super) const SPECTRA: [Book; 11] = [
     Book {
@@ -87,7 +88,7 @@ pub(super) const SPECTRA: [Book; 11] = [
     },
 ];
 
-/// Offsets of the scale factor bands of long windows, and of short ones, by the index of the sample rate.
+/// Offsets of the scale factor bands for long and for short windows, by sampling frequency index.
 pub(super) fn bands(rate_index: usize) -> Option<(&'static [u16], &'static [u16])> {
     Some(match rate_index {
         0 | 1 => (&LONG_96, &SHORT_64),

@@ -1,20 +1,21 @@
-//! How a stream ends: whole, cut off, damaged, or without any sound.
+//! Checks at the end of a stream: truncation, lost packets, no audio, duration limit.
 
 use super::super::open::Length;
 use super::Decoder;
 use crate::error::{Error, Result};
 
-/// One lost packet of so many is too much: what is transcribed would not be what was said.
-const MAX_LOST_SHARE: u64 = 10;
+/// If more than one in this many packets is lost, the recording is rejected, because too many words would be missing.
+const PACKETS_PER_LOST: u64 = 10;
 
 impl Decoder<'_> {
+    /// At the end of the stream: flushes the resampler and checks that the recording is complete.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.ended = true;
         if let Some(resampler) = self.resampler.take() {
             self.heard += resampler.finish(&mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
         }
         if self.heard == 0 || !self.is_sounding {
-            return Err(self.error(self.nothing_reason()));
+            return Err(self.error(self.no_samples_reason()));
         }
         let (gaps, seconds) = self.playing.timeline.gaps;
         if gaps > 0 {
@@ -25,7 +26,7 @@ impl Decoder<'_> {
             let cure = "get the file whole, or pass `allow_truncated` to transcribe what is there";
             return Err(self.error(format!("{}; {cure}", reasons.join(", and "))));
         }
-        // Two lines at the most, however much is damaged.
+        // At most two lines in the log, whatever the damage.
         if self.lost > 0 {
             let (lost, packets, reason) = (self.lost, self.packets, self.fault.as_deref().unwrap_or_default());
             tracing::warn!(
@@ -39,8 +40,8 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Why there is not a single sample.
-    fn nothing_reason(&self) -> String {
+    /// Why no sample was decoded.
+    fn no_samples_reason(&self) -> String {
         match &self.fault {
             Some(reason) if self.lost > 0 => {
                 format!("none of its {} packets can be decoded ({reason}); the file is damaged", self.packets)
@@ -51,15 +52,15 @@ impl Decoder<'_> {
         }
     }
 
-    /// Why too much of it is silence that was not recorded, if it is.
+    /// The reason for rejection if too many packets were lost, which were replaced by silence.
     fn loss_reason(&self) -> Option<String> {
         let (lost, packets) = (self.lost, self.packets);
         let reason = self.fault.as_deref().unwrap_or_default();
-        (lost.saturating_mul(MAX_LOST_SHARE) > packets)
+        (lost.saturating_mul(PACKETS_PER_LOST) > packets)
             .then(|| format!("it is damaged: {lost} of its {packets} packets cannot be decoded ({reason})"))
     }
 
-    /// Why what was decoded is not the whole recording, if it is not.
+    /// Why the decoded audio is incomplete; `None` if it is complete.
     fn cut_off_reason(&self) -> Option<String> {
         let seconds = self.seconds;
         if self.broken_off {
@@ -67,14 +68,14 @@ impl Decoder<'_> {
             return Some(format!("it is damaged after {seconds:.1} seconds ({fault})"));
         }
         let Length::Stated(stated) = self.playing.length else { return None };
-        // Encoders count their own delay in or out, so small differences mean nothing.
+        // Some encoders include their delay in the length and others do not: ignore small differences.
         let slack = (stated * 0.01).clamp(0.1, 1.0);
         (seconds + self.playing.timeline.unheard() < stated - slack)
             .then(|| format!("it is cut off: its header promises {stated:.1} seconds, but only {seconds:.1} are there"))
     }
 
-    /// Refuses what the container itself says is too long. A guess at the length is no reason, and where a recording may
-    /// be cut off, what its header promises is none either.
+    /// Checks the length that the container states against the duration limit. Estimated lengths are ignored. With
+    /// `allow_truncated` stated lengths are, too, because the recording may be much shorter.
     pub(super) fn check_length(&self) -> Result<()> {
         match self.playing.length {
             Length::Stated(stated) if !self.options.allow_truncated => self.check(stated),
@@ -82,6 +83,7 @@ impl Decoder<'_> {
         }
     }
 
+    /// Checks a duration against the limit.
     pub(super) fn check(&self, seconds: f64) -> Result<()> {
         match self.options.max_duration {
             Some(limit) if !(seconds <= limit.0) => Err(Error::TooLong { path: self.name.clone(), limit }),

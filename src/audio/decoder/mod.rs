@@ -1,4 +1,4 @@
-//! The stream: packets in, blocks at 16 kHz out, of one channel or of each.
+//! The built-in streaming decoder: reads packets, decodes, mixes and resamples them to blocks at 16 kHz.
 
 mod ending;
 
@@ -20,16 +20,16 @@ use crate::error::{Error, Result};
 use crate::guard::guard;
 use crate::units::Seconds;
 
-/// A lost packet is replaced by silence of its length, but of no more than this: its length is not to be trusted.
+/// Longest silence in seconds that replaces a lost packet, whose stated duration may be damaged.
 const MAX_LOST_SECONDS: f64 = 1.0;
 
-/// How far before an edit reading goes on, in seconds.
+/// Seconds before an edit to seek to.
 const SEEK_AHEAD: f64 = 0.1;
 
-/// A recording of which the sample rate changes more often than this is damaged. Each change costs a resampler.
+/// Largest number of changes of the sample rate; more mean that the file is damaged. Each change creates a resampler.
 const MAX_RATE_CHANGES: usize = 16;
 
-/// The built-in reader, which never holds more than a packet of a recording.
+/// The built-in decoder, which holds at most one packet of a recording in memory.
 pub(super) struct Decoder<'a> {
     name: PathBuf,
     options: DecodeOptions,
@@ -40,23 +40,23 @@ pub(super) struct Decoder<'a> {
     mixer: Mixer,
     /// `None` before the first block and after the end.
     resampler: Option<Resamplers>,
-    /// What is handed out next, at 16 kHz, of each channel that is heard.
+    /// The next block to return: the selected channels at 16 kHz.
     block: Planes,
-    /// Whether `block` was decoded while opening and has not been handed out yet.
+    /// Whether `block` was decoded while opening and has not been returned yet.
     primed: bool,
     ended: bool,
-    /// Seconds decoded, by the recording's own clock.
+    /// Duration in seconds of the audio decoded so far, including inserted silence.
     seconds: f64,
-    /// Samples at 16 kHz from the resamplers that have finished.
+    /// Number of 16 kHz samples from resamplers that have been flushed.
     heard: u64,
     /// Whether any packet has been decoded to samples.
     is_sounding: bool,
-    /// Length of the last block, in seconds, for packets that do not tell theirs.
+    /// Duration of the last block in seconds, for lost packets that do not state theirs.
     last_block: f64,
     rate_changes: usize,
     packets: u64,
     lost: u64,
-    /// When the first packet was lost, in seconds.
+    /// Time of the first lost packet, in seconds.
     first_lost: f64,
     /// Why the last packet was lost, or why reading stopped before the end.
     fault: Option<String>,
@@ -65,7 +65,7 @@ pub(super) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Decodes as much as is needed to know the rate and the channels.
+    /// Decodes the beginning to determine sample rate and channels.
     ///
     /// # Errors
     /// As [`Decoder::open`](super::Decoder::open).
@@ -112,29 +112,29 @@ impl<'a> Decoder<'a> {
         Ok(decoder)
     }
 
-    /// What the recording is. The rate and channels are those of the audio, not of a header that may be wrong.
+    /// Properties of the recording. Rate and channels are those of the decoded audio; a header may state others.
     pub(super) fn source(&self) -> &Source {
         &self.source
     }
 
-    /// The longest that the recording may be.
+    /// [`DecodeOptions::max_duration`].
     pub(super) fn max_duration(&self) -> Option<Seconds> {
         self.options.max_duration
     }
 
-    /// How much has been decoded, by the recording's own clock.
+    /// Duration of the audio decoded so far.
     pub(super) fn decoded(&self) -> Seconds {
         Seconds(self.seconds)
     }
 
-    /// The next samples of each channel that is heard: `[n]` f32 at 16 kHz, finite, as loud as the file has them: usually within
-    /// -1..1, but only [`decode`](super::decode) knows the peak and scales what lies far beyond. A block may be empty, when a packet
-    /// of another track was passed over or the resampler still waits for more: it is a chance to stop. `None` is the
-    /// end.
+    /// The next samples of each selected channel: `[n]` f32 at 16 kHz, finite, usually within -1..1. Samples far
+    /// outside that range are not scaled, because the peak is known only at the end; see [`decode`](super::decode). A
+    /// block may be empty: after a packet of another track, or while the resampler has no output yet, so that the
+    /// caller can stop. `None` is the end.
     ///
     /// # Errors
     /// [`Error::Audio`] if the recording turns out to be damaged, cut off, or not audio; [`Error::TooLong`] once it
-    /// exceeds [`DecodeOptions::max_duration`]. What was handed out before is good.
+    /// exceeds [`DecodeOptions::max_duration`]. Samples returned before are valid.
     pub(super) fn next_block(&mut self) -> Result<Option<&Planes>> {
         if self.primed {
             self.primed = false;
@@ -148,7 +148,7 @@ impl<'a> Decoder<'a> {
         Ok(Some(&self.block))
     }
 
-    /// Reads one packet, appending to `block`, or ends.
+    /// Reads one packet and appends its samples to `block`, or finishes at the end.
     fn step(&mut self) -> Result<()> {
         let next = match guard(|| self.format.next_packet()) {
             Ok(next) => next,
@@ -166,7 +166,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The recording begins with the earliest packet of any track.
+    /// Updates the start of the recording, which is the earliest time stamp of any track.
     fn see(&mut self, packet: &Packet) {
         if self.playing.is_timed && !self.playing.timeline.has_begun() {
             let track = self.format.tracks().iter().find(|track| track.id == packet.track_id);
@@ -176,8 +176,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Ogg files may follow one another in one file, each with its own tracks, and streams of frames may change what they
-    /// are.
+    /// Selects the track again after a reset: the next stream of a chained Ogg file has its own tracks, and the
+    /// parameters of an elementary stream may change.
     fn next_chain_link(&mut self) -> Result<()> {
         match guard(|| tracks::choose(self.format.as_ref(), &self.facts, &self.options)) {
             Ok(Ok(playing)) => {
@@ -223,7 +223,7 @@ impl<'a> Decoder<'a> {
             }
         };
         self.last_block = samples_of(&planes) as f64 / f64::from(rate.max(1));
-        self.hear(rate, &packet, planes)?;
+        self.append(rate, &packet, planes)?;
         if !self.is_sounding {
             self.is_sounding = true;
             (self.source.rate, self.source.channels) = (rate, channels);
@@ -231,8 +231,8 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Appends the samples of a packet at their time.
-    fn hear(&mut self, rate: u32, packet: &Packet, planes: Planes) -> Result<()> {
+    /// Appends the samples of a packet, placed by its time stamp.
+    fn append(&mut self, rate: u32, packet: &Packet, planes: Planes) -> Result<()> {
         if let Some(before) = self.resampler.as_ref().map(Resamplers::channels).filter(|before| *before != planes.len())
         {
             let now = planes.len();
@@ -265,7 +265,7 @@ impl<'a> Decoder<'a> {
         if placement.is_end { self.finish() } else { Ok(()) }
     }
 
-    /// When a packet begins, in seconds of its track.
+    /// The media time of a packet, in seconds.
     fn time(&self, packet: &Packet) -> f64 {
         let Playing { track_id, tick, delay, is_timed, .. } = self.playing;
         let is_mp4 = self.facts.movie.is_enabled(track_id).is_some();
@@ -276,7 +276,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Silence in small pieces: a gap may last hours.
+    /// Appends silence, in small pieces because a gap may last hours.
     fn push_silence(&mut self, rate: u32, seconds: f64, channels: usize) -> Result<()> {
         let mut left = (seconds * f64::from(rate)).round() as usize;
         let zeros = vec![vec![0.0; left.min(1 << 16)]; channels];
@@ -296,9 +296,9 @@ impl<'a> Decoder<'a> {
         self.check(self.seconds)
     }
 
-    /// Goes to an earlier time of the track, for edit lists that repeat or reorder.
+    /// Seeks to an earlier media time in seconds, for edit lists that repeat or reorder.
     fn seek(&mut self, time: f64) -> Result<()> {
-        // One packet before, so that the overlap of transforms is whole.
+        // Start at least one packet early, because the overlap-add of the transform needs the previous packet.
         let ticks = ((time - SEEK_AHEAD).max(0.0) / self.playing.tick.max(1e-12)) as i64;
         let to = SeekTo::Timestamp { ts: Timestamp::new(ticks), track_id: self.playing.track_id };
         match guard(|| self.format.seek(SeekMode::Accurate, to)) {
@@ -311,7 +311,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Goes on behind a packet that made the decoder panic, with a new one.
+    /// Continues with a new decoder after a packet that made the decoder panic.
     fn replace_decoder(&mut self, packet: &Packet, panic: String) -> Result<()> {
         match guard(|| tracks::make_decoder(&self.playing.params)) {
             Ok(Ok(decoder)) => {
@@ -322,7 +322,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A packet that cannot be decoded becomes silence, so that everything after it keeps its time.
+    /// Replaces a packet that cannot be decoded by silence, so that later packets keep their time.
     fn lose(&mut self, packet: &Packet, reason: String) -> Result<()> {
         if self.lost == 0 {
             self.first_lost = self.seconds;
@@ -330,16 +330,16 @@ impl<'a> Decoder<'a> {
         self.lost += 1;
         self.fault = Some(reason);
         let rate = self.resampler.as_ref().map(Resamplers::rate).or(self.playing.params.sample_rate);
-        // Without a rate there is no time yet.
+        // Before the sample rate is known nothing has been output that could lose its time.
         let Some(rate) = rate.filter(|rate| (MIN_RATE..=MAX_RATE).contains(rate)) else { return Ok(()) };
         let stated = packet.dur.get() as f64 * self.playing.tick;
         let seconds = if stated > 0.0 { stated } else { self.last_block }.min(MAX_LOST_SECONDS);
         let stated = self.options.channel.heard_of(self.source.channels.max(1));
         let channels = self.resampler.as_ref().map_or(stated, Resamplers::channels);
-        self.hear(rate, packet, vec![vec![0.0; (seconds * f64::from(rate)).round() as usize]; channels])
+        self.append(rate, packet, vec![vec![0.0; (seconds * f64::from(rate)).round() as usize]; channels])
     }
 
-    /// The container cannot be followed any further.
+    /// Ends decoding early because the container cannot be read further.
     fn break_off(&mut self, reason: String) -> Result<()> {
         self.fault = Some(reason);
         self.broken_off = true;
@@ -347,7 +347,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Why a sample is no sample.
+/// The error message for an invalid sample at `at` seconds.
 pub(super) fn sample_reason(at: f64, value: f32) -> String {
     let what = if value.is_finite() { "a sample far outside -1..1" } else { "a sample that is not a finite number" };
     format!("it holds {what} ({value}) at {at:.3} seconds; it was written wrongly: export it again, as 16-bit PCM")

@@ -1,4 +1,4 @@
-//! Which program is started, and with which arguments.
+//! Finds the ffmpeg program and builds its command line and environment.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,28 +9,29 @@ use super::super::DecodeOptions;
 use super::super::input::Recording;
 use crate::error::Result;
 
-/// The formats that ffmpeg may take a file for: those of recordings. Left out are playlists and scripts, which open other files,
-/// subtitles, pictures, devices, raw video and the music of games.
+/// ffmpeg's demuxers that are allowed (`-format_whitelist`): those of recordings. Excluded are playlists and scripts,
+/// which open other files, and subtitles, pictures, devices, raw video and game music.
 const FORMATS: &str = "aac,aax,ac3,act,adx,aea,aiff,amr,amrnb,amrwb,ape,asf,asf_o,ast,au,avi,avr,caf,codec2,daud,dhav,dsf,dss,\
      dts,dtshd,dv,ea,eac3,epaf,flac,flv,g722,g723_1,g729,gsm,gxf,hca,iff,ilbc,ircam,ivf,ivr,kux,live_flv,loas,lxf,matroska,webm,\
      mlp,mmf,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mtaf,mxf,nistsphere,nsv,nut,nuv,ogg,oma,paf,pva,pvf,qcp,rm,rso,sbc,\
      sds,sdx,shn,sln,smjpeg,sox,spdif,swf,tak,truehd,tta,ty,vag,vivo,voc,vqf,w64,wav,wsd,wtv,wv,wve,xa,xwma";
 
-/// Time stamps become time: what is missing between two packets, or before the first, is filled with silence if it is more than a
-/// tenth of a second. Nothing is dropped: time stamps that stand still or go back are those of a bad muxer. In the variables of
-/// `asetpts`, 2 is what the first time stamp is late if that is less than a tenth of a second (the delay of a decoder), 1 is where
-/// this frame begins, at the end of the one before at the earliest, and 0 is where it ends.
-const BY_TIME_STAMPS: &str = "asetpts='st(2,if(eq(N,0),if(lt(PTS*TB,0.1),PTS,0),ld(2)));st(1,max(PTS-ld(2),ld(0)));\
+/// Audio filter that fills gaps in the time stamps, and a late start, with silence if they exceed 0.1 s. It drops
+/// nothing: time stamps that repeat or go back come from faulty muxers.
+///
+/// Variables of `asetpts`: 2 is the first time stamp if it is less than 0.1 s (decoder delay), else 0; 1 is the start
+/// of this frame, not before the end of the previous one; 0 is the end of this frame.
+const SYNC_FILTER: &str = "asetpts='st(2,if(eq(N,0),if(lt(PTS*TB,0.1),PTS,0),ld(2)));st(1,max(PTS-ld(2),ld(0)));\
      st(0,ld(1)+NB_SAMPLES/SR/TB);ld(1)',aresample=async=1:first_pts=0";
 
-/// The standard input as a file in which one can go back; a pipe is none.
+/// The standard input as a seekable file, which ffmpeg's `pipe:` protocol does not support.
 #[cfg(unix)]
 const STDIN: &str = "file:/dev/stdin";
 #[cfg(not(unix))]
 const STDIN: &str = "pipe:0";
 
-/// The `ffmpeg` that the shell would start: the first executable file of that name in the folders of PATH. Folders that are not
-/// absolute are left out: they are wherever the program happens to be started, and may hold anything.
+/// Finds `ffmpeg` as a shell does: the first executable file of that name in the folders of PATH. Relative folders are
+/// skipped for safety: they depend on the current folder and may contain anything.
 pub(in super::super) fn find() -> Option<PathBuf> {
     find_in(&env::var_os("PATH")?)
 }
@@ -54,12 +55,12 @@ fn executable(file: &Path) -> bool {
     file.is_file()
 }
 
-/// ffmpeg on a recording. No shell is involved.
+/// The command that decodes a recording. It is started without a shell.
 pub(super) fn command(program: &Path, recording: &Recording, options: &DecodeOptions) -> Result<Command> {
     let handle = recording.handle()?;
     let input = match &handle {
         None => {
-            // A name of a file, whatever it begins with or contains: not an option, and not an address.
+            // The prefix makes ffmpeg take any name as a file, never as an option or a URL.
             let mut input = OsString::from("file:");
             input.push(&recording.name);
             input
@@ -69,7 +70,7 @@ pub(super) fn command(program: &Path, recording: &Recording, options: &DecodeOpt
     let mut command = Command::new(program);
     command.args(arguments(input, options));
     command.stdin(handle.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A program that parses untrusted input gets no tokens, and no variables that change what it writes.
+    // ffmpeg parses untrusted input, so that it must not see access tokens; other variables could change its output.
     command.env_clear();
     const KEPT: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR"];
     command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -82,12 +83,12 @@ fn arguments(input: OsString, options: &DecodeOptions) -> Vec<OsString> {
     let limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS];
     let mut all: Vec<OsString> = reading.iter().chain(&limits).map(OsString::from).collect();
     all.extend(["-i".into(), input, "-vn".into(), "-sn".into(), "-dn".into()]);
-    // Counted from 1 here, from 0 there. Otherwise ffmpeg takes the default track.
+    // ffmpeg counts tracks from 0. Without `-map` it takes the default track.
     if let Some(track) = options.track {
         all.extend(["-map".into(), format!("0:a:{}", track.saturating_sub(1)).into()]);
     }
     if options.sync {
-        all.extend(["-af".into(), BY_TIME_STAMPS.into()]);
+        all.extend(["-af".into(), SYNC_FILTER.into()]);
     }
     all.extend(["-map_metadata", "-1", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"].map(OsString::from));
     all
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_never_an_option_or_an_address() {
+    fn a_name_is_never_an_option_or_a_url() {
         for name in ["-i.ts", "http://example.org/a.ts", "concat:a|b", "a b\".ts"] {
             let recording = Recording { name: name.into(), place: super::super::super::input::Place::Named };
             let command = command("/bin/ffmpeg".as_ref(), &recording, &DecodeOptions::default()).unwrap();

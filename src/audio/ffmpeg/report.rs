@@ -1,4 +1,4 @@
-//! What ffmpeg says on its standard error, line by line: facts about the recording, and faults. Only the last faults are kept.
+//! Parses ffmpeg's standard error: properties of the recording, and errors, of which only the last ones are kept.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -7,38 +7,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Lines about faults that are kept.
-const KEPT: usize = 3;
-/// Bytes of a line that are kept.
+/// Number of error lines that are kept.
+const MAX_FAULTS: usize = 3;
+/// Number of bytes of a line that are kept.
 const MAX_LINE: usize = 300;
-/// How long a standard error is read after the end of ffmpeg; a program that it started might hold it open.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for the end of the standard error after ffmpeg has exited: a child process might hold it open.
+const EOF_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What has been said.
+/// Information parsed so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Report {
-    /// ffmpeg's names.
+    /// ffmpeg's name of the demuxer.
     pub(super) container: String,
+    /// ffmpeg's name of the codec.
     pub(super) codec: String,
-    /// Seconds, by the container.
+    /// Length according to the container, in seconds.
     pub(super) length: Option<f64>,
-    /// The length was worked out from the size of the file.
+    /// Whether ffmpeg estimated the length from the bit rate.
     estimated: bool,
-    /// Tracks of any kind.
+    /// Number of tracks of any kind.
     tracks: usize,
     /// Packets that could not be decoded.
     pub(super) lost: u64,
-    /// The file ends within a packet.
+    /// Whether the file ends within a packet.
     pub(super) cut_off: bool,
     pub(super) no_audio: bool,
-    /// The last lines about faults.
+    /// The last error lines.
     faults: VecDeque<String>,
-    /// Whether what is described is already the output.
+    /// Whether ffmpeg has begun to describe its output instead of its input.
     output: bool,
 }
 
 impl Report {
-    /// The faults, as the end of a sentence; nothing where there are none.
+    /// The errors, formatted to be appended to a sentence; empty if there are none.
     pub(super) fn reasons(&self) -> String {
         if self.faults.is_empty() {
             return String::new();
@@ -47,17 +48,18 @@ impl Report {
         format!(": {}", faults.join("; "))
     }
 
-    /// The length of the recording, where the file states it. Beside other tracks it may be theirs.
+    /// The length of the audio track, if the file states it. `None` with several tracks, because it is that of the
+    /// longest.
     pub(super) fn stated_length(&self) -> Option<f64> {
         self.length.filter(|_| self.tracks == 1 && !self.estimated)
     }
 
-    /// The length of the longest track, where the file states it.
+    /// The length of the longest track, if the file states it.
     pub(super) fn guessed_length(&self) -> Option<f64> {
         self.length.filter(|_| !self.estimated)
     }
 
-    /// Takes one line: `[mov,mp4 @ 0x55] [error] text` or `[info] text`.
+    /// Parses one line: `[mov,mp4 @ 0x55] [error] text` or `[info] text`.
     fn line(&mut self, line: &str) {
         let Some((level, text)) = level(line) else { return };
         match level {
@@ -65,7 +67,7 @@ impl Report {
             "error" | "fatal" | "panic" => self.fault(text),
             _ => {
                 self.estimated |= text.contains("Estimating duration from bitrate");
-                // The last packet of a file that was cut off, and packets of a damaged one.
+                // The last packet of a truncated file, or a packet of a damaged one.
                 self.lost += u64::from(text.contains("corrupt input packet"));
             }
         }
@@ -91,9 +93,9 @@ impl Report {
         self.no_audio |= has(&["does not contain any stream", "matches no streams"]);
         self.cut_off |= has(&["partial file", "ended prematurely"]);
         self.lost += u64::from(has(&["Error while decoding stream", "Error submitting packet to decoder"]));
-        // Terminals obey control characters.
+        // Remove control characters, which could manipulate the terminal.
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        // The file is named by whoever reports the fault.
+        // Remove the file's name, which the error message contains already.
         let text = match text.strip_prefix("file:").and_then(|rest| rest.rsplit_once(": ")) {
             Some((_, what)) => what.to_string(),
             None => text,
@@ -101,18 +103,18 @@ impl Report {
         if self.faults.back() == Some(&text) {
             return;
         }
-        if self.faults.len() == KEPT {
+        if self.faults.len() == MAX_FAULTS {
             self.faults.pop_front();
         }
         self.faults.push_back(text);
     }
 }
 
-/// The level of a line, and what it says.
+/// Splits a line into its log level and its text.
 fn level(line: &str) -> Option<(&str, &str)> {
     const LEVELS: [&str; 5] = ["info", "warning", "error", "fatal", "panic"];
     let mut rest = line;
-    // The part of ffmpeg that speaks stands in front of the level, sometimes several.
+    // Names of one or more components precede the level.
     for _ in 0..3 {
         let (tag, text) = rest.strip_prefix('[')?.split_once("] ")?;
         if let Some(level) = LEVELS.into_iter().find(|level| *level == tag) {
@@ -123,17 +125,17 @@ fn level(line: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// `00:00:11.01, start: ...` in seconds.
+/// Parses a duration such as `00:00:11.01, start: ...` to seconds.
 fn seconds(text: &str) -> Option<f64> {
     let mut parts = text.split(',').next()?.splitn(3, ':').map(|part| part.trim().parse::<f64>().ok());
     let total = parts.next()?? * 3600.0 + parts.next()?? * 60.0 + parts.next()??;
     Some(total).filter(|total| total.is_finite() && *total > 0.0)
 }
 
-/// Reads a standard error on a thread of its own.
+/// Reads and parses a standard error on a new thread.
 pub(super) struct Reporter {
     report: Arc<Mutex<Report>>,
-    /// Closed at the end.
+    /// Closed when the standard error has ended.
     end: Receiver<()>,
 }
 
@@ -144,7 +146,7 @@ impl Reporter {
         let shared = report.clone();
         let work = move || {
             let take = |line: &[u8]| lock(&shared).line(&String::from_utf8_lossy(line));
-            // An error of the pipe is its end.
+            // A read error is treated as the end.
             let _ = lines(stderr, take);
             drop(sender);
         };
@@ -156,20 +158,20 @@ impl Reporter {
         lock(&self.report).clone()
     }
 
-    /// All of it, once ffmpeg has ended.
+    /// The complete report, after ffmpeg has exited.
     pub(super) fn finish(&self) -> Report {
-        // Either way there is nothing more to wait for.
-        let _ = self.end.recv_timeout(PATIENCE);
+        // End of the standard error or timeout: continue in both cases.
+        let _ = self.end.recv_timeout(EOF_TIMEOUT);
         self.so_far()
     }
 }
 
-/// A report is whole between two lines, even if a thread panicked.
+/// Ignores poisoning: the report is consistent between two lines, even if a thread panicked.
 fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hands on the beginning of every line.
+/// Calls `take` with every line, cut to [`MAX_LINE`] bytes.
 fn lines(mut source: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_and_faults_are_told_apart() {
+    fn properties_and_errors_are_parsed() {
         let text = "[info] Input #0, mpegts, from 'file:a.ts':\n[info]   Metadata:\n[info]     title           : Stream #0:9: Audio: no\n\
             [info]   Duration: 00:01:11.50, start: 1.400000, bitrate: 233 kb/s\n\
             [info]   Stream #0:0[0x100]: Audio: ac3 (AC-3 / 0x332D4341), 44100 Hz, stereo, fltp, 192 kb/s\n\
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_may_be_another_is_not_stated() {
+    fn an_unreliable_length_is_not_stated() {
         let head = "[info]   Duration: 00:00:10.00, start: 0\n[info]   Stream #0:0: Audio: ac3, 1\n";
         assert_eq!(report(head).stated_length(), Some(10.0));
         assert_eq!(report(&format!("{head}[info]   Stream #0:1: Video: h264\n")).stated_length(), None);

@@ -1,4 +1,4 @@
-//! What becomes of an ffmpeg that does not do what it should. The programs are shell scripts that stand in for it.
+//! Handling of an ffmpeg that fails, hangs or writes garbage. Shell scripts take the place of ffmpeg.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -9,19 +9,20 @@ use std::sync::{Mutex, PoisonError};
 use super::*;
 use crate::audio::input::Place;
 
-/// A script cannot be started while another thread's child may still hold it open for writing.
+/// Serialises the tests: executing a script fails (ETXTBSY) while a process forked by another thread still holds it
+/// open for writing.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// 16 kHz mono.
+/// Prints an AU header: 16 kHz mono.
 const HEADER: &str = r"printf '.snd\0\0\0\040\377\377\377\377\0\0\0\006\0\0\076\200\0\0\0\001\0\0\0\0\0\0\0\0'";
-/// A tenth of a second of silence.
+/// Prints 0.1 s of silence.
 const TENTH: &str = "head -c 6400 /dev/zero";
 
-/// A folder with a program in it.
+/// A temporary folder with a fake ffmpeg.
 struct Program(tempfile::TempDir);
 
 impl Program {
-    /// `script` is run by sh; it has written its number of process to a file before.
+    /// `script` is run by sh, after writing its process id to a file.
     fn new(script: &str) -> Self {
         let program = Program(tempfile::tempdir().unwrap());
         let text = format!("#!/bin/sh\necho $$ > '{}'\n{script}\n", program.0.path().join("pid").display());
@@ -34,7 +35,7 @@ impl Program {
         self.0.path().join("ffmpeg")
     }
 
-    /// Decodes with it: the number of samples, or the error.
+    /// Decodes with this program; returns the number of samples.
     fn run(&self, options: &DecodeOptions, limits: Limits, watch: Watch) -> Result<usize> {
         let name = self.0.path().join("talk.ts");
         fs::write(&name, "bytes").unwrap();
@@ -48,8 +49,8 @@ impl Program {
         Ok(samples)
     }
 
-    /// Whether it is still there, as a zombie or otherwise.
-    fn lives(&self) -> bool {
+    /// Whether the process exists, running or as a zombie.
+    fn exists(&self) -> bool {
         let pid = fs::read_to_string(self.0.path().join("pid")).unwrap();
         Command::new("sh").args(["-c", "kill -0 \"$1\" 2>&1", "sh", pid.trim()]).output().unwrap().status.success()
     }
@@ -63,7 +64,7 @@ fn run_with(script: &str, options: &DecodeOptions, limits: Limits) -> Result<usi
     let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Program::new(script);
     let result = program.run(options, limits, &mut crate::audio::unwatched).map_err(|error| error.to_string());
-    assert!(!program.lives(), "{script}");
+    assert!(!program.exists(), "{script}");
     result
 }
 
@@ -71,7 +72,7 @@ fn run(script: &str) -> Result<usize, String> {
     run_with(script, &DecodeOptions::default(), quick())
 }
 
-/// Refused with all of these words, and what is there is taken if that is allowed.
+/// Checks that the output is rejected with all of `words` in the message, and accepted with `allow_truncated`.
 #[track_caller]
 fn damaged(script: &str, words: &[&str]) {
     let error = run(script).unwrap_err();
@@ -85,7 +86,7 @@ fn damaged(script: &str, words: &[&str]) {
 #[test]
 fn samples_arrive() {
     assert_eq!(run(&format!("{HEADER}; {TENTH}")), Ok(1600));
-    // In pieces that are no whole header and no whole frames.
+    // Written in pieces that split the header and the frames.
     assert_eq!(
         run(&format!(
             "{HEADER} | head -c 10; sleep 0.2; {HEADER} | tail -c 22; head -c 3201 /dev/zero; sleep 0.2; head -c 3199 /dev/zero"
@@ -95,7 +96,7 @@ fn samples_arrive() {
 }
 
 #[test]
-fn a_failure_is_told_with_its_reason() {
+fn a_failure_is_reported_with_its_reason() {
     damaged(&format!("{HEADER}; {TENTH}; echo '[mov @ 0x1] [error] boom' >&2; exit 3"), &["boom", "after 0.1 seconds"]);
     damaged(&format!("{HEADER}; {TENTH}; kill -9 $$"), &["ffmpeg failed"]);
     let error = run("echo '[error] file:talk.ts: Invalid data found when processing input' >&2; exit 1").unwrap_err();
@@ -109,14 +110,14 @@ fn a_failure_is_told_with_its_reason() {
 }
 
 #[test]
-fn damage_that_is_no_failure() {
+fn damage_is_detected_although_ffmpeg_succeeds() {
     damaged(
         &format!("{HEADER}; {TENTH}; echo '[mov @ 0x1] [error] stream 0, offset 0x30: partial file' >&2"),
         &["cut off"],
     );
     let lost = "[error] Error while decoding stream #0:0: Invalid data found";
     damaged(&format!("{HEADER}; {TENTH}; echo '{lost}' >&2; echo '{lost}' >&2"), &["2 of its packets", "Invalid data"]);
-    // One packet in a second is passed over.
+    // One lost packet per second is tolerated.
     assert_eq!(run(&format!("{HEADER}; head -c 64000 /dev/zero; echo '{lost}' >&2")), Ok(16_000));
     let stated = "[info]   Duration: 00:00:03.00, start: 0.0\\n[info]   Stream #0:0: Audio: ac3, 16000 Hz";
     damaged(
@@ -126,14 +127,14 @@ fn damage_that_is_no_failure() {
 }
 
 #[test]
-fn endless_output_ends_at_the_longest_that_is_allowed() {
+fn endless_output_ends_at_the_duration_limit() {
     let options = DecodeOptions { max_duration: Some(Seconds(2.0)), ..Default::default() };
     let error = run_with(&format!("{HEADER}; exec cat /dev/zero"), &options, quick()).unwrap_err();
     assert!(error.contains("2 seconds allowed"), "{error}");
 }
 
 #[test]
-fn one_that_does_nothing_is_stopped() {
+fn a_stalled_or_slow_ffmpeg_is_stopped() {
     for script in ["exec sleep 1000".into(), format!("{HEADER}; {TENTH}; exec sleep 1000")] {
         let error = run(&script).unwrap_err();
         assert!(error.contains("decoded nothing for 0.4 seconds"), "{error}");
@@ -153,7 +154,7 @@ fn a_flood_of_messages_blocks_nothing() {
 }
 
 #[test]
-fn whoever_cancels_leaves_no_process_behind() {
+fn cancellation_leaves_no_process_behind() {
     let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Program::new("exec sleep 1000");
     let mut asked = 0;
@@ -162,7 +163,7 @@ fn whoever_cancels_leaves_no_process_behind() {
         if asked < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     assert!(matches!(result, Err(Error::Cancelled)));
-    assert!(!program.lives());
+    assert!(!program.exists());
 }
 
 #[test]
@@ -173,14 +174,14 @@ fn a_decoder_that_is_dropped_stops_its_ffmpeg() {
     let recording = Recording { name, place: Place::Named };
     let options = DecodeOptions::default();
     let ffmpeg = Ffmpeg::start(&program.path(), &recording, &options, quick(), &mut crate::audio::unwatched).unwrap();
-    assert!(program.lives());
+    assert!(program.exists());
     drop(ffmpeg);
-    assert!(!program.lives());
+    assert!(!program.exists());
 }
 
-/// It can go back and forth in them: the stand-in copies its input, the second half first.
+/// The fake ffmpeg copies the second half of its input before the first, which requires seeking.
 #[test]
-fn recordings_in_memory_are_handed_over_as_a_file() {
+fn recordings_in_memory_are_passed_as_a_seekable_file() {
     let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Program::new(&format!("{HEADER}; tail -c 6400 /dev/stdin; head -c 6400 /dev/stdin"));
     let bytes: Vec<u8> = [0.25f32, -0.5].iter().flat_map(|value| value.to_be_bytes().repeat(1600)).collect();

@@ -1,12 +1,13 @@
-//! The core of HE-AAC, which symphonia can decode.
+//! Extracts the AAC-LC core of HE-AAC, which symphonia can decode.
 
-/// The AAC-LC description inside an HE-AAC one (ISO 14496-3, AudioSpecificConfig), which symphonia can decode: the
-/// lower half of the spectrum, at half the rate. For 44.1 and 48 kHz it reaches beyond the 8 kHz that are used here.
+/// Converts the AudioSpecificConfig of HE-AAC (ISO 14496-3) to that of its AAC-LC core; `None` if there is no such
+/// core. The core is the lower half of the spectrum at half the sample rate. At 44.1 and 48 kHz it covers more than the
+/// 8 kHz that speech recognition uses. The config of plain AAC-LC is returned without extensions.
 pub(in crate::audio) fn aac_core(config: &[u8]) -> Option<Box<[u8]>> {
     const LC: u32 = 2;
     const SBR: u32 = 5;
     const PARAMETRIC_STEREO: u32 = 29;
-    /// The rate is written out instead of its index.
+    /// Frequency index that means: an explicit sample rate of 24 bits follows.
     const EXPLICIT_RATE: u32 = 15;
     let mut at = 0;
     let mut bits = |count: usize| -> Option<u32> {
@@ -42,13 +43,13 @@ mod tests {
 
     #[test]
     fn he_aac_is_described_by_its_core() {
-        // AAC-LC, 22.05 kHz, mono, as written by encoders of plain AAC.
+        // AAC-LC, 22.05 kHz, mono, as AAC-LC encoders write it.
         let core = [0x13, 0x88];
         assert_eq!(aac_core(&core).as_deref(), Some(&core[..]));
         // The same with SBR to 44.1 kHz and with parametric stereo: object type, 22.05 kHz, mono, 44.1 kHz, LC, 000.
         assert_eq!(aac_core(&[0x2b, 0x8a, 0x08, 0x00]).as_deref(), Some(&core[..]));
         assert_eq!(aac_core(&[0xeb, 0x8a, 0x08, 0x00]).as_deref(), Some(&core[..]));
-        // AAC Main, and nothing.
+        // AAC Main, and an empty config.
         assert_eq!(aac_core(&[0x0b, 0x88]), None);
         assert_eq!(aac_core(&[]), None);
     }

@@ -1,4 +1,4 @@
-//! The boxes of an MP4 file, as far as they matter here.
+//! Parser of MP4 boxes: track headers, edit lists, fragments, and iTunes's gapless tag.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -6,36 +6,41 @@ use symphonia::core::io::MediaSource;
 
 use super::{Movie, TrackFacts};
 
-/// Boxes looked at in one file. A fragmented recording has some ten for each fragment.
+/// Largest number of boxes read in a file. A fragmented recording has about ten per fragment.
 const MAX_BOXES: usize = 1_000_000;
-/// Boxes inside one another.
+/// Largest nesting depth of boxes.
 const MAX_DEPTH: usize = 8;
-/// Longest user data looked through for iTunes's gapless tag; cover art makes it long.
+/// Number of bytes of user data searched for iTunes's gapless tag; cover art can make user data long.
 const MAX_USER_DATA: u64 = 1 << 20;
-/// Entries read of an edit list.
+/// Largest number of entries read of an edit list.
 const MAX_EDITS: usize = 4096;
-/// Tracks and fragments remembered.
+/// Largest number of tracks and of fragments per track.
 const MAX_TRACKS: usize = 1024;
 const MAX_FRAGMENTS: usize = 1 << 20;
 
+/// Reads the boxes of an MP4 file of `bytes` bytes; empty for other files.
 pub(super) fn read(source: &mut Box<dyn MediaSource + '_>, bytes: u64) -> io::Result<Movie> {
     let mut walk = Walk { source, boxes: 0, movie: Movie::default(), fragment: Fragment::default() };
     let mut kind = [0; 4];
     walk.source.seek(SeekFrom::Start(4))?;
     let is_mp4 = walk.source.read_exact(&mut kind).is_ok() && &kind == b"ftyp";
     if is_mp4 {
-        // What was read before a damaged box is good.
+        // Keep what was read before a damaged box.
         let _ = walk.boxes(0, bytes, 0);
     }
     Ok(walk.movie)
 }
 
-/// The part of a fragment that belongs to one track.
+/// The part of a fragment that belongs to one track (`traf`).
 #[derive(Default)]
 struct Fragment {
+    /// Index of the track.
     track: Option<usize>,
+    /// Default duration of a sample, in ticks.
     default_ticks: u32,
+    /// Start time stated in `tfdt`, in ticks.
     start: Option<u64>,
+    /// Duration, in ticks.
     ticks: u64,
 }
 
@@ -47,7 +52,7 @@ struct Walk<'w, 'a> {
 }
 
 impl Walk<'_, '_> {
-    /// Walks the boxes between two positions, and into those on the way to what matters.
+    /// Reads the boxes between two file positions, and recursively those in container boxes of interest.
     fn boxes(&mut self, mut at: u64, end: u64, depth: usize) -> io::Result<()> {
         while at + 8 <= end && self.boxes < MAX_BOXES && depth < MAX_DEPTH {
             self.boxes += 1;
@@ -62,7 +67,7 @@ impl Walk<'_, '_> {
                 }
                 size => (u64::from(size), 8),
             };
-            // Symphonia judges the file; a box that does not fit only ends this walk.
+            // An invalid size only ends this search; symphonia reports damage.
             if size < header || size > end - at {
                 return Ok(());
             }
@@ -95,8 +100,9 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    /// Reads a box without children.
     fn leaf(&mut self, kind: &[u8; 4], len: u64) -> io::Result<()> {
-        // Twelve bytes a sample of a run is the most that is read at once.
+        // Limits on the bytes read: 1 MiB of a run of samples, or an edit list of MAX_EDITS entries.
         let most = if kind == b"trun" { 1 << 20 } else { 20 * MAX_EDITS as u64 + 8 };
         let mut data = vec![0; len.min(most) as usize];
         self.source.read_exact(&mut data)?;
@@ -132,13 +138,13 @@ impl Walk<'_, '_> {
     fn fragment_header(&mut self, data: &[u8]) {
         let (flags, id) = (u32_at(data, 0), u32_at(data, 4));
         self.fragment.track = self.movie.tracks.iter().position(|track| track.id == id);
-        let usual = self.fragment.track.map_or(0, |index| self.movie.tracks[index].default_ticks);
-        // An offset of eight bytes and a description of four may come first.
+        let track_default = self.fragment.track.map_or(0, |index| self.movie.tracks[index].default_ticks);
+        // Optional fields before: `base_data_offset` (8 bytes) and `sample_description_index` (4 bytes).
         let at = 8 + if flags & 1 != 0 { 8 } else { 0 } + if flags & 2 != 0 { 4 } else { 0 };
-        self.fragment.default_ticks = if flags & 8 != 0 { u32_at(data, at) } else { usual };
+        self.fragment.default_ticks = if flags & 8 != 0 { u32_at(data, at) } else { track_default };
     }
 
-    /// The length of a run of samples.
+    /// The duration of a run of samples (`trun`), in ticks.
     fn run_ticks(&self, data: &[u8]) -> u64 {
         let (flags, count) = (u32_at(data, 0), u32_at(data, 4));
         if flags & 0x100 == 0 {
@@ -150,23 +156,23 @@ impl Walk<'_, '_> {
         samples.map(|sample| u64::from(u32_at(sample, 0))).sum()
     }
 
-    /// Takes note of when the part of a fragment starts.
+    /// Records the start of a fragment, as symphonia counts it and as the file states it.
     fn end_fragment(&mut self) {
         let Some(track) = self.fragment.track.and_then(|index| self.movie.tracks.get_mut(index)) else { return };
-        let believed = track.next_fragment;
+        let counted = track.next_fragment;
         if let Some(start) = self.fragment.start
             && track.fragments.len() < MAX_FRAGMENTS
         {
-            track.fragments.push((believed, start));
+            track.fragments.push((counted, start));
         }
-        track.next_fragment = believed.saturating_add(self.fragment.ticks);
+        track.next_fragment = counted.saturating_add(self.fragment.ticks);
     }
 
-    /// The delay after iTunes's tag.
+    /// Reads the encoder delay from iTunes's gapless tag, if the user data has one.
     fn gapless_tag(&mut self, len: u64) -> io::Result<()> {
         let mut data = vec![0; len.min(MAX_USER_DATA) as usize];
         self.source.read_exact(&mut data)?;
-        // A second of delay would be absurd.
+        // Ignore implausible delays of a second or more.
         if let Some(delay) = gapless_delay(&data).filter(|&delay| delay < 48_000) {
             self.movie.gapless = delay;
         }
@@ -174,6 +180,7 @@ impl Walk<'_, '_> {
     }
 }
 
+/// Parses `elst`: for each entry its duration in movie ticks, and its start in media ticks (-1: empty edit).
 fn edit_list(data: &[u8], is_long: bool) -> Vec<(u64, i64)> {
     let entry = if is_long { 20 } else { 12 };
     let entries = data.get(8..).unwrap_or_default().chunks_exact(entry).take(u32_at(data, 4) as usize);
@@ -195,7 +202,7 @@ fn u32_at(data: &[u8], at: usize) -> u32 {
     data.get(at..at + 4).map_or(0, |bytes| number(bytes) as u32)
 }
 
-/// The delay in an `iTunSMPB` tag: numbers in hexadecimal, a zero and then the samples before the beginning.
+/// The encoder delay in samples from an `iTunSMPB` tag: hexadecimal numbers, the first zero, the second the delay.
 fn gapless_delay(user_data: &[u8]) -> Option<u64> {
     let name = user_data.windows(8).position(|window| window == b"iTunSMPB")?;
     let text = &user_data[name..];

@@ -1,44 +1,48 @@
-//! Streams without a magic number: transport streams, MPEG audio frames and ADTS are known by the distance of their sync words.
+//! Recognition of streams without a magic number by the distance of their sync words: MPEG transport streams, MPEG
+//! audio, ADTS and LOAS.
 
-/// Packets of a transport stream: plain, with a time stamp in front (Blu-ray), with a checksum behind.
-const PACKETS: [usize; 3] = [188, 192, 204];
+/// Packet sizes of transport streams: plain, with a leading time stamp (Blu-ray), with a trailing checksum.
+const PACKET_SIZES: [usize; 3] = [188, 192, 204];
 
-/// Sync bytes in a row that are looked for: at least, where the file begins with one; all of them, where it begins within a
-/// packet. One in 256 bytes of anything is a sync byte.
-const SYNCS: (usize, usize) = (3, 12);
+/// Consecutive sync bytes required in a file that begins with a packet.
+const MIN_SYNCS: usize = 3;
+/// Consecutive sync bytes required in a file that begins within a packet, where chance matches are more likely: one in
+/// 256 bytes of any data is a sync byte.
+const MIN_SYNCS_WITHIN: usize = 12;
 
-/// Whether every packet of the first few begins with the sync byte.
+/// Whether the bytes begin an MPEG transport stream, at the start of a packet or within one.
 pub(super) fn transport_stream(head: &[u8]) -> bool {
     let syncs = |start: usize, size: usize| {
-        let mut syncs = head.iter().skip(start).step_by(size).take(SYNCS.1);
-        if syncs.len() >= SYNCS.0 && syncs.all(|byte| *byte == 0x47) { head[start..].len().div_ceil(size) } else { 0 }
+        let mut syncs = head.iter().skip(start).step_by(size).take(MIN_SYNCS_WITHIN);
+        let all_match = syncs.len() >= MIN_SYNCS && syncs.all(|byte| *byte == 0x47);
+        if all_match { head[start..].len().div_ceil(size) } else { 0 }
     };
-    let at_start = |size: usize| syncs(if size == 192 { 4 } else { 0 }, size) >= SYNCS.0;
-    let within = |size: usize| (0..size).any(|start| syncs(start, size) >= SYNCS.1);
-    // Bytes that are all the same repeat at any distance.
+    let at_start = |size: usize| syncs(if size == 192 { 4 } else { 0 }, size) >= MIN_SYNCS;
+    let within = |size: usize| (0..size).any(|start| syncs(start, size) >= MIN_SYNCS_WITHIN);
+    // Constant bytes would match at any distance.
     if constant(head) || frames_at(head, 0, 2) {
         return false;
     }
-    PACKETS.into_iter().any(at_start) || PACKETS.into_iter().any(within)
+    PACKET_SIZES.into_iter().any(at_start) || PACKET_SIZES.into_iter().any(within)
 }
 
 fn constant(head: &[u8]) -> bool {
     head.get(..376).is_some_and(|start| start.iter().all(|byte| *byte == start[0]))
 }
 
-/// Whether frames of MPEG audio or ADTS follow one another: two where they begin at once, `whole` file or not, more behind
-/// something else.
+/// Whether the bytes are MPEG audio or ADTS: two consecutive frames at the start (after zeros), a single frame that is
+/// the `whole` file, or more consecutive frames after other data.
 pub(super) fn audio_frames(head: &[u8], whole: bool) -> bool {
-    /// Frames in a row behind junk; an unknown container may hold a few.
-    const BEHIND_JUNK: usize = 8;
+    /// Consecutive frames required after other data. An unknown container may contain a few frames in sequence.
+    const MIN_FRAMES_AFTER_JUNK: usize = 8;
     let zeros = head.iter().take_while(|byte| **byte == 0).count();
     let only = || whole && frame(&head[zeros..]).is_some_and(|frame| zeros + frame.length == head.len());
     frames_at(head, zeros, 2)
         || only()
-        || (0..head.len()).any(|start| head[start] == 0xff && frames_at(head, start, BEHIND_JUNK))
+        || (0..head.len()).any(|start| head[start] == 0xff && frames_at(head, start, MIN_FRAMES_AFTER_JUNK))
 }
 
-/// Whether `count` frames follow one another from `start`.
+/// Whether there are `count` consecutive frames from `start` on.
 fn frames_at(head: &[u8], start: usize, count: usize) -> bool {
     let mut at = start;
     let mut kind = None;
@@ -54,13 +58,13 @@ fn frames_at(head: &[u8], start: usize, count: usize) -> bool {
 
 /// A frame's header.
 struct Frame {
-    /// Bits that are the same in all frames of a stream: version, layer and sample rate.
+    /// Header bits that are constant in a stream: version, layer and sample rate.
     kind: (u8, u8),
-    /// Bytes, header included.
+    /// Size in bytes, including the header.
     length: usize,
 }
 
-/// The frame that begins here. Free-format frames do not tell their length and are not recognised.
+/// Parses a frame header. Free-format frames, which do not state their size, are not recognised.
 fn frame(bytes: &[u8]) -> Option<Frame> {
     let header: &[u8; 6] = bytes.first_chunk()?;
     if header[0] != 0xff || header[1] & 0xe0 != 0xe0 {
@@ -109,7 +113,8 @@ fn layer(header: &[u8; 6]) -> Option<Frame> {
     Some(Frame { kind: (header[1] & 0xfe, header[2] & 0x0c), length })
 }
 
-/// Whether three frames of LOAS follow one another (ISO 14496-3, `AudioSyncStream`: eleven bits of sync, thirteen of length).
+/// Whether there are three consecutive LOAS frames (ISO 14496-3, `AudioSyncStream`: 11 bits of sync, 13 bits of
+/// length).
 pub(super) fn loas_frames(head: &[u8]) -> bool {
     let mut at = 0;
     (0..3).all(|_| match head.get(at..at + 3) {

@@ -10,7 +10,7 @@ fn of(bytes: &[u8]) -> Content {
     content
 }
 
-/// Packets of a transport stream with `before` bytes in front of each and `size` from one to the next.
+/// Packets of a transport stream with `before` leading bytes; `size` is the size of a packet including them.
 fn transport_stream(before: usize, size: usize) -> Vec<u8> {
     let packet = |i: u8| {
         let mut packet = vec![0; before];
@@ -28,7 +28,7 @@ fn mp3(frames: usize, payload: u8) -> Vec<u8> {
 }
 
 #[test]
-fn transport_streams_are_known_by_the_distance_of_their_packets() {
+fn transport_streams_are_recognised_by_packet_size() {
     let expected = Foreign("an MPEG transport stream");
     for (before, size) in [(0, 188), (4, 192), (0, 204)] {
         let stream = transport_stream(before, size);
@@ -36,7 +36,7 @@ fn transport_streams_are_known_by_the_distance_of_their_packets() {
         assert_eq!(of(&stream[..4 * size]), expected, "{size}, four packets");
         assert_eq!(of(&stream[77..]), expected, "{size}, from the middle of a packet");
     }
-    // The payload holds whole frames of MP3.
+    // The payload contains MP3 frames.
     let mut stream = transport_stream(0, 188);
     for (packet, bytes) in stream.chunks_exact_mut(188).zip(mp3(20, 3).chunks_exact(184)) {
         packet[4..].copy_from_slice(bytes);
@@ -45,11 +45,11 @@ fn transport_streams_are_known_by_the_distance_of_their_packets() {
 }
 
 #[test]
-fn mpeg_audio_with_sync_bytes_of_transport_streams_in_it_stays_mpeg_audio() {
+fn mpeg_audio_with_sync_bytes_of_transport_streams_is_mpeg_audio() {
     assert_eq!(of(&mp3(20, 0x47)), Builtin);
     let mut every_188 = mp3(40, 0x11);
     (100..every_188.len()).step_by(188).for_each(|at| every_188[at] = 0x47);
-    // Frames that a sync byte fell into are broken, as they are in no file.
+    // Restore frame headers that a sync byte has overwritten.
     for frame in every_188.chunks_exact_mut(417) {
         frame[..4].copy_from_slice(&[0xff, 0xfb, 0x90, 0x00]);
     }
@@ -57,12 +57,12 @@ fn mpeg_audio_with_sync_bytes_of_transport_streams_in_it_stays_mpeg_audio() {
 }
 
 #[test]
-fn mpeg_audio_is_found_behind_tags_zeros_and_junk() {
+fn mpeg_audio_is_found_after_tags_zeros_and_junk() {
     let frames = mp3(10, 0x55);
     assert_eq!(of(&frames[..417]), Builtin, "a single frame");
     assert_eq!(of(&[vec![0; 1000], frames.clone()].concat()), Builtin);
     assert_eq!(of(&[b"ICY 200 OK\r\n\r\n\x01\x02".to_vec(), frames.clone()].concat()), Builtin);
-    // A tag with a cover picture of 100 kB, and one more.
+    // A tag with a cover picture of 100 kB, and a second tag.
     let tag = |size: usize| {
         [
             b"ID3\x04\0\0\0".to_vec(),
@@ -74,19 +74,19 @@ fn mpeg_audio_is_found_behind_tags_zeros_and_junk() {
     assert_eq!(of(&[tag(100_000), tag(5), frames.clone()].concat()), Builtin);
     assert_eq!(of(&[tag(100_000), b"fLaC".to_vec()].concat()), Builtin);
     assert_eq!(of(&[tag(10), transport_stream(0, 188)].concat()), Foreign("an MPEG transport stream"));
-    // A few frames within something else are not enough.
+    // A few frames within other data are not enough.
     assert_eq!(of(&[vec![1; 500], frames[..3 * 417].to_vec(), vec![2; 900]].concat()), Unknown);
 }
 
 #[test]
-fn every_committed_recording_is_one_for_the_built_in_reader() {
+fn committed_recordings_are_for_the_built_in_reader() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/audio");
     let mut seen = 0;
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(of(&bytes), Builtin, "{}", path.display());
-        // Cut off within its header it must not become something else.
+        // A file cut off within its header must not be recognised as another type.
         for end in [12, 16, 40, 100, 200] {
             let content = of(&bytes[..end.min(bytes.len())]);
             assert!(matches!(content, Builtin | Unknown), "{}, {end} bytes: {content:?}", path.display());
@@ -124,7 +124,7 @@ fn formats_for_ffmpeg_are_named() {
 }
 
 #[test]
-fn what_is_no_recording_is_named() {
+fn other_file_types_are_named() {
     let cases: [(&[u8], &str); 17] = [
         (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
         (b"PK\x03\x04\x14\0", "ZIP"),
@@ -156,7 +156,7 @@ fn what_is_no_recording_is_named() {
 }
 
 #[test]
-fn beginnings_of_anything_are_looked_at_without_harm() {
+fn truncated_files_cause_no_panic() {
     for (at, magic, _) in MAGIC {
         let mut head = vec![0; *at];
         head.extend(*magic);

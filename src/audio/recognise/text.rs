@@ -1,11 +1,12 @@
-//! Texts: they are never given to ffmpeg, which takes some of them for lists of other files to open.
+//! Recognition of text files, which must never be passed to ffmpeg: it takes some of them for playlists and opens the
+//! files listed there.
 
-/// Bytes that are looked at.
-const LOOKED_AT: usize = 4096;
+/// Number of bytes examined.
+const EXAMINED: usize = 4096;
 
-/// What kind of text this is, with its article; nothing where it is none.
+/// The kind of text, with an article; `None` if the bytes are not text.
 pub(super) fn kind(head: &[u8]) -> Option<&'static str> {
-    let head = &head[..head.len().min(LOOKED_AT)];
+    let head = &head[..head.len().min(EXAMINED)];
     let utf16 = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
     if utf16 && head.iter().filter(|byte| **byte == 0).count() * 3 > head.len() {
         return Some("a text");
@@ -27,7 +28,8 @@ pub(super) fn kind(head: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// UTF-8, or some other superset of ASCII that is mostly ASCII; no control characters but those that texts have.
+/// Whether the bytes are UTF-8, or at least 90 % ASCII (another superset of ASCII), without control characters that do
+/// not occur in text.
 fn is_text(head: &[u8]) -> bool {
     let control = |byte: &u8| (*byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b)) || *byte == 0x7f;
     if head.iter().any(control) {
@@ -35,7 +37,7 @@ fn is_text(head: &[u8]) -> bool {
     }
     let utf8 = match std::str::from_utf8(head) {
         Ok(_) => true,
-        // A character that the end of the piece cuts.
+        // A character that is cut off at the end of the examined bytes.
         Err(error) => error.error_len().is_none() && error.valid_up_to() + 4 > head.len(),
     };
     utf8 || head.iter().filter(|byte| byte.is_ascii()).count() * 10 >= head.len() * 9
