@@ -93,10 +93,10 @@ impl Source for Script {
 struct Batch {
     slots: usize,
     backwards: bool,
-    steps_per_look: usize,
+    steps_per_readback: usize,
 }
 
-const ANY_BATCH: Batch = Batch { slots: 3, backwards: false, steps_per_look: 1 };
+const ANY_BATCH: Batch = Batch { slots: 3, backwards: false, steps_per_readback: 1 };
 
 fn decode(
     model: &Whisper<Cpu>,
@@ -109,7 +109,7 @@ fn decode(
     let special = special_tokens(model.config.vocab_size);
     let slots = Slots::new(model, special, options, suppressed, batch.slots).unwrap();
     let mut scheduler = Scheduler::new(model, slots, options, special.sot).unwrap();
-    scheduler.set_steps_per_look(batch.steps_per_look);
+    scheduler.set_steps_per_readback(batch.steps_per_readback);
     let (clips, ranges) = clips(model, seeds);
     let mut order: Vec<usize> = (0..seeds.len()).collect();
     if !batch.backwards {
@@ -301,11 +301,13 @@ fn the_batch_changes_nothing(cross: CrossCacheType) {
     let (options, seeds, searches) = mixed(&model);
     let suppressed = Suppressed { always: vec![1, 2, 7], begin: vec![220, 50256] };
     let run = |batch| decode(&model, &options, &suppressed, &seeds, &searches, batch);
-    let alone = run(Batch { slots: 1, backwards: false, steps_per_look: 1 });
+    let alone = run(Batch { slots: 1, backwards: false, steps_per_readback: 1 });
     let lengths: Vec<usize> = alone.iter().map(|found| found.tokens.len()).collect();
     assert!(lengths.iter().any(|len| *len != lengths[0]), "all equally long: slots are never refilled, {lengths:?}");
-    for (slots, backwards, steps_per_look) in [(3, false, 1), (3, true, 1), (8, false, 1), (8, true, 5), (2, true, 7)] {
-        let found = run(Batch { slots, backwards, steps_per_look });
+    for (slots, backwards, steps_per_readback) in
+        [(3, false, 1), (3, true, 1), (8, false, 1), (8, true, 5), (2, true, 7)]
+    {
+        let found = run(Batch { slots, backwards, steps_per_readback });
         for (i, (found, alone)) in found.iter().zip(&alone).enumerate() {
             assert_eq!(found, alone, "clip {i} in {slots} slots, backwards {backwards}");
             assert_eq!(found.sum.to_bits(), alone.sum.to_bits());

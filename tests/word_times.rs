@@ -14,15 +14,15 @@ use common::tokenizer::{published, special_tokens};
 use common::{Golden, assert_close};
 use diarist::asr::AsrOptions;
 use diarist::asr::clips::Clips;
-use diarist::asr::listener::{Text, TokenTimes};
 use diarist::asr::prompt::Prompt;
 use diarist::asr::scheduler::{Clip, Scheduler, Source};
 use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
+use diarist::asr::token_times::{Text, TokenTimes};
 use diarist::asr::word_times::{Spacing, Timing, add_words, split_words, timings};
 use diarist::engine::cpu::{Cpu, CrossCacheType};
 use diarist::engine::time_warp::{WarpPlace, WarpPlaces, time_warp};
 use diarist::engine::{Backend, StepRows, Tensor};
-use diarist::models::whisper::{Heard, Whisper};
+use diarist::models::whisper::{KnownTokens, Whisper};
 use diarist::types::{Segment, TimeSource};
 use diarist::units::Seconds;
 use diarist::{Result, asr};
@@ -99,13 +99,14 @@ fn matrix(model: &Whisper<Cpu>, cases: &[&Value]) -> Tensor<Cpu, f32> {
     be.write(&mut step.row.buf, 0, &row).unwrap();
     let lineage = Tensor::from_host(be, &[cases.len(), model.config.max_target_positions], &lineage).unwrap();
     let mut scratch = model.decoder_scratch(token.len(), cross).unwrap();
-    let mut listening = model.listening(token.len(), 100, cross).unwrap();
+    let mut pass = model.alignment_pass(token.len(), 100, cross).unwrap();
     let frames = |case: &Value| count(&case["mel_frames"]) / 2;
     let texts = cases.iter().zip(&rows).zip(&encoded);
-    let heard: Vec<Heard<Cpu>> =
-        texts.map(|((case, rows), encoded)| Heard { rows: rows.clone(), frames: frames(case), encoded }).collect();
-    model.decode_listening(&mut scratch, &mut caches, &step, &lineage, &heard, &mut listening).unwrap();
-    listening.matrix
+    let heard: Vec<KnownTokens<Cpu>> = texts
+        .map(|((case, rows), encoded)| KnownTokens { rows: rows.clone(), frames: frames(case), encoded })
+        .collect();
+    model.decode_aligning(&mut scratch, &mut caches, &step, &lineage, &heard, &mut pass).unwrap();
+    pass.matrix
 }
 
 /// Rows of the text in its own part of the matrix: one for each token, and one for what comes after.

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::assemble::{CtcResult, place};
+use super::ctc_paths::{LabelSpan, Utterance, follow};
 use super::dictionary::Dictionary;
-use super::follow::{LabelSpan, Utterance, follow};
 use super::long::{Limits, LongSearch};
+use super::monotonic::make_monotonic;
 use super::options::AlignOptions;
-use super::order::in_order;
-use super::place::{Heard, place};
-use super::plan::{Plan, plans};
+use super::prepare::{Plan, plans};
 use super::windows::{WINDOW, batches, windows};
 use crate::engine::Tensor;
 use crate::engine::ctc::CtcTopology;
@@ -69,11 +69,12 @@ impl<B: Waveform> Aligner<B> {
     ) -> Result<Vec<Segment>> {
         options.check()?;
         let plans = plans(segments, audio.len(), language, &self.dictionary, options);
-        let mut heard: Vec<Heard> = plans.iter().map(|plan| Err(plan.refusal.clone().unwrap_or_default())).collect();
+        let mut heard: Vec<CtcResult> =
+            plans.iter().map(|plan| Err(plan.refusal.clone().unwrap_or_default())).collect();
         let to_hear = (0..plans.len()).filter(|i| plans[*i].refusal.is_none());
         let (long, short): (Vec<usize>, Vec<usize>) = to_hear.partition(|i| plans[*i].samples.len() > WINDOW);
         let all = long.iter().chain(&short).map(|i| plans[*i].duration()).fold(Seconds(0.0), |a, b| a + b);
-        let mut hearing = Hearing { aligner: self, be, audio, options, watch, done: Seconds(0.0), all };
+        let mut hearing = Alignment { aligner: self, be, audio, options, watch, done: Seconds(0.0), all };
         let lengths: Vec<usize> = short.iter().map(|i| plans[*i].samples.len()).collect();
         for batch in batches(&lengths, hearing.limit()) {
             let batch: Vec<usize> = batch.into_iter().map(|i| short[i]).collect();
@@ -87,7 +88,7 @@ impl<B: Waveform> Aligner<B> {
         }
         let placed = plans.iter().zip(heard).flat_map(|(plan, heard)| place(plan, heard, language, options));
         let mut segments: Vec<Segment> = placed.collect();
-        in_order(&mut segments);
+        make_monotonic(&mut segments);
         Ok(segments)
     }
 
@@ -110,7 +111,7 @@ impl<B: Waveform> Aligner<B> {
 }
 
 /// A call of [`Aligner::segments`].
-struct Hearing<'a, B: Waveform> {
+struct Alignment<'a, B: Waveform> {
     aligner: &'a Aligner<B>,
     be: &'a B,
     audio: &'a [f32],
@@ -121,7 +122,7 @@ struct Hearing<'a, B: Waveform> {
     all: Seconds,
 }
 
-impl<B: Waveform> Hearing<'_, B> {
+impl<B: Waveform> Alignment<'_, B> {
     /// Samples to hear at once, with fillings. A processor gains nothing from many clips, and has them all in its caches.
     fn limit(&self) -> usize {
         let asked = self.options.batch_seconds.to_samples_floor();
@@ -138,7 +139,7 @@ impl<B: Waveform> Hearing<'_, B> {
     }
 
     /// Segments that are heard in one piece, together.
-    fn batch(&mut self, plans: &[&Plan]) -> Result<Vec<Heard>> {
+    fn batch(&mut self, plans: &[&Plan]) -> Result<Vec<CtcResult>> {
         self.begin()?;
         let clips: Vec<&[f32]> = plans.iter().map(|plan| &self.audio[plan.samples.clone()]).collect();
         let emissions = self.aligner.network.emissions(self.be, &clips)?;
@@ -147,7 +148,7 @@ impl<B: Waveform> Hearing<'_, B> {
             .iter()
             .zip(&emissions.frames)
             .enumerate()
-            .map(|(i, (plan, rows))| Utterance { rows: i * most..i * most + rows, labels: &plan.spelling.labels });
+            .map(|(i, (plan, rows))| Utterance { rows: i * most..i * most + rows, labels: &plan.labels.labels });
         let utterances: Vec<Utterance> = utterances.collect();
         let blank = self.aligner.dictionary.blank;
         let found = follow(self.be, &emissions.log_probs, &utterances, blank, self.options.topology)?;
@@ -157,11 +158,11 @@ impl<B: Waveform> Hearing<'_, B> {
     }
 
     /// A segment that is heard in windows.
-    fn long(&mut self, plan: &Plan) -> Result<Heard> {
+    fn long(&mut self, plan: &Plan) -> Result<CtcResult> {
         let rows = self.aligner.network.config().frames(plan.samples.len());
         let blank = self.aligner.dictionary.blank;
         let found = match self.options.topology {
-            CtcTopology::Ctc => match LongSearch::new(&plan.spelling.labels, blank, rows, Limits::default()) {
+            CtcTopology::Ctc => match LongSearch::new(&plan.labels.labels, blank, rows, Limits::default()) {
                 Ok(mut search) => {
                     self.windows(plan, |rows, classes| search.rows(rows, classes))?;
                     search.finish()
@@ -172,7 +173,7 @@ impl<B: Waveform> Hearing<'_, B> {
                 let mut all = Vec::new();
                 self.windows(plan, |rows, _| all.extend_from_slice(rows))?;
                 let log_probs = Tensor::from_host(self.be, &[rows, all.len() / rows.max(1)], &all)?;
-                let utterance = [Utterance { rows: 0..rows, labels: &plan.spelling.labels }];
+                let utterance = [Utterance { rows: 0..rows, labels: &plan.labels.labels }];
                 let found = follow(self.be, &log_probs, &utterance, blank, self.options.topology)?;
                 found.into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
             }

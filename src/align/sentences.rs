@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::spell::Word;
+use super::labels::Word;
 use crate::guard::guard;
 
 /// The sentences of a text as runs of its words, all of them, in order. Where sentences end is said by the crate sentencex,

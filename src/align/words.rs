@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::follow::LabelSpan;
+use super::ctc_paths::LabelSpan;
 use crate::units::Seconds;
 
 /// The time of an utterance's rows: they divide it evenly, as WhisperX has it. (A row is the network's hop and the last samples may

@@ -9,10 +9,10 @@ use super::Observer;
 use super::attempt::{Outcome, Setup, Trial};
 use super::fallback::{Attempt, is_no_speech};
 use super::language;
-use super::listener::{Text, TokenTimes};
 use super::scheduler::{Clip, Source};
 use super::segments::split;
 use super::slots::{Decode, Decoded};
+use super::token_times::{Text, TokenTimes};
 use super::word_times::Untimed;
 use crate::error::Result;
 use crate::types::{Chunk, Segment};
@@ -25,14 +25,14 @@ pub struct Batched<'a> {
     observer: &'a mut dyn Observer,
     /// The first chunk not yet handed out.
     next: usize,
-    work: Work,
+    work: ChunkDecoding,
     segments: Vec<Segment>,
 }
 
 impl<'a> Batched<'a> {
     /// All chunks still to decode.
     pub fn new(setup: Setup<'a>, chunks: &'a [Chunk], observer: &'a mut dyn Observer) -> Result<Self> {
-        let work = Work::new(&setup, chunks.len())?;
+        let work = ChunkDecoding::new(&setup, chunks.len())?;
         Ok(Batched { setup, chunks, observer, next: 0, work, segments: Vec::new() })
     }
 
@@ -83,7 +83,7 @@ impl Source for Batched<'_> {
 }
 
 /// What has become of the chunks of one recording.
-pub(super) struct Work {
+pub(super) struct ChunkDecoding {
     /// Prompt tokens of the initial prompt, the same for every chunk.
     initial: Vec<u32>,
     trials: Vec<Option<Trial>>,
@@ -96,10 +96,10 @@ pub(super) struct Work {
     done: usize,
 }
 
-impl Work {
+impl ChunkDecoding {
     pub fn new(setup: &Setup, chunks: usize) -> Result<Self> {
         let (trials, untimed, finished) = (vec![None; chunks], vec![None; chunks], vec![None; chunks]);
-        Ok(Work { initial: setup.initial_prompt()?, trials, untimed, finished, told: 0, done: 0 })
+        Ok(ChunkDecoding { initial: setup.initial_prompt()?, trials, untimed, finished, told: 0, done: 0 })
     }
 
     /// See [`Source::begin`]; the number of a chunk is its id.

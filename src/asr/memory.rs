@@ -3,9 +3,9 @@
 //! A slot costs most of it: keys and values of the text for every beam, and of the audio for every decoder layer, unless the
 //! layers share the encoder's output. So the number of slots is what gives way where memory is short.
 
-use super::ahead::GROUPS;
-use super::listener::{LOGITS, most_tokens};
 use super::options::AsrOptions;
+use super::prefetch::GROUPS;
+use super::token_times::{LOGITS, most_tokens};
 use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Config, Whisper};

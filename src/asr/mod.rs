@@ -11,32 +11,31 @@
 //! | [`prompt`] | what the decoder is told |
 //! | [`clips`] | audio to encoder output |
 //! | [`slots`] | the decoder's slots: prompt in, steps, transcript out |
-//! | `looks` | what the host sees of the slots, a few steps late |
-//! | [`ahead`] | clips encoded before a slot is free |
+//! | `readback` | what the host sees of the slots, a few steps late |
+//! | [`prefetch`] | clips encoded before a slot is free |
 //! | [`scheduler`] | which clip is in which slot |
 //! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
 //! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
 //! | [`shared`] | recordings of several callers in the same slots |
 //! | [`memory`] | how many slots fit the device |
-//! | [`listener`], [`word_times`] | when each token, and so each word, was said |
+//! | [`token_times`], [`word_times`] | when each token, and so each word, was said |
 //! | [`segments`] | cutting a transcript at its timestamps |
 //! | [`language`] | which language it is |
 //!
 //! The rules and searches themselves are primitives of the device: [`Backend::logit_rules`],
 //! [`Backend::pick_candidates`], [`Backend::advance_search`].
 
-pub mod ahead;
 pub mod attempt;
 pub mod batched;
 pub mod clips;
 pub mod fallback;
 pub mod language;
 pub mod language_names;
-pub mod listener;
-mod looks;
 pub mod memory;
 pub mod options;
+pub mod prefetch;
 pub mod prompt;
+mod readback;
 pub mod recognizer;
 pub mod scheduler;
 pub mod segments;
@@ -44,6 +43,7 @@ pub mod sequential;
 pub mod shared;
 pub mod slots;
 pub mod suppress;
+pub mod token_times;
 pub mod tokenizer;
 pub mod word_times;
 

@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use super::AsrOptions;
-use super::ahead::Ahead;
 use super::clips::Clips;
-use super::listener::{Known, Listener, Text, TokenTimes};
+use super::prefetch::Prefetcher;
 use super::slots::{Decode, Decoded, Slots};
+use super::token_times::{Text, TimedText, TokenAligner, TokenTimes};
 use crate::engine::time_warp::TimeWarp;
 use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
@@ -66,17 +66,17 @@ pub trait Source {
 
 /// Decodes all clips of a source.
 pub struct Scheduler<'m, B: Backend> {
-    ahead: Ahead<'m, B>,
+    prefetcher: Prefetcher<'m, B>,
     slots: Slots<'m, B>,
     /// Of word times, if they are wanted.
-    listener: Option<Listener<'m, B>>,
+    token_aligner: Option<TokenAligner<'m, B>>,
     options: AsrOptions,
     sot: u32,
     /// Clip in each slot.
     held: Vec<Option<usize>>,
     /// Its audio `[1, T, C]`, if word times are wanted.
     audio: Vec<Option<Tensor<B>>>,
-    steps_per_look: usize,
+    steps_per_readback: usize,
 }
 
 impl<'m, B: TimeWarp> Scheduler<'m, B> {
@@ -84,22 +84,22 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
     pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &AsrOptions, sot: u32) -> Result<Self> {
         let encoder_batch = model.be.encoder_batch().clamp(1, slots.count().max(1));
         let kept = if options.word_timestamps { slots.count() } else { 0 };
-        let listener = options.word_timestamps.then(|| Listener::new(model, &slots, options)).transpose()?;
+        let token_aligner = options.word_timestamps.then(|| TokenAligner::new(model, &slots, options)).transpose()?;
         Ok(Scheduler {
-            ahead: Ahead::new(model, encoder_batch, kept)?,
-            listener,
+            prefetcher: Prefetcher::new(model, encoder_batch, kept)?,
+            token_aligner,
             held: vec![None; slots.count()],
             audio: (0..slots.count()).map(|_| None).collect(),
             slots,
             options: options.clone(),
             sot,
-            steps_per_look: model.be.steps_per_look().max(1),
+            steps_per_readback: model.be.steps_per_readback().max(1),
         })
     }
 
     /// Overrides how often finished searches are looked for. Results do not depend on it.
-    pub fn set_steps_per_look(&mut self, steps: usize) {
-        self.steps_per_look = steps.max(1);
+    pub fn set_steps_per_readback(&mut self, steps: usize) {
+        self.steps_per_readback = steps.max(1);
     }
 
     /// Runs until the source has no more clips.
@@ -116,7 +116,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
                 }
                 return Ok(());
             }
-            for _ in 0..self.steps_per_look {
+            for _ in 0..self.steps_per_readback {
                 if source.is_cancelled() {
                     return Err(Error::Cancelled);
                 }
@@ -124,14 +124,14 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
             }
             // Both find their results ready later: the device has work until then.
             self.slots.look()?;
-            self.ahead.prepare(clips, source)?;
+            self.prefetcher.prepare(clips, source)?;
             self.collect(source)?;
         }
     }
 
     /// The logits after `<|startoftranscript|>` `[V]` of one clip. Only while all slots are free.
     pub fn logits_at_start(&mut self, clips: &Clips<B>, range: Range<usize>) -> Result<Vec<f32>> {
-        self.ahead.encode_into(clips, range, &mut self.slots, 0)?;
+        self.prefetcher.encode_into(clips, range, &mut self.slots, 0)?;
         let mut logits = self.slots.logits_after(self.sot, &[0])?;
         Ok(logits.pop().unwrap_or_default())
     }
@@ -149,18 +149,18 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
 
     fn free(&mut self, slot: usize) {
         self.held[slot] = None;
-        self.audio[slot].take().into_iter().for_each(|audio| self.ahead.give_back(audio));
+        self.audio[slot].take().into_iter().for_each(|audio| self.prefetcher.give_back(audio));
     }
 
     /// Gives every free slot a clip, while there are any; whether there was one.
     fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
         let mut taken: Vec<(usize, Clip)> = Vec::new();
         for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
-            let Some(encoded) = self.ahead.next(clips, source)? else { break };
-            let (clip, audio) = self.ahead.load(encoded, &mut self.slots, slot)?;
-            match self.listener {
+            let Some(encoded) = self.prefetcher.next(clips, source)? else { break };
+            let (clip, audio) = self.prefetcher.load(encoded, &mut self.slots, slot)?;
+            match self.token_aligner {
                 Some(_) => self.audio[slot] = Some(audio),
-                None => self.ahead.give_back(audio),
+                None => self.prefetcher.give_back(audio),
             }
             taken.push((slot, clip));
         }
@@ -208,14 +208,14 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
 
     /// Finds word times for those of the clips that ended, each with its slot, that want them.
     fn listen(&mut self, source: &mut impl Source, ended: &[(usize, usize)]) -> Result<()> {
-        let Some(listener) = self.listener.as_mut() else { return Ok(()) };
+        let Some(token_aligner) = self.token_aligner.as_mut() else { return Ok(()) };
         let mut asked = Vec::new();
         for &(slot, id) in ended {
             let Some(audio) = self.audio[slot].as_ref() else { continue };
-            asked.extend(source.wants_times(id).map(|text| (id, Known { slot, text, audio })));
+            asked.extend(source.wants_times(id).map(|text| (id, TimedText { slot, text, audio })));
         }
-        let (ids, known): (Vec<usize>, Vec<Known<B>>) = asked.into_iter().unzip();
-        for (id, times) in ids.into_iter().zip(listener.times(&mut self.slots, &known)?) {
+        let (ids, known): (Vec<usize>, Vec<TimedText<B>>) = asked.into_iter().unzip();
+        for (id, times) in ids.into_iter().zip(token_aligner.times(&mut self.slots, &known)?) {
             source.timed(id, times)?;
         }
         Ok(())

@@ -7,20 +7,20 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `recording` | one caller's recording: what is still to decode, and in which language |
-//! | `mix` | whose clip is next, and whose a finished one is |
-//! | `lane` | the thread, its slots, and the inbox where recordings arrive |
+//! | `multiplexer` | whose clip is next, and whose a finished one is |
+//! | `worker` | the thread, its slots, and the inbox where recordings arrive |
 
-mod lane;
-mod mix;
+mod multiplexer;
 mod recording;
+mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use self::lane::{Lane, Shape};
-use self::recording::{Caller, Known, Recording, Told, Wanted};
+use self::recording::{Caller, DecodeSetup, Goal, Message, Recording};
+use self::worker::{Shape, Worker};
 use super::batched::range_of;
 use super::clips::check_length;
 use super::language::{Language, Spoken};
@@ -32,9 +32,9 @@ use crate::models::whisper::Whisper;
 use crate::types::{Chunk, Segment};
 
 /// Kinds of slots kept. They hold memory only while somebody uses them.
-const MOST_LANES: usize = 2;
+const MAX_WORKERS: usize = 2;
 /// How often a caller that waits asks whether it should stop.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The slots of one device, for any number of callers at once.
 ///
@@ -44,12 +44,12 @@ const LOOK: Duration = Duration::from_millis(10);
 /// [`transcribe`](super::transcribe).
 pub struct SharedSlots<B: Backend> {
     /// Least recently used first.
-    lanes: Mutex<Vec<Lane<B>>>,
+    workers: Mutex<Vec<Worker<B>>>,
 }
 
 impl<B: Backend> Default for SharedSlots<B> {
     fn default() -> Self {
-        SharedSlots { lanes: Mutex::new(Vec::new()) }
+        SharedSlots { workers: Mutex::new(Vec::new()) }
     }
 }
 
@@ -71,7 +71,7 @@ impl<B: TimeWarp> SharedSlots<B> {
     ) -> Result<AsrResult> {
         if let Chunks::Speech(chunks @ [_, ..]) = chunks {
             let spoken = prepare(model, tokenizer, chunks, options)?;
-            let asked = Asked { model, tokenizer, samples, chunks, options, wanted: Wanted::Text };
+            let asked = Asked { model, tokenizer, samples, chunks, options, wanted: Goal::Text };
             if let Some(waiting) = self.hand_in(&asked, spoken)? {
                 let (segments, language) = waiting.follow(chunks.len(), observer)?;
                 return Ok(AsrResult::new(segments, language));
@@ -96,7 +96,7 @@ impl<B: TimeWarp> SharedSlots<B> {
         let options = &AsrOptions { word_timestamps: false, ..options.clone() };
         if let Chunks::Speech(chunks @ [_, ..]) = chunks {
             let spoken = prepare(model, tokenizer, chunks, options)?;
-            let asked = Asked { model, tokenizer, samples, chunks, options, wanted: Wanted::Language };
+            let asked = Asked { model, tokenizer, samples, chunks, options, wanted: Goal::Language };
             if let (Spoken::Unknown, Some(waiting)) = (spoken.clone(), self.hand_in(&asked, spoken)?) {
                 let (_, language) = waiting.follow(1, observer)?;
                 return Ok(language.map(|language| (language.code.to_string(), language.probability)));
@@ -110,14 +110,14 @@ impl<B: TimeWarp> SharedSlots<B> {
         let &Asked { model, tokenizer, samples, chunks, options, wanted } = asked;
         let shape = Shape::of(model, tokenizer, options)?;
         let positions = model.config.max_target_positions;
-        let known = Known::new(tokenizer.clone(), options.clone(), positions);
+        let known = DecodeSetup::new(tokenizer.clone(), options.clone(), positions);
         let (tell, hear) = channel();
         let waiting = Waiting { hear, gone: Arc::new(AtomicBool::new(false)) };
         let caller = Caller { tell, gone: waiting.gone.clone() };
         let recording = Recording::new(known, samples.clone(), chunks.to_vec(), spoken, wanted, caller)?;
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(lane) = lane_of(&mut lanes, shape)? else { return Ok(None) };
-        lane.put(model.clone(), recording);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(worker) = worker_for(&mut workers, shape)? else { return Ok(None) };
+        worker.put(model.clone(), recording);
         Ok(Some(waiting))
     }
 }
@@ -129,7 +129,7 @@ struct Asked<'a, B: Backend> {
     samples: &'a Arc<Vec<f32>>,
     chunks: &'a [Chunk],
     options: &'a AsrOptions,
-    wanted: Wanted,
+    wanted: Goal,
 }
 
 /// Refuses here what would be an error among the others.
@@ -149,25 +149,25 @@ fn prepare<B: Backend>(
 }
 
 /// The place for recordings of this shape, made if there is none and room for it.
-fn lane_of<B: TimeWarp>(lanes: &mut Vec<Lane<B>>, shape: Shape) -> Result<Option<&Lane<B>>> {
-    lanes.retain(|lane| !lane.is_closed());
-    let lane = match lanes.iter().position(|lane| *lane.shape() == shape) {
-        Some(at) => lanes.remove(at),
+fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<Option<&Worker<B>>> {
+    workers.retain(|worker| !worker.is_closed());
+    let worker = match workers.iter().position(|worker| *worker.shape() == shape) {
+        Some(at) => workers.remove(at),
         None => {
-            if lanes.len() >= MOST_LANES {
-                let Some(idle) = lanes.iter().position(Lane::is_idle) else { return Ok(None) };
-                lanes.remove(idle);
+            if workers.len() >= MAX_WORKERS {
+                let Some(idle) = workers.iter().position(Worker::is_idle) else { return Ok(None) };
+                workers.remove(idle);
             }
-            Lane::start(shape)?
+            Worker::start(shape)?
         }
     };
-    lanes.push(lane);
-    Ok(lanes.last())
+    workers.push(worker);
+    Ok(workers.last())
 }
 
 /// A caller's end of its recording.
 struct Waiting {
-    hear: Receiver<Told>,
+    hear: Receiver<Message>,
     gone: Arc<AtomicBool>,
 }
 
@@ -180,13 +180,13 @@ impl Waiting {
             if told < chunks && observer.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            match self.hear.recv_timeout(LOOK) {
-                Ok(Told::Chunk(new, progress)) => {
+            match self.hear.recv_timeout(POLL_INTERVAL) {
+                Ok(Message::Chunk(new, progress)) => {
                     told += 1;
                     observer.chunk(&new, progress);
                     segments.extend(new);
                 }
-                Ok(Told::End(language)) => return Ok((segments, language?)),
+                Ok(Message::End(language)) => return Ok((segments, language?)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(broken_off()),
             }

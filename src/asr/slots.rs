@@ -1,16 +1,16 @@
 //! The decoder's slots: prompts go in, steps are taken, transcripts come out. What each slot holds, and what comes next,
 //! is [`scheduler`](super::scheduler)'s business.
 
-use super::looks::Looks;
 use super::options::AsrOptions;
 use super::prompt::Prompt;
+use super::readback::Readback;
 use super::tokenizer::SpecialTokens;
 use crate::engine::decode::{DecodeSizes, DecodeState, Search, SlotOptions};
 use crate::engine::profile::range;
 use crate::engine::time_warp::TimeWarp;
 use crate::engine::{Backend, StepRows, Tensor, ops};
 use crate::error::Result;
-use crate::models::whisper::{DecoderCaches, DecoderScratch, EncoderScratch, Heard, Listening, Whisper};
+use crate::models::whisper::{AlignmentPass, DecoderCaches, DecoderScratch, EncoderScratch, KnownTokens, Whisper};
 
 /// One search: what to decode after, and how.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct Slots<'m, B: Backend> {
     logits: Tensor<B, f32>,
     /// Steps of each number of rows, for devices that record them.
     recorded: B::Recorded,
-    looks: Looks<B>,
+    readback: Readback<B>,
     /// What each slot holds.
     held: Vec<Option<Held>>,
     /// The cache rows of the next step, as last told to the device.
@@ -73,7 +73,7 @@ pub struct Slots<'m, B: Backend> {
 
 /// A search in a slot, as far as the host knows it.
 struct Held {
-    /// Looks asked for before it began: those show the slot's last search.
+    /// Readback asked for before it began: those show the slot's last search.
     began: u64,
     /// Whether its samples end one by one; beams live as long as the search.
     sampling: bool,
@@ -112,7 +112,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             picked_hidden: Tensor::zeros(be, &[2 * slots, model.config.d_model])?,
             logits: Tensor::zeros(be, &[sizes.rows().max(2 * slots), vocab])?,
             recorded: B::Recorded::default(),
-            looks: Looks::new(be, sizes)?,
+            readback: Readback::new(be, sizes)?,
             held: (0..slots).map(|_| None).collect(),
             listed: Vec::new(),
             special,
@@ -184,7 +184,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             let slot_options = slot_options(decode, options, self.state.sizes.positions);
             self.state.start(be, slot, &slot_options, &prefix)?;
             self.held[slot] = Some(Held {
-                began: self.looks.asked(),
+                began: self.readback.asked(),
                 sampling: matches!(slot_options.search, Search::Sample { .. }),
                 live: vec![true; slot_options.search.width()],
             });
@@ -228,12 +228,12 @@ impl<'m, B: Backend> Slots<'m, B> {
     }
 
     /// One pass over texts that are known, each in a slot whose search has ended and whose audio is still there: fills the
-    /// matrix of `listening`, and gives `hidden` the hidden states `[R, C]`. `heard` says which rows are whose.
+    /// matrix of `pass`, and gives `hidden` the hidden states `[R, C]`. `known` says which rows are whose.
     pub(super) fn listen<T>(
         &mut self,
         texts: &[(usize, &[u32])],
-        heard: &[Heard<B>],
-        listening: &mut Listening<B>,
+        known: &[KnownTokens<B>],
+        pass: &mut AlignmentPass<B>,
         hidden: impl FnOnce(&Tensor<B>) -> Result<T>,
     ) -> Result<T>
     where
@@ -246,7 +246,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             model.be.write(&mut state.lineage.buf, first * state.sizes.positions, &home)?;
         }
         write_prompts(&model.be, prompt_rows, texts, state.sizes.beams)?;
-        model.decode_listening(scratch, caches, prompt_rows, &state.lineage, heard, listening)?;
+        model.decode_aligning(scratch, caches, prompt_rows, &state.lineage, known, pass)?;
         hidden(&scratch.hidden)
     }
 
@@ -274,7 +274,7 @@ impl<'m, B: Backend> Slots<'m, B> {
     /// if it has arrived by then, the one after that in any case.
     pub fn look(&mut self) -> Result<()> {
         let _range = range("look");
-        self.looks.ask(&self.model.be, &self.state)
+        self.readback.ask(&self.model.be, &self.state)
     }
 
     /// The slots whose search has ended, as far as the looks show, each with what it found; they are empty afterwards.
@@ -282,7 +282,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         let _range = range("collect");
         let be = &self.model.be;
         let mut found = Vec::new();
-        while let Some(look) = self.looks.next(be)? {
+        while let Some(look) = self.readback.next(be)? {
             for (slot, place) in self.held.iter_mut().enumerate() {
                 let Some(held) = place.as_mut().filter(|held| held.began <= look.number) else { continue };
                 if look.is_done(slot) {
@@ -320,7 +320,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             rows.map(|(beam, _)| slot * beams + beam).collect::<Vec<usize>>()
         };
         let rows: Vec<usize> = self.held.iter().enumerate().flat_map(live).collect();
-        let begun = self.held.iter().flatten().any(|held| held.began == self.looks.asked());
+        let begun = self.held.iter().flatten().any(|held| held.began == self.readback.asked());
         if rows == self.listed && !begun {
             return Ok(());
         }

@@ -9,9 +9,9 @@
 //! (`split_to_word_tokens`). Unlike there, a translation is split at its spaces, whatever language was spoken; a word that
 //! is nothing but spaces is left out; broken characters at the end of a text are not lost; and the pause before a chunk of detected speech is the one that was detected.
 
-use super::listener::{Text, TokenTimes};
 use super::options::Task;
 use super::prompt::Prompt;
+use super::token_times::{Text, TokenTimes};
 use super::tokenizer::Tokenizer;
 use crate::error::Result;
 use crate::types::{Segment, TimeSource, Word};

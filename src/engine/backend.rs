@@ -317,7 +317,7 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// [`result_column`](super::decode::result_column), then `live` `[K]`, then `best_tokens` `[G]`.
     fn pack_results(&self, out: &mut Tensor<Self, i32>, state: &DecodeState<Self>) -> Result<()>;
     /// Decode steps to queue between two looks at the finished flags: 1 where a look costs nothing.
-    fn steps_per_look(&self) -> usize {
+    fn steps_per_readback(&self) -> usize {
         1
     }
     /// Fills the candidates of each live row. Beam search: the `2 * beams` best tokens by the row's score +

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use diarist::align::{Clock, Dictionary, LabelSpan, Manner, Refusal, Spelling, Utterance, Writing, follow, words};
+use diarist::align::{Clock, Dictionary, LabelPolicy, LabelSpan, Labels, Refusal, Utterance, Writing, follow, words};
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::ctc::CtcTopology;
@@ -93,7 +93,7 @@ fn a_text_becomes_labels_and_words() {
     let text = r#"{"-": 0, "|": 1, "A": 2, "b": 3, "É": 4, "'": 5, "<unk>": 6, "B": 7}"#;
     let dictionary = dictionary(text);
     let source = "  Ab 42\t\u{130}\u{e9}-a'|  ";
-    let labels = Spelling::new(source, "en", &dictionary, Manner::Written);
+    let labels = Labels::new(source, "en", &dictionary, LabelPolicy::Written);
     // Unknown characters, the dotted capital I among them, whose lower case is two, are class 8; so are the hyphen, which
     // has the blank's class, and the bar, which is no character of a word. Of two cases the later class counts.
     assert_eq!(labels.labels, [2, 7, 1, 8, 8, 1, 8, 4, 8, 2, 5, 8]);
@@ -102,7 +102,7 @@ fn a_text_becomes_labels_and_words() {
     let written: Vec<&str> = labels.words.iter().map(|word| &source[word.text.clone()]).collect();
     assert_eq!(written, ["Ab", "42", "\u{130}\u{e9}-a'|"]);
     for empty in ["", " \n "] {
-        let labels = Spelling::new(empty, "en", &dictionary, Manner::Written);
+        let labels = Labels::new(empty, "en", &dictionary, LabelPolicy::Written);
         assert!(labels.labels.is_empty() && labels.words.is_empty() && labels.is_silent());
     }
 }
@@ -110,7 +110,7 @@ fn a_text_becomes_labels_and_words() {
 #[test]
 fn languages_without_spaces_go_by_character() {
     let dictionary = dictionary(r#"{"<pad>": 0, "|": 1, "\u4f60": 2, "\u597d": 3}"#);
-    let labels = Spelling::new("\u{4f60} \u{597d}\u{ff01}", "zh", &dictionary, Manner::Written);
+    let labels = Labels::new("\u{4f60} \u{597d}\u{ff01}", "zh", &dictionary, LabelPolicy::Written);
     assert_eq!(labels.labels, [2, 3, 8]);
     let words: Vec<_> = labels.words.iter().map(|word| (word.text.clone(), word.wildcard)).collect();
     assert_eq!(words, [(0..3, false), (4..7, false), (7..10, true)]);

@@ -1,7 +1,7 @@
 //! Numbers are looked for as they are said, and punctuation is not looked for.
 
 use diarist::align::numerals::spoken;
-use diarist::align::{Dictionary, Manner, Spelling};
+use diarist::align::{Dictionary, LabelPolicy, Labels};
 
 use super::small_vocab;
 
@@ -11,7 +11,7 @@ fn english() -> Dictionary {
 
 /// Labels as letters: `_` the delimiter, `*` the wildcard.
 fn letters(text: &str, language: &str) -> String {
-    let spelling = Spelling::new(text, language, &english(), Manner::Spoken);
+    let spelling = Labels::new(text, language, &english(), LabelPolicy::Spoken);
     let letter = |class: &i32| match class {
         1 => '_',
         28 => '\'',
@@ -58,47 +58,47 @@ fn numbers_are_read_aloud() {
 #[test]
 fn one_written_word_is_several_spoken_ones() {
     assert_eq!(letters("Pay $5.50 now!", "en"), "pay_five_dollars_and_fifty_cents_now");
-    let spelling = Spelling::new("Pay $5.50 now!", "en", &english(), Manner::Spoken);
+    let spelling = Labels::new("Pay $5.50 now!", "en", &english(), LabelPolicy::Spoken);
     let words: Vec<_> = spelling.words.iter().map(|word| (word.labels.len(), word.wildcard)).collect();
     assert_eq!(words, [(3, false), (28, false), (3, false)]);
     // No library for German, and letters of a script the network does not know: something is said, nobody knows what.
     assert_eq!(letters("Pay $5.50 now!", "de"), "pay_****_now");
     assert_eq!(letters("дом & garden", "en"), "***_*_garden");
-    assert!(Spelling::new("дом", "en", &english(), Manner::Spoken).words[0].wildcard);
+    assert!(Labels::new("дом", "en", &english(), LabelPolicy::Spoken).words[0].wildcard);
 }
 
 #[test]
 fn a_network_with_digits_is_given_digits() {
     let vocab = r#"{"<pad>": 0, "|": 1, "4": 2, "2": 3, "k": 4}"#;
     let dictionary = Dictionary::parse(vocab, std::path::Path::new("vocab.json"), 0, 5).unwrap();
-    assert_eq!(Spelling::new("42k", "en", &dictionary, Manner::Spoken).labels, [2, 3, 4]);
+    assert_eq!(Labels::new("42k", "en", &dictionary, LabelPolicy::Spoken).labels, [2, 3, 4]);
 }
 
 #[test]
 fn punctuation_is_silent_and_apostrophes_are_alike() {
     assert_eq!(letters("«Well»… it’s — (so) it's", "en"), "well_it's_so_it's");
-    let spelling = Spelling::new("a — b", "en", &english(), Manner::Spoken);
+    let spelling = Labels::new("a — b", "en", &english(), LabelPolicy::Spoken);
     assert!(spelling.words[1].labels.is_empty() && spelling.labels.len() == 3);
     assert_eq!(letters("— a", "en"), "a");
     for silent in ["?!…", "— – ·", "😀 🎉", "  "] {
-        assert!(Spelling::new(silent, "en", &english(), Manner::Spoken).is_silent(), "{silent}");
+        assert!(Labels::new(silent, "en", &english(), LabelPolicy::Spoken).is_silent(), "{silent}");
     }
 }
 
 #[test]
 fn without_a_delimiter_words_follow_each_other() {
     let dictionary = Dictionary::parse(&small_vocab(false), std::path::Path::new("vocab.json"), 0, 29).unwrap();
-    let spelling = Spelling::new("ab 12 c", "en", &dictionary, Manner::Spoken);
+    let spelling = Labels::new("ab 12 c", "en", &dictionary, LabelPolicy::Spoken);
     assert_eq!(spelling.labels.len(), 2 + "twelve".len() + 1);
     assert_eq!(spelling.words[2].labels, 8..9);
     // Some networks name it by the space.
     let dictionary = Dictionary::parse(r#"{"_": 0, " ": 1, "a": 2}"#, std::path::Path::new("v"), 0, 3).unwrap();
-    assert_eq!(Spelling::new("a a", "en", &dictionary, Manner::Spoken).labels, [2, 1, 2]);
+    assert_eq!(Labels::new("a a", "en", &dictionary, LabelPolicy::Spoken).labels, [2, 1, 2]);
 }
 
 /// The sentences of a text.
 fn sentences(text: &str, language: &str) -> Vec<String> {
-    let words = Spelling::new(text, language, &english(), Manner::Spoken).words;
+    let words = Labels::new(text, language, &english(), LabelPolicy::Spoken).words;
     let found = diarist::align::sentences::sentences(text, language, &words);
     found.into_iter().map(|range| text[words[range.start].text.start..words[range.end - 1].text.end].into()).collect()
 }

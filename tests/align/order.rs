@@ -2,7 +2,7 @@
 
 use diarist::align::Interpolate;
 use diarist::align::interpolate::interpolate;
-use diarist::align::order::in_order;
+use diarist::align::monotonic::make_monotonic;
 use diarist::align::words::thousandths;
 use diarist::types::{Segment, Span, TimeSource, Word};
 use diarist::units::Seconds;
@@ -28,12 +28,12 @@ fn times(segments: &[Segment]) -> Vec<(f64, f64)> {
 fn overlapping_segments_are_put_in_order() {
     let mut fine = vec![with_words(&[(0.0, 1.0), (1.0, 2.0)]), with_words(&[(2.0, 2.5)]), with_words(&[(3.0, 3.0)])];
     let before = fine.clone();
-    in_order(&mut fine);
+    make_monotonic(&mut fine);
     assert_eq!(fine, before);
     // A little too long, and much too early.
     let mut segments =
         vec![with_words(&[(0.0, 1.0), (2.0, 4.0)]), with_words(&[(3.0, 5.0), (5.0, 6.0)]), with_words(&[(1.0, 7.0)])];
-    in_order(&mut segments);
+    make_monotonic(&mut segments);
     assert_eq!(times(&segments), [(0.0, 1.0), (2.0, 3.0), (3.0, 5.0), (5.0, 5.0), (5.0, 7.0)]);
     let source = |segment: &Segment| segment.words.as_ref().unwrap()[0].source;
     assert_eq!(
@@ -47,7 +47,7 @@ fn overlapping_segments_are_put_in_order() {
 #[test]
 fn a_segment_without_times_stays_between_its_neighbours() {
     let mut segments = vec![with_words(&[(0.0, 4.0)]), segment(1.0, 9.0, "?"), with_words(&[(5.0, 6.0)])];
-    in_order(&mut segments);
+    make_monotonic(&mut segments);
     assert_eq!((segments[1].start, segments[1].end), (Seconds(4.0), Seconds(5.0)));
 }
 

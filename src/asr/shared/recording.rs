@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use crate::asr::attempt::Setup;
-use crate::asr::batched::{Work, range_of};
+use crate::asr::batched::{ChunkDecoding, range_of};
 use crate::asr::language::{self, Language, Spoken, Vote};
-use crate::asr::listener::{Text, TokenTimes};
 use crate::asr::scheduler::Clip;
 use crate::asr::slots::{Decode, Decoded};
+use crate::asr::token_times::{Text, TokenTimes};
 use crate::asr::{AsrOptions, Tokenizer};
 use crate::error::Result;
 use crate::types::{Chunk, Segment};
 
 /// What a caller hears.
-pub(super) enum Told {
+pub(super) enum Message {
     /// The segments of the next chunk, and the share of all work done.
     Chunk(Vec<Segment>, f64),
     /// That was all: the language, or what went wrong.
@@ -25,7 +25,7 @@ pub(super) enum Told {
 
 /// What a caller wants to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Goal {
     /// What was said.
     Text,
     /// In which language.
@@ -34,14 +34,14 @@ pub(super) enum Wanted {
 
 /// The way to a caller.
 pub(super) struct Caller {
-    pub tell: Sender<Told>,
+    pub tell: Sender<Message>,
     /// Whether it has left.
     pub gone: Arc<AtomicBool>,
 }
 
 impl Caller {
     /// Tells it something; to one that has left, nothing.
-    pub fn tell(&self, told: Told) {
+    pub fn tell(&self, told: Message) {
         if self.tell.send(told).is_err() {
             self.gone.store(true, Ordering::Relaxed);
         }
@@ -49,16 +49,16 @@ impl Caller {
 }
 
 /// What all chunks of a recording have in common.
-pub(super) struct Known {
+pub(super) struct DecodeSetup {
     tokenizer: Arc<Tokenizer>,
     options: AsrOptions,
     positions: usize,
     language: Option<Language>,
 }
 
-impl Known {
+impl DecodeSetup {
     pub fn new(tokenizer: Arc<Tokenizer>, options: AsrOptions, positions: usize) -> Self {
-        Known { tokenizer, options, positions, language: None }
+        DecodeSetup { tokenizer, options, positions, language: None }
     }
 
     fn setup(&self) -> Setup<'_> {
@@ -73,10 +73,10 @@ impl Known {
 
 /// A recording among others.
 pub(super) struct Recording {
-    known: Known,
+    known: DecodeSetup,
     samples: Arc<Vec<f32>>,
     chunks: Vec<Chunk>,
-    wanted: Wanted,
+    wanted: Goal,
     /// Whether the language is known.
     settled: bool,
     votes: Vote,
@@ -86,18 +86,18 @@ pub(super) struct Recording {
     listening: bool,
     /// Chunks not handed out, in order.
     rest: VecDeque<usize>,
-    work: Work,
+    work: ChunkDecoding,
     pub caller: Caller,
 }
 
 impl Recording {
     /// Nothing of it is decoded yet. There must be chunks.
     pub fn new(
-        mut known: Known,
+        mut known: DecodeSetup,
         samples: Arc<Vec<f32>>,
         chunks: Vec<Chunk>,
         spoken: Spoken,
-        wanted: Wanted,
+        wanted: Goal,
         caller: Caller,
     ) -> Result<Self> {
         let settled = match spoken {
@@ -108,7 +108,7 @@ impl Recording {
             Spoken::Unknown => false,
         };
         Ok(Recording {
-            work: Work::new(&known.setup(), chunks.len())?,
+            work: ChunkDecoding::new(&known.setup(), chunks.len())?,
             rest: (0..chunks.len()).collect(),
             known,
             samples,
@@ -146,8 +146,8 @@ impl Recording {
     /// How many slots it could use.
     pub fn demand(&self) -> usize {
         match self.wanted {
-            Wanted::Text => self.work.undone(),
-            Wanted::Language => 1,
+            Goal::Text => self.work.undone(),
+            Goal::Language => 1,
         }
     }
 
@@ -170,7 +170,7 @@ impl Recording {
         if !self.settled {
             self.listening = false;
             self.vote(logits.unwrap_or_default());
-            if !self.settled || self.wanted == Wanted::Language {
+            if !self.settled || self.wanted == Goal::Language {
                 return Ok(None);
             }
             self.rest.retain(|chunk| *chunk != id);
@@ -182,7 +182,7 @@ impl Recording {
 
     /// Takes the vote of one more chunk for its language.
     fn vote(&mut self, logits: &[f32]) {
-        let Known { tokenizer, options, .. } = &self.known;
+        let DecodeSetup { tokenizer, options, .. } = &self.known;
         self.heard += 1;
         let winner = language::rank(tokenizer, logits).first().copied();
         let decided = winner.and_then(|winner| self.votes.add(winner, options.language_detection_threshold));
@@ -214,15 +214,15 @@ impl Recording {
 
     fn tell(&mut self) {
         while let Some((segments, progress)) = self.work.told() {
-            self.caller.tell(Told::Chunk(segments, progress));
+            self.caller.tell(Message::Chunk(segments, progress));
         }
     }
 
     /// Whether its caller knows everything but that it is over.
     pub fn is_over(&self) -> bool {
         match self.wanted {
-            Wanted::Text => self.work.is_over(),
-            Wanted::Language => self.settled,
+            Goal::Text => self.work.is_over(),
+            Goal::Language => self.settled,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use diarist::align::{AlignOptions, Aligner, Dictionary, Manner, Spelling, Utterance, follow};
+use diarist::align::{AlignOptions, Aligner, Dictionary, LabelPolicy, Labels, Utterance, follow};
 use diarist::assets;
 use diarist::audio::{self, DecodeOptions};
 use diarist::engine::cpu::Cpu;
@@ -141,7 +141,7 @@ impl Work {
             let range = |s: &Segment| s.start.to_samples_floor()..s.end.to_samples_floor().min(self.samples.len());
             let clips: Vec<&[f32]> = segments.iter().map(|s| self.samples.get(range(s)).unwrap_or(&[])).collect();
             let labels: Vec<_> =
-                segments.iter().map(|s| Spelling::new(&s.text, "en", dictionary, Manner::Spoken).labels).collect();
+                segments.iter().map(|s| Labels::new(&s.text, "en", dictionary, LabelPolicy::Spoken).labels).collect();
             let start = Instant::now();
             let heard = network.emissions(be, &clips)?;
             be.wait()?;

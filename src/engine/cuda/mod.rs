@@ -363,7 +363,7 @@ impl<A: Activation> Backend for Cuda<A> {
         pack_results::pack_results(self, out, state)
     }
 
-    fn steps_per_look(&self) -> usize {
+    fn steps_per_readback(&self) -> usize {
         STEPS_PER_LOOK
     }
 

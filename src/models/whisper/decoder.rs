@@ -5,10 +5,10 @@
 //!
 //! Source: openai/whisper `model.py::TextDecoder`. Weight names: transformers `modeling_whisper.py::WhisperDecoder`.
 
+use super::alignment_pass::QueryObserver;
 use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
 use super::config::Config;
 use super::cross_attention::{CrossAttention, CrossCaches, CrossScratch};
-use super::listening::Ear;
 use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::Result;
 
@@ -142,7 +142,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// One pass over `rows`; leaves the hidden states in `s.hidden` `[R, C]`. Each layer's queries to the audio are shown to
-    /// `ear`.
+    /// `observer`.
     pub fn run(
         &self,
         be: &B,
@@ -150,7 +150,7 @@ impl<B: Backend> Decoder<B> {
         caches: &mut DecoderCaches<B>,
         rows: &StepRows<B>,
         lineage: &Tensor<B, i32>,
-        ear: &mut impl Ear<B>,
+        observer: &mut impl QueryObserver<B>,
     ) -> Result<()> {
         s.set_rows(rows.num_rows())?;
         let scale = ((s.x.width() / self.heads) as f32).powf(-0.5);
@@ -165,7 +165,7 @@ impl<B: Backend> Decoder<B> {
             layer.cross_norm.run(be, &mut s.hidden, &s.x)?;
             let cache = caches.cross.of_layer(i, caches.beams);
             layer.cross.attend(be, &mut s.attended, &s.hidden, &mut s.cross, cache, rows, scale)?;
-            ear.hear(be, i, &layer.cross, &s.cross)?;
+            observer.observe(be, i, &layer.cross, &s.cross)?;
             layer.cross.out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
 
             layer.feed_forward.run(be, &mut s.x, &mut s.hidden, &mut s.inner)?;

@@ -3,6 +3,7 @@
 //! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> itself, or its keys and values for each layer, in the
 //! slots of [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
 
+mod alignment_pass;
 pub(in crate::models) mod block;
 mod built_in;
 mod checkpoint;
@@ -11,17 +12,16 @@ mod cross_attention;
 mod decoder;
 mod encoder;
 mod files;
-mod listening;
 mod names;
 
 use std::path::Path;
 
+pub use alignment_pass::{AlignmentPass, KnownTokens};
 pub use checkpoint::{CTRANSLATE2_WEIGHTS, Checkpoint, Format};
 pub use config::{Config, GenerationConfig};
 pub use decoder::{DecoderCaches, DecoderScratch};
 pub use encoder::EncoderScratch;
 pub use files::Files;
-pub use listening::{Heard, Listening};
 
 use crate::engine::profile::range;
 use crate::engine::weights::Weights;

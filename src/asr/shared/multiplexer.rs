@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::recording::{Caller, Recording, Told};
+use super::recording::{Caller, Message, Recording};
 use crate::asr::AsrOptions;
 use crate::asr::language::Language;
-use crate::asr::listener::{Text, TokenTimes};
 use crate::asr::scheduler::{Clip, Source};
 use crate::asr::slots::{Decode, Decoded};
+use crate::asr::token_times::{Text, TokenTimes};
 use crate::asr::tokenizer::SpecialTokens;
 use crate::error::Result;
 
@@ -18,7 +18,7 @@ struct Entry {
 }
 
 /// Whose a clip is.
-struct Place {
+struct ClipId {
     /// Number of the recording.
     number: usize,
     /// Its chunk.
@@ -34,7 +34,7 @@ pub(super) trait Arrivals {
 }
 
 /// The recordings that share slots.
-pub(super) struct Mix<'a> {
+pub(super) struct Multiplexer<'a> {
     inbox: &'a dyn Arrivals,
     /// Most slots there may be, and slots planned for those that were there.
     most: usize,
@@ -42,7 +42,7 @@ pub(super) struct Mix<'a> {
     /// The one whose turn it is first.
     recordings: VecDeque<Entry>,
     /// By the clip's id here.
-    places: HashMap<usize, Place>,
+    places: HashMap<usize, ClipId>,
     /// Recordings and clips so far.
     numbers: usize,
     clips: usize,
@@ -51,10 +51,10 @@ pub(super) struct Mix<'a> {
     last: Option<(Caller, Result<Option<Language>>)>,
 }
 
-impl<'a> Mix<'a> {
+impl<'a> Multiplexer<'a> {
     /// Nobody yet, for up to `most` slots.
     pub fn new(inbox: &'a dyn Arrivals, most: usize) -> Self {
-        Mix {
+        Multiplexer {
             inbox,
             most,
             planned: 0,
@@ -142,7 +142,7 @@ impl<'a> Mix<'a> {
     fn tell_last(&mut self) {
         if let Some((caller, result)) = self.last.take() {
             self.inbox.leave();
-            caller.tell(Told::End(result));
+            caller.tell(Message::End(result));
         }
     }
 
@@ -156,7 +156,7 @@ impl<'a> Mix<'a> {
 
     /// Lets the recording of a clip do something with its chunk; what goes wrong is the end of that recording only.
     fn with<T>(&mut self, id: usize, f: impl FnOnce(&mut Recording, usize) -> Result<Option<T>>) -> Option<T> {
-        let &Place { number, chunk } = self.places.get(&id)?;
+        let &ClipId { number, chunk } = self.places.get(&id)?;
         let recording = &mut self.recordings.iter_mut().find(|entry| entry.number == number)?.recording;
         match f(recording, chunk) {
             Err(error) => {
@@ -174,7 +174,7 @@ impl<'a> Mix<'a> {
     }
 }
 
-impl Source for Mix<'_> {
+impl Source for Multiplexer<'_> {
     /// The next clip of the recording whose turn it is, or of the next one that has a clip.
     fn next(&mut self) -> Option<Clip> {
         self.let_in();
@@ -187,7 +187,7 @@ impl Source for Mix<'_> {
             self.recordings.push_back(entry);
             if let Some(clip) = clip {
                 self.clips += 1;
-                self.places.insert(self.clips, Place { number, chunk: clip.id });
+                self.places.insert(self.clips, ClipId { number, chunk: clip.id });
                 return Some(Clip { id: self.clips, ..clip });
             }
         }
@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::asr::language::Spoken;
-    use crate::asr::shared::recording::{Known, Wanted};
+    use crate::asr::shared::recording::{DecodeSetup, Goal};
     use crate::asr::{Task, Tokenizer};
     use crate::types::{Chunk, Span};
 
@@ -260,9 +260,14 @@ mod tests {
     }
 
     impl Door {
-        fn arrives(&self, tokenizer: &Arc<Tokenizer>, task: Task, chunks: usize) -> (Receiver<Told>, Arc<AtomicBool>) {
+        fn arrives(
+            &self,
+            tokenizer: &Arc<Tokenizer>,
+            task: Task,
+            chunks: usize,
+        ) -> (Receiver<Message>, Arc<AtomicBool>) {
             let chunk = |i: usize| Chunk { span: Span::new(i as f64, i as f64 + 0.5), segments: Vec::new() };
-            let known = Known::new(tokenizer.clone(), AsrOptions { task, ..AsrOptions::default() }, 224);
+            let known = DecodeSetup::new(tokenizer.clone(), AsrOptions { task, ..AsrOptions::default() }, 224);
             let (tell, hear) = channel();
             let gone = Arc::new(AtomicBool::new(false));
             let language = Language { code: "en", probability: None };
@@ -271,7 +276,7 @@ mod tests {
                 Arc::new(vec![chunks as f32]),
                 (0..chunks).map(chunk).collect(),
                 Spoken::Known(Some(language)),
-                Wanted::Text,
+                Goal::Text,
                 Caller { tell, gone: gone.clone() },
             );
             self.outside.borrow_mut().push(recording.unwrap());
@@ -284,23 +289,23 @@ mod tests {
     }
 
     /// The next clip, by how many chunks its recording has and the number of its chunk.
-    fn next(mix: &mut Mix) -> (usize, usize) {
-        let clip = mix.next().expect("a clip");
-        (mix.samples(clip.id).unwrap()[0] as usize, mix.places[&clip.id].chunk)
+    fn next(multiplexer: &mut Multiplexer) -> (usize, usize) {
+        let clip = multiplexer.next().expect("a clip");
+        (multiplexer.samples(clip.id).unwrap()[0] as usize, multiplexer.places[&clip.id].chunk)
     }
 
     #[test]
     fn recordings_take_turns() {
         let (door, tokenizer) = (Door::default(), tokenizer(crate::assets::MODEL.tokenizer));
-        let mut mix = Mix::new(&door, 4);
+        let mut multiplexer = Multiplexer::new(&door, 4);
         let _long = door.arrives(&tokenizer, Task::Transcribe, 60);
-        assert_eq!(mix.plan().expect("somebody").0, 4);
-        assert_eq!([next(&mut mix), next(&mut mix)], [(60, 0), (60, 1)]);
+        assert_eq!(multiplexer.plan().expect("somebody").0, 4);
+        assert_eq!([next(&mut multiplexer), next(&mut multiplexer)], [(60, 0), (60, 1)]);
         let _short = door.arrives(&tokenizer, Task::Transcribe, 2);
         let _other = door.arrives(&tokenizer, Task::Transcribe, 3);
-        let turns: Vec<_> = (0..7).map(|_| next(&mut mix)).collect();
+        let turns: Vec<_> = (0..7).map(|_| next(&mut multiplexer)).collect();
         assert_eq!(turns, [(60, 2), (2, 0), (3, 0), (60, 3), (2, 1), (3, 1), (60, 4)]);
-        assert_eq!([next(&mut mix), next(&mut mix)], [(3, 2), (60, 5)]);
+        assert_eq!([next(&mut multiplexer), next(&mut multiplexer)], [(3, 2), (60, 5)]);
     }
 
     #[test]
@@ -308,45 +313,45 @@ mod tests {
         let json = crate::assets::MODEL.tokenizer;
         let (good, bad) = (tokenizer(json), tokenizer(&json.replace("<|translate|>", "<|mistranslate|>")));
         let door = Door::default();
-        let mut mix = Mix::new(&door, 4);
+        let mut multiplexer = Multiplexer::new(&door, 4);
         let (bad, _) = door.arrives(&bad, Task::Translate, 3);
         let (good, _) = door.arrives(&good, Task::Transcribe, 1);
-        mix.plan().expect("somebody");
-        let (first, second) = (mix.next().unwrap().id, mix.next().unwrap().id);
-        assert!(mix.begin(first, None).unwrap().is_none());
-        assert!(mix.is_abandoned(first) && !mix.is_abandoned(second));
-        let Ok(Told::End(Err(error))) = bad.try_recv() else { panic!("the caller hears of nothing") };
+        multiplexer.plan().expect("somebody");
+        let (first, second) = (multiplexer.next().unwrap().id, multiplexer.next().unwrap().id);
+        assert!(multiplexer.begin(first, None).unwrap().is_none());
+        assert!(multiplexer.is_abandoned(first) && !multiplexer.is_abandoned(second));
+        let Ok(Message::End(Err(error))) = bad.try_recv() else { panic!("the caller hears of nothing") };
         assert!(error.to_string().contains("translate"), "{error}");
-        assert!(mix.begin(second, None).unwrap().is_some() && good.try_recv().is_err());
-        assert_eq!((door.left.get(), mix.next()), (1, None));
+        assert!(multiplexer.begin(second, None).unwrap().is_some() && good.try_recv().is_err());
+        assert_eq!((door.left.get(), multiplexer.next()), (1, None));
     }
 
     #[test]
     fn who_has_left_is_forgotten() {
         let (door, tokenizer) = (Door::default(), tokenizer(crate::assets::MODEL.tokenizer));
-        let mut mix = Mix::new(&door, 4);
+        let mut multiplexer = Multiplexer::new(&door, 4);
         let (_hear, gone) = door.arrives(&tokenizer, Task::Transcribe, 5);
         let _other = door.arrives(&tokenizer, Task::Transcribe, 3);
-        mix.plan().expect("somebody");
-        let (first, second) = (mix.next().unwrap().id, mix.next().unwrap().id);
+        multiplexer.plan().expect("somebody");
+        let (first, second) = (multiplexer.next().unwrap().id, multiplexer.next().unwrap().id);
         gone.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(mix.is_abandoned(first) && !mix.is_abandoned(second));
-        assert_eq!([next(&mut mix), next(&mut mix)], [(3, 1), (3, 2)]);
-        assert_eq!((door.left.get(), mix.next()), (1, None));
+        assert!(multiplexer.is_abandoned(first) && !multiplexer.is_abandoned(second));
+        assert_eq!([next(&mut multiplexer), next(&mut multiplexer)], [(3, 1), (3, 2)]);
+        assert_eq!((door.left.get(), multiplexer.next()), (1, None));
     }
 
     #[test]
     fn more_slots_are_made_for_twice_as_many() {
         let (door, tokenizer) = (Door::default(), tokenizer(crate::assets::MODEL.tokenizer));
-        let mut mix = Mix::new(&door, 8);
+        let mut multiplexer = Multiplexer::new(&door, 8);
         let _first = door.arrives(&tokenizer, Task::Transcribe, 2);
-        assert_eq!(mix.plan().expect("somebody").0, 2);
-        next(&mut mix);
+        assert_eq!(multiplexer.plan().expect("somebody").0, 2);
+        next(&mut multiplexer);
         let _second = door.arrives(&tokenizer, Task::Transcribe, 1);
-        assert!(mix.goes_on(), "one more can wait for a slot");
+        assert!(multiplexer.goes_on(), "one more can wait for a slot");
         let _third = door.arrives(&tokenizer, Task::Transcribe, 30);
-        assert_eq!((mix.next(), mix.goes_on()), (None, false));
-        assert_eq!(mix.plan().expect("somebody").0, 8);
-        assert!(mix.goes_on());
+        assert_eq!((multiplexer.next(), multiplexer.goes_on()), (None, false));
+        assert_eq!(multiplexer.plan().expect("somebody").0, 8);
+        assert!(multiplexer.goes_on());
     }
 }

@@ -7,7 +7,7 @@ use super::numerals;
 
 /// What is looked for of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum LabelPolicy {
     /// What is heard of it: numbers as they are said, wildcards for letters and signs that the network cannot write, and
     /// nothing for punctuation.
     Spoken,
@@ -17,7 +17,7 @@ pub enum Manner {
 
 /// A text as labels.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Spelling {
+pub struct Labels {
     /// Classes in the order they are said.
     pub labels: Vec<i32>,
     /// The words in order.
@@ -31,9 +31,9 @@ pub struct Spelling {
 pub struct Word {
     /// Bytes of the text.
     pub text: Range<usize>,
-    /// Its part of [`Spelling::characters`].
+    /// Its part of [`Labels::characters`].
     pub characters: Range<usize>,
-    /// Its part of [`Spelling::labels`]; nothing if it is not heard. A number has delimiters in it where it is said in several
+    /// Its part of [`Labels::labels`]; nothing if it is not heard. A number has delimiters in it where it is said in several
     /// words.
     pub labels: Range<usize>,
     /// Whether all of its labels are wildcards.
@@ -51,23 +51,23 @@ pub struct Character {
     pub label: Option<usize>,
 }
 
-impl Spelling {
+impl Labels {
     /// Spells a text. White space before and after it is ignored.
-    pub fn new(text: &str, language: &str, dictionary: &Dictionary, manner: Manner) -> Self {
+    pub fn new(text: &str, language: &str, dictionary: &Dictionary, policy: LabelPolicy) -> Self {
         let writing = Writing::of(language);
-        let mut out = Spelling::default();
+        let mut out = Labels::default();
         let characters = text.char_indices().map(|(at, character)| Character { at, character, label: None });
         out.characters = characters.collect();
-        let mut speller = Speller { out, dictionary, manner, language };
+        let mut labeller = Labeller { out, dictionary, policy, language };
         let mut after = 0;
-        for characters in pieces(&speller.out.characters, writing) {
+        for characters in pieces(&labeller.out.characters, writing) {
             if writing == Writing::Spaced {
-                speller.delimit(after..characters.start);
+                labeller.delimit(after..characters.start);
             }
             after = characters.end;
-            speller.word(text, characters);
+            labeller.word(text, characters);
         }
-        speller.out
+        labeller.out
     }
 
     /// Whether there is anything to find.
@@ -76,18 +76,18 @@ impl Spelling {
     }
 }
 
-struct Speller<'a> {
-    out: Spelling,
+struct Labeller<'a> {
+    out: Labels,
     dictionary: &'a Dictionary,
-    manner: Manner,
+    policy: LabelPolicy,
     language: &'a str,
 }
 
-impl Speller<'_> {
+impl Labeller<'_> {
     /// The spaces between two words.
     fn delimit(&mut self, spaces: Range<usize>) {
         let Some(delimiter) = self.dictionary.delimiter().filter(|_| !self.out.labels.is_empty()) else { return };
-        let written = self.manner == Manner::Written;
+        let written = self.policy == LabelPolicy::Written;
         // Words that are not heard leave one silence between their neighbours.
         if !written && self.out.labels.last() == Some(&delimiter) {
             return;
@@ -106,9 +106,9 @@ impl Speller<'_> {
         let start = self.out.characters[characters.start].at;
         let end = self.out.characters.get(characters.end).map_or(text.len(), |next| next.at);
         let first = self.out.labels.len();
-        if self.manner == Manner::Written || !self.number(&text[start..end]) {
+        if self.policy == LabelPolicy::Written || !self.number(&text[start..end]) {
             for character in &mut self.out.characters[characters.clone()] {
-                if let Some(class) = label(self.dictionary, self.manner, character.character) {
+                if let Some(class) = label(self.dictionary, self.policy, character.character) {
                     character.label = Some(self.out.labels.len());
                     self.out.labels.push(class);
                 }
@@ -130,15 +130,15 @@ impl Speller<'_> {
             if self.out.labels.len() > first {
                 self.out.labels.extend(self.dictionary.delimiter());
             }
-            self.out.labels.extend(part.chars().filter_map(|c| label(self.dictionary, self.manner, c)));
+            self.out.labels.extend(part.chars().filter_map(|c| label(self.dictionary, self.policy, c)));
         }
         self.out.labels.len() > first
     }
 }
 
 /// The label of a character of a word, if it is to be found.
-fn label(dictionary: &Dictionary, manner: Manner, character: char) -> Option<i32> {
-    if manner == Manner::Written {
+fn label(dictionary: &Dictionary, policy: LabelPolicy, character: char) -> Option<i32> {
+    if policy == LabelPolicy::Written {
         return Some(dictionary.class(character).unwrap_or(dictionary.wildcard()));
     }
     // The apostrophes of typography are the one of typewriters.

@@ -14,7 +14,7 @@ use crate::models::whisper::{EncoderScratch, Whisper};
 pub const GROUPS: usize = 2;
 
 /// The encoder, and what it has done in advance.
-pub struct Ahead<'m, B: Backend> {
+pub struct Prefetcher<'m, B: Backend> {
     model: &'m Whisper<B>,
     encoder: EncoderScratch<B>,
     input: ClipInput<B>,
@@ -42,7 +42,7 @@ pub struct Encoded<B: Backend> {
     ticket: Arc<B::Ticket>,
 }
 
-impl<'m, B: Backend> Ahead<'m, B> {
+impl<'m, B: Backend> Prefetcher<'m, B> {
     /// Room for groups of up to `group` clips, and for `kept` that stay with their slots.
     pub fn new(model: &'m Whisper<B>, group: usize, kept: usize) -> Result<Self> {
         let (be, frames, width) = (&model.be, model.config.max_source_positions, model.config.d_model);
@@ -52,7 +52,7 @@ impl<'m, B: Backend> Ahead<'m, B> {
         };
         let waiting = if be.runs_beside() { GROUPS * group } else { group };
         let spare = (0..waiting + kept).map(|_| Tensor::zeros(be, &[1, frames, width]));
-        Ok(Ahead {
+        Ok(Prefetcher {
             encoder: model.encoder_scratch(group)?,
             input: ClipInput::default(),
             group,
@@ -110,7 +110,7 @@ impl<'m, B: Backend> Ahead<'m, B> {
         let own = |clip: &Clip| Some((source.samples(clip.id)?, clip.range.clone()));
         let own: Option<Vec<_>> = group.iter().map(own).collect();
         let mut audio = self.spare.split_off(self.spare.len() - group.len());
-        let Ahead { model, encoder, input, rows, .. } = self;
+        let Prefetcher { model, encoder, input, rows, .. } = self;
         let ticket = model.be.beside(|| {
             match &own {
                 Some(stretches) => encode_samples(model, encoder, input, stretches)?,
@@ -135,7 +135,7 @@ impl<'m, B: Backend> Ahead<'m, B> {
         slots: &mut Slots<B>,
         slot: usize,
     ) -> Result<()> {
-        let Ahead { model, encoder, input, kv, .. } = self;
+        let Prefetcher { model, encoder, input, kv, .. } = self;
         let ticket = model.be.beside(|| clips.encode(model, encoder, input, &[range]))?;
         model.be.after(&ticket)?;
         slots.load_encoded(slot, &encoder.out, kv)

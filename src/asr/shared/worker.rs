@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::mix::{Arrivals, Mix};
+use super::multiplexer::{Arrivals, Multiplexer};
 use super::recording::Recording;
 use crate::asr::clips::Clips;
 use crate::asr::scheduler::Scheduler;
@@ -110,13 +110,13 @@ impl<B: Backend> Arrivals for Inbox<B> {
 }
 
 /// Slots of one kind, for as many recordings as come.
-pub(super) struct Lane<B: Backend> {
+pub(super) struct Worker<B: Backend> {
     shape: Shape,
     inbox: Arc<Inbox<B>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<B: TimeWarp> Lane<B> {
+impl<B: TimeWarp> Worker<B> {
     /// A thread that sleeps until a recording arrives.
     ///
     /// # Errors
@@ -128,11 +128,11 @@ impl<B: TimeWarp> Lane<B> {
         let thread = thread
             .spawn(move || serve(&its_inbox, &its_shape))
             .map_err(|e| Error::config("threads", 1, format!("the thread that decodes did not start: {e}")))?;
-        Ok(Lane { shape, inbox, thread: Some(thread) })
+        Ok(Worker { shape, inbox, thread: Some(thread) })
     }
 }
 
-impl<B: Backend> Lane<B> {
+impl<B: Backend> Worker<B> {
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
@@ -160,7 +160,7 @@ impl<B: Backend> Lane<B> {
     }
 }
 
-impl<B: Backend> Drop for Lane<B> {
+impl<B: Backend> Drop for Worker<B> {
     fn drop(&mut self) {
         self.inbox.close();
         // One that panicked has said so itself.
@@ -181,26 +181,26 @@ impl<B: Backend> Drop for Closing<'_, B> {
 fn serve<B: TimeWarp>(inbox: &Inbox<B>, shape: &Shape) {
     let _closing = Closing(inbox);
     while let Some(model) = inbox.wait() {
-        let mut mix = Mix::new(inbox, shape.slots);
-        let result = decode(&model, shape, &mut mix);
+        let mut multiplexer = Multiplexer::new(inbox, shape.slots);
+        let result = decode(&model, shape, &mut multiplexer);
         // Slots and model are given back before the last caller goes on: it may need the room.
         drop(model);
-        mix.close(result);
+        multiplexer.close(result);
     }
 }
 
 /// Decodes until nobody is there.
-fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, mix: &mut Mix) -> Result<()> {
+fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Multiplexer) -> Result<()> {
     let _range = range("slots");
-    while let Some((planned, special, options)) = mix.plan() {
+    while let Some((planned, special, options)) = multiplexer.plan() {
         let slots = memory::slots_that_fit(model, &options, planned)?;
         let slots = Slots::new(model, special, &options, &shape.suppressed, slots)?;
         let mut scheduler = Scheduler::new(model, slots, &options, special.sot)?;
         let mut idle = 0;
-        while mix.goes_on() {
-            let before = mix.clips();
-            scheduler.run(&Clips::Samples(&[]), mix)?;
-            idle = if mix.clips() == before { idle + 1 } else { 0 };
+        while multiplexer.goes_on() {
+            let before = multiplexer.clips();
+            scheduler.run(&Clips::Samples(&[]), multiplexer)?;
+            idle = if multiplexer.clips() == before { idle + 1 } else { 0 };
             // Somebody may have arrived after the first time; after the second, nobody will ever be served.
             if idle == 2 {
                 return Err(super::broken_off());

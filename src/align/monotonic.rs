@@ -26,7 +26,7 @@ impl Timed for Char {
 }
 
 /// Orders words, characters and segments. Segments that do not overlap, and whose words lie inside them, stay as they are.
-pub fn in_order(segments: &mut [Segment]) {
+pub fn make_monotonic(segments: &mut [Segment]) {
     order(segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten()).collect());
     order(segments.iter_mut().flat_map(|segment| segment.chars.iter_mut().flatten()).collect());
     // Segments have the times of their words; those without any lie between their neighbours.

@@ -16,19 +16,19 @@ use crate::engine::{Backend, CrossKind, StepRows, Tensor};
 use crate::error::{Error, Result};
 
 /// Sees the queries of each decoder layer as they are made.
-pub(super) trait Ear<B: Backend> {
-    fn hear(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()>;
+pub(super) trait QueryObserver<B: Backend> {
+    fn observe(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()>;
 }
 
 /// Takes no notice.
-impl<B: Backend> Ear<B> for () {
-    fn hear(&mut self, _: &B, _: usize, _: &CrossAttention<B>, _: &CrossScratch<B>) -> Result<()> {
+impl<B: Backend> QueryObserver<B> for () {
+    fn observe(&mut self, _: &B, _: usize, _: &CrossAttention<B>, _: &CrossScratch<B>) -> Result<()> {
         Ok(())
     }
 }
 
 /// One of the texts of a pass.
-pub struct Heard<'a, B: Backend> {
+pub struct KnownTokens<'a, B: Backend> {
     /// Its rows in the pass: `<|startoftranscript|>` to `<|endoftext|>`.
     pub rows: Range<usize>,
     /// Encoder frames with audio, at least one.
@@ -38,7 +38,7 @@ pub struct Heard<'a, B: Backend> {
 }
 
 /// Heads that follow the audio, and room to listen to them.
-pub struct Listening<B: Backend> {
+pub struct AlignmentPass<B: Backend> {
     /// The heads of each decoder layer.
     heads: Vec<HeadColumns<B>>,
     /// One over the number of all of them.
@@ -80,7 +80,7 @@ fn heads_of_layers(config: &Config, generation: &GenerationConfig) -> Result<Vec
     Ok(chosen)
 }
 
-impl<B: TimeWarp> Listening<B> {
+impl<B: TimeWarp> AlignmentPass<B> {
     fn new(
         be: &B,
         config: &Config,
@@ -102,7 +102,7 @@ impl<B: TimeWarp> Listening<B> {
         let most = chosen.iter().map(Vec::len).max().unwrap_or(0);
         let of_layer =
             |heads: &Vec<usize>| HeadColumns::new(be, heads.iter().copied().map(columns).collect(), head_width);
-        Ok(Listening {
+        Ok(AlignmentPass {
             heads: chosen.iter().map(of_layer).collect::<Result<_>>()?,
             share: 1.0 / count.max(1) as f32,
             scale: ((width / heads) as f32).powf(-0.5),
@@ -115,14 +115,14 @@ impl<B: TimeWarp> Listening<B> {
 
 /// A pass that is listened to.
 struct Pass<'a, 'b, B: Backend> {
-    texts: &'a [Heard<'b, B>],
-    listening: &'a mut Listening<B>,
+    texts: &'a [KnownTokens<'b, B>],
+    pass: &'a mut AlignmentPass<B>,
     before: Before,
 }
 
-impl<B: TimeWarp> Ear<B> for Pass<'_, '_, B> {
-    fn hear(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()> {
-        let Listening { heads, share, scale, kv, weights, matrix } = &mut *self.listening;
+impl<B: TimeWarp> QueryObserver<B> for Pass<'_, '_, B> {
+    fn observe(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()> {
+        let AlignmentPass { heads, share, scale, kv, weights, matrix } = &mut *self.pass;
         let heads = &heads[layer];
         if heads.host.is_empty() {
             return Ok(());
@@ -144,26 +144,26 @@ impl<B: TimeWarp> Whisper<B> {
     ///
     /// # Errors
     /// [`Error::Config`] if `generation_config.json` names heads that the decoder does not have.
-    pub fn listening(&self, rows: usize, tokens: usize, cross: CrossKind) -> Result<Listening<B>> {
+    pub fn alignment_pass(&self, rows: usize, tokens: usize, cross: CrossKind) -> Result<AlignmentPass<B>> {
         let what = || "making room for word times".into();
-        let room = Listening::new(&self.be, &self.config, &self.generation, [rows, tokens], cross);
+        let room = AlignmentPass::new(&self.be, &self.config, &self.generation, [rows, tokens], cross);
         room.map_err(|e| e.while_doing(what))
     }
 
-    /// [`decode`](Self::decode) that also fills the `texts`' rows of `listening.matrix`, as many columns of each as it has
+    /// [`decode`](Self::decode) that also fills the `texts`' rows of `pass.matrix`, as many columns of each as it has
     /// frames.
-    pub fn decode_listening(
+    pub fn decode_aligning(
         &self,
         s: &mut DecoderScratch<B>,
         caches: &mut DecoderCaches<B>,
         rows: &StepRows<B>,
         lineage: &Tensor<B, i32>,
-        texts: &[Heard<B>],
-        listening: &mut Listening<B>,
+        texts: &[KnownTokens<B>],
+        pass: &mut AlignmentPass<B>,
     ) -> Result<()> {
-        let _range = range("decode_listening");
-        listening.matrix.reshape(&[rows.num_rows(), self.config.max_source_positions])?;
-        let mut pass = Pass { texts, listening, before: Before::Nothing };
+        let _range = range("decode_aligning");
+        pass.matrix.reshape(&[rows.num_rows(), self.config.max_source_positions])?;
+        let mut pass = Pass { texts, pass, before: Before::Nothing };
         self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut pass))
     }
 }

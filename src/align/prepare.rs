@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::ctc_paths::Refusal;
 use super::dictionary::Dictionary;
-use super::follow::Refusal;
+use super::labels::{LabelPolicy, Labels};
 use super::options::AlignOptions;
-use super::spell::{Manner, Spelling};
 use crate::engine::ctc::CtcTopology;
 use crate::types::{Segment, Span};
 use crate::units::Seconds;
@@ -19,7 +19,7 @@ pub struct Plan {
     /// Its samples.
     pub samples: Range<usize>,
     /// Its text.
-    pub spelling: Spelling,
+    pub labels: Labels,
     /// Why it need not be heard.
     pub refusal: Option<String>,
 }
@@ -39,21 +39,21 @@ pub fn plans(
     dictionary: &Dictionary,
     options: &AlignOptions,
 ) -> Vec<Plan> {
-    let manner = match options.topology {
-        CtcTopology::Ctc => Manner::Spoken,
-        CtcTopology::Trellis => Manner::Written,
+    let policy = match options.topology {
+        CtcTopology::Ctc => LabelPolicy::Spoken,
+        CtcTopology::Trellis => LabelPolicy::Written,
     };
     let spans = spans(&segments, Seconds::from_samples(samples));
     let mut plans: Vec<Plan> = segments
         .into_iter()
         .zip(spans)
         .map(|(segment, (span, refusal))| {
-            let spelling = Spelling::new(&segment.text, language, dictionary, manner);
+            let labels = Labels::new(&segment.text, language, dictionary, policy);
             let first = span.start.to_samples_floor().min(samples);
             let last = span.end.to_samples_floor().clamp(first, samples);
-            let silent = spelling.is_silent().then(|| Refusal::NoLabels.to_string());
+            let silent = labels.is_silent().then(|| Refusal::NoLabels.to_string());
             let refusal = refusal.or(silent);
-            Plan { segment, span, samples: first..last, spelling, refusal }
+            Plan { segment, span, samples: first..last, labels, refusal }
         })
         .collect();
     plans.sort_by(|a, b| a.span.start.0.total_cmp(&b.span.start.0));

@@ -12,7 +12,7 @@ use crate::engine::profile::range;
 use crate::engine::time_warp::{TimeWarp, WarpPlace, WarpPlaces, label_probability, time_warp};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::{Error, Result};
-use crate::models::whisper::{Heard, Listening, Whisper};
+use crate::models::whisper::{AlignmentPass, KnownTokens, Whisper};
 use crate::units::EncoderFrame;
 
 /// Tokens whose logits are made at once: enough to make good use of reading the embedding.
@@ -47,7 +47,7 @@ pub struct TokenTimes {
 }
 
 /// A text and its audio.
-pub(super) struct Known<'a, B: Backend> {
+pub(super) struct TimedText<'a, B: Backend> {
     /// The slot it was found in.
     pub slot: usize,
     /// What is known.
@@ -56,7 +56,7 @@ pub(super) struct Known<'a, B: Backend> {
     pub audio: &'a Tensor<B>,
 }
 
-impl<B: Backend> Known<'_, B> {
+impl<B: Backend> TimedText<'_, B> {
     /// What the decoder is fed: task, no timestamps, text, end.
     fn tokens(&self, special: &Special) -> Vec<u32> {
         let Text { task, tokens, .. } = &self.text;
@@ -72,10 +72,10 @@ struct Special {
 }
 
 /// Finds the times of texts.
-pub(super) struct Listener<'m, B: Backend> {
+pub(super) struct TokenAligner<'m, B: Backend> {
     model: &'m Whisper<B>,
     special: Special,
-    pass: Listening<B>,
+    pass: AlignmentPass<B>,
     /// `[N]` tokens asked about.
     labels: Tensor<B, i32>,
     /// `[N]` how likely they are.
@@ -90,16 +90,16 @@ pub(super) struct Listener<'m, B: Backend> {
     logits: Tensor<B, f32>,
 }
 
-impl<'m, B: TimeWarp> Listener<'m, B> {
+impl<'m, B: TimeWarp> TokenAligner<'m, B> {
     /// Room for the texts of these slots.
     pub fn new(model: &'m Whisper<B>, slots: &Slots<B>, options: &AsrOptions) -> Result<Self> {
         let (be, rows) = (&model.be, slots.prompt_capacity());
         let (vocab, width) = (model.config.vocab_size, model.config.d_model);
         let cross = model.cross_kind(options.beam_size);
         let special = slots.special();
-        Ok(Listener {
+        Ok(TokenAligner {
             special: Special { eot: special.eot, no_timestamps: special.no_timestamps },
-            pass: model.listening(rows, most_tokens(model.config.max_target_positions), cross)?,
+            pass: model.alignment_pass(rows, most_tokens(model.config.max_target_positions), cross)?,
             labels: Tensor::zeros(be, &[rows])?,
             probability: Tensor::zeros(be, &[rows])?,
             starts: Tensor::zeros(be, &[rows])?,
@@ -114,14 +114,14 @@ impl<'m, B: TimeWarp> Listener<'m, B> {
     ///
     /// # Errors
     /// [`Error::Shape`] for a text without tokens or frames, or with more of them than the model has positions or a window.
-    pub fn times(&mut self, slots: &mut Slots<B>, known: &[Known<B>]) -> Result<Vec<TokenTimes>> {
+    pub fn times(&mut self, slots: &mut Slots<B>, known: &[TimedText<B>]) -> Result<Vec<TokenTimes>> {
         let _range = range("listen");
         let most = most_tokens(self.model.config.max_target_positions).min(slots.prompt_capacity());
         let mut times = Vec::with_capacity(known.len());
         let mut rest = known;
         while !rest.is_empty() {
             let mut rows = 0;
-            let fits = |text: &&Known<B>| {
+            let fits = |text: &&TimedText<B>| {
                 rows += text.tokens(&self.special).len();
                 rows <= slots.prompt_capacity()
             };
@@ -136,28 +136,28 @@ impl<'m, B: TimeWarp> Listener<'m, B> {
         Ok(times)
     }
 
-    fn times_of_group(&mut self, slots: &mut Slots<B>, group: &[Known<B>]) -> Result<Vec<TokenTimes>> {
-        let tokens: Vec<Vec<u32>> = group.iter().map(|known| known.tokens(&self.special)).collect();
-        let (mut heard, mut places, mut index, mut labels) = (vec![], vec![], vec![], vec![]);
+    fn times_of_group(&mut self, slots: &mut Slots<B>, group: &[TimedText<B>]) -> Result<Vec<TokenTimes>> {
+        let tokens: Vec<Vec<u32>> = group.iter().map(|text| text.tokens(&self.special)).collect();
+        let (mut known, mut places, mut index, mut labels) = (vec![], vec![], vec![], vec![]);
         let mut first = 0;
-        for (known, tokens) in group.iter().zip(&tokens) {
-            let (rows, frames) = (first..first + tokens.len(), known.text.frames);
-            heard.push(Heard { rows: rows.clone(), frames, encoded: known.audio });
-            // a token is written, and listened for, by the row before it; the last of them is what comes after the text
-            let writing = first + known.text.task.len()..rows.end - 1;
+        for (text, tokens) in group.iter().zip(&tokens) {
+            let (rows, frames) = (first..first + tokens.len(), text.text.frames);
+            known.push(KnownTokens { rows: rows.clone(), frames, encoded: text.audio });
+            // Row i predicts token i + 1; the last row of the text predicts the end of the text.
+            let writing = first + text.text.task.len()..rows.end - 1;
             index.extend(writing.clone().map(|row| row as i32));
-            labels.extend(known.text.tokens.iter().map(|&id| id as i32).chain([self.special.eot as i32]));
+            labels.extend(text.text.tokens.iter().map(|&id| id as i32).chain([self.special.eot as i32]));
             places.push(WarpPlace { rows: writing, frames });
             first = rows.end;
         }
         let texts: Vec<(usize, &[u32])> =
-            group.iter().zip(&tokens).map(|(known, tokens)| (known.slot, &tokens[..])).collect();
-        let Listener { model, special, pass, labels: asked, probability, starts, some, hidden, logits, .. } = self;
+            group.iter().zip(&tokens).map(|(text, tokens)| (text.slot, &tokens[..])).collect();
+        let TokenAligner { model, special, pass, labels: asked, probability, starts, some, hidden, logits, .. } = self;
         let be = &model.be;
         asked.reshape(&[labels.len()])?;
         be.write(&mut asked.buf, 0, &labels)?;
         probability.reshape(&[labels.len()])?;
-        slots.listen(&texts, &heard, pass, |states| {
+        slots.listen(&texts, &known, pass, |states| {
             for (group, rows) in index.chunks(LOGITS).enumerate() {
                 some.reshape(&[rows.len()])?;
                 be.write(&mut some.buf, 0, rows)?;
@@ -193,7 +193,7 @@ fn answers<B: Backend>(places: &WarpPlaces<B>, starts: &[i32], probabilities: &[
     places.host.iter().map(one).collect()
 }
 
-fn check<B: Backend>(known: &Known<B>, rows: usize, most: usize) -> Result<()> {
+fn check<B: Backend>(known: &TimedText<B>, rows: usize, most: usize) -> Result<()> {
     let Text { tokens, frames, .. } = &known.text;
     if !tokens.is_empty() && *frames > 0 && rows <= most {
         return Ok(());

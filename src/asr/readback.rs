@@ -5,19 +5,19 @@ use crate::engine::decode::{DecodeSizes, DecodeState, result_column};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 
-/// Looks under way. The two last ones: while one is being read, the other is being made.
-pub(super) struct Looks<B: Backend> {
+/// Readback under way. The two last ones: while one is being read, the other is being made.
+pub(super) struct Readback<B: Backend> {
     sizes: DecodeSizes,
     /// `[S, W]`, see [`Backend::pack_results`].
     packed: Tensor<B, i32>,
     copies: [B::HostCopy; 2],
-    /// Looks asked for so far, and those of them that were read.
+    /// Readback asked for so far, and those of them that were read.
     asked: u64,
     read: u64,
 }
 
 /// The searches as they were when the look was asked for.
-pub(super) struct Look<'a> {
+pub(super) struct Snapshot<'a> {
     /// How many were asked for before it: a search that began later is not what it shows.
     pub number: u64,
     sizes: DecodeSizes,
@@ -25,11 +25,11 @@ pub(super) struct Look<'a> {
     values: &'a [i32],
 }
 
-impl<B: Backend> Looks<B> {
+impl<B: Backend> Readback<B> {
     pub fn new(be: &B, sizes: DecodeSizes) -> Result<Self> {
         let shape = [sizes.slots, sizes.result_width()];
         let len = shape.iter().product();
-        Ok(Looks {
+        Ok(Readback {
             sizes,
             packed: Tensor::zeros(be, &shape)?,
             copies: [be.host_copy(len)?, be.host_copy(len)?],
@@ -38,7 +38,7 @@ impl<B: Backend> Looks<B> {
         })
     }
 
-    /// Looks asked for so far.
+    /// Readback asked for so far.
     pub fn asked(&self) -> u64 {
         self.asked
     }
@@ -52,7 +52,7 @@ impl<B: Backend> Looks<B> {
     }
 
     /// The next look: one that has arrived, or, if there is another one behind it, one worth waiting for.
-    pub fn next(&mut self, be: &B) -> Result<Option<Look<'_>>> {
+    pub fn next(&mut self, be: &B) -> Result<Option<Snapshot<'_>>> {
         let copy = &mut self.copies[(self.read % 2) as usize];
         match self.asked - self.read {
             0 => return Ok(None),
@@ -61,11 +61,11 @@ impl<B: Backend> Looks<B> {
         }
         let number = self.read;
         self.read += 1;
-        Ok(Some(Look { number, sizes: self.sizes, values: be.arrived(copy)? }))
+        Ok(Some(Snapshot { number, sizes: self.sizes, values: be.arrived(copy)? }))
     }
 }
 
-impl Look<'_> {
+impl Snapshot<'_> {
     fn slot(&self, slot: usize) -> &[i32] {
         let width = self.sizes.result_width();
         &self.values[slot * width..(slot + 1) * width]

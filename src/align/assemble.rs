@@ -2,20 +2,20 @@
 
 use std::ops::Range;
 
-use super::follow::LabelSpan;
+use super::ctc_paths::LabelSpan;
 use super::interpolate::interpolate;
 use super::options::AlignOptions;
-use super::plan::Plan;
+use super::prepare::Plan;
 use super::sentences::sentences;
 use super::words::{Clock, TimedWord, letter, words};
 use crate::types::{Char, Segment, Span, TimeSource, Word};
 use crate::units::Seconds;
 
 /// What was heard of a segment: where its labels are, in so many rows, or why not.
-pub type Heard = std::result::Result<(Vec<LabelSpan>, usize), String>;
+pub type CtcResult = std::result::Result<(Vec<LabelSpan>, usize), String>;
 
 /// The sentences of a segment, with the times of their words.
-pub fn place(plan: &Plan, heard: Heard, language: &str, options: &AlignOptions) -> Vec<Segment> {
+pub fn place(plan: &Plan, heard: CtcResult, language: &str, options: &AlignOptions) -> Vec<Segment> {
     let (labels, rows, unaligned) = match heard {
         Ok((labels, rows)) => (labels, rows, None),
         Err(reason) => (Vec::new(), 1, Some(reason)),
@@ -23,7 +23,7 @@ pub fn place(plan: &Plan, heard: Heard, language: &str, options: &AlignOptions) 
     let clock = Clock { start: plan.span.start, duration: Seconds(plan.span.duration()), rows };
     let placed = Placed { plan, labels, clock, unaligned };
     let timed = placed.words(options);
-    let sentences = sentences(&plan.segment.text, language, &plan.spelling.words);
+    let sentences = sentences(&plan.segment.text, language, &plan.labels.words);
     if sentences.is_empty() {
         return vec![placed.empty(options)];
     }
@@ -40,14 +40,14 @@ struct Placed<'a> {
 impl Placed<'_> {
     /// All words of the segment.
     fn words(&self, options: &AlignOptions) -> Vec<Word> {
-        let (text, spelling) = (&self.plan.segment.text, &self.plan.spelling);
-        let ranges: Vec<Range<usize>> = spelling.words.iter().map(|word| word.labels.clone()).collect();
+        let (text, labels) = (&self.plan.segment.text, &self.plan.labels);
+        let ranges: Vec<Range<usize>> = labels.words.iter().map(|word| word.labels.clone()).collect();
         let heard = words(&self.labels, &ranges, self.clock);
         let mut times: Vec<Option<Span>> =
             heard.iter().map(|word| word.map(|w| Span { start: w.start, end: w.end })).collect();
-        let letters: Vec<usize> = spelling.words.iter().map(|word| word.characters.len()).collect();
+        let letters: Vec<usize> = labels.words.iter().map(|word| word.characters.len()).collect();
         interpolate(&mut times, &letters, self.plan.span, options.interpolate);
-        let word = |((word, heard), time): ((&super::spell::Word, &Option<TimedWord>), &Option<Span>)| Word {
+        let word = |((word, heard), time): ((&super::labels::Word, &Option<TimedWord>), &Option<Span>)| Word {
             word: text[word.text.clone()].to_string(),
             start: time.map(|time| time.start),
             end: time.map(|time| time.end),
@@ -60,12 +60,12 @@ impl Placed<'_> {
             speaker: self.plan.segment.speaker.clone(),
             also: Vec::new(),
         };
-        spelling.words.iter().zip(&heard).zip(&times).map(word).collect()
+        labels.words.iter().zip(&heard).zip(&times).map(word).collect()
     }
 
     /// Sentence `i`. What the recogniser knew of the segment is said of each.
     fn sentence(&self, sentences: &[Range<usize>], i: usize, words: &[Word], options: &AlignOptions) -> Segment {
-        let (text, spelled) = (&self.plan.segment.text, &self.plan.spelling.words);
+        let (text, spelled) = (&self.plan.segment.text, &self.plan.labels.words);
         let range = sentences[i].clone();
         let (first, last) = (&spelled[range.start], &spelled[range.end - 1]);
         let words = &words[range];
@@ -104,10 +104,10 @@ impl Placed<'_> {
         &self,
         range: Range<usize>,
         words: &[Word],
-        spelled: &[super::spell::Word],
+        spelled: &[super::labels::Word],
         sentence: &Range<usize>,
     ) -> Vec<Char> {
-        let characters = &self.plan.spelling.characters;
+        let characters = &self.plan.labels.characters;
         let one = |i: usize| {
             let time = characters[i].label.and_then(|label| self.labels.get(label)).map(|l| letter(l, self.clock));
             Char {
