@@ -1,4 +1,4 @@
-// speaker_count, most_voted: combine the decisions of overlapping windows into frames of the recording.
+// speaker_count, reconstruct: combine the decisions of overlapping windows into frames of the recording.
 //
 // Shapes   count [T] i32 · out [T,K] u8 · votes [T,K] i32 · active [W,F,S] u8 · first [W] i32, ascending: the frame of
 //          the recording at which a window begins · labels [W,S] i32, -1 for none
@@ -44,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(128)
 EXPORT(speaker_count)
 
 extern "C" __global__ void __launch_bounds__(128)
-    most_voted(uint8* __restrict__ out, int* __restrict__ votes, const uint8* __restrict__ active, const int* __restrict__ first,
+    reconstruct(uint8* __restrict__ out, int* __restrict__ votes, const uint8* __restrict__ active, const int* __restrict__ first,
                const int* __restrict__ labels, const int* __restrict__ count, int total, int windows, int frames, int speakers, int clusters) {
     using namespace speaker_frames_;
     const int64 at = int64(blockIdx.x) * 128 + threadIdx.x;
@@ -69,4 +69,4 @@ extern "C" __global__ void __launch_bounds__(128)
         speaks[best] = 1;
     }
 }
-EXPORT(most_voted)
+EXPORT(reconstruct)

@@ -5,15 +5,15 @@ mod common;
 use common::{Golden, assert_close, seeded, shared};
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::residual::{self, Residual};
+use diarist::engine::embedding_ops::{self, EmbeddingOps};
 use diarist::features::fbank::{FRAME, Fbank, SHIFT, SPECTRUM, Taper, frames, samples};
 
 fn features(options: Fbank, heard: &[f32]) -> Vec<f32> {
     let be = Cpu::new(Some(2)).unwrap();
-    let plan = residual::fbank_plan(&be, &options).unwrap();
+    let plan = embedding_ops::fbank_plan(&be, &options).unwrap();
     let mut out = Tensor::zeros(&be, &[frames(heard.len()), be.fbank_bands(&plan)]).unwrap();
     let heard = Tensor::from_host(&be, &[heard.len()], heard).unwrap();
-    residual::fbank(&be, &mut out, &heard, &plan).unwrap();
+    embedding_ops::fbank(&be, &mut out, &heard, &plan).unwrap();
     out.to_host(&be).unwrap()
 }
 
@@ -106,16 +106,16 @@ fn impossible_options_are_refused() {
         (Fbank { gain: 0.0, ..good }, "gain"),
         (Fbank { gain: f32::NAN, ..good }, "gain"),
     ] {
-        let error = residual::fbank_plan(&be, &bad).err().unwrap().to_string();
+        let error = embedding_ops::fbank_plan(&be, &bad).err().unwrap().to_string();
         assert!(error.contains(says), "{error}");
     }
-    let plan = residual::fbank_plan(&be, &good).unwrap();
+    let plan = embedding_ops::fbank_plan(&be, &good).unwrap();
     let heard = Tensor::from_host(&be, &[399], &[0.0; 399]).unwrap();
     let mut out = Tensor::zeros(&be, &[0, 80]).unwrap();
-    assert!(residual::fbank(&be, &mut out, &heard, &plan).unwrap_err().to_string().contains("400"));
+    assert!(embedding_ops::fbank(&be, &mut out, &heard, &plan).unwrap_err().to_string().contains("400"));
     let heard = Tensor::from_host(&be, &[720], &[0.0; 720]).unwrap();
     for shape in [[2, 80], [3, 79]] {
         let mut out = Tensor::zeros(&be, &shape).unwrap();
-        assert!(residual::fbank(&be, &mut out, &heard, &plan).is_err(), "{shape:?}");
+        assert!(embedding_ops::fbank(&be, &mut out, &heard, &plan).is_err(), "{shape:?}");
     }
 }

@@ -12,7 +12,7 @@ use super::prepare::{Plan, plans};
 use super::windows::{WINDOW, batches, windows};
 use crate::engine::Tensor;
 use crate::engine::ctc::CtcTopology;
-use crate::engine::waveform::Waveform;
+use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::{Error, Result};
 use crate::models::wav2vec2::{Clip, Wav2Vec2};
 use crate::types::Segment;
@@ -20,12 +20,12 @@ use crate::units::{SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
 /// A network that hears letters, and the letters it knows.
-pub struct Aligner<B: Waveform> {
+pub struct Aligner<B: Wav2Vec2Ops> {
     network: Wav2Vec2<B>,
     dictionary: Dictionary,
 }
 
-impl<B: Waveform> Aligner<B> {
+impl<B: Wav2Vec2Ops> Aligner<B> {
     /// Loads a model folder in the Hugging Face layout: the network's files, and `vocab.json`.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl<B: Waveform> Aligner<B> {
 }
 
 /// A call of [`Aligner::segments`].
-struct Alignment<'a, B: Waveform> {
+struct Alignment<'a, B: Wav2Vec2Ops> {
     aligner: &'a Aligner<B>,
     be: &'a B,
     audio: &'a [f32],
@@ -122,7 +122,7 @@ struct Alignment<'a, B: Waveform> {
     all: Seconds,
 }
 
-impl<B: Waveform> Alignment<'_, B> {
+impl<B: Wav2Vec2Ops> Alignment<'_, B> {
     /// Samples to hear at once, with fillings. A processor gains nothing from many clips, and has them all in its caches.
     fn limit(&self) -> usize {
         let asked = self.options.batch_seconds.to_samples_floor();

@@ -14,8 +14,8 @@ use crate::engine::Backend;
 use crate::engine::cluster::Cluster;
 use crate::engine::cpu::{self, Cpu};
 use crate::engine::cuda::{self, Activation, Cuda};
-use crate::engine::residual::Residual;
-use crate::engine::waveform::Waveform;
+use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::{Error, Result};
 use crate::hub::{DiarizerSource, Source};
 use crate::pipeline::aligners::FindAligner;
@@ -98,9 +98,9 @@ pub enum OpenDevice {
     /// The CPU.
     Cpu(Cpu),
     /// A GPU with float16 activations.
-    Half(Cuda<f16>),
+    CudaF16(Cuda<f16>),
     /// A GPU with bfloat16 activations.
-    Brain(Cuda<bf16>),
+    CudaBf16(Cuda<bf16>),
 }
 
 /// The models of an engine other than the recogniser.
@@ -189,12 +189,12 @@ impl Compute {
                 let rule = "only on the CPU; a GPU has float16, bfloat16, int8_float16 and int8_bfloat16";
                 Err(Error::config("compute_type", self.compute_type.name(), rule))
             }
-            ComputeType::Bfloat16 => Ok(OpenDevice::Brain(self.cuda(number, cuda::WeightType::Activation)?)),
-            ComputeType::Int8Bfloat16 => Ok(OpenDevice::Brain(self.cuda(number, cuda::WeightType::Int8)?)),
-            ComputeType::Default => Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Auto)?)),
-            ComputeType::Float16 => Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Activation)?)),
+            ComputeType::Bfloat16 => Ok(OpenDevice::CudaBf16(self.cuda(number, cuda::WeightType::Activation)?)),
+            ComputeType::Int8Bfloat16 => Ok(OpenDevice::CudaBf16(self.cuda(number, cuda::WeightType::Int8)?)),
+            ComputeType::Default => Ok(OpenDevice::CudaF16(self.cuda(number, cuda::WeightType::Auto)?)),
+            ComputeType::Float16 => Ok(OpenDevice::CudaF16(self.cuda(number, cuda::WeightType::Activation)?)),
             ComputeType::Int8 | ComputeType::Int8Float16 => {
-                Ok(OpenDevice::Half(self.cuda(number, cuda::WeightType::Int8)?))
+                Ok(OpenDevice::CudaF16(self.cuda(number, cuda::WeightType::Int8)?))
             }
         }
     }
@@ -248,8 +248,8 @@ impl OpenDevice {
     pub fn detector(&self, method: VadMethod, network: &Path) -> Result<Detector> {
         match self {
             OpenDevice::Cpu(be) => Detector::load(be, method, network),
-            OpenDevice::Half(be) => Detector::load(be, method, network),
-            OpenDevice::Brain(be) => Detector::load(be, method, network),
+            OpenDevice::CudaF16(be) => Detector::load(be, method, network),
+            OpenDevice::CudaBf16(be) => Detector::load(be, method, network),
         }
     }
 
@@ -258,7 +258,7 @@ impl OpenDevice {
     /// # Errors
     /// As [`Diarizer::load`].
     pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
-        fn on<B: Residual + Cluster>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+        fn on<B: EmbeddingOps + Cluster>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
             let diarizer = match source {
                 DiarizerSource::Recipe(recipe) => Diarizer::load(be, recipe),
                 DiarizerSource::Builtin => Diarizer::builtin(be),
@@ -267,8 +267,8 @@ impl OpenDevice {
         }
         match self {
             OpenDevice::Cpu(be) => on(be, source),
-            OpenDevice::Half(be) => on(be, source),
-            OpenDevice::Brain(be) => on(be, source),
+            OpenDevice::CudaF16(be) => on(be, source),
+            OpenDevice::CudaBf16(be) => on(be, source),
         }
     }
 
@@ -285,7 +285,7 @@ impl OpenDevice {
     /// # Errors
     /// As [`engine`](Self::engine).
     pub fn recogniser(&self, source: &Source) -> Result<Recogniser> {
-        fn on<B: Waveform>(be: &B, source: &Source) -> Result<Box<Complete>> {
+        fn on<B: Wav2Vec2Ops>(be: &B, source: &Source) -> Result<Box<Complete>> {
             // The detector is a placeholder, replaced below.
             let pipeline = Pipeline::load(be, source, Detector::Energy)?;
             Ok(Box::new(move |detector, beside| {
@@ -295,8 +295,8 @@ impl OpenDevice {
         }
         let complete = match self {
             OpenDevice::Cpu(be) => on(be, source),
-            OpenDevice::Half(be) => on(be, source),
-            OpenDevice::Brain(be) => on(be, source),
+            OpenDevice::CudaF16(be) => on(be, source),
+            OpenDevice::CudaBf16(be) => on(be, source),
         }?;
         let gpu = !matches!(self, OpenDevice::Cpu(_));
         Ok(Recogniser { complete, device: self.describe(), gpu })
@@ -306,8 +306,8 @@ impl OpenDevice {
     pub fn describe(&self) -> String {
         match self {
             OpenDevice::Cpu(be) => be.describe(),
-            OpenDevice::Half(be) => be.describe(),
-            OpenDevice::Brain(be) => be.describe(),
+            OpenDevice::CudaF16(be) => be.describe(),
+            OpenDevice::CudaBf16(be) => be.describe(),
         }
     }
 }

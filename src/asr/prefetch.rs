@@ -39,7 +39,7 @@ pub struct Encoded<B: Backend> {
     /// `[1, T, C]`.
     audio: Tensor<B>,
     /// When that is there.
-    ticket: Arc<B::Ticket>,
+    fence: Arc<B::Fence>,
 }
 
 impl<'m, B: Backend> Prefetcher<'m, B> {
@@ -89,7 +89,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
 
     /// Makes a clip the audio of `slot`. The clip, and its audio `[1, T, C]`, which is to be given back.
     pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<(Clip, Tensor<B>)> {
-        self.model.be.after(&encoded.ticket)?;
+        self.model.be.join(&encoded.fence)?;
         slots.load_encoded(slot, &encoded.audio, &mut self.kv)?;
         Ok((encoded.clip, encoded.audio))
     }
@@ -111,7 +111,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         let own: Option<Vec<_>> = group.iter().map(own).collect();
         let mut audio = self.spare.split_off(self.spare.len() - group.len());
         let Prefetcher { model, encoder, input, rows, .. } = self;
-        let ticket = model.be.beside(|| {
+        let fence = model.be.fork(|| {
             match &own {
                 Some(stretches) => encode_samples(model, encoder, input, stretches)?,
                 None => clips.encode(model, encoder, input, &ranges)?,
@@ -121,9 +121,9 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
             }
             Ok(())
         })?;
-        let ticket = Arc::new(ticket);
+        let fence = Arc::new(fence);
         let encoded = group.into_iter().zip(audio);
-        self.waiting.extend(encoded.map(|(clip, audio)| Encoded { clip, audio, ticket: ticket.clone() }));
+        self.waiting.extend(encoded.map(|(clip, audio)| Encoded { clip, audio, fence: fence.clone() }));
         Ok(true)
     }
 
@@ -136,8 +136,8 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         slot: usize,
     ) -> Result<()> {
         let Prefetcher { model, encoder, input, kv, .. } = self;
-        let ticket = model.be.beside(|| clips.encode(model, encoder, input, &[range]))?;
-        model.be.after(&ticket)?;
+        let fence = model.be.fork(|| clips.encode(model, encoder, input, &[range]))?;
+        model.be.join(&fence)?;
         slots.load_encoded(slot, &encoder.out, kv)
     }
 }

@@ -62,7 +62,7 @@ pub struct Slots<'m, B: Backend> {
     /// `[R, V]`.
     logits: Tensor<B, f32>,
     /// Steps of each number of rows, for devices that record them.
-    recorded: B::Recorded,
+    graphs: B::GraphCache,
     readback: Readback<B>,
     /// What each slot holds.
     held: Vec<Option<Held>>,
@@ -111,7 +111,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             picked_index: Tensor::zeros(be, &[2 * slots])?,
             picked_hidden: Tensor::zeros(be, &[2 * slots, model.config.d_model])?,
             logits: Tensor::zeros(be, &[sizes.rows().max(2 * slots), vocab])?,
-            recorded: B::Recorded::default(),
+            graphs: B::GraphCache::default(),
             readback: Readback::new(be, sizes)?,
             held: (0..slots).map(|_| None).collect(),
             listed: Vec::new(),
@@ -253,14 +253,14 @@ impl<'m, B: Backend> Slots<'m, B> {
     /// Takes one step in all busy slots. All that a step needs lies on the device, so the number of rows is the only thing
     /// in which one differs from another.
     pub fn step(&mut self) -> Result<()> {
-        let Slots { model, caches, scratch, state, rows, logits, recorded, .. } = self;
+        let Slots { model, caches, scratch, state, rows, logits, graphs, .. } = self;
         let be = &model.be;
         let num_rows = rows.num_rows();
         if num_rows == 0 {
             return Ok(());
         }
         let _range = range("step");
-        be.replay(recorded, num_rows, || {
+        be.replay(graphs, num_rows, || {
             model.decode(scratch, caches, rows, &state.lineage)?;
             logits.reshape(&[num_rows, model.config.vocab_size])?;
             model.logits(logits, &scratch.hidden)?;

@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use diarist::align::AlignOptions;
 use diarist::api::{CrossCache, OpenDevice};
 use diarist::asr::language_names;
-use diarist::engine::waveform::Waveform;
+use diarist::engine::wav2vec2_ops::Wav2Vec2Ops;
 use diarist::hub::Hub;
 use diarist::output::{self, OutputFormat, SubtitleOptions, with_ending};
 use diarist::pipeline::aligners;
@@ -85,8 +85,8 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     let work = Work { args, hub: &hub, model, language: &language, options: &options };
     let (segments, duration) = match &backend {
         OpenDevice::Cpu(be) => work.on(be, known),
-        OpenDevice::Half(be) => work.on(be, known),
-        OpenDevice::Brain(be) => work.on(be, known),
+        OpenDevice::CudaF16(be) => work.on(be, known),
+        OpenDevice::CudaBf16(be) => work.on(be, known),
     }?;
     let transcript = Transcript {
         word_segments: segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect(),
@@ -133,7 +133,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The segments with their words, and the length of the recording.
-    fn on<B: Waveform>(&self, be: &B, known: Known) -> Result<(Vec<Segment>, Seconds)> {
+    fn on<B: Wav2Vec2Ops>(&self, be: &B, known: Known) -> Result<(Vec<Segment>, Seconds)> {
         let aligner = words::obtain_and_load(self.hub, self.model, |source| aligners::open(be, source))?;
         let name = &self.args.audio_file;
         let _about = log::recording(stdin::name(name));

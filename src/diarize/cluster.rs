@@ -225,7 +225,7 @@ fn by_centroid(
     let labels = ahc::cluster(be, &normalised(train, size), size, (threshold, min_size), bounds)?;
     let speakers = labels.iter().max().map_or(1, |label| label + 1);
     let centroids = means(train, size, &labels, speakers);
-    let scores = primitives::likeness(be, voices.values(), &centroids, size)?;
+    let scores = primitives::cosine_similarity(be, voices.values(), &centroids, size)?;
     let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
     Ok(Clusters { speakers, labels, scores, centroids })
 }
@@ -243,7 +243,7 @@ pub fn assign(
     paired: bool,
 ) -> Result<Clusters> {
     let speakers = centroids.len() / voices.size;
-    let mut scores = primitives::likeness(be, voices.values(), &centroids, voices.size)?;
+    let mut scores = primitives::cosine_similarity(be, voices.values(), &centroids, voices.size)?;
     if !paired {
         let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
         return Ok(Clusters { speakers, labels, scores, centroids });

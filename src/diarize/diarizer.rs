@@ -27,7 +27,7 @@ use super::windows::{Clock, Segmentation};
 use super::{Diarization, Options, diarize_on, multilabel, powerset};
 use crate::assets;
 use crate::engine::cluster::Cluster;
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::embedding::{self, SpeakerEmbedding};
@@ -68,7 +68,7 @@ impl From<Clustering> for Method {
 }
 
 /// The networks and the clustering of a pipeline, on a device.
-pub struct Diarizer<B: Residual> {
+pub struct Diarizer<B: EmbeddingOps> {
     segmentation: PyanNet<B>,
     embedding: Box<dyn SpeakerEmbedding<B>>,
     method: Method,
@@ -79,7 +79,7 @@ pub struct Diarizer<B: Residual> {
     version: PipelineVersion,
 }
 
-impl<B: Residual + Cluster> Diarizer<B> {
+impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     /// Opens a pipeline of pyannote: a folder with a `config.yaml` and the networks; see [`Recipe`]. Nothing in it is executed.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub fn reconstruct(
     let speakers = count.iter().copied().max().unwrap_or(0).max(clusters.speakers);
     let first = segmentation.first_frames();
     let activity = segmentation.activity(&first);
-    let active = cluster::most_voted(be, &activity, &clusters.labels, clusters.speakers, count, speakers)?;
+    let active = cluster::reconstruct(be, &activity, &clusters.labels, clusters.speakers, count, speakers)?;
     Ok(Frames { speakers, active })
 }
 

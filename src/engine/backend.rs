@@ -91,11 +91,11 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// The encoder output itself, `slots x T x C`, in a layout of its own.
     type EncodedCache: Send + Sync;
     /// Sequences of ops that [`replay`](Self::replay) has seen.
-    type Recorded: Default + Send + Sync;
+    type GraphCache: Default + Send + Sync;
     /// Room on the host for a copy of a device array that is made behind the host's back.
     type HostCopy: Send + Sync;
-    /// A point in the work given to [`beside`](Self::beside).
-    type Ticket: Send + Sync;
+    /// A point in the work given to [`fork`](Self::fork).
+    type Fence: Send + Sync;
 
     /// One line for people: device, threads or memory.
     fn describe(&self) -> String;
@@ -112,18 +112,18 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     ///
     /// Within one `recorded`, equal keys promise equal ops: the same shapes and scalars, on tensors that stay where they
     /// were for as long as `recorded` is used. `f` must not move data between host and device.
-    fn replay(&self, recorded: &mut Self::Recorded, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
+    fn replay(&self, recorded: &mut Self::GraphCache, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
         let _ = (recorded, key);
         f()
     }
 
     /// Queues the ops and writes of `f` beside the others: they wait for all that was queued before, but what is queued
-    /// afterwards does not wait for them, unless it comes [`after`](Self::after) the ticket. Until then nobody else may
+    /// afterwards does not wait for them, unless it comes [`join`](Self::join) the fence. Until then nobody else may
     /// touch what `f` writes, nor write what it reads. A device with nothing to gain from it runs them in turn.
-    fn beside(&self, f: impl FnOnce() -> Result<()>) -> Result<Self::Ticket>;
-    /// Makes everything queued from now on wait for the work of a ticket.
-    fn after(&self, ticket: &Self::Ticket) -> Result<()>;
-    /// Whether [`beside`](Self::beside) runs ops at the same time as others, so that it pays to begin before their results
+    fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<Self::Fence>;
+    /// Makes everything queued from now on wait for the work of a fence.
+    fn join(&self, fence: &Self::Fence) -> Result<()>;
+    /// Whether [`fork`](Self::fork) runs ops at the same time as others, so that it pays to begin before their results
     /// are needed.
     fn runs_beside(&self) -> bool {
         false

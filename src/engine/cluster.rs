@@ -7,8 +7,8 @@
 //! thousand steps of a linkage or the iterations of VBx, does not leave the device.
 
 pub(super) mod average_linkage;
+mod cosine_similarity;
 mod frames;
-mod likeness;
 mod linkage;
 mod vbx;
 
@@ -81,8 +81,8 @@ pub trait Cluster {
     ///
     /// # Errors
     /// Those of the device.
-    fn likeness(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-        Ok(likeness::likeness(voices, centroids, size))
+    fn cosine_similarity(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+        Ok(cosine_similarity::cosine_similarity(voices, centroids, size))
     }
 
     /// How many speak in each frame of the recording, `[T]`: the mean over the windows that see it, rounded with halves to
@@ -100,14 +100,14 @@ pub trait Cluster {
     ///
     /// # Errors
     /// Those of the device.
-    fn most_voted(
+    fn reconstruct(
         &self,
         activity: &Activity,
         labels: &[Option<usize>],
         count: &[usize],
         speakers: usize,
     ) -> Result<Vec<bool>> {
-        Ok(frames::most_voted(activity, labels, count, speakers))
+        Ok(frames::reconstruct(activity, labels, count, speakers))
     }
 }
 
@@ -146,14 +146,14 @@ pub fn vbx(be: &impl Cluster, features: &[f64], phi: &[f64], labels: &[usize], o
     be.vbx(features, phi, labels, options)
 }
 
-/// See [`Cluster::likeness`].
+/// See [`Cluster::cosine_similarity`].
 ///
 /// # Errors
 /// As [`centroid_linkage`].
-pub fn likeness(be: &impl Cluster, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-    check_rows("likeness", "voices", voices.len(), size)?;
-    check_rows("likeness", "centroids", centroids.len(), size)?;
-    be.likeness(voices, centroids, size)
+pub fn cosine_similarity(be: &impl Cluster, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+    check_rows("cosine_similarity", "voices", voices.len(), size)?;
+    check_rows("cosine_similarity", "centroids", centroids.len(), size)?;
+    be.cosine_similarity(voices, centroids, size)
 }
 
 /// See [`Cluster::speaker_count`].
@@ -165,11 +165,11 @@ pub fn speaker_count(be: &impl Cluster, activity: &Activity) -> Result<Vec<usize
     be.speaker_count(activity)
 }
 
-/// See [`Cluster::most_voted`]; `clusters` is above every label.
+/// See [`Cluster::reconstruct`]; `clusters` is above every label.
 ///
 /// # Errors
 /// As [`centroid_linkage`].
-pub fn most_voted(
+pub fn reconstruct(
     be: &impl Cluster,
     activity: &Activity,
     labels: &[Option<usize>],
@@ -178,7 +178,7 @@ pub fn most_voted(
     speakers: usize,
 ) -> Result<Vec<bool>> {
     check_votes(activity, labels, clusters, count, speakers)?;
-    be.most_voted(activity, labels, count, speakers)
+    be.reconstruct(activity, labels, count, speakers)
 }
 
 fn wrong(op: &'static str, what: &'static str, expected: String, got: impl std::fmt::Debug) -> Error {
@@ -237,7 +237,7 @@ fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
     Ok(())
 }
 
-/// What `most_voted` is given.
+/// What `reconstruct` is given.
 fn check_votes(
     activity: &Activity,
     labels: &[Option<usize>],
@@ -245,20 +245,20 @@ fn check_votes(
     count: &[usize],
     speakers: usize,
 ) -> Result<()> {
-    check_activity("most_voted", activity)?;
+    check_activity("reconstruct", activity)?;
     if labels.len() != activity.first.len() * activity.speakers {
         let expected = format!("[{}, {}]", activity.first.len(), activity.speakers);
-        return Err(wrong("most_voted", "labels", expected, labels.len()));
+        return Err(wrong("reconstruct", "labels", expected, labels.len()));
     }
     if let Some(label) = labels.iter().flatten().find(|label| **label >= clusters) {
-        return Err(wrong("most_voted", "labels", format!("below {clusters}"), label));
+        return Err(wrong("reconstruct", "labels", format!("below {clusters}"), label));
     }
     if count.len() != activity.total {
-        return Err(wrong("most_voted", "count", format!("[{}]", activity.total), count.len()));
+        return Err(wrong("reconstruct", "count", format!("[{}]", activity.total), count.len()));
     }
     let most = count.iter().copied().max().unwrap_or(0).max(clusters);
     if speakers < most {
-        return Err(wrong("most_voted", "speakers", format!("at least {most}"), speakers));
+        return Err(wrong("reconstruct", "speakers", format!("at least {most}"), speakers));
     }
     Ok(())
 }
@@ -316,14 +316,14 @@ mod tests {
         assert!(refused(average_linkage(&Host, &Linked { windows: &[1, 0], ..linked }).unwrap_err()));
         assert!(refused(super::vbx(&Host, &[0.0; 4], &[1.0; 2], &[0, 0, 1], &VbxOptions::default()).unwrap_err()));
         assert!(refused(super::vbx(&Host, &[0.0; 4], &[1.0; 2], &[0, 2], &VbxOptions::default()).unwrap_err()));
-        assert!(refused(super::likeness(&Host, &[0.0; 4], &[0.0; 3], 2).unwrap_err()));
+        assert!(refused(super::cosine_similarity(&Host, &[0.0; 4], &[0.0; 3], 2).unwrap_err()));
         assert!(refused(speaker_count(&Host, &Activity { first: &[0], ..activity }).unwrap_err()));
         assert!(refused(speaker_count(&Host, &Activity { first: &[1, 0], ..activity }).unwrap_err()));
         let labels = [Some(0), Some(1), None, Some(0), Some(1), Some(0)];
-        assert!(most_voted(&Host, &activity, &labels, 2, &[1, 2, 1], 2).is_ok());
-        assert!(refused(most_voted(&Host, &activity, &labels, 1, &[1, 2, 1], 2).unwrap_err()));
-        assert!(refused(most_voted(&Host, &activity, &labels[1..], 2, &[1, 2, 1], 2).unwrap_err()));
-        assert!(refused(most_voted(&Host, &activity, &labels, 2, &[1, 2], 2).unwrap_err()));
-        assert!(refused(most_voted(&Host, &activity, &labels, 2, &[1, 3, 1], 2).unwrap_err()));
+        assert!(reconstruct(&Host, &activity, &labels, 2, &[1, 2, 1], 2).is_ok());
+        assert!(refused(reconstruct(&Host, &activity, &labels, 1, &[1, 2, 1], 2).unwrap_err()));
+        assert!(refused(reconstruct(&Host, &activity, &labels[1..], 2, &[1, 2, 1], 2).unwrap_err()));
+        assert!(refused(reconstruct(&Host, &activity, &labels, 2, &[1, 2], 2).unwrap_err()));
+        assert!(refused(reconstruct(&Host, &activity, &labels, 2, &[1, 3, 1], 2).unwrap_err()));
     }
 }

@@ -7,10 +7,10 @@
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
+use super::embedding_ops::{CHANNEL_STEP, FilterShape, HostFilter};
 use super::ops::{check, wrong};
 use super::profile::range;
-use super::recurrent::Recurrent;
-use super::residual::{CHANNEL_STEP, FilterShape, HostFilter};
+use super::segmentation_ops::SegmentationOps;
 use super::weights::HostMatrix;
 use super::{Backend, Tensor};
 use crate::error::Result;
@@ -145,7 +145,7 @@ pub struct ClipConv<'a, B: Dense> {
 }
 
 /// A device that can run CAM++.
-pub trait Dense: Recurrent {
+pub trait Dense: SegmentationOps {
     /// Weights and bias of a convolution over pictures, in f32.
     type ClipFilter: Send + Sync;
     /// A weight of [`ClipConv`], in f32.

@@ -10,13 +10,13 @@ pub mod ctc;
 pub mod cuda;
 pub mod decode;
 pub mod dense;
+pub mod embedding_ops;
 pub mod ops;
 pub mod profile;
-pub mod recurrent;
-pub mod residual;
+pub mod segmentation_ops;
 pub mod tensor;
 pub mod time_warp;
-pub mod waveform;
+pub mod wav2vec2_ops;
 pub mod weights;
 
 pub use backend::{Backend, CrossKind, Epilogue, StepRows};

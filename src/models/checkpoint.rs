@@ -1,7 +1,7 @@
 //! What loaders of several networks share: tensors that must be there, and batch norms that go into the convolution before
 //! them.
 
-use crate::engine::residual::{CHANNEL_STEP, FilterShape, HostFilter};
+use crate::engine::embedding_ops::{CHANNEL_STEP, FilterShape, HostFilter};
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 

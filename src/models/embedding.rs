@@ -7,7 +7,7 @@ use std::path::Path;
 use super::campplus::CamPlus;
 use super::files;
 use super::resnet34::{ResNet34, named_by_pyannote};
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -25,7 +25,7 @@ pub struct Windows<'a> {
 }
 
 /// A speaker embedding network on a device. No number of an embedding depends on what else is computed in the same call.
-pub trait SpeakerEmbedding<B: Residual>: Send + Sync {
+pub trait SpeakerEmbedding<B: EmbeddingOps>: Send + Sync {
     /// Name of the architecture, for messages.
     fn name(&self) -> &'static str;
 
@@ -58,7 +58,7 @@ pub trait SpeakerEmbedding<B: Residual>: Send + Sync {
 ///
 /// # Errors
 /// [`Error::Weights`] for weights of something else, or damaged ones.
-pub fn open<B: Residual>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
+pub fn open<B: EmbeddingOps>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
     load(be, &named_by_pyannote(files::open(path)?))
 }
 
@@ -66,7 +66,7 @@ pub fn open<B: Residual>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding
 ///
 /// # Errors
 /// As [`open`].
-pub fn load<B: Residual>(be: &B, weights: &Weights) -> Result<Box<dyn SpeakerEmbedding<B>>> {
+pub fn load<B: EmbeddingOps>(be: &B, weights: &Weights) -> Result<Box<dyn SpeakerEmbedding<B>>> {
     if weights.contains("resnet.conv1.weight") {
         return Ok(Box::new(ResNet34::load(be, weights)?));
     }

@@ -8,7 +8,7 @@ use crate::asr::Recognizer;
 use crate::diarize::diarizer::{FindSpeakers, Heard};
 use crate::diarize::words::{WordOptions, assign};
 use crate::diarize::{self, Diarization, Gallery, turns};
-use crate::engine::waveform::Waveform;
+use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::{Error, Result};
 use crate::types::{Span, Transcript};
 use crate::watch::{Half, Watch};
@@ -74,7 +74,7 @@ impl Found {
     }
 }
 
-impl<B: Waveform, R: Recognizer> Pipeline<B, R> {
+impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
     /// Output of the diarizer's segmentation network. `None` if it fails; the reason is reported to the observer.
     pub(super) fn hear(&self, samples: &[f32], run: &mut Run) -> Result<Option<Heard>> {
         let Some(speakers) = &self.speakers else { return Ok(None) };

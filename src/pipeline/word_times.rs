@@ -11,7 +11,7 @@ use super::{Pipeline, Prepared, Run};
 use crate::align::{AlignOptions, Aligner};
 use crate::asr::{AsrOptions, AsrResult, Recognizer, language_names};
 use crate::config::Options;
-use crate::engine::waveform::Waveform;
+use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::Result;
 use crate::types::{Span, Word};
 
@@ -30,7 +30,7 @@ pub enum WordTimes {
 }
 
 /// How the words of one recording get their times.
-pub(super) struct Choice<'a, B: Waveform> {
+pub(super) struct Choice<'a, B: Wav2Vec2Ops> {
     /// The recogniser's options, with the language if it was detected, and with word times if it must give them.
     asr: AsrOptions,
     /// The language that was detected, and its probability.
@@ -41,7 +41,7 @@ pub(super) struct Choice<'a, B: Waveform> {
     aligner: Option<Arc<Aligner<B>>>,
 }
 
-impl<B: Waveform, R: Recognizer> Pipeline<B, R> {
+impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
     /// Chooses the source of the word times. Detects the language first if the choice depends on it.
     pub(super) fn choose_word_times<'a>(
         &self,

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use super::VadOptions;
 use super::binarize::{Hysteresis, binarize};
-use crate::engine::recurrent::Recurrent;
+use crate::engine::segmentation_ops::SegmentationOps;
 use crate::error::Result;
 use crate::models::pyannet::{PyanNet, SpeechCurve};
 use crate::types::Span;
@@ -36,12 +36,12 @@ pub trait FrameScores: Send + Sync {
 }
 
 /// A network and its device.
-pub struct Pyannote<B: Recurrent> {
+pub struct Pyannote<B: SegmentationOps> {
     be: B,
     network: PyanNet<B>,
 }
 
-impl<B: Recurrent> Pyannote<B> {
+impl<B: SegmentationOps> Pyannote<B> {
     /// Opens pyannote's `pytorch_model.bin`, or what [`PyanNet::open`] reads besides.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl<B: Recurrent> Pyannote<B> {
     }
 }
 
-impl<B: Recurrent> FrameScores for Pyannote<B> {
+impl<B: SegmentationOps> FrameScores for Pyannote<B> {
     /// See [`SpeechCurve`]. A recording without a sample has no frames.
     fn scores(&self, samples: &[f32]) -> Result<Vec<f32>> {
         if samples.is_empty() {

@@ -131,20 +131,20 @@ fn vbx() {
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn likeness() {
+fn cosine_similarity() {
     let machine = machine();
     let be = open::<half::f16>();
     for (rows, count, size) in [(1, 1, 1), (3, 17, 5), (9, 3, 256), (2, 40, 33)] {
         let voices = random(70, rows * size);
         let centroids: Vec<f64> = random(71, count * size).iter().map(|&x| f64::from(x)).collect();
-        let want = Host.likeness(&voices, &centroids, size).unwrap();
+        let want = Host.cosine_similarity(&voices, &centroids, size).unwrap();
         machine.schedules(|_| {
-            assert_eq!(be.likeness(&voices, &centroids, size).unwrap(), want, "{rows} x {count} x {size}")
+            assert_eq!(be.cosine_similarity(&voices, &centroids, size).unwrap(), want, "{rows} x {count} x {size}")
         });
     }
     // A zero embedding has no direction: the similarities are NaN.
-    assert!(be.likeness(&[0.0, 0.0], &[1.0, 0.0], 2).unwrap()[0].is_nan());
-    assert!(be.likeness(&[], &[1.0, 0.0], 2).unwrap().is_empty());
+    assert!(be.cosine_similarity(&[0.0, 0.0], &[1.0, 0.0], 2).unwrap()[0].is_nan());
+    assert!(be.cosine_similarity(&[], &[1.0, 0.0], 2).unwrap().is_empty());
 }
 
 #[test]
@@ -160,12 +160,12 @@ fn frames_of_the_recording() {
         let labels: Vec<Option<usize>> =
             (0..windows * speakers).map(|at| (at % 5 > 0).then_some(at * at % 4)).collect();
         let count = Host.speaker_count(&activity).unwrap();
-        let want = Host.most_voted(&activity, &labels, &count, 5).unwrap();
+        let want = Host.reconstruct(&activity, &labels, &count, 5).unwrap();
         assert!(count.iter().any(|count| *count > 1) && want.iter().any(|yes| *yes));
         machine.schedules(|seed| {
             assert_eq!(be.speaker_count(&activity).unwrap(), count, "{windows} windows (schedule {seed})");
             assert_eq!(
-                be.most_voted(&activity, &labels, &count, 5).unwrap(),
+                be.reconstruct(&activity, &labels, &count, 5).unwrap(),
                 want,
                 "{windows} windows (schedule {seed})"
             );

@@ -3,8 +3,8 @@
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::dense::{self, Affine, ClipAfter, ClipConv, Clips, Dense, Finish};
-use diarist::engine::recurrent::{self, Activation};
-use diarist::engine::residual::{FilterShape, HostFilter};
+use diarist::engine::embedding_ops::{FilterShape, HostFilter};
+use diarist::engine::segmentation_ops::{self, Activation};
 use diarist::engine::weights::HostMatrix;
 use diarist::models::campplus::CamPlus;
 use diarist::models::embedding::SpeakerEmbedding;
@@ -178,10 +178,10 @@ impl DenseCase for Small {
     }
 
     fn run<B: Dense>(&self, be: &B) -> Vec<f32> {
-        let weight = be.exact(&HostMatrix { values: random(79, 64 * 40), rows: 64, cols: 40 }).unwrap();
+        let weight = be.f32_matrix(&HostMatrix { values: random(79, 64 * 40), rows: 64, cols: 40 }).unwrap();
         let (x, bias) = (floats(be, &[1, 9, 40], &random(80, 9 * 40)), floats(be, &[64], &random(81, 64)));
         let mut out = Tensor::zeros(be, &[1, 9, 64]).unwrap();
-        recurrent::conv1d_exact(be, &mut out, &x, &weight, Some(&bias), 1, Activation::Relu).unwrap();
+        segmentation_ops::conv1d_exact(be, &mut out, &x, &weight, Some(&bias), 1, Activation::Relu).unwrap();
         let out = out.to_host(be).unwrap();
         assert!(out.iter().all(|v| *v >= 0.0) && out.contains(&0.0));
         out

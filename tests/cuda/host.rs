@@ -141,7 +141,7 @@ fn a_readback_arrives_when_it_is_waited_for() {
     assert_eq!(machine.count("emulator_host_allocations"), 0, "page-locked memory that nobody gave back");
 }
 
-/// Work on the second stream sees everything queued before it, and is seen by work after its ticket, whenever the
+/// Work on the second stream sees everything queued before it, and is seen by work after its fence, whenever the
 /// second stream runs.
 #[test]
 #[ignore = "needs a C++ compiler"]
@@ -161,13 +161,13 @@ fn work_on_the_second_stream_is_ordered() {
             be.write_act(&mut shared.buf, 0, &of(2)).unwrap();
             // reads what the second stream overwrites
             ops::gather_rows(&be, &mut before, &shared, &index).unwrap();
-            let ticket = be.beside(|| ops::gather_rows(&be, &mut shared, &first, &index)).unwrap();
-            be.after(&ticket).unwrap();
+            let fence = be.fork(|| ops::gather_rows(&be, &mut shared, &first, &index)).unwrap();
+            be.join(&fence).unwrap();
             ops::gather_rows(&be, &mut after, &shared, &index).unwrap();
         }
         assert_eq!(host(&be, &before), of(2), "hasty {hasty}: the work beside came too early");
         assert_eq!(host(&be, &after), of(1), "hasty {hasty}: the work beside came too late");
-        assert!(be.beside(|| Err(diarist::Error::Cancelled)).is_err());
+        assert!(be.fork(|| Err(diarist::Error::Cancelled)).is_err());
         assert_eq!(host(&be, &after), of(1), "what comes after a failure goes to the main queue again");
     }
     machine.call("emulator_set_hasty", 0);

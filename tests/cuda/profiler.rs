@@ -88,7 +88,7 @@ fn a_failed_op_closes_its_range() {
     let mut out = Tensor::zeros(&be, &[3, 8]).unwrap();
     machine.call("emulator_listen", 1);
     assert!(ops::gather_rows(&be, &mut out, &x, &ints(&be, &[0, 1])).is_err());
-    be.beside(|| ops::add_positions(&be, &mut out, &Tensor::zeros(&be, &[3, 8])?)).map(|_| ()).unwrap_err();
+    be.fork(|| ops::add_positions(&be, &mut out, &Tensor::zeros(&be, &[3, 8])?)).map(|_| ()).unwrap_err();
     machine.call("emulator_listen", 0);
     if machine.is_emulated() {
         assert_eq!(paths(&machine.ranges()), BTreeMap::from([("gather_rows".into(), 1), ("add_positions".into(), 1)]));

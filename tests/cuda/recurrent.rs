@@ -2,7 +2,7 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::recurrent::{self, Activation, InstanceNorm, Overlap, Recurrent};
+use diarist::engine::segmentation_ops::{self, Activation, InstanceNorm, Overlap, SegmentationOps};
 use diarist::engine::weights::HostMatrix;
 use diarist::models::pyannet::{PyanNet, Specification};
 use serde_json::{Value, json};
@@ -11,10 +11,10 @@ use crate::cases::*;
 use crate::common;
 use crate::driver::{Machine, machine};
 
-/// An op of [`Recurrent`] with its inputs.
+/// An op of [`SegmentationOps`] with its inputs.
 trait RecurrentCase {
     fn name(&self) -> String;
-    fn run<B: Recurrent>(&self, be: &B) -> Vec<f32>;
+    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Compares the CPU and, under every schedule, the GPU: in f32 whatever the type of the activations.
@@ -27,13 +27,13 @@ fn check(machine: &Machine, case: &impl RecurrentCase) {
     });
 }
 
-fn vector<B: Recurrent>(be: &B, seed: u64, len: usize) -> Tensor<B, f32> {
+fn vector<B: SegmentationOps>(be: &B, seed: u64, len: usize) -> Tensor<B, f32> {
     floats(be, &[len], &random(seed, len))
 }
 
-fn exact<B: Recurrent>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32) -> B::Exact {
+fn f32_matrix<B: SegmentationOps>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32) -> B::F32Matrix {
     let values = random(seed, rows * cols).iter().map(|v| v / divisor).collect();
-    be.exact(&HostMatrix { values, rows, cols }).unwrap()
+    be.f32_matrix(&HostMatrix { values, rows, cols }).unwrap()
 }
 
 struct Convolution([usize; 5], Activation);
@@ -43,14 +43,14 @@ impl RecurrentCase for Convolution {
         format!("conv1d_exact {:?} {:?}", self.0, self.1)
     }
 
-    fn run<B: Recurrent>(&self, be: &B) -> Vec<f32> {
+    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
         let [frames, width, outputs, taps, stride] = self.0;
         let x = floats(be, &[2, frames, width], &random(30, 2 * frames * width));
         let weight = exact(be, 31, [outputs, taps * width], 8.0);
         let bias = vector(be, 32, outputs);
         let bias = (self.1 != Activation::None).then_some(&bias);
         let mut out = Tensor::zeros(be, &[2, (frames - taps) / stride + 1, outputs]).unwrap();
-        recurrent::conv1d_exact(be, &mut out, &x, &weight, bias, stride, self.1).unwrap();
+        segmentation_ops::conv1d_exact(be, &mut out, &x, &weight, bias, stride, self.1).unwrap();
         out.to_host(be).unwrap()
     }
 }
@@ -80,25 +80,25 @@ impl RecurrentCase for Pooling {
         format!("window_affine, pool_norm, overlap_pool_norm {:?}", self.sizes)
     }
 
-    fn run<B: Recurrent>(&self, be: &B) -> Vec<f32> {
+    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
         let [windows, frames, width, hop] = self.sizes;
         let norm = InstanceNorm { gamma: vector(be, 40, width), beta: vector(be, 41, width) };
         let x = floats(be, &[windows, frames, width], &random(42, windows * frames * width));
         let mut out = Tensor::zeros(be, &[windows, frames / 3, width]).unwrap();
-        recurrent::pool_norm(be, &mut out, &x, &norm).unwrap();
+        segmentation_ops::pool_norm(be, &mut out, &x, &norm).unwrap();
         let mut all = out.to_host(be).unwrap();
 
         let samples: Vec<f32> = random(43, (windows - 1) * 70 + 701).iter().map(|v| 0.1 * v + 0.05).collect();
         let mut affine = Tensor::zeros(be, &[windows, 2]).unwrap();
         let samples = floats(be, &[samples.len()], &samples);
-        recurrent::window_affine(be, &mut affine, &samples, 701, 70, [0.9, 0.2]).unwrap();
+        segmentation_ops::window_affine(be, &mut affine, &samples, 701, 70, [0.9, 0.2]).unwrap();
         all.extend(affine.to_host(be).unwrap());
 
         let rows = (windows - 1) * hop + frames;
         let x = floats(be, &[1, rows, width], &random(44, rows * width));
         let sums = vector(be, 45, width);
         let windows = Overlap { affine: &affine, sums: &sums, hop, frames };
-        recurrent::overlap_pool_norm(be, &mut out, &x, &norm, &windows).unwrap();
+        segmentation_ops::overlap_pool_norm(be, &mut out, &x, &norm, &windows).unwrap();
         all.extend(out.to_host(be).unwrap());
         all
     }
@@ -120,7 +120,7 @@ impl RecurrentCase for Lstm {
         format!("lstm {:?}", self.0)
     }
 
-    fn run<B: Recurrent>(&self, be: &B) -> Vec<f32> {
+    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
         let [batch, frames] = self.0;
         let gates = |seed| {
             let values: Vec<f32> = random(seed, batch * frames * 512).iter().map(|v| 3.0 * v).collect();
@@ -129,7 +129,7 @@ impl RecurrentCase for Lstm {
         let (mut forward, mut backward) = (gates(50), gates(51));
         let state = [exact(be, 52, [512, 128], 4.0), exact(be, 53, [512, 128], 4.0)];
         let mut out = Tensor::zeros(be, &[batch, frames, 256]).unwrap();
-        recurrent::lstm(be, &mut out, [&mut forward, &mut backward], state.each_ref()).unwrap();
+        segmentation_ops::lstm(be, &mut out, [&mut forward, &mut backward], state.each_ref()).unwrap();
         out.to_host(be).unwrap()
     }
 }
@@ -151,7 +151,7 @@ fn an_lstm_of_another_size_is_refused() {
     let state = [exact(&be, 1, [64, 16], 1.0), exact(&be, 2, [64, 16], 1.0)];
     let gates = || Tensor::zeros(&be, &[1, 2, 64]).unwrap();
     let mut out = Tensor::zeros(&be, &[1, 2, 32]).unwrap();
-    let error = recurrent::lstm(&be, &mut out, [&mut gates(), &mut gates()], state.each_ref());
+    let error = segmentation_ops::lstm(&be, &mut out, [&mut gates(), &mut gates()], state.each_ref());
     assert!(error.unwrap_err().to_string().contains("128 units"));
 }
 
@@ -162,7 +162,7 @@ impl RecurrentCase for Network {
         format!("PyanNet {}", self.0)
     }
 
-    fn run<B: Recurrent>(&self, be: &B) -> Vec<f32> {
+    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
         let weights = common::pyannet::weights(&self.0);
         let network = PyanNet::load(be, Specification::read(&weights).unwrap(), &weights).unwrap();
         let samples = common::seeded::audio_f32(9, network.specification().window + 1000);

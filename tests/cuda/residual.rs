@@ -3,7 +3,7 @@
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
-use diarist::engine::residual::{self, After, FilterShape, HostFilter, Residual};
+use diarist::engine::embedding_ops::{self, After, EmbeddingOps, FilterShape, HostFilter};
 use diarist::features::fbank::{self, Fbank, Taper};
 use diarist::models::resnet34::ResNet34;
 use half::{bf16, f16};
@@ -17,10 +17,10 @@ use crate::driver::{Machine, machine};
 /// is amplified by the logarithm.
 const FBANK: Tolerance = Tolerance { atol: 1e-3, rtol: 1e-5 };
 
-/// An op of [`Residual`] with its inputs.
+/// An op of [`EmbeddingOps`] with its inputs.
 trait ResidualCase {
     fn name(&self) -> String;
-    fn run<B: Residual>(&self, be: &B) -> Vec<f32>;
+    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Compares the CPU and, under every schedule, the GPU with both activation types.
@@ -50,11 +50,11 @@ impl ResidualCase for Features {
         format!("fbank of {} samples, {:?}", self.samples, self.options)
     }
 
-    fn run<B: Residual>(&self, be: &B) -> Vec<f32> {
-        let plan = residual::fbank_plan(be, &self.options).unwrap();
+    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
+        let plan = embedding_ops::fbank_plan(be, &self.options).unwrap();
         let heard = floats(be, &[self.samples], &samples(60, self.samples));
         let mut out = Tensor::zeros(be, &[fbank::frames(self.samples), self.options.bands]).unwrap();
-        residual::fbank(be, &mut out, &heard, &plan).unwrap();
+        embedding_ops::fbank(be, &mut out, &heard, &plan).unwrap();
         out.to_host(be).unwrap()
     }
 }
@@ -83,13 +83,13 @@ impl ResidualCase for Centre {
         format!("centre_windows {:?} {:?}", self.0, self.1)
     }
 
-    fn run<B: Residual>(&self, be: &B) -> Vec<f32> {
+    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
         let [rows, frames, bands] = self.0;
         // The mean is larger than the rest, as it is for logarithms.
         let values: Vec<f32> = random(61, rows * bands).iter().map(|v| 2.0 * v + 9.0).collect();
         let features = floats(be, &[rows, bands], &values);
         let mut out = act(be, &[self.1.len(), frames, bands, 1], &vec![7.0; self.1.len() * frames * bands]);
-        residual::centre_windows(be, &mut out, &features, &self.1).unwrap();
+        embedding_ops::centre_windows(be, &mut out, &features, &self.1).unwrap();
         host(be, &out)
     }
 }
@@ -146,19 +146,19 @@ impl Convolution {
     }
 
     /// Result for windows with the given values of `x`.
-    fn of<B: Residual>(&self, be: &B, batch: usize, x: &[f32], added: &[f32]) -> Vec<f32> {
+    fn of<B: EmbeddingOps>(&self, be: &B, batch: usize, x: &[f32], added: &[f32]) -> Vec<f32> {
         let ([_, frames, bands, inputs], [_, out_frames, out_bands, outputs]) = (self.x, self.out());
         let x = act(be, &[batch, frames, bands, inputs], x);
         let shape = [batch, out_frames, out_bands, outputs];
         let added = act(be, &shape, added);
         let mut out = act(be, &shape, &vec![7.0; added.len()]);
-        let filter = residual::filter(be, &self.filter()).unwrap();
+        let filter = embedding_ops::filter(be, &self.filter()).unwrap();
         let after = match self.then {
             Then::Store => After::Store,
             Then::Relu => After::Relu,
             Then::AddRelu => After::AddRelu(&added),
         };
-        residual::conv2d(be, &mut out, &x, &filter, after).unwrap();
+        embedding_ops::conv2d(be, &mut out, &x, &filter, after).unwrap();
         host(be, &out)
     }
 
@@ -172,7 +172,7 @@ impl ResidualCase for Convolution {
         format!("conv2d {:?} {:?} {:?}", self.x, self.filter, self.then)
     }
 
-    fn run<B: Residual>(&self, be: &B) -> Vec<f32> {
+    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
         let (x, added) = self.inputs();
         self.of(be, self.x[0], &x, &added)
     }
@@ -280,7 +280,7 @@ impl ResidualCase for Statistics {
         format!("masked_statistics {:?}", self.0)
     }
 
-    fn run<B: Residual>(&self, be: &B) -> Vec<f32> {
+    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
         let [windows, speakers, frames, bands, channels] = self.0;
         let shape = [windows, frames, bands, channels];
         let x = act(be, &shape, &random(66, shape.iter().product()));
@@ -290,7 +290,7 @@ impl ResidualCase for Statistics {
             &[windows, speakers, 2, bands * channels],
             &vec![7.0; windows * speakers * 2 * bands * channels],
         );
-        residual::masked_statistics(be, &mut out, &x, &masks).unwrap();
+        embedding_ops::masked_statistics(be, &mut out, &x, &masks).unwrap();
         out.to_host(be).unwrap()
     }
 }
@@ -333,7 +333,7 @@ fn masks() -> Vec<bool> {
 }
 
 /// A narrow network: embeddings of all windows, and whether each window alone gives the same bits.
-fn embeddings<B: Residual>(be: &B) -> (Vec<f32>, bool) {
+fn embeddings<B: EmbeddingOps>(be: &B) -> (Vec<f32>, bool) {
     let case = json!({"seed": 11, "planes": 16, "blocks": [1, 2, 1, 1], "size": 24});
     let network = ResNet34::load(be, &common::resnet34::weights(&case)).unwrap();
     let (heard, masks) = (samples(70, 11_000), masks());

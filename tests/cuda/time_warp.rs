@@ -3,7 +3,7 @@
 use diarist::engine::Tensor;
 use diarist::engine::cuda::{self, Cuda};
 use diarist::engine::time_warp::{self, Before, HeadColumns, WarpPlace, WarpPlaces};
-use diarist::engine::waveform::Waveform;
+use diarist::engine::wav2vec2_ops::Wav2Vec2Ops;
 use diarist::pipeline::{Input, Pipeline};
 use diarist::vad::Detector;
 use half::f16;
@@ -22,7 +22,7 @@ impl Case for Weights {
         format!("attention_weights {:?}", self.sizes)
     }
 
-    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
         let [heads, tokens, frames, width, first] = self.sizes;
         let columns = heads * width + 1;
         let q = act(be, &[first + tokens + 1, columns], &random(60, (first + tokens + 1) * columns));
@@ -45,7 +45,7 @@ impl Case for Matrix {
         format!("alignment_matrix {:?}", self.sizes)
     }
 
-    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
         let [heads, tokens, frames, first] = self.sizes;
         let mut matrix =
             floats(be, &[first + tokens + 1, frames + 2], &random(62, (first + tokens + 1) * (frames + 2)));
@@ -78,7 +78,7 @@ impl Case for Paths {
         format!("time_warp {:?}", self.0)
     }
 
-    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
         let rows: usize = self.0.iter().map(|text| text.0).sum();
         let stride = self.0.iter().map(|text| text.1).max().unwrap() + 1;
         // multiples of a quarter: sums are exact, and many paths tie
@@ -118,7 +118,7 @@ impl Case for Labels {
         "label_probability".into()
     }
 
-    fn run<B: Waveform>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
         let logits: Vec<f32> = random(65, 5 * 600).iter().map(|v| 20.0 * v).collect();
         let mut out = floats(be, &[8], &[-1.0; 8]);
         let labels = ints(be, &[0, 1, 2, 300, 499, 500, 77, 3]);
@@ -136,7 +136,7 @@ fn label_probability() {
 }
 
 /// The words of the first half of the built-in sample: text, start, end, score.
-fn words<B: Waveform>(be: &B, batch_size: usize) -> Vec<(String, f64, f64, f64)> {
+fn words<B: Wav2Vec2Ops>(be: &B, batch_size: usize) -> Vec<(String, f64, f64, f64)> {
     let mut options = transcripts::options(1);
     options.asr.word_timestamps = true;
     options.asr.batch_size = batch_size;

@@ -3,7 +3,7 @@
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::dense::{self, Affine, ClipAfter, ClipConv, Clips, Dense, Finish, SEGMENT};
-use diarist::engine::residual::{FilterShape, HostFilter};
+use diarist::engine::embedding_ops::{FilterShape, HostFilter};
 use diarist::engine::weights::HostMatrix;
 
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};

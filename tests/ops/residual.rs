@@ -2,7 +2,7 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::residual::{self, After, FilterShape, HostFilter, MASK_EPS};
+use diarist::engine::embedding_ops::{self, After, FilterShape, HostFilter, MASK_EPS};
 
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
 
@@ -60,13 +60,13 @@ fn conv2d() {
         let is_transformed = taps == 3 && stride == 1 && inputs > 1;
         let atol = if is_transformed { 1.2e-5 } else { 2e-6 } * ((taps * taps * inputs) as f64).sqrt();
         for cpu in cpus() {
-            let prepared = residual::filter(&cpu, &filter).unwrap();
+            let prepared = embedding_ops::filter(&cpu, &filter).unwrap();
             let shape = [batch, frames.div_ceil(stride), bands.div_ceil(stride), outputs];
             let added_there = tensor(&cpu, &shape, &added);
             let run = |x: &[f32], batch: usize, after: After<Cpu>| {
                 let x = tensor(&cpu, &[batch, frames, bands, inputs], x);
                 let mut out = tensor(&cpu, &[batch, shape[1], shape[2], outputs], &vec![9.0; want.len() / 3 * batch]);
-                residual::conv2d(&cpu, &mut out, &x, &prepared, after).unwrap();
+                embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, after).unwrap();
                 host(&cpu, &out)
             };
             let plain = run(&x, batch, After::Store);
@@ -89,15 +89,15 @@ fn filters_and_shapes_that_cannot_be() {
         [[8, 3, 16, 1], [16, 3, 8, 1], [16, 5, 16, 1], [16, 3, 16, 3], [16, 3, 1, 2], [16, 1, 1, 1], [0, 3, 16, 1]]
     {
         let [outputs, taps, inputs, stride] = sizes;
-        assert!(residual::filter(&cpu, &filter(outputs, taps, inputs, stride)).is_err(), "{sizes:?}");
+        assert!(embedding_ops::filter(&cpu, &filter(outputs, taps, inputs, stride)).is_err(), "{sizes:?}");
     }
     let mut short = filter(16, 3, 16, 1);
     short.values.pop();
-    assert!(residual::filter(&cpu, &short).is_err());
-    let prepared = residual::filter(&cpu, &filter(32, 3, 16, 2)).unwrap();
+    assert!(embedding_ops::filter(&cpu, &short).is_err());
+    let prepared = embedding_ops::filter(&cpu, &filter(32, 3, 16, 2)).unwrap();
     let try_shapes = |x: [usize; 4], out: [usize; 4]| {
         let (x, mut out) = (Tensor::zeros(&cpu, &x).unwrap(), Tensor::zeros(&cpu, &out).unwrap());
-        residual::conv2d(&cpu, &mut out, &x, &prepared, After::Relu)
+        embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, After::Relu)
     };
     assert!(try_shapes([2, 5, 4, 16], [2, 3, 2, 32]).is_ok());
     assert!(try_shapes([2, 5, 4, 32], [2, 3, 2, 32]).is_err());
@@ -105,7 +105,7 @@ fn filters_and_shapes_that_cannot_be() {
     assert!(try_shapes([2, 5, 4, 16], [1, 3, 2, 32]).is_err());
     let x = Tensor::zeros(&cpu, &[1, 5, 4, 16]).unwrap();
     let (mut out, other) = (Tensor::zeros(&cpu, &[1, 3, 2, 32]).unwrap(), Tensor::zeros(&cpu, &[1, 3, 2, 16]).unwrap());
-    assert!(residual::conv2d(&cpu, &mut out, &x, &prepared, After::AddRelu(&other)).is_err());
+    assert!(embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, After::AddRelu(&other)).is_err());
 }
 
 #[test]
@@ -123,12 +123,12 @@ fn centre_windows() {
     for cpu in cpus() {
         let features = tensor(&cpu, &[rows, bands], &features);
         let mut out = Tensor::zeros(&cpu, &[first.len(), frames, bands, 1]).unwrap();
-        residual::centre_windows(&cpu, &mut out, &features, &first).unwrap();
+        embedding_ops::centre_windows(&cpu, &mut out, &features, &first).unwrap();
         assert_close("centre_windows", &host(&cpu, &out), &want, 1e-6, 1e-6);
-        assert!(residual::centre_windows(&cpu, &mut out, &features, &[0, 0, 15, 0]).is_err());
-        assert!(residual::centre_windows(&cpu, &mut out, &features, &[0, 0, 0]).is_err());
+        assert!(embedding_ops::centre_windows(&cpu, &mut out, &features, &[0, 0, 15, 0]).is_err());
+        assert!(embedding_ops::centre_windows(&cpu, &mut out, &features, &[0, 0, 0]).is_err());
         let mut long = Tensor::zeros(&cpu, &[1, rows + 1, bands, 1]).unwrap();
-        assert!(residual::centre_windows(&cpu, &mut long, &features, &[0]).is_err());
+        assert!(embedding_ops::centre_windows(&cpu, &mut long, &features, &[0]).is_err());
     }
 }
 
@@ -165,7 +165,7 @@ fn masked_statistics() {
             let (x, masks) =
                 (tensor(&cpu, &[batch, frames, bands, channels], &x), tensor(&cpu, &[batch, speakers, frames], &masks));
             let mut out = Tensor::zeros(&cpu, &[batch, speakers, 2, width]).unwrap();
-            residual::masked_statistics(&cpu, &mut out, &x, &masks).unwrap();
+            embedding_ops::masked_statistics(&cpu, &mut out, &x, &masks).unwrap();
             let got = host(&cpu, &out);
             // The mask of weights with a single frame is single too, but its weight is not 1.
             if frames > 1 {
@@ -175,9 +175,9 @@ fn masked_statistics() {
                 assert_close("masked_statistics", &got[..width], &want[..width], 1e-6, 1e-6);
             }
             let mut wrong = Tensor::zeros(&cpu, &[batch, speakers, 2, width + 1]).unwrap();
-            assert!(residual::masked_statistics(&cpu, &mut wrong, &x, &masks).is_err());
+            assert!(embedding_ops::masked_statistics(&cpu, &mut wrong, &x, &masks).is_err());
             let few = Tensor::zeros(&cpu, &[1, speakers, frames]).unwrap();
-            assert!(residual::masked_statistics(&cpu, &mut out, &x, &few).is_err());
+            assert!(embedding_ops::masked_statistics(&cpu, &mut out, &x, &few).is_err());
         }
     }
 }

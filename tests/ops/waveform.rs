@@ -1,7 +1,7 @@
 //! The primitives of `engine/waveform.rs` against the plainest loops in f64, clips of different lengths in one batch.
 
 use diarist::engine::cpu::Cpu;
-use diarist::engine::waveform::{self, Lengths, SampleConv};
+use diarist::engine::wav2vec2_ops::{self, Lengths, SampleConv};
 use diarist::engine::weights::HostMatrix;
 use diarist::engine::{Backend, Epilogue, Tensor};
 
@@ -40,10 +40,10 @@ fn conv1d_valid() {
             let matrix = cpu.matrix(&HostMatrix { values: weight.clone(), rows: outputs, cols: k }).unwrap();
             let (x, bias) = (tensor(&cpu, &[batch, frames, width], &x), tensor(&cpu, &[outputs], &bias));
             let mut out = Tensor::zeros(&cpu, &[batch, out_frames, outputs]).unwrap();
-            waveform::conv1d_valid(&cpu, &mut out, &x, &matrix, Some(&bias), stride, Epilogue::GeluErf).unwrap();
+            wav2vec2_ops::conv1d_valid(&cpu, &mut out, &x, &matrix, Some(&bias), stride, Epilogue::GeluErf).unwrap();
             assert_close("conv1d_valid", &host(&cpu, &out), &want, 1e-5, 1e-5);
             let mut wrong = Tensor::zeros(&cpu, &[batch, out_frames + 1, outputs]).unwrap();
-            assert!(waveform::conv1d_valid(&cpu, &mut wrong, &x, &matrix, None, stride, Epilogue::Store).is_err());
+            assert!(wav2vec2_ops::conv1d_valid(&cpu, &mut wrong, &x, &matrix, None, stride, Epilogue::Store).is_err());
         }
     }
 }
@@ -98,12 +98,12 @@ fn conv1d_channel_norm() {
             let x = tensor(&cpu, &[lengths.len(), samples, 1], &x);
             let mut out = tensor(&cpu, &[lengths.len(), frames, width], &vec![FILLING; want.len()]);
             let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
-            waveform::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &lengths).unwrap();
+            wav2vec2_ops::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &lengths).unwrap();
             assert_close(&format!("conv1d_channel_norm {sizes:?}"), &host(&cpu, &out), &want, 1e-4, 1e-4);
             let short = Lengths::new(&cpu, vec![1, 2]).unwrap();
-            assert!(waveform::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &short).is_err());
+            assert!(wav2vec2_ops::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &short).is_err());
             let wide = sample_conv(&cpu, [width, 17, stride], false);
-            assert!(waveform::conv1d_channel_norm(&cpu, &mut out, &x, &wide, &lengths).is_err());
+            assert!(wav2vec2_ops::conv1d_channel_norm(&cpu, &mut out, &x, &wide, &lengths).is_err());
         }
     }
 }
@@ -126,10 +126,10 @@ fn conv1d_layer_norm() {
             let conv = sample_conv(&cpu, sizes, has_bias);
             let x = tensor(&cpu, &[2, samples, 1], &x);
             let mut out = Tensor::zeros(&cpu, &[2, frames, width]).unwrap();
-            waveform::conv1d_layer_norm(&cpu, &mut out, &x, &conv).unwrap();
+            wav2vec2_ops::conv1d_layer_norm(&cpu, &mut out, &x, &conv).unwrap();
             assert_close(&format!("conv1d_layer_norm {sizes:?}"), &host(&cpu, &out), &want, 1e-4, 1e-4);
             let mut wrong = Tensor::zeros(&cpu, &[2, frames + 1, width]).unwrap();
-            assert!(waveform::conv1d_layer_norm(&cpu, &mut wrong, &x, &conv).is_err());
+            assert!(wav2vec2_ops::conv1d_layer_norm(&cpu, &mut wrong, &x, &conv).is_err());
         }
     }
 }
@@ -145,7 +145,7 @@ fn layer_norm_gelu() {
             let (gamma, beta) = (tensor(&cpu, &[width], &gamma), tensor(&cpu, &[width], &beta));
             let mut out = Tensor::zeros(&cpu, &[1, rows, width]).unwrap();
             let x = tensor(&cpu, &[1, rows, width], &x);
-            waveform::layer_norm_gelu(&cpu, &mut out, &x, &gamma, &beta, 1e-5).unwrap();
+            wav2vec2_ops::layer_norm_gelu(&cpu, &mut out, &x, &gamma, &beta, 1e-5).unwrap();
             assert_close("layer_norm_gelu", &host(&cpu, &out), &want, 2e-5, 1e-5);
         }
     }
@@ -177,9 +177,11 @@ fn positional_conv() {
             let (x, bias) = (tensor(&cpu, &[3, frames, width], &x), tensor(&cpu, &[width], &bias));
             let mut out = tensor(&cpu, &[3, frames, width], &vec![FILLING; 3 * frames * width]);
             let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
-            waveform::positional_conv(&cpu, &mut out, &x, &weights, &bias, &lengths).unwrap();
+            wav2vec2_ops::positional_conv(&cpu, &mut out, &x, &weights, &bias, &lengths).unwrap();
             assert_close(&format!("positional_conv {groups} x {taps}"), &host(&cpu, &out), &want, 1e-4, 1e-5);
-            assert!(waveform::positional_conv(&cpu, &mut out, &x, &weights[..groups - 1], &bias, &lengths).is_err());
+            assert!(
+                wav2vec2_ops::positional_conv(&cpu, &mut out, &x, &weights[..groups - 1], &bias, &lengths).is_err()
+            );
         }
     }
 }
@@ -193,7 +195,7 @@ fn attention_within() {
         let mut out = tensor(&cpu, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
         let all = tensor(&cpu, &[4, frames, 3 * width], &qkv);
         let real = Lengths::new(&cpu, lengths.to_vec()).unwrap();
-        waveform::attention_within(&cpu, &mut out, &all, heads, 0.5, &real).unwrap();
+        wav2vec2_ops::attention_within(&cpu, &mut out, &all, heads, 0.5, &real).unwrap();
         for ((got, qkv), length) in
             host(&cpu, &out).chunks(frames * width).zip(qkv.chunks(frames * 3 * width)).zip(lengths)
         {
@@ -222,8 +224,8 @@ fn log_softmax() {
     for cpu in cpus() {
         let (logits, bias) = (tensor(&cpu, &[rows, classes], &logits), tensor(&cpu, &[classes], &bias));
         let mut out = Tensor::zeros(&cpu, &[rows, classes + 1]).unwrap();
-        waveform::log_softmax(&cpu, &mut out, &logits, &bias, Some(blank)).unwrap();
+        wav2vec2_ops::log_softmax(&cpu, &mut out, &logits, &bias, Some(blank)).unwrap();
         assert_close("log_softmax", &host(&cpu, &out), &want, 2e-5, 1e-6);
-        assert!(waveform::log_softmax(&cpu, &mut out, &logits, &bias, None).is_err());
+        assert!(wav2vec2_ops::log_softmax(&cpu, &mut out, &logits, &bias, None).is_err());
     }
 }

@@ -4,12 +4,12 @@ use diarist::Result;
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
+use diarist::engine::embedding_ops::EmbeddingOps;
 use diarist::engine::profile::Launched;
-use diarist::engine::residual::Residual;
 use rayon::prelude::*;
 
 /// A device that can be measured.
-pub trait Machine: Residual {
+pub trait Machine: EmbeddingOps {
     /// Waits until all work queued is done.
     fn wait(&self) -> Result<()>;
     /// The kernels `f` launches, each timed. None on a device without kernels.

@@ -4,7 +4,7 @@ use super::{Diarizer, stop_if};
 use crate::diarize::segments::{self, Posteriors, Run};
 use crate::diarize::windows::{Segmentation, Voices};
 use crate::engine::cluster::Cluster;
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
 use crate::error::Result;
 use crate::models::embedding::Windows;
 use crate::units::{SAMPLE_RATE, Seconds};
@@ -15,7 +15,7 @@ const BATCH: usize = 64;
 /// Segments whose embeddings are computed together.
 const SEGMENT_BATCH: usize = 256;
 
-impl<B: Residual + Cluster> Diarizer<B> {
+impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     /// The embeddings `[N, D]` of runs.
     pub(super) fn embeddings(
         &self,

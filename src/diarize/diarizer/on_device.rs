@@ -3,7 +3,7 @@
 use super::{Diarizer, Heard};
 use crate::diarize::{Diarization, Options};
 use crate::engine::cluster::Cluster;
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
 use crate::error::Result;
 use crate::types::{PipelineVersion, Span};
 use crate::watch::Watch;
@@ -44,14 +44,14 @@ pub trait FindSpeakers: Send + Sync {
 }
 
 /// A diarizer and its device.
-pub struct OnDevice<B: Residual> {
+pub struct OnDevice<B: EmbeddingOps> {
     /// The device.
     pub be: B,
     /// The diarizer, which was loaded on it.
     pub diarizer: Diarizer<B>,
 }
 
-impl<B: Residual + Cluster> FindSpeakers for OnDevice<B> {
+impl<B: EmbeddingOps + Cluster> FindSpeakers for OnDevice<B> {
     fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
         self.diarizer.diarize(&self.be, samples, options, watch)
     }

@@ -28,7 +28,12 @@ pub(super) fn speaker_count(activity: &Activity) -> Vec<usize> {
     (0..activity.total).into_par_iter().with_min_len(TOGETHER).map(mean).collect()
 }
 
-pub(super) fn most_voted(activity: &Activity, labels: &[Option<usize>], count: &[usize], speakers: usize) -> Vec<bool> {
+pub(super) fn reconstruct(
+    activity: &Activity,
+    labels: &[Option<usize>],
+    count: &[usize],
+    speakers: usize,
+) -> Vec<bool> {
     let mut out = vec![false; activity.total * speakers];
     let pick = |(block, out): (usize, &mut [bool])| {
         let (mut votes, mut speaks, mut order) = (vec![0u32; speakers], vec![false; speakers], Vec::new());

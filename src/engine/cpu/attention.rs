@@ -18,7 +18,7 @@ use crate::engine::{Epilogue, Tensor};
 const QUERIES_PER_TASK: usize = 48;
 
 /// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With `lengths`, see
-/// [`Waveform::attention_within`](crate::engine::waveform::Waveform::attention_within).
+/// [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
 pub(super) fn attention(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

@@ -9,7 +9,7 @@ use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, WeightType};
 use super::{Cpu, Matrix, winograd};
 use crate::engine::Tensor;
-use crate::engine::residual::{After, FilterShape, HostFilter};
+use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 
 /// Outputs of one task of windows, about.
@@ -91,7 +91,7 @@ pub(super) struct Piece<'a> {
     pub shape: FilterShape,
 }
 
-/// See [`Residual::conv2d`](crate::engine::residual::Residual::conv2d).
+/// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d).
 pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: &Filter, after: &After<Cpu>) {
     let &[batch, frames, ..] = x.shape() else { return };
     pictures(cpu, out, x, filter, after, std::iter::repeat_n(frames, batch));

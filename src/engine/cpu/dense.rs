@@ -6,7 +6,7 @@ use super::clip_conv::{self, ClipWeight};
 use super::{Cpu, Filter, conv2d};
 use crate::engine::Tensor;
 use crate::engine::dense::{ClipAfter, ClipConv, Clips, Dense, SEGMENT};
-use crate::engine::residual::{After, FilterShape, HostFilter};
+use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 

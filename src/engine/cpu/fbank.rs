@@ -60,7 +60,7 @@ impl FbankPlan {
     }
 }
 
-/// See [`Residual::fbank`](crate::engine::residual::Residual::fbank).
+/// See [`EmbeddingOps::fbank`](crate::engine::embedding_ops::EmbeddingOps::fbank).
 pub(super) fn fbank(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, samples: &Tensor<Cpu, f32>, plan: &FbankPlan) -> Result<()> {
     let len = out.len();
     let samples = &samples.buf[..samples.len()];
@@ -70,7 +70,7 @@ pub(super) fn fbank(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, samples: &Tensor<Cpu,
     })
 }
 
-/// See [`Residual::centre_windows`](crate::engine::residual::Residual::centre_windows).
+/// See [`EmbeddingOps::centre_windows`](crate::engine::embedding_ops::EmbeddingOps::centre_windows).
 pub(super) fn centre_windows(cpu: &Cpu, out: &mut Tensor<Cpu>, features: &Tensor<Cpu, f32>, first: &[usize]) {
     let &[_, frames, bands, _] = out.shape() else { return };
     let len = out.len();

@@ -11,7 +11,7 @@ use crate::engine::Tensor;
 const MIN_VALUES: usize = 1 << 16;
 
 /// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`. With `gelu`,
-/// [`Waveform::layer_norm_gelu`](crate::engine::waveform::Waveform::layer_norm_gelu).
+/// [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu).
 pub(super) fn layer_norm(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

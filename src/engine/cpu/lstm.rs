@@ -11,7 +11,7 @@ use crate::engine::{Epilogue, Tensor};
 /// Most clips of a group: their rows stay in the first-level cache beside a block of weights.
 const MOST_CLIPS: usize = 24;
 
-/// See [`Recurrent::lstm`](crate::engine::recurrent::Recurrent::lstm).
+/// See [`SegmentationOps::lstm`](crate::engine::segmentation_ops::SegmentationOps::lstm).
 pub(super) fn lstm(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, gates: [&mut Tensor<Cpu, f32>; 2], state: [&Matrix; 2]) {
     let &[batch, frames, width] = out.shape() else { return };
     if batch == 0 || frames == 0 {

@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use crate::engine::Tensor;
-use crate::engine::residual::MASK_EPS;
+use crate::engine::embedding_ops::MASK_EPS;
 
-/// See [`Residual::masked_statistics`](crate::engine::residual::Residual::masked_statistics).
+/// See [`EmbeddingOps::masked_statistics`](crate::engine::embedding_ops::EmbeddingOps::masked_statistics).
 pub(super) fn masked_statistics(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, x: &Tensor<Cpu>, masks: &Tensor<Cpu, f32>) {
     let &[_, speakers, frames] = masks.shape() else { return };
     let (len, width) = (out.len(), out.width());

@@ -19,6 +19,7 @@ mod cross_attention_step;
 mod ctc_viterbi;
 mod dense;
 mod embed;
+mod embedding_ops;
 mod fbank;
 mod few_rows;
 mod gather_rows;
@@ -38,16 +39,15 @@ mod matrix;
 mod pack_results;
 mod pick_candidates;
 mod pool_norm;
-mod recurrent;
-mod residual;
 mod sample_conv;
+mod segmentation_ops;
 mod self_attention_step;
 mod softmax;
 mod stored;
 mod threads;
 mod time_warp;
 mod token_probability;
-mod waveform;
+mod wav2vec2_ops;
 mod winograd;
 
 use std::sync::Arc;
@@ -120,9 +120,9 @@ impl Backend for Cpu {
     type SelfCache = SelfCache;
     type CrossCache = CrossCache;
     type EncodedCache = EncodedCache;
-    type Recorded = ();
+    type GraphCache = ();
     type HostCopy = Vec<i32>;
-    type Ticket = ();
+    type Fence = ();
 
     fn describe(&self) -> String {
         format!("CPU, {} threads, {}", self.threads(), self.level.name())
@@ -175,11 +175,11 @@ impl Backend for Cpu {
         Ok(copy)
     }
 
-    fn beside(&self, f: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<()> {
         f()
     }
 
-    fn after(&self, _: &()) -> Result<()> {
+    fn join(&self, _: &()) -> Result<()> {
         Ok(())
     }
 

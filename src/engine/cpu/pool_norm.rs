@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::isa::{Isa, Kernel};
 use crate::engine::Tensor;
-use crate::engine::recurrent::{EPS, InstanceNorm, LEAK, Overlap, POOL};
+use crate::engine::segmentation_ops::{EPS, InstanceNorm, LEAK, Overlap, POOL};
 
-/// See [`Recurrent::pool_norm`](crate::engine::recurrent::Recurrent::pool_norm).
+/// See [`SegmentationOps::pool_norm`](crate::engine::segmentation_ops::SegmentationOps::pool_norm).
 pub(super) fn plain(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, x: &Tensor<Cpu, f32>, norm: &InstanceNorm<Cpu>) {
     let &[_, pooled, width] = out.shape() else { return };
     let (clip, len) = (x.shape()[1] * width, out.len());
@@ -24,7 +24,7 @@ pub(super) fn plain(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, x: &Tensor<Cpu, f32>,
     });
 }
 
-/// See [`Recurrent::overlap_pool_norm`](crate::engine::recurrent::Recurrent::overlap_pool_norm).
+/// See [`SegmentationOps::overlap_pool_norm`](crate::engine::segmentation_ops::SegmentationOps::overlap_pool_norm).
 pub(super) fn overlapping(
     cpu: &Cpu,
     out: &mut Tensor<Cpu, f32>,

@@ -7,14 +7,14 @@ use super::gelu;
 use super::isa::{Isa, Kernel};
 use super::{Cpu, layer_norm};
 use crate::engine::Tensor;
-use crate::engine::waveform::{Lengths, SampleConv};
+use crate::engine::wav2vec2_ops::{Lengths, SampleConv};
 
 /// Frames of a task.
 const FRAMES: usize = 512;
 /// Frames whose sums are in registers at a time.
 const ROWS: usize = 4;
 
-/// See [`Waveform::conv1d_channel_norm`](crate::engine::waveform::Waveform::conv1d_channel_norm).
+/// See [`Wav2Vec2Ops::conv1d_channel_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_channel_norm).
 ///
 /// `y = w.x` of a window `x`, so over the frames of a clip the mean of `y` is `w.m` and its variance `w^T (R - m m^T) w`, with
 /// `m` and `R` the mean and the second moments of the windows. That is known before any `y`, and makes another `w`.
@@ -47,7 +47,7 @@ pub(super) fn channel_norm(
     });
 }
 
-/// See [`Waveform::conv1d_layer_norm`](crate::engine::waveform::Waveform::conv1d_layer_norm).
+/// See [`Wav2Vec2Ops::conv1d_layer_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_layer_norm).
 pub(super) fn layer_norm(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, conv: &SampleConv<Cpu>) {
     let &[_, frames, width] = out.shape() else { return };
     let taps = conv.weight.width();

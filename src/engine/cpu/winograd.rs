@@ -14,7 +14,7 @@ use super::aligned::Aligned;
 use super::conv2d::{Piece, tile};
 use super::isa::{Isa, Kernel, Level};
 use super::matrix::PanelData;
-use crate::engine::residual::FilterShape;
+use crate::engine::embedding_ops::FilterShape;
 
 /// Outputs of a tile, in each direction.
 const OUT: usize = 4;

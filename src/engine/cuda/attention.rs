@@ -13,7 +13,7 @@ pub(super) const NARROW: usize = 64;
 const WIDE: usize = 128;
 
 /// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With
-/// `lengths` `[B]`, see [`Waveform::attention_within`](crate::engine::waveform::Waveform::attention_within).
+/// `lengths` `[B]`, see [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
 pub(super) fn attention<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,

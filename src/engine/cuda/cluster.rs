@@ -253,7 +253,7 @@ impl<A: Activation> Cluster for Cuda<A> {
         Ok(found)
     }
 
-    fn likeness(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+    fn cosine_similarity(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
         let (rows, count) = (voices.len() / size, centroids.len() / size);
         let mut out = vec![0.0; rows * count];
         if out.is_empty() {
@@ -261,11 +261,11 @@ impl<A: Activation> Cluster for Cuda<A> {
         }
         let (voices, centroids) = (self.upload(voices)?, self.upload(centroids)?);
         let mut found = self.uninitialised::<f64>(rows * count)?;
-        let mut launch = self.device.launch("likeness", "")?;
+        let mut launch = self.device.launch("cosine_similarity", "")?;
         launch.grid(rows, 1, 1).block(256).output(&mut found, rows * count).input(&voices, rows * size);
         launch.input(&centroids, count * size).int(count).int(size);
         let work = Work::bytes(rows * size * size_of::<f32>() + rows * count * size_of::<f64>());
-        // SAFETY: (1) out, voices, centroids, count, size, as likeness.cu declares them; (2) it touches out [V, K], voices [V, D],
+        // SAFETY: (1) out, voices, centroids, count, size, as cosine_similarity.cu declares them; (2) it touches out [V, K], voices [V, D],
         // centroids [K, D]; (3) a block for each voice.
         unsafe { launch.run(work) }?;
         found.read(&mut out, 0)?;
@@ -287,7 +287,7 @@ impl<A: Activation> Cluster for Cuda<A> {
         Ok(out.into_iter().map(|count| count as usize).collect())
     }
 
-    fn most_voted(
+    fn reconstruct(
         &self,
         activity: &Activity,
         labels: &[Option<usize>],
@@ -299,7 +299,7 @@ impl<A: Activation> Cluster for Cuda<A> {
         let count: Vec<i32> = count.iter().map(|&count| count as i32).collect();
         let (labels, count) = (self.upload(&labels)?, self.upload(&count)?);
         let (mut active, mut votes) = (self.uninitialised::<u8>(len)?, self.uninitialised::<i32>(len)?);
-        let mut launch = self.device.launch("most_voted", "")?;
+        let mut launch = self.device.launch("reconstruct", "")?;
         launch.grid(total.div_ceil(THREADS), 1, 1).block(THREADS).output(&mut active, len).output(&mut votes, len);
         launch.input(&on_device.active, activity.active.len()).input(&on_device.first, on_device.windows);
         launch.input(&labels, labels.len()).input(&count, total);

@@ -9,8 +9,8 @@ use super::buffer::Buffer;
 use super::driver::refuse;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
+use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::profile::Work;
-use crate::engine::residual::{After, FilterShape, HostFilter};
 use crate::error::Result;
 
 /// As in `kernels/conv2d.cu`: pixels of a tile, pipeline stages, channels of a stage and their bytes for one pixel.
@@ -110,7 +110,7 @@ fn tile(outputs: usize) -> (usize, usize, [&'static str; 2]) {
     }
 }
 
-/// See [`Residual::conv2d`](crate::engine::residual::Residual::conv2d): `out` `[N, T', H', O]`, `x` `[N, T, H, C]`.
+/// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d): `out` `[N, T', H', O]`, `x` `[N, T, H, C]`.
 pub(super) fn conv2d<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,

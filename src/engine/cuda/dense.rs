@@ -3,13 +3,13 @@
 use super::buffer::Buffer;
 use super::driver::refuse;
 use super::launch::Launch;
-use super::recurrent::Exact;
+use super::segmentation_ops::F32Matrix;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::dense::{Affine, ClipAfter, ClipConv, Clips, Dense, Finish};
+use crate::engine::embedding_ops::{FilterShape, HostFilter};
 use crate::engine::profile::Work;
-use crate::engine::recurrent::Recurrent;
-use crate::engine::residual::{FilterShape, HostFilter};
+use crate::engine::segmentation_ops::SegmentationOps;
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ const MOST_ROWS: usize = 1 << 30;
 pub struct ClipFilter {
     shape: FilterShape,
     /// `[O, taps * taps * C]`
-    weights: Exact,
+    weights: F32Matrix,
     /// `[O]`
     bias: Buffer<f32>,
 }
@@ -63,7 +63,7 @@ impl<A: Activation> Cuda<A> {
         &self,
         [out, x]: [&Tensor<Self, f32>; 2],
         column: usize,
-        weight: &Exact,
+        weight: &F32Matrix,
         extras: &Extras<'_>,
         [inputs, outputs]: [&Clips<Self>; 2],
         sizes: Sizes,
@@ -101,7 +101,7 @@ impl<A: Activation> Cuda<A> {
 
 impl<A: Activation> Dense for Cuda<A> {
     type ClipFilter = ClipFilter;
-    type ClipWeight = Exact;
+    type ClipWeight = F32Matrix;
 
     fn clip_frames(&self) -> usize {
         FRAMES
@@ -111,19 +111,19 @@ impl<A: Activation> Dense for Cuda<A> {
         let FilterShape { outputs, taps, inputs, .. } = filter.shape;
         let weights = HostMatrix { values: filter.values.clone(), rows: outputs, cols: taps * taps * inputs };
         let bias = Buffer::upload(&self.device, &filter.bias)?;
-        Ok(ClipFilter { shape: filter.shape, weights: self.exact(&weights)?, bias })
+        Ok(ClipFilter { shape: filter.shape, weights: self.f32_matrix(&weights)?, bias })
     }
 
     fn clip_filter_shape(&self, filter: &ClipFilter) -> FilterShape {
         filter.shape
     }
 
-    fn clip_weight(&self, weight: &HostMatrix) -> Result<Exact> {
-        self.exact(weight)
+    fn clip_weight(&self, weight: &HostMatrix) -> Result<F32Matrix> {
+        self.f32_matrix(weight)
     }
 
-    fn clip_weight_shape(&self, weight: &Exact) -> (usize, usize) {
-        self.exact_shape(weight)
+    fn clip_weight_shape(&self, weight: &F32Matrix) -> (usize, usize) {
+        self.f32_matrix_shape(weight)
     }
 
     fn centre_clips(
@@ -187,7 +187,7 @@ impl<A: Activation> Dense for Cuda<A> {
         conv: &ClipConv<Self>,
         clips: [&Clips<Self>; 2],
     ) -> Result<()> {
-        let (features, depth) = self.exact_shape(conv.weight);
+        let (features, depth) = self.f32_matrix_shape(conv.weight);
         let (finish, gates) = match conv.finish {
             Finish::Store => (0, None),
             Finish::Relu => (1, None),

@@ -43,7 +43,7 @@ impl FbankPlan {
     }
 }
 
-/// See [`Residual::fbank`](crate::engine::residual::Residual::fbank): `out` `[R, M]`, `samples` `[S]`.
+/// See [`EmbeddingOps::fbank`](crate::engine::embedding_ops::EmbeddingOps::fbank): `out` `[R, M]`, `samples` `[S]`.
 pub(super) fn fbank<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>, f32>,

@@ -27,7 +27,7 @@ pub(super) fn recording() -> Option<sys::CUstream> {
 /// The graphs of one sequence of launches, by key. It does not keep the buffers of the launches alive: the caller must
 /// keep them allocated at the same addresses.
 #[derive(Default)]
-pub struct Recorded {
+pub struct GraphCache {
     /// Least recently used first.
     entries: Vec<(usize, State)>,
 }
@@ -40,7 +40,7 @@ enum State {
     Eager,
 }
 
-impl Recorded {
+impl GraphCache {
     /// Runs the launches of `f`. The first call for a `key` runs them one by one, the second captures and launches
     /// them, and later calls replay the graph without calling `f`.
     pub(super) fn replay(&mut self, device: &Arc<Device>, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
@@ -88,7 +88,7 @@ struct Graph {
 }
 
 // SAFETY: (1) the handle is the driver's, which any thread may use; (2) it is whole until dropped; (3) launches of it
-// need `&mut Recorded`, so they come one after another.
+// need `&mut GraphCache`, so they come one after another.
 unsafe impl Send for Graph {}
 // SAFETY: as above.
 unsafe impl Sync for Graph {}

@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct HostCopy {
     memory: Pinned,
     len: usize,
-    /// Recorded behind the most recent copy.
+    /// GraphCache behind the most recent copy.
     complete: Event,
     /// Declared last: the fields above must be dropped while the device exists.
     device: Arc<Device>,

@@ -6,7 +6,7 @@ use crate::engine::profile::Work;
 use crate::error::Result;
 
 /// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm) and
-/// [`Waveform::layer_norm_gelu`](crate::engine::waveform::Waveform::layer_norm_gelu); `kernel` is one of the two names.
+/// [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu); `kernel` is one of the two names.
 pub(super) fn run<A: Activation>(
     be: &Cuda<A>,
     kernel: &'static str,

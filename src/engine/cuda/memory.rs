@@ -146,7 +146,7 @@ impl Drop for Pinned {
 pub(super) struct Staging {
     /// Of `read.len() * PIECE` bytes.
     memory: Option<Pinned>,
-    /// Recorded behind the last copy out of each piece.
+    /// GraphCache behind the last copy out of each piece.
     read: Vec<Event>,
     /// The piece in use, and how much of it.
     piece: usize,

@@ -24,6 +24,7 @@ mod dense;
 mod device;
 mod driver;
 mod embed;
+mod embedding_ops;
 mod event;
 mod fbank;
 mod gather_rows;
@@ -47,14 +48,13 @@ mod pack_results;
 mod pick_candidates;
 mod queue;
 mod read_rate;
-mod recurrent;
-mod residual;
 mod sample_conv;
 mod search;
+mod segmentation_ops;
 mod self_attention_step;
 mod time_warp;
 mod token_probability;
-mod waveform;
+mod wav2vec2_ops;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -67,14 +67,14 @@ pub use conv2d::Filter;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
 use device::Device;
 pub use fbank::FbankPlan;
-pub use graph::Recorded;
+pub use graph::GraphCache;
 pub use host_copy::HostCopy;
 pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
 pub use memory::MemoryUse;
 pub use open::device_count;
-pub use queue::Ticket;
-pub use recurrent::Exact;
+pub use queue::Fence;
+pub use segmentation_ops::F32Matrix;
 pub use self_attention_step::SelfCache;
 
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
@@ -112,9 +112,9 @@ impl<A: Activation> Backend for Cuda<A> {
     type SelfCache = SelfCache<A>;
     type CrossCache = CrossCache<A>;
     type EncodedCache = EncodedCache<A>;
-    type Recorded = Recorded;
+    type GraphCache = GraphCache;
     type HostCopy = HostCopy;
-    type Ticket = Ticket;
+    type Fence = Fence;
 
     fn describe(&self) -> String {
         format!("{}, {}", self.device.describe(), A::SUFFIX)
@@ -131,16 +131,16 @@ impl<A: Activation> Backend for Cuda<A> {
         Ok(Some(free.min(limit.saturating_sub(used))))
     }
 
-    fn replay(&self, recorded: &mut Recorded, key: usize, f: impl FnMut() -> Result<()>) -> Result<()> {
+    fn replay(&self, recorded: &mut GraphCache, key: usize, f: impl FnMut() -> Result<()>) -> Result<()> {
         recorded.replay(&self.device, key, f)
     }
 
-    fn beside(&self, f: impl FnOnce() -> Result<()>) -> Result<Ticket> {
-        queue::beside(&self.device, f)
+    fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<Fence> {
+        queue::fork(&self.device, f)
     }
 
-    fn after(&self, ticket: &Ticket) -> Result<()> {
-        queue::after(&self.device, ticket)
+    fn join(&self, fence: &Fence) -> Result<()> {
+        queue::join(&self.device, fence)
     }
 
     fn runs_beside(&self) -> bool {

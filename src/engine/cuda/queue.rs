@@ -2,7 +2,7 @@
 //! main stream need not wait for.
 //!
 //! Encoding is bound by the tensor cores and a decode step by memory, so both run well at the same time. Each thread
-//! has its own current stream: [`beside`] redirects the calls of one thread to the second stream while its closure
+//! has its own current stream: [`fork`] redirects the calls of one thread to the second stream while its closure
 //! runs. Models and pipeline stages never handle a stream.
 //! Models and pipeline stages never handle a stream.
 
@@ -159,13 +159,13 @@ pub(super) fn is_beside(device: &Device) -> bool {
 }
 
 /// A point in the work of the second stream; `None` if the work went to the main stream.
-pub struct Ticket(Option<Event>);
+pub struct Fence(Option<Event>);
 
-/// See [`Backend::beside`](crate::engine::Backend::beside). With profiling or `DIARIST_SYNC` the work goes to the main
+/// See [`Backend::fork`](crate::engine::Backend::fork). With profiling or `DIARIST_SYNC` the work goes to the main
 /// stream instead, so that a measured time or an error belongs to one op.
-pub(super) fn beside(device: &Arc<Device>, f: impl FnOnce() -> Result<()>) -> Result<Ticket> {
+pub(super) fn fork(device: &Arc<Device>, f: impl FnOnce() -> Result<()>) -> Result<Fence> {
     if device.synchronous || device.is_profiling() || is_beside(device) {
-        return f().map(|()| Ticket(None));
+        return f().map(|()| Fence(None));
     }
     let stream = device.second()?.stream;
     let (before, behind) = (Event::untimed(device)?, Event::untimed(device)?);
@@ -177,12 +177,12 @@ pub(super) fn beside(device: &Arc<Device>, f: impl FnOnce() -> Result<()>) -> Re
     done?;
     device.bind()?;
     behind.record(stream)?;
-    Ok(Ticket(Some(behind)))
+    Ok(Fence(Some(behind)))
 }
 
-/// See [`Backend::after`](crate::engine::Backend::after).
-pub(super) fn after(device: &Device, ticket: &Ticket) -> Result<()> {
-    let Some(event) = &ticket.0 else { return Ok(()) };
+/// See [`Backend::join`](crate::engine::Backend::join).
+pub(super) fn join(device: &Device, fence: &Fence) -> Result<()> {
+    let Some(event) = &fence.0 else { return Ok(()) };
     device.bind()?;
     event.hold(device.main.stream)
 }

@@ -4,7 +4,7 @@ use super::buffer::Buffer;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
-use crate::engine::waveform::{Lengths, MAX_SAMPLE_TAPS, SampleConv};
+use crate::engine::wav2vec2_ops::{Lengths, MAX_SAMPLE_TAPS, SampleConv};
 use crate::error::Result;
 
 /// Frames per block of `window_moments`, `conv1d_channel_norm` and `conv1d_layer_norm`.
@@ -12,7 +12,7 @@ const FRAMES: [usize; 3] = [2048, 64, 8];
 /// Moments of the sample windows: means of the taps, and means of the products of two taps.
 const MOMENTS: usize = MAX_SAMPLE_TAPS + MAX_SAMPLE_TAPS * (MAX_SAMPLE_TAPS + 1) / 2;
 
-/// See [`Waveform::conv1d_channel_norm`](crate::engine::waveform::Waveform::conv1d_channel_norm).
+/// See [`Wav2Vec2Ops::conv1d_channel_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_channel_norm).
 pub(super) fn channel_norm<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,
@@ -64,7 +64,7 @@ fn channel_affine<A: Activation>(
     Ok(affine)
 }
 
-/// See [`Waveform::conv1d_layer_norm`](crate::engine::waveform::Waveform::conv1d_layer_norm).
+/// See [`Wav2Vec2Ops::conv1d_layer_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_layer_norm).
 pub(super) fn layer_norm<A: Activation>(
     be: &Cuda<A>,
     out: &mut Tensor<Cuda<A>>,

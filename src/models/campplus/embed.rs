@@ -6,7 +6,7 @@ use super::spans::{Heard, spans_of_frames};
 use super::{CamPlus, FEWEST_FRAMES, Room};
 use crate::engine::Tensor;
 use crate::engine::dense::Clips;
-use crate::engine::residual::{self, Residual};
+use crate::engine::embedding_ops::{self, EmbeddingOps};
 use crate::error::{Error, Result};
 use crate::features::fbank;
 use crate::models::embedding::{SpeakerEmbedding, Windows, mask_frames, nearest_frames, within};
@@ -14,7 +14,7 @@ use crate::models::embedding::{SpeakerEmbedding, Windows, mask_frames, nearest_f
 /// Frames whose features are computed at once: embeddings that overlap share them.
 const FEATURE_FRAMES: usize = 12_000;
 
-impl<B: Residual> SpeakerEmbedding<B> for CamPlus<B> {
+impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
     fn name(&self) -> &'static str {
         "3D-Speaker CAM++"
     }
@@ -58,7 +58,7 @@ impl<B: Residual> SpeakerEmbedding<B> for CamPlus<B> {
     }
 }
 
-impl<B: Residual> CamPlus<B> {
+impl<B: EmbeddingOps> CamPlus<B> {
     /// Embeddings `[N, D]` of lists of spans, each span of a frame at least; zeros lie past the end of the samples.
     fn embed(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
         let size = self.size();
@@ -97,7 +97,7 @@ impl<B: Residual> CamPlus<B> {
     fn features(&self, be: &B, samples: &[f32]) -> Result<Tensor<B, f32>> {
         let samples = Tensor::from_host(be, &[samples.len()], samples)?;
         let mut features = Tensor::zeros(be, &[fbank::frames(samples.len()), self.bands])?;
-        residual::fbank(be, &mut features, &samples, &self.plan)?;
+        embedding_ops::fbank(be, &mut features, &samples, &self.plan)?;
         Ok(features)
     }
 

@@ -2,17 +2,17 @@
 
 use crate::engine::Tensor;
 use crate::engine::dense::{self, ClipAfter, Clips};
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
 use crate::error::Result;
 
-pub(super) struct Head<B: Residual> {
+pub(super) struct Head<B: EmbeddingOps> {
     pub conv1: B::ClipFilter,
     pub blocks: Vec<Block<B>>,
     pub conv2: B::ClipFilter,
 }
 
 /// Two convolutions, and the block's input added to what they make of it.
-pub(super) struct Block<B: Residual> {
+pub(super) struct Block<B: EmbeddingOps> {
     /// May halve the bands.
     pub conv1: B::ClipFilter,
     pub conv2: B::ClipFilter,
@@ -20,7 +20,7 @@ pub(super) struct Block<B: Residual> {
     pub shortcut: Option<B::ClipFilter>,
 }
 
-impl<B: Residual> Head<B> {
+impl<B: EmbeddingOps> Head<B> {
     /// Channels of its pictures.
     pub fn channels(&self, be: &B) -> usize {
         be.clip_filter_shape(&self.conv1).outputs
@@ -44,7 +44,7 @@ impl<B: Residual> Head<B> {
     }
 }
 
-impl<B: Residual> Block<B> {
+impl<B: EmbeddingOps> Block<B> {
     fn run(&self, be: &B, [x, y, z]: [&mut Tensor<B, f32>; 3], clips: &Clips<B>) -> Result<()> {
         let shape = out(be, x, &self.conv1);
         y.reshape(&shape)?;
@@ -66,7 +66,7 @@ impl<B: Residual> Block<B> {
 }
 
 /// The shape of what a convolution makes of `x`.
-fn out<B: Residual>(be: &B, x: &Tensor<B, f32>, filter: &B::ClipFilter) -> [usize; 3] {
+fn out<B: EmbeddingOps>(be: &B, x: &Tensor<B, f32>, filter: &B::ClipFilter) -> [usize; 3] {
     let shape = be.clip_filter_shape(filter);
     let &[rows, bands, _] = x.shape() else { return [0; 3] };
     [rows, shape.out([rows, bands])[1], shape.outputs]

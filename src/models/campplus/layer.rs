@@ -2,19 +2,19 @@
 
 use crate::engine::Tensor;
 use crate::engine::dense::{self, Affine, ClipConv, Clips, Finish};
-use crate::engine::recurrent::{self, Activation};
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::segmentation_ops::{self, Activation};
 use crate::error::Result;
 
 /// A weight of a linear layer or a convolution over time.
-pub(super) struct Linear<B: Residual> {
+pub(super) struct Linear<B: EmbeddingOps> {
     /// `[N, W * K]`
     pub weight: B::ClipWeight,
     /// `[N]`
     pub bias: Option<Tensor<B, f32>>,
 }
 
-impl<B: Residual> Linear<B> {
+impl<B: EmbeddingOps> Linear<B> {
     /// The op, without stride or dilation.
     pub fn conv<'a>(&'a self, taps: usize, finish: Finish<'a, B>) -> ClipConv<'a, B> {
         let bias = self.bias.as_ref();
@@ -23,15 +23,15 @@ impl<B: Residual> Linear<B> {
 }
 
 /// A layer of a few rows, in f32.
-pub(super) struct Small<B: Residual> {
+pub(super) struct Small<B: EmbeddingOps> {
     /// `[N, K]`
-    pub weight: B::Exact,
+    pub weight: B::F32Matrix,
     /// `[N]`
     pub bias: Tensor<B, f32>,
 }
 
 /// A layer of a dense block.
-pub(super) struct Layer<B: Residual> {
+pub(super) struct Layer<B: EmbeddingOps> {
     /// `K` channels: those of the block's input and of the layers before.
     pub norm: Affine<B>,
     /// `[128, K]`, with the norm behind it.
@@ -45,7 +45,7 @@ pub(super) struct Layer<B: Residual> {
 }
 
 /// A dense block and the transit behind it.
-pub(super) struct DenseBlock<B: Residual> {
+pub(super) struct DenseBlock<B: EmbeddingOps> {
     pub layers: Vec<Layer<B>>,
     pub dilation: usize,
     /// Channels of its result.
@@ -57,7 +57,7 @@ pub(super) struct DenseBlock<B: Residual> {
     pub is_last: bool,
 }
 
-impl<B: Residual> DenseBlock<B> {
+impl<B: EmbeddingOps> DenseBlock<B> {
     /// Channels of the block's result.
     pub fn width(&self) -> usize {
         self.width
@@ -89,7 +89,7 @@ impl<B: Residual> DenseBlock<B> {
     }
 }
 
-impl<B: Residual> Layer<B> {
+impl<B: EmbeddingOps> Layer<B> {
     fn run(
         &self,
         be: &B,
@@ -107,7 +107,7 @@ impl<B: Residual> Layer<B> {
         context.reshape(&[1, segments, narrow.width()])?;
         for (gate, activation) in self.gates.iter().zip([Activation::Relu, Activation::Sigmoid]) {
             let mut out = Tensor::zeros(be, &[1, segments, gate.bias.len()])?;
-            recurrent::conv1d_exact(be, &mut out, &context, &gate.weight, Some(&gate.bias), 1, activation)?;
+            segmentation_ops::conv1d_exact(be, &mut out, &context, &gate.weight, Some(&gate.bias), 1, activation)?;
             context = out;
         }
         context.reshape(&[segments, self.gates[1].bias.len()])?;

@@ -5,7 +5,7 @@ use super::head::{Block, Head};
 use super::layer::{DenseBlock, Layer, Linear, Small};
 use crate::engine::Tensor;
 use crate::engine::dense::{self, Affine, MOST_TAPS};
-use crate::engine::residual::{self, FilterShape, Residual};
+use crate::engine::embedding_ops::{self, EmbeddingOps, FilterShape};
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::Result;
 use crate::features::fbank::{Fbank, MOST_BANDS};
@@ -20,7 +20,7 @@ const DILATIONS: [usize; 3] = [1, 2, 2];
 /// Most blocks of a stage, and layers of a dense block: a checkpoint that has more is damaged.
 const MOST_LAYERS: usize = 256;
 
-impl<B: Residual> CamPlus<B> {
+impl<B: EmbeddingOps> CamPlus<B> {
     /// The network with these weights.
     ///
     /// # Errors
@@ -38,24 +38,24 @@ impl<B: Residual> CamPlus<B> {
         let size = checkpoint.outputs(name)?;
         let (values, bias) = checkpoint.folded(name, "xvector.dense.nonlinear.batchnorm", &[size, 2 * channels, 1])?;
         Ok(CamPlus {
-            plan: residual::fbank_plan(be, &Fbank::three_d_speaker(bands))?,
+            plan: embedding_ops::fbank_plan(be, &Fbank::three_d_speaker(bands))?,
             bands,
             head,
             tdnn,
             taps,
             blocks,
-            dense: be.exact(&HostMatrix { values, rows: size, cols: 2 * channels })?,
+            dense: be.f32_matrix(&HostMatrix { values, rows: size, cols: 2 * channels })?,
             bias: Tensor::from_host(be, &[size], &bias)?,
         })
     }
 }
 
-struct Reader<'a, B: Residual> {
+struct Reader<'a, B: EmbeddingOps> {
     be: &'a B,
     checkpoint: &'a Checkpoint<'a>,
 }
 
-impl<B: Residual> Reader<'_, B> {
+impl<B: EmbeddingOps> Reader<'_, B> {
     /// The head, and the channels of its result.
     fn head(&self) -> Result<(Head<B>, usize)> {
         let mut channels = self.checkpoint.picture_outputs("head.conv1")?;
@@ -204,7 +204,7 @@ impl<B: Residual> Reader<'_, B> {
         let small = |name: &str, shape: [usize; 2]| -> Result<Small<B>> {
             let values = self.checkpoint.tensor(&format!("{name}.weight"), &[shape[0], shape[1], 1])?;
             let bias = self.checkpoint.tensor(&format!("{name}.bias"), &shape[..1])?;
-            let weight = self.be.exact(&HostMatrix { values, rows: shape[0], cols: shape[1] })?;
+            let weight = self.be.f32_matrix(&HostMatrix { values, rows: shape[0], cols: shape[1] })?;
             Ok(Small { weight, bias: Tensor::from_host(self.be, &shape[..1], &bias)? })
         };
         let [first, second] = [named("cam_layer.linear1"), named("cam_layer.linear2")];

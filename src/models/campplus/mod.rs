@@ -31,8 +31,8 @@ use self::head::Head;
 use self::layer::{DenseBlock, Linear};
 use crate::engine::Tensor;
 use crate::engine::dense::{self, ClipConv, Clips, Finish};
-use crate::engine::recurrent::{self, Activation};
-use crate::engine::residual::Residual;
+use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::segmentation_ops::{self, Activation};
 use crate::error::Result;
 use crate::models::files;
 
@@ -42,7 +42,7 @@ const STRIDE: usize = 2;
 const FEWEST_FRAMES: usize = STRIDE + 1;
 
 /// The network on a device.
-pub struct CamPlus<B: Residual> {
+pub struct CamPlus<B: EmbeddingOps> {
     plan: B::FbankPlan,
     /// `M`: mel bands.
     bands: usize,
@@ -52,13 +52,13 @@ pub struct CamPlus<B: Residual> {
     taps: usize,
     blocks: Vec<DenseBlock<B>>,
     /// `[D, 2 * C]`
-    dense: B::Exact,
+    dense: B::F32Matrix,
     /// `[D]`
     bias: Tensor<B, f32>,
 }
 
 /// Memory for the intermediate results of a batch.
-struct Room<B: Residual> {
+struct Room<B: EmbeddingOps> {
     /// Pictures `[R, H, C]`.
     pictures: [Tensor<B, f32>; 3],
     /// Channels of a block `[R', C]`: of one that is read, and of one that is written.
@@ -67,7 +67,7 @@ struct Room<B: Residual> {
     narrow: Tensor<B, f32>,
 }
 
-impl<B: Residual> CamPlus<B> {
+impl<B: EmbeddingOps> CamPlus<B> {
     /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; nothing in it is executed), safetensors with the same names, or an ONNX file
     /// of the network. `path` is the file, or the folder it is in.
     ///
@@ -130,7 +130,7 @@ impl<B: Residual> CamPlus<B> {
         dense::clip_statistics(be, &mut statistics, x, &halved)?;
         statistics.reshape(&[1, clips.count(), 2 * x.width()])?;
         let mut out = Tensor::zeros(be, &[1, clips.count(), self.size()])?;
-        recurrent::conv1d_exact(be, &mut out, &statistics, &self.dense, Some(&self.bias), 1, Activation::None)?;
+        segmentation_ops::conv1d_exact(be, &mut out, &statistics, &self.dense, Some(&self.bias), 1, Activation::None)?;
         out.to_host(be)
     }
 }

@@ -25,8 +25,8 @@ pub use specification::{Head, METADATA, Specification};
 
 use self::sincnet::{FEATURES, SincNet};
 use crate::engine::Tensor;
-use crate::engine::recurrent::{self, Activation, HIDDEN_STEP, Recurrent};
-use crate::engine::waveform;
+use crate::engine::segmentation_ops::{self, Activation, HIDDEN_STEP, SegmentationOps};
+use crate::engine::wav2vec2_ops;
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::{Error, Result};
 use crate::models::files;
@@ -36,7 +36,7 @@ use crate::units::{FrameGrid, SAMPLE_RATE};
 const MOST_LAYERS: usize = 32;
 
 /// The network on a device.
-pub struct PyanNet<B: Recurrent> {
+pub struct PyanNet<B: SegmentationOps> {
     specification: Specification,
     sincnet: SincNet<B>,
     lstm: Vec<Lstm<B>>,
@@ -45,20 +45,20 @@ pub struct PyanNet<B: Recurrent> {
 }
 
 /// A bidirectional layer: forward, backward.
-struct Lstm<B: Recurrent> {
+struct Lstm<B: SegmentationOps> {
     /// `[4 H, K]`, and both biases added up.
     input: [Linear<B>; 2],
     /// `[4 H, H]`
-    state: [B::Exact; 2],
+    state: [B::F32Matrix; 2],
     hidden: usize,
 }
 
-struct Linear<B: Recurrent> {
-    weight: B::Exact,
+struct Linear<B: SegmentationOps> {
+    weight: B::F32Matrix,
     bias: Tensor<B, f32>,
 }
 
-impl<B: Recurrent> PyanNet<B> {
+impl<B: SegmentationOps> PyanNet<B> {
     /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), or safetensors with the same names and the
     /// specification in their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file, or the folder it is in.
     ///
@@ -166,9 +166,17 @@ impl<B: Recurrent> PyanNet<B> {
             Head::MultiLabel => self.classifier.run(be, &x, Activation::Sigmoid),
             Head::Powerset(_) => {
                 let mut logits = Tensor::zeros(be, &[batch, frames, self.specification.outputs()])?;
-                recurrent::conv1d_exact(be, &mut logits, &x, &self.classifier.weight, None, 1, Activation::None)?;
+                segmentation_ops::conv1d_exact(
+                    be,
+                    &mut logits,
+                    &x,
+                    &self.classifier.weight,
+                    None,
+                    1,
+                    Activation::None,
+                )?;
                 let mut out = Tensor::zeros(be, logits.shape())?;
-                waveform::log_softmax(be, &mut out, &logits, &self.classifier.bias, None)?;
+                wav2vec2_ops::log_softmax(be, &mut out, &logits, &self.classifier.bias, None)?;
                 Ok(out)
             }
         }
@@ -183,7 +191,7 @@ fn lstm_names(weights: &Weights, layer: usize) -> Option<[String; 2]> {
     Some([form.clone(), form + "_reverse"])
 }
 
-impl<B: Recurrent> Lstm<B> {
+impl<B: SegmentationOps> Lstm<B> {
     fn load(be: &B, weights: &Weights, width: usize, names: &[String; 2]) -> Result<Self> {
         let name = |direction: usize, kind: &str| names[direction].replace("{kind}", kind);
         let first = name(0, "weight_hh");
@@ -199,7 +207,8 @@ impl<B: Recurrent> Lstm<B> {
             let weight = weights.matrix(&name(direction, "weight_ih"), 4 * hidden, width)?;
             Linear::new(be, &weight, &bias)
         };
-        let state = |direction: usize| be.exact(&weights.matrix(&name(direction, "weight_hh"), 4 * hidden, hidden)?);
+        let state =
+            |direction: usize| be.f32_matrix(&weights.matrix(&name(direction, "weight_hh"), 4 * hidden, hidden)?);
         Ok(Lstm { input: [input(0)?, input(1)?], state: [state(0)?, state(1)?], hidden })
     }
 
@@ -207,14 +216,14 @@ impl<B: Recurrent> Lstm<B> {
     fn run(&self, be: &B, x: &Tensor<B, f32>) -> Result<Tensor<B, f32>> {
         let mut gates = [self.input[0].run(be, x, Activation::None)?, self.input[1].run(be, x, Activation::None)?];
         let mut out = Tensor::zeros(be, &[x.shape()[0], x.shape()[1], 2 * self.hidden])?;
-        recurrent::lstm(be, &mut out, gates.each_mut(), self.state.each_ref())?;
+        segmentation_ops::lstm(be, &mut out, gates.each_mut(), self.state.each_ref())?;
         Ok(out)
     }
 }
 
-impl<B: Recurrent> Linear<B> {
+impl<B: SegmentationOps> Linear<B> {
     fn new(be: &B, weight: &HostMatrix, bias: &[f32]) -> Result<Self> {
-        Ok(Linear { bias: Tensor::from_host(be, &[weight.rows], bias)?, weight: be.exact(weight)? })
+        Ok(Linear { bias: Tensor::from_host(be, &[weight.rows], bias)?, weight: be.f32_matrix(weight)? })
     }
 
     fn load(be: &B, weights: &Weights, name: &str, [rows, cols]: [usize; 2]) -> Result<Self> {
@@ -224,9 +233,9 @@ impl<B: Recurrent> Linear<B> {
 
     /// `[B, T, N]` of `x` `[B, T, K]`.
     fn run(&self, be: &B, x: &Tensor<B, f32>, activation: Activation) -> Result<Tensor<B, f32>> {
-        let (rows, _) = be.exact_shape(&self.weight);
+        let (rows, _) = be.f32_matrix_shape(&self.weight);
         let mut out = Tensor::zeros(be, &[x.shape()[0], x.shape()[1], rows])?;
-        recurrent::conv1d_exact(be, &mut out, x, &self.weight, Some(&self.bias), 1, activation)?;
+        segmentation_ops::conv1d_exact(be, &mut out, x, &self.weight, Some(&self.bias), 1, activation)?;
         Ok(out)
     }
 }

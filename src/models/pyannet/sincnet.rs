@@ -2,7 +2,7 @@
 
 use super::Specification;
 use crate::engine::Tensor;
-use crate::engine::recurrent::{self, Activation, InstanceNorm, Overlap, POOL, Recurrent};
+use crate::engine::segmentation_ops::{self, Activation, InstanceNorm, Overlap, POOL, SegmentationOps};
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::Result;
 use crate::units::SAMPLE_RATE;
@@ -19,13 +19,13 @@ const WIDTH: usize = 5;
 /// Lowest cut-off and narrowest band, in Hz, that a filter can learn.
 const LOWEST_HZ: f32 = 50.0;
 
-pub(super) struct SincNet<B: Recurrent> {
+pub(super) struct SincNet<B: SegmentationOps> {
     /// Scale and shift of the windows' samples.
     wave: [f32; 2],
-    filters: B::Exact,
+    filters: B::F32Matrix,
     /// `[80]` sum of each filter.
     sums: Tensor<B, f32>,
-    convs: [B::Exact; 2],
+    convs: [B::F32Matrix; 2],
     norms: [InstanceNorm<B>; 3],
 }
 
@@ -52,7 +52,7 @@ pub(super) fn field(stride: usize) -> [usize; 2] {
     [field, step]
 }
 
-impl<B: Recurrent> SincNet<B> {
+impl<B: SegmentationOps> SincNet<B> {
     pub fn load(be: &B, weights: &Weights) -> Result<Self> {
         let tensor = |name: &str, shape: &[usize]| weights.tensor(&format!("sincnet.{name}"), shape);
         let norm = |i: usize, width: usize| -> Result<InstanceNorm<B>> {
@@ -60,11 +60,11 @@ impl<B: Recurrent> SincNet<B> {
                 |name: &str| Tensor::from_host(be, &[width], &tensor(&format!("norm1d.{i}.{name}"), &[width])?);
             Ok(InstanceNorm { gamma: vector("weight")?, beta: vector("bias")? })
         };
-        let conv = |i: usize, inputs: usize| -> Result<B::Exact> {
+        let conv = |i: usize, inputs: usize| -> Result<B::F32Matrix> {
             let weight = tensor(&format!("conv1d.{i}.weight"), &[FEATURES, inputs, WIDTH])?;
             // The norm behind takes it away again, but a checkpoint of this network has it.
             tensor(&format!("conv1d.{i}.bias"), &[FEATURES])?;
-            be.exact(&tap_by_tap(&weight, FEATURES, inputs))
+            be.f32_matrix(&tap_by_tap(&weight, FEATURES, inputs))
         };
         // An export may hold the filters instead of what they are made of.
         let filters = match weights.contains("sincnet.conv1d.0.weight") {
@@ -75,7 +75,7 @@ impl<B: Recurrent> SincNet<B> {
             filters.chunks_exact(TAPS).map(|filter| filter.iter().map(|v| f64::from(*v)).sum::<f64>() as f32).collect();
         Ok(SincNet {
             wave: [tensor("wav_norm1d.weight", &[1])?[0], tensor("wav_norm1d.bias", &[1])?[0]],
-            filters: be.exact(&HostMatrix { values: filters, rows: FILTERS, cols: TAPS })?,
+            filters: be.f32_matrix(&HostMatrix { values: filters, rows: FILTERS, cols: TAPS })?,
             sums: Tensor::from_host(be, &[FILTERS], &sums)?,
             convs: [conv(1, FILTERS)?, conv(2, FEATURES)?],
             norms: [norm(0, FILTERS)?, norm(1, FEATURES)?, norm(2, FEATURES)?],
@@ -95,19 +95,19 @@ impl<B: Recurrent> SincNet<B> {
         let Specification { window, stride, .. } = *specification;
         let frames = frames(window, stride).unwrap_or_default();
         let mut affine = Tensor::zeros(be, &[windows, 2])?;
-        recurrent::window_affine(be, &mut affine, samples, window, step, self.wave)?;
+        segmentation_ops::window_affine(be, &mut affine, samples, window, step, self.wave)?;
         let rows = (samples.len() - TAPS) / stride + 1;
         let mut heard = Tensor::zeros(be, &[1, rows, FILTERS])?;
-        recurrent::conv1d_exact(be, &mut heard, samples, &self.filters, None, stride, Activation::None)?;
+        segmentation_ops::conv1d_exact(be, &mut heard, samples, &self.filters, None, stride, Activation::None)?;
         let mut x = Tensor::zeros(be, &[windows, frames[1], FILTERS])?;
         let overlap = Overlap { affine: &affine, sums: &self.sums, hop: step / stride, frames: frames[0] };
-        recurrent::overlap_pool_norm(be, &mut x, &heard, &self.norms[0], &overlap)?;
+        segmentation_ops::overlap_pool_norm(be, &mut x, &heard, &self.norms[0], &overlap)?;
         drop(heard);
         for (i, (conv, norm)) in self.convs.iter().zip(&self.norms[1..]).enumerate() {
             let mut convolved = Tensor::zeros(be, &[windows, frames[2 * i + 2], FEATURES])?;
-            recurrent::conv1d_exact(be, &mut convolved, &x, conv, None, 1, Activation::None)?;
+            segmentation_ops::conv1d_exact(be, &mut convolved, &x, conv, None, 1, Activation::None)?;
             x = Tensor::zeros(be, &[windows, frames[2 * i + 3], FEATURES])?;
-            recurrent::pool_norm(be, &mut x, &convolved, norm)?;
+            segmentation_ops::pool_norm(be, &mut x, &convolved, norm)?;
         }
         Ok(x)
     }

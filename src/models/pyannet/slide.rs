@@ -4,7 +4,7 @@
 //! Source: pyannote.audio 4.0 `core/inference.py::Inference.slide`, `aggregate` (MIT).
 
 use super::{Head, PyanNet};
-use crate::engine::recurrent::Recurrent;
+use crate::engine::segmentation_ops::SegmentationOps;
 use crate::error::Result;
 use crate::units::{FrameGrid, SAMPLE_RATE};
 
@@ -31,7 +31,7 @@ pub fn windows_over(samples: usize, window: usize, step: usize) -> usize {
     1 + samples.saturating_sub(window).div_ceil(step)
 }
 
-impl<B: Recurrent> PyanNet<B> {
+impl<B: SegmentationOps> PyanNet<B> {
     /// Samples from a window to the next.
     pub fn step(&self) -> usize {
         ((STEPS * self.duration() * SAMPLE_RATE as f64).round_ties_even() as usize).max(1)
@@ -98,7 +98,7 @@ pub struct SpeechCurve {
 
 impl SpeechCurve {
     /// Of a recording of so many samples, with windows `step` samples apart.
-    pub fn new<B: Recurrent>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
+    pub fn new<B: SegmentationOps>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
         let (specification, grid) = (&network.specification, network.grid());
         let (frames, windows) = (network.frames(), windows_over(samples, specification.window, step));
         let turn = std::f64::consts::TAU / (frames.max(2) - 1) as f64;

@@ -1,10 +1,10 @@
 //! A residual block: two convolutions, and its input added to what they make of it.
 
 use crate::engine::Tensor;
-use crate::engine::residual::{self, After, Residual};
+use crate::engine::embedding_ops::{self, After, EmbeddingOps};
 use crate::error::Result;
 
-pub(super) struct Block<B: Residual> {
+pub(super) struct Block<B: EmbeddingOps> {
     /// May halve time and frequency.
     pub conv1: B::Filter,
     pub conv2: B::Filter,
@@ -12,7 +12,7 @@ pub(super) struct Block<B: Residual> {
     pub shortcut: Option<B::Filter>,
 }
 
-impl<B: Residual> Block<B> {
+impl<B: EmbeddingOps> Block<B> {
     /// From the picture `x` to the picture `x`; the others are room.
     pub fn run(&self, be: &B, [x, y, z]: [&mut Tensor<B>; 3]) -> Result<()> {
         let &[windows, frames, bands, _] = x.shape() else { return Ok(()) };
@@ -21,15 +21,15 @@ impl<B: Residual> Block<B> {
         let shape = [windows, frames, bands, shape.outputs];
         y.reshape(&shape)?;
         z.reshape(&shape)?;
-        residual::conv2d(be, y, x, &self.conv1, After::Relu)?;
+        embedding_ops::conv2d(be, y, x, &self.conv1, After::Relu)?;
         match &self.shortcut {
             Some(shortcut) => {
-                residual::conv2d(be, z, x, shortcut, After::Store)?;
+                embedding_ops::conv2d(be, z, x, shortcut, After::Store)?;
                 x.reshape(&shape)?;
-                residual::conv2d(be, x, y, &self.conv2, After::AddRelu(z))
+                embedding_ops::conv2d(be, x, y, &self.conv2, After::AddRelu(z))
             }
             None => {
-                residual::conv2d(be, z, y, &self.conv2, After::AddRelu(x))?;
+                embedding_ops::conv2d(be, z, y, &self.conv2, After::AddRelu(x))?;
                 std::mem::swap(x, z);
                 Ok(())
             }

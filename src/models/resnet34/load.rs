@@ -3,7 +3,7 @@
 use super::ResNet34;
 use super::block::Block;
 use crate::engine::Tensor;
-use crate::engine::residual::{self, FilterShape, Residual};
+use crate::engine::embedding_ops::{self, EmbeddingOps, FilterShape};
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::Result;
 use crate::features::fbank::{Fbank, MOST_BANDS};
@@ -16,7 +16,7 @@ const SHRINK: usize = 1 << (STAGES - 1);
 /// Most blocks of a stage: a checkpoint that has more is damaged.
 const MOST_BLOCKS: usize = 128;
 
-impl<B: Residual> ResNet34<B> {
+impl<B: EmbeddingOps> ResNet34<B> {
     /// The network with these weights.
     ///
     /// # Errors
@@ -49,11 +49,11 @@ impl<B: Residual> ResNet34<B> {
         let (seg_1, bias) = reader.last(channels)?;
         let bands = seg_1.cols / (2 * channels) * SHRINK;
         Ok(ResNet34 {
-            plan: residual::fbank_plan(be, &Fbank::wespeaker(bands))?,
+            plan: embedding_ops::fbank_plan(be, &Fbank::wespeaker(bands))?,
             bands,
             conv1,
             blocks,
-            seg_1: be.exact(&seg_1)?,
+            seg_1: be.f32_matrix(&seg_1)?,
             bias_on_device: Tensor::from_host(be, &[bias.len()], &bias)?,
             bias,
         })
@@ -66,12 +66,12 @@ pub(crate) fn named_by_pyannote(weights: Weights) -> Weights {
     if is_wespeaker { weights.renamed(|name| format!("resnet.{name}")) } else { weights }
 }
 
-struct Reader<'a, B: Residual> {
+struct Reader<'a, B: EmbeddingOps> {
     be: &'a B,
     checkpoint: &'a Checkpoint<'a>,
 }
 
-impl<B: Residual> Reader<'_, B> {
+impl<B: EmbeddingOps> Reader<'_, B> {
     /// A block of `channels` inputs, which become the number of its outputs.
     fn block(&self, name: &str, channels: &mut usize, stride: usize) -> Result<Block<B>> {
         let named = |part: &str| format!("{name}.{part}");
@@ -91,7 +91,7 @@ impl<B: Residual> Reader<'_, B> {
 
     /// A convolution with the batch norm behind it.
     fn convolution(&self, name: &str, norm: &str, shape: FilterShape) -> Result<B::Filter> {
-        residual::filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
+        embedding_ops::filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
     }
 
     /// The last layer, its columns `[2, H, C]` as the statistics lie, rather than `[2, C, H]`.

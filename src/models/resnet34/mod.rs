@@ -27,8 +27,8 @@ use self::block::Block;
 pub(crate) use self::load::named_by_pyannote;
 use self::windows::{Heard, Masks};
 use crate::engine::Tensor;
-use crate::engine::recurrent::{self, Activation};
-use crate::engine::residual::{self, After, Residual};
+use crate::engine::embedding_ops::{self, After, EmbeddingOps};
+use crate::engine::segmentation_ops::{self, Activation};
 use crate::error::{Error, Result};
 use crate::features::fbank;
 pub use crate::models::embedding::nearest_frames;
@@ -38,20 +38,20 @@ use crate::models::files;
 const FEATURE_BATCH: usize = 64;
 
 /// The network on a device.
-pub struct ResNet34<B: Residual> {
+pub struct ResNet34<B: EmbeddingOps> {
     plan: B::FbankPlan,
     /// `M`: mel bands.
     bands: usize,
     conv1: B::Filter,
     blocks: Vec<Block<B>>,
     /// `[D, 2 * H * C]`, columns in the order of the statistics.
-    seg_1: B::Exact,
+    seg_1: B::F32Matrix,
     /// `[D]`
     bias: Vec<f32>,
     bias_on_device: Tensor<B, f32>,
 }
 
-impl<B: Residual> ResNet34<B> {
+impl<B: EmbeddingOps> ResNet34<B> {
     /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), safetensors with the same names, WeSpeaker's
     /// `avg_model.pt`, or an ONNX file of the network. `path` is the file, or the folder it is in.
     ///
@@ -132,7 +132,7 @@ impl<B: Residual> ResNet34<B> {
     fn features(&self, be: &B, samples: &[f32]) -> Result<Tensor<B, f32>> {
         let samples = Tensor::from_host(be, &[samples.len()], samples)?;
         let mut features = Tensor::zeros(be, &[fbank::frames(samples.len()), self.bands])?;
-        residual::fbank(be, &mut features, &samples, &self.plan)?;
+        embedding_ops::fbank(be, &mut features, &samples, &self.plan)?;
         Ok(features)
     }
 
@@ -148,10 +148,10 @@ impl<B: Residual> ResNet34<B> {
     ) -> Result<Vec<f32>> {
         let mut shape = [first.len(), frames, self.bands, 1];
         z.reshape(&shape)?;
-        residual::centre_windows(be, z, features, first)?;
+        embedding_ops::centre_windows(be, z, features, first)?;
         shape[3] = be.filter_shape(&self.conv1).outputs;
         x.reshape(&shape)?;
-        residual::conv2d(be, x, z, &self.conv1, After::Relu)?;
+        embedding_ops::conv2d(be, x, z, &self.conv1, After::Relu)?;
         for block in &self.blocks {
             block.run(be, [x, y, z])?;
         }
@@ -159,11 +159,11 @@ impl<B: Residual> ResNet34<B> {
         let speakers = masks.len() / (windows * frames);
         let masks = Tensor::from_host(be, &[windows, speakers, frames], masks)?;
         let mut statistics = Tensor::zeros(be, &[windows, speakers, 2, bands * channels])?;
-        residual::masked_statistics(be, &mut statistics, x, &masks)?;
+        embedding_ops::masked_statistics(be, &mut statistics, x, &masks)?;
         statistics.reshape(&[windows, speakers, 2 * bands * channels])?;
         let mut voices = Tensor::zeros(be, &[windows, speakers, self.size()])?;
         let bias = Some(&self.bias_on_device);
-        recurrent::conv1d_exact(be, &mut voices, &statistics, &self.seg_1, bias, 1, Activation::None)?;
+        segmentation_ops::conv1d_exact(be, &mut voices, &statistics, &self.seg_1, bias, 1, Activation::None)?;
         voices.to_host(be)
     }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use super::config::{Config, FeatureNorm};
 use super::{Head, Wav2Vec2};
-use crate::engine::waveform::Waveform;
+use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -119,7 +119,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Weights`] for a file that is missing, damaged, or another network's.
-    pub fn open<B: Waveform>(&self, be: &B, file: &Path) -> Result<Wav2Vec2<B>> {
+    pub fn open<B: Wav2Vec2Ops>(&self, be: &B, file: &Path) -> Result<Wav2Vec2<B>> {
         let normalise = if self.size == Size::LargeLv60k { Normalise::Torchaudio } else { Normalise::No };
         load(be, self.config(), Weights::open_file(file)?, normalise, self.unused)
     }
@@ -152,7 +152,7 @@ impl Normalise {
 ///
 /// # Errors
 /// [`Error::Weights`] for weights that do not fit to the config.
-pub fn load<B: Waveform>(
+pub fn load<B: Wav2Vec2Ops>(
     be: &B,
     config: Config,
     weights: Weights,

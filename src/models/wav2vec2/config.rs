@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::engine::waveform::{MAX_SAMPLE_CHANNELS, MAX_SAMPLE_TAPS};
+use crate::engine::wav2vec2_ops::{MAX_SAMPLE_CHANNELS, MAX_SAMPLE_TAPS};
 use crate::error::{Error, Result};
 
 /// Where the convolutions over samples normalise. Names are those of `feat_extract_norm`.
@@ -161,7 +161,7 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the first convolution is one that [`SampleConv`](crate::engine::waveform::SampleConv) can be.
+    /// Whether the first convolution is one that [`SampleConv`](crate::engine::wav2vec2_ops::SampleConv) can be.
     pub(super) fn hears_samples_at_once(&self) -> bool {
         self.conv_dim[0] <= MAX_SAMPLE_CHANNELS
             && self.conv_kernel[0] <= MAX_SAMPLE_TAPS

@@ -1,13 +1,13 @@
 //! The transformer over the frames of the convolutions.
 
 use super::config::Config;
-use crate::engine::waveform::{self, Lengths, Waveform};
+use crate::engine::wav2vec2_ops::{self, Lengths, Wav2Vec2Ops};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 use crate::models::whisper::block::{Bias, LayerNorm, Linear, Scope};
 
-pub(super) struct Encoder<B: Waveform> {
+pub(super) struct Encoder<B: Wav2Vec2Ops> {
     /// One for each group of channels: `[C / G, W * C / G]`.
     positions: Vec<B::Matrix>,
     /// `[C]`
@@ -27,7 +27,7 @@ enum Order {
     Before,
 }
 
-struct Block<B: Waveform> {
+struct Block<B: Wav2Vec2Ops> {
     /// Queries, keys and values side by side: `[3 C, C]`.
     qkv: Linear<B>,
     out: Linear<B>,
@@ -38,14 +38,14 @@ struct Block<B: Waveform> {
 }
 
 /// Working memory: `[B, T, C]`, but `qkv` `[B, T, 3 C]` and `inner` `[B, T, ffn]`.
-struct Scratch<B: Waveform> {
+struct Scratch<B: Wav2Vec2Ops> {
     normed: Tensor<B>,
     attended: Tensor<B>,
     qkv: Tensor<B>,
     inner: Tensor<B>,
 }
 
-impl<B: Waveform> Encoder<B> {
+impl<B: Wav2Vec2Ops> Encoder<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
         let width = config.hidden_size;
         let layers = (0..config.num_hidden_layers).map(|i| {
@@ -82,7 +82,7 @@ impl<B: Waveform> Encoder<B> {
             inner: Tensor::zeros(be, &[batch, frames, inner])?,
         };
         let mut placed = Tensor::zeros(be, &[batch, frames, width])?;
-        waveform::positional_conv(be, &mut placed, &x, &self.positions, &self.positions_bias, lengths)?;
+        wav2vec2_ops::positional_conv(be, &mut placed, &x, &self.positions, &self.positions_bias, lengths)?;
         let mut x = placed;
         if self.order == Order::After {
             self.norm.run(be, &mut s.normed, &x)?;
@@ -111,7 +111,7 @@ impl<B: Waveform> Encoder<B> {
         lengths: &Lengths<B>,
     ) -> Result<()> {
         layer.qkv.run(be, &mut s.qkv, x, Epilogue::Store)?;
-        waveform::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
+        wav2vec2_ops::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
         layer.out.run(be, x, &s.attended, Epilogue::Add)?;
         layer.attention_norm.run(be, &mut s.normed, x)?;
         layer.fc1.run(be, &mut s.inner, &s.normed, Epilogue::GeluErf)?;
@@ -130,7 +130,7 @@ impl<B: Waveform> Encoder<B> {
     ) -> Result<()> {
         layer.attention_norm.run(be, &mut s.normed, x)?;
         layer.qkv.run(be, &mut s.qkv, &s.normed, Epilogue::Store)?;
-        waveform::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
+        wav2vec2_ops::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
         layer.out.run(be, x, &s.attended, Epilogue::Add)?;
         layer.final_norm.run(be, &mut s.normed, x)?;
         layer.fc1.run(be, &mut s.inner, &s.normed, Epilogue::GeluErf)?;
@@ -148,7 +148,7 @@ const WEIGHT_NORM: [(&str, &str); 2] =
 
 /// The weight of the positional convolution, whose length and direction (Salimans & Kingma 2016) the checkpoint has
 /// apart: tap `k` is `length[k] * direction[k] / |direction[k]|` over all channels. One matrix for each group, tap by tap.
-fn positional_weights<B: Waveform>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
+fn positional_weights<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
     let (width, groups) = (config.hidden_size, config.num_conv_pos_embedding_groups);
     let (taps, channels) = (config.num_conv_pos_embeddings, width / groups);
     let name = |part: &str| format!("{}.{part}", scope.prefix);

@@ -1,7 +1,7 @@
 //! The convolutions over samples.
 
 use super::config::{Config, FeatureNorm};
-use crate::engine::waveform::{self, Lengths, SampleConv, Waveform};
+use crate::engine::wav2vec2_ops::{self, Lengths, SampleConv, Wav2Vec2Ops};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::models::whisper::block::Scope;
 /// Added to variances: PyTorch's default.
 const EPS: f32 = 1e-5;
 
-pub(super) struct Extractor<B: Waveform> {
+pub(super) struct Extractor<B: Wav2Vec2Ops> {
     /// The convolution over samples, where it is as small as the published ones and one kernel does all of it.
     first: Option<SampleConv<B>>,
     norm: FeatureNorm,
@@ -18,7 +18,7 @@ pub(super) struct Extractor<B: Waveform> {
 }
 
 /// A convolution that is a product over windows of its input.
-struct Convolution<B: Waveform> {
+struct Convolution<B: Wav2Vec2Ops> {
     /// `[N, W * C]`
     weight: B::Matrix,
     bias: Option<Tensor<B, f32>>,
@@ -27,7 +27,7 @@ struct Convolution<B: Waveform> {
     norm: Option<[Tensor<B, f32>; 2]>,
 }
 
-impl<B: Waveform> Extractor<B> {
+impl<B: Wav2Vec2Ops> Extractor<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
         let first = config.hears_samples_at_once().then(|| first(&layer(scope, 0), config)).transpose()?;
         let products = usize::from(first.is_some())..config.conv_dim.len();
@@ -44,19 +44,19 @@ impl<B: Waveform> Extractor<B> {
             match self.norm {
                 FeatureNorm::Group => {
                     let frames = lengths.iter().map(|length| config.frames_after(*length, 1)).collect();
-                    waveform::conv1d_channel_norm(be, &mut out, &x, first, &Lengths::new(be, frames)?)?;
+                    wav2vec2_ops::conv1d_channel_norm(be, &mut out, &x, first, &Lengths::new(be, frames)?)?;
                 }
-                FeatureNorm::Layer => waveform::conv1d_layer_norm(be, &mut out, &x, first)?,
+                FeatureNorm::Layer => wav2vec2_ops::conv1d_layer_norm(be, &mut out, &x, first)?,
             }
             x = out;
         }
         for (i, layer) in (usize::from(self.first.is_some())..).zip(&self.layers) {
             let mut out = Tensor::zeros(be, &shape(i))?;
             let epilogue = if layer.norm.is_none() { Epilogue::GeluErf } else { Epilogue::Store };
-            waveform::conv1d_valid(be, &mut out, &x, &layer.weight, layer.bias.as_ref(), layer.stride, epilogue)?;
+            wav2vec2_ops::conv1d_valid(be, &mut out, &x, &layer.weight, layer.bias.as_ref(), layer.stride, epilogue)?;
             if let Some([gamma, beta]) = &layer.norm {
                 let mut normed = Tensor::zeros(be, &shape(i))?;
-                waveform::layer_norm_gelu(be, &mut normed, &out, gamma, beta, EPS)?;
+                wav2vec2_ops::layer_norm_gelu(be, &mut normed, &out, gamma, beta, EPS)?;
                 out = normed;
             }
             x = out;
@@ -65,7 +65,7 @@ impl<B: Waveform> Extractor<B> {
     }
 }
 
-impl<B: Waveform> Convolution<B> {
+impl<B: Wav2Vec2Ops> Convolution<B> {
     fn load(scope: &Scope<B>, config: &Config, i: usize) -> Result<Self> {
         let (outputs, taps) = (config.conv_dim[i], config.conv_kernel[i]);
         let inputs = if i == 0 { 1 } else { config.conv_dim[i - 1] };
@@ -85,16 +85,16 @@ impl<B: Waveform> Convolution<B> {
     }
 }
 
-fn layer<'a, B: Waveform>(scope: &Scope<'a, B>, i: usize) -> Scope<'a, B> {
+fn layer<'a, B: Wav2Vec2Ops>(scope: &Scope<'a, B>, i: usize) -> Scope<'a, B> {
     scope.at(format!("conv_layers.{i}"))
 }
 
-fn norm<B: Waveform>(scope: &Scope<B>, channels: usize) -> Result<[Tensor<B, f32>; 2]> {
+fn norm<B: Wav2Vec2Ops>(scope: &Scope<B>, channels: usize) -> Result<[Tensor<B, f32>; 2]> {
     Ok([scope.vector("layer_norm.weight", channels)?, scope.vector("layer_norm.bias", channels)?])
 }
 
 /// The convolution over samples. With one input channel, taps lie side by side in the checkpoint already.
-fn first<B: Waveform>(scope: &Scope<B>, config: &Config) -> Result<SampleConv<B>> {
+fn first<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<SampleConv<B>> {
     let (channels, taps) = (config.conv_dim[0], config.conv_kernel[0]);
     let weight = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[channels, 1, taps])?;
     let [gamma, beta] = norm(scope, channels)?;

@@ -30,13 +30,13 @@ pub use config::{Config, FeatureNorm, normalises_as};
 use self::encoder::Encoder;
 use self::extractor::Extractor;
 use super::whisper::block::{LayerNorm, Linear, Scope};
-use crate::engine::waveform::{self, Lengths, Waveform};
+use crate::engine::wav2vec2_ops::{self, Lengths, Wav2Vec2Ops};
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::engine::{Epilogue, Tensor, ops};
 use crate::error::{Error, Result};
 
 /// The network on a device.
-pub struct Wav2Vec2<B: Waveform> {
+pub struct Wav2Vec2<B: Wav2Vec2Ops> {
     config: Config,
     normalise: Normalise,
     extractor: Extractor<B>,
@@ -68,7 +68,7 @@ pub struct Clip<'a> {
 }
 
 /// What a network makes of some clips.
-pub struct Emissions<B: Waveform> {
+pub struct Emissions<B: Wav2Vec2Ops> {
     /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the largest of all classes but the blank.
     pub log_probs: Tensor<B, f32>,
     /// Frames of each clip; what is behind them in `log_probs` means nothing.
@@ -83,7 +83,7 @@ struct Head<'a> {
     kept: &'a [usize],
 }
 
-impl<B: Waveform> Wav2Vec2<B> {
+impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
     /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` where there is one.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl<B: Waveform> Wav2Vec2<B> {
         let mut logits = Tensor::zeros(be, &[shape[0], shape[1], config.vocab_size])?;
         ops::logits(be, &mut logits, &x, &self.head)?;
         let mut log_probs = Tensor::zeros(be, &[shape[0], shape[1], config.vocab_size + 1])?;
-        waveform::log_softmax(be, &mut log_probs, &logits, &self.head_bias, Some(config.pad_token_id))?;
+        wav2vec2_ops::log_softmax(be, &mut log_probs, &logits, &self.head_bias, Some(config.pad_token_id))?;
         Ok(Emissions { log_probs, frames })
     }
 }

@@ -1,10 +1,10 @@
-//! The primitives of networks that remember: PyanNet's, in f32 throughout, since hard decisions follow: [`Recurrent`].
+//! The primitives of networks that remember: PyanNet's, in f32 throughout, since hard decisions follow: [`SegmentationOps`].
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
 use super::ops::{check, check_windows, wrong};
 use super::profile::range;
-use super::waveform::Waveform;
+use super::wav2vec2_ops::Wav2Vec2Ops;
 use super::weights::HostMatrix;
 use super::{Backend, Tensor};
 use crate::error::Result;
@@ -55,16 +55,16 @@ pub struct Overlap<'a, B: Backend> {
 }
 
 /// A device that can run PyanNet.
-pub trait Recurrent: Waveform {
+pub trait SegmentationOps: Wav2Vec2Ops {
     /// A weight `[N, K]` in f32, whatever the precision of the others.
-    type Exact: Send + Sync;
+    type F32Matrix: Send + Sync;
 
     /// Windows of PyanNet that are worth running at once: enough to keep the device busy, few enough for its memory.
     fn window_batch(&self) -> usize;
     /// Prepares such a weight.
-    fn exact(&self, weight: &HostMatrix) -> Result<Self::Exact>;
+    fn f32_matrix(&self, weight: &HostMatrix) -> Result<Self::F32Matrix>;
     /// `(N, K)` of a prepared weight.
-    fn exact_shape(&self, weight: &Self::Exact) -> (usize, usize);
+    fn f32_matrix_shape(&self, weight: &Self::F32Matrix) -> (usize, usize);
     /// Scale and shift that bring each window to mean 0 and variance 1, then to `beta` and `gamma`: `out` `[B, 2]`,
     /// `samples` `[S]`, window `b` begins at sample `b * step` and is `window` long. Sums are f64.
     fn window_affine(
@@ -82,7 +82,7 @@ pub trait Recurrent: Waveform {
         &self,
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
-        weight: &Self::Exact,
+        weight: &Self::F32Matrix,
         bias: Option<&Tensor<Self, f32>>,
         stride: usize,
         activation: Activation,
@@ -105,12 +105,12 @@ pub trait Recurrent: Waveform {
         &self,
         out: &mut Tensor<Self, f32>,
         gates: [&mut Tensor<Self, f32>; 2],
-        state: [&Self::Exact; 2],
+        state: [&Self::F32Matrix; 2],
     ) -> Result<()>;
 }
 
-/// See [`Recurrent::window_affine`].
-pub fn window_affine<B: Recurrent>(
+/// See [`SegmentationOps::window_affine`].
+pub fn window_affine<B: SegmentationOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     samples: &Tensor<B, f32>,
@@ -129,18 +129,18 @@ pub fn window_affine<B: Recurrent>(
     be.window_affine(out, samples, window, step, norm)
 }
 
-/// See [`Recurrent::conv1d_exact`].
+/// See [`SegmentationOps::conv1d_exact`].
 #[allow(clippy::too_many_arguments)]
-pub fn conv1d_exact<B: Recurrent>(
+pub fn conv1d_exact<B: SegmentationOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B, f32>,
-    weight: &B::Exact,
+    weight: &B::F32Matrix,
     bias: Option<&Tensor<B, f32>>,
     stride: usize,
     activation: Activation,
 ) -> Result<()> {
-    check_windows("conv1d_exact", [out.shape(), x.shape()], be.exact_shape(weight), bias, stride)?;
+    check_windows("conv1d_exact", [out.shape(), x.shape()], be.f32_matrix_shape(weight), bias, stride)?;
     let _range = range("conv1d_exact");
     be.conv1d_exact(out, x, weight, bias, stride, activation)
 }
@@ -150,8 +150,8 @@ fn check_norm<B: Backend>(op: &'static str, norm: &InstanceNorm<B>, width: usize
     check(op, "beta", norm.beta.shape(), &[width])
 }
 
-/// See [`Recurrent::pool_norm`].
-pub fn pool_norm<B: Recurrent>(
+/// See [`SegmentationOps::pool_norm`].
+pub fn pool_norm<B: SegmentationOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B, f32>,
@@ -169,8 +169,8 @@ pub fn pool_norm<B: Recurrent>(
     be.pool_norm(out, x, norm)
 }
 
-/// See [`Recurrent::overlap_pool_norm`].
-pub fn overlap_pool_norm<B: Recurrent>(
+/// See [`SegmentationOps::overlap_pool_norm`].
+pub fn overlap_pool_norm<B: SegmentationOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B, f32>,
@@ -191,12 +191,12 @@ pub fn overlap_pool_norm<B: Recurrent>(
     be.overlap_pool_norm(out, x, norm, windows)
 }
 
-/// See [`Recurrent::lstm`].
-pub fn lstm<B: Recurrent>(
+/// See [`SegmentationOps::lstm`].
+pub fn lstm<B: SegmentationOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     gates: [&mut Tensor<B, f32>; 2],
-    state: [&B::Exact; 2],
+    state: [&B::F32Matrix; 2],
 ) -> Result<()> {
     let &[batch, frames, width] = out.shape() else {
         return Err(wrong("lstm", "out", "[B, T, 2 H]".into(), format!("{:?}", out.shape())));
@@ -209,7 +209,7 @@ pub fn lstm<B: Recurrent>(
         check("lstm", "gates", gates.shape(), &[batch, frames, 4 * hidden])?;
     }
     for state in state {
-        let (n, k) = be.exact_shape(state);
+        let (n, k) = be.f32_matrix_shape(state);
         check("lstm", "state", &[n, k], &[4 * hidden, hidden])?;
     }
     let _range = range("lstm");

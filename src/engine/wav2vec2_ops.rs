@@ -1,5 +1,5 @@
 //! The primitives of networks that hear samples rather than spectrograms, and clips of different lengths in one batch:
-//! [`Waveform`].
+//! [`Wav2Vec2Ops`].
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
@@ -53,7 +53,7 @@ pub const MAX_SAMPLE_TAPS: usize = 16;
 pub const MAX_SAMPLE_CHANNELS: usize = 512;
 
 /// A device that can run wav2vec2.
-pub trait Waveform: TimeWarp {
+pub trait Wav2Vec2Ops: TimeWarp {
     /// Convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight `[N, W * C]`
     /// (tap by tap, channels contiguous within a tap), bias `[N]`.
     fn conv1d_valid(
@@ -131,8 +131,8 @@ fn check_clips<B: Backend>(op: &'static str, x: &Tensor<B>, lengths: &Lengths<B>
     }
 }
 
-/// See [`Waveform::conv1d_valid`].
-pub fn conv1d_valid<B: Waveform>(
+/// See [`Wav2Vec2Ops::conv1d_valid`].
+pub fn conv1d_valid<B: Wav2Vec2Ops>(
     be: &B,
     out: &mut Tensor<B>,
     x: &Tensor<B>,
@@ -168,8 +168,8 @@ fn check_samples<B: Backend>(op: &'static str, out: &Tensor<B>, x: &Tensor<B>, c
     conv.bias.as_ref().map_or(Ok(()), |bias| check(op, "bias", bias.shape(), &[n]))
 }
 
-/// See [`Waveform::conv1d_channel_norm`].
-pub fn conv1d_channel_norm<B: Waveform>(
+/// See [`Wav2Vec2Ops::conv1d_channel_norm`].
+pub fn conv1d_channel_norm<B: Wav2Vec2Ops>(
     be: &B,
     out: &mut Tensor<B>,
     x: &Tensor<B>,
@@ -182,15 +182,20 @@ pub fn conv1d_channel_norm<B: Waveform>(
     be.conv1d_channel_norm(out, x, conv, lengths)
 }
 
-/// See [`Waveform::conv1d_layer_norm`].
-pub fn conv1d_layer_norm<B: Waveform>(be: &B, out: &mut Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
+/// See [`Wav2Vec2Ops::conv1d_layer_norm`].
+pub fn conv1d_layer_norm<B: Wav2Vec2Ops>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    conv: &SampleConv<B>,
+) -> Result<()> {
     check_samples("conv1d_layer_norm", out, x, conv)?;
     let _range = range("conv1d_layer_norm");
     be.conv1d_layer_norm(out, x, conv)
 }
 
-/// See [`Waveform::layer_norm_gelu`].
-pub fn layer_norm_gelu<B: Waveform>(
+/// See [`Wav2Vec2Ops::layer_norm_gelu`].
+pub fn layer_norm_gelu<B: Wav2Vec2Ops>(
     be: &B,
     out: &mut Tensor<B>,
     x: &Tensor<B>,
@@ -205,8 +210,8 @@ pub fn layer_norm_gelu<B: Waveform>(
     be.layer_norm_gelu(out, x, gamma, beta, eps)
 }
 
-/// See [`Waveform::positional_conv`].
-pub fn positional_conv<B: Waveform>(
+/// See [`Wav2Vec2Ops::positional_conv`].
+pub fn positional_conv<B: Wav2Vec2Ops>(
     be: &B,
     out: &mut Tensor<B>,
     x: &Tensor<B>,
@@ -232,8 +237,8 @@ pub fn positional_conv<B: Waveform>(
     be.positional_conv(out, x, weights, bias, lengths)
 }
 
-/// See [`Waveform::attention_within`].
-pub fn attention_within<B: Waveform>(
+/// See [`Wav2Vec2Ops::attention_within`].
+pub fn attention_within<B: Wav2Vec2Ops>(
     be: &B,
     out: &mut Tensor<B>,
     qkv: &Tensor<B>,
@@ -255,8 +260,8 @@ pub fn attention_within<B: Waveform>(
     be.attention_within(out, qkv, heads, scale, lengths)
 }
 
-/// See [`Waveform::log_softmax`].
-pub fn log_softmax<B: Waveform>(
+/// See [`Wav2Vec2Ops::log_softmax`].
+pub fn log_softmax<B: Wav2Vec2Ops>(
     be: &B,
     out: &mut Tensor<B, f32>,
     logits: &Tensor<B, f32>,

@@ -1,14 +1,14 @@
-//! The primitives of [`Waveform`]. Convolutions are the product kernel over windows of their input, but for those over
+//! The primitives of [`Wav2Vec2Ops`]. Convolutions are the product kernel over windows of their input, but for those over
 //! samples.
 
 use rayon::prelude::*;
 
 use super::{Cpu, Matrix, attention, gemm, layer_norm, sample_conv};
-use crate::engine::waveform::{Lengths, SampleConv, Waveform};
+use crate::engine::wav2vec2_ops::{Lengths, SampleConv, Wav2Vec2Ops};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-impl Waveform for Cpu {
+impl Wav2Vec2Ops for Cpu {
     fn conv1d_valid(
         &self,
         out: &mut Tensor<Self>,

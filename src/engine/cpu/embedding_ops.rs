@@ -1,15 +1,15 @@
-//! The primitives of [`Residual`].
+//! The primitives of [`EmbeddingOps`].
 
 use super::{Cpu, FbankPlan, Filter, conv2d, fbank, masked_statistics};
 use crate::engine::Tensor;
-use crate::engine::residual::{After, FilterShape, HostFilter, Residual};
+use crate::engine::embedding_ops::{After, EmbeddingOps, FilterShape, HostFilter};
 use crate::error::Result;
 use crate::features::fbank::Fbank;
 
 /// Most windows at once: more would only take memory, 30 MB each in WeSpeaker's sizes.
 const MOST_PICTURES: usize = 32;
 
-impl Residual for Cpu {
+impl EmbeddingOps for Cpu {
     type FbankPlan = FbankPlan;
     type Filter = Filter;
 

@@ -1,4 +1,4 @@
-//! The primitives of networks that see sound as a picture: speaker embeddings of residual blocks, [`Residual`].
+//! The primitives of networks that see sound as a picture: speaker embeddings of residual blocks, [`EmbeddingOps`].
 //!
 //! A picture is `[N, T, H, C]`: time, then frequency, channels contiguous. (PyTorch has it as `[N, C, H, T]`; what depends on
 //! that order is turned round when weights are loaded.)
@@ -57,8 +57,8 @@ pub enum After<'a, B: Backend> {
 }
 
 /// A device that can run the embedding network of speakers.
-pub trait Residual: Dense {
-    /// Constants of [`Residual::fbank`].
+pub trait EmbeddingOps: Dense {
+    /// Constants of [`EmbeddingOps::fbank`].
     type FbankPlan: Send + Sync;
     /// A convolution's weights and bias.
     type Filter: Send + Sync;
@@ -93,16 +93,16 @@ pub trait Residual: Dense {
     -> Result<()>;
 }
 
-/// See [`Residual::fbank_plan`].
+/// See [`EmbeddingOps::fbank_plan`].
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) for options that cannot be.
-pub fn fbank_plan<B: Residual>(be: &B, options: &Fbank) -> Result<B::FbankPlan> {
+pub fn fbank_plan<B: EmbeddingOps>(be: &B, options: &Fbank) -> Result<B::FbankPlan> {
     be.fbank_plan(&options.checked()?)
 }
 
-/// See [`Residual::filter`].
-pub fn filter<B: Residual>(be: &B, filter: &HostFilter) -> Result<B::Filter> {
+/// See [`EmbeddingOps::filter`].
+pub fn filter<B: EmbeddingOps>(be: &B, filter: &HostFilter) -> Result<B::Filter> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
     let step = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
     let one = inputs == 1 && taps == 3 && stride == [1, 1];
@@ -115,8 +115,8 @@ pub fn filter<B: Residual>(be: &B, filter: &HostFilter) -> Result<B::Filter> {
     be.filter(filter)
 }
 
-/// See [`Residual::fbank`].
-pub fn fbank<B: Residual>(
+/// See [`EmbeddingOps::fbank`].
+pub fn fbank<B: EmbeddingOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     samples: &Tensor<B, f32>,
@@ -131,8 +131,8 @@ pub fn fbank<B: Residual>(
     be.fbank(out, samples, plan)
 }
 
-/// See [`Residual::centre_windows`].
-pub fn centre_windows<B: Residual>(
+/// See [`EmbeddingOps::centre_windows`].
+pub fn centre_windows<B: EmbeddingOps>(
     be: &B,
     out: &mut Tensor<B>,
     features: &Tensor<B, f32>,
@@ -154,8 +154,8 @@ pub fn centre_windows<B: Residual>(
     be.centre_windows(out, features, first)
 }
 
-/// See [`Residual::conv2d`].
-pub fn conv2d<B: Residual>(
+/// See [`EmbeddingOps::conv2d`].
+pub fn conv2d<B: EmbeddingOps>(
     be: &B,
     out: &mut Tensor<B>,
     x: &Tensor<B>,
@@ -176,8 +176,8 @@ pub fn conv2d<B: Residual>(
     be.conv2d(out, x, filter, after)
 }
 
-/// See [`Residual::masked_statistics`].
-pub fn masked_statistics<B: Residual>(
+/// See [`EmbeddingOps::masked_statistics`].
+pub fn masked_statistics<B: EmbeddingOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B>,

@@ -1,12 +1,12 @@
-//! The primitives of [`Residual`] (ResNet34 speaker embeddings). Each is one launch.
+//! The primitives of [`EmbeddingOps`] (ResNet34 speaker embeddings). Each is one launch.
 
 use super::buffer::Buffer;
 use super::conv2d::{self, Filter};
 use super::fbank::{self, FbankPlan};
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
+use crate::engine::embedding_ops::{After, EmbeddingOps, FilterShape, HostFilter, MASK_EPS};
 use crate::engine::profile::Work;
-use crate::engine::residual::{After, FilterShape, HostFilter, MASK_EPS, Residual};
 use crate::error::{Error, Result};
 use crate::features::fbank::Fbank;
 
@@ -14,7 +14,7 @@ use crate::features::fbank::Fbank;
 /// fills the 132 multiprocessors of an H100 nearly five times over; the feature maps of the first layer take 1.3 GB.
 const PICTURES: usize = 64;
 
-impl<A: Activation> Residual for Cuda<A> {
+impl<A: Activation> EmbeddingOps for Cuda<A> {
     type FbankPlan = FbankPlan;
     type Filter = Filter<A>;
 

@@ -1,4 +1,4 @@
-//! The primitives of [`Waveform`] (wav2vec2). Each is one launch, except `positional_conv`, which has two for each
+//! The primitives of [`Wav2Vec2Ops`] (wav2vec2). Each is one launch, except `positional_conv`, which has two for each
 //! group, and `conv1d_channel_norm`, which has three.
 
 use super::buffer::Buffer;
@@ -6,14 +6,14 @@ use super::linear::{TILE, TILE_SHARED};
 use super::matrix::{Matrix, Storage};
 use super::{Activation, Cuda, attention, conv1d, layer_norm, sample_conv};
 use crate::engine::profile::Work;
-use crate::engine::waveform::{Lengths, SampleConv, Waveform};
+use crate::engine::wav2vec2_ops::{Lengths, SampleConv, Wav2Vec2Ops};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
 /// Elements per block of the elementwise kernels.
 const ELEMENTS: usize = 1024;
 
-impl<A: Activation> Waveform for Cuda<A> {
+impl<A: Activation> Wav2Vec2Ops for Cuda<A> {
     fn conv1d_valid(
         &self,
         out: &mut Tensor<Self>,

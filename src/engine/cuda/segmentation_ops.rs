@@ -1,11 +1,11 @@
-//! The primitives of [`Recurrent`] (PyanNet: SincNet and LSTM). Each is one launch, all in f32.
+//! The primitives of [`SegmentationOps`] (PyanNet: SincNet and LSTM). Each is one launch, all in f32.
 
 use super::buffer::Buffer;
 use super::driver::refuse;
 use super::{Activation as Stored, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
-use crate::engine::recurrent::{Activation, EPS, InstanceNorm, LEAK, Overlap, Recurrent};
+use crate::engine::segmentation_ops::{Activation, EPS, InstanceNorm, LEAK, Overlap, SegmentationOps};
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
@@ -22,26 +22,26 @@ const LSTM_SHARED: usize = (44 * 4 * HIDDEN + 2 * CLIPS * HIDDEN) * size_of::<f3
 const WINDOWS: usize = 512;
 
 /// A row-major f32 weight `[N, K]`.
-pub struct Exact {
+pub struct F32Matrix {
     pub(super) values: Buffer<f32>,
     n: usize,
     k: usize,
 }
 
-impl<A: Stored> Recurrent for Cuda<A> {
-    type Exact = Exact;
+impl<A: Stored> SegmentationOps for Cuda<A> {
+    type F32Matrix = F32Matrix;
 
     fn window_batch(&self) -> usize {
         WINDOWS
     }
 
-    fn exact(&self, weight: &HostMatrix) -> Result<Exact> {
+    fn f32_matrix(&self, weight: &HostMatrix) -> Result<F32Matrix> {
         let mut values = Buffer::uninitialised(&self.device, weight.values.len())?;
         values.write(0, &weight.values)?;
-        Ok(Exact { values, n: weight.rows, k: weight.cols })
+        Ok(F32Matrix { values, n: weight.rows, k: weight.cols })
     }
 
-    fn exact_shape(&self, weight: &Exact) -> (usize, usize) {
+    fn f32_matrix_shape(&self, weight: &F32Matrix) -> (usize, usize) {
         (weight.n, weight.k)
     }
 
@@ -66,13 +66,13 @@ impl<A: Stored> Recurrent for Cuda<A> {
         &self,
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
-        weight: &Exact,
+        weight: &F32Matrix,
         bias: Option<&Tensor<Self, f32>>,
         stride: usize,
         activation: Activation,
     ) -> Result<()> {
         let &[_, frames, width] = x.shape() else { return Ok(()) };
-        let (rows, len, Exact { values, n, k }) = (out.rows(), out.len(), weight);
+        let (rows, len, F32Matrix { values, n, k }) = (out.rows(), out.len(), weight);
         let mut launch = self.device.launch("conv1d_exact", "")?;
         launch.grid(n.div_ceil(TILE[1]), rows.div_ceil(TILE[0]), 1).block(256);
         launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(values, n * k);
@@ -128,7 +128,7 @@ impl<A: Stored> Recurrent for Cuda<A> {
         &self,
         out: &mut Tensor<Self, f32>,
         [forward, backward]: [&mut Tensor<Self, f32>; 2],
-        state: [&Exact; 2],
+        state: [&F32Matrix; 2],
     ) -> Result<()> {
         let &[batch, frames, width] = out.shape() else { return Ok(()) };
         if width != 2 * HIDDEN {

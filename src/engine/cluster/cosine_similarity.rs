@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::in_lanes;
 
-pub(super) fn likeness(voices: &[f32], centroids: &[f64], size: usize) -> Vec<f64> {
+pub(super) fn cosine_similarity(voices: &[f32], centroids: &[f64], size: usize) -> Vec<f64> {
     let lengths: Vec<f64> =
         centroids.chunks_exact(size).map(|centroid| in_lanes(centroid, centroid, |a, b| a * b).sqrt()).collect();
     let of_voice = |voice: &[f32]| {

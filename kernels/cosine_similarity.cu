@@ -1,16 +1,16 @@
-// likeness: cosine similarity plus 1 (2 minus the cosine distance) of every embedding to every centroid.
+// cosine_similarity: cosine similarity plus 1 (2 minus the cosine distance) of every embedding to every centroid.
 //
 // Shapes   out [V,K] f64 · voices [V,D] f32 · centroids [K,D] f64
 // Math     out = 1 + voice . centroid / (|voice| |centroid|), in f64
 // Launch   grid V, block 256 = 16 half warps, one centroid each at a time
 // Traffic  4*V*D + 8*V*K B; the centroids stay in the cache
 // Order    sums in 16 lanes, no FMA contraction
-// Oracle   engine/cluster/likeness.rs, equal
+// Oracle   engine/cluster/cosine_similarity.rs, equal
 // Source   pyannote.audio `pipelines/clustering.py::assign_embeddings`
 // Journal  docs/kernels/cluster.md
 #include "device.cuh"
 
-namespace likeness_ {
+namespace cosine_similarity_ {
 
 const int LANES = 16, ROWS = 16;
 
@@ -20,11 +20,11 @@ __device__ __forceinline__ double lane_sum(double x) {
     return x;
 }
 
-}  // namespace likeness_
+}  // namespace cosine_similarity_
 
 extern "C" __global__ void __launch_bounds__(256)
-    likeness(double* __restrict__ out, const float* __restrict__ voices, const double* __restrict__ centroids, int count, int size) {
-    using namespace likeness_;
+    cosine_similarity(double* __restrict__ out, const float* __restrict__ voices, const double* __restrict__ centroids, int count, int size) {
+    using namespace cosine_similarity_;
     const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
     const float* voice = voices + int64(blockIdx.x) * size;
     double own = 0;
@@ -42,4 +42,4 @@ extern "C" __global__ void __launch_bounds__(256)
         if (lane == 0 && first + row < count) out[int64(blockIdx.x) * count + first + row] = 1.0 + product / __dmul_rn(own, length);
     }
 }
-EXPORT(likeness)
+EXPORT(cosine_similarity)

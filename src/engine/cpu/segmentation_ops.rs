@@ -1,10 +1,10 @@
-//! The primitives of [`Recurrent`].
+//! The primitives of [`SegmentationOps`].
 
 use rayon::prelude::*;
 
 use super::matrix::WeightType;
 use super::{Cpu, Matrix, gemm, lstm, pool_norm};
-use crate::engine::recurrent::{Activation, EPS, InstanceNorm, LEAK, Overlap, Recurrent};
+use crate::engine::segmentation_ops::{Activation, EPS, InstanceNorm, LEAK, Overlap, SegmentationOps};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
@@ -15,18 +15,18 @@ const PIECE: usize = 1 << 14;
 /// Windows at once: a few hundred megabytes.
 const WINDOWS: usize = 32;
 
-impl Recurrent for Cpu {
-    type Exact = Matrix;
+impl SegmentationOps for Cpu {
+    type F32Matrix = Matrix;
 
     fn window_batch(&self) -> usize {
         WINDOWS
     }
 
-    fn exact(&self, weight: &HostMatrix) -> Result<Matrix> {
+    fn f32_matrix(&self, weight: &HostMatrix) -> Result<Matrix> {
         Ok(Matrix::pack(weight.into(), WeightType::F32, self.level.panel_width()))
     }
 
-    fn exact_shape(&self, weight: &Matrix) -> (usize, usize) {
+    fn f32_matrix_shape(&self, weight: &Matrix) -> (usize, usize) {
         (weight.n, weight.k)
     }
 
