@@ -6,11 +6,11 @@ mod common;
 
 use std::path::PathBuf;
 
-use diarist::diarize::cluster::{MIN_ACTIVE, assign, cluster, kept_voices, start_labels};
+use diarist::diarize::cluster::{MIN_ACTIVE, assign, cluster, kept_embeddings, start_labels};
 use diarist::diarize::npz::{Array, Npz, open_npy};
 use diarist::diarize::turns::{self, reconstruct};
 use diarist::diarize::vbx::{VbxOptions, start};
-use diarist::diarize::{Bounds, Clock, Clustering, Clusters, Options, Plda, Segmentation, Voices, diarize};
+use diarist::diarize::{Bounds, Clock, Clustering, Clusters, Embeddings, Options, Plda, Segmentation, diarize};
 use diarist::engine::cluster::{Cluster, Host};
 use diarist::models::pyannet::windows_over;
 use diarist::units::Seconds;
@@ -21,7 +21,7 @@ struct Fixture {
     folder: PathBuf,
     plda: Plda,
     segmentation: Segmentation,
-    voices: Voices,
+    voices: Embeddings,
 }
 
 impl Fixture {
@@ -78,8 +78,12 @@ fn fixtures() -> Vec<Fixture> {
         Fixture {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
             segmentation: Segmentation::new(clock, segmentation.shape[1], segmentation.shape[2], active).unwrap(),
-            voices: Voices::new(voices.shape[1], voices.shape[2], voices.values.iter().map(|&x| x as f32).collect())
-                .unwrap(),
+            voices: Embeddings::new(
+                voices.shape[1],
+                voices.shape[2],
+                voices.values.iter().map(|&x| x as f32).collect(),
+            )
+            .unwrap(),
             plda: plda.clone(),
             folder,
         }
@@ -186,7 +190,7 @@ fn needs_shared_vbx_is_pyannotes_from_start_to_end() {
             for (got, want) in got.shares.iter().zip(shares).filter(|(_, want)| **want > 1e-12) {
                 assert!((got - want).abs() <= 1e-6 * want, "{}: got {got}, want {want}", fixture.name);
             }
-            let voices = kept_voices(&got, &fixture.train(), fixture.voices.size);
+            let voices = kept_embeddings(&got, &fixture.train(), fixture.voices.size);
             assert_close("centroids", &voices, &fixture.array("clustering", "centroids").values, 1e-6);
         }
     }

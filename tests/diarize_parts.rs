@@ -7,7 +7,9 @@ use std::cell::Cell;
 
 use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
-use diarist::diarize::{Bounds, Clock, Clustering, Options, Segmentation, Turn, Voices, ahc, diarize, kmeans, turns};
+use diarist::diarize::{
+    Bounds, Clock, Clustering, Embeddings, Options, Segmentation, Turn, ahc, diarize, kmeans, turns,
+};
 use diarist::engine::cluster::{Cluster, Host};
 use diarist::models::pyannet::windows_over;
 use diarist::types::{Segment, Span, Word};
@@ -196,11 +198,11 @@ fn a_sentence_can_have_one_speaker() {
 }
 
 /// Windows of four frames in which each of two speakers is active or not, and voices that are `[speaker, 1]`.
-fn small(active: &[[bool; 2]]) -> (Segmentation, Voices) {
+fn small(active: &[[bool; 2]]) -> (Segmentation, Embeddings) {
     let clock = Clock { window: 4.0, step: 4.0, frame_step: 1.0, frame: 1.0 };
     let segmentation = Segmentation::new(clock, 4, 2, active.as_flattened().to_vec()).unwrap();
     let voices = (0..segmentation.windows * 2).flat_map(|at| [(at % 2) as f32, 1.0]).collect();
-    (segmentation, Voices::new(2, 2, voices).unwrap())
+    (segmentation, Embeddings::new(2, 2, voices).unwrap())
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn silence_asks_for_no_voices() {
     let asked = Cell::new(false);
     let voices = || {
         asked.set(true);
-        Voices::new(2, 2, vec![0.0; 8])
+        Embeddings::new(2, 2, vec![0.0; 8])
     };
     let found = diarize(&segmentation, voices, &Clustering::centroid(), &Options::default()).unwrap();
     assert!(found.turns.is_empty() && found.exclusive.is_empty() && found.speakers() == 0 && !asked.get());
@@ -242,7 +244,7 @@ fn a_short_recording_ends_where_it_ends() {
     );
     let active = (0..589 * 3).map(|at| at % 3 == 1 && at / 3 < 40).collect();
     let segmentation = Segmentation::new(Clock::default(), 589, 3, active).unwrap();
-    let voices = || Voices::new(3, 2, vec![1.0; 6]);
+    let voices = || Embeddings::new(3, 2, vec![1.0; 6]);
     let options = Options { end: Some(Seconds(0.2)), ..Options::default() };
     let found = diarize(&segmentation, voices, &Clustering::centroid(), &options).unwrap();
     assert_eq!(found.turns, [turn(0.0309_6875, 0.2, "SPEAKER_00")]);
@@ -254,13 +256,13 @@ fn voices_that_are_no_numbers_stay_out_of_the_clustering() {
     let (segmentation, _) = small(&[[true, false]; 16]);
     let mut values: Vec<f32> = (0..8).flat_map(|at| [(at % 2) as f32, 1.0]).collect();
     values[4] = f32::NAN;
-    let voices = Voices::new(2, 2, values).unwrap();
+    let voices = Embeddings::new(2, 2, values).unwrap();
     assert_eq!(voices.fit(&segmentation, 0.2), [(0, 0), (2, 0), (3, 0)]);
     let found = diarize(&segmentation, || Ok(voices), &Clustering::centroid(), &Options::default()).unwrap();
     assert!(found.voices.iter().flatten().flatten().all(|x| x.is_finite()));
     assert!(found.speakers() == 1 && found.voices[0].is_some());
     // None is a number: one speaker without a voice.
-    let none = || Voices::new(2, 2, vec![f32::NAN; 16]);
+    let none = || Embeddings::new(2, 2, vec![f32::NAN; 16]);
     let found = diarize(&segmentation, none, &Clustering::centroid(), &Options::default()).unwrap();
     assert_eq!(found.voices, [None]);
     let embeddings = found.embeddings(vec!["SPEAKER_00".into()]);
@@ -284,9 +286,9 @@ fn what_cannot_be_is_refused() {
     assert!(Bounds::new(None, None, Some(0)).is_err());
     assert_eq!(Bounds::new(Some(4), Some(1), Some(2)).unwrap(), Bounds { min: 4, max: 4 });
     assert!(Segmentation::new(Clock::default(), 4, 3, vec![true; 13]).is_err());
-    assert!(Voices::new(3, 2, vec![0.0; 7]).is_err());
+    assert!(Embeddings::new(3, 2, vec![0.0; 7]).is_err());
     let (segmentation, _) = small(&[[true, true]; 8]);
-    let voices = || Voices::new(2, 2, vec![0.0; 4]);
+    let voices = || Embeddings::new(2, 2, vec![0.0; 4]);
     let error = diarize(&segmentation, voices, &Clustering::centroid(), &Options::default()).unwrap_err();
     assert!(error.to_string().contains("[2, 2, _]"), "{error}");
     assert!(turns::rttm("my file", &[]).is_err());
@@ -296,8 +298,8 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn overlap_is_left_out_of_voices_where_enough_remains() {
     let (segmentation, _) = small(&[[true, false], [true, false], [true, true], [false, true]]);
-    assert_eq!(segmentation.voice_mask(0, 0, 1), [true, true, false, false]);
-    assert_eq!(segmentation.voice_mask(0, 0, 2), [true, true, true, false]);
-    assert_eq!(segmentation.voice_mask(0, 1, 1), [false, false, true, true]);
+    assert_eq!(segmentation.embedding_mask(0, 0, 1), [true, true, false, false]);
+    assert_eq!(segmentation.embedding_mask(0, 0, 2), [true, true, true, false]);
+    assert_eq!(segmentation.embedding_mask(0, 1, 1), [false, false, true, true]);
     assert_eq!(segmentation.count(&Host).unwrap(), [1, 1, 2, 1, 0]);
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use common::pipeline::{self, CENTROID, VBX};
 use common::seeded;
-use diarist::diarize::diarizer::{FindSpeakers, OnDevice};
-use diarist::diarize::folder::{Method, Recipe};
-use diarist::diarize::{Bounds, Clock, Clustering, Diarizer, Options, Voices, diarize, powerset};
+use diarist::diarize::diarizer::{DynDiarizer, OnDevice};
+use diarist::diarize::recipe::{Method, Recipe};
+use diarist::diarize::{Bounds, Clock, Clustering, Diarizer, Embeddings, Options, diarize, powerset};
 use diarist::engine::cpu::Cpu;
 use diarist::models::pyannet::PyanNet;
 use diarist::models::resnet34::ResNet34;
@@ -98,7 +98,7 @@ fn by_hand(be: &Cpu, folder: &Path, samples: &[f32]) -> diarist::diarize::Diariz
         for (w, start) in starts.iter().enumerate() {
             for speaker in 0..3 {
                 let is_active = decided.active_frames(w, speaker) > 0;
-                let mask = decided.voice_mask(w, speaker, least);
+                let mask = decided.embedding_mask(w, speaker, least);
                 let voice = embedding.voices(be, &cut(*start), &[0], window, &mask, 1).unwrap();
                 // Where the window has others, the stage hears this one's silence, which counts for nothing.
                 let nobody = (0..3).all(|speaker| decided.active_frames(w, speaker) == 0);
@@ -106,7 +106,7 @@ fn by_hand(be: &Cpu, folder: &Path, samples: &[f32]) -> diarist::diarize::Diariz
                 assert!(is_active || mask.iter().all(|frame| !frame));
             }
         }
-        Voices::new(3, pipeline::SIZE, voices)
+        Embeddings::new(3, pipeline::SIZE, voices)
     };
     let Recipe { method: Method::Centroid { threshold, min_size }, version, .. } = Recipe::open(folder).unwrap() else {
         panic!("another method")
@@ -312,7 +312,7 @@ fn progress_reaches_the_end_and_work_can_be_stopped() {
 fn speech_is_that_of_the_network_alone() {
     for (seconds, is_powerset) in [(4.0, true), (5.0, false)] {
         let (folder, be, samples) = (folder(CENTROID, seconds, is_powerset), cpu(), audio(30 * SAMPLE_RATE));
-        let heard = Diarizer::open(&be, folder.path()).unwrap().hear(&be, &samples, &mut ()).unwrap();
+        let heard = Diarizer::open(&be, folder.path()).unwrap().segment(&be, &samples, &mut ()).unwrap();
         let options = vad::VadOptions { chunk_size: Seconds(7.0), ..vad::VadOptions::default() };
         let network = folder.path().join("segmentation");
         let detector = vad::Detector::load(&be, vad::VadMethod::Pyannote, &network).unwrap();

@@ -52,7 +52,7 @@ fn the_card_states_what_the_engine_measures() {
     let diarizer = Diarizer::builtin(&be).unwrap();
     let found = diarizer.diarize(&be, &samples, &Default::default(), &mut ()).unwrap();
     let mut pipeline = Pipeline::builtin(&Cpu::new(None).unwrap(), Detector::Diarizer).unwrap();
-    pipeline.speakers = Some(Speakers { finder: Box::new(OnDevice { be, diarizer }), gallery: None });
+    pipeline.speakers = Some(Speakers { diarizer: Box::new(OnDevice { be, diarizer }), gallery: None });
     let options = Options {
         words: WordTimes::Aligned(Default::default()),
         speakers: Some(SpeakerOptions::default()),

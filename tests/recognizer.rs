@@ -115,7 +115,7 @@ fn a_ctc_recogniser_goes_through_to_words_and_speakers() {
         recognizer: GreedyCtc::builtin(&be),
         detector: Detector::Energy,
         aligners: Aligners::builtin(),
-        speakers: Some(Speakers { finder: Box::new(OnDevice { be, diarizer }), gallery: None }),
+        speakers: Some(Speakers { diarizer: Box::new(OnDevice { be, diarizer }), gallery: None }),
     };
     let samples = decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), unwatched).unwrap().samples;
     let options = Options {

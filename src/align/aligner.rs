@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::assemble::{CtcResult, place};
-use super::ctc_paths::{LabelSpan, Utterance, follow};
+use super::assemble::{CtcResult, assemble};
+use super::ctc_paths::{LabelSpan, Utterance, ctc_paths};
 use super::dictionary::Dictionary;
 use super::long::{Limits, LongSearch};
 use super::monotonic::make_monotonic;
 use super::options::AlignOptions;
-use super::prepare::{Plan, plans};
+use super::prepare::{Plan, prepare};
 use super::windows::{WINDOW, batches, windows};
 use crate::engine::Tensor;
 use crate::engine::ctc::CtcTopology;
@@ -68,7 +68,7 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         watch: &mut dyn Watch,
     ) -> Result<Vec<Segment>> {
         options.check()?;
-        let plans = plans(segments, audio.len(), language, &self.dictionary, options);
+        let plans = prepare(segments, audio.len(), language, &self.dictionary, options);
         let mut heard: Vec<CtcResult> =
             plans.iter().map(|plan| Err(plan.refusal.clone().unwrap_or_default())).collect();
         let to_hear = (0..plans.len()).filter(|i| plans[*i].refusal.is_none());
@@ -86,7 +86,7 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         for i in long {
             heard[i] = hearing.long(&plans[i])?;
         }
-        let placed = plans.iter().zip(heard).flat_map(|(plan, heard)| place(plan, heard, language, options));
+        let placed = plans.iter().zip(heard).flat_map(|(plan, heard)| assemble(plan, heard, language, options));
         let mut segments: Vec<Segment> = placed.collect();
         make_monotonic(&mut segments);
         Ok(segments)
@@ -151,7 +151,7 @@ impl<B: Wav2Vec2Ops> Alignment<'_, B> {
             .map(|(i, (plan, rows))| Utterance { rows: i * most..i * most + rows, labels: &plan.labels.labels });
         let utterances: Vec<Utterance> = utterances.collect();
         let blank = self.aligner.dictionary.blank;
-        let found = follow(self.be, &emissions.log_probs, &utterances, blank, self.options.topology)?;
+        let found = ctc_paths(self.be, &emissions.log_probs, &utterances, blank, self.options.topology)?;
         plans.iter().for_each(|plan| self.finished(plan.duration()));
         let heard = found.into_iter().zip(emissions.frames);
         Ok(heard.map(|(found, rows)| found.map(|labels| (labels, rows)).map_err(|r| r.to_string())).collect())
@@ -174,7 +174,7 @@ impl<B: Wav2Vec2Ops> Alignment<'_, B> {
                 self.windows(plan, |rows, _| all.extend_from_slice(rows))?;
                 let log_probs = Tensor::from_host(self.be, &[rows, all.len() / rows.max(1)], &all)?;
                 let utterance = [Utterance { rows: 0..rows, labels: &plan.labels.labels }];
-                let found = follow(self.be, &log_probs, &utterance, blank, self.options.topology)?;
+                let found = ctc_paths(self.be, &log_probs, &utterance, blank, self.options.topology)?;
                 found.into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
             }
         };

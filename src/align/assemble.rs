@@ -15,7 +15,7 @@ use crate::units::Seconds;
 pub type CtcResult = std::result::Result<(Vec<LabelSpan>, usize), String>;
 
 /// The sentences of a segment, with the times of their words.
-pub fn place(plan: &Plan, heard: CtcResult, language: &str, options: &AlignOptions) -> Vec<Segment> {
+pub fn assemble(plan: &Plan, heard: CtcResult, language: &str, options: &AlignOptions) -> Vec<Segment> {
     let (labels, rows, unaligned) = match heard {
         Ok((labels, rows)) => (labels, rows, None),
         Err(reason) => (Vec::new(), 1, Some(reason)),

@@ -65,7 +65,7 @@ impl fmt::Display for Refusal {
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if a label is no class or the blank, or rows are missing; those of the device.
-pub fn follow<B: Backend>(
+pub fn ctc_paths<B: Backend>(
     be: &B,
     log_probs: &Tensor<B, f32>,
     utterances: &[Utterance],

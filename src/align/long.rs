@@ -1,6 +1,6 @@
 //! Following a text through a recording of any length: the Viterbi search of [`CtcTopology::Ctc`], fed row by row.
 //!
-//! [`follow()`](super::ctc_paths()) remembers a move for every row and label, which for two hours of speech are tens of gigabytes. Here
+//! [`ctc_paths()`](super::ctc_paths()) remembers a move for every row and label, which for two hours of speech are tens of gigabytes. Here
 //! * only labels near those that are likely at the moment are looked at, `WIDTH` of them, ten minutes of speech: a text whose
 //!   labels are no more is searched exactly;
 //! * as soon as all paths agree on how they began, that beginning is decided and forgotten. Where they do not agree for so

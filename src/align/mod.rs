@@ -1,14 +1,14 @@
-//! Where each letter and word of a known text is in the sound: forced alignment.
+//! Forced alignment: the times of the words and characters of a known text.
 //!
 //! | step | module | from -> to |
 //! |---|---|---|
-//! | plan | [`mod@prepare`], [`labels`], [`dictionary`], [`numerals`] | segments -> samples and labels of each |
-//! | hear | [`windows`], [`models::wav2vec2`](crate::models::wav2vec2) | samples, in batches -> log-probabilities of letters, a row for 20 ms (10 in the built-in network) |
-//! | follow | [`mod@ctc_paths`], [`long`] | rows and labels -> the rows of each label |
-//! | place | [`mod@assemble`], [`sentences`](mod@sentences), [`mod@words`], [`mod@interpolate`] | the rows of labels -> sentences, words, characters with times |
-//! | order | [`monotonic`] | nothing overlaps |
+//! | prepare | [`mod@prepare`], [`labels`], [`dictionary`], [`numerals`] | segments -> samples and CTC labels of each |
+//! | emissions | [`windows`], [`models::wav2vec2`](crate::models::wav2vec2) | samples, in batches -> log probabilities of characters, one row per 20 ms (10 ms in the built-in network) |
+//! | CTC paths | [`mod@ctc_paths`], [`long`] | rows and labels -> the rows of each label |
+//! | assemble | [`mod@assemble`], [`sentences`](mod@sentences), [`mod@words`], [`mod@interpolate`] | the rows of labels -> sentences, words and characters with times |
+//! | monotonic | [`monotonic`] | times that never run backwards or overlap |
 //!
-//! [`Aligner`] goes through them.
+//! [`Aligner`] runs these steps.
 
 pub mod aligner;
 pub mod assemble;
@@ -27,7 +27,7 @@ pub mod words;
 
 pub use crate::watch::Watch;
 pub use aligner::Aligner;
-pub use ctc_paths::{LabelSpan, Refusal, Utterance, follow};
+pub use ctc_paths::{LabelSpan, Refusal, Utterance, ctc_paths};
 pub use dictionary::{Dictionary, Writing};
 pub use labels::{LabelPolicy, Labels};
 pub use options::{AlignOptions, Interpolate};

@@ -32,7 +32,7 @@ impl Plan {
 }
 
 /// The plans of segments, in order of time, for a recording of `samples` samples.
-pub fn plans(
+pub fn prepare(
     segments: Vec<Segment>,
     samples: usize,
     language: &str,

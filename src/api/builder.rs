@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Engine;
 use super::compute::{Beside, Compute, ComputeType, Device};
 use crate::diarize::Gallery;
-use crate::diarize::diarizer::FindSpeakers;
+use crate::diarize::diarizer::DynDiarizer;
 use crate::error::{Error, Result};
 use crate::hub::{self, AlignerSource, BUILTIN, Hub};
 use crate::pipeline::Speakers;
@@ -152,7 +152,7 @@ impl EngineBuilder {
             None => None,
         };
         let gallery = match (self.gallery, &diarizer) {
-            (Some(gallery), Some(finder)) => Some(fitting(gallery, finder.as_ref())?),
+            (Some(gallery), Some(diarizer)) => Some(fitting(gallery, diarizer.as_ref())?),
             _ => None,
         };
         let detector = match &self.speech {
@@ -160,15 +160,15 @@ impl EngineBuilder {
             None if diarizer.is_some() => Detector::Diarizer,
             None => Detector::Energy,
         };
-        let speakers = diarizer.map(|finder| Speakers { finder, gallery });
+        let speakers = diarizer.map(|diarizer| Speakers { diarizer, gallery });
         let aligners = aligner_finder(self.hub, self.model == BUILTIN, self.aligner);
         Ok(recogniser.with(detector, Beside { aligners: Some(aligners), speakers }))
     }
 }
 
 /// Checks that the gallery fits this diarizer's embedding network, and records the network's name in the gallery.
-fn fitting(gallery: Gallery, finder: &dyn FindSpeakers) -> Result<Gallery> {
-    let (network, size) = finder.network();
+fn fitting(gallery: Gallery, diarizer: &dyn DynDiarizer) -> Result<Gallery> {
+    let (network, size) = diarizer.network();
     gallery.check(network, size)?;
     Ok(gallery.of_network(network))
 }

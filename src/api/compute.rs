@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use super::Engine;
 use super::stages::Stages;
 use crate::diarize::Diarizer;
-use crate::diarize::diarizer::{FindSpeakers, OnDevice};
+use crate::diarize::diarizer::{DynDiarizer, OnDevice};
 use crate::engine::Backend;
 use crate::engine::cluster::Cluster;
 use crate::engine::cpu::{self, Cpu};
@@ -257,8 +257,8 @@ impl OpenDevice {
     ///
     /// # Errors
     /// As [`Diarizer::load`].
-    pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
-        fn on<B: EmbeddingOps + Cluster>(be: &B, source: &DiarizerSource) -> Result<Box<dyn FindSpeakers>> {
+    pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn DynDiarizer>> {
+        fn on<B: EmbeddingOps + Cluster>(be: &B, source: &DiarizerSource) -> Result<Box<dyn DynDiarizer>> {
             let diarizer = match source {
                 DiarizerSource::Recipe(recipe) => Diarizer::load(be, recipe),
                 DiarizerSource::Builtin => Diarizer::builtin(be),

@@ -19,10 +19,10 @@ use super::console;
 use super::engine;
 use super::inputs::{Inputs, OTHER_FOLDER};
 use super::options::{Audio, Compute, ModelFiles, Output};
-use super::script::{self, Known};
-use super::watch::{Shown, short};
+use super::progress::{ProgressBarWatch, short};
+use super::script::{self, KnownText};
 use super::words::{self, Align, Subtitles};
-use super::{interrupt, log, settings, stdin, transcribe};
+use super::{convert, interrupt, log, stdin, transcribe};
 
 /// Options of `align`.
 #[derive(Args, Debug)]
@@ -111,7 +111,7 @@ fn write(
             console::error(&format!("{name}: {start:.2} to {end:.2} s: not aligned: {reason}"));
         }
         if args.output.verbose {
-            console::line(&super::watch::line(segment));
+            console::line(&super::progress::line(segment));
         }
     }
     let written = output::write_all(formats, transcript, stem, subtitles)?;
@@ -133,19 +133,21 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The segments with their words, and the length of the recording.
-    fn on<B: Wav2Vec2Ops>(&self, be: &B, known: Known) -> Result<(Vec<Segment>, Seconds)> {
+    fn on<B: Wav2Vec2Ops>(&self, be: &B, known: KnownText) -> Result<(Vec<Segment>, Seconds)> {
         let aligner = words::obtain_and_load(self.hub, self.model, |source| aligners::open(be, source))?;
         let name = &self.args.audio_file;
         let _about = log::recording(stdin::name(name));
-        let mut watch = Shown::new("aligning", short(stdin::name(name)), self.args.output.print_progress);
-        let sound = stdin::decode(name, &settings::audio(&self.args.audio), |progress| {
+        let mut watch = ProgressBarWatch::new("aligning", short(stdin::name(name)), self.args.output.print_progress);
+        let sound = stdin::decode(name, &convert::audio(&self.args.audio), |progress| {
             watch.show("reading", progress.decoded, progress.total.unwrap_or(Seconds(0.0)));
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         let (language, options) = (self.language, self.options);
         let segments = match known {
-            Known::Text(text) => aligner.text(be, &sound.samples, &text, language, options, &mut watch),
-            Known::Segments(segments) => aligner.segments(be, &sound.samples, segments, language, options, &mut watch),
+            KnownText::Text(text) => aligner.text(be, &sound.samples, &text, language, options, &mut watch),
+            KnownText::Segments(segments) => {
+                aligner.segments(be, &sound.samples, segments, language, options, &mut watch)
+            }
         };
         Ok((segments?, sound.duration()))
     }

@@ -4,8 +4,8 @@ use clap::Args;
 use diarist::channels::ChannelSpeakers;
 use diarist::{Error, Result};
 
+use super::convert;
 use super::options::Audio;
-use super::settings;
 use super::speakers::Speakers;
 
 /// Each channel is a speaker.
@@ -38,7 +38,7 @@ impl Channels {
         let names = self.channel_names.iter().flat_map(|names| names.split(','));
         let names = names.map(|name| name.trim().to_string()).collect();
         let channels = ChannelSpeakers { names, ..ChannelSpeakers::default() };
-        channels.check_beside(speakers.diarize, settings::audio(audio).channel)?;
+        channels.check_beside(speakers.diarize, convert::audio(audio).channel)?;
         Ok(Some(channels))
     }
 }

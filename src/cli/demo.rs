@@ -16,7 +16,7 @@ use diarist::{Result, assets};
 
 use super::console;
 use super::options::Compute;
-use super::watch::{Lines, Watch, line};
+use super::progress::{Lines, Watch, line};
 
 /// Prints who says what in the sample, when each word begins, and how long that took.
 ///
@@ -26,7 +26,7 @@ use super::watch::{Lines, Watch, line};
 pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
     let backend = super::engine::open(compute, CrossCache::default())?;
-    let speakers = Speakers { finder: backend.diarizer(&DiarizerSource::Builtin)?, gallery: None };
+    let speakers = Speakers { diarizer: backend.diarizer(&DiarizerSource::Builtin)?, gallery: None };
     let beside = Beside { speakers: Some(speakers), ..Beside::default() };
     let engine = backend.engine(&Source::Builtin, Detector::Energy, beside)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::inputs::{Inputs, OTHER_FOLDER};
 use super::options::{Audio, Compute, ModelFiles};
+use super::progress::ProgressBarWatch;
 use super::speakers::{Voices, enrol};
 use super::values::{LogLevel, TurnFormat};
-use super::watch::Shown;
-use super::{Failure, console, engine, interrupt, log, settings, stdin, transcribe, wording};
+use super::{Failure, console, convert, engine, interrupt, log, stdin, transcribe, wording};
 
 /// Options of `diarize`.
 #[derive(Args, Debug)]
@@ -78,9 +78,9 @@ pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
         return Err(Failure::Files);
     }
     let hub = super::hub(args.model.model_dir.clone(), args.model.model_cache_only, args.model.hf_token.clone());
-    let finder = args.voices.load(&hub, |source| backend.diarizer(source))?;
-    let gallery = enrol(finder.as_ref(), &known, &args.audio)?;
-    let speakers = Speakers { finder, gallery };
+    let diarizer = args.voices.load(&hub, |source| backend.diarizer(source))?;
+    let gallery = enrol(diarizer.as_ref(), &known, &args.audio)?;
+    let speakers = Speakers { diarizer, gallery };
     let mut written = 0;
     for (file, stem) in todo {
         match one(args, &speakers, &options, file, stem) {
@@ -110,13 +110,16 @@ impl DiarizeArgs {
 
 fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file: &Path, stem: &Path) -> Result<()> {
     let about = log::recording(stdin::name(file));
-    let mut watch =
-        Shown::new("telling speakers apart in", super::watch::short(stdin::name(file)), args.print_progress);
-    let sound = stdin::decode(file, &settings::audio(&args.audio), |progress| {
+    let mut watch = ProgressBarWatch::new(
+        "telling speakers apart in",
+        super::progress::short(stdin::name(file)),
+        args.print_progress,
+    );
+    let sound = stdin::decode(file, &convert::audio(&args.audio), |progress| {
         watch.show("reading", progress.decoded, progress.total.unwrap_or_default());
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    let mut found = speakers.finder.diarize(&sound.samples, options, &mut watch)?;
+    let mut found = speakers.diarizer.diarize(&sound.samples, options, &mut watch)?;
     let labels = speakers.name(&mut found)?;
     log::warnings(&found.warnings);
     drop((watch, about));

@@ -8,12 +8,12 @@ use diarist::{Error, Result};
 /// Files that a command reads.
 #[derive(Default)]
 pub struct Inputs {
-    files: HashMap<Place, PathBuf>,
+    files: HashMap<FileId, PathBuf>,
 }
 
 /// What makes two names one file: on Unix its device and inode, so that links of both kinds are seen; elsewhere its real path.
 #[derive(PartialEq, Eq, Hash)]
-enum Place {
+enum FileId {
     #[cfg(unix)]
     Inode(u64, u64),
     #[cfg(not(unix))]
@@ -78,15 +78,15 @@ pub fn shown(path: &Path) -> String {
 
 /// Where a file is; `None` if there is none of this name.
 #[cfg(unix)]
-fn place(path: &Path) -> Option<Place> {
+fn place(path: &Path) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(path).ok()?;
     // A pipe or a device is not replaced by what is written to it.
-    meta.is_file().then(|| Place::Inode(meta.dev(), meta.ino()))
+    meta.is_file().then(|| FileId::Inode(meta.dev(), meta.ino()))
 }
 
 /// Where a file is; `None` if there is none of this name.
 #[cfg(not(unix))]
-fn place(path: &Path) -> Option<Place> {
-    path.is_file().then(|| path.canonicalize().ok().map(Place::Path)).flatten()
+fn place(path: &Path) -> Option<FileId> {
+    path.is_file().then(|| path.canonicalize().ok().map(FileId::Path)).flatten()
 }

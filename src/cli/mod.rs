@@ -7,6 +7,7 @@ mod align;
 mod argv;
 mod channels;
 mod console;
+mod convert;
 mod demo;
 mod diarize;
 mod engine;
@@ -17,16 +18,15 @@ mod manifest;
 mod models;
 mod opening;
 mod options;
+mod progress;
 mod results;
 mod score;
 mod script;
-mod settings;
 mod speakers;
 mod stdin;
 mod transcribe;
 mod vad;
 mod values;
-mod watch;
 mod whisperx;
 mod wording;
 mod words;
@@ -215,7 +215,7 @@ mod tests {
             let line = argv::normalise(["diarist"].iter().chain(&words).map(OsString::from));
             let parsed = Cli::try_parse_from(line).unwrap_or_else(|e| panic!("{words:?}: {e}"));
             if let Command::Transcribe(args) = parsed.command {
-                settings::check(&args.work, &args.subtitles).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+                convert::check(&args.work, &args.subtitles).unwrap_or_else(|e| panic!("{words:?}: {e}"));
             }
         }
     }

@@ -13,7 +13,7 @@ use super::engine;
 use super::inputs::Inputs;
 use super::options::Work;
 use super::speakers::enrol;
-use super::{settings, words};
+use super::{convert, words};
 
 /// A device, opened, and what is to be loaded onto it.
 pub struct Opening<'a> {
@@ -54,15 +54,15 @@ impl<'a> Opening<'a> {
     /// Those of the hub, of the models' files, and of a device without room for them.
     pub fn load(self) -> Result<Engine> {
         let (work, hub) = (self.work, engine::hub_of(&self.work.model));
-        let detector = match settings::by_diarizer(work) {
+        let detector = match convert::by_diarizer(work) {
             true => Detector::Diarizer,
-            false => self.device.detector(settings::method(&work.vad), &settings::network(&work.vad, &hub)?)?,
+            false => self.device.detector(convert::method(&work.vad), &convert::network(&work.vad, &hub)?)?,
         };
         // An aligner that was asked for by name is needed, whatever the language.
         let asked = work.words.align.align_model.as_deref();
         asked.map(|name| engine::under_a_bar(|on_progress| hub.obtain_aligner(name, on_progress))).transpose()?;
         let speakers = work.speakers.diarize.then(|| self.speakers(&hub)).transpose()?;
-        let beside = Beside { aligners: Some(words::finder(&work.model, asked)), speakers };
+        let beside = Beside { aligners: Some(words::diarizer(&work.model, asked)), speakers };
         let recogniser = engine::load(&work.model, |source| self.device.recogniser(source))?;
         let engine = recogniser.with(detector, beside);
         if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {
@@ -73,8 +73,8 @@ impl<'a> Opening<'a> {
 
     /// What tells speakers apart, with the voices of the recordings.
     fn speakers(&self, hub: &Hub) -> Result<Speakers> {
-        let finder = self.work.speakers.voices.load(hub, |source| self.device.diarizer(source))?;
-        let gallery = enrol(finder.as_ref(), &self.known, &self.work.audio)?;
-        Ok(Speakers { finder, gallery })
+        let diarizer = self.work.speakers.voices.load(hub, |source| self.device.diarizer(source))?;
+        let gallery = enrol(diarizer.as_ref(), &self.known, &self.work.audio)?;
+        Ok(Speakers { diarizer, gallery })
     }
 }

@@ -14,7 +14,7 @@ use diarist::{Error, Result};
 
 /// What to align.
 #[derive(Debug, PartialEq)]
-pub enum Known {
+pub enum KnownText {
     /// Words alone.
     Text(String),
     /// Words in segments, whose times say where they are looked for.
@@ -25,7 +25,7 @@ pub enum Known {
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Model`] if it is no text, has no words, or is no transcript.
-pub fn read(file: &Path) -> Result<(Known, Option<String>)> {
+pub fn read(file: &Path) -> Result<(KnownText, Option<String>)> {
     let refuse = |reason: String| Error::model(file, reason);
     let bytes = std::fs::read(file).map_err(|e| match e.kind() {
         std::io::ErrorKind::IsADirectory => refuse("is a directory; name the file with the text".into()),
@@ -39,18 +39,18 @@ pub fn read(file: &Path) -> Result<(Known, Option<String>)> {
     if spoken.iter().all(|line| line.trim().is_empty()) {
         return Err(refuse("is empty: there is nothing to find".into()));
     }
-    Ok((Known::Text(spoken.join("\n")), None))
+    Ok((KnownText::Text(spoken.join("\n")), None))
 }
 
 /// The segments of a transcript, and their language.
-fn transcript(text: &str, refuse: impl Fn(String) -> Error) -> Result<(Known, Option<String>)> {
+fn transcript(text: &str, refuse: impl Fn(String) -> Error) -> Result<(KnownText, Option<String>)> {
     let transcript: Transcript = serde_json::from_str(text)
         .map_err(|e| refuse(format!("is not a transcript of diarist or WhisperX ({e}); a plain text ends in .txt")))?;
     if transcript.segments.is_empty() {
         return Err(refuse("has no segments: there is nothing to find".into()));
     }
     let language = transcript.language.as_deref().map(language_names::code).transpose()?;
-    Ok((Known::Segments(transcript.segments), language.map(str::to_string)))
+    Ok((KnownText::Segments(transcript.segments), language.map(str::to_string)))
 }
 
 /// UTF-8, with a byte order mark or without, or UTF-16 with one.

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use diarist::audio;
-use diarist::diarize::diarizer::FindSpeakers;
+use diarist::diarize::diarizer::DynDiarizer;
 use diarist::diarize::words::WordOptions;
 use diarist::diarize::{Bounds, Gallery};
 use diarist::hub::{AUTO, DiarizerSource, Hub};
 use diarist::pipeline::SpeakerOptions;
 use diarist::{Error, Result};
 
-use super::watch::Shown;
-use super::{engine, interrupt, log, options, settings, transcribe};
+use super::progress::ProgressBarWatch;
+use super::{convert, engine, interrupt, log, options, transcribe};
 
 /// What tells speakers apart, how many there are, and who they are.
 #[derive(Args, Debug)]
@@ -174,18 +174,18 @@ fn recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 /// # Errors
 /// [`Error::Audio`] naming the recording that cannot be read, or in which nobody speaks alone; [`Error::Cancelled`].
 pub fn enrol(
-    finder: &dyn FindSpeakers,
+    diarizer: &dyn DynDiarizer,
     recordings: &[(String, PathBuf)],
     options: &options::Audio,
 ) -> Result<Option<Gallery>> {
     let mut voices = Vec::new();
     for (name, file) in recordings {
         let _about = log::recording(file);
-        let mut watch = Shown::new("learning the voice of", name.clone(), false);
-        let sound = audio::decode(file, &settings::audio(options), |_| {
+        let mut watch = ProgressBarWatch::new("learning the voice of", name.clone(), false);
+        let sound = audio::decode(file, &convert::audio(options), |_| {
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let voice = finder.voice(&sound.samples, &mut watch).map_err(|error| match error {
+        let voice = diarizer.voice(&sound.samples, &mut watch).map_err(|error| match error {
             Error::Diarization { reason, .. } => Error::audio(file, reason),
             other => other,
         })?;
@@ -194,5 +194,5 @@ pub fn enrol(
     if voices.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Gallery::new(voices)?.of_network(finder.network().0)))
+    Ok(Some(Gallery::new(voices)?.of_network(diarizer.network().0)))
 }

@@ -13,19 +13,19 @@ use diarist::{Engine, Error, Result};
 use super::inputs::{OTHER_FOLDER, shown};
 use super::opening::Opening;
 use super::options::Transcribe;
-use super::watch::{Lines, Watch, print};
-use super::{Failure, console, interrupt, log, manifest, settings, stdin, wording};
+use super::progress::{Lines, Watch, print};
+use super::{Failure, console, convert, interrupt, log, manifest, stdin, wording};
 
 /// Transcribes every recording that can be.
 pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     // Everything that can be refused is refused before a model is fetched or a recording decoded.
-    settings::check(&args.work, &args.subtitles)?;
+    convert::check(&args.work, &args.subtitles)?;
     if let (Some(list), Some(out)) = (&args.many.manifest, &args.many.jsonl) {
         return manifest::run(args, list, out);
     }
     manifest::none_given(&args.many)?;
     let job = Job {
-        options: settings::all(&args.work, &args.subtitles)?,
+        options: convert::all(&args.work, &args.subtitles)?,
         formats: formats(args)?,
         verbose: args.output.verbose,
         print_progress: args.output.print_progress,

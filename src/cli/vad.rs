@@ -12,7 +12,7 @@ use diarist::vad::{Detector, VadOptions, merge};
 use serde_json::{Value, json};
 
 use super::console::{self, Bar};
-use super::{interrupt, log, options, settings, stdin};
+use super::{convert, interrupt, log, options, stdin};
 
 /// Options of `vad`.
 #[derive(Args, Debug)]
@@ -35,14 +35,14 @@ pub struct VadArgs {
 /// # Errors
 /// What reading the recording or the network runs into.
 pub fn run(args: &VadArgs) -> Result<()> {
-    let options = settings::vad(&args.vad, VadOptions::default())?;
-    let network = settings::network(&args.vad, &super::hub(None, false, None))?;
-    let detector = Detector::load(&Cpu::new(None)?, settings::method(&args.vad), &network)?;
+    let options = convert::vad(&args.vad, VadOptions::default())?;
+    let network = convert::network(&args.vad, &super::hub(None, false, None))?;
+    let detector = Detector::load(&Cpu::new(None)?, convert::method(&args.vad), &network)?;
     let bar = Bar::recording();
     let name = stdin::name(&args.file).display().to_string();
     stdin::check(&args.file)?;
     let about = log::recording(stdin::name(&args.file));
-    let audio = stdin::decode(&args.file, &settings::audio(&args.audio), |progress| {
+    let audio = stdin::decode(&args.file, &convert::audio(&args.audio), |progress| {
         bar.set(&name, tenths(progress.decoded), progress.total.map_or(0, tenths));
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -211,7 +211,7 @@ impl Subtitles {
 
 /// What finds the aligner of each language: the one asked for, else the language's, which is part of the program where the
 /// recogniser is, too.
-pub fn finder(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
+pub fn diarizer(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
     let (hub, asked) = (engine::hub_of(model), asked.map(str::to_string));
     let builtin = model.model == diarist::hub::BUILTIN;
     Box::new(move |language, load| match &asked {

@@ -2,8 +2,8 @@
 
 use super::linkage::{Merge, cut};
 use super::plda::Plda;
+use super::segmentation::{Embeddings, Segmentation};
 use super::vbx::{Vbx, VbxOptions};
-use super::windows::{Segmentation, Voices};
 use super::{ahc, kmeans};
 use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
@@ -30,7 +30,7 @@ pub enum Clustering {
     Centroid {
         /// Distance of centroids up to which clusters are merged; 0.7045654963945799.
         threshold: f64,
-        /// Voices that a speaker has at least; 12, less where there are few.
+        /// Embeddings that a speaker has at least; 12, less where there are few.
         min_size: usize,
     },
 }
@@ -99,7 +99,7 @@ pub struct Clusters {
 
 impl Clusters {
     /// One speaker only, whose voice is the mean of the voices given.
-    fn one(voices: &Voices, train: &[f64]) -> Self {
+    fn one(voices: &Embeddings, train: &[f64]) -> Self {
         let all = voices.windows * voices.speakers;
         let labels = vec![0; train.len() / voices.size];
         let centroids = means(train, voices.size, &labels, 1);
@@ -115,7 +115,7 @@ impl Clusters {
 pub fn cluster(
     be: &impl Cluster,
     segmentation: &Segmentation,
-    voices: &Voices,
+    voices: &Embeddings,
     how: &Clustering,
     bounds: Bounds,
 ) -> Result<Clusters> {
@@ -160,7 +160,7 @@ pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<
 }
 
 /// The voices of the speakers that VBx kept, `[K, D]`: the means of all voices, weighted by the shares.
-pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
+pub fn kept_embeddings(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
     let kept: Vec<usize> = (0..found.speakers).filter(|&speaker| found.weights[speaker] > GIVEN_UP).collect();
     let mut out = vec![0.0; kept.len() * size];
     for (&speaker, out) in kept.iter().zip(out.chunks_exact_mut(size)) {
@@ -177,7 +177,7 @@ pub fn kept_voices(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
 /// What the clustering of community-1 is given.
 struct VbxInput<'a> {
     segmentation: &'a Segmentation,
-    voices: &'a Voices,
+    voices: &'a Embeddings,
     /// The embeddings that are clustered, `[N, D]`.
     train: &'a [f64],
     plda: &'a Plda,
@@ -188,8 +188,8 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
     let &VbxInput { segmentation, voices, train, plda, options } = input;
     let size = voices.size;
     let count = train.len() / size;
-    if plda.voice_size() != size {
-        let reason = format!("have {size} numbers, the PLDA is for {}", plda.voice_size());
+    if plda.embedding_size() != size {
+        let reason = format!("have {size} numbers, the PLDA is for {}", plda.embedding_size());
         return Err(Error::diarization("embeddings", reason));
     }
     if count < 2 {
@@ -197,7 +197,7 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
     }
     let labels = start_labels(be, train, size, threshold)?;
     let found = primitives::vbx(be, &plda.features(train), plda.phi(), &labels, options)?;
-    let mut centroids = kept_voices(&found, train, size);
+    let mut centroids = kept_embeddings(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
         // No more speakers than embeddings; the result says that more were asked for.
@@ -211,7 +211,7 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
 
 fn by_centroid(
     be: &impl Cluster,
-    voices: &Voices,
+    voices: &Embeddings,
     train: &[f64],
     (threshold, min_size): (f64, usize),
     bounds: Bounds,
@@ -238,7 +238,7 @@ fn by_centroid(
 pub fn assign(
     be: &impl Cluster,
     segmentation: &Segmentation,
-    voices: &Voices,
+    voices: &Embeddings,
     centroids: Vec<f64>,
     paired: bool,
 ) -> Result<Clusters> {

@@ -16,14 +16,14 @@ mod on_device;
 
 use std::path::Path;
 
-pub use on_device::{FindSpeakers, OnDevice};
+pub use on_device::{DynDiarizer, OnDevice};
 
 use self::embed::Wanted;
 use super::cluster::Clustering;
-use super::folder::{self, CONFIG, Place, Recipe};
 use super::plda::Plda;
+use super::recipe::{self, CONFIG, Location, Recipe};
+use super::segmentation::{Clock, Segmentation};
 use super::segments::{self, Posteriors, SegmentClustering};
-use super::windows::{Clock, Segmentation};
 use super::{Diarization, Options, diarize_on, multilabel, powerset};
 use crate::assets;
 use crate::engine::cluster::Cluster;
@@ -41,7 +41,7 @@ pub const SHORTEST: Seconds = Seconds(0.25);
 
 /// What the segmentation network hears in a recording.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct SegmentationOutput {
     /// Who speaks in each window.
     pub segmentation: Segmentation,
     /// How likely it is that anybody speaks, in each frame of the recording, `[T]`; see [`SpeechCurve`].
@@ -96,11 +96,11 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     pub fn load(be: &B, recipe: &Recipe) -> Result<Self> {
         let segmentation = PyanNet::open(be, here(&recipe.segmentation)?)?;
         let embedding = embedding::open(be, here(&recipe.embedding)?)?;
-        let plda = |place: &Place| {
+        let plda = |place: &Location| {
             let folder = here(place)?;
             let plda = Plda::open(folder)?;
-            if plda.voice_size() != embedding.size() {
-                let (voice, size) = (plda.voice_size(), embedding.size());
+            if plda.embedding_size() != embedding.size() {
+                let (voice, size) = (plda.embedding_size(), embedding.size());
                 let reason = format!("is for voices of {voice} numbers, and the embedding has {size}");
                 return Err(Error::model(folder, reason));
             }
@@ -155,15 +155,15 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     /// [`Error::Audio`] for a sample that is no number, [`Error::Config`] for bounds that the recording cannot meet,
     /// [`Error::Cancelled`], and those of the device.
     pub fn diarize(&self, be: &B, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
-        let heard = self.hear(be, samples, &mut Half { watch, second: false })?;
-        self.tell_apart(be, samples, &heard, &[], options, &mut Half { watch, second: true })
+        let heard = self.segment(be, samples, &mut Half { watch, second: false })?;
+        self.cluster_speakers(be, samples, &heard, &[], options, &mut Half { watch, second: true })
     }
 
     /// The first half of the work: what the segmentation network hears.
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize).
-    pub fn hear(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<Heard> {
+    pub fn segment(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<SegmentationOutput> {
         if let Some(bad) = samples.iter().position(|sample| !sample.is_finite()) {
             let reason = format!("sample {bad} is {}; is the recording damaged?", samples[bad]);
             return Err(Error::diarization("recording", reason));
@@ -197,7 +197,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
                 stop_if(watch)
             })?;
         }
-        Ok(Heard { segmentation, speech: curve.mean(), grid: network.grid(), posteriors })
+        Ok(SegmentationOutput { segmentation, speech: curve.mean(), grid: network.grid(), posteriors })
     }
 
     /// The second half: whose voices they are. `words` are the spans of recognised words, for a pipeline that clusters [`segments`]; empty
@@ -205,11 +205,11 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize).
-    pub fn tell_apart(
+    pub fn cluster_speakers(
         &self,
         be: &B,
         samples: &[f32],
-        heard: &Heard,
+        heard: &SegmentationOutput,
         words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
@@ -253,7 +253,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     /// # Errors
     /// As [`diarize`](Self::diarize); [`Error::Diarization`] where nobody is heard alone.
     pub fn voice(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
-        let heard = self.hear(be, samples, &mut Half { watch, second: false })?.segmentation;
+        let heard = self.segment(be, samples, &mut Half { watch, second: false })?.segmentation;
         let mut watch = Half { watch, second: true };
         let alone = |window: usize| (0..heard.frames).filter(|&frame| heard.together(window, frame) == 1).count();
         let told: Vec<usize> = (0..heard.windows).filter(|&window| alone(window) > 0).collect();
@@ -294,24 +294,24 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
 }
 
 /// The method that a recipe asks for; `plda` opens what it needs.
-fn method(method: &folder::Method, plda: impl FnOnce(&Place) -> Result<Plda>) -> Result<Method> {
+fn method(method: &recipe::Method, plda: impl FnOnce(&Location) -> Result<Plda>) -> Result<Method> {
     Ok(match method {
-        &folder::Method::Vbx { threshold, options, plda: ref place } => {
+        &recipe::Method::Vbx { threshold, options, plda: ref place } => {
             Method::Windows(Clustering::Vbx { plda: Box::new(plda(place)?), threshold, options })
         }
-        &folder::Method::Centroid { threshold, min_size } => {
+        &recipe::Method::Centroid { threshold, min_size } => {
             Method::Windows(Clustering::Centroid { threshold, min_size })
         }
-        folder::Method::Segments(options) => Method::Segments(*options),
+        recipe::Method::Segments(options) => Method::Segments(*options),
     })
 }
 
 /// A part that is on this machine.
-fn here(place: &Place) -> Result<&Path> {
+fn here(place: &Location) -> Result<&Path> {
     match place {
-        Place::Here(path) if path.exists() => Ok(path),
-        Place::Here(path) => Err(Error::model(path, format!("no such file or folder, and {CONFIG} names it"))),
-        Place::Repository(name) => {
+        Location::Here(path) if path.exists() => Ok(path),
+        Location::Here(path) => Err(Error::model(path, format!("no such file or folder, and {CONFIG} names it"))),
+        Location::Repository(name) => {
             let reason = format!("is named by {CONFIG} and is on the hub; fetch it, and name its folder there");
             Err(Error::model(name, reason))
         }

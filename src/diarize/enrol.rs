@@ -26,7 +26,7 @@ fn least_of(network: Option<&str>) -> f64 {
     }
 }
 
-/// Voices whose names are known.
+/// Embeddings whose names are known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gallery {
     /// Each name once, in order.
@@ -82,7 +82,7 @@ impl Gallery {
     }
 
     /// The same voices, made by this network unless it is known already which one made them: where another one is at work they are
-    /// refused. `network` is a name such as [`FindSpeakers::network`](super::diarizer::FindSpeakers::network) has it.
+    /// refused. `network` is a name such as [`DynDiarizer::network`](super::diarizer::DynDiarizer::network) has it.
     pub fn of_network(self, network: impl Into<String>) -> Self {
         Gallery { network: self.network.or_else(|| Some(network.into())), ..self }
     }

@@ -4,9 +4,9 @@
 //! | file | |
 //! |---|---|
 //! | [`diarizer`] | the stage: samples through both networks to turns |
-//! | [`folder`] | a pipeline's `config.yaml`; nothing in it is executed |
+//! | [`recipe`] | a pipeline's `config.yaml`; nothing in it is executed |
 //! | [`open`] | the constants of the pipeline that needs no account, and of folders without a `config.yaml` |
-//! | [`windows`] | what the networks say, and on which clock: `[W, F, S]` who is active, `[W, S, D]` their voices |
+//! | [`segmentation`] | what the networks say, and on which clock: `[W, F, S]` who is active, `[W, S, D]` their voices |
 //! | [`powerset`], [`multilabel`] | classes of sets of speakers, or probabilities of speakers, to hard decisions |
 //! | [`cluster`] | which speaker of the recording each speaker of each window is |
 //! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
@@ -26,7 +26,6 @@ pub mod ahc;
 pub mod cluster;
 pub mod diarizer;
 pub mod enrol;
-pub mod folder;
 pub mod kmeans;
 pub mod linkage;
 pub mod multilabel;
@@ -34,10 +33,11 @@ pub mod npz;
 pub mod open;
 pub mod plda;
 pub mod powerset;
+pub mod recipe;
+pub mod segmentation;
 pub mod segments;
 pub mod turns;
 pub mod vbx;
-pub mod windows;
 pub mod words;
 mod yaml;
 
@@ -45,8 +45,8 @@ pub use cluster::{Bounds, Clustering, Clusters};
 pub use diarizer::Diarizer;
 pub use enrol::Gallery;
 pub use plda::Plda;
+pub use segmentation::{Clock, Embeddings, Segmentation};
 pub use turns::Turn;
-pub use windows::{Clock, Segmentation, Voices};
 
 use std::collections::BTreeMap;
 
@@ -118,7 +118,7 @@ impl Diarization {
 /// As [`diarize_on`].
 pub fn diarize(
     segmentation: &Segmentation,
-    voices: impl FnOnce() -> Result<Voices>,
+    voices: impl FnOnce() -> Result<Embeddings>,
     clustering: &Clustering,
     options: &Options,
 ) -> Result<Diarization> {
@@ -132,7 +132,7 @@ pub fn diarize(
 pub fn diarize_on(
     be: &impl Cluster,
     segmentation: &Segmentation,
-    voices: impl FnOnce() -> Result<Voices>,
+    voices: impl FnOnce() -> Result<Embeddings>,
     clustering: &Clustering,
     options: &Options,
 ) -> Result<Diarization> {

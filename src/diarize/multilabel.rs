@@ -1,7 +1,7 @@
 //! Probabilities of speakers, each for itself, to decisions about speakers: the head of pyannote/segmentation (2022).
 
 use super::powerset::refuse_nan;
-use super::windows::{Clock, Segmentation};
+use super::segmentation::{Clock, Segmentation};
 use crate::error::{Error, Result};
 
 /// Probability above which a speaker speaks, where the pipeline does not name another.

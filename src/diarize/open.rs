@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::folder::{Method, Place, Recipe};
+use super::recipe::{Location, Method, Recipe};
 use super::segments::SegmentClustering;
 use crate::types::PipelineVersion;
 use crate::units::Seconds;
@@ -16,7 +16,7 @@ pub const MIN_DURATION_OFF: Seconds = Seconds(0.3);
 pub const ONSET: f64 = 0.5;
 
 /// The pipeline with these networks.
-pub fn recipe(segmentation: Place, embedding: Place, version: PipelineVersion) -> Recipe {
+pub fn recipe(segmentation: Location, embedding: Location, version: PipelineVersion) -> Recipe {
     Recipe {
         version,
         segmentation,
@@ -30,6 +30,6 @@ pub fn recipe(segmentation: Place, embedding: Place, version: PipelineVersion) -
 
 /// The pipeline of a folder without a `config.yaml`: its networks are in `segmentation/` and `embedding/`.
 pub(super) fn of_folder(folder: &Path) -> Recipe {
-    let part = |name: &str| Place::Here(folder.join(name));
-    recipe(part("segmentation"), part("embedding"), super::folder::version(folder))
+    let part = |name: &str| Location::Here(folder.join(name));
+    recipe(part("segmentation"), part("embedding"), super::recipe::version(folder))
 }

@@ -73,13 +73,13 @@ impl Plda {
     }
 
     /// Numbers of a voice.
-    pub fn voice_size(&self) -> usize {
+    pub fn embedding_size(&self) -> usize {
         self.mean1.len()
     }
 
     /// Features `[N, E]` of voices `[N, D]`.
     pub fn features(&self, voices: &[f64]) -> Vec<f64> {
-        voices.par_chunks_exact(self.voice_size()).flat_map_iter(|voice| self.second(&self.first(voice))).collect()
+        voices.par_chunks_exact(self.embedding_size()).flat_map_iter(|voice| self.second(&self.first(voice))).collect()
     }
 
     /// A voice centred, brought to the length sqrt(D), projected, centred, and brought to the length sqrt(E).

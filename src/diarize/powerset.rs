@@ -1,6 +1,6 @@
 //! Classes of sets of speakers to decisions about speakers.
 
-use super::windows::{Clock, Segmentation};
+use super::segmentation::{Clock, Segmentation};
 use crate::error::{Error, Result};
 
 /// The sets of at most `at_once` out of `speakers` speakers in the order of the network's classes: by size, then

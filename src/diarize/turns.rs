@@ -1,7 +1,7 @@
 //! Who speaks in each frame of the recording, and from when to when.
 
 use super::cluster::Clusters;
-use super::windows::{Clock, Segmentation};
+use super::segmentation::{Clock, Segmentation};
 use crate::engine::cluster::{self, Cluster};
 use crate::error::{Error, Result};
 use crate::types::Span;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use super::pipelines::{DEFAULT, PIPELINE};
 use super::published::{Missing, Published};
 use super::{DiarizerSource, Hub, Network, OnProgress};
-use crate::diarize::folder::{self, Place, Recipe};
 use crate::diarize::open::{self, REVISION};
+use crate::diarize::recipe::{self, Location, Recipe};
 use crate::error::{Error, Result};
 use crate::types::PipelineVersion;
 
@@ -34,7 +34,7 @@ pub struct Part {
 /// The networks: segmentation and embedding. Every file is pinned to a commit and a SHA-256.
 pub const PARTS: [Part; 2] = [
     Part {
-        folder: folder::PARTS[0],
+        folder: recipe::PARTS[0],
         network: "pyannote/segmentation-3.0",
         licence: "MIT",
         sources: &[Published {
@@ -46,7 +46,7 @@ pub const PARTS: [Part; 2] = [
         }],
     },
     Part {
-        folder: folder::PARTS[1],
+        folder: recipe::PARTS[1],
         network: "3D-Speaker's CAM++",
         licence: "Apache-2.0",
         sources: &[Published {
@@ -154,7 +154,7 @@ pub fn of_files(segmentation: (PathBuf, Published<'_>), embedding: (PathBuf, Pub
     let digits = |(_, file): &(PathBuf, Published<'_>)| file.sha256.chars().take(8).collect::<String>();
     let revision = format!("{REVISION}-{}-{}", digits(&segmentation), digits(&embedding));
     let version = PipelineVersion { pipeline: OPEN.into(), revision: Some(revision) };
-    DiarizerSource::Recipe(Box::new(open::recipe(Place::Here(segmentation.0), Place::Here(embedding.0), version)))
+    DiarizerSource::Recipe(Box::new(open::recipe(Location::Here(segmentation.0), Location::Here(embedding.0), version)))
 }
 
 fn first_line(text: &str) -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
 use super::{AUTO, BUILTIN, Hub, OPEN, OnProgress, names};
-use crate::diarize::folder::{CONFIG, Method, Place, Recipe};
+use crate::diarize::recipe::{CONFIG, Location, Method, Recipe};
 use crate::engine::weights::LAYOUTS;
 use crate::error::{Error, Result};
 
@@ -83,9 +83,9 @@ impl Hub {
         }
         let Some(folder) = self.find_folder(model, &PIPELINE)? else { return Ok(None) };
         let recipe = Recipe::open(&folder)?;
-        let here = |place: &Place| match place {
-            Place::Here(_) => Ok(Some(place.clone())),
-            Place::Repository(name) => Ok(self.local(name, name, &NETWORK)?.map(Place::Here)),
+        let here = |place: &Location| match place {
+            Location::Here(_) => Ok(Some(place.clone())),
+            Location::Repository(name) => Ok(self.local(name, name, &NETWORK)?.map(Location::Here)),
         };
         let (Some(segmentation), Some(embedding)) = (here(&recipe.segmentation)?, here(&recipe.embedding)?) else {
             return Ok(None);
@@ -112,13 +112,13 @@ impl Hub {
             None => self.fetch_folder(model, &PIPELINE, on_progress)?,
         };
         let mut recipe = Recipe::open(&folder)?;
-        if let Method::Vbx { plda: Place::Repository(name), .. } = &recipe.method {
+        if let Method::Vbx { plda: Location::Repository(name), .. } = &recipe.method {
             let reason = format!("names the repository {name} for its PLDA, which is read from a folder only");
             return Err(Error::model(folder.join(CONFIG), reason));
         }
         for place in [&mut recipe.segmentation, &mut recipe.embedding] {
-            if let Place::Repository(name) = place {
-                *place = Place::Here(self.obtain_network(name, on_progress)?);
+            if let Location::Repository(name) = place {
+                *place = Location::Here(self.obtain_network(name, on_progress)?);
             }
         }
         Ok(DiarizerSource::Recipe(Box::new(recipe)))

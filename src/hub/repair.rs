@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::layout::{Layout, WHISPER, shards};
 use super::pipelines::{NETWORK, PIPELINE};
 use super::{AlignerSource, DiarizerSource, Hub, Network, OnProgress, Source, aligners, fetch, snapshots};
-use crate::diarize::folder::Place;
+use crate::diarize::recipe::Location;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::wav2vec2::Bundle;
@@ -78,7 +78,7 @@ impl Hub {
         };
         let mut repaired = false;
         for place in [&recipe.segmentation, &recipe.embedding] {
-            let Place::Here(path) = place else { continue };
+            let Location::Here(path) = place else { continue };
             // The network is in a repository of its own, or in a subfolder of the pipeline's repository.
             if let Some(snapshot) = path.ancestors().find(|folder| snapshots::place(folder).is_some()) {
                 let layout = if snapshot == path { &NETWORK } else { &PIPELINE };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 #[cfg(doc)]
 use super::Pipeline;
 use crate::asr::AsrResult;
-use crate::diarize::diarizer::Heard;
+use crate::diarize::diarizer::SegmentationOutput;
 use crate::types::{Chunk, Transcript};
 use crate::units::Seconds;
 
@@ -16,7 +16,7 @@ pub struct Prepared {
     pub(super) samples: Arc<Vec<f32>>,
     pub(super) chunks: Vec<Chunk>,
     /// Output of the diarizer's segmentation network, if the VAD stage has run it. Reused by diarization.
-    pub(super) heard: Option<Heard>,
+    pub(super) heard: Option<SegmentationOutput>,
     /// With channel speakers: the other channels.
     pub(super) others: Vec<Prepared>,
     /// With channel speakers: index of an earlier channel with the same samples. A duplicate is not transcribed again.

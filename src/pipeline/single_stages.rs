@@ -58,7 +58,7 @@ impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
         let bounds = options.speakers.map(|options| options.diarize).unwrap_or_default();
         run.stage("diarize", |run| {
             let mut watch = StageWatch { observer: &mut *run.observer, stage: "diarize" };
-            let mut found = speakers.finder.diarize(&audio.samples, &bounds, &mut watch)?;
+            let mut found = speakers.diarizer.diarize(&audio.samples, &bounds, &mut watch)?;
             speakers.name(&mut found)?;
             Ok(found)
         })

@@ -5,7 +5,7 @@ use super::observer::StageWatch;
 use super::word_times::spans;
 use super::{Pipeline, Prepared, Run};
 use crate::asr::Recognizer;
-use crate::diarize::diarizer::{FindSpeakers, Heard};
+use crate::diarize::diarizer::{DynDiarizer, SegmentationOutput};
 use crate::diarize::words::{WordOptions, assign};
 use crate::diarize::{self, Diarization, Gallery, turns};
 use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
@@ -16,7 +16,7 @@ use crate::watch::{Half, Watch};
 /// A diarizer and, optionally, the embeddings of known speakers.
 pub struct Speakers {
     /// The diarizer, on its device.
-    pub finder: Box<dyn FindSpeakers>,
+    pub diarizer: Box<dyn DynDiarizer>,
     /// Names and embeddings of known speakers.
     pub gallery: Option<Gallery>,
 }
@@ -41,7 +41,7 @@ impl Speakers {
     pub fn name(&self, found: &mut Diarization) -> Result<Vec<String>> {
         match &self.gallery {
             Some(gallery) => {
-                let (network, size) = self.finder.network();
+                let (network, size) = self.diarizer.network();
                 gallery.check(network, size)?;
                 gallery.rename(found)
             }
@@ -76,10 +76,10 @@ impl Found {
 
 impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
     /// Output of the diarizer's segmentation network. `None` if it fails; the reason is reported to the observer.
-    pub(super) fn hear(&self, samples: &[f32], run: &mut Run) -> Result<Option<Heard>> {
+    pub(super) fn segment(&self, samples: &[f32], run: &mut Run) -> Result<Option<SegmentationOutput>> {
         let Some(speakers) = &self.speakers else { return Ok(None) };
         let mut watch = StageWatch { observer: &mut *run.observer, stage: "segmentation" };
-        let heard = speakers.finder.hear(samples, &mut watch);
+        let heard = speakers.diarizer.segment(samples, &mut watch);
         run.or_without(heard)
     }
 
@@ -107,17 +107,17 @@ impl Speakers {
     fn find(
         &self,
         samples: &[f32],
-        heard: Option<&Heard>,
+        heard: Option<&SegmentationOutput>,
         words: &[Span],
         options: &SpeakerOptions,
         watch: &mut dyn Watch,
     ) -> Result<Found> {
         let heard = match heard {
             Some(heard) => heard,
-            None => &self.finder.hear(samples, &mut Half { watch, second: false })?,
+            None => &self.diarizer.segment(samples, &mut Half { watch, second: false })?,
         };
         let mut watch = Half { watch, second: true };
-        let mut diarization = self.finder.tell_apart(samples, heard, words, &options.diarize, &mut watch)?;
+        let mut diarization = self.diarizer.cluster_speakers(samples, heard, words, &options.diarize, &mut watch)?;
         let labels = self.name(&mut diarization)?;
         Ok(Found { diarization, labels, options: *options })
     }

@@ -2,7 +2,7 @@
 
 use super::{Pipeline, Prepared, Run};
 use crate::asr::{Chunks, Recognizer};
-use crate::diarize::diarizer::Heard;
+use crate::diarize::diarizer::SegmentationOutput;
 use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::Result;
 use crate::types::Chunk;
@@ -11,16 +11,21 @@ use crate::vad::{self, Detector, VadOptions};
 
 impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
     /// Output of the diarizer's segmentation network, if it is the detector and does not fail.
-    pub(super) fn segmentation(&self, samples: &[f32], run: &mut Run) -> Result<Option<Heard>> {
+    pub(super) fn segmentation(&self, samples: &[f32], run: &mut Run) -> Result<Option<SegmentationOutput>> {
         match self.detector {
-            Detector::Diarizer => self.hear(samples, run),
+            Detector::Diarizer => self.segment(samples, run),
             _ => Ok(None),
         }
     }
 
     /// Voice activity detection: speech merged into chunks no longer than `chunk_size` and the recogniser's window. `heard` is the
     /// output of the segmentation network, if that is the detector.
-    pub(super) fn chunks(&self, samples: &[f32], heard: Option<&Heard>, options: &VadOptions) -> Result<Vec<Chunk>> {
+    pub(super) fn chunks(
+        &self,
+        samples: &[f32],
+        heard: Option<&SegmentationOutput>,
+        options: &VadOptions,
+    ) -> Result<Vec<Chunk>> {
         let window = self.recognizer.capabilities().window;
         let chunk_size = if options.chunk_size.0 < window.0 { options.chunk_size } else { window };
         let options = VadOptions { chunk_size, ..*options };

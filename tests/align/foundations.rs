@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use diarist::align::{Clock, Dictionary, LabelPolicy, LabelSpan, Labels, Refusal, Utterance, Writing, follow, words};
+use diarist::align::{
+    Clock, Dictionary, LabelPolicy, LabelSpan, Labels, Refusal, Utterance, Writing, ctc_paths, words,
+};
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::ctc::CtcTopology;
@@ -35,12 +37,12 @@ fn letters_last_as_long_as_they_are_heard() {
     // "ab b" with pauses before, between and after.
     let log_probs = heard(&cpu, &[0, 1, 1, 2, 0, 0, 2, 2, 2, 0, 0]);
     let utterance = [Utterance { rows: 0..11, labels: &[1, 2, 2] }];
-    let found = follow(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Ctc).unwrap().remove(0).unwrap();
+    let found = ctc_paths(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Ctc).unwrap().remove(0).unwrap();
     assert_spans(&found, &[span(1, 3, 0.92), span(3, 4, 0.92), span(6, 9, 0.92)]);
     // WhisperX gives a pause to the letter before it, and ends where it has heard the last one.
     let log_probs = heard(&cpu, &[0, 1, 0, 0, 2, 0]);
     let utterance = [Utterance { rows: 0..6, labels: &[1, 2] }];
-    let found = follow(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Trellis).unwrap().remove(0).unwrap();
+    let found = ctc_paths(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Trellis).unwrap().remove(0).unwrap();
     assert_spans(&found, &[span(1, 4, 0.92), span(4, 5, 0.92)]);
 }
 
@@ -56,7 +58,7 @@ fn a_refusal_says_why_and_keeps_to_itself() {
         utterance(0..3, &[1, 2, 3]),
         utterance(2..2, &[1]),
     ];
-    let found = follow(&cpu, &log_probs, &batch, BLANK, CtcTopology::Ctc).unwrap();
+    let found = ctc_paths(&cpu, &log_probs, &batch, BLANK, CtcTopology::Ctc).unwrap();
     assert_eq!(found[0], Err(Refusal::NoLabels));
     assert_spans(found[1].as_ref().unwrap(), &[span(1, 2, 0.92)]);
     assert_eq!(found[2], Err(Refusal::TooLong { needed: 5, rows: 3 }));
@@ -64,10 +66,10 @@ fn a_refusal_says_why_and_keeps_to_itself() {
     assert_eq!(found[4], Err(Refusal::TooLong { needed: 1, rows: 0 }));
     assert!(found[2].as_ref().unwrap_err().to_string().contains("needs 5 frames"));
     // Without the rule for repeated labels three rows are enough.
-    let found = follow(&cpu, &log_probs, &batch[2..3], BLANK, CtcTopology::Trellis).unwrap();
+    let found = ctc_paths(&cpu, &log_probs, &batch[2..3], BLANK, CtcTopology::Trellis).unwrap();
     assert!(found[0].is_ok());
     let silent = Tensor::from_host(&cpu, &[2, CLASSES], &[f32::NEG_INFINITY; 2 * CLASSES]).unwrap();
-    let found = follow(&cpu, &silent, &[utterance(0..2, &[1])], BLANK, CtcTopology::Ctc).unwrap();
+    let found = ctc_paths(&cpu, &silent, &[utterance(0..2, &[1])], BLANK, CtcTopology::Ctc).unwrap();
     assert_eq!(found, [Err(Refusal::Impossible)]);
 }
 

@@ -44,7 +44,7 @@ fn search(labels: &[i32], log_probs: &[f32], limits: Limits) -> Result<Vec<Label
 }
 
 /// The best path by a search in f64 that remembers everything.
-fn f32_matrix(labels: &[i32], log_probs: &[f32]) -> Vec<LabelSpan> {
+fn exact(labels: &[i32], log_probs: &[f32]) -> Vec<LabelSpan> {
     // Places as CTC is usually drawn: even ones are blanks.
     let places = 2 * labels.len() + 1;
     let class = |place: usize| if place.is_multiple_of(2) { 0 } else { labels[place / 2] as usize };

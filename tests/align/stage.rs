@@ -133,7 +133,7 @@ fn a_text_is_found_without_a_recogniser() {
     // More than two windows.
     let (aligner, audio) = (small_aligner(&cpu), seeded::audio_f32(704, MINUTE + 80_000));
     let text = "First we say this. Then, after a while, we say that; and on the 3rd day nothing.\n\nThe end?";
-    let mut heard = Heard::default();
+    let mut heard = SegmentationOutput::default();
     let found = aligner.text(&cpu, &audio, text, "en", &AlignOptions::default(), &mut heard).unwrap();
     let sentences: Vec<&str> = found.iter().map(|segment| segment.text.as_str()).collect();
     assert_eq!(sentences.len(), 3, "{sentences:?}");
@@ -146,12 +146,12 @@ fn a_text_is_found_without_a_recogniser() {
 
 /// Remembers what it is told, and stops after a number of questions.
 #[derive(Debug, Default)]
-struct Heard {
+struct SegmentationOutput {
     done: Vec<f64>,
     stop_at: Option<usize>,
 }
 
-impl Watch for Heard {
+impl Watch for SegmentationOutput {
     fn progress(&mut self, done: Seconds, total: Seconds) {
         assert!(done.0 <= total.0 + 0.1);
         self.done.push(done.0);
@@ -167,7 +167,7 @@ fn whoever_watches_may_stop() {
     let (aligner, audio) = (small_aligner(&cpu), seeded::audio_f32(705, MINUTE));
     let options = AlignOptions { batch_seconds: Seconds(1.0), ..AlignOptions::default() };
     for (stop_at, done) in [(None, 5), (Some(0), 0), (Some(2), 2)] {
-        let mut watch = Heard { stop_at, ..Heard::default() };
+        let mut watch = SegmentationOutput { stop_at, ..SegmentationOutput::default() };
         let found = aligner.segments(&cpu, &audio, five(), "en", &options, &mut watch);
         assert_eq!(watch.done.len(), done);
         assert_eq!(matches!(found, Err(Error::Cancelled)), stop_at.is_some());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use diarist::Error;
-use diarist::diarize::folder::Place;
+use diarist::diarize::recipe::Location;
 use diarist::hub::{AlignerSource, DiarizerSource, Fetching, Hub, Network, Source, pipelines};
 use diarist::models::wav2vec2::Bundle;
 use diarist::models::whisper::Checkpoint;
@@ -346,7 +346,7 @@ fn pipelines_are_fetched_with_all_their_parts() {
         let found = hub.obtain_diarizer(model, &mut |_| ControlFlow::Continue(())).unwrap();
         let DiarizerSource::Recipe(recipe) = &found else { panic!("not the built-in one") };
         for (place, file) in [&recipe.segmentation, &recipe.embedding].into_iter().zip(expected) {
-            let Place::Here(folder) = place else { panic!("{place:?}") };
+            let Location::Here(folder) = place else { panic!("{place:?}") };
             let file = folder.join(file.rsplit('/').next().unwrap());
             assert!(file.is_file(), "{}", file.display());
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use diarist::Engine;
 use diarist::api::Device;
 use diarist::diarize::Gallery;
-use diarist::diarize::folder::{Place, Recipe};
 use diarist::diarize::open as constants;
+use diarist::diarize::recipe::{Location, Recipe};
 use diarist::hub::{DiarizerSource, Hub, Network, OPEN, Published, open, pipelines};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -228,7 +228,7 @@ fn a_folder_of_networks_needs_no_config() {
     assert_eq!(found["diarization"], serde_json::json!({"pipeline": "my networks"}));
     assert!(!found["turns"].as_array().unwrap().is_empty());
     let recipe = Recipe::open(&dir.path("my networks")).unwrap();
-    assert_eq!(recipe.embedding, Place::Here(dir.path("my networks/embedding")));
+    assert_eq!(recipe.embedding, Location::Here(dir.path("my networks/embedding")));
     let own = constants::recipe(recipe.segmentation.clone(), recipe.embedding.clone(), recipe.version.clone());
     assert_eq!(recipe, own, "not the constants of open");
     // The folder is enough for finding speech, too.
@@ -343,7 +343,7 @@ fn embeddings_of_campplus_are_written_and_enrolled() {
     let (found, _) = dir.diarized(&format!("{args} --speakers known"));
     assert!(found["turns"].as_array().unwrap().iter().all(|turn| turn["speaker"] == "Anna Berg"), "{found}");
     assert_eq!(found["speaker_embeddings"]["Anna Berg"].as_array().unwrap().len(), 192);
-    // Voices of another network are refused before anything is heard.
+    // Embeddings of another network are refused before anything is heard.
     let build = |gallery: Gallery| {
         let engine =
             Engine::builder().device(Device::Cpu).diarizer(dir.path("model").to_str().unwrap()).gallery(gallery);
@@ -375,6 +375,6 @@ fn published_files_are_named_with_their_checksums() {
         panic!("no recipe")
     };
     assert_eq!((recipe.version.pipeline.as_str(), recipe.version.revision), ("open", Some(revision)));
-    assert_eq!(recipe.segmentation, Place::Here(dir.path("segmentation")));
+    assert_eq!(recipe.segmentation, Location::Here(dir.path("segmentation")));
     assert!(!Path::new("models").join("open").exists());
 }

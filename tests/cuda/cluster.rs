@@ -1,7 +1,7 @@
 //! The primitives of clustering against the CPU, and whole diarizations.
 
 use diarist::diarize::npz::Npz;
-use diarist::diarize::{Clock, Clustering, Diarization, Options, Segmentation, Voices, diarize, diarize_on};
+use diarist::diarize::{Clock, Clustering, Diarization, Embeddings, Options, Segmentation, diarize, diarize_on};
 use diarist::engine::cluster::{Activity, Cluster, Host, Linked, Vbx, VbxOptions};
 
 use crate::cases::{open, random};
@@ -190,7 +190,7 @@ fn needs_shared_diarization_of_recordings() {
             told.values.iter().take(windows * told.shape[1] * told.shape[2]).map(|&x| x == 1.0).collect();
         let segmentation = Segmentation::new(Clock::default(), told.shape[1], told.shape[2], active).unwrap();
         let values = heard.values.iter().take(windows * heard.shape[1] * heard.shape[2]).map(|&x| x as f32).collect();
-        let voices = Voices::new(heard.shape[1], heard.shape[2], values).unwrap();
+        let voices = Embeddings::new(heard.shape[1], heard.shape[2], values).unwrap();
         for clustering in [Clustering::vbx(plda.clone()), Clustering::centroid()] {
             let options = Options::default();
             let want = diarize(&segmentation, || Ok(voices.clone()), &clustering, &options).unwrap();

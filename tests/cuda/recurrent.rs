@@ -31,7 +31,7 @@ fn vector<B: SegmentationOps>(be: &B, seed: u64, len: usize) -> Tensor<B, f32> {
     floats(be, &[len], &random(seed, len))
 }
 
-fn f32_matrix<B: SegmentationOps>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32) -> B::F32Matrix {
+fn exact<B: SegmentationOps>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32) -> B::F32Matrix {
     let values = random(seed, rows * cols).iter().map(|v| v / divisor).collect();
     be.f32_matrix(&HostMatrix { values, rows, cols }).unwrap()
 }

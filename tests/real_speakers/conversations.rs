@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use diarist::diarize::diarizer::FindSpeakers;
+use diarist::diarize::diarizer::DynDiarizer;
 use diarist::diarize::{Options, Turn};
 use diarist::score::files::{open_all, open_uem};
 use diarist::score::{TimeErrors, time_errors, time_errors_within};
@@ -17,8 +17,8 @@ use crate::common::{json, shared};
 /// Seconds on both sides of a boundary that do not count.
 const COLLAR: f64 = 0.25;
 
-fn turns(finder: &dyn FindSpeakers, samples: &[f32]) -> Vec<Turn> {
-    finder.diarize(samples, &Options::default(), &mut ()).unwrap().turns
+fn turns(diarizer: &dyn DynDiarizer, samples: &[f32]) -> Vec<Turn> {
+    diarizer.diarize(samples, &Options::default(), &mut ()).unwrap().turns
 }
 
 fn speakers(turns: &[Turn]) -> usize {
@@ -38,7 +38,7 @@ fn dialogues() {
     let (open, dialogue) = (open(), shared("audio/dialogue"));
     for (name, people) in [("falcon", 3), ("sample", 2)] {
         let reference = open_all(&dialogue.join(format!("{name}.rttm"))).unwrap().into_values().next().unwrap();
-        let found = turns(open.finder.as_ref(), &samples(&dialogue.join(format!("{name}.wav"))));
+        let found = turns(open.diarizer.as_ref(), &samples(&dialogue.join(format!("{name}.wav"))));
         let errors = time_errors(&reference.turns, &found, COLLAR);
         eprintln!("{name}: DER {}, {} speakers", percent(errors), speakers(&found));
         assert!(errors.rate() <= 0.01 && speakers(&found) == people, "{name}: {}", percent(errors));
@@ -54,7 +54,7 @@ fn meetings() {
     assert_eq!(references.len(), 6);
     let mut sum = TimeErrors::default();
     for (name, reference) in references {
-        let found = turns(open.finder.as_ref(), &samples(&ami.join(format!("{name}.wav"))));
+        let found = turns(open.diarizer.as_ref(), &samples(&ami.join(format!("{name}.wav"))));
         let errors = time_errors_within(&reference.turns, &found, COLLAR, scored.get(&name).map(Vec::as_slice));
         eprintln!("{name}: DER {}, {} of {}", percent(errors), speakers(&found), speakers(&reference.turns));
         sum = sum + errors;
@@ -90,7 +90,7 @@ fn mixtures(step: usize) {
     let (mut sum, mut right, mut count) = (TimeErrors::default(), 0, 0);
     for mixture in json("real/mixtures.json").as_array().unwrap().iter().step_by(step) {
         let (name, people) = (mixture["name"].as_str().unwrap(), mixture["speakers"].as_u64().unwrap() as usize);
-        let found = turns(open.finder.as_ref(), &mixed(mixture, &voices));
+        let found = turns(open.diarizer.as_ref(), &mixed(mixture, &voices));
         let errors = time_errors(&reference(mixture), &found, COLLAR);
         eprintln!("{name}: DER {}, {} of {people}", percent(errors), speakers(&found));
         sum = sum + errors;

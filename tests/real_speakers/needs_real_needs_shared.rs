@@ -10,15 +10,15 @@ use std::path::Path;
 
 use diarist::api::{Compute, Device};
 use diarist::audio;
-use diarist::diarize::diarizer::FindSpeakers;
-use diarist::diarize::folder::Recipe;
+use diarist::diarize::diarizer::DynDiarizer;
+use diarist::diarize::recipe::Recipe;
 use diarist::hub::DiarizerSource;
 
 use crate::common;
 
 /// The published networks, and the folder that they were opened from.
 struct Open {
-    finder: Box<dyn FindSpeakers>,
+    diarizer: Box<dyn DynDiarizer>,
     _folder: tempfile::TempDir,
 }
 
@@ -46,8 +46,8 @@ fn open_with(config: Option<&str>) -> Open {
     }
     let device = Compute { device: Device::Cpu, ..Compute::default() }.open().unwrap();
     let recipe = Recipe::open(folder.path()).unwrap();
-    let finder = device.diarizer(&DiarizerSource::Recipe(Box::new(recipe))).unwrap();
-    Open { finder, _folder: folder }
+    let diarizer = device.diarizer(&DiarizerSource::Recipe(Box::new(recipe))).unwrap();
+    Open { diarizer, _folder: folder }
 }
 
 fn samples(path: &Path) -> Vec<f32> {

@@ -38,7 +38,7 @@ fn turns_are_those_of_pyannote_audio() {
         for (name, want) in case["turns"].as_object().unwrap().iter().filter(|(name, _)| *name != DIFFERENT) {
             let folder = if ["falcon", "sample"].contains(&name.as_str()) { "audio/dialogue" } else { "audio/ami" };
             let samples = samples(&shared(folder).join(format!("{name}.wav")));
-            let found = open.finder.diarize(&samples, &options, &mut ()).unwrap();
+            let found = open.diarizer.diarize(&samples, &options, &mut ()).unwrap();
             // Ours end with the recording.
             let end = samples.len() as f64 / 16_000.0;
             let want: Vec<(f64, f64, &str)> = (want.as_array().unwrap().iter())

@@ -18,7 +18,7 @@ fn turns_are_those_of_the_reference() {
     for (name, recording) in recordings {
         let folder = if ["falcon", "sample"].contains(&name.as_str()) { "audio/dialogue" } else { "audio/ami" };
         let samples = samples(&shared(folder).join(format!("{name}.wav")));
-        let found = open.finder.diarize(&samples, &Options::default(), &mut ()).unwrap().turns;
+        let found = open.diarizer.diarize(&samples, &Options::default(), &mut ()).unwrap().turns;
         let want = recording["turns"].as_array().unwrap();
         assert_eq!(found.len(), want.len(), "{name}: {found:?}");
         for (turn, want) in found.iter().zip(want) {

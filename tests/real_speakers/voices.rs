@@ -1,9 +1,9 @@
-//! Voices of different recordings of the same people: how well they are told from others, and by their names.
+//! Embeddings of different recordings of the same people: how well they are told from others, and by their names.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use diarist::diarize::diarizer::FindSpeakers;
+use diarist::diarize::diarizer::DynDiarizer;
 use diarist::diarize::{Gallery, Options};
 
 use super::{open, samples};
@@ -48,7 +48,7 @@ fn equal_error_rate(mut same: Vec<f64>, mut other: Vec<f64>) -> f64 {
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
 fn utterances_of_ten_speakers_are_verified() {
     let open = open();
-    let voice = |path: &PathBuf| (speaker(path), open.finder.voice(&samples(path), &mut ()).unwrap());
+    let voice = |path: &PathBuf| (speaker(path), open.diarizer.voice(&samples(path), &mut ()).unwrap());
     let voices: Vec<_> = recordings(&shared("audio/voices/librispeech_test-other")).iter().map(voice).collect();
     assert_eq!(voices.len(), 100);
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
@@ -76,8 +76,8 @@ fn halves() -> BTreeMap<String, [Vec<f32>; 2]> {
 }
 
 /// The name of whoever speaks longest.
-fn who(finder: &dyn FindSpeakers, gallery: &Gallery, samples: &[f32]) -> Option<String> {
-    let mut found = finder.diarize(samples, &Options::default(), &mut ()).unwrap();
+fn who(diarizer: &dyn DynDiarizer, gallery: &Gallery, samples: &[f32]) -> Option<String> {
+    let mut found = diarizer.diarize(samples, &Options::default(), &mut ()).unwrap();
     gallery.rename(&mut found).unwrap();
     let mut times: BTreeMap<&str, f64> = BTreeMap::new();
     found.turns.iter().for_each(|turn| *times.entry(&turn.speaker).or_default() += turn.span.duration());
@@ -89,18 +89,18 @@ fn who(finder: &dyn FindSpeakers, gallery: &Gallery, samples: &[f32]) -> Option<
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
 fn enrolled_voices_are_known_and_others_are_not() {
     let open = open();
-    let finder = open.finder.as_ref();
+    let diarizer = open.diarizer.as_ref();
     let people = halves();
     assert!(people.len() >= 150, "{} people", people.len());
     let known: Vec<_> = people.iter().take(50).collect();
     let enrol =
-        |(name, [first, _]): &(&String, &[Vec<f32>; 2])| ((*name).clone(), finder.voice(first, &mut ()).unwrap());
-    let gallery = Gallery::new(known.iter().map(enrol).collect()).unwrap().of_network(finder.network().0);
+        |(name, [first, _]): &(&String, &[Vec<f32>; 2])| ((*name).clone(), diarizer.voice(first, &mut ()).unwrap());
+    let gallery = Gallery::new(known.iter().map(enrol).collect()).unwrap().of_network(diarizer.network().0);
     let is_right =
-        |(name, [_, second]): &&(&String, &[Vec<f32>; 2])| who(finder, &gallery, second).as_ref() == Some(name);
+        |(name, [_, second]): &&(&String, &[Vec<f32>; 2])| who(diarizer, &gallery, second).as_ref() == Some(name);
     let right = known.iter().filter(is_right).count();
     let is_unknown = |(_, [_, second]): &(&String, &[Vec<f32>; 2])| {
-        who(finder, &gallery, second).is_none_or(|name| name.starts_with("SPEAKER_"))
+        who(diarizer, &gallery, second).is_none_or(|name| name.starts_with("SPEAKER_"))
     };
     let unknown = people.iter().skip(50).take(100).filter(is_unknown).count();
     eprintln!("{right} of 50 are named right, {unknown} of 100 others have no name");

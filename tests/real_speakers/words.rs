@@ -26,7 +26,7 @@ impl Transcriber {
         let checkpoint = Checkpoint::recognise(&real("whisper-tiny.en-ct2")).unwrap();
         let mut pipeline =
             Pipeline::open_checkpoint(&Cpu::new(None).unwrap(), &checkpoint, Detector::Diarizer).unwrap();
-        pipeline.speakers = Some(Speakers { finder: open.finder, gallery: None });
+        pipeline.speakers = Some(Speakers { diarizer: open.diarizer, gallery: None });
         let options =
             Options { words: WordTimes::Dtw, speakers: Some(SpeakerOptions::default()), ..Options::default() };
         Transcriber { pipeline, options, _folder: open._folder }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use diarist::align::{AlignOptions, Aligner, Dictionary, LabelPolicy, Labels, Utterance, follow};
+use diarist::align::{AlignOptions, Aligner, Dictionary, LabelPolicy, Labels, Utterance, ctc_paths};
 use diarist::assets;
 use diarist::audio::{self, DecodeOptions};
 use diarist::engine::cpu::Cpu;
@@ -150,7 +150,7 @@ impl Work {
             let rows = heard.frames.iter().enumerate().map(|(i, frames)| i * stride..i * stride + frames);
             let said = rows.zip(&labels).map(|(rows, labels)| Utterance { rows, labels });
             let start = Instant::now();
-            follow(be, &heard.log_probs, &said.collect::<Vec<_>>(), dictionary.blank, CtcTopology::Ctc)?;
+            ctc_paths(be, &heard.log_probs, &said.collect::<Vec<_>>(), dictionary.blank, CtcTopology::Ctc)?;
             following += start.elapsed().as_secs_f64();
         }
         Ok((hearing, following))

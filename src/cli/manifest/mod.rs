@@ -17,9 +17,9 @@ use super::console::{self, Bar};
 use super::inputs::shown;
 use super::opening::Opening;
 use super::options::{Many, Transcribe};
+use super::progress::Notes;
 use super::results::{Line, Refusal};
-use super::watch::Notes;
-use super::{Failure, interrupt, log, settings, transcribe, wording};
+use super::{Failure, convert, interrupt, log, transcribe, wording};
 use list::Entry;
 use out::Out;
 
@@ -40,7 +40,7 @@ pub fn none_given(many: &Many) -> Result<()> {
 
 /// Transcribes every recording of the list that `out` does not have.
 pub fn run(args: &Transcribe, list: &Path, path: &Path) -> std::result::Result<(), Failure> {
-    let options = settings::all(&args.work, &args.subtitles)?;
+    let options = convert::all(&args.work, &args.subtitles)?;
     let opening = Opening::check(&args.work)?;
     let entries = list::read(list)?;
     let inputs = opening.inputs().with([list]).with(entries.iter().map(|entry| &entry.path));

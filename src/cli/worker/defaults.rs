@@ -9,9 +9,9 @@ use diarist::config::Options;
 use diarist::units::Seconds;
 use serde_json::{Map, Value};
 
+use super::super::convert;
 use super::super::options::{Model, Work};
 use super::super::results::Refusal;
-use super::super::settings;
 use super::super::words::Subtitles;
 use super::{MAX_DURATION, WorkerArgs};
 
@@ -61,7 +61,7 @@ impl Defaults {
             }
         }
         // They have been loaded. What they ask for is not asked for again by every request, which may do without.
-        let by_diarizer = settings::by_diarizer(&args.work);
+        let by_diarizer = convert::by_diarizer(&args.work);
         given.retain(|(id, _)| match id.as_str() {
             "align_model" | "diarize_model" | "speakers" => false,
             "vad_method" => !by_diarizer,
@@ -69,7 +69,7 @@ impl Defaults {
         });
         let max_duration = Seconds(args.work.audio.max_duration.unwrap_or(MAX_DURATION));
         let command = WorkerArgs::augment_args(Command::new("request").no_binary_name(true).disable_help_flag(true));
-        let mut options = settings::all(&args.work, &Subtitles::default())?;
+        let mut options = convert::all(&args.work, &Subtitles::default())?;
         options.audio.max_duration = Some(max_duration);
         Ok(Defaults { command, given, options, diarizes: args.work.speakers.diarize, max_duration })
     }
@@ -109,7 +109,7 @@ impl Defaults {
             return Err(refuse("diarize", &Value::Bool(true), rule));
         }
         let subtitles = Subtitles::default();
-        let options = settings::check(&work, &subtitles).and_then(|()| settings::all(&work, &subtitles));
+        let options = convert::check(&work, &subtitles).and_then(|()| convert::all(&work, &subtitles));
         let mut options = options.map_err(|error| Refusal::from(&error))?;
         options.audio.max_duration = Some(self.max_duration);
         Ok(options)

@@ -5,15 +5,15 @@
 //! | `lines.rs` | stdin -> lines of bounded length |
 //! | `request.rs` | a line -> what is asked for |
 //! | `defaults.rs` | a request's options, and the worker's own command line -> the library's options |
-//! | `desk.rs` | who waits, who runs, who is to be cancelled |
+//! | `queue.rs` | who waits, who runs, who is to be cancelled |
 //! | `answers.rs` | stdout, one whole line at a time |
 //!
 //! A thread reads, `--max-in-flight` threads work, and each writes its own answers.
 
 mod answers;
 mod defaults;
-mod desk;
 mod lines;
+mod queue;
 mod request;
 
 use std::ffi::OsString;
@@ -32,15 +32,15 @@ use diarist::{Engine, Error, output};
 
 use super::opening::Opening;
 use super::options::Work;
+use super::progress::Notes;
 use super::results::{Line, Refusal};
 use super::values::{Device, LogLevel, bytes};
-use super::watch::Notes;
 use super::words::Subtitles;
-use super::{Failure, console, interrupt, log, settings, transcribe, wording};
+use super::{Failure, console, convert, interrupt, log, transcribe, wording};
 use answers::Answers;
 use defaults::Defaults;
-use desk::{Desk, Job, Taken};
 use lines::Lines;
+use queue::{Admission, Job, Queue};
 use request::{Request, Sound};
 
 /// What is shown below the options.
@@ -90,28 +90,28 @@ pub struct WorkerArgs {
 /// # Errors
 /// Options that cannot be honoured, models that cannot be loaded, and answers that cannot be written.
 pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
-    settings::check(&args.work, &Subtitles::default())?;
+    convert::check(&args.work, &Subtitles::default())?;
     let defaults = Defaults::new(args, line)?;
     let opening = Opening::check(&args.work)?;
     let engine = opening.load()?;
     let limit = usize::try_from(args.max_request_bytes).unwrap_or(usize::MAX);
-    let desk = Arc::new(Desk::new(args.max_in_flight as usize, limit));
+    let queue = Arc::new(Queue::new(args.max_in_flight as usize, limit));
     let answers = Arc::new(Answers::new());
-    let at_first = desk.clone();
+    let at_first = queue.clone();
     interrupt::be_patient(move || at_first.close());
     if interrupt::asked() {
         return Ok(());
     }
     answers.write(&ready(args, &engine));
-    let reader = Reader { desk: desk.clone(), answers: answers.clone(), defaults };
+    let reader = Reader { queue: queue.clone(), answers: answers.clone(), defaults };
     // Nobody waits for it: at SIGTERM it may be waiting for a line that never comes.
     std::thread::spawn(move || reader.run(limit));
     let dead = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..args.max_in_flight {
             scope.spawn(|| {
-                while let Some(job) = desk.next() {
-                    serve(&engine, job, &desk, &answers, &dead);
+                while let Some(job) = queue.next() {
+                    serve(&engine, job, &queue, &answers, &dead);
                 }
             });
         }
@@ -134,7 +134,7 @@ fn ready(args: &WorkerArgs, engine: &Engine) -> String {
 
 /// The thread that reads.
 struct Reader {
-    desk: Arc<Desk>,
+    queue: Arc<Queue>,
     answers: Arc<Answers>,
     defaults: Defaults,
 }
@@ -143,7 +143,7 @@ impl Reader {
     /// Reads until there is nothing more, or no more is taken.
     fn run(self, limit: usize) {
         let mut lines = Lines::new(std::io::stdin().lock(), limit);
-        while self.desk.has_room() {
+        while self.queue.has_room() {
             match lines.next() {
                 Ok(Some(lines::Line::Whole(line))) => {
                     if let Err((id, refusal)) = self.take(&line) {
@@ -166,7 +166,7 @@ impl Reader {
                 break;
             }
         }
-        self.desk.close();
+        self.queue.close();
     }
 
     /// Does what a line asks for.
@@ -174,7 +174,7 @@ impl Reader {
         let (id, sound, options) = match request::parse(line)? {
             None => return Ok(()),
             Some(Request::Cancel(id)) => {
-                if self.desk.cancel(&id) {
+                if self.queue.cancel(&id) {
                     self.answers.refuse(Some(&id), &Refusal::from(&Error::Cancelled));
                 }
                 return Ok(());
@@ -182,9 +182,9 @@ impl Reader {
             Some(Request::Transcribe { id, sound, options }) => (id, sound, options),
         };
         let options = self.defaults.with(&options).map_err(|refusal| (Some(id.clone()), refusal))?;
-        match self.desk.take(Job::new(id.clone(), sound, options, line.len())) {
-            Taken::Yes | Taken::Closed => Ok(()),
-            Taken::SameId => {
+        match self.queue.take(Job::new(id.clone(), sound, options, line.len())) {
+            Admission::Yes | Admission::Closed => Ok(()),
+            Admission::SameId => {
                 let rule = "a request with this id is in flight, and goes on; give each its own";
                 Err((Some(id), Refusal::new("duplicate_id", rule)))
             }
@@ -193,11 +193,11 @@ impl Reader {
 }
 
 /// Answers one request.
-fn serve(engine: &Engine, mut job: Job, desk: &Desk, answers: &Answers, dead: &AtomicBool) {
+fn serve(engine: &Engine, mut job: Job, queue: &Queue, answers: &Answers, dead: &AtomicBool) {
     let (cancelled, id) = (job.cancelled.clone(), job.id.clone());
     let mut notes = Notes::new(|| cancelled.load(Ordering::Relaxed) || answers.gone() || interrupt::asked());
     let sound = std::mem::replace(&mut job.sound, Sound::Base64(String::new()));
-    let found = catch_unwind(AssertUnwindSafe(|| hear(engine, sound, &job.options, &mut notes, dead)));
+    let found = catch_unwind(AssertUnwindSafe(|| process(engine, sound, &job.options, &mut notes, dead)));
     // A client must not wait for ever, whatever happens.
     let found =
         found.unwrap_or_else(|_| Err(Refusal::new("internal", "a bug in diarist; stderr has more, please report it")));
@@ -207,18 +207,18 @@ fn serve(engine: &Engine, mut job: Job, desk: &Desk, answers: &Answers, dead: &A
         Ok(line.put_warnings(&notes.warnings).end())
     });
     // The id is free again before its answer can be read.
-    desk.done(&id);
+    queue.done(&id);
     match line {
         Ok(line) => answers.write(&line),
         Err(refusal) => answers.refuse(Some(&id), &refusal),
     }
     if answers.gone() || dead.load(Ordering::Relaxed) {
-        desk.close();
+        queue.close();
     }
 }
 
 /// What is said in a recording. A device that fails is `dead`: it does not recover within a process.
-fn hear<S: Fn() -> bool>(
+fn process<S: Fn() -> bool>(
     engine: &Engine,
     sound: Sound,
     options: &Options,

@@ -1,8 +1,8 @@
 //! The embeddings of what the segmentation network hears: of speakers of windows, or of segments.
 
 use super::{Diarizer, stop_if};
+use crate::diarize::segmentation::{Embeddings, Segmentation};
 use crate::diarize::segments::{self, Posteriors, Run};
-use crate::diarize::windows::{Segmentation, Voices};
 use crate::engine::cluster::Cluster;
 use crate::engine::embedding_ops::EmbeddingOps;
 use crate::error::Result;
@@ -45,7 +45,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         samples: &[f32],
         heard: &Segmentation,
         watch: &mut dyn Watch,
-    ) -> Result<Voices> {
+    ) -> Result<Embeddings> {
         let (speakers, size) = (heard.speakers, self.embedding.size());
         let window = self.segmentation.specification().window;
         // Without the exclusion no number of frames alone is enough.
@@ -54,13 +54,13 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         let spoken: Vec<usize> = (0..heard.windows).filter(speaks).collect();
         let mut values = vec![0.0; heard.windows * speakers * size];
         let mask = |window: usize, masks: &mut Vec<bool>| {
-            (0..speakers).for_each(|speaker| masks.extend(heard.voice_mask(window, speaker, least)));
+            (0..speakers).for_each(|speaker| masks.extend(heard.embedding_mask(window, speaker, least)));
         };
         let wanted = Wanted { windows: &spoken, speakers, mask: &mask };
         self.in_batches(be, samples, &wanted, watch, |window, voices| {
             values[window * speakers * size..][..speakers * size].copy_from_slice(voices);
         })?;
-        Voices::new(speakers, size, values)
+        Embeddings::new(speakers, size, values)
     }
 
     /// Hears the voices of some windows; `each` is given a window and its voices `[S, D]`.
@@ -92,7 +92,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     }
 }
 
-/// Voices to be heard.
+/// Embeddings to be heard.
 pub(super) struct Wanted<'a> {
     pub windows: &'a [usize],
     /// Speakers S of a window.

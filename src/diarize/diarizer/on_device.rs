@@ -1,6 +1,6 @@
 //! A diarizer together with its device, so that the device's type is hidden.
 
-use super::{Diarizer, Heard};
+use super::{Diarizer, SegmentationOutput};
 use crate::diarize::{Diarization, Options};
 use crate::engine::cluster::Cluster;
 use crate::engine::embedding_ops::EmbeddingOps;
@@ -9,25 +9,25 @@ use crate::types::{PipelineVersion, Span};
 use crate::watch::Watch;
 
 /// A diarizer on some device: the device is known to whoever opened it. See the methods of [`Diarizer`].
-pub trait FindSpeakers: Send + Sync {
+pub trait DynDiarizer: Send + Sync {
     /// See [`Diarizer::diarize`].
     ///
     /// # Errors
     /// As there.
     fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization>;
-    /// See [`Diarizer::hear`].
+    /// See [`Diarizer::segment`].
     ///
     /// # Errors
     /// As there.
-    fn hear(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Heard>;
-    /// See [`Diarizer::tell_apart`].
+    fn segment(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<SegmentationOutput>;
+    /// See [`Diarizer::cluster_speakers`].
     ///
     /// # Errors
     /// As there.
-    fn tell_apart(
+    fn cluster_speakers(
         &self,
         samples: &[f32],
-        heard: &Heard,
+        heard: &SegmentationOutput,
         words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
@@ -51,24 +51,24 @@ pub struct OnDevice<B: EmbeddingOps> {
     pub diarizer: Diarizer<B>,
 }
 
-impl<B: EmbeddingOps + Cluster> FindSpeakers for OnDevice<B> {
+impl<B: EmbeddingOps + Cluster> DynDiarizer for OnDevice<B> {
     fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
         self.diarizer.diarize(&self.be, samples, options, watch)
     }
 
-    fn hear(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Heard> {
-        self.diarizer.hear(&self.be, samples, watch)
+    fn segment(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<SegmentationOutput> {
+        self.diarizer.segment(&self.be, samples, watch)
     }
 
-    fn tell_apart(
+    fn cluster_speakers(
         &self,
         samples: &[f32],
-        heard: &Heard,
+        heard: &SegmentationOutput,
         words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
     ) -> Result<Diarization> {
-        self.diarizer.tell_apart(&self.be, samples, heard, words, options, watch)
+        self.diarizer.cluster_speakers(&self.be, samples, heard, words, options, watch)
     }
 
     fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {

@@ -21,7 +21,7 @@ pub fn decide(
     let mut frames = [(); 2].map(|()| Frames { speakers, active: vec![false; total * speakers] });
     let first: Vec<usize> = (0..posteriors.windows()).map(|window| posteriors.first_frame(window)).collect();
     for at in 0..total {
-        let heard = Heard::of(posteriors, labels, &first, at, options);
+        let heard = FrameScores::of(posteriors, labels, &first, at, options);
         let speech = if in_word[at] { options.speech_in_words } else { options.speech };
         let count = match () {
             () if heard.speech <= speech => 0,
@@ -49,14 +49,14 @@ fn frames_in(spans: &[Span], posteriors: &Posteriors) -> Vec<bool> {
 }
 
 /// What the windows that see a frame say about it: weighted means.
-struct Heard {
+struct FrameScores {
     speech: f64,
     overlap: f64,
     /// Speakers of the recording, and how likely they speak, each above 0.
     speakers: Vec<(usize, f64)>,
 }
 
-impl Heard {
+impl FrameScores {
     fn of(
         posteriors: &Posteriors,
         labels: &FrameLabels,
@@ -64,7 +64,7 @@ impl Heard {
         at: usize,
         options: &SegmentClustering,
     ) -> Self {
-        let mut heard = Heard { speech: 0.0, overlap: 0.0, speakers: Vec::new() };
+        let mut heard = FrameScores { speech: 0.0, overlap: 0.0, speakers: Vec::new() };
         let mut sum = 0.0;
         let last = first.partition_point(|first| *first <= at);
         let windows = (0..last).rev().take_while(|window| at < first[*window] + posteriors.frames);
@@ -99,7 +99,7 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diarize::windows::Clock;
+    use crate::diarize::segmentation::Clock;
 
     #[test]
     fn frames_of_words_are_those_whose_middles_they_cover() {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::diarize::powerset::{self, sets};
-use crate::diarize::windows::Clock;
+use crate::diarize::segmentation::Clock;
 use crate::error::{Error, Result};
 
 /// Probabilities of sets of speakers in the frames of windows. The speakers of one window are not those of the next.

@@ -80,7 +80,7 @@ fn extend(intervals: &mut Vec<Range<usize>>, frame: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diarize::windows::Clock;
+    use crate::diarize::segmentation::Clock;
 
     /// One window of decisions: `.` nobody, `a`, `b`, `c` a speaker, `A` the first two.
     fn decided(frames: &str) -> Posteriors {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::spans::{Heard, spans_of_frames};
+use super::spans::{SpeechFrames, spans_of_frames};
 use super::{CamPlus, FEWEST_FRAMES, Room};
 use crate::engine::Tensor;
 use crate::engine::dense::Clips;
@@ -79,7 +79,7 @@ impl<B: EmbeddingOps> CamPlus<B> {
         let mut room = self.room(be, most)?;
         for group in groups {
             let listed: Vec<&[Range<usize>]> = group.iter().map(|n| spans[*n].as_slice()).collect();
-            let heard = Heard::new(samples, &listed);
+            let heard = SpeechFrames::new(samples, &listed);
             let features = be.scope(|| self.features(be, &heard.samples))?;
             let order: Vec<usize> = (0..group.len()).collect();
             for batch in in_groups(&order, most, |i| heard.rows[i].len()) {

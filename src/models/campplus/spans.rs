@@ -5,14 +5,14 @@ use std::ops::Range;
 use crate::features::fbank::{self, SHIFT};
 
 /// The samples under the spans of some embeddings, of those that overlap one copy; and the frames of features of each.
-pub(super) struct Heard {
+pub(super) struct SpeechFrames {
     /// Stretches of samples, each from a multiple of [`SHIFT`] on.
     pub samples: Vec<f32>,
     /// For each embedding, the rows of the features of `samples` that are its frames.
     pub rows: Vec<Vec<usize>>,
 }
 
-impl Heard {
+impl SpeechFrames {
     /// Of `samples`, with zeros past their end. Spans have a frame each, at least.
     ///
     /// Two spans share features where their beginnings are a multiple of [`SHIFT`] apart.
@@ -46,7 +46,7 @@ impl Heard {
         let rows = |spans: &&[Range<usize>]| -> Vec<usize> {
             spans.iter().flat_map(|span| row(span)..row(span) + fbank::frames(span.len())).collect()
         };
-        Heard { rows: spans.iter().map(rows).collect(), samples: copy }
+        SpeechFrames { rows: spans.iter().map(rows).collect(), samples: copy }
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     fn overlapping_spans_share_their_samples() {
         let samples: Vec<f32> = (0..5000).map(|i| i as f32).collect();
         let spans: [Vec<Range<usize>>; 3] = [vec![320..1200, 2400..2800], vec![0..720], vec![1000..1400, 4800..5360]];
-        let heard = Heard::new(&samples, &spans.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let heard = SpeechFrames::new(&samples, &spans.iter().map(Vec::as_slice).collect::<Vec<_>>());
         for (spans, rows) in spans.iter().zip(&heard.rows) {
             let mut rows = rows.iter();
             for span in spans {

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use self::block::Block;
 pub(crate) use self::load::named_by_pyannote;
-use self::windows::{Heard, Masks};
+use self::windows::{Masks, WindowSamples};
 use crate::engine::Tensor;
 use crate::engine::embedding_ops::{self, After, EmbeddingOps};
 use crate::engine::segmentation_ops::{self, Activation};
@@ -115,7 +115,7 @@ impl<B: EmbeddingOps> ResNet34<B> {
         let mut room = [room()?, room()?, room()?];
         for windows in spoken.chunks(FEATURE_BATCH) {
             let starts: Vec<usize> = windows.iter().map(|n| starts[*n]).collect();
-            let heard = Heard::new(samples, &starts, frames);
+            let heard = WindowSamples::new(samples, &starts, frames);
             let features = be.scope(|| self.features(be, &heard.samples))?;
             for (windows, first) in windows.chunks(batch).zip(heard.first.chunks(batch)) {
                 let found = be.scope(|| self.batch(be, &mut room, frames, &features, first, &masks.of(windows)))?;

@@ -5,17 +5,17 @@ use crate::features::fbank::{self, SHIFT};
 use crate::models::embedding::{mask_frames, nearest_frames};
 
 /// The samples under some windows: of those that overlap, one copy.
-pub(super) struct Heard {
+pub(super) struct WindowSamples {
     /// Windows begin at multiples of [`SHIFT`].
     pub samples: Vec<f32>,
     /// The first row of features of each window.
     pub first: Vec<usize>,
 }
 
-impl Heard {
+impl WindowSamples {
     /// Windows of `frames` frames of features, from `starts` in `samples`, zeros past their end.
     pub fn new(samples: &[f32], starts: &[usize], frames: usize) -> Self {
-        let mut heard = Heard { samples: Vec::new(), first: Vec::new() };
+        let mut heard = WindowSamples { samples: Vec::new(), first: Vec::new() };
         let window = fbank::samples(frames);
         // Where the current stretch begins: in the recording, and here.
         let (mut origin, mut base) = (0, 0);

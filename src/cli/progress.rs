@@ -138,7 +138,7 @@ impl<S: Fn() -> bool> Observer for Notes<S> {
 }
 
 /// Shows how far one kind of work on a recording is.
-pub struct Shown {
+pub struct ProgressBarWatch {
     bar: Bar,
     doing: &'static str,
     name: String,
@@ -146,10 +146,10 @@ pub struct Shown {
     percent: bool,
 }
 
-impl Shown {
+impl ProgressBarWatch {
     /// For the recording called `name`.
     pub fn new(doing: &'static str, name: String, percent: bool) -> Self {
-        Shown { bar: Bar::recording(), doing, name, percent }
+        ProgressBarWatch { bar: Bar::recording(), doing, name, percent }
     }
 
     /// Shows something else that comes before.
@@ -158,7 +158,7 @@ impl Shown {
     }
 }
 
-impl diarist::watch::Watch for Shown {
+impl diarist::watch::Watch for ProgressBarWatch {
     fn progress(&mut self, done: Seconds, total: Seconds) {
         self.show(self.doing, done, total);
         if self.percent {

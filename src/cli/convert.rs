@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use diarist::asr::{AsrOptions, Task};
 use diarist::audio::{Channel, DecodeOptions};
 use diarist::config::Options;
-use diarist::diarize::folder;
+use diarist::diarize::recipe;
 use diarist::engine::weights::LAYOUTS;
 use diarist::hub::Hub;
 use diarist::units::Seconds;
@@ -70,10 +70,10 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
         return engine::under_a_bar(|on_progress| hub.obtain_network(name, on_progress));
     }
     let is_network = LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
-    let is_pipeline = !is_network && (model.join(folder::CONFIG).is_file() || model.join(folder::PARTS[0]).is_dir());
-    match is_pipeline.then(|| folder::Recipe::open(model)).transpose()?.map(|recipe| recipe.segmentation) {
-        Some(folder::Place::Here(network)) => Ok(network),
-        Some(folder::Place::Repository(name)) => {
+    let is_pipeline = !is_network && (model.join(recipe::CONFIG).is_file() || model.join(recipe::PARTS[0]).is_dir());
+    match is_pipeline.then(|| recipe::Recipe::open(model)).transpose()?.map(|recipe| recipe.segmentation) {
+        Some(recipe::Location::Here(network)) => Ok(network),
+        Some(recipe::Location::Repository(name)) => {
             engine::under_a_bar(|on_progress| hub.obtain_network(&name, on_progress))
         }
         None => Ok(model.clone()),

@@ -123,7 +123,7 @@ impl Segmentation {
 
     /// The frames that tell a speaker's voice, `[F]`: those in which nobody else speaks, unless there are at most
     /// `min_frames` of them; then all in which the speaker is active.
-    pub fn voice_mask(&self, window: usize, speaker: usize, min_frames: usize) -> Vec<bool> {
+    pub fn embedding_mask(&self, window: usize, speaker: usize, min_frames: usize) -> Vec<bool> {
         let overlap = self.alone_frames(window, speaker) <= min_frames;
         let told = |frame| self.frame(window, frame)[speaker] && (overlap || self.together(window, frame) == 1);
         (0..self.frames).map(told).collect()
@@ -132,7 +132,7 @@ impl Segmentation {
 
 /// The voice of each speaker of each window, as the embedding network hears it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Voices {
+pub struct Embeddings {
     /// Windows W.
     pub windows: usize,
     /// Speakers S of a window.
@@ -142,7 +142,7 @@ pub struct Voices {
     values: Vec<f32>,
 }
 
-impl Voices {
+impl Embeddings {
     /// From values `[W, S, D]`.
     pub fn new(speakers: usize, size: usize, values: Vec<f32>) -> Result<Self> {
         let per_window = speakers * size;
@@ -150,7 +150,7 @@ impl Voices {
             let reason = format!("{} values are no whole number of windows of {speakers} x {size}", values.len());
             return Err(Error::diarization("embeddings", reason));
         }
-        Ok(Voices { windows: values.len() / per_window, speakers, size, values })
+        Ok(Embeddings { windows: values.len() / per_window, speakers, size, values })
     }
 
     /// All of them, `[W, S, D]`.

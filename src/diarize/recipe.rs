@@ -41,7 +41,7 @@ pub const PARTS: [&str; 2] = ["segmentation", "embedding"];
 
 /// Where a part of a pipeline is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// On this machine: a file or a folder.
     Here(PathBuf),
     /// In a repository of the hub, organisation/name.
@@ -58,13 +58,13 @@ pub enum Method {
         /// Settings of VBx.
         options: VbxOptions,
         /// The folder with the transform of the voices.
-        plda: Place,
+        plda: Location,
     },
     /// speaker-diarization-3.1.
     Centroid {
         /// Distance up to which clusters are merged.
         threshold: f64,
-        /// Voices a speaker has at least.
+        /// Embeddings a speaker has at least.
         min_size: usize,
     },
     /// That of [`open`], which no `config.yaml` names.
@@ -77,9 +77,9 @@ pub struct Recipe {
     /// What results call the pipeline.
     pub version: PipelineVersion,
     /// The network that hears who speaks in a window.
-    pub segmentation: Place,
+    pub segmentation: Location,
     /// The network that tells voices apart.
-    pub embedding: Place,
+    pub embedding: Location,
     /// What is done with the voices.
     pub method: Method,
     /// Whether voices are taken where nobody else speaks, if there is enough of that.
@@ -182,7 +182,7 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
     })
 }
 
-fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Place>) -> Parsed<Method> {
+fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Location>) -> Parsed<Method> {
     match parts.text("clustering")?.unwrap_or("VBxClustering") {
         "VBxClustering" => {
             tuned.only(&["threshold", "Fa", "Fb"])?;
@@ -211,7 +211,7 @@ fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Place>
 }
 
 /// Where the part is that a text, or a mapping of `checkpoint` and `subfolder`, names.
-fn place(said: Option<&Value>, folder: &Path) -> Parsed<Place> {
+fn place(said: Option<&Value>, folder: &Path) -> Parsed<Location> {
     let (text, within) = match said {
         Some(Value::String(text)) => (text.as_str(), None),
         Some(said @ Value::Object(_)) => {
@@ -230,17 +230,17 @@ fn place(said: Option<&Value>, folder: &Path) -> Parsed<Place> {
         if !more.is_empty() && !more.starts_with('/') {
             return Err(format!("is `{text}`; expected `$model/folder`"));
         }
-        return inside(&inside(folder, more)?, within.unwrap_or_default()).map(Place::Here);
+        return inside(&inside(folder, more)?, within.unwrap_or_default()).map(Location::Here);
     }
     // As the tutorials on use without a network have it: a path from where the program runs, or from the folder.
     for path in [folder.join(text), PathBuf::from(text)] {
         if !text.is_empty() && path.exists() {
-            return inside(&path, within.unwrap_or_default()).map(Place::Here);
+            return inside(&path, within.unwrap_or_default()).map(Location::Here);
         }
     }
     let repository = text.split('@').next().unwrap_or_default();
     match names::is_repo_id(repository) && within.is_none() {
-        true => Ok(Place::Repository(repository.to_owned())),
+        true => Ok(Location::Repository(repository.to_owned())),
         false => Err(format!("is `{text}`: neither a file, nor a folder, nor organisation/name of the hub")),
     }
 }

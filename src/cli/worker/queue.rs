@@ -32,7 +32,7 @@ impl Job {
 
 /// Whether a request has been taken.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum Admission {
     /// It will be answered.
     Yes,
     /// No: one with the same id has not been answered yet.
@@ -42,7 +42,7 @@ pub enum Taken {
 }
 
 /// Where requests wait for their turn.
-pub struct Desk {
+pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     /// Most requests that wait.
@@ -59,10 +59,10 @@ struct State {
     closed: bool,
 }
 
-impl Desk {
-    /// A desk that is open. `most` requests may wait, of `most_bytes` together; one more is taken, and ends the reading.
+impl Queue {
+    /// A queue that is open. `most` requests may wait, of `most_bytes` together; one more is taken, and ends the reading.
     pub fn new(most: usize, most_bytes: usize) -> Self {
-        Desk { state: Mutex::default(), changed: Condvar::new(), most, most_bytes }
+        Queue { state: Mutex::default(), changed: Condvar::new(), most, most_bytes }
     }
 
     /// Waits until another line may be read; false once no more requests are taken. As long as no more wait than may, that is
@@ -78,18 +78,18 @@ impl Desk {
     }
 
     /// Takes a request, if it can be.
-    pub fn take(&self, job: Job) -> Taken {
+    pub fn take(&self, job: Job) -> Admission {
         let mut state = self.state();
         if state.closed {
-            return Taken::Closed;
+            return Admission::Closed;
         }
         if state.in_flight.contains_key(&job.id) {
-            return Taken::SameId;
+            return Admission::SameId;
         }
         state.in_flight.insert(job.id.clone(), job.cancelled.clone());
         state.waiting.push_back(job);
         self.changed.notify_all();
-        Taken::Yes
+        Admission::Yes
     }
 
     /// The request that has waited longest; waits for one. Nothing once there will be no more.
@@ -141,53 +141,53 @@ mod tests {
 
     #[test]
     fn requests_are_taken_in_order_and_each_id_once() {
-        let desk = Desk::new(2, 100);
+        let queue = Queue::new(2, 100);
         assert_eq!(
-            (desk.take(job(1, 1)), desk.take(job(1, 1)), desk.take(job(2, 1))),
-            (Taken::Yes, Taken::SameId, Taken::Yes)
+            (queue.take(job(1, 1)), queue.take(job(1, 1)), queue.take(job(2, 1))),
+            (Admission::Yes, Admission::SameId, Admission::Yes)
         );
-        assert_eq!(desk.next().map(|job| job.id), Some(Id::Signed(1)));
-        assert_eq!(desk.take(job(1, 1)), Taken::SameId, "it runs");
-        desk.done(&Id::Signed(1));
-        assert_eq!(desk.take(job(1, 1)), Taken::Yes);
-        desk.close();
-        assert_eq!(desk.take(job(3, 1)), Taken::Closed);
-        let rest: Vec<Id> = std::iter::from_fn(|| desk.next()).map(|job| job.id).collect();
+        assert_eq!(queue.next().map(|job| job.id), Some(Id::Signed(1)));
+        assert_eq!(queue.take(job(1, 1)), Admission::SameId, "it runs");
+        queue.done(&Id::Signed(1));
+        assert_eq!(queue.take(job(1, 1)), Admission::Yes);
+        queue.close();
+        assert_eq!(queue.take(job(3, 1)), Admission::Closed);
+        let rest: Vec<Id> = std::iter::from_fn(|| queue.next()).map(|job| job.id).collect();
         assert_eq!(rest, [Id::Signed(2), Id::Signed(1)], "what was taken is still handed out");
     }
 
-    /// A desk without room lets the reader go on only when something has left.
+    /// A queue without room lets the reader go on only when something has left.
     #[test]
     fn those_that_wait_are_bounded_by_number_and_by_bytes() {
         for jobs in [vec![job(1, 1), job(2, 1), job(3, 1)], vec![job(1, 100), job(2, 1)]] {
-            let desk = Desk::new(2, 100);
+            let queue = Queue::new(2, 100);
             for job in jobs {
-                assert!(desk.has_room());
-                desk.take(job);
+                assert!(queue.has_room());
+                queue.take(job);
             }
-            assert!(desk.is_full(&desk.state()));
+            assert!(queue.is_full(&queue.state()));
             std::thread::scope(|scope| {
-                let reader = scope.spawn(|| desk.has_room());
-                assert!(desk.next().is_some());
+                let reader = scope.spawn(|| queue.has_room());
+                assert!(queue.next().is_some());
                 assert!(reader.join().unwrap());
             });
-            assert!(desk.has_room());
-            desk.close();
-            assert!(!desk.has_room());
+            assert!(queue.has_room());
+            queue.close();
+            assert!(!queue.has_room());
         }
     }
 
     #[test]
     fn one_that_waits_is_cancelled_at_once_and_one_that_runs_is_told() {
-        let desk = Desk::new(4, 100);
+        let queue = Queue::new(4, 100);
         for id in 1..=2 {
-            assert_eq!(desk.take(job(id, 1)), Taken::Yes);
+            assert_eq!(queue.take(job(id, 1)), Admission::Yes);
         }
-        let running = desk.next().unwrap();
-        assert!(!desk.cancel(&running.id) && running.cancelled.load(Ordering::Relaxed));
-        assert!(desk.cancel(&Id::Signed(2)), "nobody else answers it");
-        assert!(!desk.cancel(&Id::Signed(9)));
-        desk.close();
-        assert!(desk.next().is_none());
+        let running = queue.next().unwrap();
+        assert!(!queue.cancel(&running.id) && running.cancelled.load(Ordering::Relaxed));
+        assert!(queue.cancel(&Id::Signed(2)), "nobody else answers it");
+        assert!(!queue.cancel(&Id::Signed(9)));
+        queue.close();
+        assert!(queue.next().is_none());
     }
 }
