@@ -1,10 +1,12 @@
 //! Options of the transcription pipeline: one field for each stage.
 
+use crate::align::AlignOptions;
 use crate::asr::AsrOptions;
 use crate::audio::DecodeOptions;
 use crate::channels::ChannelSpeakers;
+use crate::diarize;
+use crate::diarize::words::WordOptions;
 use crate::hub::BUILTIN;
-use crate::pipeline::{SpeakerOptions, WordTimes};
 use crate::units::Seconds;
 use crate::vad::VadOptions;
 
@@ -35,4 +37,29 @@ impl Options {
         let chunk_size = if name == BUILTIN { Seconds(5.0) } else { usual.chunk_size };
         Options { vad: VadOptions { chunk_size, ..usual }, ..Options::default() }
     }
+}
+
+/// Source of the word times.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum WordTimes {
+    /// No word times.
+    #[default]
+    None,
+    /// Forced alignment with a wav2vec2 model. If the language has no aligner, the fallback is [`Dtw`](Self::Dtw) if
+    /// the recogniser supports it, else no word times; reported with
+    /// [`Observer::unaligned`](crate::pipeline::Observer::unaligned).
+    Aligned(AlignOptions),
+    /// Dynamic time warping over the recogniser's cross-attention weights.
+    Dtw,
+}
+
+/// Options of the diarization stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SpeakerOptions {
+    /// Bounds on the number of speakers, and other options of the diarizer.
+    pub diarize: diarize::Options,
+    /// Assignment of speakers to words.
+    pub words: WordOptions,
+    /// Whether to return [`Transcript::speaker_embeddings`](crate::types::Transcript::speaker_embeddings).
+    pub embeddings: bool,
 }

@@ -38,12 +38,13 @@ use crate::vad::Detector;
 
 use self::run::Run;
 
+pub use crate::config::{SpeakerOptions, WordTimes};
 pub use aligners::Aligners;
 pub use input::Input;
 pub use observer::Observer;
 pub use prepared::Prepared;
-pub use speakers::{SpeakerOptions, Speakers};
-pub use word_times::{Instead, WordTimes};
+pub use speakers::Speakers;
+pub use word_times::Instead;
 
 /// The models of every stage, loaded once. Several threads may use it at the same time.
 pub struct Pipeline<B: Wav2Vec2Ops, R: Recognizer = WhisperRecognizer<B>> {

@@ -11,10 +11,10 @@ use diarist::asr::Tokenizer;
 use diarist::asr::attempt::Setup;
 use diarist::asr::fallback::{Attempt, Fallback, Verdict, compression_ratio, mean_log_probability};
 use diarist::asr::prompt::{Prompt, PromptParts};
-use diarist::asr::scheduler::Source;
 use diarist::asr::segments::split;
 use diarist::asr::sequential::Sequential;
 use diarist::asr::slots::Decoded;
+use diarist::asr::source::Source;
 use diarist::units::MelFrame;
 use serde_json::Value;
 

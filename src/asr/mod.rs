@@ -13,6 +13,7 @@
 //! | [`slots`] | the decoder's slots: prompt in, steps, transcript out |
 //! | `readback` | what the host sees of the slots, a few steps late |
 //! | [`prefetch`] | clips encoded before a slot is free |
+//! | [`source`] | clips, and the interface between the scheduler and its callers |
 //! | [`scheduler`] | which clip is in which slot |
 //! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
 //! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
@@ -42,6 +43,7 @@ pub mod segments;
 pub mod sequential;
 pub mod shared;
 pub mod slots;
+pub mod source;
 pub mod suppress;
 pub mod token_times;
 pub mod tokenizer;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::clips::{ClipInput, Clips, encode_samples};
-use super::scheduler::{Clip, Source};
 use super::slots::Slots;
+use super::source::{Clip, Source};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 use crate::models::whisper::{EncoderScratch, Whisper};

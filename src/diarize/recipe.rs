@@ -91,6 +91,25 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// The pipeline [`open`] with these networks.
+    pub fn of_networks(segmentation: Location, embedding: Location, version: PipelineVersion) -> Self {
+        Recipe {
+            version,
+            segmentation,
+            embedding,
+            method: Method::Segments(SegmentClustering::default()),
+            exclude_overlap: true,
+            min_duration_off: open::MIN_DURATION_OFF,
+            onset: open::ONSET,
+        }
+    }
+
+    /// The pipeline of a folder without a `config.yaml`: its networks are in `segmentation/` and `embedding/`.
+    fn of_folder(folder: &Path) -> Self {
+        let part = |name: &str| Location::Here(folder.join(name));
+        Self::of_networks(part("segmentation"), part("embedding"), version(folder))
+    }
+
     /// Reads the `config.yaml` of a folder. Without one, `segmentation/` and `embedding/` are used with the numbers of
     /// [`open`].
     ///
@@ -101,7 +120,7 @@ impl Recipe {
         if !path.is_file() {
             let missing = PARTS.into_iter().find(|part| !folder.join(part).is_dir());
             return match missing {
-                None => Ok(open::of_folder(folder)),
+                None => Ok(Self::of_folder(folder)),
                 Some(part) => Err(Error::model(
                     folder,
                     format!(

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::pipelines::{DEFAULT, PIPELINE};
 use super::published::{Missing, Published};
 use super::{DiarizerSource, Hub, Network, OnProgress};
-use crate::diarize::open::{self, REVISION};
+use crate::diarize::open::REVISION;
 use crate::diarize::recipe::{self, Location, Recipe};
 use crate::error::{Error, Result};
 use crate::types::PipelineVersion;
@@ -154,7 +154,11 @@ pub fn of_files(segmentation: (PathBuf, Published<'_>), embedding: (PathBuf, Pub
     let digits = |(_, file): &(PathBuf, Published<'_>)| file.sha256.chars().take(8).collect::<String>();
     let revision = format!("{REVISION}-{}-{}", digits(&segmentation), digits(&embedding));
     let version = PipelineVersion { pipeline: OPEN.into(), revision: Some(revision) };
-    DiarizerSource::Recipe(Box::new(open::recipe(Location::Here(segmentation.0), Location::Here(embedding.0), version)))
+    DiarizerSource::Recipe(Box::new(Recipe::of_networks(
+        Location::Here(segmentation.0),
+        Location::Here(embedding.0),
+        version,
+    )))
 }
 
 fn first_line(text: &str) -> String {

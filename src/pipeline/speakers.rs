@@ -5,9 +5,10 @@ use super::observer::StageWatch;
 use super::word_times::spans;
 use super::{Pipeline, Prepared, Run};
 use crate::asr::Recognizer;
+use crate::config::SpeakerOptions;
 use crate::diarize::diarizer::{DynDiarizer, SegmentationOutput};
-use crate::diarize::words::{WordOptions, assign};
-use crate::diarize::{self, Diarization, Gallery, turns};
+use crate::diarize::words::assign;
+use crate::diarize::{Diarization, Gallery, turns};
 use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::{Error, Result};
 use crate::types::{Span, Transcript};
@@ -19,17 +20,6 @@ pub struct Speakers {
     pub diarizer: Box<dyn DynDiarizer>,
     /// Names and embeddings of known speakers.
     pub gallery: Option<Gallery>,
-}
-
-/// Options of the diarization stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SpeakerOptions {
-    /// Bounds on the number of speakers, and other options of the diarizer.
-    pub diarize: diarize::Options,
-    /// Assignment of speakers to words.
-    pub words: WordOptions,
-    /// Whether to return [`Transcript::speaker_embeddings`].
-    pub embeddings: bool,
 }
 
 impl Speakers {

@@ -10,24 +10,10 @@ use super::observer::{AsrWatch, StageWatch};
 use super::{Pipeline, Prepared, Run};
 use crate::align::{AlignOptions, Aligner};
 use crate::asr::{AsrOptions, AsrResult, Recognizer, language_names};
-use crate::config::Options;
+use crate::config::{Options, WordTimes};
 use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::Result;
 use crate::types::{Span, Word};
-
-/// Source of the word times.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum WordTimes {
-    /// No word times.
-    #[default]
-    None,
-    /// Forced alignment with a wav2vec2 model. If the language has no aligner, the fallback is [`Dtw`](Self::Dtw) if
-    /// the recogniser supports it, else no word times; reported with
-    /// [`Observer::unaligned`](super::Observer::unaligned).
-    Aligned(AlignOptions),
-    /// Dynamic time warping over the recogniser's cross-attention weights.
-    Dtw,
-}
 
 /// How the words of one recording get their times.
 pub(super) struct Choice<'a, B: Wav2Vec2Ops> {

@@ -229,7 +229,7 @@ fn a_folder_of_networks_needs_no_config() {
     assert!(!found["turns"].as_array().unwrap().is_empty());
     let recipe = Recipe::open(&dir.path("my networks")).unwrap();
     assert_eq!(recipe.embedding, Location::Here(dir.path("my networks/embedding")));
-    let own = constants::recipe(recipe.segmentation.clone(), recipe.embedding.clone(), recipe.version.clone());
+    let own = Recipe::of_networks(recipe.segmentation.clone(), recipe.embedding.clone(), recipe.version.clone());
     assert_eq!(recipe, own, "not the constants of open");
     // The folder is enough for finding speech, too.
     let outcome = dir.diarist("vad talk.wav --vad pyannote --vad-model").arg("my networks").run();

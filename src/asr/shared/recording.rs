@@ -8,8 +8,8 @@ use std::sync::mpsc::Sender;
 use crate::asr::attempt::Setup;
 use crate::asr::batched::{ChunkDecoding, range_of};
 use crate::asr::language::{self, Language, Spoken, Vote};
-use crate::asr::scheduler::Clip;
 use crate::asr::slots::{Decode, Decoded};
+use crate::asr::source::Clip;
 use crate::asr::token_times::{Text, TokenTimes};
 use crate::asr::{AsrOptions, Tokenizer};
 use crate::error::Result;
@@ -164,7 +164,7 @@ impl Recording {
         Some(Clip { id, range: range_of(&self.chunks[id]), detect_language })
     }
 
-    /// See [`Source::begin`](crate::asr::scheduler::Source::begin). The chunk that settles the language goes on at once; one
+    /// See [`Source::begin`](crate::asr::source::Source::begin). The chunk that settles the language goes on at once; one
     /// that does not comes again later.
     pub fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
         if !self.settled {
@@ -193,19 +193,19 @@ impl Recording {
         }
     }
 
-    /// See [`Source::finish`](crate::asr::scheduler::Source::finish).
+    /// See [`Source::finish`](crate::asr::source::Source::finish).
     pub fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {
         let again = self.work.finish(&self.known.setup(), &self.chunks, id, decoded)?;
         self.tell();
         Ok(again)
     }
 
-    /// See [`Source::wants_times`](crate::asr::scheduler::Source::wants_times).
+    /// See [`Source::wants_times`](crate::asr::source::Source::wants_times).
     pub fn wants_times(&mut self, id: usize) -> Option<Text> {
         self.work.wants_times(id)
     }
 
-    /// See [`Source::timed`](crate::asr::scheduler::Source::timed).
+    /// See [`Source::timed`](crate::asr::source::Source::timed).
     pub fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
         self.work.timed(&self.known.setup(), &self.chunks, id, times)?;
         self.tell();

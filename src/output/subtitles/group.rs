@@ -1,7 +1,8 @@
 //! Words to cues, and the cues' lines: WhisperX's way.
 
+use super::placed::Placed;
 use super::{Spaces, SubtitleOptions, milliseconds, spaces};
-use crate::types::{Segment, Transcript, Word};
+use crate::types::{Segment, Transcript};
 use crate::units::Seconds;
 
 /// Where no width is asked for.
@@ -15,36 +16,6 @@ pub(super) struct Group<'a> {
     pub words: Vec<Placed<'a>>,
     /// Of the first word: its times serve where no word has any, its speaker is named.
     pub segment: &'a Segment,
-}
-
-/// A word, and whether a new line begins with it.
-#[derive(Clone, Copy)]
-pub(super) struct Placed<'a> {
-    pub text: &'a str,
-    pub start: Option<Seconds>,
-    pub end: Option<Seconds>,
-    pub breaks_line: bool,
-    /// Whether a space stands in front of it, where it does not begin a line.
-    pub space: bool,
-    /// Whether it must stand on the line of the word before.
-    pub glued: bool,
-}
-
-impl<'a> Placed<'a> {
-    /// A word without times.
-    pub fn new(text: &'a str) -> Self {
-        Placed { text, start: None, end: None, breaks_line: false, space: true, glued: false }
-    }
-
-    /// Its characters.
-    pub fn length(&self) -> usize {
-        self.text.chars().count()
-    }
-
-    /// The width of what stands in front of it, where it does not begin a line.
-    pub fn gap(&self, spaces: Spaces) -> usize {
-        usize::from(self.space && spaces == Spaces::Counted)
-    }
 }
 
 /// The width of the first word and of those that must stay with it.
@@ -94,12 +65,6 @@ pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
         found
     };
     groups.iter().zip(after).map(bound).collect()
-}
-
-impl<'a> From<&'a Word> for Placed<'a> {
-    fn from(word: &'a Word) -> Self {
-        Placed { start: word.start, end: word.end, ..Placed::new(word.word.trim()) }
-    }
 }
 
 /// The words of a segment; one without words is one long word.

@@ -1,7 +1,8 @@
 //! Where the lines of a cue end.
 
 use super::Spaces;
-use super::group::{Placed, unit};
+use super::group::unit;
+use super::placed::Placed;
 
 /// Lines as long as fit, one after another.
 pub(super) fn fill(words: &mut [Placed], width: usize, spaces: Spaces) {

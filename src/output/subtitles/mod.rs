@@ -5,6 +5,7 @@
 mod group;
 mod lines;
 mod pace;
+mod placed;
 mod spaces;
 
 use std::borrow::Cow;

@@ -6,7 +6,7 @@
 //!
 //! Sources: JIS X 4051:2004, 6.1.1 (characters that must not begin or end a line); W3C "Requirements for Chinese Text Layout", 3.1.5.
 
-use super::group::Placed;
+use super::placed::Placed;
 
 /// Languages written without spaces between words: WhisperX's, and those of which Whisper's own word times are without.
 const UNSPACED: [&str; 6] = ["ja", "lo", "my", "th", "yue", "zh"];
