@@ -1,10 +1,9 @@
 #!/bin/sh
-# Builds the stand-in for the CUDA driver: build.sh OUT_DIR [KERNEL_DIR]
+# Builds the emulated CUDA driver: build.sh OUT_DIR [KERNEL_DIR]
 #
-# Prints the path of the library, OUT_DIR/libcuda.so.
-# KERNEL_DIR (default: the repository's kernels/) holds the .cu files
-# that it contains; device.cuh is looked for there first. Objects are kept in OUT_DIR, and only what is older than its
-# sources is compiled again. Several processes may build into one OUT_DIR at a time.
+# Prints the path of the library, OUT_DIR/libcuda.so. KERNEL_DIR (default: the repository's kernels/) holds the .cu files
+# to compile in; device.cuh is searched there first. Objects are kept in OUT_DIR and recompiled only if they are older
+# than their sources. Several processes may build into one OUT_DIR at the same time.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,15 +13,16 @@ compiler=${CXX:-g++}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-# One builder at a time, where the system has the means; otherwise all build, each for itself, and the last one stays.
+# One builder at a time if flock is available; otherwise each process builds for itself, and the last one wins.
 if command -v flock >/dev/null; then
     exec 9>"$out/lock"
     flock 9
 fi
 
-# Sums are not contracted, so that results are those of the text on every machine. The tensor cores' products are exact,
-# which makes contraction harmless there.
-# A frame larger than a page touches each of its pages, or it would reach past the guard of its stack.
+# No FMA contraction, so that results follow the source on every machine. The tensor cores' products are exact, so
+# contraction is harmless there.
+# Stack probes: a frame larger than a page touches each of its pages, so that it cannot jump over the guard page of its
+# stack.
 flags="-std=c++20 -O2 -g1 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off -fstack-clash-protection -Wall -Wextra"
 if echo 'int main() {}' | $compiler -march=native -x c++ - -o /dev/null 2>/dev/null; then
     flags="$flags -march=native"
@@ -70,7 +70,7 @@ for source in "$kernels"/*.cu; do
 done
 
 library=$out/libcuda.so
-# Objects of kernels that are gone must not stay in.
+# Removes objects of kernels that no longer exist.
 echo "$objects" >"$out/objects.$$"
 if ! cmp -s "$out/objects.$$" "$out/objects" || newer_than "$library" $objects; then
     # The name under which cudarc looks first: once loaded by its path, the library is found by it.

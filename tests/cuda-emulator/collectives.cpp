@@ -1,6 +1,7 @@
 // Shuffles, votes, tensor cores, matrix loads and asynchronous copies.
 //
-// Each lane leaves its operands on its own stack and a pointer to them in the warp; the last lane to come works for all.
+// Each lane keeps its operands on its own stack and stores a pointer to them in the warp. The last lane to arrive
+// computes the results of all lanes.
 #include <time.h>
 
 #include "runtime.h"
@@ -40,7 +41,7 @@ struct Vote {
 static void complete_shuffle(void* const* operands, uint32 lanes) {
     for (uint32 left = lanes; left; left &= left - 1) {
         Shuffle* own = static_cast<Shuffle*>(operands[__builtin_ctz(left)]);
-        // The value of a lane that does not take part is undefined on a GPU; here it is poison.
+        // The value of a lane outside the mask is undefined on a GPU; here it is poison.
         bool there = own->source >= 0 && own->source < 32 && (lanes >> own->source & 1);
         own->result = there ? static_cast<Shuffle*>(operands[own->source])->value : ~uint64(0);
     }
@@ -79,7 +80,7 @@ struct Mma {
 }  // namespace
 
 static inline float widen(f16, uint16 bits) {
-    // The exponent is rebased by a multiplication, which makes normal numbers of denormal ones on the way.
+    // A multiplication rebases the exponent; it also normalises subnormal numbers.
     uint32 sign = uint32(bits & 0x8000) << 16, rest = uint32(bits & 0x7fff) << 13;
     float finite = __uint_as_float(rest) * 0x1p112f;
     uint32 magnitude = rest >= 0x7c00u << 13 ? rest | 0x7f800000 : __float_as_uint(finite);
@@ -87,10 +88,10 @@ static inline float widen(f16, uint16 bits) {
 }
 static inline float widen(bf16, uint16 bits) { return __uint_as_float(uint32(bits) << 16); }
 
-// The products are exact in f32; they are summed in the order of k, and the sum is added to d.
+// The products are exact in f32; they are added in the order of k, and the sum is added to d.
 template <class T>
 static void complete_mma(void* const* operands, uint32) {
-    // Elements of a row of `a`, and of a column of `b`, lie together in pairs.
+    // Adjacent elements of a row of `a`, and of a column of `b`, are stored in pairs.
     alignas(32) uint16 a16[16][16], b16[16][8];
     alignas(32) float a[16][16];
     float8 b[16], d[16];
@@ -110,7 +111,7 @@ static void complete_mma(void* const* operands, uint32) {
         for (int k = 0; k < 16; k++) a[i][k] = widen(T(), a16[i][k]);
         for (int j = 0; j < 8; j++) b[i][j] = widen(T(), b16[i][j]);
     }
-    // Eight rows at a time: as many sums as there are registers for, and enough to hide each other's latency.
+    // Eight rows at a time: their sums fit in registers and hide the latency of additions.
     for (int half = 0; half < 16; half += 8) {
         float8 sum[8] = {};
         for (int k = 0; k < 16; k++) {
@@ -189,7 +190,7 @@ void copy_async(void* target, const void* source, int bytes) {
     if (!worker->shared.contains(target, 16)) {
         fault(CUDA_ERROR_ILLEGAL_ADDRESS, "cp.async to outside of shared memory", target, true);
     }
-    // Touched now, so that a bad address is reported here and not at the wait.
+    // Read now, so that an invalid address is reported here and not at the wait.
     (void)*static_cast<const volatile uint8_t*>(source);
     memset(target, POISON, 16);
     thread->copies.push_back(AsyncCopy{target, source, bytes, thread->groups});

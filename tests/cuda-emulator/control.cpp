@@ -1,4 +1,4 @@
-// What tests can ask of the emulator; described in README.md.
+// The control functions for tests, described in README.md.
 #include "driver.h"
 
 using namespace emulator;
@@ -39,7 +39,7 @@ DRIVER int emulator_fail_after(const char* kind, uint64_t n, int code) {
     return inject(kind, n, CUresult(code));
 }
 
-// Valid until the calling thread asks again.
+// Valid until the calling thread calls it again.
 DRIVER const char* emulator_last_report() {
     static thread_local std::string copy;
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
@@ -49,7 +49,7 @@ DRIVER const char* emulator_last_report() {
 
 DRIVER void emulator_clear_error() {
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
-    // What is still queued belongs to what failed; only memory is freed.
+    // Queued work is dropped with the failure; only its frees are executed.
     if (state().sticky != CUDA_SUCCESS) drain_all();
     repair_zones();
     state().sticky = CUDA_SUCCESS;
@@ -57,7 +57,7 @@ DRIVER void emulator_clear_error() {
     for (State::Injection& injection : state().injections) injection = {};
 }
 
-// For stand-ins of libraries, which have no kernels whose accesses could be watched.
+// For emulated libraries, which have no kernels whose accesses are checked.
 DRIVER int emulator_is_allocated(const void* start, size_t bytes) {
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
     return is_allocated(start, bytes);

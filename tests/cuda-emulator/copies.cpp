@@ -1,18 +1,18 @@
-// Memory: allocating, copying, filling.
+// Driver functions for memory: allocation, copies, memset.
 #include "driver.h"
 
 using namespace emulator;
 
 static void* pointer(CUdeviceptr p) { return reinterpret_cast<void*>(p); }
 
-// A copy outside of an allocation is refused, as by the driver.
+// A copy outside an allocation is refused, as by the driver.
 static CUresult check(CUdeviceptr p, size_t bytes, const char* call) {
     if (is_allocated(pointer(p), bytes)) return CUDA_SUCCESS;
     return report_and_return(CUDA_ERROR_INVALID_VALUE,
                              std::string(call) + " of " + std::to_string(bytes) + " bytes: " + describe(pointer(p)));
 }
 
-// ---- allocating ----
+// ---- allocation ----
 
 static CUresult allocate_device(CUdeviceptr* p, size_t bytes) {
     *p = 0;
@@ -20,7 +20,7 @@ static CUresult allocate_device(CUdeviceptr* p, size_t bytes) {
     if (CUresult code = injected(Fail::Allocation)) return code;
     void* memory = allocate(bytes, false);
     if (!memory) {
-        // Memory that a queued call is about to free can be had.
+        // Runs queued work first, because it may free memory.
         if (CUresult code = drain_all()) return code;
         memory = allocate(bytes, false);
     }
@@ -40,7 +40,7 @@ DRIVER CUresult cuMemAlloc_v2(CUdeviceptr* p, size_t bytes) {
     return allocate_device(p, bytes);
 }
 
-// A GPU can capture an allocation; the emulator cannot, and no engine should want it in a loop.
+// A GPU can capture an allocation; the emulator refuses it, because no engine should allocate in a replayed graph.
 DRIVER CUresult cuMemAllocAsync(CUdeviceptr* p, size_t bytes, void* handle) {
     ENTER();
     Stream* stream = find_stream(handle);
@@ -61,7 +61,7 @@ static CUresult free_now(CUdeviceptr p) {
     return report_and_return(CUDA_ERROR_ILLEGAL_ADDRESS, "found when it was freed: wrote " + overwritten);
 }
 
-// Freeing works after an error, too, so that tests can go on after emulator_clear_error.
+// Freeing works even after an error, so that tests can continue after emulator_clear_error.
 DRIVER CUresult cuMemFree_v2(CUdeviceptr p) {
     Call call;
     if (CUresult code = refuse_in_capture()) return code;
@@ -75,7 +75,7 @@ DRIVER CUresult cuMemFreeAsync(CUdeviceptr p, void* handle) {
     Call call;
     Stream* stream = find_stream(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
-    // In a capture only what was allocated in the same capture may be freed, which is nothing here.
+    // During a capture only memory allocated in the same capture may be freed; here there is none.
     if (stream->capture || !is_allocated(pointer(p), 0)) return CUDA_ERROR_INVALID_VALUE;
     CUresult code = submit(stream, [p] { return free_now(p); }, true);
     return call.status ? call.status : code;
@@ -111,7 +111,7 @@ DRIVER CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* device, void* p, unsig
     return CUDA_SUCCESS;
 }
 
-// ---- pools: there is one, and nothing to set ----
+// ---- memory pools: one pool without settings ----
 
 DRIVER CUresult cuDeviceGetDefaultMemPool(void** pool, CUdevice) {
     static int the_pool;
@@ -125,9 +125,9 @@ DRIVER CUresult cuMemAllocFromPoolAsync(CUdeviceptr* p, size_t bytes, void*, voi
     return cuMemAllocAsync(p, bytes, stream);
 }
 
-// ---- copying ----
+// ---- copies ----
 
-// Device memory may be gone by the time of the copy, which is then as bad as in a kernel.
+// Device memory may have been freed before the copy runs, which is then a fault as in a kernel.
 static std::function<CUresult()> copy(void* to, const void* from, size_t bytes, bool to_device, bool from_device) {
     return [=] {
         if ((to_device && !is_allocated(to, bytes)) || (from_device && !is_allocated(from, bytes))) {
@@ -150,7 +150,7 @@ DRIVER CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     if (stream->capture || is_pinned(from, bytes)) {
         return submit(stream, copy(pointer(to), from, bytes, true, false));
     }
-    // From ordinary memory the driver takes its copy before it returns.
+    // From pageable memory the driver copies the data before it returns.
     const uint8_t* start = static_cast<const uint8_t*>(from);
     auto staged = std::make_shared<std::vector<uint8_t>>(start, start + bytes);
     return submit(stream, [=] { return copy(pointer(to), staged->data(), bytes, true, false)(); });
@@ -165,7 +165,7 @@ DRIVER CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, v
     if (CUresult code = check(from, bytes, "copy from the device")) return code;
     bool pinned = is_pinned(to, bytes);
     CUresult code = submit(stream, copy(to, pointer(from), bytes, false, true));
-    // To ordinary memory the copy is done when the call returns.
+    // To pageable memory the copy is complete when the call returns.
     if (code != CUDA_SUCCESS || stream->capture || pinned) return code;
     state().standstills++;
     return stream == &state().null_stream ? drain_blocking() : drain(stream);
@@ -199,7 +199,7 @@ DRIVER CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) 
     return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr);
 }
 
-// ---- filling ----
+// ---- memset ----
 
 template <class T>
 static CUresult fill(CUdeviceptr to, T value, size_t count, void* handle) {

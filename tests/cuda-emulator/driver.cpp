@@ -1,4 +1,4 @@
-// The driver's functions for the device and its context, errors, and functions by name.
+// Driver functions for the device, its context, errors, and lookup of functions by name.
 #include "driver.h"
 
 #include <dlfcn.h>
@@ -32,7 +32,7 @@ CUresult report_and_return(CUresult code, std::string text) {
 CUresult injected(Fail kind) {
     State::Injection& injection = state().injections[int(kind)];
     if (injection.left == 0 || --injection.left > 0) return CUDA_SUCCESS;
-    // What cannot be loaded once cannot be loaded the next time.
+    // A failed module load fails again: the counter stays at this call.
     if (kind == Fail::Module) injection.left = 1;
     return report_and_return(injection.code, "failed on request");
 }
@@ -47,10 +47,10 @@ bool inject(const char* kind, uint64_t n, CUresult code) {
     return false;
 }
 
-// ---- what a process that is not the test's own is told by its environment ----
+// ---- settings from the environment, for programs other than the tests ----
 
 // DIARIST_EMULATOR_FAIL=kind:n:code, DIARIST_EMULATOR_ATTRIBUTE=number:value, DIARIST_EMULATOR_MEMORY=bytes,
-// DIARIST_EMULATOR_LOG=path of a file for a line about the process's end.
+// DIARIST_EMULATOR_LOG=path of a file that gets one line at the end of the process.
 static void obey_environment() {
     char kind[16];
     unsigned long long n;
@@ -81,7 +81,7 @@ static void obey_environment() {
 
 // ---- attributes ----
 
-// Numbers of cuda.h; the values are those of an A10G, but for the number of multiprocessors.
+// Attribute numbers are those of cuda.h; the values are those of an A10G, except the number of multiprocessors.
 static std::map<int, int>& attributes() {
     static auto* all = new std::map<int, int>{
         {1, 1024},      // threads per block
@@ -98,7 +98,7 @@ static std::map<int, int>& attributes() {
         {12, 65536},    // registers per block
         {13, 1710000},  // clock, kHz
         {14, 512},      // texture alignment
-        {15, 1},        // copies while computing
+        {15, 1},        // copies and kernels overlap
         {MULTIPROCESSORS, 8},
         {19, 1},        // can map host memory
         {31, 1},        // concurrent kernels
@@ -115,7 +115,7 @@ static std::map<int, int>& attributes() {
         {82, 65536},    // registers per multiprocessor
         {SHARED_OPTIN, 101376},
         {MAX_BLOCKS_PER_MULTIPROCESSOR, 16},
-        {111, 1024},    // shared memory per block that the system takes
+        {111, 1024},    // shared memory per block reserved by the system
         {115, 1},       // stream-ordered allocation
     };
     return *all;
@@ -282,10 +282,10 @@ DRIVER CUresult cuProfilerStop() {
     return CUDA_SUCCESS;
 }
 
-// ---- by name ----
+// ---- lookup by name ----
 
 DRIVER CUresult cuGetProcAddress_v2(const char* symbol, void** address, int, uint64_t, int* status) {
-    // Newer versions of a function carry a suffix in the library, but not in the name that is asked for.
+    // Newer versions of a function have a suffix in the library, but not in the requested name.
     Dl_info self;
     dladdr(reinterpret_cast<void*>(&cuInit), &self);
     void* library = dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD);

@@ -1,4 +1,4 @@
-// The state behind the driver's functions: one device, its context, streams, events, graphs.
+// The state of the emulated driver: one device, its context, streams, events and graphs.
 #pragma once
 
 #include <deque>
@@ -17,21 +17,21 @@ typedef int CUdevice;
 
 namespace emulator {
 
-// Something that happens in the order of its stream.
+// An operation queued on a stream.
 struct Operation {
     std::function<CUresult()> run;
-    bool cleanup = false;  // happens even after an error
+    bool cleanup = false;  // runs even after an error
 };
 
 struct Graph {
     std::vector<Operation> operations;
     struct Stream* origin = nullptr;
-    int mode = 0;  // global, of this thread, relaxed: who is refused what while this graph is captured
+    int mode = 0;  // capture mode (global, thread-local, relaxed): which calls of which threads are refused during the capture
     std::thread::id thread;
     bool invalid = false;
 };
 
-// A point in a stream. An event that is recorded again gets a new one.
+// A recorded point in a stream. An event that is recorded again gets a new one.
 struct Mark {
     bool done = false;
     double seconds = 0;
@@ -47,28 +47,28 @@ struct Event {
 };
 
 struct Stream {
-    bool blocking = true;  // keeps in order with the null stream
+    bool blocking = true;  // synchronises with the null stream
     int priority = 0;
     std::deque<Operation> queue;
     Graph* capture = nullptr;
-    uint64_t position = 0, joined = 0;  // operations captured here, and how many of them another stream waited for
+    uint64_t position = 0, joined = 0;  // operations captured here, and how many of them another stream has waited for
 };
 
 struct State {
     std::recursive_mutex mutex;
     bool initialised = false;
-    // Work is queued and runs when the host waits for it, as late as a GPU may; otherwise at once.
+    // Lazy: work runs when the host waits for it, as late as possible; otherwise at once.
     bool lazy = true;
-    // Streams of the least priority run as early as a GPU may run them, the others as late.
+    // Hasty: streams of the lowest priority run as early as possible, the others as late as possible.
     bool hasty = false;
     CUresult sticky = CUDA_SUCCESS;
     std::string report;
     uint64_t launch_count = 0, allocation_count = 0;
-    // Calls that let the host wait until a stream, or the device, has run dry.
+    // Calls that blocked the host until a stream or the device had finished all work.
     uint64_t standstills = 0;
-    // Launches executed while a profiler was to look, and how often it was told to begin and to end.
+    // Launches between cuProfilerStart and cuProfilerStop, and the number of calls of each.
     uint64_t profiled_launches = 0, profiler_starts = 0, profiler_stops = 0;
-    // Counts down to the call that fails.
+    // Counts down to the failing call.
     struct Injection {
         uint64_t left = 0;
         CUresult code = CUDA_SUCCESS;
@@ -83,12 +83,12 @@ State& state();
 extern thread_local bool has_context;
 
 enum class Fail { Launch, Allocation, Execution, Copy, Module };
-// Asks for a failure by the kind's name; false for a kind that is not known.
+// Schedules a failure by the name of its kind; false for an unknown kind.
 bool inject(const char* kind, uint64_t n, CUresult code);
-// The code to fail with, if it is this call's turn.
+// The error code if this call is the one to fail.
 CUresult injected(Fail kind);
 
-// Every function of the driver begins with one: a lock, and what is wrong before anything is done.
+// Every driver function starts with one of these: it takes the lock and returns pending errors.
 class Call {
   public:
     explicit Call(bool needs_context = true);
@@ -101,20 +101,20 @@ class Call {
     Call call{__VA_ARGS__};  \
     if (call.status != CUDA_SUCCESS) return call.status
 
-// Null: not a stream.
+// Null if it is not a stream.
 Stream* find_stream(void* handle);
-// Into the queue of a stream, or into the graph that it captures.
+// Adds an operation to the queue of a stream, or to the graph that it captures.
 CUresult submit(Stream* stream, std::function<CUresult()> run, bool cleanup = false);
-// Runs all that is queued; the result is the context's error, if it has one.
+// Runs all queued work; returns the context's error, if any.
 CUresult drain(Stream* stream);
 CUresult drain_all();
-// What a synchronous copy waits for: the null stream and all that keep in order with it.
+// Waits as a synchronous copy does: for the null stream and all streams that synchronise with it.
 CUresult drain_blocking();
-// Refuses what must not happen while a stream is being captured, and spoils the capture.
+// Refuses calls that are not allowed during a capture, and invalidates the capture.
 CUresult refuse_in_capture();
 CUresult report_and_return(CUresult code, std::string text);
 
-// Those numbers of cuda.h that the emulator itself goes by.
+// Enumerators of cuda.h that the emulator uses.
 enum {
     MULTIPROCESSORS = 16,
     MAX_THREADS_PER_MULTIPROCESSOR = 39,

@@ -1,7 +1,7 @@
-// What a host compiler needs to compile the kernels: CUDA's qualifiers and built-ins, and the emulator's versions of the
-// names that device.cuh otherwise defines with PTX, under the same names and with the same meaning.
+// Lets a host compiler compile the kernels: CUDA's qualifiers and built-ins, and emulated versions of what device.cuh
+// otherwise defines with PTX, with the same names and semantics.
 //
-// The functions declared here without a body live in scheduler.cpp, collectives.cpp and shared.cpp.
+// Functions declared here without a body are in scheduler.cpp, collectives.cpp and shared.cpp.
 #pragma once
 
 #include <math.h>
@@ -29,7 +29,7 @@ typedef long long int64;
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define __grid_constant__
-// Plain __shared__ could be neither poisoned nor guarded.
+// Plain __shared__ arrays could be neither poisoned nor guarded.
 #define __shared__ declare_shared_memory_with_the_SHARED_macro
 
 // ---- vector types ----
@@ -75,11 +75,11 @@ EMULATOR_VECTOR_2(ulonglong, unsigned long long)
 #undef EMULATOR_VECTOR_2
 #undef EMULATOR_VECTOR_4
 
-// ---- where a thread is ----
+// ---- thread and block indices ----
 
 namespace emulator {
-// One OS thread runs one block at a time, so these can be plain thread-local variables. __thread and not thread_local: the
-// latter asks for a call on every access from another file.
+// One OS thread runs one block at a time, so these can be plain thread-local variables. __thread instead of
+// thread_local, which needs a call for every access from another file.
 #define EMULATOR_TLS __thread __attribute__((tls_model("initial-exec")))
 extern EMULATOR_TLS const uint3* thread_index;
 extern EMULATOR_TLS uint3 block_index, block_size, grid_size;
@@ -94,12 +94,13 @@ extern EMULATOR_TLS uint3 block_index, block_size, grid_size;
 // ---- shared memory ----
 
 namespace emulator {
-// The array that belongs to this declaration (`tag`) in the running block; poisoned when the block's first thread comes by.
+// The array of this declaration (`tag`) in the running block. It is poisoned when the first thread of the block reaches
+// it.
 void* shared_array(const void* tag, size_t bytes);
 void* shared_dynamic();
 }  // namespace emulator
 
-// The lambda makes one static per declaration and template instance: what identifies an array on a GPU, too.
+// The lambda creates one static per declaration and template instance, which is also what identifies an array on a GPU.
 #define SHARED(T, name, count)                                           \
     T(&name)[count] = *reinterpret_cast<T(*)[count]>(emulator::shared_array( \
         [] {                                                             \
@@ -120,7 +121,7 @@ bool add_kernel(const char* name, void (*function)(), Invoke invoke, const Param
 
 template <class... Args, size_t... i>
 inline void invoke_with(void (*function)(), void* const* arguments, std::index_sequence<i...>) {
-    (void)arguments;  // a kernel may have none
+    (void)arguments;  // unused if the kernel has no arguments
     reinterpret_cast<void (*)(Args...)>(function)(*static_cast<const Args*>(arguments[i])...);
 }
 

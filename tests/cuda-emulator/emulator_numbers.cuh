@@ -1,4 +1,5 @@
-// Number formats, bit tricks and the arithmetic of CUDA's library that a host's has not. Included by emulator.cuh.
+// Number formats, bit operations and functions of CUDA's math library that the host's library lacks. Included by
+// emulator.cuh.
 #pragma once
 
 // ---- bits ----
@@ -25,7 +26,7 @@ inline uint32 __brev(uint32 x) {
     for (int i = 0; i < 32; i++) y |= (x >> i & 1) << (31 - i);
     return y;
 }
-// Bytes of the eight in (y, x), picked by four nibbles.
+// __byte_perm: selects four of the eight bytes of (y, x) by four nibbles.
 inline uint32 __byte_perm(uint32 x, uint32 y, uint32 selector) {
     uint64 bytes = uint64(y) << 32 | x;
     uint32 result = 0;
@@ -44,7 +45,7 @@ inline uint32 __funnelshift_r(uint32 low, uint32 high, uint32 n) { return uint32
 inline uint32 __umulhi(uint32 x, uint32 y) { return uint32(uint64(x) * y >> 32); }
 inline int __mulhi(int x, int y) { return int(int64(x) * y >> 32); }
 inline uint64 __umul64hi(uint64 x, uint64 y) { return uint64((unsigned __int128)x * y >> 64); }
-// Sum of the products of four signed bytes.
+// __dp4a: the sum of the products of four signed bytes.
 inline int __dp4a(int a, int b, int sum) {
     for (int i = 0; i < 4; i++) sum += int(int8(a >> (8 * i))) * int(int8(b >> (8 * i)));
     return sum;
@@ -65,12 +66,13 @@ EMULATOR_MIN_MAX(int64, int64, int64)
 EMULATOR_MIN_MAX(uint64, uint64, uint64)
 #undef EMULATOR_MIN_MAX
 
-// Never contracted; neither is anything else here.
+// Never contracted to FMA; the emulator is compiled without contraction.
 inline double __dadd_rn(double x, double y) { return x + y; }
 inline double __dsub_rn(double x, double y) { return x - y; }
 inline double __dmul_rn(double x, double y) { return x * y; }
 
-// The number where the other is NaN, as on the device; the library's versions are calls.
+// fminf and fmaxf: the number if the other operand is NaN, as on the device. The C library's versions are function
+// calls.
 inline float emulator_fminf(float x, float y) { return x != x ? y : (y < x ? y : x); }
 inline float emulator_fmaxf(float x, float y) { return x != x ? y : (y > x ? y : x); }
 #define fminf emulator_fminf
@@ -81,7 +83,7 @@ inline double min(double x, double y) { return fmin(x, y); }
 inline double max(double x, double y) { return fmax(x, y); }
 
 inline float emulator_rsqrtf(float x) { return 1.0f / sqrtf(x); }
-// Exact at the multiples of a half, where sinf(pi x) is not.
+// sinpif and cospif, exact at multiples of a half, where sinf(pi x) is not.
 inline float emulator_sinpif(float x) {
     double r = fmod(double(x), 2.0);
     if (r == 0.0 || r == 1.0 || r == -1.0) return copysignf(0.0f, x);
@@ -94,14 +96,14 @@ inline float emulator_cospif(float x) {
 }
 inline void emulator_sincosf(float x, float* s, float* c) { *s = sinf(x), *c = cosf(x); }
 inline void emulator_sincospif(float x, float* s, float* c) { *s = emulator_sinpif(x), *c = emulator_cospif(x); }
-// Macros, since some C libraries declare functions of these names.
+// Macros, because some C libraries declare functions with these names.
 #define rsqrtf emulator_rsqrtf
 #define sinpif emulator_sinpif
 #define cospif emulator_cospif
 #define sincosf emulator_sincosf
 #define sincospif emulator_sincospif
 #define normcdff(x) (0.5f * erfcf(-(x) * 0.70710678118654752f))
-// The device's quick versions are a little less exact than these.
+// The device's fast versions are a little less accurate than these.
 #define __expf(x) expf(x)
 #define __exp10f(x) powf(10.0f, x)
 #define exp10f(x) powf(10.0f, x)
@@ -123,7 +125,7 @@ inline void emulator_sincospif(float x, float* s, float* c) { *s = emulator_sinp
 #define __fadd_rn(x, y) ((x) + (y))
 #define __fsub_rn(x, y) ((x) - (y))
 
-// Conversions saturate on the device, and NaN becomes 0; in C++ they are undefined.
+// On the device conversions saturate and NaN becomes 0; in C++ both are undefined.
 template <class T>
 inline T emulator_convert(float x) {
     const float low = float(static_cast<T>(T(-1) < T(0) ? T(1) << (8 * sizeof(T) - 1) : 0));
@@ -170,14 +172,14 @@ template <>
 inline float from_float<float>(float x) {
     return x;
 }
-// Round to nearest even. The clamp is that of device.cuh; NaN becomes the one the instruction gives.
+// Rounds to nearest even with the clamp of device.cuh; NaN becomes the NaN that the instruction returns.
 template <>
 inline f16 from_float<f16>(float x) {
     if (x != x) return f16{0x7fff};
     x = fminf(fmaxf(x, -65504.0f), 65504.0f);
     uint32 bits = __float_as_uint(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude < 0x38800000) {
-        // Below 2^-14 the result counts units of 2^-24; adding 0.5 shifts it to the end of the mantissa, rounded.
+        // Subnormals (below 2^-14) are multiples of 2^-24; adding 0.5 rounds to the end of the mantissa.
         return f16{uint16(sign | (__float_as_uint(__uint_as_float(magnitude) + 0.5f) - 0x3f000000))};
     }
     uint32 rounded = magnitude + 0xfff + (magnitude >> 13 & 1);

@@ -1,6 +1,6 @@
-// What threads do together: barriers, warp collectives, tensor cores, asynchronous copies, atomics. Included by
-// emulator.cuh. A warp collective is a meeting: each lane hands in its operands and rests; the last one to come does the
-// work of all.
+// Cooperation of threads: barriers, warp collectives, tensor cores, asynchronous copies, atomics. Included by
+// emulator.cuh. A warp collective is a rendezvous: each lane passes its operands and waits, and the last lane to arrive
+// computes the results of all.
 #pragma once
 
 namespace emulator {
@@ -8,7 +8,7 @@ void barrier();
 // The sum of `value` over the block.
 int barrier_sum(int value);
 void sync_warp(uint32 mask);
-// `source`: the lane whose value is wanted.
+// `source`: the lane to read from.
 uint64 shuffle(uint32 mask, uint64 value, int source);
 uint32 vote(uint32 mask, bool value);
 uint32 active_lanes();
@@ -48,8 +48,8 @@ inline T emulator_shuffle(uint32 mask, T x, int source) {
     typedef std::conditional_t<sizeof(T) == 4, uint32, uint64> Bits;
     return emulator_bits<T>(Bits(emulator::shuffle(mask, emulator_bits<Bits>(x), source)));
 }
-// `width` lanes (a power of two) behave as a warp of their own. What would come from outside is the lane's own value;
-// __shfl_xor_sync alone may reach into lower groups.
+// Groups of `width` lanes (a power of two) behave like separate warps. A source lane outside the group gives the lane's
+// own value; only __shfl_xor_sync may read from lower groups.
 template <class T>
 inline T __shfl_sync(uint32 mask, T x, int source, int width = 32) {
     return emulator_shuffle(mask, x, (emulator::lane() & -width) | (source & (width - 1)));
@@ -72,7 +72,7 @@ inline T __shfl_xor_sync(uint32 mask, T x, int flip, int width = 32) {
 inline uint32 __ballot_sync(uint32 mask, int x) { return emulator::vote(mask, x != 0); }
 inline int __any_sync(uint32 mask, int x) { return emulator::vote(mask, x != 0) != 0; }
 inline int __all_sync(uint32 mask, int x) { return emulator::vote(mask, x == 0) == 0; }
-// Lanes run apart here, so no two are ever "active" together by chance: a kernel that counts on it shows.
+// Lanes run one at a time, so __activemask never sees two: kernels that rely on implicit convergence fail.
 inline uint32 __activemask() { return emulator::active_lanes(); }
 #define EMULATOR_REDUCE(name, T, op)                                         \
     inline T name(uint32 mask, T x) {                                        \
@@ -112,7 +112,7 @@ inline void ldmatrix_x4_trans(uint32 (&r)[4], const void* row) { emulator::load_
 
 // ---- loads and copies ----
 
-// The target is poisoned at once and filled at the wait, the two ends of what a GPU may do.
+// The target is poisoned at once and filled at the wait: the two extremes of what a GPU may do.
 inline void cp_async_16(void* shared, const void* source, int bytes = 16) { emulator::copy_async(shared, source, bytes); }
 inline void cp_async_commit() { emulator::copy_async_commit(); }
 template <int pending>
@@ -138,7 +138,7 @@ inline void __stcs(T* p, T x) {
 #define __stcg __stcs
 #define __stwt __stcs
 
-// ---- atomics: relaxed on the device, and no stronger is needed here ----
+// ---- atomics: relaxed on the device; that suffices here ----
 
 // `next` computes the new value from `old`.
 #define EMULATOR_ATOMIC(name, T, next)                                                                      \

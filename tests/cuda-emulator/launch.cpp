@@ -1,4 +1,4 @@
-// A launch: its blocks spread over OS threads, in an order drawn from the seed, and what ends it early.
+// Kernel launches: distributes blocks over OS threads in an order given by the seed, and ends the launch on a fault.
 #include <signal.h>
 #include <stdlib.h>
 #include <ucontext.h>
@@ -34,21 +34,21 @@ Kernel* find_kernel(const char* name) {
     return found == kernels().end() ? nullptr : &found->second;
 }
 
-// ---- bad accesses ----
+// ---- invalid accesses ----
 
 static struct sigaction previous_segv, previous_bus, previous_fpe;
 
 static void on_signal(int number, siginfo_t* info, void*) {
     Worker* w = worker;
     if (!w || !w->in_kernel) {
-        // Not ours: the access happens again, under the handler that was there before.
+        // Not caused by a kernel: the access is repeated under the previous handler.
         const struct sigaction* previous =
             number == SIGSEGV ? &previous_segv : number == SIGBUS ? &previous_bus : &previous_fpe;
         sigaction(number, previous, nullptr);
         return;
     }
     if (number == SIGFPE) fault(CUDA_ERROR_LAUNCH_FAILED, "integer division by zero");
-    // A vector instruction on a misaligned address comes without the address.
+    // For a misaligned vector instruction the signal has no address.
     if (number == SIGSEGV && info->si_code == SI_KERNEL) {
         fault(CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned vector access, or an address that is none");
     }
@@ -61,14 +61,14 @@ void install_signal_handler() {
     installed = true;
     struct sigaction action {};
     action.sa_sigaction = on_signal;
-    // The handler does not return but goes back to the launch, so the signal must not stay blocked.
+    // The handler does not return but jumps back to the launch, so the signal must be unblocked.
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigaction(SIGSEGV, &action, &previous_segv);
     sigaction(SIGBUS, &action, &previous_bus);
     sigaction(SIGFPE, &action, &previous_fpe);
 }
 
-// Fibers may have run out of stack when the handler is called.
+// An alternative signal stack, because a fiber may have overflowed its own.
 static void ensure_signal_stack() {
     stack_t now;
     if (sigaltstack(nullptr, &now) == 0 && !(now.ss_flags & SS_DISABLE)) return;
@@ -143,7 +143,7 @@ static void run_blocks(Job& job, Worker& own) {
 // ---- OS threads ----
 
 namespace {
-// Never destroyed: helpers wait in it when the process ends.
+// Never destroyed, because worker threads wait in it when the process ends.
 struct Pool {
     std::mutex mutex;
     std::condition_variable work, done;
@@ -200,7 +200,7 @@ static void run_on_all(Job& job, Worker& own) {
     }
     p.work.notify_all();
     run_blocks(job, own);
-    // Who has not begun by now is not waited for: nothing is left to do.
+    // Workers that have not started yet are not waited for: there is no work left.
     std::unique_lock<std::mutex> lock(p.mutex);
     p.job = nullptr;
     p.done.wait(lock, [&] { return p.active == 0; });
@@ -215,7 +215,8 @@ void set_seed(uint64_t value) {
     launches = 0;
 }
 
-// The caller is a worker too. Its fibers may have been left on another OS thread, whose variables they could have at hand.
+// The caller is a worker too. Fibers may have been suspended on another OS thread, whose thread-local variables they
+// may have cached.
 static Worker& caller() {
     static Worker* own = new Worker;
     static std::thread::id last;
@@ -236,7 +237,7 @@ CUresult execute(const Launch& launch, std::string& report) {
     uint64_t random = seed * 0x100000001b3u + ++launches;
     job.seed = next_random(random);
     job.first = next_random(random) % job.count;
-    // A step that has no factor in common with the count visits every block once.
+    // A step that is coprime to the count visits every block once.
     do {
         job.stride = next_random(random) % job.count + 1;
     } while (std::gcd(job.stride, job.count) != 1);
@@ -249,7 +250,7 @@ CUresult execute(const Launch& launch, std::string& report) {
         report = job.where;
         return job.fault.code;
     }
-    // Every buffer a kernel can reach, it reaches by one of its arguments.
+    // A kernel can reach a buffer only by one of its arguments.
     for (size_t i = 0; i + 8 <= launch.storage.size(); i += 8) {
         const void* p;
         memcpy(&p, launch.storage.data() + i, 8);

@@ -1,6 +1,5 @@
-// Device memory: each allocation ends at a page that cannot be touched, so that a read or write behind it faults at
-// once; writes in front of it are found in a zone of known bytes. Fresh memory is poison, freed memory is gone, and no
-// address is used twice.
+// Device memory. Each allocation ends at a guard page, so that an access beyond it faults at once; writes before it are
+// found in a guard zone of known bytes. New memory is poisoned, freed memory faults, and no address is reused.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,17 +13,18 @@ namespace {
 struct Allocation {
     uint8_t* start;
     size_t bytes;
-    uint8_t* pages;  // first byte of the mapping; zone, memory and slack end at pages + mapped
+    uint8_t* pages;  // first byte of the mapping; guard zone, memory and padding end at pages + mapped
     size_t mapped;
     bool on_host;
 };
 }  // namespace
 
-// Of a GPU's 256, only what vector loads need: then the end of nearly every buffer is the end of its page.
+// Alignment of allocations. A GPU has 256; here only what vector loads need, so that nearly every buffer ends at its
+// page's end.
 const size_t ALIGNMENT = 16;
-const size_t PAGE = 4096, ZONE = 64;  // in front, at least
+const size_t PAGE = 4096, ZONE = 64;  // least size of the zone before an allocation
 const size_t RESERVE = size_t(1) << 40;
-// From this size on, poison is mapped instead of written, and costs memory only where it is overwritten.
+// From this size on, poison is mapped copy-on-write instead of written, and takes memory only where it is overwritten.
 const size_t LARGE = 8 << 20;
 
 static std::map<const uint8_t*, Allocation> living;
@@ -37,7 +37,7 @@ static uint8_t* reserve(size_t bytes) {
     if (bytes > reserve_left) {
         size_t wanted = bytes > RESERVE ? bytes : RESERVE;
         void* p = MAP_FAILED;
-        // Where address space is limited, less will do.
+        // Tries less if address space is limited.
         for (; p == MAP_FAILED && wanted >= bytes; wanted /= 4) {
             p = mmap(nullptr, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             if (p != MAP_FAILED) reserve_left = wanted;
@@ -91,7 +91,7 @@ bool release(void* p) {
     auto found = living.find(static_cast<uint8_t*>(p));
     if (found == living.end()) return false;
     const Allocation& a = found->second;
-    // The addresses stay reserved: who uses one after this faults.
+    // The addresses stay reserved, so that a later access faults.
     mmap(a.pages, a.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
     if (!a.on_host) used -= a.bytes;
     freed[a.start] = a.bytes;
@@ -110,7 +110,7 @@ static const Allocation* find(const void* p) {
     auto next = living.upper_bound(static_cast<const uint8_t*>(p));
     if (next == living.begin()) return nullptr;
     const Allocation& a = std::prev(next)->second;
-    // An empty buffer, and the end of one, are points that may be named but not read.
+    // The end of an allocation is a valid address for an empty range.
     return p <= a.start + a.bytes ? &a : nullptr;
 }
 
@@ -141,7 +141,7 @@ std::string describe(const void* p) {
         if (at < gone->first + gone->second) return distance(p, gone->first, gone->second, "a freed allocation");
     }
     const Allocation* nearest = nullptr;
-    size_t best = size_t(16) << 20;  // further away is no neighbour
+    size_t best = size_t(16) << 20;  // only allocations within this distance are reported
     auto next = living.upper_bound(at);
     if (next != living.end() && size_t(next->second.start - at) < best) {
         nearest = &next->second;

@@ -1,11 +1,11 @@
-// The driver's functions for modules, their kernels, and launches.
+// Driver functions for modules, kernels and launches.
 #include "driver.h"
 
 #include <map>
 
 using namespace emulator;
 
-// ---- modules: whatever the image is, the kernels are those that were compiled in ----
+// ---- modules: the image is ignored, the kernels are those compiled in ----
 
 namespace {
 struct Module {
@@ -26,7 +26,7 @@ DRIVER CUresult cuModuleLoadDataEx(void** module, const void* image, unsigned, i
 DRIVER CUresult cuModuleLoadFatBinary(void** module, const void* image) { return cuModuleLoadData(module, image); }
 DRIVER CUresult cuModuleLoad(void** module, const char* path) { return cuModuleLoadData(module, path); }
 
-// A module stays, since graphs and queued launches may still name its functions.
+// A module is never freed, because graphs and queued launches may refer to its functions.
 DRIVER CUresult cuModuleUnload(void*) { return CUDA_SUCCESS; }
 
 DRIVER CUresult cuModuleGetFunction(void** function, void* module, const char* name) {
@@ -84,14 +84,14 @@ DRIVER CUresult cuFuncGetAttribute(int* value, int attribute, void* function) {
 
 DRIVER CUresult cuFuncSetAttribute(void* function, int attribute, int value) {
     ENTER();
-    if (attribute != FUNCTION_DYNAMIC) return CUDA_SUCCESS;  // the other one is a hint
+    if (attribute != FUNCTION_DYNAMIC) return CUDA_SUCCESS;  // the other attribute is only a hint
     if (value < 0 || value > get_attribute(SHARED_OPTIN)) return CUDA_ERROR_INVALID_VALUE;
     static_cast<Kernel*>(function)->max_dynamic_shared = value;
     return CUDA_SUCCESS;
 }
 DRIVER CUresult cuFuncSetCacheConfig(void*, int) { return CUDA_SUCCESS; }
 
-// ---- occupancy: by threads and dynamic shared memory; registers are not known ----
+// ---- occupancy: by threads and dynamic shared memory; register use is unknown ----
 
 DRIVER CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, void* function, int threads,
                                                                      size_t shared, unsigned) {
@@ -132,7 +132,7 @@ static std::string refuse_launch(const Kernel& kernel, const uint3& grid, const 
     return text[0] ? kernel.name + std::string(text) : std::string();
 }
 
-// An argument is copied here and now, as by the driver; a captured launch keeps its copy.
+// Arguments are copied at once, as by the driver; a captured launch keeps its copy.
 static std::shared_ptr<Launch> make_launch(Kernel* kernel, uint3 grid, uint3 block, unsigned shared, void** arguments) {
     auto launch = std::make_shared<Launch>();
     launch->kernel = kernel;
@@ -140,7 +140,7 @@ static std::shared_ptr<Launch> make_launch(Kernel* kernel, uint3 grid, uint3 blo
     launch->block = block;
     launch->dynamic_shared = shared;
     for (const Parameter& parameter : kernel->parameters) {
-        // Vectors are allocated 16-byte aligned, which no parameter exceeds.
+        // std::vector memory is 16-byte aligned, which suffices for every parameter.
         size_t offset = (launch->storage.size() + 15) / 16 * 16;
         launch->offsets.push_back(offset);
         launch->storage.resize(offset + parameter.size);
@@ -174,7 +174,7 @@ DRIVER CUresult cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y,
     });
 }
 
-// Blocks run one after the other on each OS thread, so only a single one can count on all being there at once.
+// Each OS thread runs its blocks one after the other, so a cooperative grid may have only one block.
 DRIVER CUresult cuLaunchCooperativeKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                           unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared,
                                           void* stream, void** arguments) {

@@ -1,5 +1,5 @@
-// A profiler in miniature: the library also takes the place of one, by the agreement of NVTX 3, and writes down the
-// ranges it is told of while a test listens.
+// A minimal NVTX 3 profiler: the emulator's library also acts as an injection library and records the ranges while a
+// test listens.
 #include "driver.h"
 
 #include <unistd.h>
@@ -38,7 +38,7 @@ struct VersionInfo {
 };
 }  // namespace
 
-// A profiler refuses what does not keep the agreement, and the program then has no ranges.
+// Like a profiler, refuses a program whose tables do not follow the interface; the program then has no ranges.
 DRIVER int InitializeInjectionNvtx2(const void* (*get_export_table)(uint32_t)) {
     const auto* info = static_cast<const VersionInfo*>(get_export_table(3));
     if (!info || info->size < sizeof *info || info->version < 3) return 0;

@@ -1,4 +1,4 @@
-// The driver's result codes that the emulator gives out: number, name, words.
+// The result codes of the driver that the emulator returns: number, name, description.
 #pragma once
 
 #define FOR_EACH_RESULT(RESULT)                                                                                     \

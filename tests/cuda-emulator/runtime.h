@@ -1,4 +1,4 @@
-// What the emulator's own files share: kernels, launches, the running block, device memory.
+// Shared by the emulator's source files: kernels, launches, the running block, device memory.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ struct Kernel {
     void (*function)();
     Invoke invoke;
     std::vector<Parameter> parameters;
-    // What cuFuncSetAttribute allows; a device gives 48 KiB unasked.
+    // Set by cuFuncSetAttribute; 48 KiB need no request.
     int max_dynamic_shared = 48 << 10;
 };
 
@@ -27,17 +27,17 @@ Kernel* find_kernel(const char* name);
 
 // ---- faults ----
 
-// What ended a launch early, as raw as a signal handler can write it down.
+// The cause of a fault, in a form that a signal handler can write.
 struct Fault {
     CUresult code = CUDA_SUCCESS;
     const char* what = nullptr;
-    const void* address = nullptr;  // with `has_address`
+    const void* address = nullptr;  // valid if `has_address`
     bool has_address = false;
     uint3 block{}, thread{};
-    std::string detail;  // filled in outside of the handler
+    std::string detail;  // written outside the handler
 };
 
-// Ends the running block. Only within a kernel.
+// Ends the running block with a fault. Only within a kernel.
 [[noreturn]] void fault(CUresult code, const char* what, const void* address = nullptr, bool has_address = false,
                         std::string detail = {});
 
@@ -52,34 +52,34 @@ struct Launch {
     std::vector<size_t> offsets;
 };
 
-// Runs all blocks; returns after the last. On a fault `report` says what happened, where and why.
+// Runs all blocks and returns after the last. On a fault, `report` describes what happened, where and why.
 CUresult execute(const Launch& launch, std::string& report);
 
 void set_seed(uint64_t seed);
 uint64_t next_random(uint64_t& state);
 void set_workers(int count);
-// Makes bad accesses in kernels into faults of the launch; others still reach the handler that was there before.
+// Turns invalid accesses in kernels into faults of the launch; others still reach the previous handler.
 void install_signal_handler();
 
 // ---- device memory (memory.cpp) ----
 
 const uint8_t POISON = 0xff;  // NaN in every float format, -1 in every integer
 
-// Null where the device is full.
+// Null if the device is full.
 void* allocate(size_t bytes, bool on_host);
-// False: not the start of a living allocation.
+// False if it is not the start of an allocation.
 bool release(void* p);
 struct MemoryInfo {
     size_t total, used, count, on_host;  // `on_host`: page-locked allocations
 };
 MemoryInfo memory_info();
 void set_total_memory(size_t bytes);
-// Whether [p, p + bytes) lies within one living allocation.
+// Whether [p, p + bytes) lies within one allocation that is not freed.
 bool is_allocated(const void* p, size_t bytes);
 bool is_pinned(const void* p, size_t bytes);
-// The allocation that is nearest to an address, in words.
+// Describes the allocation nearest to an address.
 std::string describe(const void* p);
-// Checks the zones around the allocation that `p` points into, if any; text where one was overwritten.
+// Checks the guard zones of the allocation that contains `p`, if any; returns a description if one was overwritten.
 std::string check_zones(const void* p);
 std::string check_all_zones();
 void repair_zones();
@@ -95,7 +95,7 @@ struct SharedArray {
 class SharedMemory {
   public:
     void begin_block(const Launch& launch);
-    // Empty, or which zone around which array was overwritten.
+    // Empty, or a description of the array whose guard zone was overwritten.
     std::string end_block();
     void* array(const void* tag, size_t bytes);
     void* dynamic() const { return dynamic_; }
@@ -133,7 +133,7 @@ struct Thread {
 enum class Collective { SyncWarp, Shuffle, Vote, Mma, LoadMatrix };
 typedef void (*Complete)(void* const* operands, uint32 lanes);
 
-// Lanes that wait for each other.
+// Lanes that wait for each other in a collective.
 struct Meeting {
     uint32 mask, arrived;
     Collective kind;
@@ -143,20 +143,20 @@ struct Meeting {
 struct Warp {
     Thread* threads;  // of lane 0
     uint32 existing, started, ready, exited, at_barrier;
-    uint32 order;  // random: where the search for the next lane begins, and in which direction it goes
+    uint32 order;  // random: start and direction of the search for the next lane
     int meeting_count;
     Meeting meetings[32];
     void* operands[32];
 };
 
-// All that one OS thread needs to run blocks.
+// The state that one OS thread needs to run blocks.
 struct Worker {
     void* base = nullptr;  // stack pointer of the code that runs blocks
     Thread* thread = nullptr;
     Thread* starting = nullptr;
     std::vector<Thread> threads;
     std::vector<Warp> warps;
-    int warp_count = 0, living = 0, waiting = 0;  // threads that have not returned, and those at the block's barrier
+    int warp_count = 0, living = 0, waiting = 0;  // threads that have not returned, and threads at the block's barrier
     int barrier_value = 0, barrier_result = 0;
     bool ran_out = false;  // a thread returned while others waited at a barrier
     std::vector<Fiber*> fibers, idle;
@@ -170,12 +170,12 @@ struct Worker {
 
 extern EMULATOR_TLS Worker* worker;
 
-// Whether the block ran to its end; otherwise worker->fault says why not.
+// Returns whether the block ran to its end; otherwise worker->fault has the cause.
 bool run_block(uint3 block, uint64_t seed);
 bool in_fiber_guard(const void* p);
-// What the fibers were in the middle of is abandoned.
+// Abandons all fibers.
 void forget_fibers(Worker& w);
-// Waits until all living lanes of `mask` are here; then `complete` has seen everybody's operands.
+// Waits until all living lanes of `mask` have arrived; the last one calls `complete`, which has the operands of all.
 void meet(uint32 mask, Collective kind, void* operands, Complete complete);
 
 }  // namespace emulator

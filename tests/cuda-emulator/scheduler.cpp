@@ -1,8 +1,8 @@
-// The threads of a block: fibers on one OS thread, switched where threads wait for each other.
+// Scheduler of a block: its threads are fibers on one OS thread, switched where threads wait for each other.
 //
-// A lane runs until it waits or returns; then another lane of its warp, in an order drawn from the seed, and when none
-// can go on, another warp. So one warp may be a whole barrier ahead of the others, which is what a missing barrier needs
-// in order to show. A thread that never waits costs no switch at all: its fiber goes on with the next one.
+// A lane runs until it waits or returns; then another lane of its warp runs, in an order given by the seed, and if none
+// can continue, another warp. So one warp may be a whole barrier ahead of the others, which makes a missing barrier
+// visible. A thread that never waits needs no switch: its fiber continues with the next thread.
 #include <sys/mman.h>
 
 #include <new>
@@ -26,15 +26,15 @@ const size_t STACK = 128 << 10, PAGE = 4096;
 struct Fiber {
     void* context = nullptr;
     char* stack = nullptr;
-    // Stacks that begin at the same place in a page would fight for the same cache lines.
+    // Stacks start at different offsets in their pages, or they would compete for the same cache sets.
     size_t color = 0;
-    bool fresh = true;  // nothing to come back to
+    bool fresh = true;  // not started: no saved context
 };
 
 static void fiber_main();
 
 #ifdef __x86_64__
-// Saves what a callee must, on the stack that is left; then the same backwards on the other one.
+// Saves the callee-saved registers on the current stack, switches stacks, and restores the registers of the other.
 asm(R"(
 .text
 .local emulator_switch
@@ -62,7 +62,7 @@ extern "C" void emulator_switch(void** from, void* to);
 
 static void prepare(Fiber* fiber) {
     void** top = reinterpret_cast<void**>(fiber->stack + STACK - 64 - fiber->color);
-    // As after a call of fiber_main: the stack is 8 below a multiple of 16.
+    // As after a call of fiber_main: the stack pointer is 8 below a multiple of 16.
     *--top = nullptr;
     *--top = nullptr;
     *--top = nullptr;
@@ -71,7 +71,7 @@ static void prepare(Fiber* fiber) {
     fiber->context = top;
 }
 #else
-// Slower, and good for every machine. A context lives in its fiber's stack or in the caller's frame.
+// Slower, but portable. A context is stored on its fiber's stack or in the caller's frame.
 static void emulator_switch(void** from, void* to) {
     ucontext_t here;
     *from = &here;
@@ -121,7 +121,7 @@ bool in_fiber_guard(const void* p) {
     return false;
 }
 
-// ---- choosing ----
+// ---- selecting the next thread ----
 
 uint64_t next_random(uint64_t& state) {
     // splitmix64
@@ -138,7 +138,7 @@ static int pick(uint32 set, uint32 order) {
     return (first + turn) & 31;
 }
 
-// A thread that can go on: of this warp if possible, unless `elsewhere`. Null where all are waiting.
+// A thread that can run: of this warp if possible, unless `elsewhere`. Null if all are waiting.
 static Thread* choose(Warp* warp, bool elsewhere) {
     Worker& w = *worker;
     if (!warp || !warp->ready || elsewhere) {
@@ -155,7 +155,7 @@ static void make_current(Thread* thread) {
     thread_index = &thread->index;
 }
 
-// Leaves the fiber of the running thread for `next`.
+// Switches from the fiber of the running thread to `next`.
 static void go_to(void** from, Thread* next) {
     Worker& w = *worker;
     Warp* warp = next->warp;
@@ -197,7 +197,7 @@ static void go_to(void** from, Thread* next) {
     fault(CUDA_ERROR_LAUNCH_TIMEOUT, "deadlock", nullptr, false, text);
 }
 
-// Rests until somebody makes this thread ready again.
+// Suspends this thread until another makes it ready.
 static void rest(bool elsewhere = false) {
     Thread* self = worker->thread;
     Thread* next = choose(self->warp, elsewhere);
@@ -239,7 +239,7 @@ int barrier_sum(int value) {
 
 void barrier() { barrier_sum(0); }
 
-// ---- meetings of a warp ----
+// ---- rendezvous of a warp ----
 
 static void end_meeting(Warp& warp, Meeting* meeting) {
     Worker& w = *worker;
@@ -266,7 +266,7 @@ void meet(uint32 mask, Collective kind, void* operands, Complete complete) {
     } else if (meeting->mask != mask || meeting->kind != kind || meeting->complete != complete) {
         fault(CUDA_ERROR_LAUNCH_FAILED, "lanes of a warp meet in different collectives or with different masks");
     }
-    // Instructions for whole warps (".aligned" in PTX) forgive no missing lane; the others excuse those that returned.
+    // ".aligned" PTX instructions need all lanes; for other collectives, lanes that have returned do not count.
     bool whole = kind == Collective::Mma || kind == Collective::LoadMatrix;
     if (whole && warp.exited) fault(CUDA_ERROR_LAUNCH_FAILED, "mma or ldmatrix without all 32 lanes");
     warp.operands[self->lane] = operands;
@@ -274,16 +274,16 @@ void meet(uint32 mask, Collective kind, void* operands, Complete complete) {
     warp.ready &= ~bit;
     if (meeting->arrived == (mask & ~warp.exited)) {
         end_meeting(warp, meeting);
-        // Now and then somebody else goes first, so that warps do not always run from barrier to barrier.
+        // Sometimes another thread runs first, so that warps do not always run from barrier to barrier.
         if (warp.order >> 27 == 0) rest(true);
         return;
     }
     rest();
 }
 
-// ---- the life of a thread ----
+// ---- start and end of a thread ----
 
-// Returns the thread to go on with on the same fiber, if one has not begun yet.
+// Returns the next thread to run on the same fiber, if one has not started yet.
 static Thread* leave(Thread* thread) {
     Worker& w = *worker;
     Warp& warp = *thread->warp;
@@ -325,7 +325,7 @@ static void fiber_main() {
     }
 }
 
-// ---- the life of a block ----
+// ---- running a block ----
 
 static void begin_block(Worker& w) {
     const Launch& launch = *w.launch;

@@ -1,4 +1,4 @@
-// Shared memory of the running block: every array ends (nearly) at a page that cannot be touched, begins after a zone
+// Shared memory of the running block. Every array ends at a guard page (up to alignment), begins after a guard zone
 // that is checked when the block ends, and is poisoned for each block.
 #include <sys/mman.h>
 
@@ -10,7 +10,7 @@ namespace emulator {
 
 const int SLOTS = 25;  // slot 0 for the dynamic array
 const size_t SLOT = 256 << 10, PAGE = 4096, ZONE = 256;
-// What a block may have without asking, for static arrays in any case.
+// Shared memory that needs no request, in bytes; also the limit of static arrays.
 const size_t UNASKED = 48 << 10;
 
 uint8_t* SharedMemory::place(int slot, size_t bytes, size_t alignment) {

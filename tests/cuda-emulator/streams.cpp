@@ -1,7 +1,7 @@
 // Streams, events and graphs.
 //
-// Work waits in its stream's queue until the host synchronises, or another stream that is being drained waits for an
-// event of it: as late as a GPU may be. What the host forgets to wait for has therefore not happened.
+// Work waits in the queue of its stream until the host synchronises, or until another stream that is being executed
+// waits for one of its events: as late as a GPU may run it. So work that the host forgets to wait for has not run yet.
 #include <chrono>
 
 #include "driver.h"
@@ -10,12 +10,12 @@ using namespace emulator;
 
 namespace emulator {
 
-// Queues are cut short here, since copies keep their data in them.
+// Long queues are executed early, because queued copies hold their data.
 const size_t LONGEST_QUEUE = 1024;
 
 Stream* find_stream(void* handle) {
     uintptr_t number = reinterpret_cast<uintptr_t>(handle);
-    if (number <= 2) return &state().null_stream;  // and its two other names
+    if (number <= 2) return &state().null_stream;  // and its two other handles
     Stream* stream = static_cast<Stream*>(handle);
     return state().streams.count(stream) ? stream : nullptr;
 }
@@ -77,7 +77,7 @@ CUresult submit(Stream* stream, std::function<CUresult()> run, bool cleanup) {
         drain(&s.null_stream);
     }
     stream->queue.push_back(Operation{std::move(run), cleanup});
-    // As on a GPU, the error of what runs is the next call's, not that of the call that brought it.
+    // As on a GPU, an execution error is returned by the next call, not by the call that queued the work.
     bool at_once = !s.lazy || (s.hasty && stream->priority == 0 && stream != &s.null_stream);
     if (at_once || stream->queue.size() > LONGEST_QUEUE) drain(stream);
     return CUDA_SUCCESS;
@@ -109,13 +109,13 @@ DRIVER CUresult cuStreamCreateWithPriority(void** handle, unsigned flags, int pr
 DRIVER CUresult cuStreamCreate(void** handle, unsigned flags) { return cuStreamCreateWithPriority(handle, flags, 0); }
 
 DRIVER CUresult cuStreamDestroy_v2(void* handle) {
-    // Also after an error, or nothing could ever be cleaned up.
+    // Even after an error, so that streams can be cleaned up.
     std::lock_guard<std::recursive_mutex> lock(state().mutex);
     Stream* stream = static_cast<Stream*>(handle);
     if (!state().streams.count(stream)) return CUDA_ERROR_INVALID_HANDLE;
     drain(stream);
     if (stream->capture) stream->capture->invalid = true;
-    state().streams.erase(stream);  // but not deleted: marks may name it
+    state().streams.erase(stream);  // but not deleted: recorded events may refer to it
     return CUDA_SUCCESS;
 }
 
@@ -137,7 +137,7 @@ DRIVER CUresult cuStreamQuery(void* handle) {
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     if (stream->capture) return cuStreamSynchronize(handle);
     if (stream->queue.empty()) return CUDA_SUCCESS;
-    // Who asks again and again must see it end.
+    // Polling must make progress, so a query runs the work.
     drain(stream);
     return CUDA_ERROR_NOT_READY;
 }
@@ -232,7 +232,7 @@ DRIVER CUresult cuStreamWaitEvent(void* stream_handle, void* event_handle, unsig
     Stream* stream = find_stream(stream_handle);
     if (!event || !stream) return CUDA_ERROR_INVALID_HANDLE;
     if (event->captured && state().captures.count(event->captured)) {
-        // The stream joins the capture, or waits for one that joined it before.
+        // The stream joins the capture, or waits for a stream that joined it before.
         if (stream->capture && stream->capture != event->captured) return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
         if (!stream->capture) stream->position = stream->joined = 0;
         stream->capture = event->captured;
@@ -318,7 +318,7 @@ DRIVER CUresult cuStreamGetCaptureInfo_v3(void* handle, int* status, uint64_t* i
     return cuStreamGetCaptureInfo_v2(handle, status, id, graph, nodes, count);
 }
 
-// ---- graphs: a copy of the operations that were captured ----
+// ---- graphs: copies of the captured operations ----
 
 DRIVER CUresult cuGraphInstantiateWithFlags(void** executable, void* handle, uint64_t) {
     ENTER();

@@ -1,4 +1,4 @@
-//! How much of the device's memory is in use, and the way from the host's memory to it.
+//! Device memory: allocation under a limit, page-locked host memory, and the staging ring for uploads.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use super::driver::{self, check, sys};
 use super::event::Event;
 use crate::error::{Error, Result};
 
-/// Bytes in use, and the most there may be.
+/// Bytes allocated, and the limit.
 #[derive(Debug)]
 pub(super) struct Account {
     used: AtomicU64,
@@ -16,14 +16,14 @@ pub(super) struct Account {
     limit: u64,
 }
 
-/// What the engine's buffers take of the device's memory. The driver's own needs (context, kernels, graphs) come on top.
+/// Device memory taken by the engine's buffers, in bytes, without the driver's own (context, kernels, graphs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Bytes now.
+    /// Bytes allocated now.
     pub used: u64,
-    /// Most bytes at any time.
+    /// Largest value of `used` so far.
     pub peak: u64,
-    /// Most bytes allowed; [`u64::MAX`] without a limit.
+    /// The limit; [`u64::MAX`] without one.
     pub limit: u64,
 }
 
@@ -32,7 +32,7 @@ impl Account {
         Account { used: AtomicU64::new(0), peak: AtomicU64::new(0), limit: limit.unwrap_or(u64::MAX) }
     }
 
-    /// Takes `bytes` off what is left under the limit, or tells how many are left.
+    /// Counts `bytes` as used. Fails with the number of bytes that are left if the limit would be exceeded.
     fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let take = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
@@ -57,7 +57,7 @@ impl Account {
     }
 }
 
-/// Memory for `bytes` bytes, at least one; what is in it is anybody's guess.
+/// Allocates `bytes` (at least one) bytes of uninitialised device memory.
 pub(super) fn allocate(device: &Device, bytes: u64, during: impl FnOnce() -> String) -> Result<sys::CUdeviceptr> {
     device.bind()?;
     if let Err(free) = device.account.reserve(bytes) {
@@ -78,12 +78,12 @@ pub(super) fn allocate(device: &Device, bytes: u64, during: impl FnOnce() -> Str
     Err(driver::failure("cuMemAlloc", code))
 }
 
-/// Gives back what [`allocate`] gave.
+/// Frees memory of [`allocate`].
 ///
 /// # Safety
-/// `pointer` came from [`allocate`] on this device with the same `bytes`, and nobody uses it any more.
+/// `pointer` came from [`allocate`] on this device with the same `bytes`, and is not used any more.
 pub(super) unsafe fn release(device: &Device, pointer: sys::CUdeviceptr, bytes: u64) {
-    // A lost device cannot take anything back, and a destructor has nobody to tell.
+    // A lost device cannot free anything, and a destructor cannot report errors.
     if device.bind().is_ok() {
         // SAFETY: (1) the signature is cuda.h's; (2) the caller gives an allocation of this device that is still whole;
         // (3) the driver waits for the kernels that use it.
@@ -92,16 +92,16 @@ pub(super) unsafe fn release(device: &Device, pointer: sys::CUdeviceptr, bytes: 
     device.account.release(bytes);
 }
 
-/// Bytes the driver could still give.
+/// Bytes of device memory that are free by the driver's count.
 pub(super) fn free(device: &Device) -> Result<u64> {
     device.bind()?;
     let (mut free, mut total) = (0, 0);
-    // SAFETY: (1) the signature is cuda.h's; (2) both numbers outlive the call; (3) asking has no order.
+    // SAFETY: (1) the signature is cuda.h's; (2) both numbers outlive the call; (3) it is a query.
     check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) })?;
     Ok(free as u64)
 }
 
-/// Page-locked memory of the host: the copy engine reads and writes it behind the processor's back.
+/// Page-locked host memory, which the GPU's copy engines read and write asynchronously.
 pub(super) struct Pinned {
     memory: *mut u8,
 }
@@ -139,25 +139,24 @@ impl Drop for Pinned {
     }
 }
 
-/// Page-locked memory through which everything goes to the device, so that [`upload`](Self::upload) returns while the
-/// bytes are still on their way.
+/// Page-locked staging memory for uploads: [`upload`](Self::upload) returns while the bytes are still being copied.
 ///
-/// It is a ring of pieces; one is written again only after the device has read it.
+/// It is a ring of pieces. A piece is overwritten only after the device has read it.
 pub(super) struct Staging {
-    /// Of `read.len() * PIECE` bytes.
+    /// `read.len() * PIECE` bytes.
     memory: Option<Pinned>,
     /// GraphCache behind the last copy out of each piece.
     read: Vec<Event>,
-    /// The piece in use, and how much of it.
+    /// The current piece, and the bytes used of it.
     piece: usize,
     filled: usize,
 }
 
-/// Bytes of a piece: long enough to keep the bus busy, short enough for a ring of them to turn smoothly.
+/// Bytes of a piece: large enough for the full bandwidth of the bus, small enough that the ring rarely waits.
 pub(super) const PIECE: usize = 2 << 20;
 
 impl Staging {
-    /// No memory yet: nothing can be uploaded.
+    /// No memory: nothing can be uploaded.
     pub fn none() -> Self {
         Staging { memory: None, read: Vec::new(), piece: 0, filled: PIECE }
     }
@@ -169,9 +168,9 @@ impl Staging {
         Ok(Staging { memory, read, piece: 0, filled: 0 })
     }
 
-    /// Queues a copy of `bytes` bytes to `target` on the stream this staging memory belongs to. `fill` is called with
-    /// pieces of page-locked memory, in order, and the position of each, and writes them; pieces are multiples of 16
-    /// bytes long, but the last.
+    /// Queues a copy of `bytes` bytes to `target` on `stream`, the stream of this staging memory. `fill` writes the
+    /// data: it is called with slices of page-locked memory, in order, and the byte offset of each. The lengths of all
+    /// slices but the last are multiples of 16.
     pub fn upload(
         &mut self,
         stream: sys::CUstream,
@@ -206,14 +205,14 @@ impl Staging {
         Ok(())
     }
 
-    /// Goes on to the next piece, when the device has read it.
+    /// Advances to the next piece, after the device has read it.
     fn turn(&mut self) -> Result<()> {
         self.piece = (self.piece + 1) % self.read.len().max(1);
         self.filled = 0;
         self.read.get(self.piece).map_or(Ok(()), Event::wait)
     }
 
-    /// Gives the memory back; the device must have read everything, or be lost.
+    /// Frees the memory; all copies must have finished, or the device be lost.
     pub fn free(&mut self) {
         *self = Staging::none();
     }

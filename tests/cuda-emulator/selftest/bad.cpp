@@ -1,12 +1,12 @@
-// Every mistake must be caught: as an error of the launch, or as a wrong result.
+// Every mistake must be detected: as an error of the launch or as a wrong result.
 #include "driver.h"
 
-// Synchronises, expects `code` and words in the report, and starts afresh.
+// Synchronises, expects `code` and words in the report, and resets the device.
 static void expect(int code, const char* kernel, const char* words) {
     int got = synchronize();
     check(got == code, kernel, "gave " + std::to_string(got) + " (" + report() + ")");
     check(report().find(words) != std::string::npos, kernel, "reported: " + report());
-    // The error stays, as on a GPU.
+    // The error is sticky, as on a GPU.
     check(synchronize() == code, kernel, "the error did not stay");
     call<void>("emulator_clear_error");
 }
@@ -53,7 +53,7 @@ static void bad_addresses() {
     CHECK_CODE(0, call("cuMemFreeAsync", gone, stream));
     CHECK_CODE(0, launch("copy_one", {1, 1}, out.p, gone));
     expect(700, "copy_one", "of a freed allocation of 40 bytes");
-    // Never written: not a number.
+    // Uninitialised memory: NaN.
     Buffer<float> fresh(7);
     CHECK_CODE(0, launch("copy_one", {1, 1}, out.p, fresh.p));
     check(isnan(out.read()[0]), "unwritten memory was a number");
@@ -72,7 +72,7 @@ static void shared_memory() {
     expect(700, "write_behind_shared", "before SHARED array 1");
     CHECK_CODE(0, launch("too_much_shared", {1, 32}, out.p));
     expect(1, "too_much_shared", "49168 bytes in SHARED arrays");
-    // Without the wait, the copies are not there.
+    // Without the wait, the copies have not arrived.
     Buffer<uint16_t> a(std::vector<uint16_t>(64 * 96)), b(std::vector<uint16_t>(64 * 96));
     Buffer<float> c(64 * 64);
     CHECK_CODE(0, launch("matmul_f16", {1, 128, 2 * 64 * 40 * 2}, c.p, a.p, b.p, 96, 0));
@@ -107,7 +107,7 @@ static void bad_launches() {
     CHECK_CODE(0, call("cuFuncSetAttribute", f, 8, 49152));
     void* nothing;
     CHECK_CODE(500, call("cuModuleGetFunction", &nothing, module, "no_such_kernel"));
-    // On request.
+    // Failures on request.
     call<int>("emulator_fail_after", "launch", uint64_t(2), 701);
     CHECK_CODE(0, launch("add_one", {1, 32}, out.p, 0));
     CHECK_CODE(701, launch("add_one", {1, 32}, out.p, 0));
@@ -118,7 +118,7 @@ static void bad_launches() {
     call<int>("emulator_fail_after", "execution", uint64_t(1), 719);
     CHECK_CODE(0, launch("add_one", {1, 32}, out.p, 0));
     expect(719, "add_one", "failed on request");
-    // The device is as full as it is told.
+    // Out of memory at the configured size.
     size_t free, total;
     CHECK_CODE(0, call("cuMemGetInfo_v2", &free, &total));
     CHECK_CODE(2, call("cuMemAllocAsync", &p, free + 1, stream));

@@ -1,4 +1,4 @@
-// The driver's functions as a program sees them, loaded by name like cudarc does, and the checks of the self-test.
+// The driver's functions as a program uses them, loaded by name as cudarc does, and the check macros of the self-test.
 #pragma once
 
 #include <dlfcn.h>
@@ -28,7 +28,7 @@ Result call(const char* name, Args... args) {
 
 inline std::string report() { return call<const char*>("emulator_last_report"); }
 
-// Whether it holds; says so if not.
+// Counts a check and reports it if it fails.
 inline bool check(bool holds, const char* what, const std::string& detail = {}) {
     checks++;
     if (holds) return true;

@@ -1,4 +1,4 @@
-// What a GPU punishes, one kernel each.
+// Kernels with one mistake each.
 #include "device.cuh"
 
 extern "C" __global__ void write_behind(float* __restrict__ x, int n) { x[n] = float(threadIdx.x); }
@@ -42,14 +42,14 @@ extern "C" __global__ void too_much_shared(float* __restrict__ out) {
 }
 EXPORT(too_much_shared)
 
-// A barrier in a branch that half of a block takes.
+// A barrier in a branch that half of a block executes.
 extern "C" __global__ void divergent_barrier(float* __restrict__ out) {
     if (threadIdx.x < 48) __syncthreads();
     out[threadIdx.x] = 1.0f;
 }
 EXPORT(divergent_barrier)
 
-// Half of a warp waits for a shuffle, the other half for the block.
+// Half of a warp waits in a shuffle, the other half at the block's barrier.
 extern "C" __global__ void divergent_shuffle(int* __restrict__ out) {
     int x = threadIdx.x;
     if (threadIdx.x < 16) {

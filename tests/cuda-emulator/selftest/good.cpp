@@ -1,4 +1,4 @@
-// Kernels that are right must give what a plain loop gives, under every seed.
+// Correct kernels must give the results of plain loops under every seed.
 #include "driver.h"
 
 static uint32_t random_state = 12345;
@@ -37,7 +37,7 @@ static void sums() {
     for (int i = 0; i < 32; i++) check(got[i] == float((i + 1) % 32), "neighbours");
 }
 
-// f32 -> 16 bits and back, by the definition: the nearest of all candidates, ties to even.
+// f32 to 16 bits and back by definition: the nearest of all candidates, ties to even.
 static double half_value(uint16_t bits) {
     int exponent = bits >> 10 & 31, mantissa = bits & 1023;
     double magnitude = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, exponent - 25);
@@ -46,7 +46,7 @@ static double half_value(uint16_t bits) {
 static uint16_t nearest_half(float x) {
     if (x != x) return 0x7fff;  // cvt.rn.f16.f32 has one NaN
     double magnitude = fabs(double(x));
-    int low = 0, high = 0x7bff;  // the largest that is not above
+    int low = 0, high = 0x7bff;  // the largest candidate that is not above x
     if (magnitude >= 65504) low = high;
     while (low < high) {
         int middle = (low + high + 1) / 2;
@@ -69,7 +69,7 @@ static float brain_value(uint16_t bits) {
 void conversions() {
     std::vector<float> x;
     for (uint32_t bits = 0; bits < 0x7c00; bits++) {
-        // Each number, the middle between it and the next, and the neighbours of that middle.
+        // Each number, the midpoint between it and the next, and the f32 neighbours of that midpoint.
         float low = float(half_value(uint16_t(bits))), next = float(half_value(uint16_t(bits + 1)));
         float middle = (low + next) / 2;
         for (float value : {low, middle, nextafterf(middle, 0), nextafterf(middle, 1e9f), -middle}) x.push_back(value);

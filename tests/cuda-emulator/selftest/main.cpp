@@ -3,14 +3,14 @@
 
 #include <time.h>
 
-// Of this thread alone, so that what else runs on the machine does not count.
+// CPU time of this thread, so that other load on the machine does not count.
 static double cpu_seconds() {
     timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return double(now.tv_sec) + double(now.tv_nsec) * 1e-9;
 }
 
-// Tensor-core arithmetic per second, on one OS thread.
+// Tensor-core throughput of one OS thread.
 static void speed() {
     const int steps = 20000;
     Buffer<float> out(128);
@@ -43,7 +43,7 @@ int main(int count, char** arguments) {
         printf("%s\n", dlerror());
         return 2;
     }
-    // The name that cudarc tries first finds what is loaded already.
+    // dlopen of the name that cudarc tries first finds the library loaded here.
     library = dlopen("libcuda.so", RTLD_NOW);
     if (!library) {
         printf("not found by its name: %s\n", dlerror());
@@ -66,7 +66,7 @@ int main(int count, char** arguments) {
     }
     conversions();
     for (uint64_t seed = 1; seed <= 8; seed++) {
-        // One OS thread in some rounds, so that a failure can be repeated exactly.
+        // One OS thread in some rounds, so that a failure is reproducible.
         call<void>("emulator_set_threads", int(seed % 3) + 1);
         call<void>("emulator_set_seed", seed);
         good_kernels();

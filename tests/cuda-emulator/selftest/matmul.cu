@@ -1,7 +1,7 @@
-// c[64,64] = a[64,k] b[64,k]^T on tensor cores, by all the instructions that device.cuh knows.
+// c[64,64] = a[64,k] b[64,k]^T on tensor cores, with every matrix instruction of device.cuh.
 #include "device.cuh"
 
-// One block of 128 threads; a warp has 16 rows. `wait`: whether the copies are waited for.
+// One block of 128 threads, 16 rows per warp. `wait`: whether to wait for the copies.
 template <class T, bool transposed_b>
 __device__ __forceinline__ void matmul(float* __restrict__ c, const T* __restrict__ a, const T* __restrict__ b, int k, int wait) {
     SHARED(T, a_tile, 2 * 64 * 40);  // two stages of [64, 32], rows of 40
@@ -66,7 +66,7 @@ __device__ __forceinline__ void matmul(float* __restrict__ c, const T* __restric
     EXPORT(matmul_transposed_##T)
 FOR_EACH_ACTIVATION(INSTANCE)
 
-// Nothing but tensor-core instructions, to measure them: 4 warps, `steps` times 8 of them each.
+// Only tensor-core instructions, for measurements: 4 warps, `steps` times 8 instructions each.
 extern "C" __global__ void mma_speed(float* __restrict__ out, int steps) {
     uint32 a[4] = {0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00}, b[2] = {0x3c003c00, 0x3c003c00};
     float sums[8][4] = {};

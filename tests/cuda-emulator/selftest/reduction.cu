@@ -1,4 +1,4 @@
-// Sums of blocks, right and wrong.
+// Block-wide sums, correct and incorrect.
 #include "device.cuh"
 
 // partial[block] = sum of the block's 256 elements of x[n]
@@ -15,7 +15,7 @@ extern "C" __global__ void block_sum(float* __restrict__ partial, const float* _
 }
 EXPORT(block_sum)
 
-// The same without the barrier of the loop.
+// Without the barrier in the loop.
 extern "C" __global__ void block_sum_without_barrier(float* __restrict__ partial, const float* __restrict__ x, int n) {
     SHARED(float, sums, 256);
     int i = blockIdx.x * 256 + threadIdx.x;
@@ -28,7 +28,7 @@ extern "C" __global__ void block_sum_without_barrier(float* __restrict__ partial
 }
 EXPORT(block_sum_without_barrier)
 
-// Neighbours exchange values through shared memory; a warp is not in step by itself.
+// Lanes exchange values through shared memory; without __syncwarp a warp does not run in lockstep.
 extern "C" __global__ void neighbours(float* __restrict__ out, int with_barrier) {
     SHARED(float, values, 32);
     values[threadIdx.x] = float(threadIdx.x);
@@ -37,7 +37,7 @@ extern "C" __global__ void neighbours(float* __restrict__ out, int with_barrier)
 }
 EXPORT(neighbours)
 
-// Tiles that are overwritten while others still read them, unless both barriers are there.
+// Tiles that are overwritten while other threads still read them, unless both barriers are there.
 extern "C" __global__ void tile_sums(float* __restrict__ out, const float* __restrict__ x, int tiles, int second_barrier) {
     SHARED(float, tile, 128);
     float sum = 0.0f;

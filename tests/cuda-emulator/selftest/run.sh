@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the emulator with the self-test's kernels, and runs the self-test: run.sh OUT_DIR [speed]
+# Builds the emulator with the self-test's kernels and runs the self-test: run.sh OUT_DIR [speed]
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -12,7 +12,7 @@ static void order() {
     CHECK_CODE(0, call("cuStreamWaitEvent", other, event, 0u));
     CHECK_CODE(0, launch_on(other, function("add_one"), {1, 4}, x.p, 4));
     CHECK_CODE(0, call("cuEventRecord", end, other));
-    // Pinned memory is filled when the stream has been waited for, and not before.
+    // Pinned memory is filled only when the stream is waited for.
     float* pinned;
     CHECK_CODE(0, call("cuMemHostAlloc", (void**)&pinned, size_t(16), 0u));
     CHECK_CODE(0, call("cuMemcpyDtoHAsync_v2", (void*)pinned, x.p, size_t(16), other));
@@ -46,7 +46,7 @@ static void graphs() {
     }
     CHECK_CODE(0, call("cuGraphExecDestroy", executable));
     CHECK_CODE(0, call("cuGraphDestroy", graph));
-    // What a capture forbids spoils it.
+    // A forbidden call invalidates the capture.
     Pointer p;
     CHECK_CODE(0, call("cuStreamBeginCapture_v2", stream, 0));
     CHECK_CODE(900, call("cuMemAlloc_v2", &p, size_t(16)));
@@ -56,7 +56,7 @@ static void graphs() {
     CHECK_CODE(901, call("cuStreamEndCapture", stream, &graph));
 }
 
-// A second stream takes part in a capture, and must be waited for before its end.
+// A second stream joins a capture and must be waited for before its end.
 static void forked_capture() {
     Buffer<float> x(std::vector<float>(4));
     void *other, *fork, *join, *graph = nullptr, *executable = nullptr;
@@ -82,7 +82,7 @@ static void forked_capture() {
     CHECK_CODE(0, call("cuStreamDestroy_v2", other));
 }
 
-// Of two streams that wait for nothing, the one of low priority is early and the other late; events still hold.
+// Of two independent streams, the one of low priority runs early and the other late; events are still respected.
 static void haste() {
     int least = 0, greatest = 0;
     CHECK_CODE(0, call("cuCtxGetStreamPriorityRange", &least, &greatest));
@@ -95,7 +95,7 @@ static void haste() {
     CHECK_CODE(0, synchronize());
     call<void>("emulator_set_hasty", uint64_t(1));
     for (bool ordered : {false, true}) {
-        // The copy from the late stream sees the launch on the early one, unless that has to wait for it.
+        // The copy on the late stream sees the launch on the early one, unless the early one waits for it.
         float* pinned;
         CHECK_CODE(0, call("cuMemHostAlloc", (void**)&pinned, size_t(16), 0u));
         CHECK_CODE(0, call("cuMemcpyDtoHAsync_v2", (void*)pinned, x.p, size_t(16), late));
@@ -114,7 +114,7 @@ static void haste() {
     CHECK_CODE(0, call("cuStreamDestroy_v2", late));
 }
 
-// The n-th copy, and every module from the n-th on.
+// The n-th copy fails, and every module load from the n-th on.
 static void failures_on_request() {
     Buffer<float> x(std::vector<float>(4));
     float values[4];
@@ -133,7 +133,7 @@ static void failures_on_request() {
     CHECK_CODE(0, call("cuModuleUnload", other));
 }
 
-// Launches while a profiler is to look.
+// Launches are counted between cuProfilerStart and cuProfilerStop.
 static void profiler_marks() {
     Buffer<float> x(std::vector<float>(4));
     CHECK_CODE(0, launch("add_one", {1, 4}, x.p, 4));

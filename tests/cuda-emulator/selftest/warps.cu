@@ -1,4 +1,4 @@
-// Shuffles, votes, atomics, number formats: each thread writes what it got.
+// Shuffles, votes, atomics and number formats: each thread writes its results.
 #include "device.cuh"
 
 // out[32, 12]
@@ -14,7 +14,7 @@ extern "C" __global__ void shuffles(int* __restrict__ out) {
     row[6] = int(warp_sum(float(lane)));
     row[7] = int(warp_max<8>(float(lane)));
     row[8] = int(__shfl_sync(FULL_WARP, uint64(lane) << 40, lane ^ 1) >> 40);
-    // The halves of a warp meet apart, in two different branches.
+    // The halves of a warp synchronise separately, in two different branches.
     if (lane < 16) {
         row[9] = __shfl_xor_sync(0x0000ffffu, lane, 1);
     } else {
@@ -25,7 +25,7 @@ extern "C" __global__ void shuffles(int* __restrict__ out) {
 }
 EXPORT(shuffles)
 
-// counters[4], all blocks together; out[0]: sum over blocks, written by the last one to finish
+// counters[4] of all blocks; out[0]: the sum over blocks, written by the last block to finish
 extern "C" __global__ void atomics(uint32* __restrict__ counters, float* __restrict__ sum, uint32* __restrict__ partial, uint32* __restrict__ out) {
     atomicAdd(&counters[0], 1u);
     atomicMax(&counters[1], blockIdx.x * blockDim.x + threadIdx.x);
@@ -57,7 +57,7 @@ struct Sizes {
     int rows, columns;
     float scale;
 };
-// Arguments of several sizes arrive whole.
+// Arguments of several sizes are passed unchanged.
 extern "C" __global__ void arguments(float* __restrict__ out, uint8 small, Sizes sizes, double wide, int64 many) {
     *out = float(small) + float(sizes.rows * sizes.columns) * sizes.scale + float(wide) + float(many);
 }
