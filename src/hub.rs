@@ -18,6 +18,7 @@ mod installed;
 mod layout;
 pub mod names;
 pub mod open;
+mod pinned;
 pub mod pipelines;
 mod published;
 mod repair;
@@ -38,8 +39,8 @@ pub use environment::token;
 pub use installed::Installed;
 pub use layout::size_of;
 pub use open::{AUTO, OPEN};
+pub use pinned::Published;
 pub use pipelines::DiarizerSource;
-pub use published::Published;
 
 /// The repository and the commit of a snapshot folder in a hub cache; `None` for other folders.
 pub(crate) fn commit_of(folder: &std::path::Path) -> Option<(String, String)> {

@@ -1,10 +1,12 @@
 //! Which speaker of the recording each speaker of each window is.
 
+pub mod ahc;
+
+use super::kmeans;
 use super::linkage::{Merge, cut};
 use super::plda::Plda;
 use super::segmentation::{Embeddings, Segmentation};
 use super::vbx::{Vbx, VbxOptions};
-use super::{ahc, kmeans};
 use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};

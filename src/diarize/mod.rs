@@ -22,7 +22,6 @@
 //!
 //! Sources: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py`, `pipelines/clustering.py`, `core/inference.py`.
 
-pub mod ahc;
 pub mod cluster;
 pub mod diarizer;
 pub mod enrol;
@@ -41,7 +40,7 @@ pub mod vbx;
 pub mod words;
 mod yaml;
 
-pub use cluster::{Bounds, Clustering, Clusters};
+pub use cluster::{Bounds, Clustering, Clusters, ahc};
 pub use diarizer::Diarizer;
 pub use enrol::Gallery;
 pub use plda::Plda;

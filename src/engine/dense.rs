@@ -7,7 +7,7 @@
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
-use super::embedding_ops::{CHANNEL_STEP, FilterShape, HostFilter};
+use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};
 use super::ops::{check, wrong};
 use super::profile::range;
 use super::segmentation_ops::SegmentationOps;

@@ -5,46 +5,15 @@
 //!
 //! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
 
+pub use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};
 use super::ops::{check, wrong};
 use super::profile::range;
 use super::{Backend, Tensor, dense::Dense};
 use crate::error::Result;
 use crate::features::fbank::{self, Fbank};
 
-/// Output channels are multiples of this, and input channels too where there is more than one.
-pub const CHANNEL_STEP: usize = 16;
 /// Added to sums of masks, and to the divisor of the variance: pyannote's `StatsPool`.
 pub const MASK_EPS: f32 = 1e-8;
-
-/// Sizes of a convolution over pictures. It is padded with `taps / 2` zeros on all sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FilterShape {
-    /// `O`: output channels, a multiple of [`CHANNEL_STEP`].
-    pub outputs: usize,
-    /// 3 or 1, over time and over frequency.
-    pub taps: usize,
-    /// `C`: input channels, a multiple of [`CHANNEL_STEP`], or 1 (only with 3 taps and without stride).
-    pub inputs: usize,
-    /// Over time, and over frequency: 1 or 2 each.
-    pub stride: [usize; 2],
-}
-
-impl FilterShape {
-    /// Rows and columns of the result, from those of the picture.
-    pub fn out(&self, [frames, bands]: [usize; 2]) -> [usize; 2] {
-        [frames.div_ceil(self.stride[0]), bands.div_ceil(self.stride[1])]
-    }
-}
-
-/// The weights of a convolution on the host, with what a batch norm behind it does folded in.
-pub struct HostFilter {
-    /// `[O, taps, taps, C]`: taps over time, then over frequency.
-    pub values: Vec<f32>,
-    /// `[O]`
-    pub bias: Vec<f32>,
-    /// The sizes.
-    pub shape: FilterShape,
-}
 
 /// What becomes of a sum, bias included, before it is stored.
 pub enum After<'a, B: Backend> {

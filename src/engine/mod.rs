@@ -11,6 +11,7 @@ pub mod cuda;
 pub mod decode;
 pub mod dense;
 pub mod embedding_ops;
+pub mod filter;
 pub mod ops;
 pub mod profile;
 pub mod segmentation_ops;

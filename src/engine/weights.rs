@@ -9,6 +9,7 @@ mod ctranslate2;
 mod cursor;
 mod facts;
 mod format;
+mod found;
 mod ggml;
 mod ggml_blocks;
 mod host;
@@ -31,7 +32,7 @@ use serde_json::Value;
 pub use format::FileFormat;
 pub use host::{HostInt8, HostMatrix, HostWeight, WeightRef};
 
-use self::format::Unreadable;
+use self::found::Unreadable;
 use self::made_up::made_up;
 use self::place::{Encoding, Place, row_major, to_f32};
 use crate::error::{Error, Result};

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::layout::{Layout, missing};
-use super::published::Published;
+use super::pinned::Published;
 use super::snapshots::{self, Place};
 use super::{Fetching, Hub, OnProgress};
 use repository::{Job, Known};

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
-use super::published::Published;
+use super::pinned::Published;
 use super::snapshots::Place;
 use super::{Hub, OnProgress};
 

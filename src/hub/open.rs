@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
+use super::pinned::Published;
 use super::pipelines::{DEFAULT, PIPELINE};
-use super::published::{Missing, Published};
+use super::published::Missing;
 use super::{DiarizerSource, Hub, Network, OnProgress};
 use crate::diarize::open::REVISION;
 use crate::diarize::recipe::{self, Location, Recipe};

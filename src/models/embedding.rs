@@ -1,14 +1,12 @@
 //! Speaker embeddings: networks that turn speech of one person into a vector, and vectors of the same voice are alike:
 //! [`SpeakerEmbedding`].
 
-use std::ops::Range;
-use std::path::Path;
+mod load;
 
-use super::campplus::CamPlus;
-use super::files;
-use super::resnet34::{ResNet34, named_by_pyannote};
+use std::ops::Range;
+
+pub use self::load::{load, open};
 use crate::engine::embedding_ops::EmbeddingOps;
-use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
 /// Windows of a recording, and who speaks in them.
@@ -52,29 +50,6 @@ pub trait SpeakerEmbedding<B: EmbeddingOps>: Send + Sync {
     /// # Errors
     /// Those of the device.
     fn embed_spans(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>>;
-}
-
-/// Opens an embedding network; which one it is, its weights say. `path` is the file with the weights, or the folder it is in.
-///
-/// # Errors
-/// [`Error::Weights`] for weights of something else, or damaged ones.
-pub fn open<B: EmbeddingOps>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
-    load(be, &named_by_pyannote(files::open(path)?))
-}
-
-/// The embedding network with these weights.
-///
-/// # Errors
-/// As [`open`].
-pub fn load<B: EmbeddingOps>(be: &B, weights: &Weights) -> Result<Box<dyn SpeakerEmbedding<B>>> {
-    if weights.contains("resnet.conv1.weight") {
-        return Ok(Box::new(ResNet34::load(be, weights)?));
-    }
-    if weights.contains("xvector.tdnn.linear.weight") {
-        return Ok(Box::new(CamPlus::load(be, weights)?));
-    }
-    let reason = "missing, and so is `xvector.tdnn.linear.weight`; expected WeSpeaker's ResNet34 or 3D-Speaker's CAM++";
-    Err(Error::weights(weights.origin(), "resnet.conv1.weight", reason))
 }
 
 /// The parts of `spans` that lie in a recording of `samples` samples.

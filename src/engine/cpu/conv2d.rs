@@ -3,11 +3,13 @@
 //!
 //! Journal: docs/kernels/conv2d-cpu.md.
 
+mod winograd;
+
 use rayon::prelude::*;
 
 use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, WeightType};
-use super::{Cpu, Matrix, winograd};
+use super::{Cpu, Matrix};
 use crate::engine::Tensor;
 use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;

@@ -48,7 +48,6 @@ mod threads;
 mod time_warp;
 mod token_probability;
 mod wav2vec2_ops;
-mod winograd;
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use safetensors::Dtype;
 use serde_json::json;
 
 use super::cursor::{Cursor, elements};
-use super::format::{Found, MAX_TENSORS, Unreadable};
+use super::found::{Found, MAX_TENSORS, Unreadable};
 use super::place::Place;
 
 /// Newest binary version read.

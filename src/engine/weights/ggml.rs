@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::cursor::{Cursor, elements};
-use super::format::{Found, MAX_TENSORS, Unreadable};
+use super::found::{Found, MAX_TENSORS, Unreadable};
 use super::ggml_blocks::Blocks;
 use super::place::{Encoding, Place};
 

@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::format::Found;
+use super::found::Found;
 use super::place::Place;
 
 /// The tensors, and the metadata as JSON.

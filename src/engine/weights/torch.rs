@@ -18,7 +18,7 @@ use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::facts::facts;
-use super::format::Found;
+use super::found::Found;
 use super::pickle::{Id, Node, Pickle};
 use super::place::{Encoding, Place};
 use crate::guard::guard;

@@ -1,7 +1,7 @@
 //! The clustering of speaker-diarization-3.1: agglomerative, with a least size of clusters.
 
-use super::cluster::{Bounds, length, linkage, means};
-use super::linkage::{Merge, cut};
+use super::{Bounds, length, linkage, means};
+use crate::diarize::linkage::{Merge, cut};
 use crate::engine::cluster::Cluster;
 use crate::error::Result;
 

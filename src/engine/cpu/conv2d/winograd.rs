@@ -9,11 +9,11 @@
 
 use std::cell::Cell;
 
-use super::Matrix;
-use super::aligned::Aligned;
-use super::conv2d::{Piece, tile};
-use super::isa::{Isa, Kernel, Level};
-use super::matrix::PanelData;
+use super::super::Matrix;
+use super::super::aligned::Aligned;
+use super::super::isa::{Isa, Kernel, Level};
+use super::super::matrix::PanelData;
+use super::{Piece, tile};
 use crate::engine::embedding_ops::FilterShape;
 
 /// Outputs of a tile, in each direction.

@@ -1,0 +1,33 @@
+//! Weights and sizes of 2-D convolutions over spectrograms.
+
+/// Output channels are multiples of this, and input channels too where there is more than one.
+pub const CHANNEL_STEP: usize = 16;
+/// Sizes of a convolution over pictures. It is padded with `taps / 2` zeros on all sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterShape {
+    /// `O`: output channels, a multiple of [`CHANNEL_STEP`].
+    pub outputs: usize,
+    /// 3 or 1, over time and over frequency.
+    pub taps: usize,
+    /// `C`: input channels, a multiple of [`CHANNEL_STEP`], or 1 (only with 3 taps and without stride).
+    pub inputs: usize,
+    /// Over time, and over frequency: 1 or 2 each.
+    pub stride: [usize; 2],
+}
+
+impl FilterShape {
+    /// Rows and columns of the result, from those of the picture.
+    pub fn out(&self, [frames, bands]: [usize; 2]) -> [usize; 2] {
+        [frames.div_ceil(self.stride[0]), bands.div_ceil(self.stride[1])]
+    }
+}
+
+/// The weights of a convolution on the host, with what a batch norm behind it does folded in.
+pub struct HostFilter {
+    /// `[O, taps, taps, C]`: taps over time, then over frequency.
+    pub values: Vec<f32>,
+    /// `[O]`
+    pub bias: Vec<f32>,
+    /// The sizes.
+    pub shape: FilterShape,
+}

@@ -1,0 +1,34 @@
+//! Loading a speaker embedding network; the architecture is recognised by the names of the weights.
+
+use std::path::Path;
+
+use super::SpeakerEmbedding;
+use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::weights::Weights;
+use crate::error::{Error, Result};
+use crate::models::campplus::CamPlus;
+use crate::models::files;
+use crate::models::resnet34::{ResNet34, named_by_pyannote};
+
+/// Opens an embedding network; which one it is, its weights say. `path` is the file with the weights, or the folder it is in.
+///
+/// # Errors
+/// [`Error::Weights`] for weights of something else, or damaged ones.
+pub fn open<B: EmbeddingOps>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
+    load(be, &named_by_pyannote(files::open(path)?))
+}
+
+/// The embedding network with these weights.
+///
+/// # Errors
+/// As [`open`].
+pub fn load<B: EmbeddingOps>(be: &B, weights: &Weights) -> Result<Box<dyn SpeakerEmbedding<B>>> {
+    if weights.contains("resnet.conv1.weight") {
+        return Ok(Box::new(ResNet34::load(be, weights)?));
+    }
+    if weights.contains("xvector.tdnn.linear.weight") {
+        return Ok(Box::new(CamPlus::load(be, weights)?));
+    }
+    let reason = "missing, and so is `xvector.tdnn.linear.weight`; expected WeSpeaker's ResNet34 or 3D-Speaker's CAM++";
+    Err(Error::weights(weights.origin(), "resnet.conv1.weight", reason))
+}
