@@ -1,12 +1,15 @@
 //! Rules of the house that a program can check: sizes, who may know what, and maps that lead somewhere.
 
+#[path = "layout/imports.rs"]
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Folders and files that know neither a device nor a build option: models and stages are written once.
-const DEVICE_FREE: [&str; 11] = [
+const DEVICE_FREE: [&str; 12] = [
     "src/models",
     "src/align",
     "src/audio",
@@ -17,6 +20,7 @@ const DEVICE_FREE: [&str; 11] = [
     "src/vad",
     "src/asr",
     "src/output",
+    "src/pipeline",
     "src/pipeline.rs",
 ];
 
@@ -78,6 +82,13 @@ fn assert_none(rule: &str, found: &[String]) {
 fn files_fit_in_the_head() {
     let long = rust().into_iter().filter(|file| file.text.lines().count() > MAX_LINES).map(|file| file.name);
     assert_none(&format!("files of more than {MAX_LINES} lines"), &long.collect::<Vec<_>>());
+}
+
+/// The stages can be seen at a glance.
+#[test]
+fn the_pipeline_fits_on_two_screens() {
+    let lines = files("src/pipeline.rs", &[".rs"])[0].text.lines().count();
+    assert!(lines <= 120, "src/pipeline.rs has {lines} lines");
 }
 
 #[test]
