@@ -19,22 +19,13 @@
 // Edge     a row whose slot is out of range gives zeros; frames beyond T have weight 0
 // Oracle   engine/cpu/absorbed_attention_step.rs
 // Source   the identities of src/models/whisper/cross_attention.rs; Dao et al. 2023, flash decoding; Milakov & Gimelshein 2018
-#include "device.cuh"
+#include "decode_rows.cuh"
 
 namespace absorbed_attention {
 
 const int SPLIT = 384, TILE = 16, QUERIES = 24, GROUPS = QUERIES / 8, WARPS = 8, THREADS = WARPS * WARP;
-const int MAX_CLIPS = 32;
 // Rows of shared arrays are padded by a few elements against bank conflicts.
 const int SCORE_STRIDE = TILE + 4, WEIGHT_STRIDE = TILE + 8;
-const float NEVER = -1e30f;  // below every score, but finite, so that NEVER - NEVER is 0 and not NaN
-
-// Passed by value, so that no copy to the device is needed, which a graph could not contain.
-struct Slots {
-    int slot[MAX_CLIPS];
-};
-
-__device__ __forceinline__ int slot_of(const int* rows, int r, int beams) { return rows[r] < 0 ? -1 : rows[r] / beams; }
 
 __device__ __forceinline__ int tile_stride(int width) { return (width + 15) / 16 * 16 + 8; }
 
@@ -67,7 +58,7 @@ __device__ __forceinline__ void load_queries(uint32 (&part)[PIECES][GROUPS][2], 
 
 // Online softmax of one tile: each half warp (lanes 0-15 and 16-31) has one query, and each lane one frame.
 struct Softmax {
-    float largest = NEVER, total = 0.0f;
+    float largest = LOWEST_SCORE, total = 0.0f;
 
     // Returns the lane's weight; `shrink` is the factor for the sums so far.
     __device__ __forceinline__ float add(float score, bool exists, float& shrink) {
@@ -88,11 +79,10 @@ __device__ __forceinline__ void step(float* partial, const T* q, const T* encode
     float* shrinks = scores + WARPS * QUERIES * SCORE_STRIDE;  // [QUERIES]
     T* weights = reinterpret_cast<T*>(shrinks + QUERIES);      // [QUERIES][WEIGHT_STRIDE]
     T* tiles = weights + QUERIES * WEIGHT_STRIDE;              // [2][TILE][tile_stride]
-    const int r = blockIdx.z, splits = gridDim.y, slot = slot_of(rows, r, beams);
-    int before = 0, members = 1;
-    while (r - before > 0 && slot_of(rows, r - before - 1, beams) == slot) before++;
-    if (before % most_members != 0) return;
-    while (members < most_members && r + members < num_rows && slot_of(rows, r + members, beams) == slot) members++;
+    const int r = blockIdx.z, splits = gridDim.y;
+    const int slot = decode_rows::slot_of(rows, r, beams);
+    const int members = decode_rows::group_of(rows, r, num_rows, slot, beams, most_members);
+    if (members == 0) return;
     // Queries are numbered across the adjacent rows: each row has `heads` of them.
     const int first_query = blockIdx.x * QUERIES, count = min(QUERIES, members * heads - first_query);
     if (count <= 0) return;
@@ -145,7 +135,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const T* encode
         for (int round = 0; round < 2; round++) {
             const int mine = 16 * round + 2 * warp + lane / 16, frame = lane % 16;
             const bool counts = mine < count && first + frame < end;
-            float score = counts ? 0.0f : NEVER, shrink;
+            float score = counts ? 0.0f : LOWEST_SCORE, shrink;
             if (counts) {
 #pragma unroll
                 for (int w = 0; w < WARPS; w++) score += scores[(w * QUERIES + mine) * SCORE_STRIDE + frame];
@@ -206,7 +196,7 @@ template <class T>
 __device__ __forceinline__ void combine(T* out, const float* partial, int splits, int width) {
     const int64 query = int64(blockIdx.y) * gridDim.x + blockIdx.x;
     const float* mine = partial + query * splits * (width + 2);
-    float top = NEVER, total = 0;
+    float top = LOWEST_SCORE, total = 0;
     for (int i = 0; i < splits; i++) top = fmaxf(top, mine[i * (width + 2) + width]);
     for (int i = 0; i < splits; i++) total += exp2f(mine[i * (width + 2) + width] - top) * mine[i * (width + 2) + width + 1];
     for (int c = threadIdx.x; c < width; c += 128) {
@@ -229,7 +219,7 @@ __device__ __forceinline__ void combine(T* out, const float* partial, int splits
     EXPORT(absorbed_attention_step_##W##_##T)
 #define INSTANCE(T)                                                                                                            \
     extern "C" __global__ void __launch_bounds__(256)                                                                          \
-        encoded_store_##T(T* __restrict__ cache, const T* __restrict__ encoded, absorbed_attention::Slots slots, int64 len) {  \
+        encoded_store_##T(T* __restrict__ cache, const T* __restrict__ encoded, decode_rows::Slots slots, int64 len) {  \
         int64 i = (int64(blockIdx.x) * 256 + threadIdx.x) * 8;                                                                 \
         if (i >= len) return;                                                                                                  \
         const uint4* from = reinterpret_cast<const uint4*>(encoded + blockIdx.y * len + i);                                    \

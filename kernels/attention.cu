@@ -18,7 +18,6 @@
 namespace attention {
 
 const int QUERIES = 64, THREADS = 128;
-const float NEVER = -1e30f;  // below every score, but finite, so that NEVER - NEVER is 0 and not NaN
 
 // XOR swizzle: the position of chunk `c` (8 dimensions) of a row of a tile. Rows have 128 or 256 bytes, so without it
 // all rows would start in the same bank. Bit 2 differs between adjacent rows, which makes the 16-byte fragment loads
@@ -62,7 +61,7 @@ __device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, in
         }
 
     float sums[DIM / 8][4] = {};                               // [8 dims][fragment]
-    float largest[2] = {NEVER, NEVER}, total[2] = {0.0f, 0.0f};  // rows g and g + 8
+    float largest[2] = {LOWEST_SCORE, LOWEST_SCORE}, total[2] = {0.0f, 0.0f};  // rows g and g + 8
     scale *= 1.4426950408889634f;                              // softmax in base 2
 
     const int tiles = (frames + KEYS - 1) / KEYS;
@@ -95,7 +94,7 @@ __device__ __forceinline__ void run(T* out, const T* qkv, const int* lengths, in
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 bool exists = tile * KEYS + 8 * j + 2 * t + e % 2 < frames;
-                scores[j][e] = exists ? scores[j][e] * scale : NEVER;
+                scores[j][e] = exists ? scores[j][e] * scale : LOWEST_SCORE;
                 top[e / 2] = fmaxf(top[e / 2], scores[j][e]);
             }
 #pragma unroll

@@ -20,13 +20,11 @@
 // Oracle   engine/cluster/average_linkage.rs, equal
 // Source   Müllner 2011 (generic algorithm) without its queue, as linkage.cu
 // Journal  docs/kernels/cluster.md
-#include "device.cuh"
+#include "linkage.cuh"
 
 namespace average_linkage_ {
 
-const int LANES = 16, ROWS = 16;  // lanes per sum; half warps per block
-const double NEVER = 1.0 / 0.0;
-const int GONE = -2;
+using namespace linkage_;
 
 struct Place {
     int frames, nearest;
@@ -38,18 +36,12 @@ struct Penalty {
     double most, prior;
 };
 
-__device__ __forceinline__ bool before(double a, int a_place, double b, int b_place) {
-    return a < b || (a == b && a_place < b_place);
-}
-
 // 1 minus the mean cosine similarity of two clusters, by the 16 lanes of a half warp with the same arguments. All lanes
 // of the warp must call it.
 __device__ __forceinline__ double distance(const double* a, const double* b, int a_frames, int b_frames, int size, int lane) {
     double sum = 0;
     for (int i = lane; i < size; i += LANES) sum = __dadd_rn(sum, __dmul_rn(a[i], b[i]));
-#pragma unroll
-    for (int step = LANES / 2; step > 0; step /= 2) sum = __dadd_rn(sum, __shfl_xor_sync(FULL_WARP, sum, step));
-    return __dsub_rn(1.0, sum / __dmul_rn(double(a_frames), double(b_frames)));
+    return __dsub_rn(1.0, sum_of_lanes(sum) / __dmul_rn(double(a_frames), double(b_frames)));
 }
 
 // The penalty that is added to the distance of two clusters.
@@ -67,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(256)
     using namespace average_linkage_;
     const int *frames = item, *window = item + count, *speaker = item + 2 * count;
     const int lane = threadIdx.x % LANES, at = blockIdx.x * ROWS + threadIdx.x / LANES, own = min(at, count - 1);
-    double least = NEVER;
+    double least = FARTHEST;
     int nearest = GONE;
     for (int other = blockIdx.x * ROWS + 1; other < count; other++) {
         double cost = distance(sums + int64(own) * size, sums + int64(other) * size, frames[own], frames[other], size, lane);
@@ -95,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     State* state = reinterpret_cast<State*>(states);
     const int left = state->left;
     if (threadIdx.x == 0 && state->row >= 0) {
-        double least = NEVER;
+        double least = FARTHEST;
         int nearest = GONE;
         for (int chunk = 0; chunk < state->chunks; chunk++)
             if (far[chunk] < least) least = far[chunk], nearest = found[chunk];
@@ -103,7 +95,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         place[state->row].nearest = nearest;
     }
     __syncthreads();
-    double least = NEVER;
+    double least = FARTHEST;
     int closest = count;
     for (int at = threadIdx.x; at < count; at += blockDim.x)
         if (away[at] < least) least = away[at], closest = at;
@@ -139,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     if (threadIdx.x == 0) {
         place[y] = Place{a.frames + place[y].frames, GONE};
         place[x] = Place{0, GONE};
-        away[x] = away[y] = NEVER;
+        away[x] = away[y] = FARTHEST;
         state->x = x;
         state->y = state->row = y;
         state->left = left - 1;
@@ -202,7 +194,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (at < 0) return;
     const int half = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     const int begin = blockIdx.x * per, end = min(begin + per, count);
-    double least = NEVER;
+    double least = FARTHEST;
     int nearest = count;
     for (int first = begin; first < end; first += ROWS) {
         const int other = first + half;

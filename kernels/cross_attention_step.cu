@@ -16,17 +16,12 @@
 // Edge     a row whose slot is out of range gives zeros
 // Oracle   engine/cpu/cross_attention_step.rs
 // Source   transformers modeling_whisper.py::WhisperAttention with a cross cache; Dao et al. 2023, flash decoding
+#include "decode_rows.cuh"
 #include "online_softmax.cuh"
 
 namespace cross_attention {
 
 const int SPLIT = 256;  // frames per block
-const int MAX_CLIPS = 32;
-
-// Passed by value, so that no copy to the device is needed, which a graph could not contain.
-struct Slots {
-    int slot[MAX_CLIPS];
-};
 
 // Loads eight dimensions of one key or value.
 template <class T>
@@ -55,7 +50,7 @@ __device__ __forceinline__ void save(int8* p, const float (&x)[8], float inverse
 
 // A group of 8 lanes stores one frame of one head.
 template <class T, class S>
-__device__ __forceinline__ void store(S* keys, S* values, float* key_scales, float* value_scales, const T* kv, const Slots& slots,
+__device__ __forceinline__ void store(S* keys, S* values, float* key_scales, float* value_scales, const T* kv, const decode_rows::Slots& slots,
                                       int frames, int width, int head_dim) {
     const int lane = threadIdx.x % 8, d = 8 * lane, head = blockIdx.y, heads = gridDim.y;
     const int t = blockIdx.x * 16 + threadIdx.x / 8;
@@ -74,8 +69,6 @@ __device__ __forceinline__ void store(S* keys, S* values, float* key_scales, flo
     }
 }
 
-__device__ __forceinline__ int slot_of(const int* rows, int r, int beams) { return rows[r] < 0 ? -1 : rows[r] / beams; }
-
 template <class T, class S, int G>
 __device__ __forceinline__ void step(float* partial, const T* q, const S* keys, const S* values, const float* key_scales,
                                      const float* value_scales, const int* rows, int num_rows, int slots, int beams, int frames, int width,
@@ -83,11 +76,9 @@ __device__ __forceinline__ void step(float* partial, const T* q, const S* keys, 
     using namespace online_softmax;
     SHARED(float, saved, 4 * G * PARTIAL);
     const int r = blockIdx.z, head = blockIdx.y, heads = gridDim.y, splits = gridDim.x;
-    const int slot = slot_of(rows, r, beams);
-    int before = 0, members = 1;
-    while (G > 1 && r - before > 0 && slot_of(rows, r - before - 1, beams) == slot) before++;
-    if (before % G != 0) return;
-    while (members < G && r + members < num_rows && slot_of(rows, r + members, beams) == slot) members++;
+    const int slot = decode_rows::slot_of(rows, r, beams);
+    const int members = decode_rows::group_of(rows, r, num_rows, slot, beams, G);
+    if (members == 0) return;
     const bool exists = slot >= 0 && slot < slots;
 
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, d = lane % GROUP * 8;
@@ -129,7 +120,7 @@ __device__ __forceinline__ void step(float* partial, const T* q, const S* keys, 
     for (int i = threadIdx.x; i < members * PARTIAL; i += 128) {
         const float* mine = saved + i / PARTIAL * 4 * PARTIAL;
         int d = i % PARTIAL;
-        float top = NEVER, sum = 0;
+        float top = LOWEST_SCORE, sum = 0;
         for (int w = 0; w < 4; w++) top = fmaxf(top, mine[w * PARTIAL + 64]);
         for (int w = 0; w < 4; w++) sum = fmaf(exp2f(mine[w * PARTIAL + 64] - top), mine[w * PARTIAL + d], sum);
         partial[((int64(r + i / PARTIAL) * heads + head) * splits + blockIdx.x) * PARTIAL + d] = d == 64 ? top : sum;
@@ -159,7 +150,7 @@ __device__ __forceinline__ void cross_attention_combine(T* out, const float* par
 #define STORE_KV(T, S, NAME)                                                                                                   \
     extern "C" __global__ void __launch_bounds__(128)                                                                          \
         cross_store_##NAME(S* __restrict__ keys, S* __restrict__ values, float* __restrict__ key_scales,                       \
-                           float* __restrict__ value_scales, const T* __restrict__ kv, cross_attention::Slots slots,           \
+                           float* __restrict__ value_scales, const T* __restrict__ kv, decode_rows::Slots slots,           \
                            int frames, int width, int head_dim) {                                                              \
         cross_attention::store<T, S>(keys, values, key_scales, value_scales, kv, slots, frames, width, head_dim);              \
     }                                                                                                                          \

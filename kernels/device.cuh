@@ -131,6 +131,8 @@ __device__ __forceinline__ uint4 load_once(const uint4* p) {
 __device__ __forceinline__ float to_float(int8 x) { return float(x); }
 
 const uint32 FULL_WARP = 0xffffffffu;
+// Below every score, but finite, so that LOWEST_SCORE - LOWEST_SCORE is 0 and not NaN.
+const float LOWEST_SCORE = -1e30f;
 const int WARP = 32;
 
 // Two 16-bit values in one register, the first in the low half.

@@ -16,13 +16,9 @@
 // Oracle   engine/cluster/linkage.rs, equal
 // Source   Müllner 2011 (generic algorithm), without its queue: a scan of N numbers is cheaper here than keeping one
 // Journal  docs/kernels/cluster.md
-#include "device.cuh"
+#include "linkage.cuh"
 
 namespace linkage_ {
-
-const int LANES = 16, ROWS = 16;  // lanes per sum; half warps per block
-const double NEVER = 1.0 / 0.0;
-const int GONE = -2;
 
 struct Place {
     int cluster, size, nearest;
@@ -34,11 +30,6 @@ struct State {
     int x, y, search, chunks, done;
 };
 
-// Whether candidate a ranks before candidate b: the smaller distance; ties: the lower place.
-__device__ __forceinline__ bool before(double a, int a_place, double b, int b_place) {
-    return a < b || (a == b && a_place < b_place);
-}
-
 // Squared distance of two rows, by the 16 lanes of a half warp with the same arguments. All lanes of the warp must call
 // it.
 __device__ __forceinline__ double squared_distance(const double* a, const double* b, int size, int lane) {
@@ -47,9 +38,7 @@ __device__ __forceinline__ double squared_distance(const double* a, const double
         const double d = __dsub_rn(a[i], b[i]);
         sum = __dadd_rn(sum, __dmul_rn(d, d));
     }
-#pragma unroll
-    for (int step = LANES / 2; step > 0; step /= 2) sum = __dadd_rn(sum, __shfl_xor_sync(FULL_WARP, sum, step));
-    return sum;
+    return sum_of_lanes(sum);
 }
 
 }  // namespace linkage_
@@ -61,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(256)
     Place* place = reinterpret_cast<Place*>(places);
     const int lane = threadIdx.x % LANES, at = blockIdx.x * ROWS + threadIdx.x / LANES;
     const double* own = points + int64(min(at, count - 1)) * size;
-    double least = NEVER;
+    double least = FARTHEST;
     int nearest = -1;
     for (int other = blockIdx.x * ROWS + 1; other < count; other++) {
         const double squared = squared_distance(own, points + int64(other) * size, size, lane);
@@ -87,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     State* state = reinterpret_cast<State*>(states);
     const int merge = state->done;
     if (threadIdx.x == 0 && state->search >= 0) {
-        double least = NEVER;
+        double least = FARTHEST;
         int nearest = -1;
         for (int chunk = 0; chunk < state->chunks; chunk++)
             if (far[chunk] < least) least = far[chunk], nearest = found[chunk];
@@ -95,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         place[state->search].nearest = nearest;
     }
     __syncthreads();
-    double least = NEVER;
+    double least = FARTHEST;
     int closest = count;
     for (int at = threadIdx.x; at < count; at += blockDim.x)
         if (away[at] < least) least = away[at], closest = at;
@@ -133,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         squared[merge] = shared_least[0];
         place[x] = Place{-1, 0, -1};
         place[y] = Place{count + merge, a.size + b.size, -1};
-        away[x] = away[y] = NEVER;
+        away[x] = away[y] = FARTHEST;
         state->x = x;
         state->y = y;
         state->search = y;
@@ -177,7 +166,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (at < 0) return;
     const int row = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     const int begin = blockIdx.x * per, end = min(begin + per, count);
-    double least = NEVER;
+    double least = FARTHEST;
     int nearest = count;
     for (int first = begin; first < end; first += ROWS) {
         const int other = first + row;

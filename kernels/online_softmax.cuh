@@ -8,7 +8,6 @@ namespace online_softmax {
 
 const int GROUP = 8;            // lanes per key
 const int PARTIAL = 64 + 2;     // floats of a saved state: 64 sums, the maximum score, the sum of the weights
-const float NEVER = -1e30f;     // below every score, but finite, so that NEVER - NEVER is 0 and not NaN
 
 // Scores are in base 2, because exp2f is one instruction.
 __device__ __forceinline__ void scale_by(float (&query)[8], float scale) {
@@ -18,7 +17,7 @@ __device__ __forceinline__ void scale_by(float (&query)[8], float scale) {
 
 struct State {
     float query[8] = {}, sums[8] = {};
-    float largest = NEVER, total = 0.0f;
+    float largest = LOWEST_SCORE, total = 0.0f;
 
     __device__ __forceinline__ void start(const float (&q)[8]) {
 #pragma unroll
@@ -71,7 +70,7 @@ struct State {
 // Dimension `d` of the softmax-weighted mean over `count` saved states, which are `PARTIAL` floats apart. States
 // without keys have weight 0.
 __device__ __forceinline__ float combine(const float* partial, int count, int d) {
-    float top = NEVER, sum = 0, total = 0;
+    float top = LOWEST_SCORE, sum = 0, total = 0;
     for (int i = 0; i < count; i++) top = fmaxf(top, partial[i * PARTIAL + 64]);
     for (int i = 0; i < count; i++) {
         float share = exp2f(partial[i * PARTIAL + 64] - top);
