@@ -1,4 +1,4 @@
-//! What one clip goes through: prompt, search, judgement, and perhaps another search.
+//! Decoding of one clip: prompt, search, acceptance test, and another search at a higher temperature if it fails.
 
 use super::AsrOptions;
 use super::fallback::{Attempt, Fallback, Verdict, compression_ratio, mean_log_probability};
@@ -7,12 +7,12 @@ use super::slots::{Decode, Decoded};
 use super::tokenizer::Tokenizer;
 use crate::error::Result;
 
-/// What all clips of a run have in common.
+/// Tokenizer, options and language that all clips of a run share.
 #[derive(Clone, Copy)]
 pub struct Setup<'a> {
-    /// Text and ids.
+    /// The tokenizer.
     pub tokenizer: &'a Tokenizer,
-    /// What the caller asked for.
+    /// The caller's options.
     pub options: &'a AsrOptions,
     /// Text positions of the model.
     pub positions: usize,
@@ -54,16 +54,16 @@ impl Setup<'_> {
 pub struct Trial {
     prompt: Prompt,
     fallback: Fallback,
-    /// Names the clip's random stream.
+    /// Selects the clip's random number stream.
     id: usize,
 }
 
 /// Whether a clip is finished.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It is.
+    /// The clip is finished, with this result.
     Done(Attempt),
-    /// It is to be decoded again.
+    /// The clip must be decoded again.
     Again(Decode),
 }
 
@@ -73,7 +73,7 @@ impl Trial {
         Trial { prompt, fallback: Fallback::default(), id }
     }
 
-    /// What the decoder was told.
+    /// The decoder's prompt.
     pub fn prompt(&self) -> &Prompt {
         &self.prompt
     }
@@ -88,7 +88,7 @@ impl Trial {
         Decode { prompt: self.prompt.clone(), temperature, stream }
     }
 
-    /// Judges what the last search found.
+    /// Accepts the result of the last search, or requests another search.
     pub fn judge(&mut self, decoded: Decoded, setup: &Setup) -> Result<Outcome> {
         let text = setup.tokenizer.decode(&decoded.tokens)?;
         let options = setup.options;

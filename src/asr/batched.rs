@@ -1,7 +1,7 @@
-//! Chunks that voice activity detection found: independent, in any order, as many at once as there are slots.
+//! Batched decoding of the chunks that voice activity detection found: independent of each other, in as many slots as there are.
 //!
-//! WhisperX decodes each chunk once; here a chunk whose result fails the thresholds is decoded again while the others go
-//! on. Chunks that pass have WhisperX's text.
+//! WhisperX decodes each chunk once; here a chunk whose result fails the thresholds is decoded again while the others
+//! continue. Chunks that pass have WhisperX's text.
 
 use std::ops::Range;
 
@@ -18,12 +18,12 @@ use crate::error::Result;
 use crate::types::{Chunk, Segment};
 use crate::units::{MelFrame, Seconds};
 
-/// The chunks of one recording, which has the slots to itself.
+/// The chunks of one recording that uses the slots alone.
 pub struct Batched<'a> {
     setup: Setup<'a>,
     chunks: &'a [Chunk],
     observer: &'a mut dyn Observer,
-    /// The first chunk not yet handed out.
+    /// The first chunk that has not been started.
     next: usize,
     work: ChunkDecoding,
     segments: Vec<Segment>,
@@ -82,16 +82,16 @@ impl Source for Batched<'_> {
     }
 }
 
-/// What has become of the chunks of one recording.
+/// The state of all chunks of one recording.
 pub(super) struct ChunkDecoding {
     /// Prompt tokens of the initial prompt, the same for every chunk.
     initial: Vec<u32>,
     trials: Vec<Option<Trial>>,
-    /// Segments whose words are listened for.
+    /// Segments that wait for their word times.
     untimed: Vec<Option<Untimed>>,
-    /// Segments of finished chunks that were not told.
+    /// Segments of finished chunks that have not been reported.
     finished: Vec<Option<Vec<Segment>>>,
-    /// Chunks that were told, and chunks that are finished.
+    /// Numbers of reported and of finished chunks.
     told: usize,
     done: usize,
 }
@@ -127,7 +127,7 @@ impl ChunkDecoding {
         }
     }
 
-    /// A chunk has its text. Its segments are finished, unless their words are to be listened for.
+    /// A chunk has its text. Its segments are finished unless word times are requested.
     fn heard(&mut self, setup: &Setup, chunk: &Chunk, (id, trial, attempt): (usize, &Trial, &Attempt)) -> Result<()> {
         let segments = segments_of(chunk, attempt, setup)?;
         if setup.options.word_timestamps {
@@ -148,7 +148,7 @@ impl ChunkDecoding {
     /// See [`Source::timed`].
     pub fn timed(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, times: TokenTimes) -> Result<()> {
         let Some(untimed) = self.untimed[id].take() else { return Ok(()) };
-        // the chunk before may not be finished, but where its speech ends is known
+        // The chunk before may not be finished, but the end of its speech is known.
         let before = id.checked_sub(1).map_or(Seconds(0.0), |before| chunks[before].span.end);
         let segments = untimed.timed(setup.tokenizer, &times, chunks[id].span.start, before)?;
         self.done(id, segments);
@@ -161,8 +161,7 @@ impl ChunkDecoding {
         self.done += 1;
     }
 
-    /// The segments of the next chunk, if it is finished, and the share of all work done. Chunks finish in any order, but are
-    /// read in one.
+    /// The segments of the next chunk in order, if it is finished, and the share of all work done.
     pub fn told(&mut self) -> Option<(Vec<Segment>, f64)> {
         let segments = self.finished.get_mut(self.told)?.take()?;
         self.told += 1;
@@ -174,7 +173,7 @@ impl ChunkDecoding {
         self.finished.len() - self.done
     }
 
-    /// Whether all chunks were told.
+    /// Whether all chunks have been reported.
     pub fn is_over(&self) -> bool {
         self.told == self.finished.len()
     }

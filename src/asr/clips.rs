@@ -1,4 +1,4 @@
-//! From stretches of a recording to encoder output.
+//! Encoding of clips: ranges of samples or mel frames to encoder output.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ impl<'a, B: Backend> Clips<'a, B> {
         let mels = model.config.num_mel_bins;
         // two frames at least: the transform reflects 200 samples at both ends
         let frames = (samples.len() / MelFrame::SAMPLES + 1).max(2);
-        // a copy on the host as well would be a quarter of a gigabyte an hour
+        // A second copy on the host would take a quarter of a gigabyte per hour.
         let mut audio: Tensor<B, f32> = Tensor::zeros(be, &[1, frames * MelFrame::SAMPLES])?;
         be.write(&mut audio.buf, 0, samples)?;
         let mut mel = Tensor::zeros(be, &[1, frames + 1, mels])?;
@@ -65,7 +65,7 @@ impl<'a, B: Backend> Clips<'a, B> {
     }
 }
 
-/// Encodes stretches of samples, perhaps of different recordings, as [`Clips::Samples`] says; the result is in `scratch.out`.
+/// Encodes ranges of samples, possibly of different recordings, as [`Clips::Samples`] says; the result is in `scratch.out`.
 ///
 /// # Errors
 /// As [`Clips::encode`].
@@ -78,7 +78,7 @@ pub fn encode_samples<B: Backend>(
     model.encode(scratch, upload_samples(model, &mut input.audio, stretches)?)
 }
 
-/// What the encoder is given of a group of clips. Kept from group to group: giving memory back stops a device.
+/// Input buffers of the encoder for a group of clips, reused by the next group, because freeing memory synchronises a GPU.
 pub struct ClipInput<B: Backend> {
     /// `[B, S]`, for clips of samples.
     audio: Option<Tensor<B, f32>>,

@@ -1,4 +1,4 @@
-//! Which result of a chunk to believe, and when to try again at a higher temperature.
+//! Temperature fallback: acceptance thresholds of a result, and the choice among several attempts.
 //!
 //! Source: faster-whisper `transcribe.py::generate_with_fallback` and the no-speech check of `generate_segments`.
 
@@ -29,7 +29,7 @@ pub struct Attempt {
 /// What to do after an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// This is the result.
+    /// Accept this result.
     Accept(Attempt),
     /// Search again at this temperature.
     Retry(f64),
@@ -58,7 +58,7 @@ impl Fallback {
         self.made += 1;
         let repetitive = options.compression_ratio_threshold.is_some_and(|most| attempt.compression_ratio > most);
         let doubtful = options.log_prob_threshold.is_some_and(|least| attempt.avg_logprob < least);
-        // silence is described badly at any temperature
+        // Silence has a low probability at every temperature.
         let silent = doubtful && is_above(attempt.no_speech_prob, options.no_speech_threshold);
         if silent || !(repetitive || doubtful) {
             return Verdict::Accept(attempt);
@@ -72,7 +72,7 @@ impl Fallback {
             return Verdict::Retry(next);
         }
         let best = self.best_not_repetitive.take().or(self.best.take()).unwrap_or(attempt);
-        // the temperature that was needed decides whether the text becomes the next window's prompt
+        // The temperature of the accepted attempt decides whether the text becomes the next window's prompt.
         Verdict::Accept(Attempt { temperature: last, ..best })
     }
 }

@@ -1,4 +1,4 @@
-//! Which language is spoken: one decoder step from `<|startoftranscript|>`, softmax over the language tokens only.
+//! Language detection: one decoder step from `<|startoftranscript|>`, softmax over the language tokens only.
 //!
 //! Source: CTranslate2 `whisper.cc::detect_language`, faster-whisper `transcribe.py::detect_language`.
 
@@ -48,17 +48,17 @@ impl From<Detected> for Language {
     }
 }
 
-/// What is known of the language before anybody has listened.
+/// The language before decoding: requested, or to be detected.
 #[derive(Clone, Debug)]
 pub(super) enum Spoken {
-    /// It was asked for; or, with `None`, the model knows English only.
+    /// It was requested; `None`: the model is English-only.
     Known(Option<Language>),
-    /// It is to be detected.
+    /// It must be detected.
     Unknown,
 }
 
 impl Spoken {
-    /// What the options say.
+    /// The language of the options.
     ///
     /// # Errors
     /// [`Error::Config`] for a language or task that the model does not know.
@@ -78,7 +78,7 @@ impl Spoken {
     }
 }
 
-/// The votes of several windows.
+/// Majority vote over several windows.
 #[derive(Clone, Debug, Default)]
 pub struct Vote {
     /// The likeliest language of each window so far.
@@ -92,7 +92,7 @@ impl Vote {
         (winner.probability > threshold).then_some(winner)
     }
 
-    /// The language most windows voted for, of equals the one seen first, with its highest probability.
+    /// The language of most windows with its highest probability. Ties: the one detected first.
     pub fn majority(&self) -> Option<Detected> {
         let votes = |code: &str| self.winners.iter().filter(|w| w.code == code).count();
         let mut best: Option<Detected> = None;

@@ -1,7 +1,7 @@
-//! How much of a device's memory decoding takes, known before the first buffer is made.
+//! Memory planning: the bytes that decoding allocates on a device, computed before the first allocation.
 //!
-//! A slot costs most of it: keys and values of the text for every beam, and of the audio for every decoder layer, unless the
-//! layers share the encoder's output. So the number of slots is what gives way where memory is short.
+//! Slots take most of it: the self-attention cache of every beam, and the cross-attention cache of every decoder layer, unless the
+//! layers share the encoder's output. So where memory is short, the number of slots is reduced.
 
 use super::options::AsrOptions;
 use super::prefetch::GROUPS;
@@ -18,9 +18,9 @@ const WORD: usize = 4;
 pub struct Plan {
     /// Slots planned for.
     pub slots: usize,
-    /// What the decoder remembers of audio and text.
+    /// The decoder's self- and cross-attention caches.
     pub caches: u64,
-    /// What the encoder's and decoder's layers work in.
+    /// Scratch buffers of the encoder's and decoder's layers.
     pub scratch: u64,
     /// Logits and the state of the searches.
     pub search: u64,

@@ -1,29 +1,29 @@
-//! Chunks -> tokens -> text.
+//! Speech recognition with Whisper: chunks to tokens to text.
 //!
 //! [`transcribe`] decodes the chunks of a recording (or, without voice activity detection, its windows) in the slots of
 //! one device:
 //!
-//! | file | what it knows |
+//! | file | |
 //! |---|---|
 //! | [`recognizer`] | the interface to the pipeline, and Whisper behind it |
-//! | [`options`] | what can be asked for |
-//! | [`tokenizer`], [`language_names`] | text and ids |
-//! | [`prompt`] | what the decoder is told |
+//! | [`options`] | options and their defaults |
+//! | [`tokenizer`], [`language_names`] | text to token ids and back |
+//! | [`prompt`] | the decoder's prompt |
 //! | [`clips`] | audio to encoder output |
-//! | [`slots`] | the decoder's slots: prompt in, steps, transcript out |
-//! | `readback` | what the host sees of the slots, a few steps late |
-//! | [`prefetch`] | clips encoded before a slot is free |
+//! | [`slots`] | the decoder's slots: prompt in, decode steps, transcript out |
+//! | `readback` | asynchronous copies of the search state to the host |
+//! | [`prefetch`] | encoding of clips before a slot is free |
 //! | [`source`] | clips, and the interface between the scheduler and its callers |
-//! | [`scheduler`] | which clip is in which slot |
-//! | [`attempt`], [`fallback`] | one clip's searches, and which one to believe |
-//! | [`batched`], [`sequential`] | independent chunks; windows that follow each other |
-//! | [`shared`] | recordings of several callers in the same slots |
-//! | [`memory`] | how many slots fit the device |
-//! | [`token_times`], [`word_times`] | when each token, and so each word, was said |
-//! | [`segments`] | cutting a transcript at its timestamps |
-//! | [`language`] | which language it is |
+//! | [`scheduler`] | assignment of clips to slots |
+//! | [`attempt`], [`fallback`] | the searches of one clip, temperature fallback |
+//! | [`batched`], [`sequential`] | independent chunks; consecutive windows |
+//! | [`shared`] | recordings of concurrent callers in the same slots |
+//! | [`memory`] | the number of slots that fit the device's memory |
+//! | [`token_times`], [`word_times`] | times of tokens and words from cross-attention |
+//! | [`segments`] | splitting a transcript at its timestamps |
+//! | [`language`] | language detection |
 //!
-//! The rules and searches themselves are primitives of the device: [`Backend::logit_rules`],
+//! The logit rules and searches are operations of the device: [`Backend::logit_rules`],
 //! [`Backend::pick_candidates`], [`Backend::advance_search`].
 
 pub mod attempt;
@@ -74,15 +74,15 @@ use crate::units::{EncoderFrame, MelFrame};
 /// What to decode.
 #[derive(Clone, Copy, Debug)]
 pub enum Chunks<'a> {
-    /// These, independently; each at most as long as the model's window.
+    /// Chunks of speech, decoded independently; each at most as long as the model's window.
     Speech(&'a [Chunk]),
-    /// Everything: windows that follow each other.
+    /// The whole recording as consecutive windows.
     Windows,
 }
 
-/// Hears of progress, and may ask to stop.
+/// Callbacks for progress and cancellation.
 pub trait Observer {
-    /// A chunk or window is finished, and all before it: its segments, and the share of all work done, in `[0, 1]`.
+    /// A chunk or window and all earlier ones are finished: its segments, and the share of all work done, in `[0, 1]`.
     fn chunk(&mut self, segments: &[Segment], progress: f64) {
         let _ = (segments, progress);
     }
@@ -92,10 +92,10 @@ pub trait Observer {
     }
 }
 
-/// Wants to know nothing.
+/// Ignores all events and never cancels.
 impl Observer for () {}
 
-/// What was said.
+/// The recognised segments and their language.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AsrResult {
     /// In order of time.

@@ -1,4 +1,4 @@
-//! Clips encoded before a slot is free for them, where the device can do that beside the decoding.
+//! Prefetch: clips are encoded before a slot is free for them, on a second stream if the device has one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 use crate::models::whisper::{EncoderScratch, Whisper};
 
-/// Groups of clips that may wait for slots: one being taken from, one being made.
+/// Groups of encoded clips that may wait for slots: one being consumed, one being encoded.
 pub const GROUPS: usize = 2;
 
-/// The encoder, and what it has done in advance.
+/// The encoder and its prefetched clips.
 pub struct Prefetcher<'m, B: Backend> {
     model: &'m Whisper<B>,
     encoder: EncoderScratch<B>,
@@ -32,13 +32,13 @@ pub struct Prefetcher<'m, B: Backend> {
     kv: Tensor<B>,
 }
 
-/// A clip that waits for a slot.
+/// An encoded clip that waits for a slot.
 pub struct Encoded<B: Backend> {
-    /// Which one it is.
+    /// The clip.
     pub clip: Clip,
     /// `[1, T, C]`.
     audio: Tensor<B>,
-    /// When that is there.
+    /// Signalled when the encoder output is complete.
     fence: Arc<B::Fence>,
 }
 
@@ -77,7 +77,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         Ok(self.waiting.pop_front())
     }
 
-    /// Encodes as many clips as may wait, if that can be done beside other work.
+    /// Encodes as many clips as may wait, if the device can overlap that with other work.
     pub fn prepare(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
         while self.model.be.runs_beside() && self.waiting.len() + self.group <= self.most_waiting {
             if !self.encode_group(clips, source)? {
@@ -87,19 +87,19 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         Ok(())
     }
 
-    /// Makes a clip the audio of `slot`. The clip, and its audio `[1, T, C]`, which is to be given back.
+    /// Loads an encoded clip into `slot`. Returns the clip, and its buffer `[1, T, C]`, to be returned with [`give_back`](Self::give_back).
     pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<(Clip, Tensor<B>)> {
         self.model.be.join(&encoded.fence)?;
         slots.load_encoded(slot, &encoded.audio, &mut self.kv)?;
         Ok((encoded.clip, encoded.audio))
     }
 
-    /// Takes back the audio of a clip.
+    /// Returns the buffer of a clip for reuse.
     pub fn give_back(&mut self, audio: Tensor<B>) {
         self.spare.push(audio);
     }
 
-    /// Encodes the next clips of the source beside what is queued; false if it has none.
+    /// Encodes the next clips of the source on the second stream; false if it has none.
     fn encode_group(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
         let most = self.group.min(self.spare.len());
         let group: Vec<Clip> = std::iter::from_fn(|| source.next()).take(most).collect();
@@ -127,7 +127,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         Ok(true)
     }
 
-    /// Encodes one clip and makes it the audio of `slot`, out of turn.
+    /// Encodes one clip immediately and loads it into `slot`.
     pub fn encode_into(
         &mut self,
         clips: &Clips<B>,

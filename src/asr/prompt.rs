@@ -1,4 +1,4 @@
-//! What the decoder is told before it writes.
+//! The decoder's prompt: previous text, hotwords, language, task, timestamps, prefix.
 
 use super::options::Task;
 use super::tokenizer::Tokenizer;

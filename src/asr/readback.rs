@@ -1,24 +1,24 @@
-//! What the host sees of the searches: everything it wants to know in one small copy, which arrives while the steps after
-//! it run. The device never waits for the host to look.
+//! Asynchronous readback of the search state: one small copy per request, which completes while the following decode steps run. The
+//! device never waits for the host.
 
 use crate::engine::decode::{DecodeSizes, DecodeState, result_column};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 
-/// Readback under way. The two last ones: while one is being read, the other is being made.
+/// Double-buffered readback: while the host reads one snapshot, the next one is copied.
 pub(super) struct Readback<B: Backend> {
     sizes: DecodeSizes,
     /// `[S, W]`, see [`Backend::pack_results`].
     packed: Tensor<B, i32>,
     copies: [B::HostCopy; 2],
-    /// Readback asked for so far, and those of them that were read.
+    /// Numbers of requested and of read snapshots.
     asked: u64,
     read: u64,
 }
 
-/// The searches as they were when the look was asked for.
+/// The search state at the time of the request.
 pub(super) struct Snapshot<'a> {
-    /// How many were asked for before it: a search that began later is not what it shows.
+    /// Number of earlier requests: a search that started later is not part of this snapshot.
     pub number: u64,
     sizes: DecodeSizes,
     /// `[S, W]`.
@@ -38,12 +38,12 @@ impl<B: Backend> Readback<B> {
         })
     }
 
-    /// Readback asked for so far.
+    /// Number of requested snapshots.
     pub fn asked(&self) -> u64 {
         self.asked
     }
 
-    /// Asks for a look at the searches as they are behind the steps queued so far. At most one may be unread.
+    /// Requests a snapshot of the searches after the steps queued so far. At most one may be unread.
     pub fn ask(&mut self, be: &B, state: &DecodeState<B>) -> Result<()> {
         ops::pack_results(be, &mut self.packed, state)?;
         be.start_copy(&mut self.copies[(self.asked % 2) as usize], &self.packed.buf)?;
@@ -51,7 +51,7 @@ impl<B: Backend> Readback<B> {
         Ok(())
     }
 
-    /// The next look: one that has arrived, or, if there is another one behind it, one worth waiting for.
+    /// The next snapshot if its copy is complete; if another one is requested after it, waits for it.
     pub fn next(&mut self, be: &B) -> Result<Option<Snapshot<'_>>> {
         let copy = &mut self.copies[(self.read % 2) as usize];
         match self.asked - self.read {

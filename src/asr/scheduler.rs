@@ -1,5 +1,5 @@
-//! Keeps the slots busy: when a search ends, its slot goes to the next clip (or to the same one again, at a higher
-//! temperature) while the others go on. Nothing waits for the slowest of a batch.
+//! Continuous batching: when a search ends, its slot is given to the next clip, or to the same clip at a higher temperature, while the
+//! other slots continue. No clip waits for the slowest of a batch.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use crate::models::whisper::Whisper;
 pub struct Scheduler<'m, B: Backend> {
     prefetcher: Prefetcher<'m, B>,
     slots: Slots<'m, B>,
-    /// Of word times, if they are wanted.
+    /// Computes word times, if they are requested.
     token_aligner: Option<TokenAligner<'m, B>>,
     options: AsrOptions,
     sot: u32,
@@ -47,7 +47,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         })
     }
 
-    /// Overrides how often finished searches are looked for. Results do not depend on it.
+    /// Overrides the number of steps between readbacks. Results do not depend on it.
     pub fn set_steps_per_readback(&mut self, steps: usize) {
         self.steps_per_readback = steps.max(1);
     }
@@ -86,7 +86,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         Ok(logits.pop().unwrap_or_default())
     }
 
-    /// Empties the slots whose clips nobody waits for.
+    /// Frees the slots of abandoned clips.
     fn leave_abandoned(&mut self, source: &mut impl Source) -> Result<()> {
         let is_left = |slot: &usize| self.held[*slot].is_some_and(|id| source.is_abandoned(id));
         let left: Vec<usize> = (0..self.held.len()).filter(is_left).collect();
@@ -102,7 +102,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         self.audio[slot].take().into_iter().for_each(|audio| self.prefetcher.give_back(audio));
     }
 
-    /// Gives every free slot a clip, while there are any; whether there was one.
+    /// Fills the free slots with clips. Returns whether there was one.
     fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
         let mut taken: Vec<(usize, Clip)> = Vec::new();
         for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
@@ -141,7 +141,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         self.slots.start(&searches)
     }
 
-    /// Hands in what has ended; slots are freed, or start their clip again.
+    /// Returns the results of ended searches to the source; slots are freed, or decode their clip again.
     fn collect(&mut self, source: &mut impl Source) -> Result<()> {
         let (mut again, mut ended) = (Vec::new(), Vec::new());
         for (slot, decoded) in self.slots.collect()? {

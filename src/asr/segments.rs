@@ -1,4 +1,4 @@
-//! Where a transcript with timestamps is cut, and where the next window begins.
+//! Splitting a transcript at its timestamp tokens, and the start of the next window.
 
 use super::tokenizer::Tokenizer;
 use crate::units::{EncoderFrame, MelFrame};
@@ -20,8 +20,8 @@ pub struct Piece {
 pub struct Split {
     /// The pieces in order.
     pub pieces: Vec<Piece>,
-    /// What follows the last cut without a timestamp at its end. The next window hears it again; where there is none,
-    /// it ends with the audio.
+    /// What follows the last cut without a timestamp at its end. The next window decodes it again; if there is
+    /// none, it ends with the audio.
     pub unfinished: Option<Piece>,
     /// How far the transcript is complete, from the start of the window: the next window begins here.
     pub advance: MelFrame,

@@ -1,5 +1,5 @@
-//! A recording without voice activity detection: one window after the other, each beginning where the transcript of the
-//! last one ends, with the text so far as its prompt if wanted.
+//! Sequential decoding without voice activity detection: each window begins where the transcript of the last one ends, with the text so
+//! far as its prompt if requested.
 //!
 //! With word times the next window begins where the last word ends, unless the transcript says that no speech follows.
 //!
@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::types::Segment;
 use crate::units::{EncoderFrame, MelFrame, Seconds};
 
-/// The walk through one recording.
+/// The state of decoding one recording.
 pub struct Sequential<'a> {
     setup: Setup<'a>,
     observer: &'a mut dyn Observer,
@@ -41,9 +41,9 @@ pub struct Sequential<'a> {
     written: Vec<u32>,
     /// Those from here on are the next window's prompt.
     prompt_from: usize,
-    /// The segments of the window, while their words are listened for.
+    /// The segments of the window while they wait for word times.
     untimed: Option<(Untimed, Window)>,
-    /// When somebody spoke last, as far as the words tell.
+    /// End of the last word so far.
     last_speech: Seconds,
     segments: Vec<Segment>,
 }
@@ -108,7 +108,7 @@ impl<'a> Sequential<'a> {
         }
     }
 
-    /// The window has its text. It is finished, unless its words are to be listened for.
+    /// The window has its text. It is finished unless word times are requested.
     fn heard(&mut self, trial: &Trial, attempt: &Attempt) -> Result<()> {
         let Setup { tokenizer, options, .. } = self.setup;
         let frames = MelFrame(self.window_frames());
@@ -119,7 +119,7 @@ impl<'a> Sequential<'a> {
         let pieces = split(tokenizer, &attempt.tokens, frames);
         let segments = self.segments_of(&pieces, attempt)?;
         let window = Window {
-            // a transcript whose only timestamps are 0.00 would have the window heard for ever
+            // If the only timestamps are 0.00, the window would be decoded forever.
             advance: if pieces.advance.0 == 0 { frames } else { pieces.advance },
             complete: ends_in_single(tokenizer, &attempt.tokens),
             doubtful: !options.condition_on_previous_text || attempt.temperature > options.prompt_reset_on_temperature,
@@ -199,7 +199,7 @@ impl Source for Sequential<'_> {
         if self.window_frames() == 0 {
             return None;
         }
-        // the id names the random stream: a window that is heard again has another one
+        // The id selects the random number stream: a window that is decoded again gets another one.
         let id = self.windows;
         self.windows += 1;
         let range = self.seek..self.seek + self.window_frames();

@@ -1,14 +1,13 @@
-//! Recordings of several callers in the same slots.
+//! Shared slots: recordings of concurrent callers are decoded in one batch.
 //!
-//! A caller hands its recording to the thread that runs the slots, and hears of each chunk as it is finished. Free slots go to
-//! the recordings in turn, so a short one does not wait for the end of a long one; and no recording's result depends on which
-//! others are there.
+//! A caller sends its recording to the thread that runs the slots, and receives each chunk when it is finished. Free slots are assigned to
+//! the recordings round robin, so a short recording does not wait for the end of a long one. No result depends on other recordings.
 //!
-//! | file | what it knows |
+//! | file | |
 //! |---|---|
-//! | `recording` | one caller's recording: what is still to decode, and in which language |
-//! | `multiplexer` | whose clip is next, and whose a finished one is |
-//! | `worker` | the thread, its slots, and the inbox where recordings arrive |
+//! | `recording` | the state of one caller's recording: remaining chunks, language |
+//! | `multiplexer` | round-robin selection of the next clip, and routing of results |
+//! | `worker` | the thread, its slots, and its queue of recordings |
 
 mod multiplexer;
 mod recording;
@@ -31,17 +30,16 @@ use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 use crate::types::{Chunk, Segment};
 
-/// Kinds of slots kept. They hold memory only while somebody uses them.
+/// Most worker threads. They hold device memory only while they have recordings.
 const MAX_WORKERS: usize = 2;
-/// How often a caller that waits asks whether it should stop.
+/// Interval at which a waiting caller checks for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The slots of one device, for any number of callers at once.
+/// The decoder slots of one device, for any number of concurrent callers.
 ///
-/// Recordings meet in the same slots if these would be made alike: the same model, [`batch_size`](AsrOptions::batch_size),
-/// rows for each chunk, suppressed tokens, and word times or not. All other options are each recording's own. Of slots of
-/// different kinds two are kept; who needs a third meanwhile has slots of its own, as everybody has with
-/// [`transcribe`](super::transcribe).
+/// Recordings share slots if their slots would have the same shape: the same model, [`batch_size`](AsrOptions::batch_size),
+/// rows for each chunk, suppressed tokens, and word times or not. All other options may differ. At most two shapes are
+/// served at once; a recording of a third shape gets slots of its own, as with [`transcribe`](super::transcribe).
 pub struct SharedSlots<B: Backend> {
     /// Least recently used first.
     workers: Mutex<Vec<Worker<B>>>,
@@ -54,12 +52,12 @@ impl<B: Backend> Default for SharedSlots<B> {
 }
 
 impl<B: TimeWarp> SharedSlots<B> {
-    /// [`transcribe`](super::transcribe) beside others that do the same, with the same result. The observer is called in this
-    /// thread. Windows that follow each other are decoded alone.
+    /// [`transcribe`](super::transcribe) together with concurrent callers, with the same result. The observer is called in this
+    /// thread. Consecutive windows ([`Chunks::Windows`]) are decoded alone.
     ///
     /// # Errors
-    /// As [`transcribe`](super::transcribe). What is wrong with one recording is no other's business; what the device reports
-    /// is everybody's who is there.
+    /// As [`transcribe`](super::transcribe). An error of one recording does not affect others; an error of the device
+    /// is returned to all of them.
     pub fn transcribe(
         &self,
         model: &Arc<Whisper<B>>,
@@ -80,7 +78,7 @@ impl<B: TimeWarp> SharedSlots<B> {
         super::transcribe(model, tokenizer, samples, chunks, options, observer)
     }
 
-    /// [`detect_language`](super::detect_language) beside others. The observer is only asked whether to stop.
+    /// [`detect_language`](super::detect_language) together with concurrent callers. Of the observer only `is_cancelled` is called.
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe).
@@ -105,7 +103,7 @@ impl<B: TimeWarp> SharedSlots<B> {
         super::detect_language(model, tokenizer, samples, chunks, options)
     }
 
-    /// Puts a recording where those of its kind are. `None`: there is no such place, and no room for one.
+    /// Sends a recording to the worker of its shape. `None`: there is none, and no worker can be added.
     fn hand_in(&self, asked: &Asked<B>, spoken: Spoken) -> Result<Option<Waiting>> {
         let &Asked { model, tokenizer, samples, chunks, options, wanted } = asked;
         let shape = Shape::of(model, tokenizer, options)?;
@@ -122,7 +120,7 @@ impl<B: TimeWarp> SharedSlots<B> {
     }
 }
 
-/// What a caller asks for.
+/// A caller's request.
 struct Asked<'a, B: Backend> {
     model: &'a Arc<Whisper<B>>,
     tokenizer: &'a Arc<Tokenizer>,
@@ -132,7 +130,7 @@ struct Asked<'a, B: Backend> {
     wanted: Goal,
 }
 
-/// Refuses here what would be an error among the others.
+/// Validates a request before it joins others.
 fn prepare<B: Backend>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
@@ -148,7 +146,7 @@ fn prepare<B: Backend>(
     Ok(spoken)
 }
 
-/// The place for recordings of this shape, made if there is none and room for it.
+/// The worker for recordings of this shape; started if there is none and the limit allows it.
 fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<Option<&Worker<B>>> {
     workers.retain(|worker| !worker.is_closed());
     let worker = match workers.iter().position(|worker| *worker.shape() == shape) {
@@ -165,18 +163,18 @@ fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result
     Ok(workers.last())
 }
 
-/// A caller's end of its recording.
+/// The caller's side of a request.
 struct Waiting {
     hear: Receiver<Message>,
     gone: Arc<AtomicBool>,
 }
 
 impl Waiting {
-    /// Passes on what is told of `chunks` chunks, until it ends or the observer wants to stop.
+    /// Forwards the results of `chunks` chunks until the end or cancellation.
     fn follow(&self, chunks: usize, observer: &mut dyn Observer) -> Result<(Vec<Segment>, Option<Language>)> {
         let (mut segments, mut told) = (Vec::new(), 0);
         loop {
-            // When everything is told, the end comes at once.
+            // After the last chunk, the end follows at once.
             if told < chunks && observer.is_cancelled() {
                 return Err(Error::Cancelled);
             }
@@ -200,7 +198,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The thread that decodes has panicked, or recordings are there that it cannot go on with.
+/// The error of recordings whose worker thread panicked or stopped.
 fn broken_off() -> Error {
     let text = "the thread that decodes has broken off; this is a mistake in the program, please report it".into();
     Error::Device { call: "decoding".into(), code: 0, text }

@@ -1,5 +1,4 @@
-//! The decoder's slots: prompts go in, steps are taken, transcripts come out. What each slot holds, and what comes next,
-//! is [`scheduler`](super::scheduler)'s business.
+//! The decoder's slots: prompts in, decode steps, transcripts out. [`scheduler`](super::scheduler) decides which clip is in which slot.
 
 use super::options::AsrOptions;
 use super::prompt::Prompt;
@@ -15,11 +14,11 @@ use crate::models::whisper::{AlignmentPass, DecoderCaches, DecoderScratch, Encod
 /// One search: what to decode after, and how.
 #[derive(Clone, Debug)]
 pub struct Decode {
-    /// What the decoder is told.
+    /// The decoder's prompt.
     pub prompt: Prompt,
     /// 0: beam search; above: sampling.
     pub temperature: f64,
-    /// Names the random stream: chunk and attempt.
+    /// Selects the random number stream: chunk and attempt.
     pub stream: [u32; 2],
 }
 
@@ -302,7 +301,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         Ok(found)
     }
 
-    /// Empties slots whose searches nobody waits for any more.
+    /// Frees slots whose searches were abandoned.
     pub fn abandon(&mut self, slots: &[usize]) -> Result<()> {
         for &slot in slots {
             self.held[slot] = None;

@@ -22,7 +22,7 @@ pub struct Clip {
     pub detect_language: bool,
 }
 
-/// Where clips come from and transcripts go.
+/// Provides clips to decode and takes their results.
 pub trait Source {
     /// The next clip; `None` if there is none, or none before another is finished. It may be asked for before a slot is
     /// free.
@@ -32,13 +32,13 @@ pub trait Source {
     fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>>;
     /// Takes the result of clip `id`. Another search of the same clip, or `None` if it is finished.
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
-    /// What clip `id`, which is finished, wants to know of its words; asked only with
+    /// The text of the finished clip `id` whose token times are needed; called only with
     /// [`word_timestamps`](super::AsrOptions::word_timestamps).
     fn wants_times(&mut self, id: usize) -> Option<Text> {
         let _ = id;
         None
     }
-    /// Takes the times that were wanted.
+    /// Takes the requested token times.
     fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
         let _ = (id, times);
         Ok(())
@@ -53,7 +53,7 @@ pub trait Source {
         let _ = id;
         None
     }
-    /// Whether nobody waits for clip `id` any more: it is decoded no further, and not heard of again.
+    /// Whether clip `id` was abandoned: its decoding stops, and no result is returned.
     fn is_abandoned(&self, id: usize) -> bool {
         let _ = id;
         false

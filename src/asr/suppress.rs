@@ -1,4 +1,4 @@
-//! Which tokens are never written.
+//! Suppressed tokens: ids that the decoder must not emit.
 
 use super::options::AsrOptions;
 use super::slots::Suppressed;

@@ -1,8 +1,8 @@
-//! When each token of a text was said, from where the decoder looks while it is told the text.
+//! Token times by dynamic time warping over the decoder's cross-attention weights.
 //!
-//! The text is fed once more, all of it in one pass, after the task alone: what came before in the prompt is not in the
-//! audio. The pass takes place in the slot the text was found in, while its audio is still there. Only the first frame and
-//! the probability of every token come back.
+//! The decoder processes the text once more in one pass, after the task tokens only: earlier prompt text is not in the audio. The pass uses
+//! the slot that decoded the text, while its encoder output is still loaded. Only the first frame and the probability of every token are
+//! copied to the host.
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::models::whisper::{AlignmentPass, KnownTokens, Whisper};
 use crate::units::EncoderFrame;
 
-/// Tokens whose logits are made at once: enough to make good use of reading the embedding.
+/// Tokens whose logits are computed at once: enough to amortise reading the embedding matrix.
 pub(super) const LOGITS: usize = 64;
 /// Tokens around a text: start, language, task, no timestamps, end, and some to spare.
 const AROUND: usize = 8;
@@ -26,7 +26,7 @@ pub(super) const fn most_tokens(positions: usize) -> usize {
     if most < positions { most } else { positions }
 }
 
-/// A text whose times are wanted.
+/// A text whose token times are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     /// `<|startoftranscript|>`, language and task.
@@ -37,27 +37,27 @@ pub struct Text {
     pub frames: usize,
 }
 
-/// When the tokens of a text were said.
+/// The times of the tokens of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenTimes {
     /// Where each token begins, from the start of the clip, and in the end where the last one ends.
     pub starts: Vec<EncoderFrame>,
-    /// How likely the decoder thought each of them, of all text tokens.
+    /// Probability of each token among all text tokens.
     pub probabilities: Vec<f64>,
 }
 
 /// A text and its audio.
 pub(super) struct TimedText<'a, B: Backend> {
-    /// The slot it was found in.
+    /// The slot that decoded it.
     pub slot: usize,
-    /// What is known.
+    /// The text.
     pub text: Text,
-    /// `[1, T, C]` what the encoder made of the clip.
+    /// `[1, T, C]` encoder output of the clip.
     pub audio: &'a Tensor<B>,
 }
 
 impl<B: Backend> TimedText<'_, B> {
-    /// What the decoder is fed: task, no timestamps, text, end.
+    /// The decoder's input: task, no timestamps, text, end.
     fn tokens(&self, special: &Special) -> Vec<u32> {
         let Text { task, tokens, .. } = &self.text;
         let rest = std::iter::once(special.no_timestamps).chain(tokens.iter().copied()).chain([special.eot]);
@@ -71,7 +71,7 @@ struct Special {
     no_timestamps: u32,
 }
 
-/// Finds the times of texts.
+/// Computes the token times of texts.
 pub(super) struct TokenAligner<'m, B: Backend> {
     model: &'m Whisper<B>,
     special: Special,
@@ -177,7 +177,7 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
     }
 }
 
-/// The answers for each text, which stand one after another.
+/// The results of each text, which are concatenated.
 fn answers<B: Backend>(places: &WarpPlaces<B>, starts: &[i32], probabilities: &[f32]) -> Vec<TokenTimes> {
     let mut at = 0;
     let one = |place: &WarpPlace| {

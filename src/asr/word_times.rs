@@ -1,4 +1,4 @@
-//! From the times of tokens to those of words, and what is known to be wrong with them put right.
+//! Word times from token times: splitting into words, punctuation, and corrections of typical errors.
 //!
 //! A word is what follows a space, or, in languages that write none, every character or token. Punctuation belongs to the
 //! word before it, opening brackets and quotes to the one after. Whisper tends to stretch a word over the pause next to

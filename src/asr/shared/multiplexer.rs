@@ -1,4 +1,4 @@
-//! The clips of several recordings as one source: whose clip is next, and whose a finished one is.
+//! Round-robin multiplexing of the clips of several recordings into one source, and routing of results.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,13 +11,13 @@ use crate::asr::token_times::{Text, TokenTimes};
 use crate::asr::tokenizer::SpecialTokens;
 use crate::error::Result;
 
-/// A recording, by the number it got here.
+/// A recording and its number.
 struct Entry {
     number: usize,
     recording: Recording,
 }
 
-/// Whose a clip is.
+/// Recording and chunk of a clip.
 struct ClipId {
     /// Number of the recording.
     number: usize,
@@ -25,34 +25,33 @@ struct ClipId {
     chunk: usize,
 }
 
-/// Where recordings come from.
+/// Provides new recordings.
 pub(super) trait Arrivals {
-    /// Those who have arrived since.
+    /// Recordings that were added since the last call.
     fn take(&self) -> Vec<Recording>;
-    /// One of them is no longer there.
+    /// One recording has ended.
     fn leave(&self);
 }
 
 /// The recordings that share slots.
 pub(super) struct Multiplexer<'a> {
     inbox: &'a dyn Arrivals,
-    /// Most slots there may be, and slots planned for those that were there.
+    /// Most slots, and slots allocated for the current recordings.
     most: usize,
     planned: usize,
-    /// The one whose turn it is first.
+    /// In round-robin order; the next one first.
     recordings: VecDeque<Entry>,
-    /// By the clip's id here.
+    /// By clip id.
     places: HashMap<usize, ClipId>,
-    /// Recordings and clips so far.
+    /// Numbers of recordings and clips so far.
     numbers: usize,
     clips: usize,
-    /// The end of the last recording, which is not told before the slots have been given back: its caller will want their
-    /// memory.
+    /// The end of the last recording. It is reported after the slots have been freed, because its caller may need their memory.
     last: Option<(Caller, Result<Option<Language>>)>,
 }
 
 impl<'a> Multiplexer<'a> {
-    /// Nobody yet, for up to `most` slots.
+    /// Without recordings, for up to `most` slots.
     pub fn new(inbox: &'a dyn Arrivals, most: usize) -> Self {
         Multiplexer {
             inbox,
@@ -66,7 +65,7 @@ impl<'a> Multiplexer<'a> {
         }
     }
 
-    /// Plans slots for all who are there: their number, and what else making them takes. `None` if nobody is.
+    /// The number of slots for the current recordings, and the parameters to allocate them. `None` without recordings.
     pub fn plan(&mut self) -> Option<(usize, SpecialTokens, AsrOptions)> {
         self.let_in();
         self.planned = self.demand().clamp(1, self.most);
@@ -74,18 +73,18 @@ impl<'a> Multiplexer<'a> {
         Some((self.planned, recording.tokenizer().special, recording.options().clone()))
     }
 
-    /// Whether somebody is there, and well served with the slots that were planned.
+    /// Whether there are recordings, and the allocated slots suffice.
     pub fn goes_on(&mut self) -> bool {
         self.let_in();
         !self.recordings.is_empty() && !self.wants_more_slots()
     }
 
-    /// Clips handed out so far.
+    /// Number of clips so far.
     pub fn clips(&self) -> usize {
         self.clips
     }
 
-    /// Ends all recordings with an error, if there was one, and tells the last end.
+    /// Ends all recordings, with an error if there was one, and reports the deferred end.
     pub fn close(mut self, result: Result<()>) {
         if let Err(error) = result {
             while let Some(Entry { number, .. }) = self.recordings.front() {
@@ -99,13 +98,13 @@ impl<'a> Multiplexer<'a> {
         self.recordings.iter().map(|entry| entry.recording.demand()).sum()
     }
 
-    /// Slots are made for those who are there. If twice as many come to be of use, nothing new begins until what runs is
-    /// finished, and more are made.
+    /// Whether twice as many slots would be used. Then no new clip is started until the running ones are finished, and more slots are
+    /// allocated.
     fn wants_more_slots(&self) -> bool {
         self.demand().min(self.most) >= 2 * self.planned
     }
 
-    /// Those who arrived come last, those who left are forgotten.
+    /// Appends new recordings, and removes abandoned ones.
     fn let_in(&mut self) {
         let arrived = self.inbox.take();
         if !arrived.is_empty() {
@@ -129,7 +128,7 @@ impl<'a> Multiplexer<'a> {
         self.recordings.remove(at).map(|entry| entry.recording)
     }
 
-    /// A recording is finished, or cannot be.
+    /// Ends a recording with its result.
     fn end(&mut self, number: usize, result: Result<Option<Language>>) {
         let Some(recording) = self.take_out(number) else { return };
         self.tell_last();
@@ -154,7 +153,7 @@ impl<'a> Multiplexer<'a> {
         self.entry(self.places.get(&id)?.number)
     }
 
-    /// Lets the recording of a clip do something with its chunk; what goes wrong is the end of that recording only.
+    /// Calls `f` with the recording and chunk of a clip; an error ends that recording only.
     fn with<T>(&mut self, id: usize, f: impl FnOnce(&mut Recording, usize) -> Result<Option<T>>) -> Option<T> {
         let &ClipId { number, chunk } = self.places.get(&id)?;
         let recording = &mut self.recordings.iter_mut().find(|entry| entry.number == number)?.recording;
@@ -175,7 +174,7 @@ impl<'a> Multiplexer<'a> {
 }
 
 impl Source for Multiplexer<'_> {
-    /// The next clip of the recording whose turn it is, or of the next one that has a clip.
+    /// The next clip in round-robin order.
     fn next(&mut self) -> Option<Clip> {
         self.let_in();
         if self.wants_more_slots() {
@@ -212,7 +211,7 @@ impl Source for Multiplexer<'_> {
     }
 
     fn samples(&self, id: usize) -> Option<&[f32]> {
-        // Of one who has just left, none: the clip is encoded as silence, and nobody hears of it.
+        // An abandoned recording has none: its clip is encoded as silence, and its result is dropped.
         Some(self.recording(id).map_or(&[], Recording::samples))
     }
 

@@ -1,4 +1,4 @@
-//! One caller's recording: what of it is still to decode, and in which language.
+//! The state of one caller's recording in the shared slots: remaining chunks, language detection, results.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use crate::asr::{AsrOptions, Tokenizer};
 use crate::error::Result;
 use crate::types::{Chunk, Segment};
 
-/// What a caller hears.
+/// A message to a caller.
 pub(super) enum Message {
     /// The segments of the next chunk, and the share of all work done.
     Chunk(Vec<Segment>, f64),
-    /// That was all: the language, or what went wrong.
+    /// The end: the language, or the error.
     End(Result<Option<Language>>),
 }
 
-/// What a caller wants to know.
+/// The result that a caller needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goal {
-    /// What was said.
+    /// The transcript.
     Text,
-    /// In which language.
+    /// The language only.
     Language,
 }
 
-/// The way to a caller.
+/// The channel to a caller.
 pub(super) struct Caller {
     pub tell: Sender<Message>,
-    /// Whether it has left.
+    /// Whether the caller has left.
     pub gone: Arc<AtomicBool>,
 }
 
 impl Caller {
-    /// Tells it something; to one that has left, nothing.
+    /// Sends a message, unless the caller has left.
     pub fn tell(&self, told: Message) {
         if self.tell.send(told).is_err() {
             self.gone.store(true, Ordering::Relaxed);
@@ -48,7 +48,7 @@ impl Caller {
     }
 }
 
-/// What all chunks of a recording have in common.
+/// Tokenizer, options and language that all chunks of a recording share.
 pub(super) struct DecodeSetup {
     tokenizer: Arc<Tokenizer>,
     options: AsrOptions,
@@ -71,7 +71,7 @@ impl DecodeSetup {
     }
 }
 
-/// A recording among others.
+/// A recording in the shared slots.
 pub(super) struct Recording {
     known: DecodeSetup,
     samples: Arc<Vec<f32>>,
@@ -80,18 +80,18 @@ pub(super) struct Recording {
     /// Whether the language is known.
     settled: bool,
     votes: Vote,
-    /// Chunks whose language was listened for.
+    /// Chunks whose language was detected.
     heard: usize,
-    /// Whether the one after them is under way.
+    /// Whether the next one is being detected.
     listening: bool,
-    /// Chunks not handed out, in order.
+    /// Chunks that have not been started, in order.
     rest: VecDeque<usize>,
     work: ChunkDecoding,
     pub caller: Caller,
 }
 
 impl Recording {
-    /// Nothing of it is decoded yet. There must be chunks.
+    /// A recording of which nothing is decoded. There must be chunks.
     pub fn new(
         mut known: DecodeSetup,
         samples: Arc<Vec<f32>>,
@@ -164,8 +164,8 @@ impl Recording {
         Some(Clip { id, range: range_of(&self.chunks[id]), detect_language })
     }
 
-    /// See [`Source::begin`](crate::asr::source::Source::begin). The chunk that settles the language goes on at once; one
-    /// that does not comes again later.
+    /// See [`Source::begin`](crate::asr::source::Source::begin). The chunk that decides the language is decoded at once;
+    /// others are decoded later.
     pub fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
         if !self.settled {
             self.listening = false;
@@ -180,7 +180,7 @@ impl Recording {
         self.work.begin(&setup, id, logits.filter(|_| each)).map(Some)
     }
 
-    /// Takes the vote of one more chunk for its language.
+    /// Adds the language of one more chunk to the vote.
     fn vote(&mut self, logits: &[f32]) {
         let DecodeSetup { tokenizer, options, .. } = &self.known;
         self.heard += 1;
@@ -218,7 +218,7 @@ impl Recording {
         }
     }
 
-    /// Whether its caller knows everything but that it is over.
+    /// Whether all results have been sent, except the end.
     pub fn is_over(&self) -> bool {
         match self.wanted {
             Goal::Text => self.work.is_over(),

@@ -1,4 +1,4 @@
-//! Slots of one kind, and the thread that runs them.
+//! The worker thread that owns slots of one shape, and its queue of recordings.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,10 +16,10 @@ use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 
-/// What slots are made for: recordings with the same can share them, and read there as they would alone.
+/// The parameters of a slot allocation. Recordings with equal parameters can share slots without an influence on their results.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
-    /// Addresses of model and tokenizer, which are held by whoever is there.
+    /// Addresses of model and tokenizer; the recordings keep them alive.
     model: [usize; 2],
     /// Most slots.
     slots: usize,
@@ -45,18 +45,18 @@ impl Shape {
     }
 }
 
-/// Where recordings arrive.
+/// The queue of new recordings.
 struct Inbox<B: Backend> {
     state: Mutex<State<B>>,
-    /// Something has arrived, or nothing will any more.
+    /// Signalled when a recording was added, or the queue was closed.
     changed: Condvar,
 }
 
 struct State<B: Backend> {
     recordings: Vec<Recording>,
-    /// Theirs.
+    /// The model of the recordings.
     model: Option<Arc<Whisper<B>>>,
-    /// Recordings that have arrived and not left.
+    /// Number of recordings that have not ended.
     present: usize,
     closed: bool,
 }
@@ -68,11 +68,11 @@ impl<B: Backend> Inbox<B> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
-        // Nobody panics while it is held.
+        // No code panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps until there is a recording; its model. `None`: there will be none.
+    /// Blocks until there is a recording; returns its model. `None`: the queue is closed.
     fn wait(&self) -> Option<Arc<Whisper<B>>> {
         let mut state = self.lock();
         loop {
@@ -86,7 +86,7 @@ impl<B: Backend> Inbox<B> {
         }
     }
 
-    /// Nothing arrives any more. Callers of those who wait outside hear that they wait in vain.
+    /// Closes the queue. Callers of recordings in it get an error.
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -99,7 +99,7 @@ impl<B: Backend> Inbox<B> {
 impl<B: Backend> Arrivals for Inbox<B> {
     fn take(&self) -> Vec<Recording> {
         let mut state = self.lock();
-        // Who takes the recordings holds the model.
+        // The thread that takes the recordings owns a reference to the model.
         state.model = None;
         std::mem::take(&mut state.recordings)
     }
@@ -109,7 +109,7 @@ impl<B: Backend> Arrivals for Inbox<B> {
     }
 }
 
-/// Slots of one kind, for as many recordings as come.
+/// A worker thread with slots of one shape.
 pub(super) struct Worker<B: Backend> {
     shape: Shape,
     inbox: Arc<Inbox<B>>,
@@ -117,10 +117,10 @@ pub(super) struct Worker<B: Backend> {
 }
 
 impl<B: TimeWarp> Worker<B> {
-    /// A thread that sleeps until a recording arrives.
+    /// Starts the thread, which blocks until there is a recording.
     ///
     /// # Errors
-    /// [`Error::Config`] if the system has no thread to give.
+    /// [`Error::Config`] if the system cannot start a thread.
     pub fn start(shape: Shape) -> Result<Self> {
         let inbox = Arc::new(Inbox::new());
         let (its_inbox, its_shape) = (inbox.clone(), shape.clone());
@@ -137,7 +137,7 @@ impl<B: Backend> Worker<B> {
         &self.shape
     }
 
-    /// Hands in a recording of this shape.
+    /// Queues a recording of this shape.
     pub fn put(&self, model: Arc<Whisper<B>>, recording: Recording) {
         let mut state = self.inbox.lock();
         if state.closed {
@@ -149,12 +149,12 @@ impl<B: Backend> Worker<B> {
         self.inbox.changed.notify_one();
     }
 
-    /// Whether nobody is there.
+    /// Whether there are no recordings.
     pub fn is_idle(&self) -> bool {
         self.inbox.lock().present == 0
     }
 
-    /// Whether its thread has ended, or will.
+    /// Whether its thread has ended or is ending.
     pub fn is_closed(&self) -> bool {
         self.inbox.lock().closed
     }
@@ -163,12 +163,12 @@ impl<B: Backend> Worker<B> {
 impl<B: Backend> Drop for Worker<B> {
     fn drop(&mut self) {
         self.inbox.close();
-        // One that panicked has said so itself.
+        // A panic was already reported by the panic hook.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// Closes an inbox when its thread ends, also by a panic.
+/// Closes the queue when its thread ends, also by a panic.
 struct Closing<'a, B: Backend>(&'a Inbox<B>);
 
 impl<B: Backend> Drop for Closing<'_, B> {
@@ -177,19 +177,19 @@ impl<B: Backend> Drop for Closing<'_, B> {
     }
 }
 
-/// What the thread does: whenever somebody comes, it makes slots, and keeps them as long as somebody is there.
+/// The thread's main loop: allocates slots when there are recordings, and frees them when there are none.
 fn serve<B: TimeWarp>(inbox: &Inbox<B>, shape: &Shape) {
     let _closing = Closing(inbox);
     while let Some(model) = inbox.wait() {
         let mut multiplexer = Multiplexer::new(inbox, shape.slots);
         let result = decode(&model, shape, &mut multiplexer);
-        // Slots and model are given back before the last caller goes on: it may need the room.
+        // Slots and model are freed before the last caller continues, because it may need the memory.
         drop(model);
         multiplexer.close(result);
     }
 }
 
-/// Decodes until nobody is there.
+/// Decodes until there are no recordings.
 fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Multiplexer) -> Result<()> {
     let _range = range("slots");
     while let Some((planned, special, options)) = multiplexer.plan() {
@@ -201,7 +201,7 @@ fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Mult
             let before = multiplexer.clips();
             scheduler.run(&Clips::Samples(&[]), multiplexer)?;
             idle = if multiplexer.clips() == before { idle + 1 } else { 0 };
-            // Somebody may have arrived after the first time; after the second, nobody will ever be served.
+            // A recording may have been added after the first failure; after the second, none can be served.
             if idle == 2 {
                 return Err(super::broken_off());
             }
