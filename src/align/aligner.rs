@@ -1,4 +1,4 @@
-//! The stage: segments with texts in, sentences with the times of their words out.
+//! The alignment stage: segments with text in, sentences with word times out.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::types::Segment;
 use crate::units::{SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
-/// A network that hears letters, and the letters it knows.
+/// A wav2vec2 CTC network and its dictionary.
 pub struct Aligner<B: Wav2Vec2Ops> {
     network: Wav2Vec2<B>,
     dictionary: Dictionary,
@@ -42,19 +42,19 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         Aligner { network, dictionary }
     }
 
-    /// What hears.
+    /// The network.
     pub fn network(&self) -> &Wav2Vec2<B> {
         &self.network
     }
 
-    /// What it can write.
+    /// The characters of its classes.
     pub fn dictionary(&self) -> &Dictionary {
         &self.dictionary
     }
 
-    /// Finds the words of `segments` in `audio` (16 kHz mono in `[-1, 1]`), `language` being the code of what is spoken.
-    /// Segments come back in order of time, each as its sentences, which have the recogniser's fields of their segment. One that
-    /// cannot be aligned says why in [`Segment::unaligned`], and its words are spread over its time.
+    /// Aligns the words of `segments` to `audio` (16 kHz mono in `[-1, 1]`), `language` is the code of the spoken language.
+    /// Segments are returned in order of time, each split into its sentences, with the recogniser's fields of the segment. If a segment
+    /// cannot be aligned, [`Segment::unaligned`] has the reason, and its words are interpolated over its time.
     ///
     /// # Errors
     /// [`Error::Config`] for an option that cannot be honoured; [`Error::Cancelled`]; whatever the device reports.
@@ -92,7 +92,7 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         Ok(segments)
     }
 
-    /// Finds a text in a recording, independently of any recogniser: its sentences with the times of their words.
+    /// Aligns a text to a whole recording, without a recogniser: its sentences with word times.
     ///
     /// # Errors
     /// As [`segments`](Self::segments).
@@ -117,13 +117,13 @@ struct Alignment<'a, B: Wav2Vec2Ops> {
     audio: &'a [f32],
     options: &'a AlignOptions,
     watch: &'a mut dyn Watch,
-    /// Speech aligned, and all there is.
+    /// Seconds of speech aligned, and in total.
     done: Seconds,
     all: Seconds,
 }
 
 impl<B: Wav2Vec2Ops> Alignment<'_, B> {
-    /// Samples to hear at once, with fillings. A processor gains nothing from many clips, and has them all in its caches.
+    /// Samples per batch, padding included. A CPU gains nothing from more clips than fit in its caches.
     fn limit(&self) -> usize {
         let asked = self.options.batch_seconds.to_samples_floor();
         asked.min(self.be.encoder_batch().saturating_mul(WINDOW))
@@ -138,7 +138,7 @@ impl<B: Wav2Vec2Ops> Alignment<'_, B> {
         self.watch.progress(self.done, self.all);
     }
 
-    /// Segments that are heard in one piece, together.
+    /// A batch of segments that fit in one window each.
     fn batch(&mut self, plans: &[&Plan]) -> Result<Vec<CtcResult>> {
         self.begin()?;
         let clips: Vec<&[f32]> = plans.iter().map(|plan| &self.audio[plan.samples.clone()]).collect();
@@ -157,7 +157,7 @@ impl<B: Wav2Vec2Ops> Alignment<'_, B> {
         Ok(heard.map(|(found, rows)| found.map(|labels| (labels, rows)).map_err(|r| r.to_string())).collect())
     }
 
-    /// A segment that is heard in windows.
+    /// A segment that is longer than a window.
     fn long(&mut self, plan: &Plan) -> Result<CtcResult> {
         let rows = self.aligner.network.config().frames(plan.samples.len());
         let blank = self.aligner.dictionary.blank;
@@ -181,7 +181,7 @@ impl<B: Wav2Vec2Ops> Alignment<'_, B> {
         Ok(found.map(|labels: Vec<LabelSpan>| (labels, rows)).map_err(|refusal| refusal.to_string()))
     }
 
-    /// Hears a segment window by window, as many at once as a batch takes; `take` gets the rows that are kept, `[R, V + 1]`.
+    /// Computes the emissions of a segment in windows, in batches; `take` gets the rows to keep, `[R, V + 1]`.
     fn windows(&mut self, plan: &Plan, mut take: impl FnMut(&[f32], usize)) -> Result<()> {
         let recording = &self.audio[plan.samples.clone()];
         let level = self.aligner.network.level(recording);

@@ -1,4 +1,4 @@
-//! Spans of labels back to the text: sentences, words and characters with their times.
+//! Label spans to sentences, words and characters with times.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::words::{Clock, TimedWord, letter, words};
 use crate::types::{Char, Segment, Span, TimeSource, Word};
 use crate::units::Seconds;
 
-/// What was heard of a segment: where its labels are, in so many rows, or why not.
+/// The CTC path of a segment: label spans and the number of rows, or the reason why there is none.
 pub type CtcResult = std::result::Result<(Vec<LabelSpan>, usize), String>;
 
 /// The sentences of a segment, with the times of their words.
@@ -63,7 +63,7 @@ impl Placed<'_> {
         labels.words.iter().zip(&heard).zip(&times).map(word).collect()
     }
 
-    /// Sentence `i`. What the recogniser knew of the segment is said of each.
+    /// Sentence `i`, with the recogniser's fields of the segment.
     fn sentence(&self, sentences: &[Range<usize>], i: usize, words: &[Word], options: &AlignOptions) -> Segment {
         let (text, spelled) = (&self.plan.segment.text, &self.plan.labels.words);
         let range = sentences[i].clone();
@@ -71,7 +71,7 @@ impl Placed<'_> {
         let words = &words[range];
         let start = words.iter().find_map(|word| word.start).unwrap_or(self.plan.span.start);
         let end = words.iter().rev().find_map(|word| word.end).unwrap_or(self.plan.span.end);
-        // Spaces belong to what is before them.
+        // A space belongs to the character before it.
         let next = sentences.get(i + 1).map_or(last.characters.end, |next| spelled[next.start].characters.start);
         let chars =
             options.characters.then(|| self.characters(first.characters.start..next, words, spelled, &sentences[i]));
@@ -98,8 +98,8 @@ impl Placed<'_> {
         }
     }
 
-    /// Characters with the times of their labels. Those of a number that was looked for as it is said share the time of its
-    /// word; punctuation, which is not heard, has none.
+    /// Characters with the times of their labels. The digits of a number that is aligned as spoken have the time of its
+    /// word; punctuation has none.
     fn characters(
         &self,
         range: Range<usize>,

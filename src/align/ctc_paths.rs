@@ -1,4 +1,4 @@
-//! The labels of utterances followed through the rows of their emissions.
+//! CTC forced alignment: the most probable path of an utterance's labels through its emissions.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,11 +7,11 @@ use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 
-/// Most moves (a row times a label) remembered of one utterance: a byte each on the CPU. Half an hour of speech has
+/// Largest number of backpointers (rows times labels) of one utterance: a byte each on the CPU. Half an hour of speech has
 /// 90 000 rows and 25 000 labels; what is longer must be cut.
 const MAX_MOVES: usize = 1 << 32;
 
-/// What is said in some rows.
+/// Labels, and the emission rows that contain them.
 #[derive(Clone, Debug)]
 pub struct Utterance<'a> {
     /// Rows of the log-probabilities.
@@ -20,7 +20,7 @@ pub struct Utterance<'a> {
     pub labels: &'a [i32],
 }
 
-/// Where a label was found.
+/// The rows of a label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelSpan {
     /// Rows, counted from the first of the utterance. Never empty.
@@ -29,10 +29,10 @@ pub struct LabelSpan {
     pub score: f32,
 }
 
-/// Why an utterance has no alignment. The others of its batch have theirs.
+/// Why an utterance has no alignment. Other utterances of the batch are not affected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is nothing to find.
+    /// There are no labels.
     NoLabels,
     /// The labels, with a blank between two that are alike where the topology wants it, are more than the rows.
     TooLong {
@@ -41,7 +41,7 @@ pub enum Refusal {
         /// Rows there are.
         rows: usize,
     },
-    /// Rows times labels are more than can be remembered.
+    /// Rows times labels exceed the limit of backpointers.
     TooLarge,
     /// Every path has probability zero, or the log-probabilities are not numbers.
     Impossible,
@@ -60,7 +60,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Follows every utterance, all of them in one call of the device. `log_probs` `[.., V]`, natural logarithms; leading axes
+/// Aligns all utterances in one call of the device. `log_probs` `[.., V]`, natural logarithms; leading axes
 /// count as rows.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Times for words that were not heard, from their neighbours.
+//! Interpolation of the times of unaligned words from their neighbours.
 
 use std::ops::Range;
 

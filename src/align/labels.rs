@@ -1,15 +1,14 @@
-//! Text to labels: what the network is to find, in order, and which words and characters it belongs to.
+//! Text to CTC labels, and the words and characters that they belong to.
 
 use std::ops::Range;
 
 use super::dictionary::{Dictionary, Writing};
 use super::numerals;
 
-/// What is looked for of a text.
+/// Which labels a text gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelPolicy {
-    /// What is heard of it: numbers as they are said, wildcards for letters and signs that the network cannot write, and
-    /// nothing for punctuation.
+    /// Spoken form: numbers as words, wildcards for letters and symbols without a class, no labels for punctuation.
     Spoken,
     /// Every character, as WhisperX does: a wildcard for each that the network cannot write, and a delimiter for each space.
     Written,
@@ -52,7 +51,7 @@ pub struct Character {
 }
 
 impl Labels {
-    /// Spells a text. White space before and after it is ignored.
+    /// The labels of a text. White space before and after it is ignored.
     pub fn new(text: &str, language: &str, dictionary: &Dictionary, policy: LabelPolicy) -> Self {
         let writing = Writing::of(language);
         let mut out = Labels::default();
@@ -70,7 +69,7 @@ impl Labels {
         labeller.out
     }
 
-    /// Whether there is anything to find.
+    /// Whether there are no labels.
     pub fn is_silent(&self) -> bool {
         self.words.iter().all(|word| word.labels.is_empty())
     }
@@ -88,7 +87,7 @@ impl Labeller<'_> {
     fn delimit(&mut self, spaces: Range<usize>) {
         let Some(delimiter) = self.dictionary.delimiter().filter(|_| !self.out.labels.is_empty()) else { return };
         let written = self.policy == LabelPolicy::Written;
-        // Words that are not heard leave one silence between their neighbours.
+        // Words without labels leave one delimiter between their neighbours.
         if !written && self.out.labels.last() == Some(&delimiter) {
             return;
         }
@@ -119,7 +118,7 @@ impl Labeller<'_> {
         self.out.words.push(Word { text: start..end, characters, labels, wildcard });
     }
 
-    /// Says a word with digits in it that the network cannot write. Whether it could.
+    /// Adds the labels of a word with digits, as spoken. Returns whether that is possible.
     fn number(&mut self, word: &str) -> bool {
         if !word.chars().any(|c| c.is_ascii_digit() && self.dictionary.class(c).is_none()) {
             return false;
@@ -147,7 +146,7 @@ fn label(dictionary: &Dictionary, policy: LabelPolicy, character: char) -> Optio
     class.or_else(|| is_said(character).then_some(dictionary.wildcard()))
 }
 
-/// Whether a character is said aloud: letters and digits of any script, and signs that are read as words.
+/// Whether a character is spoken: letters and digits of any script, and signs that are read as words.
 fn is_said(character: char) -> bool {
     character.is_alphanumeric() || "&%$€£¥₹₽₴@#+=°§".contains(character)
 }

@@ -1,12 +1,12 @@
-//! Following a text through a recording of any length: the Viterbi search of [`CtcTopology::Ctc`], fed row by row.
+//! Online CTC Viterbi search for recordings of any length, with a band of labels and bounded memory.
 //!
-//! [`ctc_paths()`](super::ctc_paths()) remembers a move for every row and label, which for two hours of speech are tens of gigabytes. Here
-//! * only labels near those that are likely at the moment are looked at, `WIDTH` of them, ten minutes of speech: a text whose
-//!   labels are no more is searched exactly;
-//! * as soon as all paths agree on how they began, that beginning is decided and forgotten. Where they do not agree for so
-//!   long that `HISTORY` bytes are full, the best path of that moment decides.
+//! [`ctc_paths()`](super::ctc_paths()) stores a backpointer for every row and label, tens of gigabytes for two hours of speech. Here
+//! * only a band of `WIDTH` labels around the most probable ones is searched, ten minutes of speech: shorter texts are
+//!   searched exactly;
+//! * as soon as all paths agree on their beginning, it is emitted and its backpointers are freed. If they do not agree before
+//!   `HISTORY` bytes are full, the currently best path decides.
 //!
-//! The search is the processor's: rows come from the device window by window, and are few bytes.
+//! The search runs on the CPU; rows are copied from the device window by window.
 //!
 //! [`CtcTopology::Ctc`]: crate::engine::ctc::CtcTopology::Ctc
 

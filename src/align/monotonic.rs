@@ -1,4 +1,4 @@
-//! Nothing runs backwards and nothing overlaps, whatever segments were given.
+//! Monotonic times: words, characters and segments are ordered and do not overlap, for any input segments.
 
 use crate::types::{Char, Segment, TimeSource, Word};
 use crate::units::Seconds;
@@ -6,7 +6,7 @@ use crate::units::Seconds;
 /// Something that may have a time.
 trait Timed {
     fn times(&mut self) -> Option<(&mut Seconds, &mut Seconds)>;
-    /// Its time is no longer the one that was heard.
+    /// Marks its time as changed.
     fn moved(&mut self) {}
 }
 
@@ -49,7 +49,7 @@ pub fn make_monotonic(segments: &mut [Segment]) {
     }
 }
 
-/// Puts what begins too early behind what came before it, and ends what ends too late where the next begins.
+/// Moves starts that lie before the previous end, and cuts ends that lie after the next start.
 fn order(mut items: Vec<&mut impl Timed>) {
     items.retain_mut(|item| item.times().is_some());
     let mut before = Seconds(0.0);

@@ -1,4 +1,4 @@
-//! Which speaker of the recording each speaker of each window is.
+//! Clustering of the speakers of windows into speakers of the recording.
 
 pub mod ahc;
 
@@ -11,19 +11,19 @@ use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};
 
-/// Share of a window's frames in which a speaker must be alone for the voice to take part in clustering.
+/// Share of a window's frames in which a speaker must be alone for the embedding to be clustered.
 pub const MIN_ACTIVE: f64 = 0.2;
-/// Share of the recording below which VBx has given a speaker up.
+/// VBx drops speakers whose share of the recording is below this.
 const GIVEN_UP: f64 = 1e-7;
 
-/// How voices are clustered.
+/// Clustering method and its constants.
 #[derive(Clone, Debug)]
 pub enum Clustering {
-    /// community-1: agglomerative clustering as the start of VBx, and no two speakers of a window the same.
+    /// community-1: VBx initialised by agglomerative clustering; two speakers of a window are never the same speaker.
     Vbx {
-        /// The transform of the voices.
+        /// The PLDA transform of the embeddings.
         plda: Box<Plda>,
-        /// Distance of centroids up to which clusters are merged for the start; 0.6.
+        /// Distance of centroids up to which the initial clusters are merged; 0.6.
         threshold: f64,
         /// Settings of VBx.
         options: VbxOptions,
@@ -32,7 +32,7 @@ pub enum Clustering {
     Centroid {
         /// Distance of centroids up to which clusters are merged; 0.7045654963945799.
         threshold: f64,
-        /// Embeddings that a speaker has at least; 12, less where there are few.
+        /// Smallest number of embeddings of a speaker; 12, less if there are few embeddings.
         min_size: usize,
     },
 }
@@ -86,21 +86,21 @@ impl Default for Bounds {
     }
 }
 
-/// Who is who.
+/// The speakers of the recording, and the assignment of the speakers of windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
     /// Number of speakers K.
     pub speakers: usize,
-    /// The speaker that each speaker of each window is, `[W, S]`; none for those left over.
+    /// Speaker of the recording for each speaker of each window, `[W, S]`; `None` for unassigned ones.
     pub labels: Vec<Option<usize>>,
-    /// How alike each of them is to each speaker, `[W, S, K]`: 2 minus the cosine distance.
+    /// Similarity to each speaker, `[W, S, K]`: 2 minus the cosine distance.
     pub scores: Vec<f64>,
-    /// The speakers' voices, `[K, D]`.
+    /// The speakers' centroids, `[K, D]`.
     pub centroids: Vec<f64>,
 }
 
 impl Clusters {
-    /// One speaker only, whose voice is the mean of the voices given.
+    /// A single speaker, whose centroid is the mean of the given embeddings.
     fn one(voices: &Embeddings, train: &[f64]) -> Self {
         let all = voices.windows * voices.speakers;
         let labels = vec![0; train.len() / voices.size];
@@ -109,7 +109,7 @@ impl Clusters {
     }
 }
 
-/// Clusters the voices of all windows.
+/// Clusters the embeddings of all windows.
 ///
 /// # Errors
 /// [`Error::Shape`] if the voices are not those of the segmentation's speakers, [`Error::Diarization`] if the PLDA is for
@@ -142,17 +142,17 @@ pub fn cluster(
     }
 }
 
-/// The start of VBx: the cluster of each voice, by agglomerative clustering.
+/// Initial labels for VBx: the cluster of each embedding, by agglomerative clustering.
 ///
 /// # Errors
-/// Those of the device, and [`Error::Diarization`] for voices that are no numbers.
+/// Those of the device, and [`Error::Diarization`] for embeddings that are not finite.
 pub fn start_labels(be: &impl Cluster, train: &[f64], size: usize, threshold: f64) -> Result<Vec<usize>> {
     let merges = linkage(be, &normalised(train, size), size)?;
     let heights: Vec<f64> = merges.iter().map(|merge| merge.distance).collect();
     Ok(cut(&merges, &heights, threshold))
 }
 
-/// The whole tree of some voices, at least one.
+/// All merges of at least one embedding.
 pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<Vec<Merge>> {
     let merges = primitives::centroid_linkage(be, voices, size)?;
     if merges.len() + 1 < voices.len() / size {
@@ -161,7 +161,7 @@ pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<
     Ok(merges)
 }
 
-/// The voices of the speakers that VBx kept, `[K, D]`: the means of all voices, weighted by the shares.
+/// Centroids of the speakers that VBx kept, `[K, D]`: means of all embeddings, weighted by their responsibilities.
 pub fn kept_embeddings(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
     let kept: Vec<usize> = (0..found.speakers).filter(|&speaker| found.weights[speaker] > GIVEN_UP).collect();
     let mut out = vec![0.0; kept.len() * size];
@@ -176,7 +176,7 @@ pub fn kept_embeddings(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
     out
 }
 
-/// What the clustering of community-1 is given.
+/// Input of the clustering of community-1.
 struct VbxInput<'a> {
     segmentation: &'a Segmentation,
     voices: &'a Embeddings,
@@ -202,7 +202,7 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
     let mut centroids = kept_embeddings(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
-        // No more speakers than embeddings; the result says that more were asked for.
+        // There cannot be more speakers than embeddings; a warning in the result reports it.
         let speakers = speakers.min(count);
         let labels = kmeans::kmeans(&normalised(train, size), size, speakers);
         centroids = means(train, size, &labels, speakers);
@@ -232,8 +232,7 @@ fn by_centroid(
     Ok(Clusters { speakers, labels, scores, centroids })
 }
 
-/// Gives every speaker of every window the most alike of the speakers with these voices; with `paired`, no two of one
-/// window the same, and those who are not active last.
+/// Assigns every speaker of every window to the most similar centroid; with `paired`, one to one within a window, inactive speakers last.
 ///
 /// # Errors
 /// Those of the device.
@@ -250,7 +249,7 @@ pub fn assign(
         let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
         return Ok(Clusters { speakers, labels, scores, centroids });
     }
-    // Below every score. `min` passes over what is no number.
+    // Below every score. `min` ignores NaN.
     let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
     let last = if least.is_finite() { least - 1.0 } else { 0.0 };
     for window in 0..voices.windows {
@@ -267,7 +266,7 @@ pub fn assign(
     Ok(Clusters { speakers, labels, scores, centroids })
 }
 
-/// Each voice scaled to length one.
+/// Each embedding scaled to length one.
 pub(super) fn normalised(voices: &[f64], size: usize) -> Vec<f64> {
     let scaled = |voice| {
         let length = length(voice);
@@ -280,7 +279,7 @@ pub(super) fn length(vector: &[f64]) -> f64 {
     vector.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// The mean of the voices of each label, `[K, D]`; zeros where there is none.
+/// Mean embedding of each label, `[K, D]`; zeros for a label without embeddings.
 pub(super) fn means(voices: &[f64], size: usize, labels: &[usize], count: usize) -> Vec<f64> {
     let mut sums = vec![0.0; count * size];
     let mut sizes = vec![0usize; count];
@@ -291,7 +290,7 @@ pub(super) fn means(voices: &[f64], size: usize, labels: &[usize], count: usize)
     sums.iter().enumerate().map(|(at, sum)| sum / sizes[at / size].max(1) as f64).collect()
 }
 
-/// The first greatest; 0 when none is a number.
+/// Index of the largest value. Ties: the lowest index; 0 if all are NaN.
 fn greatest(scores: &[f64]) -> usize {
     let better = |best: usize, at: usize| if scores[at] > scores[best] || scores[best].is_nan() { at } else { best };
     (1..scores.len()).fold(0, better)

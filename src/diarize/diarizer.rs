@@ -1,13 +1,13 @@
-//! The stage: samples to who speaks when.
+//! The diarization stage: samples to turns with speakers.
 //!
 //! | step | |
 //! |---|---|
-//! | hear | the segmentation network over all windows: who speaks in each, `[W, F, S]`, and how likely speech is, `[T]` |
-//! | voices | the embedding network: over the windows in which somebody speaks, once for all speakers of a window, `[W, S, D]`; or over the [`segments`] |
-//! | cluster, turns | see [`diarize_on`], on the same device, and [`SegmentClustering::diarize`] |
+//! | segment | the segmentation network over all windows: active speakers `[W, F, S]`, and the probability of speech `[T]` |
+//! | embed | the embedding network: over windows with speech, `[W, S, D]`, or over the [`segments`] |
+//! | cluster, reconstruct | [`diarize_on`] and [`SegmentClustering::diarize`], on the same device |
 //!
-//! Windows pass a few at a time. What grows with the recording are the decisions, a byte for each speaker and frame of each
-//! window, or the probabilities, four bytes for each class, and the embeddings, four bytes for each number of them.
+//! Windows are processed in batches. Memory grows with the recording by the decisions (a byte per speaker and frame of a window) or the
+//! probabilities (four bytes per class), and by the embeddings (four bytes per number).
 //!
 //! Source: pyannote.audio 4.0 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`.
 
@@ -36,23 +36,23 @@ use crate::types::{PipelineVersion, Span};
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use crate::watch::{Half, Watch};
 
-/// In a shorter recording nobody is told apart: it holds no syllable, and next to nothing of it is not the window's filling.
+/// A shorter recording has no turns: it is too short for a syllable, and the window would be almost all padding.
 pub const SHORTEST: Seconds = Seconds(0.25);
 
-/// What the segmentation network hears in a recording.
+/// Output of the segmentation network for a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentationOutput {
-    /// Who speaks in each window.
+    /// Active speakers of each window.
     pub segmentation: Segmentation,
-    /// How likely it is that anybody speaks, in each frame of the recording, `[T]`; see [`SpeechCurve`].
+    /// Probability of speech in each frame of the recording, `[T]`; see [`SpeechCurve`].
     pub speech: Vec<f32>,
-    /// When those frames are.
+    /// Times of those frames.
     pub grid: FrameGrid,
     /// Probabilities, for a pipeline that clusters [`segments`].
     posteriors: Option<Posteriors>,
 }
 
-/// How a pipeline finds out who is who.
+/// Clustering of a pipeline: which embeddings, and how.
 #[derive(Clone, Debug)]
 pub enum Method {
     /// Embeddings of the speakers of all windows, as in pyannote's pipelines.
@@ -74,7 +74,7 @@ pub struct Diarizer<B: EmbeddingOps> {
     method: Method,
     exclude_overlap: bool,
     min_duration_off: Seconds,
-    /// Of a network that is no powerset.
+    /// Threshold of a segmentation network without a powerset.
     onset: f32,
     version: PipelineVersion,
 }
@@ -83,13 +83,13 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     /// Opens a pipeline of pyannote: a folder with a `config.yaml` and the networks; see [`Recipe`]. Nothing in it is executed.
     ///
     /// # Errors
-    /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing, wrong, or asks for what is not done; one that
-    /// names repositories is for the [`Hub`](crate::hub::Hub::obtain_diarizer).
+    /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing, invalid, or not supported. Pipelines that
+    /// name repositories are opened by the [`Hub`](crate::hub::Hub::obtain_diarizer).
     pub fn open(be: &B, folder: &Path) -> Result<Self> {
         Self::load(be, &Recipe::open(folder)?)
     }
 
-    /// The pipeline of a recipe whose parts are all on this machine.
+    /// Loads a recipe whose parts are all on this machine.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -117,7 +117,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     /// Loads the pipeline that is compiled into the program.
     ///
     /// # Errors
-    /// None, unless the device has no room.
+    /// Only those of the device, such as [`Error::OutOfMemory`].
     pub fn builtin(be: &B) -> Result<Self> {
         let name = "builtin";
         let files = &assets::DIARIZER;
@@ -130,7 +130,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(Self::new(segmentation, embedding::load(be, &weights)?, method, &recipe))
     }
 
-    /// From networks that are loaded already; of the recipe, its numbers count.
+    /// From loaded networks, with the constants of a recipe.
     pub fn new(
         segmentation: PyanNet<B>,
         embedding: Box<dyn SpeakerEmbedding<B>>,
@@ -148,8 +148,8 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         }
     }
 
-    /// Who speaks when in `samples` (16 kHz mono). No turns where nobody speaks: in silence, and in a recording that is
-    /// shorter than [`SHORTEST`]. Turns end with the recording.
+    /// Diarizes `samples` (16 kHz mono). There are no turns in silence and in a recording shorter than [`SHORTEST`]. Turns end with the
+    /// recording.
     ///
     /// # Errors
     /// [`Error::Audio`] for a sample that is no number, [`Error::Config`] for bounds that the recording cannot meet,
@@ -159,7 +159,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         self.cluster_speakers(be, samples, &heard, &[], options, &mut Half { watch, second: true })
     }
 
-    /// The first half of the work: what the segmentation network hears.
+    /// First step: runs the segmentation network over all windows.
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize).
@@ -200,7 +200,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(SegmentationOutput { segmentation, speech: curve.mean(), grid: network.grid(), posteriors })
     }
 
-    /// The second half: whose voices they are. `words` are the spans of recognised words, for a pipeline that clusters [`segments`]; empty
+    /// Second step: embeddings, clustering and turns. `words` are the spans of recognised words, for a pipeline that clusters [`segments`]; empty
     /// where nothing was recognised.
     ///
     /// # Errors
@@ -237,21 +237,20 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(Diarization { version: Some(self.version.clone()), ..found })
     }
 
-    /// What results call the pipeline.
+    /// Name and revision of the pipeline in results.
     pub fn version(&self) -> &PipelineVersion {
         &self.version
     }
 
-    /// The network that makes embeddings, for messages and for galleries, and the numbers of an embedding.
+    /// Name of the embedding network, and the numbers of an embedding.
     pub fn network(&self) -> (&'static str, usize) {
         (self.embedding.name(), self.embedding.size())
     }
 
-    /// The voice `[D]` of the one who speaks in a recording: the mean over its windows, weighted by how long somebody is
-    /// heard alone in them.
+    /// Embedding `[D]` of the only speaker of a recording: the mean over its windows, weighted by their frames with one speaker.
     ///
     /// # Errors
-    /// As [`diarize`](Self::diarize); [`Error::Diarization`] where nobody is heard alone.
+    /// As [`diarize`](Self::diarize); [`Error::Diarization`] if there is no frame with one speaker.
     pub fn voice(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
         let heard = self.segment(be, samples, &mut Half { watch, second: false })?.segmentation;
         let mut watch = Half { watch, second: true };
@@ -264,7 +263,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         };
         let wanted = Wanted { windows: &told, speakers: 1, mask: &mask };
         self.in_batches(be, samples, &wanted, &mut watch, |window, voice| {
-            // Too little is said in the window for an embedding.
+            // The window has too little speech for an embedding.
             if voice.iter().any(|x| !x.is_finite()) {
                 return;
             }
@@ -277,7 +276,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(sum.iter().map(|sum| (sum / weight) as f32).collect())
     }
 
-    /// Samples from a window to the next.
+    /// Step between windows, in samples.
     fn step(&self) -> usize {
         match &self.method {
             Method::Windows(_) => self.segmentation.step(),
@@ -285,7 +284,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         }
     }
 
-    /// How the windows and their frames lie.
+    /// Clock of the windows and their frames.
     fn clock(&self) -> Clock {
         let (network, grid) = (&self.segmentation, self.segmentation.grid());
         let step = self.step() as f64 / SAMPLE_RATE as f64;
@@ -293,7 +292,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     }
 }
 
-/// The method that a recipe asks for; `plda` opens what it needs.
+/// The clustering of a recipe; `plda` opens its PLDA.
 fn method(method: &recipe::Method, plda: impl FnOnce(&Location) -> Result<Plda>) -> Result<Method> {
     Ok(match method {
         &recipe::Method::Vbx { threshold, options, plda: ref place } => {
@@ -306,7 +305,7 @@ fn method(method: &recipe::Method, plda: impl FnOnce(&Location) -> Result<Plda>)
     })
 }
 
-/// A part that is on this machine.
+/// Path of a part that must be on this machine.
 fn here(place: &Location) -> Result<&Path> {
     match place {
         Location::Here(path) if path.exists() => Ok(path),

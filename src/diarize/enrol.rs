@@ -1,4 +1,4 @@
-//! Names instead of SPEAKER_00: the voices of a recording against voices whose names are known.
+//! Speaker identification: the embeddings of a recording are matched with enrolled embeddings.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use super::{Diarization, turns};
 use crate::assignment::best_pairs;
 use crate::error::{Error, Result};
 
-/// How alike two voices are at least to be one person's, as the cosine between them.
+/// Lowest cosine similarity of two embeddings of one person.
 ///
 /// Of wespeaker-voxceleb-resnet34-LM over the recordings of `fixtures/diarization`, speaker by speaker: the first third
 /// of a speaker's windows against the last has 0.62 to 0.97; two speakers of one recording have 0.59 and -0.06.
 pub const LIKENESS: f64 = 0.6;
-/// The same of CAM++ (the common Chinese and English one), whose embeddings of different voices are less alike.
+/// The same for CAM++ (common Chinese and English), whose embeddings of different speakers are less similar.
 ///
 /// Of LibriSpeech train-clean-100, one utterance of a speaker cut in half: with the first halves of 50 speakers enrolled, 49 of their second
 /// halves are named right at 0.33 to 0.54 and 47 at 0.57; of 51 other speakers, 50 are like none of them at 0.45 and all from 0.48 on.
 pub const LIKENESS_CAMPPLUS: f64 = 0.5;
 
-/// The least likeness for embeddings of a network.
+/// The similarity threshold of a network's embeddings.
 fn least_of(network: Option<&str>) -> f64 {
     match network {
         Some("3D-Speaker CAM++") => LIKENESS_CAMPPLUS,
@@ -26,22 +26,22 @@ fn least_of(network: Option<&str>) -> f64 {
     }
 }
 
-/// Embeddings whose names are known.
+/// Enrolled speakers: names and embeddings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gallery {
     /// Each name once, in order.
     names: Vec<String>,
-    /// The voice of each, of length one.
+    /// The embedding of each, of length one.
     voices: Vec<Vec<f64>>,
-    /// Unless it is chosen, that of the network.
+    /// The similarity threshold; by default that of the network.
     least: Option<f64>,
-    /// The network that made the voices, where it is known.
+    /// The network of the embeddings, if known.
     network: Option<String>,
 }
 
 impl Gallery {
-    /// From voices `[D]` and their names. Where a name comes more than once, its voice is the mean of all, each brought to
-    /// length one before. White space in a name becomes a single space; only RTTM, whose fields it separates, has `_` instead.
+    /// From embeddings `[D]` and their names. A name that occurs several times gets the mean of its embeddings, each scaled to
+    /// length one. White space in a name becomes a single space; only RTTM, whose fields it separates, has `_` instead.
     ///
     /// # Errors
     /// [`Error::Diarization`] if there is none, if a name is empty or has control characters, or if a voice is nothing that
@@ -116,8 +116,8 @@ impl Gallery {
         &self.names
     }
 
-    /// Whose each of `voices`, `D` numbers each, is. No name is given twice; of all ways to give them, the one whose likenesses lie
-    /// above the least by most in sum. A voice that is like nobody's has none, and so has a speaker without an embedding.
+    /// The name of each of `voices`, `D` numbers each. No name is used twice: the assignment maximises the sum of similarities above the
+    /// threshold. `None` for an embedding that is similar to no enrolled one, and for a speaker without an embedding.
     ///
     /// # Errors
     /// [`Error::Diarization`] if the voices are of another size than those enrolled: another network heard them.
@@ -130,13 +130,13 @@ impl Gallery {
                 let reason = format!("have {size} numbers, those of the recording {other}; enrol with the same model");
                 return Err(Error::diarization("enrolled voices", reason));
             }
-            // What cannot be compared is worth nothing, also where the least likeness is below 0.
+            // Embeddings that cannot be compared get no gain, also if the threshold is negative.
             let Some(voice) = voice.clone().and_then(unit) else {
                 gains.extend(self.voices.iter().map(|_| 0.0));
                 continue;
             };
             let likeness = |known: &Vec<f64>| known.iter().zip(&voice).map(|(a, b)| a * b).sum::<f64>();
-            // What lies below the least is worth nothing, or it could take a name from whom it fits.
+            // A similarity below the threshold gets no gain, or it could take the name from a matching speaker.
             gains.extend(self.voices.iter().map(|known| (likeness(known) - least).max(0.0)));
         }
         let pairs = best_pairs(&gains, voices.len(), self.names.len()).into_iter().enumerate();
@@ -147,9 +147,8 @@ impl Gallery {
         Ok(pairs.map(named).collect())
     }
 
-    /// Gives the speakers of a recording the names of the voices that are most like theirs, as [`whose`](Self::whose) finds
-    /// them. Who is like nobody keeps the label SPEAKER_NN, with the same number unless somebody enrolled is called that.
-    /// Returns the labels, in the order of the recording's voices.
+    /// Renames the speakers of a recording by [`whose`](Self::whose). A speaker without a match keeps the label SPEAKER_NN, with the same
+    /// number unless an enrolled name is equal to it. Returns the labels in the order of the recording's embeddings.
     ///
     /// # Errors
     /// As [`whose`](Self::whose).
@@ -180,7 +179,7 @@ fn one_line(name: &str) -> Result<String> {
     Ok(joined)
 }
 
-/// A vector brought to length one; none where there is no such.
+/// The vector scaled to length one; `None` if that is not possible.
 fn unit(vector: Vec<f64>) -> Option<Vec<f64>> {
     let length = length(&vector);
     (length.is_finite() && length > 0.0).then(|| vector.iter().map(|x| x / length).collect())

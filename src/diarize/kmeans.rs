@@ -1,4 +1,4 @@
-//! k-means, for when the caller knows how many speakers there are and VBx found another number.
+//! k-means clustering, used if the given number of speakers differs from the number that VBx found.
 //!
 //! Lloyd's iterations from k-means++ starts (Arthur and Vassilvitskii 2007), the best of three. The random numbers are
 //! those of scikit-learn's `KMeans(n_init=3, random_state=42)`, in the same order, so that the clusters are too.

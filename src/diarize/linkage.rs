@@ -1,4 +1,4 @@
-//! A tree of merges to clusters.
+//! Cutting a hierarchical clustering into flat clusters.
 
 pub use crate::engine::cluster::Merge;
 

@@ -1,19 +1,18 @@
-//! Who speaks when: what two networks say about overlapping windows of a recording, to turns with speakers; and turns
-//! and words to words with speakers.
+//! Speaker diarization: segmentation and embeddings of overlapping windows to turns with speakers, and the speakers of words.
 //!
 //! | file | |
 //! |---|---|
-//! | [`diarizer`] | the stage: samples through both networks to turns |
+//! | [`diarizer`] | the stage: samples to turns |
 //! | [`recipe`] | a pipeline's `config.yaml`; nothing in it is executed |
-//! | [`open`] | the constants of the pipeline that needs no account, and of folders without a `config.yaml` |
-//! | [`segmentation`] | what the networks say, and on which clock: `[W, F, S]` who is active, `[W, S, D]` their voices |
-//! | [`powerset`], [`multilabel`] | classes of sets of speakers, or probabilities of speakers, to hard decisions |
-//! | [`cluster`] | which speaker of the recording each speaker of each window is |
+//! | [`open`] | the constants of the pipeline `open`, and of folders without a `config.yaml` |
+//! | [`segmentation`] | activity of speakers in windows `[W, F, S]`, their embeddings `[W, S, D]`, and the clock of the frames |
+//! | [`powerset`], [`multilabel`] | network outputs to hard decisions |
+//! | [`cluster`] | clustering of the speakers of windows into speakers of the recording |
 //! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
-//! | [`segments`] | the clustering of [`open`]: embeddings of what is said between pauses |
+//! | [`segments`] | the clustering of [`open`]: embeddings of speech between pauses |
 //! | [`plda`], [`vbx`] | the clustering of community-1; [`npz`] reads its files |
-//! | [`kmeans`] | clustering into a number of speakers that the caller knows |
-//! | [`enrol`] | names of speakers whose voices are known |
+//! | [`kmeans`] | k-means, for a given number of speakers |
+//! | [`enrol`] | identification of enrolled speakers |
 //! | [`turns`] | decisions and clusters to frames, frames to turns, turns to RTTM |
 //! | [`words`] | turns and words to words with speakers |
 //!

@@ -100,7 +100,7 @@ impl<'a> Votes<'a> {
         Votes { turns, ends }
     }
 
-    /// For how long each speaker speaks in a span, those who start first in front.
+    /// Seconds of each speaker in a span, in order of their start.
     fn shares(&self, span: Span) -> Vec<(&'a str, f64)> {
         let after = self.turns.partition_point(|turn| turn.span.start < span.end);
         let first = self.ends[..after].partition_point(|end| *end <= span.start.0);
@@ -115,7 +115,7 @@ impl<'a> Votes<'a> {
         shares
     }
 
-    /// Who speaks most in a span; of equals, who starts first.
+    /// The speaker with most time in a span. Ties: the earliest start.
     fn speaker(&self, span: Span, fill_nearest: bool) -> Option<&'a str> {
         let most = |best: Option<(&'a str, f64)>, one: (&'a str, f64)| match best {
             Some(best) if best.1 >= one.1 => Some(best),
@@ -125,7 +125,7 @@ impl<'a> Votes<'a> {
         if speaker.is_none() && fill_nearest { self.nearest(span) } else { speaker }
     }
 
-    /// Whose turn has its middle closest to that of the span.
+    /// The speaker of the turn whose middle is nearest to that of the span.
     fn nearest(&self, span: Span) -> Option<&'a str> {
         let middle = |span: Span| (span.start.0 + span.end.0) / 2.0;
         let away = |turn: &&&Turn| (middle(turn.span) - middle(span)).abs();
@@ -157,7 +157,7 @@ fn fill_untimed(words: &mut [Word]) {
     }
 }
 
-/// The speaker of most of the time in words; of equals, who speaks first.
+/// The speaker with most time in words. Ties: the first to speak.
 fn most_time(segment: &Segment) -> Option<&str> {
     let mut time: HashMap<&str, f64> = HashMap::new();
     let mut best: Option<&str> = None;

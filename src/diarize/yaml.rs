@@ -1,5 +1,5 @@
-//! YAML to JSON's values: what a configuration needs and no more. A tag asks for something to be made (in Python: for any class
-//! at all), an alias makes a short file a large one: both are refused, and nesting is bounded.
+//! A safe subset of YAML, converted to JSON values. Tags (which construct objects in Python) and aliases (which expand a short file
+//! to a large one) are refused, and nesting is limited.
 
 use serde_json::{Map, Value};
 use yaml_rust2::parser::{Event, Parser, Tag};

@@ -1,4 +1,4 @@
-//! What the networks hear: spectral features and their constants.
+//! Spectral features of the networks: log-mel spectrograms and filterbanks.
 
 pub mod fbank;
 pub mod mel;

@@ -1,4 +1,4 @@
-//! Speech spans to chunks: what one pass of the recogniser hears.
+//! Speech spans to chunks: VAD cut and merge.
 
 use crate::types::{Chunk, Span};
 use crate::units::Seconds;

@@ -1,4 +1,4 @@
-//! Where somebody speaks: a recording to spans of speech, and spans to chunks of at most 30 s.
+//! Voice activity detection: a recording to spans of speech, and spans to chunks of at most 30 s.
 //!
 //! | file | |
 //! |---|---|
@@ -28,7 +28,7 @@ use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 /// How to find speech: the values of `--vad_method`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VadMethod {
-    /// Take everything for speech.
+    /// The whole recording is speech.
     None,
     /// Band energies above the noise floor; see [`energy`].
     Energy,
@@ -40,8 +40,8 @@ pub enum VadMethod {
 }
 
 impl VadMethod {
-    /// The method whose network a file looks like: a checkpoint of PyTorch, a folder, or safetensors that say so are
-    /// pyannote's, all else is Silero's. Opening it will tell.
+    /// Guesses the method from the network's file: PyTorch checkpoints, folders, and safetensors with pyannote's metadata are
+    /// pyannote's, all others Silero's. Opening the file verifies it.
     pub fn of_network(path: &Path) -> Self {
         let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
         let says_so = || Weights::open_file(path).is_ok_and(|weights| !weights.facts()[pyannet::METADATA].is_null());
@@ -119,8 +119,8 @@ pub enum Detector {
     Silero(Box<Silero>),
     /// See [`VadMethod::Pyannote`].
     Pyannote(Box<dyn FrameScores>),
-    /// The scores of the network that tells speakers apart, which hears the recording anyway: whoever has it finds speech by
-    /// [`chunks_of_scores`]. By itself, as [`Energy`](Self::Energy).
+    /// The diarizer's segmentation network, which runs in any case; its scores go to [`chunks_of_scores`]. Without a diarizer,
+    /// as [`Energy`](Self::Energy).
     Diarizer,
 }
 

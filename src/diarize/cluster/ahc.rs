@@ -1,4 +1,4 @@
-//! The clustering of speaker-diarization-3.1: agglomerative, with a least size of clusters.
+//! Agglomerative clustering of speaker-diarization-3.1, with a minimum cluster size.
 
 use super::{Bounds, length, linkage, means};
 use crate::diarize::linkage::{Merge, cut};
@@ -24,8 +24,8 @@ impl Partition {
     }
 }
 
-/// The cluster of each of the normalised `voices` `[N, D]`, numbered from 0. Clusters of less than `min_size` voices
-/// (or a tenth of all, where that is less) join the most alike of the others.
+/// The cluster of each of the normalised `voices` `[N, D]`, numbered from 0. Clusters of less than `min_size` embeddings
+/// (or a tenth of all, if that is less) are merged into the most similar large cluster.
 ///
 /// # Errors
 /// Those of the device, and [`Error::Diarization`](crate::Error::Diarization) for voices that are no numbers.

@@ -1,4 +1,4 @@
-//! The embeddings of what the segmentation network hears: of speakers of windows, or of segments.
+//! Embeddings of the speakers of windows, or of segments.
 
 use super::{Diarizer, stop_if};
 use crate::diarize::segmentation::{Embeddings, Segmentation};
@@ -10,7 +10,7 @@ use crate::models::embedding::Windows;
 use crate::units::{SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
-/// Windows whose voices are heard together; those that follow each other share features.
+/// Windows per batch of the embedding network; consecutive windows share features.
 const BATCH: usize = 64;
 /// Segments whose embeddings are computed together.
 const SEGMENT_BATCH: usize = 256;
@@ -38,7 +38,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(embeddings)
     }
 
-    /// The voices of all windows; zeros where nobody speaks.
+    /// The embeddings of all windows; zeros where nobody speaks.
     pub(super) fn voices(
         &self,
         be: &B,
@@ -48,7 +48,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     ) -> Result<Embeddings> {
         let (speakers, size) = (heard.speakers, self.embedding.size());
         let window = self.segmentation.specification().window;
-        // Without the exclusion no number of frames alone is enough.
+        // Without exclusion of overlap the mask is always that of all active frames.
         let least = if self.exclude_overlap { self.embedding.min_frames(heard.frames, window) } else { usize::MAX };
         let speaks = |window: &usize| (0..speakers).any(|speaker| heard.active_frames(*window, speaker) > 0);
         let spoken: Vec<usize> = (0..heard.windows).filter(speaks).collect();
@@ -63,7 +63,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Embeddings::new(speakers, size, values)
     }
 
-    /// Hears the voices of some windows; `each` is given a window and its voices `[S, D]`.
+    /// Computes the embeddings of some windows; calls `each` with a window and its embeddings `[S, D]`.
     pub(super) fn in_batches(
         &self,
         be: &B,
@@ -92,11 +92,11 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     }
 }
 
-/// Embeddings to be heard.
+/// Windows whose embeddings are needed.
 pub(super) struct Wanted<'a> {
     pub windows: &'a [usize],
     /// Speakers S of a window.
     pub speakers: usize,
-    /// Adds the frames `[S, F]` of a window in which each of them is to be heard.
+    /// Appends the mask `[S, F]` of a window: the frames for each speaker's embedding.
     pub mask: &'a dyn Fn(usize, &mut Vec<bool>),
 }

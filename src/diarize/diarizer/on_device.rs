@@ -1,4 +1,4 @@
-//! A diarizer together with its device, so that the device's type is hidden.
+//! Type erasure: a diarizer together with its device as a trait object.
 
 use super::{Diarizer, SegmentationOutput};
 use crate::diarize::{Diarization, Options};
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::types::{PipelineVersion, Span};
 use crate::watch::Watch;
 
-/// A diarizer on some device: the device is known to whoever opened it. See the methods of [`Diarizer`].
+/// Object-safe interface of a [`Diarizer`] on any device.
 pub trait DynDiarizer: Send + Sync {
     /// See [`Diarizer::diarize`].
     ///

@@ -1,13 +1,13 @@
-//! Who speaks in each frame of the recording.
+//! Reconstruction: the active speakers of each frame of the recording.
 
 use super::labels::{FrameLabels, activities};
 use super::{Posteriors, SegmentClustering};
 use crate::diarize::turns::Frames;
 use crate::types::Span;
 
-/// Who speaks in each frame, `[all, the likeliest one alone]`: as many speakers as the mean probabilities of speech and of overlap say, at
-/// most `most`, those that are the likeliest. Frames of a window that another one owns count less. Within `words` a lower probability of
-/// speech is enough.
+/// The active speakers of each frame, `[all, the most probable one alone]`. Their number follows from the mean probabilities of speech and
+/// of overlap, at most `most`. Frames of a window that another window owns have a lower weight. Within `words` the threshold of speech is
+/// lower.
 pub fn decide(
     posteriors: &Posteriors,
     labels: &FrameLabels,
@@ -48,11 +48,11 @@ fn frames_in(spans: &[Span], posteriors: &Posteriors) -> Vec<bool> {
     inside
 }
 
-/// What the windows that see a frame say about it: weighted means.
+/// Weighted means over the windows that contain a frame.
 struct FrameScores {
     speech: f64,
     overlap: f64,
-    /// Speakers of the recording, and how likely they speak, each above 0.
+    /// Speakers of the recording, and their probability of being active, above 0.
     speakers: Vec<(usize, f64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Which speaker of the recording each speaker of each window is, frame by frame.
+//! Assignment of the speakers of windows to speakers of the recording, per frame.
 
 use super::linkage;
 use super::runs::{Run, runs};
@@ -22,8 +22,8 @@ pub struct Assigned {
     pub is_clustered: Vec<bool>,
 }
 
-/// The speaker of each segment: long segments are clustered, short ones go to the cluster they resemble, less readily to one that has long
-/// segments of another speaker of the window.
+/// The speaker of each segment: long segments are clustered, short ones are assigned to the most similar cluster; the similarity to clusters
+/// of the window's other speakers is reduced.
 ///
 /// # Errors
 /// Those of the device.
@@ -61,7 +61,7 @@ fn centroids(segments: &[Segment], labels: &[usize], is_clustered: &[bool], spea
     normalised(&sums, size.max(1))
 }
 
-/// The cluster that a short segment goes to; of equals the first.
+/// The cluster of a short segment. Ties: the lowest index.
 fn nearest(
     segments: &[Segment],
     at: usize,
@@ -75,7 +75,7 @@ fn nearest(
         .chunks_exact(direction.len().max(1))
         .map(|centroid| centroid.iter().zip(direction).map(|(a, b)| a * b).sum())
         .collect();
-    // Segments of a window stand together.
+    // Segments of a window are contiguous.
     let before = segments[..at].iter().rev().take_while(|other| other.run.window == run.window).count();
     let after = segments[at..].iter().take_while(|other| other.run.window == run.window).count();
     let mut others = vec![0.0; scores.len()];
@@ -113,7 +113,7 @@ impl FrameLabels {
         self.values[(window * self.frames + frame) * self.speakers + speaker] = label;
     }
 
-    /// Gives frames of a window the label of the nearest of some runs of their speaker, which are in the order of time; of equals the first.
+    /// Labels frames of a window by the nearest run of their speaker. Runs are in order of time; ties: the earliest.
     fn fill(&mut self, runs: &[(&Run, u32)], frames: impl Iterator<Item = usize> + Clone) {
         for of_speaker in runs.chunk_by(|(a, _), (b, _)| (a.window, a.speaker) == (b.window, b.speaker)) {
             let Some((Run { window, speaker, .. }, _)) = of_speaker.first() else { continue };
@@ -125,7 +125,7 @@ impl FrameLabels {
     }
 }
 
-/// Labels all frames: those that a window owns by its segments, and the others by what the owners of the same frames say.
+/// Labels all frames: those that a window owns by its segments, the others by a vote of the windows that own them.
 pub fn label_frames(
     posteriors: &Posteriors,
     segments: &[Segment],
@@ -163,7 +163,7 @@ fn owners(posteriors: &Posteriors) -> Vec<u32> {
     owners
 }
 
-/// The speaker of a run, by the owners of its frames; none where they hear nobody.
+/// The speaker of a run by a vote of the owners of its frames; `None` if no speaker is active there.
 fn vote(posteriors: &Posteriors, run: &Run, owned: &FrameLabels, owners: &[u32], speakers: usize) -> Option<u32> {
     let mut votes = vec![0.0f64; speakers];
     let first = posteriors.first_frame(run.window);
@@ -182,7 +182,7 @@ fn vote(posteriors: &Posteriors, run: &Run, owned: &FrameLabels, owners: &[u32],
     votes.get(best).is_some_and(|votes| *votes > 0.0).then_some(best as u32)
 }
 
-/// How likely each speaker of the recording speaks in a frame of a window: the likeliest of the window's speakers with that label.
+/// Activity of each speaker of the recording in a frame of a window: the maximum over the window's speakers with that label.
 pub fn activities(posteriors: &Posteriors, labels: &FrameLabels, window: usize, frame: usize) -> Vec<(usize, f32)> {
     let mut all: Vec<(usize, f32)> = Vec::with_capacity(posteriors.speakers);
     for speaker in 0..posteriors.speakers {

@@ -1,14 +1,14 @@
-//! The clustering of the pipeline [`open`](super::open): embeddings of the stretches in which somebody speaks alone.
+//! The clustering of the pipeline [`open`](super::open), on embeddings of segments with one speaker.
 //!
 //! | step | |
 //! |---|---|
-//! | [`posteriors`] | the segmentation network over windows that overlap by half: probabilities of sets of speakers, `[W, F, C]` |
-//! | [`runs`] | a speaker of a window, from one pause or other speaker to the next; cut to the frames that the window owns, a segment |
+//! | [`posteriors`] | powerset probabilities of windows that overlap by half, `[W, F, C]` |
+//! | [`runs`] | speech of one speaker of a window between pauses and other speakers; cut to the frames that the window owns, a segment |
 //! | [`linkage`] | an embedding of each segment; long segments are clustered, on the device |
-//! | [`labels`] | short segments, and the frames of windows that another one owns, follow those |
-//! | [`frames`] | weighted means over the windows: how many speak, and who |
+//! | [`labels`] | speakers of short segments, and of frames that another window owns |
+//! | [`frames`] | weighted means over the windows: number of speakers, and which |
 //!
-//! Windows own disjoint frames, so that the embedding network hears each second of speech once at most. Method and constants were chosen on
+//! Windows own disjoint frames, so that the embedding network processes each second of speech at most once. Method and constants were chosen on
 //! LibriSpeech train-clean-100 and AMI: `tuning/open_report.py`.
 
 pub mod frames;
@@ -33,7 +33,7 @@ use crate::units::Seconds;
 /// Constants of the method.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SegmentClustering {
-    /// From a window to the next, as a share of a window.
+    /// Step between windows, as a share of a window.
     pub step: f64,
     /// Pauses up to this are part of a run.
     pub gap: Seconds,
@@ -43,17 +43,17 @@ pub struct SegmentClustering {
     pub long: Seconds,
     /// Cost up to which clusters are merged.
     pub threshold: f64,
-    /// Most that is added to the cost of two speakers whom windows tell apart.
+    /// Largest addition to the cost of two clusters that windows hear as different speakers.
     pub penalty: f64,
-    /// Seconds in which windows hear both at which half of the penalty is added.
+    /// Seconds of both clusters in common windows at which half of the penalty is added.
     pub penalty_prior: Seconds,
-    /// Most that is taken off the similarity of a short segment to a cluster that has other speakers of the window.
+    /// Largest reduction of the similarity of a short segment to clusters of the window's other speakers.
     pub other_speaker: f64,
-    /// Somebody speaks above this mean probability.
+    /// Threshold of the mean probability of speech.
     pub speech: f64,
-    /// The same within a recognised word.
+    /// Threshold of speech within a recognised word.
     pub speech_in_words: f64,
-    /// Two speak above this mean probability.
+    /// Threshold of the mean probability of overlapping speech.
     pub overlap: f64,
     /// Weight in these means of frames that the window does not own.
     pub neighbour_weight: f64,
@@ -91,7 +91,7 @@ impl SegmentClustering {
         owned.filter(|run| posteriors.seconds(run.frames().count()) >= self.short.0).collect()
     }
 
-    /// Who speaks when. `embeddings` `[N, D]` are those of the [`segments`](Self::segments); one that is no number is left out. `words` are
+    /// Diarizes a recording. `embeddings` `[N, D]` are those of the [`segments`](Self::segments); NaN embeddings are ignored. `words` are
     /// the spans of recognised words, if there are any: speech is more likely in them.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl SegmentClustering {
     }
 }
 
-/// An embedding scaled to length one; none of one without a direction.
+/// An embedding scaled to length one; `None` for zero or NaN.
 fn direction(embedding: &[f32]) -> Option<Vec<f64>> {
     let length = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     (length.is_finite() && length > 0.0).then(|| embedding.iter().map(|x| f64::from(*x) / length).collect())

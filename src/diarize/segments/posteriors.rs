@@ -1,4 +1,4 @@
-//! What a powerset network says about overlapping windows of a recording: the probability of each set of speakers.
+//! Powerset probabilities of overlapping windows of a recording.
 
 use std::ops::Range;
 
@@ -101,7 +101,7 @@ impl Posteriors {
         self.classes.iter().zip(self.frame(window, frame)).filter(with).map(|(_, value)| value).sum()
     }
 
-    /// The likeliest set of speakers; of equals the first.
+    /// The most probable set of speakers. Ties: the lowest class.
     pub fn decision(&self, window: usize, frame: usize) -> &[usize] {
         let values = self.frame(window, frame);
         let best = (1..values.len()).fold(0, |best, class| if values[class] > values[best] { class } else { best });

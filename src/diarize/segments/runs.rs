@@ -1,10 +1,10 @@
-//! The stretches in which a speaker of a window is heard alone, between pauses and other speakers.
+//! Runs: speech of one speaker of a window, between pauses and other speakers.
 
 use std::ops::Range;
 
 use super::Posteriors;
 
-/// Frames in which one speaker of a window is heard alone.
+/// Frames in which only one speaker of a window is active.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// The window.
@@ -42,7 +42,7 @@ impl Run {
 }
 
 /// The runs of all windows in the order of windows, of their speakers, and of time. A pause of more than `gap` frames ends a run, and so
-/// does one in which another speaker is heard without this one.
+/// does a pause in which only another speaker is active.
 pub fn runs(posteriors: &Posteriors, gap: usize) -> Vec<Run> {
     (0..posteriors.windows()).flat_map(|window| runs_of(posteriors, window, gap)).collect()
 }
