@@ -20,9 +20,9 @@ pub fn decide(
     let in_word = frames_in(words, posteriors);
     let mut frames = [(); 2].map(|()| Frames { speakers, active: vec![false; total * speakers] });
     let first: Vec<usize> = (0..posteriors.windows()).map(|window| posteriors.first_frame(window)).collect();
-    for at in 0..total {
+    for (at, in_word) in in_word.into_iter().enumerate() {
         let heard = FrameScores::of(posteriors, labels, &first, at, options);
-        let speech = if in_word[at] { options.speech_in_words } else { options.speech };
+        let speech = if in_word { options.speech_in_words } else { options.speech };
         let count = match () {
             () if heard.speech <= speech => 0,
             () if heard.overlap <= options.overlap => 1,
