@@ -32,16 +32,32 @@ fn percent(errors: TimeErrors) -> String {
     format!("{:.2} % ({missed:.1} missed, {false_alarm:.1} false, {confused:.1} confused)", 100.0 * errors.rate())
 }
 
+/// The numbers of a cell of the README's table on speakers: `cell` of the row that begins with `row`.
+fn quoted(row: &str, cell: usize) -> Vec<f64> {
+    let readme = include_str!("../../README.md");
+    let line = readme.lines().find(|line| line.starts_with(&format!("| {row}"))).expect("a row of README.md");
+    let text = line.trim_matches('|').split('|').nth(cell).expect("a cell");
+    text.split(|c: char| !c.is_ascii_digit() && c != '.').filter_map(|number| number.parse().ok()).collect()
+}
+
+/// The error rate is the quoted one, in per cent. Sums in another order, on another processor, may move a boundary by a frame.
+#[track_caller]
+fn assert_quoted(rate: f64, quoted: f64) {
+    assert!((100.0 * rate - quoted).abs() <= 0.3, "README.md says {quoted} %, measured {:.2} %", 100.0 * rate);
+}
+
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
 fn dialogues() {
     let (open, dialogue) = (open(), shared("audio/dialogue"));
-    for (name, people) in [("falcon", 3), ("sample", 2)] {
+    let rates = quoted("the samples of Falcon", 1);
+    for ((name, people), rate) in [("falcon", 3), ("sample", 2)].into_iter().zip(rates) {
         let reference = open_all(&dialogue.join(format!("{name}.rttm"))).unwrap().into_values().next().unwrap();
         let found = turns(open.diarizer.as_ref(), &samples(&dialogue.join(format!("{name}.wav"))));
         let errors = time_errors(&reference.turns, &found, COLLAR);
         eprintln!("{name}: DER {}, {} speakers", percent(errors), speakers(&found));
         assert!(errors.rate() <= 0.01 && speakers(&found) == people, "{name}: {}", percent(errors));
+        assert_quoted(errors.rate(), rate);
     }
 }
 
@@ -52,15 +68,18 @@ fn meetings() {
     let references = open_all(&ami.join("ami.rttm")).unwrap();
     let scored = open_uem(&ami.join("ami.uem")).unwrap();
     assert_eq!(references.len(), 6);
-    let mut sum = TimeErrors::default();
+    let (mut sum, mut right) = (TimeErrors::default(), 0);
     for (name, reference) in references {
         let found = turns(open.diarizer.as_ref(), &samples(&ami.join(format!("{name}.wav"))));
         let errors = time_errors_within(&reference.turns, &found, COLLAR, scored.get(&name).map(Vec::as_slice));
         eprintln!("{name}: DER {}, {} of {}", percent(errors), speakers(&found), speakers(&reference.turns));
         sum = sum + errors;
+        right += usize::from(speakers(&found) == speakers(&reference.turns));
     }
-    eprintln!("AMI: DER {}", percent(sum));
+    eprintln!("AMI: DER {}, right number in {right}", percent(sum));
     assert!(sum.rate() <= 0.27, "{}", percent(sum));
+    assert_quoted(sum.rate(), quoted("six AMI meeting excerpts", 1)[0]);
+    assert_eq!(right as f64, quoted("six AMI meeting excerpts", 2)[0]);
 }
 
 /// The sum of the parts that a mixture lists: `tuning/mixtures.py`.
@@ -99,6 +118,10 @@ fn mixtures(step: usize) {
     }
     eprintln!("mixtures: DER {}, right number in {right} of {count}", percent(sum));
     assert!(count * step >= 24, "only {count} mixtures");
+    if step == 1 {
+        assert_quoted(sum.rate(), quoted("24 conversations", 1)[0]);
+        assert_eq!([right as f64, count as f64], quoted("24 conversations", 2)[..]);
+    }
     assert!(sum.rate() <= 0.06 && right * 100 >= count * 85, "{}, {right} of {count}", percent(sum));
 }
 
