@@ -9,7 +9,7 @@ use crate::common::{json, shared};
 /// Seconds of a frame of the segmentation.
 const FRAME: f64 = 270.0 / 16_000.0;
 
-/// A meeting whose clusters depend on small differences of embeddings; its turns are not the same, and why is not known yet.
+/// A meeting that with embeddings of overlapped speech has one speaker of a window in another cluster; why is not known yet.
 const DIFFERENT: &str = "tst00";
 
 /// The `config.yaml` of a case.
@@ -35,7 +35,9 @@ fn turns_are_those_of_pyannote_audio() {
         let open = open_with(Some(&config(case)));
         let number = case["num_speakers"].as_u64().map(|number| number as usize);
         let options = Options { bounds: Bounds::new(number, None, None).unwrap(), ..Options::default() };
-        for (name, want) in case["turns"].as_object().unwrap().iter().filter(|(name, _)| *name != DIFFERENT) {
+        let with_overlap = case["exclude_overlap"] == false;
+        let is_equal = |name: &str| !(with_overlap && name == DIFFERENT);
+        for (name, want) in case["turns"].as_object().unwrap().iter().filter(|(name, _)| is_equal(name)) {
             let folder = if ["falcon", "sample"].contains(&name.as_str()) { "audio/dialogue" } else { "audio/ami" };
             let samples = samples(&shared(folder).join(format!("{name}.wav")));
             let found = open.diarizer.diarize(&samples, &options, &mut ()).unwrap();
@@ -56,5 +58,5 @@ fn turns_are_those_of_pyannote_audio() {
         }
     }
     eprintln!("{compared} turns of {speakers} speakers");
-    assert!(compared > 90 && speakers > 40, "only {compared} turns of {speakers} speakers");
+    assert!(compared > 130 && speakers > 50, "only {compared} turns of {speakers} speakers");
 }
