@@ -1,5 +1,5 @@
-//! CAM++ against 3D-Speaker's code, with random weights of several sizes and with the published ones on real recordings. Batched
-//! embeddings must be bit-identical to single ones. Invalid checkpoints and spans.
+//! CAM++ against 3D-Speaker's code, with random weights of several sizes and with the published ones on real
+//! recordings. Batched embeddings must be bit-identical to single ones. Invalid checkpoints and spans.
 
 mod common;
 

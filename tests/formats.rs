@@ -1,5 +1,5 @@
-//! Checkpoint formats, with a tiny Whisper in each: the same weights, sizes, token lists and logits, and dequantised blocks of
-//! whisper.cpp's types as in gguf. Files: `tests/reference/formats.py`.
+//! Checkpoint formats, with a tiny Whisper in each: the same weights, sizes, token lists and logits, and dequantised
+//! blocks of whisper.cpp's types as in gguf. Files: `tests/reference/formats.py`.
 
 mod common;
 #[path = "formats/hostile.rs"]
@@ -143,7 +143,8 @@ fn ctranslate2_token_lists_come_from_its_config() {
     assert_eq!(null.generation.begin_suppress_tokens, None);
 }
 
-/// CTranslate2 quantises each row to `round(weight * scale)` with `scale = 127 / max |weight|`, and divides by the scale again.
+/// CTranslate2 quantises each row to `round(weight * scale)` with `scale = 127 / max |weight|`, and divides by the
+/// scale again.
 #[test]
 fn int8_weights_are_the_integers_of_the_file() {
     let reference = open("safetensors");
@@ -188,7 +189,8 @@ fn quantised_conversions_are_near_the_original_weights() {
     }
 }
 
-/// Measured errors, in standard deviations of the logits: int16 0.002, bfloat16 0.01, int8 0.03, q8_0 0.02, q5 0.2, q4 0.4.
+/// Measured errors, in standard deviations of the logits: int16 0.002, bfloat16 0.01, int8 0.03, q8_0 0.02, q5 0.2, q4
+/// 0.4.
 #[test]
 fn quantised_conversions_give_nearly_the_same_logits() {
     let want = logits(&open("safetensors"), WeightType::F32);

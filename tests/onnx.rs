@@ -1,4 +1,5 @@
-//! ONNX files of diarization networks: small ones from PyTorch's exporters, exports of the published networks, and damaged files.
+//! ONNX files of diarization networks: small ones from PyTorch's exporters, exports of the published networks, and
+//! damaged files.
 
 mod common;
 

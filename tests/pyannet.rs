@@ -1,5 +1,5 @@
-//! PyanNet against pyannote.audio, with random weights in the published architecture and with WhisperX's checkpoint. Batched windows
-//! must be bit-identical to single ones. Speech regions against WhisperX.
+//! PyanNet against pyannote.audio, with random weights in the published architecture and with WhisperX's checkpoint.
+//! Batched windows must be bit-identical to single ones. Speech regions against WhisperX.
 
 mod common;
 
@@ -227,8 +227,8 @@ fn invalid_specifications_are_refused() {
 mod needs_real_needs_shared {
     use super::*;
 
-    /// Every fourth frame of all meetings, in consecutive windows of ten seconds. In frames where a speaker starts, rounding to f32
-    /// changes probabilities by more than 1e-4; pyannote's own f32 and f64 differ by far more there.
+    /// Every fourth frame of all meetings, in consecutive windows of ten seconds. In frames where a speaker starts,
+    /// rounding to f32 changes probabilities by more than 1e-4; pyannote's own f32 and f64 differ by far more there.
     #[test]
     #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
     fn segmentation_3_0_matches_pyannote() {

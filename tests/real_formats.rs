@@ -1,6 +1,6 @@
-//! Whisper tiny.en in every format, converted by `tests/reference/real_formats.py` from the published CTranslate2 folder: files
-//! with the same weights give the same tokens, and quantised files give a usable transcript. The files are in `$DIARIST_REAL` or
-//! `target/real` (`tests/real/fetch.sh`).
+//! Whisper tiny.en in every format, converted by `tests/reference/real_formats.py` from the published CTranslate2
+//! folder: files with the same weights give the same tokens, and quantised files give a usable transcript. The files
+//! are in `$DIARIST_REAL` or `target/real` (`tests/real/fetch.sh`).
 
 mod common;
 

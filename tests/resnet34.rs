@@ -1,5 +1,5 @@
-//! ResNet34 against pyannote.audio, with random weights of several sizes and many masks. Batched windows must be bit-identical to
-//! single ones. Invalid checkpoints, recordings and masks.
+//! ResNet34 against pyannote.audio, with random weights of several sizes and many masks. Batched windows must be
+//! bit-identical to single ones. Invalid checkpoints, recordings and masks.
 
 mod common;
 
@@ -192,7 +192,8 @@ fn silent_short_and_nan_windows() {
         let error = embed(&samples, &[0], window, &vec![true; masks], speakers).unwrap_err().to_string();
         assert!(error.contains("masks"), "{error}");
     }
-    // NaN and infinity make exactly those windows NaN that contain them; in samples that features do not use, they have no effect.
+    // NaN and infinity make exactly those windows NaN that contain them; in samples that features do not use, they have
+    // no effect.
     let mut with_nan = samples.clone();
     with_nan[60_000] = f32::NAN;
     with_nan[60_001] = f32::INFINITY;

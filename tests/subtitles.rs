@@ -107,8 +107,8 @@ fn are_in_order(cues: &[Cue]) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1000, ..ProptestConfig::default() })]
 
-    /// The rules by their priority: no word lost, no overlap, gap, maximum and minimum duration, reading speed. Each holds as far as
-    /// those before it allow.
+    /// The rules by their priority: no word lost, no overlap, gap, maximum and minimum duration, reading speed. Each
+    /// holds as far as those before it allow.
     #[test]
     fn rules_hold_by_priority(transcript in regular(), options in any_options()) {
         let cues = cues(&transcript, &options);

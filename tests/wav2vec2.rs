@@ -1,5 +1,5 @@
-//! wav2vec2 against transformers and torchaudio, with random weights in narrow versions of the published architectures. Batched
-//! clips must be bit-identical to single ones.
+//! wav2vec2 against transformers and torchaudio, with random weights in narrow versions of the published architectures.
+//! Batched clips must be bit-identical to single ones.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Whisper's encoder output and decoder logits against transformers in f32, with random weights in several architectures, and
-//! log-mel against openai-whisper. Goldens: `tests/reference/whisper_forward.py`, `mel.py`.
+//! Whisper's encoder output and decoder logits against transformers in f32, with random weights in several
+//! architectures, and log-mel against openai-whisper. Goldens: `tests/reference/whisper_forward.py`, `mel.py`.
 
 mod common;
 
@@ -108,7 +108,8 @@ forward_matches_transformers! {
     forward_short_64_deep_decoder: "short-64", Sharded;
 }
 
-/// Decoding one token at a time, with the hypothesis moving between beams, gives the logits of a prefill of the whole prompt.
+/// Decoding one token at a time, with the hypothesis moving between beams, gives the logits of a prefill of the whole
+/// prompt.
 #[test]
 fn steps_with_lineage_match_a_prefill() {
     for cross in [CrossCacheType::F32, CrossCacheType::Absorbed] {

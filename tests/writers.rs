@@ -33,8 +33,8 @@ fn round_labels(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Corrects WhisperX's subtitles without a line width. With these transcripts only two of its bugs occur: an arrow in the text, and
-/// spaces in highlighted Japanese.
+/// Corrects WhisperX's subtitles without a line width. With these transcripts only two of its bugs occur: an arrow in
+/// the text, and spaces in highlighted Japanese.
 fn repair_cues(text: &str, language: Option<&str>) -> String {
     let line = |line: &str| match (line.contains(" --> ") && line.starts_with(|c: char| c.is_ascii_digit()), language) {
         (true, _) => format!("{line}\n"),

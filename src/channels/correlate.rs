@@ -1,8 +1,8 @@
 //! Normalised cross-correlation of two channels: how much of a span of one is a delayed copy of the other.
 //!
-//! Both signals are pre-emphasised, and the result is the correlation at the best lag. Pre-emphasis removes most of the power of
-//! the first formant, which is similar in any two voices. Measured on 28 pairs of LibriSpeech voices, over 168 spans of 0.4 s and
-//! lags of -20 to 300 ms, a wider range than is searched here:
+//! Both signals are pre-emphasised, and the result is the correlation at the best lag. Pre-emphasis removes most of the
+//! power of the first formant, which is similar in any two voices. Measured on 28 pairs of LibriSpeech voices, over 168
+//! spans of 0.4 s and lags of -20 to 300 ms, a wider range than is searched here:
 //!
 //! | | median | 10 % are below | 1 % are below |
 //! |---|---|---|---|
@@ -19,8 +19,8 @@ use realfft::RealFftPlanner;
 use crate::error::{Error, Result};
 use crate::units::SAMPLE_RATE;
 
-/// Largest delay of a copy behind its source, in samples: 240 ms, an echo of a telephone network. With a span of 0.25 s the
-/// Fourier transform then has 8192 samples.
+/// Largest delay of a copy behind its source, in samples: 240 ms, an echo of a telephone network. With a span of 0.25 s
+/// the Fourier transform then has 8192 samples.
 const LATEST: usize = 24 * SAMPLE_RATE / 100;
 /// Largest lead of a copy before its source, in samples: 20 ms, since recorders shift channels a little.
 const EARLIEST: usize = SAMPLE_RATE / 50;
@@ -58,9 +58,9 @@ impl Correlator {
         Correlator { planner: RealFftPlanner::new() }
     }
 
-    /// How well `span` of `copy` matches `source`, as the energy-weighted mean over pieces of at most one second. `span` is in
-    /// samples of the recording. `source_first` is whether the source is the channel with the lower number: that channel is the
-    /// source if both are equally loud and the lag is zero.
+    /// How well `span` of `copy` matches `source`, as the energy-weighted mean over pieces of at most one second.
+    /// `span` is in samples of the recording. `source_first` is whether the source is the channel with the lower
+    /// number: that channel is the source if both are equally loud and the lag is zero.
     ///
     /// # Errors
     /// [`Error::Config`] if a Fourier transform cannot be planned: never, for its lengths.
@@ -131,8 +131,8 @@ impl Correlator {
         Ok(Likeness { correlation, lag, energy: energy / samples, source_energy: power / samples })
     }
 
-    /// Cross-correlation by FFT: the sum of `long[shift + i] * short[i]` over `i`, for every shift at which `short` lies within
-    /// `long`.
+    /// Cross-correlation by FFT: the sum of `long[shift + i] * short[i]` over `i`, for every shift at which `short`
+    /// lies within `long`.
     fn cross_correlation(&mut self, long: &[f32], short: &[f32]) -> Result<Vec<f32>> {
         let size = long.len().next_power_of_two();
         let (forward, inverse) = (self.planner.plan_fft_forward(size), self.planner.plan_fft_inverse(size));

@@ -1,10 +1,10 @@
 //! Crosstalk removal: drops the words of a channel that were said on another channel.
 //!
-//! This step handles the crosstalk that `src/channels/gate.rs` does not mute: reverberant copies, and copies whose waveform was
-//! changed by processing.
+//! This step handles the crosstalk that `src/channels/gate.rs` does not mute: reverberant copies, and copies whose
+//! waveform was changed by processing.
 //!
-//! A word is crosstalk of another channel if that channel has words at the same time and is the source by level (by lag if both
-//! are equally loud), and if one of these rules holds:
+//! A word is crosstalk of another channel if that channel has words at the same time and is the source by level (by lag
+//! if both are equally loud), and if one of these rules holds:
 //!
 //! | evidence | rule |
 //! |---|---|
@@ -13,8 +13,9 @@
 //! | the sound is similar, the word is the same | at least [`RESEMBLES`], the same letters within the time tolerance |
 //! | the words are the same | at least [`RUN`] words in a row, each 6 dB quieter: for processing that leaves no correlation |
 //!
-//! The same word said by both speakers at once meets none of the rules. A speaker who talks over crosstalk keeps the words, since
-//! their sound is a mixture. A word is dropped only if its source is kept, so that each word is written once.
+//! The same word said by both speakers at once meets none of the rules. A speaker who talks over crosstalk keeps the
+//! words, since their sound is a mixture. A word is dropped only if its source is kept, so that each word is written
+//! once.
 
 use super::correlate::{Correlator, Likeness};
 use super::units::{self, Unit};
@@ -23,15 +24,17 @@ use crate::error::Result;
 use crate::types::{Segment, Span};
 use crate::units::SAMPLE_RATE;
 
-/// Minimum correlation of a copy. Independent voices stay far below (see the table in `src/channels/correlate.rs`). A mixture in
-/// which the channel's own speaker is 2.5 dB louder than the crosstalk has this correlation.
+/// Minimum correlation of a copy. Independent voices stay far below (see the table in `src/channels/correlate.rs`). A
+/// mixture in which the channel's own speaker is 2.5 dB louder than the crosstalk has this correlation.
 pub(super) const COPY: f64 = 0.6;
-/// Minimum correlation of the same word: below nearly all reverberant copies, above 99 of 100 spans of independent voices.
+/// Minimum correlation of the same word: below nearly all reverberant copies, above 99 of 100 spans of independent
+/// voices.
 pub(super) const RESEMBLES: f64 = 0.2;
-/// Minimum correlation of a word whose lag and level match an adjacent copy. Two lags match by chance in one case of fifty.
+/// Minimum correlation of a word whose lag and level match an adjacent copy. Two lags match by chance in one case of
+/// fifty.
 pub(super) const TRACE: f64 = 0.15;
-/// How much louder than an adjacent copy a word may be, relative to the source, as a ratio of energies: 3 dB. A louder word is the
-/// channel's own speaker, who talks over the crosstalk.
+/// How much louder than an adjacent copy a word may be, relative to the source, as a ratio of energies: 3 dB. A louder
+/// word is the channel's own speaker, who talks over the crosstalk.
 const LOUDER: f64 = 2.0;
 /// Lags count as the same up to this difference, in samples: 3 ms. Reverberation changes the lag by less between words.
 const SAME_LAG: isize = 3 * SAMPLE_RATE as isize / 1000;
@@ -39,8 +42,8 @@ const SAME_LAG: isize = 3 * SAMPLE_RATE as isize / 1000;
 const RUN: usize = 3;
 /// How much quieter than the source the words of such a run must be, as a ratio of energies: 6 dB.
 const QUIETER: f64 = 4.0;
-/// Time tolerance: how much earlier and later than the source's word the same word may start, in seconds. Alignment is exact to
-/// about 0.2 s, and a copy is up to 0.24 s late.
+/// Time tolerance: how much earlier and later than the source's word the same word may start, in seconds. Alignment is
+/// exact to about 0.2 s, and a copy is up to 0.24 s late.
 const EARLIER: f64 = 0.25;
 const LATER: f64 = 0.6;
 /// How far a source's word may be from the copy's span minus the lag, in seconds.
@@ -109,8 +112,8 @@ fn near(units: &[Unit], span: Span, lag: isize) -> impl Iterator<Item = usize> {
     units.iter().enumerate().filter(is_near).map(|(number, _)| number)
 }
 
-/// Whether a span has the same lag as an adjacent copy and is not louder relative to the source. The channel's own speaker, talking
-/// over the crosstalk, would make it louder.
+/// Whether a span has the same lag as an adjacent copy and is not louder relative to the source. The channel's own
+/// speaker, talking over the crosstalk, would make it louder.
 pub(super) fn is_alike(here: &Likeness, beside: &Likeness) -> bool {
     let louder = here.energy * beside.source_energy > LOUDER * beside.energy * here.source_energy;
     (here.lag - beside.lag).abs() <= SAME_LAG && !louder
@@ -158,8 +161,8 @@ fn same_word(unit: &Unit, other: &[Unit]) -> Vec<usize> {
     other.iter().enumerate().filter(is_same).map(|(number, _)| number).collect()
 }
 
-/// The segments without the units that are `dropped`. A word without a time is dropped or kept with the word before it; at the
-/// start of a segment, with the word after it.
+/// The segments without the units that are `dropped`. A word without a time is dropped or kept with the word before it;
+/// at the start of a segment, with the word after it.
 fn without(segments: Vec<Segment>, units: &[Unit], dropped: &[bool]) -> Vec<Segment> {
     let mut rest = units.iter().zip(dropped).peekable();
     let mut kept = Vec::with_capacity(segments.len());

@@ -1,10 +1,10 @@
 //! Crosstalk gate: mutes a channel where it holds only a copy of another channel, before voice activity detection.
 //!
-//! If both sides of a call are audible on one channel, a recogniser writes both sides, misses quiet answers between loud copies,
-//! and confuses the words of the two. The gate depends neither on the recognised text nor on the alignment of words, because it
-//! compares waveforms only. Each channel is divided into cells of 0.1 s. A cell is compared together with 75 ms on both sides: the
-//! channel's own speaker, audible anywhere in these, lowers the correlation, and the cell is kept. If several channels leak into a
-//! cell at once, the shares of energy that they explain are added.
+//! If both sides of a call are audible on one channel, a recogniser writes both sides, misses quiet answers between
+//! loud copies, and confuses the words of the two. The gate depends neither on the recognised text nor on the alignment
+//! of words, because it compares waveforms only. Each channel is divided into cells of 0.1 s. A cell is compared
+//! together with 75 ms on both sides: the channel's own speaker, audible anywhere in these, lowers the correlation, and
+//! the cell is kept. If several channels leak into a cell at once, the shares of energy that they explain are added.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,12 +28,12 @@ const ISLAND: usize = 3;
 /// Interval at which `stop` is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Mutes the cells of every channel that are copies of another channel. Returns the share of each channel's cells that was
-/// muted, in `[0, 1]`. The channels are at 16 kHz. `stop` is polled every 2 ms, and cancels when it returns true.
+/// Mutes the cells of every channel that are copies of another channel. Returns the share of each channel's cells that
+/// was muted, in `[0, 1]`. The channels are at 16 kHz. `stop` is polled every 2 ms, and cancels when it returns true.
 ///
 /// # Errors
-/// [`Error::Cancelled`] if `stop` returned true; [`Error::Config`] if a Fourier transform cannot be planned, which does not happen
-/// for the lengths used here.
+/// [`Error::Cancelled`] if `stop` returned true; [`Error::Config`] if a Fourier transform cannot be planned, which does
+/// not happen for the lengths used here.
 pub fn mute_copies(channels: &mut [Vec<f32>], stop: &dyn Fn() -> bool) -> Result<Vec<f64>> {
     let found = (0..channels.len()).map(|copy| cells(channels, copy, stop)).collect::<Result<Vec<_>>>()?;
     let share = |cells: &Vec<bool>| cells.iter().filter(|muted| **muted).count() as f64 / cells.len().max(1) as f64;
@@ -91,7 +91,8 @@ fn correlate_cells(own: &[f32], source: &[f32], source_first: bool, stop: &dyn F
     })
 }
 
-/// Mutes gaps of up to [`ISLAND`] cells between muted cells, if no cell of the gap is louder than the louder of the two.
+/// Mutes gaps of up to [`ISLAND`] cells between muted cells, if no cell of the gap is louder than the louder of the
+/// two.
 fn mute_islands(muted: &mut [bool], energies: &[f64]) {
     let mut last: Option<usize> = None;
     for cell in 0..muted.len() {

@@ -6,12 +6,12 @@ use crate::types::{Segment, Span, Turn, Word};
 
 /// Words of a channel with a pause shorter than this between them belong to one turn, in seconds.
 const PAUSE: f64 = 0.5;
-/// Minimum share of a word during which another channel must speak to be listed in [`also`](Word::also): the same share as where
-/// diarization assigns speakers to words.
+/// Minimum share of a word during which another channel must speak to be listed in [`also`](Word::also): the same share
+/// as where diarization assigns speakers to words.
 const OVERLAP: f64 = 0.5;
 
-/// Merges channels, given as label of the speaker and segments. A segment is split where another channel speaks in one of its
-/// pauses. Segments are ordered by their start; words that overlap with another speaker list that speaker in
+/// Merges channels, given as label of the speaker and segments. A segment is split where another channel speaks in one
+/// of its pauses. Segments are ordered by their start; words that overlap with another speaker list that speaker in
 /// [`also`](Word::also).
 pub(super) fn by_time(channels: Vec<(String, Vec<Segment>)>) -> Merged {
     let units: Vec<Vec<Unit>> = channels.iter().map(|(_, segments)| units::of(segments)).collect();
@@ -57,8 +57,8 @@ fn turns_of(label: &str, units: &[Unit]) -> Vec<Turn> {
     turns
 }
 
-/// The indices of the words of a segment that follow a pause in which another channel speaks. `middles` are the middle of each
-/// unit of all channels and its channel, in order of time.
+/// The indices of the words of a segment that follow a pause in which another channel speaks. `middles` are the middle
+/// of each unit of all channels and its channel, in order of time.
 fn cuts_at_pauses(segment: &Segment, middles: &[(f64, usize)], channel: usize) -> Vec<usize> {
     let mut cuts = Vec::new();
     let mut end: Option<f64> = None;
@@ -75,7 +75,8 @@ fn cuts_at_pauses(segment: &Segment, middles: &[(f64, usize)], channel: usize) -
     cuts
 }
 
-/// The other speakers that speak during at least [`OVERLAP`] of a word. `turns` are those of other speakers, in order of time.
+/// The other speakers that speak during at least [`OVERLAP`] of a word. `turns` are those of other speakers, in order
+/// of time.
 fn overlapping_speakers(word: &Word, turns: &[&Turn]) -> Vec<String> {
     let (Some(start), Some(end)) = (word.start, word.end) else { return Vec::new() };
     let after = turns.partition_point(|turn| turn.span.start < end);

@@ -10,8 +10,8 @@
 //! | `pieces.rs` | removes words from segments, and splits segments between words |
 //! | `merge.rs` | segments of all channels -> one transcript ordered by time |
 //!
-//! Services that transcribe channels (Amazon Transcribe, AssemblyAI, Deepgram, Google) label them by number, as this module does.
-//! They write a word once for each channel on which it is audible; this module writes it once.
+//! Services that transcribe channels (Amazon Transcribe, AssemblyAI, Deepgram, Google) label them by number, as this
+//! module does. They write a word once for each channel on which it is audible; this module writes it once.
 
 mod correlate;
 mod crosstalk;
@@ -31,10 +31,11 @@ use crate::types::{Segment, Turn, Word};
 /// Options for recordings in which each channel is one speaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelSpeakers {
-    /// Names of the speakers in the order of the channels. Channels without a name get [`label`]: `CHANNEL_00` and so on.
+    /// Names of the speakers in the order of the channels. Channels without a name get [`label`]: `CHANNEL_00` and so
+    /// on.
     pub names: Vec<String>,
-    /// Recordings with more channels are refused before they are decoded, because each channel takes the memory and the time
-    /// of a whole recording.
+    /// Recordings with more channels are refused before they are decoded, because each channel takes the memory and the
+    /// time of a whole recording.
     pub max_channels: usize,
 }
 
@@ -57,8 +58,8 @@ impl ChannelSpeakers {
         check_unique(&self.names)
     }
 
-    /// Checks these options together with others: `diarizes` is whether diarization is on, `channel` the channel that is to be
-    /// decoded.
+    /// Checks these options together with others: `diarizes` is whether diarization is on, `channel` the channel that
+    /// is to be decoded.
     ///
     /// # Errors
     /// [`Error::Config`] if diarization is on or a single channel is chosen, and as [`check`](Self::check).
@@ -78,8 +79,8 @@ impl ChannelSpeakers {
     /// The names of the speakers of a recording with this many channels, one per channel.
     ///
     /// # Errors
-    /// [`Error::Config`] for a recording with one channel, for more names than channels, for a name that is equal to the default
-    /// label of another channel, and as [`check`](Self::check).
+    /// [`Error::Config`] for a recording with one channel, for more names than channels, for a name that is equal to
+    /// the default label of another channel, and as [`check`](Self::check).
     pub fn labels(&self, channels: usize) -> Result<Vec<String>> {
         self.check()?;
         if channels < 2 {
@@ -110,14 +111,15 @@ pub fn label(channel: usize) -> String {
     format!("CHANNEL_{channel:02}")
 }
 
-/// Duplicate channels: largest share of a channel's energy that the other one does not explain. -30 dB is more than the difference
-/// that lossy codecs and analogue tapes make.
+/// Duplicate channels: largest share of a channel's energy that the other one does not explain. -30 dB is more than the
+/// difference that lossy codecs and analogue tapes make.
 const SAME_RESIDUAL: f64 = 1e-3;
-/// Duplicate channels: largest ratio of energies, 6 dB. A channel that is quieter by more may be crosstalk, with words of its own.
+/// Duplicate channels: largest ratio of energies, 6 dB. A channel that is quieter by more may be crosstalk, with words
+/// of its own.
 const SAME_ENERGY: f64 = 4.0;
 
-/// For each channel, the index of the first earlier channel with the same signal up to a gain of 6 dB and the polarity; `None` if
-/// there is none, or if the channel is silent.
+/// For each channel, the index of the first earlier channel with the same signal up to a gain of 6 dB and the polarity;
+/// `None` if there is none, or if the channel is silent.
 pub fn repeated(channels: &[&[f32]]) -> Vec<Option<usize>> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let energies: Vec<f64> = channels.iter().map(|samples| dot(samples, samples)).collect();
@@ -161,7 +163,8 @@ pub struct Merged {
     pub crosstalk: Vec<usize>,
 }
 
-/// Merges channels into one transcript ordered by time, without the words of a channel that are crosstalk from another one.
+/// Merges channels into one transcript ordered by time, without the words of a channel that are crosstalk from another
+/// one.
 ///
 /// # Errors
 /// [`Error::Config`] if a Fourier transform cannot be planned, which does not happen for the lengths used here.

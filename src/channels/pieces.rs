@@ -67,8 +67,8 @@ fn split_into_pieces(segment: &mut Segment) -> Vec<Piece> {
     pieces
 }
 
-/// The text, split after each word; the rest goes to the last word. If the words do not occur in the text in this order: each word
-/// with a space in front.
+/// The text, split after each word; the rest goes to the last word. If the words do not occur in the text in this
+/// order: each word with a space in front.
 fn texts(text: &str, words: &[Word]) -> Vec<String> {
     let mut ends = Vec::with_capacity(words.len());
     let mut at = 0;
@@ -86,8 +86,8 @@ fn texts(text: &str, words: &[Word]) -> Vec<String> {
     starts.zip(&ends).map(|(start, &end)| text[start..end].to_string()).collect()
 }
 
-/// A segment of these pieces. `first` and `last`: whether the piece at the start and at the end of the original segment is included,
-/// in which case the segment keeps the original start and end.
+/// A segment of these pieces. `first` and `last`: whether the piece at the start and at the end of the original segment
+/// is included, in which case the segment keeps the original start and end.
 fn join(whole: &Segment, pieces: Vec<Piece>, first: bool, last: bool) -> Segment {
     let mut segment = Segment { words: None, chars: None, text: String::new(), ..whole.clone() };
     let (mut words, mut chars) = (Vec::with_capacity(pieces.len()), Some(Vec::new()));

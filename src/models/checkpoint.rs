@@ -1,4 +1,5 @@
-//! Loading tensors of a checkpoint with shape checks, and folding batch norms into the preceding convolution or linear layer.
+//! Loading tensors of a checkpoint with shape checks, and folding batch norms into the preceding convolution or linear
+//! layer.
 
 use crate::engine::embedding_ops::{CHANNEL_STEP, FilterShape, HostFilter};
 use crate::engine::weights::Weights;
@@ -94,8 +95,8 @@ impl Checkpoint<'_> {
         Ok(Norm { scale, shift })
     }
 
-    /// A convolution or linear layer with the following batch norm folded into it: weight in the checkpoint's layout, and bias
-    /// `[O]`. If the layer has a bias and the checkpoint has no norm, the norm is already folded.
+    /// A convolution or linear layer with the following batch norm folded into it: weight in the checkpoint's layout,
+    /// and bias `[O]`. If the layer has a bias and the checkpoint has no norm, the norm is already folded.
     pub fn folded(&self, name: &str, norm: &str, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>)> {
         let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
         let mut values = self.tensor(&weight_name, shape)?;

@@ -1,5 +1,5 @@
-//! Speaker embedding networks ([`SpeakerEmbedding`]): map speech of one speaker to a vector; vectors of the same speaker are
-//! similar.
+//! Speaker embedding networks ([`SpeakerEmbedding`]): map speech of one speaker to a vector; vectors of the same
+//! speaker are similar.
 
 mod load;
 
@@ -30,21 +30,23 @@ pub trait SpeakerEmbedding<B: EmbeddingOps>: Send + Sync {
     /// `D`: dimensions of an embedding.
     fn size(&self) -> usize;
 
-    /// The `min_num_frames` of pyannote's pipeline, for masks of `frames` frames over `window` samples. A mask without overlapping
-    /// speech is used only if it has more active frames than this; otherwise the mask with overlapping speech is used.
+    /// The `min_num_frames` of pyannote's pipeline, for masks of `frames` frames over `window` samples. A mask without
+    /// overlapping speech is used only if it has more active frames than this; otherwise the mask with overlapping
+    /// speech is used.
     fn min_frames(&self, frames: usize, window: usize) -> usize;
 
-    /// Embeddings `[N, S, D]` of the speakers of windows of `samples` (16 kHz mono, in `[-1, 1]`). If a mask is too short, all
-    /// values of the embedding are NaN, or it is the network's output for silence, depending on the network.
+    /// Embeddings `[N, S, D]` of the speakers of windows of `samples` (16 kHz mono, in `[-1, 1]`). If a mask is too
+    /// short, all values of the embedding are NaN, or it is the network's output for silence, depending on the network.
     ///
     /// # Errors
-    /// [`Error::Config`] for windows shorter than one frame of features; [`Error::Diarization`] if the masks do not divide into
-    /// `N * S` equal parts; those of the device.
+    /// [`Error::Config`] for windows shorter than one frame of features; [`Error::Diarization`] if the masks do not
+    /// divide into `N * S` equal parts; those of the device.
     fn embed_windows(&self, be: &B, samples: &[f32], windows: &Windows<'_>) -> Result<Vec<f32>>;
 
-    /// Embeddings `[N, D]` of lists of spans of `samples` (16 kHz mono, in `[-1, 1]`): one embedding for each list, of its spans
-    /// joined together. Spans are in samples, and may overlap those of other lists. They are clipped to the recording. All values
-    /// of an embedding are NaN if its spans are too short for the network, or hold NaN or infinity.
+    /// Embeddings `[N, D]` of lists of spans of `samples` (16 kHz mono, in `[-1, 1]`): one embedding for each list, of
+    /// its spans joined together. Spans are in samples, and may overlap those of other lists. They are clipped to the
+    /// recording. All values of an embedding are NaN if its spans are too short for the network, or hold NaN or
+    /// infinity.
     ///
     /// # Errors
     /// Those of the device.
@@ -70,7 +72,8 @@ pub(super) fn mask_frames(values: usize, windows: usize, speakers: usize) -> Res
 
 /// Nearest-neighbour resampling of `from` frames to `to` frames: for each output frame, the index of the input frame.
 ///
-/// The ratio is rounded to f32 first, as in PyTorch's `interpolate(mode="nearest")`. For a few sizes that changes the result.
+/// The ratio is rounded to f32 first, as in PyTorch's `interpolate(mode="nearest")`. For a few sizes that changes the
+/// result.
 pub fn nearest_frames(from: usize, to: usize) -> Vec<usize> {
     let scale = from as f32 / to.max(1) as f32;
     (0..to).map(|at| ((at as f32 * scale) as usize).min(from.saturating_sub(1))).collect()

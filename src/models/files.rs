@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// File name extensions of weights.
 const EXTENSIONS: [&str; 6] = ["safetensors", "bin", "pt", "pth", "ckpt", "onnx"];
 
-/// Opens a file of weights, or the weights in a folder: files with the names of [`LAYOUTS`], or else the only file with one of
-/// [`EXTENSIONS`].
+/// Opens a file of weights, or the weights in a folder: files with the names of [`LAYOUTS`], or else the only file with
+/// one of [`EXTENSIONS`].
 pub(super) fn open(path: &Path) -> Result<Weights> {
     if !path.is_dir() {
         return open_file(path);

@@ -1,5 +1,5 @@
-//! The networks: independent of the device, generic over [`Backend`](crate::engine::Backend), with the tensor names of the
-//! published checkpoints.
+//! The networks: independent of the device, generic over [`Backend`](crate::engine::Backend), with the tensor names of
+//! the published checkpoints.
 
 pub mod campplus;
 mod checkpoint;

@@ -10,14 +10,16 @@ use super::{OutputFormat, SubtitleOptions, render, rttm};
 use crate::error::{Error, Result};
 use crate::types::Transcript;
 
-/// The output path of each recording without extension: `output_dir/<name of the recording>`, as WhisperX names its files.
+/// The output path of each recording without extension: `output_dir/<name of the recording>`, as WhisperX names its
+/// files.
 ///
-/// `talk.wav` and `talk.mp3`, or `monday/talk.wav` and `tuesday/talk.wav`, would write the same files. In WhisperX the last one
-/// overwrites the others. Here it is an error before any work is done. A made-up name would avoid it, but the programs that read
-/// the files would not know that name.
+/// `talk.wav` and `talk.mp3`, or `monday/talk.wav` and `tuesday/talk.wav`, would write the same files. In WhisperX the
+/// last one overwrites the others. Here it is an error before any work is done. A made-up name would avoid it, but the
+/// programs that read the files would not know that name.
 ///
 /// # Errors
-/// [`Error::Config`] naming both recordings if two would write the same files, or naming a recording without a file name.
+/// [`Error::Config`] naming both recordings if two would write the same files, or naming a recording without a file
+/// name.
 pub fn plan(recordings: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
     let mut taken: HashMap<PathBuf, &PathBuf> = HashMap::new();
     let mut out = Vec::with_capacity(recordings.len());
@@ -39,15 +41,15 @@ pub fn plan(recordings: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(out)
 }
 
-/// Writes `<stem>.<extension>` for each format and creates the folder if necessary; `stem` is from [`plan`]. Returns the
-/// paths of the files written.
+/// Writes `<stem>.<extension>` for each format and creates the folder if necessary; `stem` is from [`plan`]. Returns
+/// the paths of the files written.
 ///
-/// Each file is written atomically: under another name in the same folder, then renamed. Readers see the old file, no file, or
-/// the complete new file. An existing file is replaced.
+/// Each file is written atomically: under another name in the same folder, then renamed. Readers see the old file, no
+/// file, or the complete new file. An existing file is replaced.
 ///
 /// # Errors
-/// [`Error::Io`] naming the file that could not be written, [`Error::Config`] for invalid options. Files written before the
-/// error are kept.
+/// [`Error::Io`] naming the file that could not be written, [`Error::Config`] for invalid options. Files written before
+/// the error are kept.
 pub fn write_all(
     formats: &[OutputFormat],
     transcript: &Transcript,
@@ -73,8 +75,8 @@ pub fn write_all(
     Ok(written)
 }
 
-/// `<stem>.<ending>`; the name need not be UTF-8. Unlike [`Path::with_extension`], it appends: the `.5` of `chapter 1.5` is
-/// not an extension.
+/// `<stem>.<ending>`; the name need not be UTF-8. Unlike [`Path::with_extension`], it appends: the `.5` of `chapter
+/// 1.5` is not an extension.
 pub fn with_ending(stem: &Path, ending: &str) -> PathBuf {
     let mut name = stem.as_os_str().to_os_string();
     name.push(".");
@@ -99,8 +101,8 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     })
 }
 
-/// Writes a new file and syncs it to the disk. Without the sync, the later rename could survive a power failure that the contents
-/// do not.
+/// Writes a new file and syncs it to the disk. Without the sync, the later rename could survive a power failure that
+/// the contents do not.
 fn write_synced(path: &Path, contents: &[u8]) -> std::io::Result<()> {
     let mut file = fs::File::create_new(path)?;
     file.write_all(contents)?;

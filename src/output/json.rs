@@ -30,8 +30,8 @@ pub fn json(transcript: &Transcript) -> Result<String> {
     text.map_err(|source| Error::io("json", source))
 }
 
-/// The transcript with times rounded to milliseconds, scores to three decimals and other numbers to six. JSON has no infinity and
-/// no NaN: a time that is not finite becomes 0, any other such number is omitted.
+/// The transcript with times rounded to milliseconds, scores to three decimals and other numbers to six. JSON has no
+/// infinity and no NaN: a time that is not finite becomes 0, any other such number is omitted.
 pub fn rounded(transcript: &Transcript) -> Transcript {
     let mut out = transcript.clone();
     out.duration = time(out.duration);

@@ -9,12 +9,12 @@
 //! | [`files`] | names of output files, atomic writes |
 //!
 //! The output is that of WhisperX 3.8, byte for byte, with these exceptions, where WhisperX has bugs:
-//! - `-->` in the text of a cue becomes `->`, with word times as well as without; a blank line in a text, which would end the cue,
-//!   is removed;
-//! - `max_line_width` counts the spaces between words (m-bain/whisperX#1456), so that no line is longer unless a single word is;
-//!   a broken line has no trailing space;
-//! - Japanese and Chinese has spaces where the text has them, not between all characters; no line of it begins with closing
-//!   punctuation, ends with an opening bracket, or ends within a Latin word;
+//! - `-->` in the text of a cue becomes `->`, with word times as well as without; a blank line in a text, which would
+//!   end the cue, is removed;
+//! - `max_line_width` counts the spaces between words (m-bain/whisperX#1456), so that no line is longer unless a single
+//!   word is; a broken line has no trailing space;
+//! - Japanese and Chinese has spaces where the text has them, not between all characters; no line of it begins with
+//!   closing punctuation, ends with an opening bracket, or ends within a Latin word;
 //! - `<` and `&` are escaped in vtt, where they are markup;
 //! - every cue, line and turn lasts at least one millisecond;
 //! - if only some segments have words, each segment without words is a separate cue; WhisperX fails with a `KeyError`;
@@ -99,8 +99,8 @@ impl OutputFormat {
     }
 }
 
-/// The contents of a file in this format. RTTM contains the name of the recording: here it is `recording`, in [`write_all`] the
-/// name of the file.
+/// The contents of a file in this format. RTTM contains the name of the recording: here it is `recording`, in
+/// [`write_all`] the name of the file.
 ///
 /// # Errors
 /// [`Error::Config`] for invalid options.

@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::types::{Span, Turn};
 use crate::units::Seconds;
 
-/// The turns of a recording as RTTM. Spaces in the names of the recording and of speakers become `_`, since RTTM separates its
-/// fields by spaces. Every turn lasts at least one millisecond, the last digit that is written.
+/// The turns of a recording as RTTM. Spaces in the names of the recording and of speakers become `_`, since RTTM
+/// separates its fields by spaces. Every turn lasts at least one millisecond, the last digit that is written.
 ///
 /// # Errors
 /// Only for an empty name.

@@ -18,8 +18,8 @@ pub fn txt(transcript: &Transcript) -> String {
     out
 }
 
-/// TSV: `start<tab>end<tab>text`, with a header line. Times are integer milliseconds, because spreadsheets may turn a decimal
-/// point into a comma.
+/// TSV: `start<tab>end<tab>text`, with a header line. Times are integer milliseconds, because spreadsheets may turn a
+/// decimal point into a comma.
 pub fn tsv(transcript: &Transcript) -> String {
     let mut out = String::from("start\tend\ttext\n");
     for segment in &transcript.segments {

@@ -39,8 +39,8 @@ impl std::ops::Add for Boundaries {
     }
 }
 
-/// Compares the times of the words that are paired and equal in the alignment with the fewest word errors. Words without a
-/// time are skipped.
+/// Compares the times of the words that are paired and equal in the alignment with the fewest word errors. Words
+/// without a time are skipped.
 pub fn boundaries(reference: &[(String, Option<Span>)], hypothesis: &[(String, Option<Span>)]) -> Boundaries {
     let words =
         |list: &[(String, Option<Span>)]| -> Vec<String> { list.iter().map(|(word, _)| word.clone()).collect() };

@@ -53,11 +53,12 @@ impl Script {
     }
 }
 
-/// Reads all recordings of a `.json`, `.stm`, `.ctm`, `.rttm` or `.txt` file. If the format does not name the recording, the name
-/// is that of the file without its extension.
+/// Reads all recordings of a `.json`, `.stm`, `.ctm`, `.rttm` or `.txt` file. If the format does not name the
+/// recording, the name is that of the file without its extension.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read; [`Error::Model`] if its extension is unknown, or its contents are not valid.
+/// [`Error::Io`] if the file cannot be read; [`Error::Model`] if its extension is unknown, or its contents are not
+/// valid.
 pub fn open_all(path: &Path) -> Result<Scripts> {
     let text = read(path)?;
     let refuse = |reason: String| Error::model(path, reason);

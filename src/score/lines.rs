@@ -138,7 +138,8 @@ pub(super) fn ctm(text: &str) -> Result<BTreeMap<String, Vec<Segment>>, String> 
     Ok(recordings)
 }
 
-/// Lines of text, as segments without times. A line may begin with the speaker as `[NAME]: `, as `transcribe` writes it.
+/// Lines of text, as segments without times. A line may begin with the speaker as `[NAME]: `, as `transcribe` writes
+/// it.
 pub(super) fn txt(text: &str) -> Vec<Segment> {
     let line = |line: &str| {
         let named = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));

@@ -70,12 +70,14 @@ fn sum<T>(a: Option<T>, b: Option<T>, add: impl FnOnce(T, T) -> T) -> Option<T> 
     }
 }
 
-/// Scores each recording of the reference against the hypothesis of the same name. If both files have a single recording, the two
-/// are compared whatever their names. `scored` are the scored regions of each recording. A hypothesis of turns only (RTTM) has no
-/// line for a recording in which it found no speech; there all speech of the reference is missed.
+/// Scores each recording of the reference against the hypothesis of the same name. If both files have a single
+/// recording, the two are compared whatever their names. `scored` are the scored regions of each recording. A
+/// hypothesis of turns only (RTTM) has no line for a recording in which it found no speech; there all speech of the
+/// reference is missed.
 ///
 /// # Errors
-/// A message naming the recordings that have no counterpart, nothing to compare, or no scored regions although `scored` is given.
+/// A message naming the recordings that have no counterpart, nothing to compare, or no scored regions although `scored`
+/// is given.
 pub fn reports(
     reference: &Scripts,
     hypothesis: &Scripts,

@@ -6,8 +6,9 @@ use std::hash::Hash;
 use super::text::{Errors, errors};
 use crate::assignment::best_pairs;
 
-/// The word errors of cpWER. Each speaker is the list of all their words. The speakers of reference and hypothesis are paired so
-/// that the total number of errors is smallest. All words of a speaker without a counterpart are deletions or insertions.
+/// The word errors of cpWER. Each speaker is the list of all their words. The speakers of reference and hypothesis are
+/// paired so that the total number of errors is smallest. All words of a speaker without a counterpart are deletions or
+/// insertions.
 ///
 /// Source: Watanabe et al. (2020), "CHiME-6 challenge".
 pub fn cp_errors<T: Eq + Hash>(reference: &BTreeMap<String, Vec<T>>, hypothesis: &BTreeMap<String, Vec<T>>) -> Errors {

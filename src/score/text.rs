@@ -61,8 +61,8 @@ pub(super) enum Step {
     Inserted,
 }
 
-/// Largest table of costs, in cells; beyond it, the reference is split in halves. Ten hours of speech are 90,000 words on
-/// either side.
+/// Largest table of costs, in cells; beyond it, the reference is split in halves. Ten hours of speech are 90,000 words
+/// on either side.
 const MAX_TABLE: usize = 1 << 24;
 
 /// The alignment with the fewest errors. Ties: pairing two words wins over a deletion and an insertion.
@@ -82,8 +82,8 @@ pub(super) fn align<T: Eq + Hash>(reference: &[T], hypothesis: &[T]) -> Vec<Step
     steps
 }
 
-/// Appends the alignment of two lists, each given with the index of its first word, to `steps`. The table of costs has at most
-/// `most` cells, or two rows.
+/// Appends the alignment of two lists, each given with the index of its first word, to `steps`. The table of costs has
+/// at most `most` cells, or two rows.
 ///
 /// Source: Hirschberg (1975), "A linear space algorithm for computing maximal common subsequences".
 fn align_halves(reference: (&[u32], usize), hypothesis: (&[u32], usize), most: usize, steps: &mut Vec<Step>) {

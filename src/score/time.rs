@@ -18,7 +18,8 @@ pub struct TimeErrors {
 }
 
 impl TimeErrors {
-    /// DER: errors per second of speech in the reference. If the reference has no speech: 0 without errors, else infinite.
+    /// DER: errors per second of speech in the reference. If the reference has no speech: 0 without errors, else
+    /// infinite.
     pub fn rate(self) -> f64 {
         let errors = self.missed + self.false_alarm + self.confused;
         if errors == 0.0 { 0.0 } else { errors / self.total }
@@ -63,15 +64,16 @@ enum What {
 /// The start (+1) or end (-1) of something, at a time in seconds.
 type Event = (f64, i32, What);
 
-/// Diarization errors over the whole recording, overlapping speech included, with the best assignment of the hypothesis' speakers
-/// to those of the reference. Time within `collar` seconds before or after the start or end of a turn of the reference is not
-/// scored. The collar of 0.25 of NIST and dscore is 0.25 here as well; pyannote.metrics adds both sides and calls it 0.5. Turns of
-/// one speaker that overlap or touch are joined first.
+/// Diarization errors over the whole recording, overlapping speech included, with the best assignment of the
+/// hypothesis' speakers to those of the reference. Time within `collar` seconds before or after the start or end of a
+/// turn of the reference is not scored. The collar of 0.25 of NIST and dscore is 0.25 here as well; pyannote.metrics
+/// adds both sides and calls it 0.5. Turns of one speaker that overlap or touch are joined first.
 pub fn time_errors(reference: &[Turn], hypothesis: &[Turn], collar: f64) -> TimeErrors {
     time_errors_within(reference, hypothesis, collar, None)
 }
 
-/// [`time_errors`] over the regions `scored` only, which are those that the reference annotates; `None` is the whole recording.
+/// [`time_errors`] over the regions `scored` only, which are those that the reference annotates; `None` is the whole
+/// recording.
 pub fn time_errors_within(reference: &[Turn], hypothesis: &[Turn], collar: f64, scored: Option<&[Span]>) -> TimeErrors {
     let (reference, hypothesis) = (&joined(reference)[..], &joined(hypothesis)[..]);
     let (reference_names, hypothesis_names) = (names(reference), names(hypothesis));
@@ -185,7 +187,8 @@ mod tests {
     #[test]
     fn errors_computed_by_hand() {
         let reference = turns(&[(0.0, 10.0, "a"), (10.0, 15.0, "b"), (14.0, 16.0, "a")]);
-        // Names do not matter; 9-10 is speaker confusion; in 14-15 one of two speakers is missed; 20-21 is a false alarm.
+        // Names do not matter; 9-10 is speaker confusion; in 14-15 one of two speakers is missed; 20-21 is a false
+        // alarm.
         let hypothesis = turns(&[(0.0, 9.0, "x"), (9.0, 15.0, "y"), (15.0, 16.0, "x"), (20.0, 21.0, "x")]);
         let got = time_errors(&reference, &hypothesis, 0.0);
         check(got, 17.0, 1.0, 1.0, 1.0);
@@ -198,7 +201,8 @@ mod tests {
     fn only_the_scored_stretches_count() {
         let reference = turns(&[(0.0, 10.0, "a"), (20.0, 30.0, "b")]);
         let hypothesis = turns(&[(2.0, 12.0, "x"), (20.0, 30.0, "x")]);
-        // Over the whole recording x is paired with b, and all of a is missed or confused; before 15 s x is paired with a.
+        // Over the whole recording x is paired with b, and all of a is missed or confused; before 15 s x is paired with
+        // a.
         check(time_errors(&reference, &hypothesis, 0.0), 20.0, 2.0, 2.0, 8.0);
         let scored = [Span::new(1.0, 8.0), Span::new(5.0, 11.0)];
         check(time_errors_within(&reference, &hypothesis, 0.0, Some(&scored)), 9.0, 1.0, 1.0, 0.0);

@@ -16,8 +16,8 @@ fn with_crosstalk(decibels: f64, late: usize) -> [Vec<f32>; 2] {
     mixed
 }
 
-/// The segments of all turns: those of the speakers in `own`, and the copies of the others' `late` seconds later, with other words
-/// if `changed`.
+/// The segments of all turns: those of the speakers in `own`, and the copies of the others' `late` seconds later, with
+/// other words if `changed`.
 fn segments(turns: &[Turn], own: &str, late: f64, changed: bool) -> Vec<Segment> {
     let segment = |turn: &Turn| {
         if own.contains(&turn.speaker) {

@@ -1,5 +1,5 @@
-//! A telephone conversation, one speaker per channel, through Whisper tiny.en: with crosstalk of any level and delay the
-//! transcript has nearly the same words as without, each once.
+//! A telephone conversation, one speaker per channel, through Whisper tiny.en: with crosstalk of any level and delay
+//! the transcript has nearly the same words as without, each once.
 
 use diarist::Engine;
 use diarist::api::Device;
@@ -108,8 +108,8 @@ fn crosstalk_changes_no_more_than_a_few_words() {
 
 /// Additional word errors allowed: where both speakers overlap, and at the edges of muted cells.
 const MORE: usize = 4;
-/// Decibels and milliseconds at which muting cuts a sentence, which is then recognised differently, and the additional word errors
-/// allowed there.
+/// Decibels and milliseconds at which muting cuts a sentence, which is then recognised differently, and the additional
+/// word errors allowed there.
 const CUT: (f64, usize) = (20.0, 60);
 const MORE_WHERE_CUT: usize = 10;
 

@@ -1,5 +1,5 @@
-//! Truncated, damaged and malicious files of CTranslate2 and whisper.cpp: they give an error, or tensors that fit into the file,
-//! never a panic.
+//! Truncated, damaged and malicious files of CTranslate2 and whisper.cpp: they give an error, or tensors that fit into
+//! the file, never a panic.
 
 use diarist::asr::Tokenizer;
 use diarist::engine::weights::Weights;
@@ -16,7 +16,8 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(path(name)).unwrap()
 }
 
-/// Reads all tensors, if the bytes are accepted, and checks that they fit into the bytes. A block of 18 bytes has 32 elements.
+/// Reads all tensors, if the bytes are accepted, and checks that they fit into the bytes. A block of 18 bytes has 32
+/// elements.
 fn read(bytes: Vec<u8>) {
     let len = bytes.len();
     let Ok(weights) = Weights::from_bytes("damaged.bin", bytes) else { return };

@@ -1,4 +1,5 @@
-//! Binary versions of CTranslate2 before 6: the same weights, written by these tests in the layout of CTranslate2's `model.cc`.
+//! Binary versions of CTranslate2 before 6: the same weights, written by these tests in the layout of CTranslate2's
+//! `model.cc`.
 
 use diarist::engine::weights::{HostWeight, Weights};
 use diarist::models::whisper::Checkpoint;
@@ -90,7 +91,8 @@ fn older_versions_hold_the_same_weights() {
     check("ct2-float16", &of("ct2-float16"), 5, 3);
 }
 
-/// Before revision 3 there was one GELU, number 1. Since then number 1 is the tanh approximation, which Whisper does not use.
+/// Before revision 3 there was one GELU, number 1. Since then number 1 is the tanh approximation, which Whisper does
+/// not use.
 #[test]
 fn activations_of_older_revisions() {
     let mut variables = of("ct2-float32");

@@ -27,8 +27,8 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
         (frames * fbank::samples(FEWEST_FRAMES)).div_ceil(window.max(1))
     }
 
-    /// The input of an embedding are the frames of features for which the speaker's mask is set; the mean of each band over them is
-    /// subtracted. If they are fewer than three, all values of the embedding are NaN.
+    /// The input of an embedding are the frames of features for which the speaker's mask is set; the mean of each band
+    /// over them is subtracted. If they are fewer than three, all values of the embedding are NaN.
     fn embed_windows(&self, be: &B, samples: &[f32], windows: &Windows<'_>) -> Result<Vec<f32>> {
         let &Windows { starts, length, masks, speakers } = windows;
         let frames = fbank::frames(length);
@@ -48,8 +48,8 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
         self.embed(be, samples, &spans.collect::<Vec<_>>())
     }
 
-    /// The input of an embedding are the frames of features that lie completely in its spans, each span starting with a frame at its
-    /// first sample. The mean of each band over the frames of all spans is subtracted.
+    /// The input of an embedding are the frames of features that lie completely in its spans, each span starting with a
+    /// frame at its first sample. The mean of each band over the frames of all spans is subtracted.
     fn embed_spans(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
         let spans = spans.iter().map(|spans| {
             within(spans, samples.len()).filter(|span| fbank::frames(span.len()) > 0).collect::<Vec<Range<usize>>>()

@@ -1,4 +1,5 @@
-//! Dense blocks of CAM++: layers that append their output to the channels of their input, and the transit layers between blocks.
+//! Dense blocks of CAM++: layers that append their output to the channels of their input, and the transit layers
+//! between blocks.
 
 use crate::engine::Tensor;
 use crate::engine::dense::{self, Affine, ClipConv, Clips, Finish};
@@ -73,7 +74,8 @@ impl<B: EmbeddingOps> DenseBlock<B> {
         self.layers.iter().map(|layer| be.clip_weight_shape(&layer.linear.weight).0).max().unwrap_or_default()
     }
 
-    /// Appends the outputs of the layers to `x` `[R, C]`, whose first columns are the block's input; `narrow` is scratch.
+    /// Appends the outputs of the layers to `x` `[R, C]`, whose first columns are the block's input; `narrow` is
+    /// scratch.
     pub fn run(&self, be: &B, x: &mut Tensor<B, f32>, narrow: &mut Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
         for layer in &self.layers {
             layer.run(be, x, narrow, self.dilation, clips)?;

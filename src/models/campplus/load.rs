@@ -1,4 +1,5 @@
-//! Loading CAM++ from a checkpoint: sizes are taken from the shapes of tensors; batch norms after a layer are folded into it.
+//! Loading CAM++ from a checkpoint: sizes are taken from the shapes of tensors; batch norms after a layer are folded
+//! into it.
 
 use super::CamPlus;
 use super::head::{Block, Head};
@@ -78,7 +79,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         Ok((Head { conv1, blocks, conv2: self.filter("head.conv2", "head.bn2", shape)? }, outputs))
     }
 
-    /// A residual block. `channels` are its input channels, and its output channels afterwards; `stride` is over the bands.
+    /// A residual block. `channels` are its input channels, and its output channels afterwards; `stride` is over the
+    /// bands.
     fn block(&self, name: &str, channels: &mut usize, stride: usize) -> Result<Block<B>> {
         let named = |part: &str| format!("{name}.{part}");
         let (inputs, outputs) = (*channels, self.checkpoint.picture_outputs(&named("conv1"))?);
@@ -99,8 +101,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         dense::clip_filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
     }
 
-    /// The time-delay layer after a head with `channels` output channels. Returns the layer, its taps, the mel bands of the
-    /// network, and the layer's output channels.
+    /// The time-delay layer after a head with `channels` output channels. Returns the layer, its taps, the mel bands of
+    /// the network, and the layer's output channels.
     fn tdnn(&self, channels: usize) -> Result<(Linear<B>, usize, usize, usize)> {
         let name = "xvector.tdnn.linear";
         let weight = format!("{name}.weight");
@@ -129,7 +131,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         })
     }
 
-    /// A linear layer or convolution from values `[N, K, W]`, transposed to `[N, W, K]`; column `k` of each tap is input `input(k)`.
+    /// A linear layer or convolution from values `[N, K, W]`, transposed to `[N, W, K]`; column `k` of each tap is
+    /// input `input(k)`.
     fn linear(
         &self,
         values: &[f32],
@@ -152,8 +155,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         Ok(Affine { scale: vector(&scale)?, shift: vector(&shift)? })
     }
 
-    /// Dense block `number` with its transit layer. `channels` are the input channels, and the output channels of the transit layer
-    /// afterwards.
+    /// Dense block `number` with its transit layer. `channels` are the input channels, and the output channels of the
+    /// transit layer afterwards.
     fn dense_block(&self, number: usize, dilation: usize, channels: &mut usize) -> Result<DenseBlock<B>> {
         let mut layers = Vec::new();
         while layers.is_empty() || self.contains_layer(number, layers.len() + 1) {

@@ -11,10 +11,10 @@
 //! | statistics | `[2, 512]` | mean and standard deviation over time |
 //! | dense | `[192]` | linear |
 //!
-//! A layer of a block is a linear layer to 128 channels, a convolution with three taps to 32 channels, and gates for these 32, which
-//! are computed from the mean over the clip and the mean over each second. Batch norms before a layer are kept; those after a layer
-//! are folded into it. Clips of different lengths are batched without padding; the result of a clip does not depend on the others.
-//! All numbers are f32 on every device.
+//! A layer of a block is a linear layer to 128 channels, a convolution with three taps to 32 channels, and gates for
+//! these 32, which are computed from the mean over the clip and the mean over each second. Batch norms before a layer
+//! are kept; those after a layer are folded into it. Clips of different lengths are batched without padding; the result
+//! of a clip does not depend on the others. All numbers are f32 on every device.
 //!
 //! Source: Wang et al. 2023 (arXiv:2303.00332); weight names and order of operations: 3D-Speaker
 //! `speakerlab/models/campplus/{DTDNN,layers}.py` (Apache-2.0).
@@ -38,7 +38,8 @@ use crate::models::files;
 
 /// Stride of the time-delay layer, in frames of features.
 const STRIDE: usize = 2;
-/// Minimum frames of features of an embedding: they give two frames after the time-delay layer, the fewest with a deviation.
+/// Minimum frames of features of an embedding: they give two frames after the time-delay layer, the fewest with a
+/// deviation.
 const FEWEST_FRAMES: usize = STRIDE + 1;
 
 /// The network on a device.
@@ -68,8 +69,8 @@ struct Room<B: EmbeddingOps> {
 }
 
 impl<B: EmbeddingOps> CamPlus<B> {
-    /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; no code in it is executed), safetensors with the same names, or an ONNX file
-    /// of the network. `path` is the file or its folder.
+    /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; no code in it is executed), safetensors with the same names, or an
+    /// ONNX file of the network. `path` is the file or its folder.
     ///
     /// # Errors
     /// [`Error::Weights`](crate::Error::Weights) for a checkpoint of another network, or a damaged one.

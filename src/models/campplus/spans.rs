@@ -1,10 +1,12 @@
-//! Gathering the samples of spans, and the rows of features that belong to each embedding; overlapping spans share samples.
+//! Gathering the samples of spans, and the rows of features that belong to each embedding; overlapping spans share
+//! samples.
 
 use std::ops::Range;
 
 use crate::features::fbank::{self, SHIFT};
 
-/// The samples of the spans of several embeddings, with one copy of overlapping ones, and the rows of features of each embedding.
+/// The samples of the spans of several embeddings, with one copy of overlapping ones, and the rows of features of each
+/// embedding.
 pub(super) struct SpeechFrames {
     /// Stretches of samples; each begins at a multiple of [`SHIFT`].
     pub samples: Vec<f32>,

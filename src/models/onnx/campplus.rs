@@ -1,9 +1,9 @@
-//! Tensors of 3D-Speaker's CAM++ in ONNX files of `speakerlab/bin/export_speaker_embedding_onnx.py`, and of sherpa-onnx's
-//! `scripts/3dspeaker/export-onnx.py`.
+//! Tensors of 3D-Speaker's CAM++ in ONNX files of `speakerlab/bin/export_speaker_embedding_onnx.py`, and of
+//! sherpa-onnx's `scripts/3dspeaker/export-onnx.py`.
 //!
-//! The convolutions are in the order in which `DTDNN.py` and `layers.py` call them: the two-dimensional ones of the head; the
-//! time-delay layer; for each layer of a block `linear1`, `linear_local` (the only one with several taps) and the two of the gates;
-//! one for each transit layer; and the last layer.
+//! The convolutions are in the order in which `DTDNN.py` and `layers.py` call them: the two-dimensional ones of the
+//! head; the time-delay layer; for each layer of a block `linear1`, `linear_local` (the only one with several taps) and
+//! the two of the gates; one for each transit layer; and the last layer.
 
 use super::graph::Node;
 use super::{Found, Read, Walk, wrong};

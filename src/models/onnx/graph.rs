@@ -10,8 +10,8 @@ use super::proto::{Value, numbers, read_message, text};
 
 /// Maximum depth of nested graphs, which are the branches of conditions. Silero's has four.
 const MAX_DEPTH: usize = 8;
-/// Maximum number of nodes, attributes, tensors and metadata entries together, since an entry of a few bytes in a file takes much
-/// more memory. CAM++ has 3300 nodes.
+/// Maximum number of nodes, attributes, tensors and metadata entries together, since an entry of a few bytes in a file
+/// takes much more memory. CAM++ has 3300 nodes.
 const MAX_ENTRIES: usize = 1 << 15;
 /// Maximum number of axes of a tensor, and of integers in an attribute.
 const MOST_NUMBERS: usize = 64;
@@ -128,7 +128,8 @@ fn count_one(count: &mut usize) -> Option<()> {
 }
 
 impl<'a> Node<'a> {
-    /// NodeProto: input = 1, output = 2, op_type = 4, attribute = 5. Returns the node, and its tensor attribute if it is a constant.
+    /// NodeProto: input = 1, output = 2, op_type = 4, attribute = 5. Returns the node, and its tensor attribute if it
+    /// is a constant.
     fn read(bytes: &'a [u8], depth: usize, count: &mut usize) -> Option<(Self, Option<Tensor<'a>>)> {
         let (mut node, mut constant) = (Node::default(), None);
         read_message(bytes, |field, value| {
@@ -144,8 +145,8 @@ impl<'a> Node<'a> {
         Some((node, constant))
     }
 
-    /// AttributeProto: name = 1, f = 2, i = 3, s = 4, t = 5, g = 6, ints = 8. Stores the attribute in the node; returns it if it is a
-    /// tensor.
+    /// AttributeProto: name = 1, f = 2, i = 3, s = 4, t = 5, g = 6, ints = 8. Stores the attribute in the node; returns
+    /// it if it is a tensor.
     fn attribute(&mut self, bytes: &'a [u8], depth: usize, count: &mut usize) -> Option<Option<Tensor<'a>>> {
         count_one(count)?;
         let (mut name, mut all, mut tensor) = (String::new(), Vec::new(), None);

@@ -1,8 +1,8 @@
-//! Reading the weights of diarization networks from ONNX files, under the names of the original checkpoints. No operation of a
-//! file is executed.
+//! Reading the weights of diarization networks from ONNX files, under the names of the original checkpoints. No
+//! operation of a file is executed.
 //!
-//! Exporters fold batch norms into convolutions, transpose weights, and rename both. Tensors are therefore found by the nodes that
-//! read them, in the order of the file, and not by name.
+//! Exporters fold batch norms into convolutions, transpose weights, and rename both. Tensors are therefore found by the
+//! nodes that read them, in the order of the file, and not by name.
 //!
 //! | file | network | recognised by |
 //! |---|---|---|
@@ -61,8 +61,9 @@ fn wrong<T>(name: &str, reason: impl Into<String>) -> Read<T> {
 #[derive(Default)]
 struct Found {
     tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
-    /// Bytes of tensors that may still be read, initially twice the size of the file. Exporters store equal biases once, so a
-    /// tensor may be read repeatedly; the limit stops damaged files that use a large tensor any number of times.
+    /// Bytes of tensors that may still be read, initially twice the size of the file. Exporters store equal biases
+    /// once, so a tensor may be read repeatedly; the limit stops damaged files that use a large tensor any number of
+    /// times.
     budget: usize,
     /// Metadata of the resulting safetensors.
     metadata: Option<HashMap<String, String>>,
@@ -154,7 +155,8 @@ impl<'g, 'a> Walk<'g, 'a> {
         self.producer.get(node.inputs.first()?.as_str()).copied()
     }
 
-    /// Adds the tensors of a convolution under `name`, and those of the following batch norm, unless it was folded, under `norm`.
+    /// Adds the tensors of a convolution under `name`, and those of the following batch norm, unless it was folded,
+    /// under `norm`.
     fn convolution(&self, node: &Node, name: &str, norm: Option<&str>, found: &mut Found) -> Read<()> {
         found.add(format!("{name}.weight"), self.operand(node, 1, &format!("{name}.weight"))?)?;
         if let Some(bias) = self.tensor(node.inputs.get(2)) {

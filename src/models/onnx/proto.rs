@@ -6,8 +6,8 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Calls `visit` with the number and value of each field of a protobuf message. Returns `None` if the message is truncated or not
-/// valid, or if `visit` returns `None`.
+/// Calls `visit` with the number and value of each field of a protobuf message. Returns `None` if the message is
+/// truncated or not valid, or if `visit` returns `None`.
 pub(crate) fn read_message<'a>(mut bytes: &'a [u8], mut visit: impl FnMut(u64, Value<'a>) -> Option<()>) -> Option<()> {
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;

@@ -1,9 +1,9 @@
 //! Tensors of pyannote's PyanNet in ONNX files: segmentation-3.0 as sherpa-onnx exports it
 //! (`scripts/pyannote/segmentation/export-onnx.py`), and other exports of the same network.
 //!
-//! The SincNet filters are either stored as parameters, if the exporter kept the formulas that compute them, or as the weight of a
-//! convolution. LSTMs have the gates in ONNX's order (input, output, forget, cell) and both biases concatenated. Linear layers are
-//! `MatMul` nodes with a transposed weight.
+//! The SincNet filters are either stored as parameters, if the exporter kept the formulas that compute them, or as the
+//! weight of a convolution. LSTMs have the gates in ONNX's order (input, output, forget, cell) and both biases
+//! concatenated. Linear layers are `MatMul` nodes with a transposed weight.
 
 use std::collections::HashMap;
 
@@ -28,8 +28,8 @@ pub(super) fn read(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
     for (layer, node) in of("LSTM").enumerate() {
         lstm(walk, node, layer, found)?;
     }
-    // A `MatMul` with a stored weight on the right is a linear layer. Those in the formulas of the filters have the stored operand on
-    // the left, or a weight of one row.
+    // A `MatMul` with a stored weight on the right is a linear layer. Those in the formulas of the filters have the
+    // stored operand on the left, or a weight of one row.
     let products: Vec<(&Node, &Tensor)> = of("MatMul")
         .filter_map(|node| Some((node, walk.tensor(node.inputs.get(1))?)))
         .filter(|(_, weight)| weight.shape.len() == 2 && weight.shape[0] > 1)

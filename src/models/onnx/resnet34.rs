@@ -1,7 +1,8 @@
-//! Tensors of WeSpeaker's ResNet34 in ONNX files of `wespeaker/bin/export_onnx.py`, under the names of pyannote's checkpoint.
+//! Tensors of WeSpeaker's ResNet34 in ONNX files of `wespeaker/bin/export_onnx.py`, under the names of pyannote's
+//! checkpoint.
 //!
-//! The convolutions are in the order in which `models/resnet.py` calls them: the first one, then two for each block, and a third
-//! one with one tap (the shortcut) in the first block of each stage but the first.
+//! The convolutions are in the order in which `models/resnet.py` calls them: the first one, then two for each block,
+//! and a third one with one tap (the shortcut) in the first block of each stage but the first.
 
 use super::graph::{Graph, Node};
 use super::{Found, Read, Walk, wrong};

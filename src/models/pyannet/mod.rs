@@ -9,11 +9,11 @@
 //! | `linear` | `[B, 293, 128]` | leaky ReLU |
 //! | `classifier` | `[B, 293, V]` | sigmoid per speaker, or log-softmax over sets of speakers (powerset) |
 //!
-//! All numbers are f32, because the scores are compared with thresholds. The result of a window does not depend on the other
-//! windows.
+//! All numbers are f32, because the scores are compared with thresholds. The result of a window does not depend on the
+//! other windows.
 //!
-//! Source: Bredin & Laurent 2021 (arXiv:2104.04045), Plaquet & Bredin 2023 (arXiv:2310.13025); weight names and order of
-//! operations: pyannote.audio `models/segmentation/PyanNet.py`, `models/blocks/sincnet.py` (MIT).
+//! Source: Bredin & Laurent 2021 (arXiv:2104.04045), Plaquet & Bredin 2023 (arXiv:2310.13025); weight names and order
+//! of operations: pyannote.audio `models/segmentation/PyanNet.py`, `models/blocks/sincnet.py` (MIT).
 
 mod sincnet;
 mod slide;
@@ -61,8 +61,9 @@ struct Linear<B: SegmentationOps> {
 }
 
 impl<B: SegmentationOps> PyanNet<B> {
-    /// Loads pyannote's `pytorch_model.bin` (no code in it is executed), safetensors with the same names and the specification in
-    /// their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file or its folder.
+    /// Loads pyannote's `pytorch_model.bin` (no code in it is executed), safetensors with the same names and the
+    /// specification in their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file or its
+    /// folder.
     ///
     /// # Errors
     /// [`Error::Model`] for a checkpoint of another network, [`Error::Weights`] for a damaged one.
@@ -128,8 +129,9 @@ impl<B: SegmentationOps> PyanNet<B> {
         FrameGrid { start: 0.0, step: seconds(self.frame_step()), duration: seconds(self.frame_field()) }
     }
 
-    /// Scores `[B, T, V]` of all complete windows of `samples` (16 kHz), one every `step` samples: probabilities or their natural
-    /// logarithms, depending on the [`Head`]. The caller must zero-pad a recording shorter than one window.
+    /// Scores `[B, T, V]` of all complete windows of `samples` (16 kHz), one every `step` samples: probabilities or
+    /// their natural logarithms, depending on the [`Head`]. The caller must zero-pad a recording shorter than one
+    /// window.
     ///
     /// # Errors
     /// [`Error::Config`] if `samples` are shorter than a window, or if `step` is 0; those of the device.
@@ -185,8 +187,8 @@ impl<B: SegmentationOps> PyanNet<B> {
     }
 }
 
-/// Name patterns of an LSTM layer's tensors, forward and backward, with `{kind}` for `weight_ih` and so on. The layers are in one
-/// module, or in one module each (pyannote's option `monolithic`).
+/// Name patterns of an LSTM layer's tensors, forward and backward, with `{kind}` for `weight_ih` and so on. The layers
+/// are in one module, or in one module each (pyannote's option `monolithic`).
 fn lstm_names(weights: &Weights, layer: usize) -> Option<[String; 2]> {
     let patterns = [format!("lstm.{{kind}}_l{layer}"), format!("lstm.{layer}.{{kind}}_l0")];
     let pattern = patterns.into_iter().find(|pattern| weights.contains(&pattern.replace("{kind}", "weight_ih")))?;

@@ -30,7 +30,8 @@ pub(super) struct SincNet<B: SegmentationOps> {
     norms: [InstanceNorm<B>; 3],
 }
 
-/// Frames after each convolution and each pooling, for a number of samples; `None` if the samples are too few for one frame.
+/// Frames after each convolution and each pooling, for a number of samples; `None` if the samples are too few for one
+/// frame.
 pub(super) fn frames(samples: usize, stride: usize) -> Option<[usize; 6]> {
     let mut found = [0; 6];
     let mut frames = (samples.checked_sub(TAPS)?) / stride + 1;
@@ -83,8 +84,8 @@ impl<B: SegmentationOps> SincNet<B> {
         })
     }
 
-    /// Features `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, one every `step` samples, which must be a multiple of the
-    /// stride. The filters run once over the samples, whatever the overlap of the windows.
+    /// Features `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, one every `step` samples, which must be a
+    /// multiple of the stride. The filters run once over the samples, whatever the overlap of the windows.
     pub fn run(
         &self,
         be: &B,
@@ -120,9 +121,9 @@ fn tap_by_tap(weight: &[f32], outputs: usize, inputs: usize) -> HostMatrix {
     HostMatrix { values: (0..outputs * cols).map(|i| weight[source(i)]).collect(), rows: outputs, cols }
 }
 
-/// The filters `[80, 251]`: the even filters of all bands, then the odd ones. They are computed in f64 from the checkpoint's
-/// parameters, except for the angles. These are rounded to f32, as when pyannote's networks were trained; since they reach
-/// 400 radians, the rounding changes scores by 1e-4.
+/// The filters `[80, 251]`: the even filters of all bands, then the odd ones. They are computed in f64 from the
+/// checkpoint's parameters, except for the angles. These are rounded to f32, as when pyannote's networks were trained;
+/// since they reach 400 radians, the rounding changes scores by 1e-4.
 ///
 /// Source: Ravanelli & Bengio 2018 (arXiv:1808.00158); odd filters and formulas: asteroid-filterbanks
 /// `param_sinc_fb.py::ParamSincFB`.

@@ -1,6 +1,7 @@
 //! Sliding-window inference of PyanNet, and aggregation of overlapping windows into one speech score per frame.
 //!
-//! Windows are a tenth of their length apart. They are computed in batches of a few, so that memory does not grow with the recording.
+//! Windows are a tenth of their length apart. They are computed in batches of a few, so that memory does not grow with
+//! the recording.
 //!
 //! Source: pyannote.audio 4.0 `core/inference.py::Inference.slide`, `aggregate` (MIT).
 
@@ -26,8 +27,8 @@ pub struct Windows<'a> {
     pub scores: &'a [f32],
 }
 
-/// Number of windows of `window` samples, `step` apart, that cover `samples`: all complete windows, and a zero-padded one if samples
-/// are left. At least one.
+/// Number of windows of `window` samples, `step` apart, that cover `samples`: all complete windows, and a zero-padded
+/// one if samples are left. At least one.
 pub fn windows_over(samples: usize, window: usize, step: usize) -> usize {
     1 + samples.saturating_sub(window).div_ceil(step)
 }
@@ -43,8 +44,8 @@ impl<B: SegmentationOps> PyanNet<B> {
         self.specification.window as f64 / SAMPLE_RATE as f64
     }
 
-    /// Computes the scores of all windows of `samples` (16 kHz), `step` samples apart (at least 1; [`step`](Self::step) is pyannote's).
-    /// Calls `each` with the windows in order, in batches. The last window is zero-padded.
+    /// Computes the scores of all windows of `samples` (16 kHz), `step` samples apart (at least 1; [`step`](Self::step)
+    /// is pyannote's). Calls `each` with the windows in order, in batches. The last window is zero-padded.
     ///
     /// # Errors
     /// Those of the device, and of `each`.
@@ -75,11 +76,12 @@ impl<B: SegmentationOps> PyanNet<B> {
     }
 }
 
-/// Speech scores per frame of a recording. The score of a frame in a window is that of its most probable speaker; for powerset
-/// networks it is 1 if any speaker is active, else 0. The scores of overlapping windows are averaged with a Hamming window as weight.
+/// Speech scores per frame of a recording. The score of a frame in a window is that of its most probable speaker; for
+/// powerset networks it is 1 if any speaker is active, else 0. The scores of overlapping windows are averaged with a
+/// Hamming window as weight.
 ///
-/// The result is that of pyannote's `Inference` over a whole recording. Sums are rounded to f32 after every addition, as in NumPy.
-/// A frame that lies only in windows with NaN has score 0.
+/// The result is that of pyannote's `Inference` over a whole recording. Sums are rounded to f32 after every addition,
+/// as in NumPy. A frame that lies only in windows with NaN has score 0.
 pub struct SpeechCurve {
     grid: FrameGrid,
     head: Head,
@@ -148,8 +150,8 @@ impl SpeechCurve {
         }
     }
 
-    /// One score in `[0, 1]` for each frame of the network's grid. Frames that begin after the end of the recording contain only
-    /// zero-padding and are omitted.
+    /// One score in `[0, 1]` for each frame of the network's grid. Frames that begin after the end of the recording
+    /// contain only zero-padding and are omitted.
     pub fn mean(self) -> Vec<f32> {
         let mean = |(sum, weight): (&f32, f32)| sum / weight.max(MIN_WEIGHT);
         let mut scores: Vec<f32> = self.scores.iter().zip(self.weights).map(mean).collect();

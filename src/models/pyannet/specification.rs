@@ -1,5 +1,5 @@
-//! The specification of a PyanNet checkpoint: window length, classes, output head and stride, from pyannote's `Specifications` and
-//! hyper-parameters, or from JSON in the metadata of safetensors.
+//! The specification of a PyanNet checkpoint: window length, classes, output head and stride, from pyannote's
+//! `Specifications` and hyper-parameters, or from JSON in the metadata of safetensors.
 
 use serde_json::{Map, Value};
 
@@ -7,8 +7,8 @@ use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::units::SAMPLE_RATE;
 
-/// Key in the metadata of safetensors whose value is the specification as JSON, with pyannote's field names: `duration` in seconds,
-/// `classes` as a list of names, `powerset_max_classes`, and `stride` in samples.
+/// Key in the metadata of safetensors whose value is the specification as JSON, with pyannote's field names: `duration`
+/// in seconds, `classes` as a list of names, `powerset_max_classes`, and `stride` in samples.
 pub const METADATA: &str = "pyannet";
 /// Maximum length of a window in seconds; a longer one is damage.
 const MAX_DURATION: f64 = 60.0;
@@ -102,7 +102,8 @@ impl Specification {
         }
     }
 
-    /// The sets of classes of a powerset head, in the order of its outputs: the empty set, single classes, pairs, and so on.
+    /// The sets of classes of a powerset head, in the order of its outputs: the empty set, single classes, pairs, and
+    /// so on.
     ///
     /// Source: pyannote.audio `utils/powerset.py::Powerset`.
     pub fn powerset(&self) -> Vec<Vec<usize>> {

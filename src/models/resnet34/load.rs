@@ -1,4 +1,5 @@
-//! Loading ResNet34 from a checkpoint: sizes are taken from the shapes of tensors; batch norms are folded into the convolutions.
+//! Loading ResNet34 from a checkpoint: sizes are taken from the shapes of tensors; batch norms are folded into the
+//! convolutions.
 
 use super::ResNet34;
 use super::block::Block;

@@ -10,9 +10,9 @@
 //! | statistics | `[N, S, 2, 2560]` | mean and standard deviation over the frames in which each speaker is active |
 //! | `seg_1` | `[N, S, 256]` | linear |
 //!
-//! Everything up to the statistics runs once per window, whatever the number of speakers, and is skipped for windows without
-//! speech. The result of a window does not depend on the other windows. Widths, numbers of blocks and mel bands are taken from
-//! the weights.
+//! Everything up to the statistics runs once per window, whatever the number of speakers, and is skipped for windows
+//! without speech. The result of a window does not depend on the other windows. Widths, numbers of blocks and mel bands
+//! are taken from the weights.
 //!
 //! Source: Wang et al. 2023 (arXiv:2210.17016); weight names and order of operations: pyannote.audio
 //! `models/embedding/wespeaker` and `models/blocks/pooling.py` (MIT).
@@ -67,22 +67,24 @@ impl<B: EmbeddingOps> ResNet34<B> {
         self.bias.len()
     }
 
-    /// The `min_num_frames` of pyannote's pipeline; see [`SpeakerEmbedding::min_frames`](crate::models::embedding::SpeakerEmbedding).
+    /// The `min_num_frames` of pyannote's pipeline; see
+    /// [`SpeakerEmbedding::min_frames`](crate::models::embedding::SpeakerEmbedding).
     pub fn min_frames(frames: usize, window: usize) -> usize {
-        // pyannote searches for the smallest number of samples that its network accepts, which is one frame of features.
+        // pyannote searches for the smallest number of samples that its network accepts, which is one frame of
+        // features.
         (frames * fbank::FRAME).div_ceil(window.max(1))
     }
 
-    /// Embeddings `[N, S, D]` of `speakers` (`S`) speakers in each of the windows (`N`) of `window` samples that begin at `starts` in
-    /// `samples` (16 kHz, in `[-1, 1]`, zeros past their end). `masks` `[N, S, F]`: in which of `F` equal frames of a window each
-    /// speaker is active.
+    /// Embeddings `[N, S, D]` of `speakers` (`S`) speakers in each of the windows (`N`) of `window` samples that begin
+    /// at `starts` in `samples` (16 kHz, in `[-1, 1]`, zeros past their end). `masks` `[N, S, F]`: in which of `F`
+    /// equal frames of a window each speaker is active.
     ///
-    /// The embedding of a speaker who is never active is the bias of the last layer, as in pyannote. A window that holds NaN or
-    /// infinity gives NaN for all its speakers.
+    /// The embedding of a speaker who is never active is the bias of the last layer, as in pyannote. A window that
+    /// holds NaN or infinity gives NaN for all its speakers.
     ///
     /// # Errors
-    /// [`Error::Config`] for windows shorter than one frame of features; [`Error::Diarization`] if the masks do not divide into
-    /// `N * S` equal parts; those of the device.
+    /// [`Error::Config`] for windows shorter than one frame of features; [`Error::Diarization`] if the masks do not
+    /// divide into `N * S` equal parts; those of the device.
     pub fn voices(
         &self,
         be: &B,

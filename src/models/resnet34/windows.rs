@@ -13,7 +13,8 @@ pub(super) struct WindowSamples {
 }
 
 impl WindowSamples {
-    /// Gathers the windows of `frames` frames of features that begin at `starts` in `samples`, which are zero past their end.
+    /// Gathers the windows of `frames` frames of features that begin at `starts` in `samples`, which are zero past
+    /// their end.
     pub fn new(samples: &[f32], starts: &[usize], frames: usize) -> Self {
         let mut gathered = WindowSamples { samples: Vec::new(), first: Vec::new() };
         let window = fbank::samples(frames);
@@ -48,7 +49,8 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Resamples `masks` `[N, S, F]` of `windows` (`N`) windows and `speakers` (`S`) speakers to `frames` (`T'`) frames.
+    /// Resamples `masks` `[N, S, F]` of `windows` (`N`) windows and `speakers` (`S`) speakers to `frames` (`T'`)
+    /// frames.
     pub fn new(masks: &[bool], windows: usize, speakers: usize, frames: usize) -> Result<Self> {
         let given = mask_frames(masks.len(), windows, speakers)?;
         let nearest = nearest_frames(given, frames);

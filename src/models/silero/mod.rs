@@ -13,8 +13,8 @@
 //! | `lstm_cell` | `[128]` | state carried from window to window |
 //! | `final_conv` | `[1]` | ReLU of the hidden state, linear, sigmoid |
 //!
-//! The weights are in Silero's file `silero_vad.onnx`. Its `silero_vad_16k.safetensors` has the same layout, but in 6.2.3
-//! other values. Both can be loaded; only the ONNX file gives the probabilities that WhisperX uses.
+//! The weights are in Silero's file `silero_vad.onnx`. Its `silero_vad_16k.safetensors` has the same layout, but in
+//! 6.2.3 other values. Both can be loaded; only the ONNX file gives the probabilities that WhisperX uses.
 //!
 //! Source: snakers4/silero-vad 6.2, 16 kHz branch (MIT).
 
@@ -55,7 +55,8 @@ impl Silero {
     /// Reads the network from `silero_vad.onnx`, or from a safetensors file if `path` has that extension.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file if it is missing or damaged, and the tensor if it is missing or has another shape.
+    /// [`Error::Weights`] naming the file if it is missing or damaged, and the tensor if it is missing or has another
+    /// shape.
     pub fn open(path: &Path) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension == "safetensors") {
             let weights = Weights::open_file(path)?;
@@ -184,8 +185,8 @@ impl Scratch {
     }
 }
 
-/// Fills `padded` with context, window and reflection padding of the window that begins at sample `start`. Samples outside the
-/// recording are zero.
+/// Fills `padded` with context, window and reflection padding of the window that begins at sample `start`. Samples
+/// outside the recording are zero.
 #[inline(always)]
 fn cut_window(padded: &mut [f32], samples: &[f32], start: usize) {
     padded.fill(0.0);
@@ -213,8 +214,8 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// The layout of a matrix in a buffer: row `r` begins at `offset + (r / per_group) * group + (r % per_group) * step`. Rows may
-/// overlap, so that a convolution is a matrix product without copying its input (implicit im2col).
+/// The layout of a matrix in a buffer: row `r` begins at `offset + (r / per_group) * group + (r % per_group) * step`.
+/// Rows may overlap, so that a convolution is a matrix product without copying its input (implicit im2col).
 #[derive(Clone, Copy)]
 struct Rows {
     groups: usize,

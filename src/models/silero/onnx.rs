@@ -1,4 +1,5 @@
-//! Reading the weights of Silero's ONNX file: the float tensors of all nodes and subgraphs, by name. No operation is executed.
+//! Reading the weights of Silero's ONNX file: the float tensors of all nodes and subgraphs, by name. No operation is
+//! executed.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! torchaudio's wav2vec2 checkpoints (pipelines): the network of [`super`] with other tensor names. Config and vocabulary are
-//! not in the files; [`Bundle`] has them.
+//! torchaudio's wav2vec2 checkpoints (pipelines): the network of [`super`] with other tensor names. Config and
+//! vocabulary are not in the files; [`Bundle`] has them.
 //!
 //! | torchaudio | transformers |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `encoder.transformer.*` | `wav2vec2.encoder.*` |
 //! | `aux.*` | `lm_head.*`, without the rows of unused classes |
 //!
-//! The head was trained with fairseq, whose dictionaries have classes that are never used as labels. Their rows are dropped, as in
-//! torchaudio.
+//! The head was trained with fairseq, whose dictionaries have classes that are never used as labels. Their rows are
+//! dropped, as in torchaudio.
 //!
 //! Source: torchaudio 2.11 `pipelines/_wav2vec2/{impl,utils}.py`.
 
@@ -48,7 +48,8 @@ enum Size {
 
 /// Classes of fairseq's dictionaries that are not letters: padding, end of sentence, and unknown.
 const UNUSED: &[usize] = &[1, 2, 3];
-/// VoxPopuli's German and Spanish dictionaries have one more unused class: `1`, which occurs once in ten million letters.
+/// VoxPopuli's German and Spanish dictionaries have one more unused class: `1`, which occurs once in ten million
+/// letters.
 const UNUSED_AND_ONE: &[usize] = &[1, 2, 3, 35];
 
 const ENGLISH: &str = "|ETAONIHSRDLUMWCFGYPBVK'XJQZ";
@@ -150,8 +151,8 @@ impl Normalise {
     }
 }
 
-/// Loads the network of `config` from weights with torchaudio's names. `unused` are the rows of unused classes in the stored head;
-/// a file without them is accepted as well.
+/// Loads the network of `config` from weights with torchaudio's names. `unused` are the rows of unused classes in the
+/// stored head; a file without them is accepted as well.
 ///
 /// # Errors
 /// [`Error::Weights`] for weights that do not match the config.

@@ -190,8 +190,8 @@ impl Config {
     }
 }
 
-/// Whether recordings are normalised to mean 0 and variance 1: `do_normalize` of `preprocessor_config.json` in `folder`; true if
-/// there is no such file or field, as in transformers.
+/// Whether recordings are normalised to mean 0 and variance 1: `do_normalize` of `preprocessor_config.json` in
+/// `folder`; true if there is no such file or field, as in transformers.
 ///
 /// # Errors
 /// [`Error::Model`] if the file cannot be read or is not JSON.

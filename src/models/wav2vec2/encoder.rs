@@ -146,8 +146,9 @@ impl<B: Wav2Vec2Ops> Encoder<B> {
 const WEIGHT_NORM: [(&str, &str); 2] =
     [("parametrizations.weight.original0", "parametrizations.weight.original1"), ("weight_g", "weight_v")];
 
-/// The weight of the positional convolution, one matrix for each group with taps outermost. The checkpoint stores it with weight
-/// normalisation (Salimans & Kingma 2016): tap `k` is `g[k] * v[k] / |v[k]|`, with the norm over all channels.
+/// The weight of the positional convolution, one matrix for each group with taps outermost. The checkpoint stores it
+/// with weight normalisation (Salimans & Kingma 2016): tap `k` is `g[k] * v[k] / |v[k]|`, with the norm over all
+/// channels.
 fn positional_weights<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
     let (width, groups) = (config.hidden_size, config.num_conv_pos_embedding_groups);
     let (taps, channels) = (config.num_conv_pos_embeddings, width / groups);

@@ -1,5 +1,5 @@
-//! wav2vec2 with a CTC head: log-probabilities of letters per frame. A frame is 20 ms in the published models, 10 ms in the
-//! built-in one. The table has the sizes of the published base models.
+//! wav2vec2 with a CTC head: log-probabilities of letters per frame. A frame is 20 ms in the published models, 10 ms in
+//! the built-in one. The table has the sizes of the published base models.
 //!
 //! | step | shape | |
 //! |---|---|---|
@@ -10,8 +10,9 @@
 //! | `layers` | `[B, T, C]` | transformer blocks |
 //! | `lm_head` | `[B, T, V + 1]` | log-softmax, and a column for characters without a class |
 //!
-//! Two families: base (group norm in the feature extractor, post-norm blocks), and large, XLS-R and 1B (layer norm, pre-norm
-//! blocks); see [`Config`]. Clips of a batch may differ in length: the result of a clip does not depend on the others.
+//! Two families: base (group norm in the feature extractor, post-norm blocks), and large, XLS-R and 1B (layer norm,
+//! pre-norm blocks); see [`Config`]. Clips of a batch may differ in length: the result of a clip does not depend on the
+//! others.
 //!
 //! Source: Baevski et al. 2020 (arXiv:2006.11477); weight names and order of operations: transformers
 //! `modeling_wav2vec2.py`.
@@ -68,7 +69,8 @@ pub struct Clip<'a> {
 
 /// CTC emissions of a batch of clips.
 pub struct Emissions<B: Wav2Vec2Ops> {
-    /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the maximum over all classes but the blank.
+    /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the maximum over all classes but the
+    /// blank.
     pub log_probs: Tensor<B, f32>,
     /// Frames of each clip; later frames in `log_probs` are undefined.
     pub frames: Vec<usize>,
@@ -86,7 +88,8 @@ impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
     /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` if there is one.
     ///
     /// # Errors
-    /// [`Error::Model`] for a config that is missing or not supported, [`Error::Weights`] for weights that do not match it.
+    /// [`Error::Model`] for a config that is missing or not supported, [`Error::Weights`] for weights that do not match
+    /// it.
     pub fn open(be: &B, folder: &Path) -> Result<Self> {
         Self::load(be, Config::read(folder)?, &Weights::open(folder)?, config::normalises(folder)?)
     }
@@ -126,8 +129,8 @@ impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
         &self.config
     }
 
-    /// CTC emissions of clips of 16 kHz mono samples, each normalised by itself. A clip shorter than the receptive field is
-    /// zero-padded.
+    /// CTC emissions of clips of 16 kHz mono samples, each normalised by itself. A clip shorter than the receptive
+    /// field is zero-padded.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no clip; those of the device.
@@ -147,8 +150,8 @@ impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
         Level { mean, scale: 1.0 / (variance + epsilon).sqrt() }
     }
 
-    /// As [`emissions`](Self::emissions), with the normalisation given for each clip: that of the recording, for windows of a longer
-    /// recording.
+    /// As [`emissions`](Self::emissions), with the normalisation given for each clip: that of the recording, for
+    /// windows of a longer recording.
     ///
     /// # Errors
     /// As [`emissions`](Self::emissions).

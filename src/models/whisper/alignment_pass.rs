@@ -1,5 +1,5 @@
-//! Cross-attention weights of the alignment heads in a decoder pass over known tokens, as a matrix `[tokens, frames]` for
-//! dynamic time warping ([`time_warp`](crate::engine::time_warp::time_warp)).
+//! Cross-attention weights of the alignment heads in a decoder pass over known tokens, as a matrix `[tokens, frames]`
+//! for dynamic time warping ([`time_warp`](crate::engine::time_warp::time_warp)).
 //!
 //! The keys are projected again from the encoder's output, for one layer and one clip at a time, whatever the decoder's
 //! cross-attention cache holds. The additional memory is thus that of one layer and one clip.
@@ -50,12 +50,13 @@ pub struct AlignmentPass<B: Backend> {
     kv: Option<Tensor<B>>,
     /// `[A, L, F]` attention weights of the `A` heads of one layer, for the `L` tokens and `F` frames of one text.
     weights: Tensor<B, f32>,
-    /// `[R, T]` for each row of the pass and each frame, the attention weights, standardised over the tokens and smoothed by a
-    /// median filter, averaged over the alignment heads.
+    /// `[R, T]` for each row of the pass and each frame, the attention weights, standardised over the tokens and
+    /// smoothed by a median filter, averaged over the alignment heads.
     pub matrix: Tensor<B, f32>,
 }
 
-/// The alignment heads of each decoder layer: those of `generation_config.json`, or all heads of the second half of the layers.
+/// The alignment heads of each decoder layer: those of `generation_config.json`, or all heads of the second half of the
+/// layers.
 ///
 /// # Errors
 /// [`Error::Config`] for a head that does not exist.
@@ -141,8 +142,8 @@ impl<B: TimeWarp> QueryObserver<B> for MatrixObserver<'_, '_, B> {
 }
 
 impl<B: TimeWarp> Whisper<B> {
-    /// Working memory for alignment passes of up to `rows` rows, over texts of up to `tokens` tokens each, whose scratch is of
-    /// the kind `cross`.
+    /// Working memory for alignment passes of up to `rows` rows, over texts of up to `tokens` tokens each, whose
+    /// scratch is of the kind `cross`.
     ///
     /// # Errors
     /// [`Error::Config`] if `generation_config.json` names heads that the decoder does not have.
@@ -152,8 +153,8 @@ impl<B: TimeWarp> Whisper<B> {
         pass.map_err(|e| e.while_doing(what))
     }
 
-    /// [`decode`](Self::decode) that also fills `pass.matrix`: the rows of each of the `texts`, and as many columns as the text
-    /// has frames.
+    /// [`decode`](Self::decode) that also fills `pass.matrix`: the rows of each of the `texts`, and as many columns as
+    /// the text has frames.
     pub fn decode_aligning(
         &self,
         s: &mut DecoderScratch<B>,

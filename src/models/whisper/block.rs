@@ -1,5 +1,5 @@
-//! Transformer building blocks: loading of weights by name ([`Scope`]), linear layers, layer norm, and Whisper's feed-forward
-//! sublayer. All but the last are also used by wav2vec2.
+//! Transformer building blocks: loading of weights by name ([`Scope`]), linear layers, layer norm, and Whisper's
+//! feed-forward sublayer. All but the last are also used by wav2vec2.
 
 use crate::engine::weights::{HostMatrix, HostWeight, Weights};
 use crate::engine::{Backend, Epilogue, Tensor, ops};

@@ -1,5 +1,5 @@
-//! Alignment heads of the published Whisper models. openai-whisper has them in its code: its checkpoints, and those converted from
-//! them, do not list them.
+//! Alignment heads of the published Whisper models. openai-whisper has them in its code: its checkpoints, and those
+//! converted from them, do not list them.
 
 use std::path::Path;
 
@@ -29,8 +29,8 @@ const EN: usize = 51_864;
 const MULTI: usize = 51_865;
 const MULTI_V3: usize = 51_866;
 
-/// Source: openai-whisper 20250625 `__init__.py::_ALIGNMENT_HEADS`. `large-v1` and `large-v2` have the same sizes; `large-v2` comes
-/// first, so that it is the default.
+/// Source: openai-whisper 20250625 `__init__.py::_ALIGNMENT_HEADS`. `large-v1` and `large-v2` have the same sizes;
+/// `large-v2` comes first, so that it is the default.
 #[rustfmt::skip]
 const PUBLISHED: [Published; 12] = [
     model("tiny.en", [4, 4], 384, EN, &[[1, 0], [2, 0], [2, 5], [3, 0], [3, 1], [3, 2], [3, 3], [3, 4]]),
@@ -62,8 +62,8 @@ const PUBLISHED: [Published; 12] = [
     model("large-v3-turbo", [32, 4], 1280, MULTI_V3, &[[2, 4], [2, 11], [3, 3], [3, 6], [3, 11], [3, 14]]),
 ];
 
-/// The alignment heads of the published model with these sizes; `None` if there is none. If several have the same sizes, the model
-/// whose name is part of the file's name or of its folders' is preferred.
+/// The alignment heads of the published model with these sizes; `None` if there is none. If several have the same
+/// sizes, the model whose name is part of the file's name or of its folders' is preferred.
 pub(super) fn alignment_heads(config: &Config, file: &Path) -> Option<Vec<[usize; 2]>> {
     let same = |model: &&Published| {
         model.layers == [config.encoder_layers, config.decoder_layers]

@@ -61,8 +61,8 @@ impl Checkpoint {
     }
 
     /// Recognises the format of a file or folder by its contents. The path of a file that belongs to a folder
-    /// (`model.safetensors`, `model.bin`, `config.json`) stands for that folder; a folder with a single `.pt` or ggml file stands
-    /// for that file. Only the beginning of a file is read, so damage further in is found by loading only.
+    /// (`model.safetensors`, `model.bin`, `config.json`) stands for that folder; a folder with a single `.pt` or ggml
+    /// file stands for that file. Only the beginning of a file is read, so damage further in is found by loading only.
     ///
     /// # Errors
     /// [`Error::Model`] if there is nothing at `path`, or no known format.

@@ -194,8 +194,8 @@ impl GenerationConfig {
             .map_err(|e| Error::model(path, format!("is not a generation config: {e}; fetch the model again")))
     }
 
-    /// Parses the text of the `config.json` that CTranslate2's converters write; `path` names it in errors. A list that is
-    /// `null` suppresses nothing, as in CTranslate2; a missing list stands for openai-whisper's default.
+    /// Parses the text of the `config.json` that CTranslate2's converters write; `path` names it in errors. A list that
+    /// is `null` suppresses nothing, as in CTranslate2; a missing list stands for openai-whisper's default.
     ///
     /// # Errors
     /// [`Error::Model`] if it is not JSON, or a field that should be a list is not one.

@@ -1,10 +1,12 @@
-//! Cross-attention of the decoder, in two forms from which the device chooses ([`CrossKind`]): over keys and values projected
-//! for each layer, or over the encoder's output itself, with the projections absorbed into queries and outputs.
+//! Cross-attention of the decoder, in two forms from which the device chooses ([`CrossKind`]): over keys and values
+//! projected for each layer, or over the encoder's output itself, with the projections absorbed into queries and
+//! outputs.
 //!
-//! Let `q` be the query of a head, `x_t` a frame, and `W_k` and `W_v` the head's rows of the projections (`[D, C]`; Whisper's keys
-//! have no bias). Then both forms are equal in real arithmetic:
+//! Let `q` be the query of a head, `x_t` a frame, and `W_k` and `W_v` the head's rows of the projections (`[D, C]`;
+//! Whisper's keys have no bias). Then both forms are equal in real arithmetic:
 //!
-//! `q . (W_k x_t) = (W_k^T q) . x_t` and `sum_t p_t (W_v x_t + b_v) = W_v (sum_t p_t x_t) + b_v`, since the `p_t` sum to 1.
+//! `q . (W_k x_t) = (W_k^T q) . x_t` and `sum_t p_t (W_v x_t + b_v) = W_v (sum_t p_t x_t) + b_v`, since the `p_t` sum
+//! to 1.
 
 use super::block::{Bias, Linear, Scope};
 use super::config::Config;
@@ -28,7 +30,8 @@ struct Projected<B: Backend>(Linear<B>);
 struct Absorbed<B: Backend> {
     /// `W_k^T` of all heads, stacked: `[H C, D]`.
     keys: B::Matrix,
-    /// Query projection with the scales of 8-bit keys multiplied in; `None` for float keys, which use the layer's projection.
+    /// Query projection with the scales of 8-bit keys multiplied in; `None` for float keys, which use the layer's
+    /// projection.
     q: Option<Linear<B>>,
     /// `[C, C]` value projection; the rows of a head are applied to the weighted mean of that head.
     values: Linear<B>,
@@ -91,8 +94,8 @@ impl<B: Backend> CrossCaches<B> {
         })
     }
 
-    /// Fills the cache of `slots` from the encoder's output `encoded` `[B, T, C]`; clip `b` goes to `slots[b]`. `kv` `[B, T, 2 C]`
-    /// is scratch.
+    /// Fills the cache of `slots` from the encoder's output `encoded` `[B, T, C]`; clip `b` goes to `slots[b]`. `kv`
+    /// `[B, T, 2 C]` is scratch.
     pub fn store<'a>(
         &mut self,
         be: &B,
@@ -176,8 +179,8 @@ impl<B: Backend> CrossAttention<B> {
 }
 
 impl<B: Backend> CrossAttention<B> {
-    /// The keys that match [`CrossScratch::queries`], for one clip with the encoder's output `encoded` `[1, T, C]`: projected into
-    /// `kv` `[1, T, 2 C]`, or `encoded` itself if `kv` is `None`.
+    /// The keys that match [`CrossScratch::queries`], for one clip with the encoder's output `encoded` `[1, T, C]`:
+    /// projected into `kv` `[1, T, 2 C]`, or `encoded` itself if `kv` is `None`.
     pub fn keys<'a>(&self, be: &B, encoded: &'a Tensor<B>, kv: &'a mut Option<Tensor<B>>) -> Result<&'a Tensor<B>> {
         let Some(kv) = kv else { return Ok(encoded) };
         let Projected(weights) = self.projected.as_ref().ok_or_else(not_loaded)?;
@@ -187,8 +190,9 @@ impl<B: Backend> CrossAttention<B> {
 }
 
 impl<B: Backend> Absorbed<B> {
-    /// 8-bit key projections stay integers. They have one scale per output `d`, which is a column after the transposition, so the
-    /// scales are multiplied into the query projection instead: `sum_d s_d k_dc q_d = sum_d k_dc (s_d q_d)`.
+    /// 8-bit key projections stay integers. They have one scale per output `d`, which is a column after the
+    /// transposition, so the scales are multiplied into the query projection instead: `sum_d s_d k_dc q_d = sum_d k_dc
+    /// (s_d q_d)`.
     fn load(scope: &Scope<B>, width: usize, heads: usize) -> Result<Self> {
         let values = scope.linear("v_proj", width, width)?;
         let (keys, q) = match scope.host_weight("k_proj.weight", &[width, width])? {

@@ -1,7 +1,7 @@
 //! Whisper's text decoder with key-value caches: from tokens to hidden states and logits.
 //!
-//! One function computes a decode step (one row per live beam) and a prefill (one row per prompt token). A pass does not depend
-//! on values on the host: tokens, positions and cache rows are device buffers ([`StepRows`]).
+//! One function computes a decode step (one row per live beam) and a prefill (one row per prompt token). A pass does
+//! not depend on values on the host: tokens, positions and cache rows are device buffers ([`StepRows`]).
 //!
 //! Source: openai/whisper `model.py::TextDecoder`. Weight names: transformers `modeling_whisper.py::WhisperDecoder`.
 
@@ -128,8 +128,8 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// Fills the cross-attention caches from the encoder's output `encoded` `[B, T, C]`; clip `b` goes to `slots[b]`. `kv`
-    /// `[B, T, 2 C]` is scratch.
+    /// Fills the cross-attention caches from the encoder's output `encoded` `[B, T, C]`; clip `b` goes to `slots[b]`.
+    /// `kv` `[B, T, 2 C]` is scratch.
     pub fn store_cross(
         &self,
         be: &B,
@@ -141,8 +141,8 @@ impl<B: Backend> Decoder<B> {
         caches.cross.store(be, slots, encoded, kv, self.layers.iter().map(|layer| &layer.cross))
     }
 
-    /// One decoder pass over `rows`; the hidden states are in `s.hidden` `[R, C]` afterwards. `observer` receives the cross-attention
-    /// queries of each layer.
+    /// One decoder pass over `rows`; the hidden states are in `s.hidden` `[R, C]` afterwards. `observer` receives the
+    /// cross-attention queries of each layer.
     pub fn run(
         &self,
         be: &B,

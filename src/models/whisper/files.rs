@@ -1,4 +1,5 @@
-//! Opening a Whisper checkpoint of any format: config, generation config, and weights under the names of the Hugging Face layout.
+//! Opening a Whisper checkpoint of any format: config, generation config, and weights under the names of the Hugging
+//! Face layout.
 
 use std::path::Path;
 
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 
 /// Newest supported revision of CTranslate2's `WhisperSpec`.
 const REVISION: i64 = 3;
-/// CTranslate2's number of the exact GELU. Before revision 3 it was 1, which since then is the number of the tanh approximation.
+/// CTranslate2's number of the exact GELU. Before revision 3 it was 1, which since then is the number of the tanh
+/// approximation.
 const GELU: i64 = 3;
 const GELU_BEFORE_REVISION_3: i64 = 1;
 /// Width of an attention head in all published models.
@@ -47,8 +49,8 @@ impl Checkpoint {
 }
 
 impl Files {
-    /// Whether the model has tokens for languages and tasks. If the checkpoint does not state it, the size of the vocabulary decides,
-    /// as in openai-whisper.
+    /// Whether the model has tokens for languages and tasks. If the checkpoint does not state it, the size of the
+    /// vocabulary decides, as in openai-whisper.
     pub fn is_multilingual(&self) -> bool {
         self.generation.is_multilingual.unwrap_or(self.config.vocab_size >= 51_865)
     }

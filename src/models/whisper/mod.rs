@@ -1,8 +1,8 @@
 //! Whisper: an encoder over log-mel frames and a decoder over text tokens.
 //!
-//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> cross-attention cache in the slots of [`DecoderCaches`] (the
-//! encoder's output, or keys and values of each layer) -> decoder passes over [`StepRows`] -> hidden states `[R, C]` -> logits
-//! `[R, V]`.
+//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> cross-attention cache in the slots of
+//! [`DecoderCaches`] (the encoder's output, or keys and values of each layer) -> decoder passes over [`StepRows`] ->
+//! hidden states `[R, C]` -> logits `[R, V]`.
 
 mod alignment_pass;
 pub(in crate::models) mod block;
@@ -89,7 +89,8 @@ impl<B: Backend> Whisper<B> {
         EncoderScratch::new(&self.be, &self.config, batch).map_err(|e| e.while_doing(what))
     }
 
-    /// The form of cross-attention for searches of up to `rows` rows. Scratch and caches of one decoder must have the same form.
+    /// The form of cross-attention for searches of up to `rows` rows. Scratch and caches of one decoder must have the
+    /// same form.
     pub fn cross_kind(&self, rows: usize) -> CrossKind {
         self.be.cross_kind(self.config.decoder_attention_heads, rows)
     }
@@ -163,8 +164,8 @@ impl<B: Backend> Whisper<B> {
         self.be.scope(|| self.decoder.store_cross(&self.be, caches, slots, encoded, kv))
     }
 
-    /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` has the cache row that holds
-    /// each position of a row; see [`Backend::self_attention_step`].
+    /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` has the cache
+    /// row that holds each position of a row; see [`Backend::self_attention_step`].
     pub fn decode(
         &self,
         s: &mut DecoderScratch<B>,

@@ -8,7 +8,8 @@ use crate::units::Seconds;
 /// Width of a line in characters if `max_line_width` is not given.
 pub(super) const WIDTH: usize = 1000;
 
-/// If both width and count are given, a new cue starts at a word that starts this much later than the word before, in seconds.
+/// If both width and count are given, a new cue starts at a word that starts this much later than the word before, in
+/// seconds.
 const LONG_PAUSE: f64 = 3.0;
 
 /// The words of one cue.
@@ -43,11 +44,11 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Start and end of each group, in milliseconds. Groups whose words have no times divide the free time between the adjacent groups
-/// and within their segment equally.
+/// Start and end of each group, in milliseconds. Groups whose words have no times divide the free time between the
+/// adjacent groups and within their segment equally.
 pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
-    // For each group: the start of the next group with times, and how many groups share the time until then: this one, and the
-    // following ones of the same segment without times.
+    // For each group: the start of the next group with times, and how many groups share the time until then: this one,
+    // and the following ones of the same segment without times.
     let mut after: Vec<(u64, u64)> = vec![(u64::MAX, 1); groups.len()];
     for index in (1..groups.len()).rev() {
         let (group, before) = (&groups[index], &groups[index - 1]);

@@ -15,12 +15,12 @@ pub(super) fn fill(words: &mut [Placed], width: usize, spaces: Spaces) {
     }
 }
 
-/// Balanced line breaking: as few lines as [`fill`] needs, as equal in length as possible. No line is longer than `width`, unless a
-/// single word is.
+/// Balanced line breaking: as few lines as [`fill`] needs, as equal in length as possible. No line is longer than
+/// `width`, unless a single word is.
 ///
 /// Among all breaks with the fewest lines, the one with the smallest sum of squared line lengths is chosen by dynamic
-/// programming, as in Knuth and Plass 1981. Ties: the break with the shorter upper line wins, since the table is filled from the
-/// last word to the first.
+/// programming, as in Knuth and Plass 1981. Ties: the break with the shorter upper line wins, since the table is filled
+/// from the last word to the first.
 pub(super) fn balance(words: &mut [Placed], width: usize, spaces: Spaces) {
     let lengths: Vec<usize> = words.iter().map(Placed::length).collect();
     // For the text from each word on: number of lines, sum of squares, and the index of the word after its first line.

@@ -16,14 +16,14 @@ use crate::error::{Error, Result};
 use crate::types::Transcript;
 use crate::units::Seconds;
 
-/// Options for subtitle cues. The first four need words. The last four move the times of cues, so that no two cues overlap; for
-/// their priority see `src/output/subtitles/pace.rs`.
+/// Options for subtitle cues. The first four need words. The last four move the times of cues, so that no two cues
+/// overlap; for their priority see `src/output/subtitles/pace.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SubtitleOptions {
     /// Maximum width of a line, in characters. Without it a line is as long as its segment, up to 1000.
     pub max_line_width: Option<usize>,
-    /// Maximum number of lines in a cue. It has an effect only together with `max_line_width`; then a cue may span several
-    /// segments.
+    /// Maximum number of lines in a cue. It has an effect only together with `max_line_width`; then a cue may span
+    /// several segments.
     pub max_line_count: Option<usize>,
     /// One cue for each word: the whole text with that word underlined.
     pub highlight_words: bool,
@@ -149,8 +149,8 @@ impl Markup {
     }
 }
 
-/// Extends every cue to at least one millisecond: players do not show an empty cue, and WebVTT does not allow it. A cue that
-/// started at the same time as an extended one starts a millisecond later.
+/// Extends every cue to at least one millisecond: players do not show an empty cue, and WebVTT does not allow it. A cue
+/// that started at the same time as an extended one starts a millisecond later.
 fn lengthen(cues: &mut [Cue]) {
     let mut earliest = 0;
     for cue in cues {
@@ -175,7 +175,8 @@ fn sanitised(text: &str) -> String {
     out
 }
 
-/// Whether the width of a line includes the spaces between its words. WhisperX ignores them; the tests do so to compare.
+/// Whether the width of a line includes the spaces between its words. WhisperX ignores them; the tests do so to
+/// compare.
 #[derive(Clone, Copy, PartialEq)]
 enum Spaces {
     Counted,
@@ -213,7 +214,8 @@ fn cues(transcript: &Transcript, options: &SubtitleOptions, spaces: Spaces, mark
     out
 }
 
-/// Appends the cue of a group, or with highlighting one cue for each word and each pause, within `bounds` in milliseconds.
+/// Appends the cue of a group, or with highlighting one cue for each word and each pause, within `bounds` in
+/// milliseconds.
 fn show(out: &mut Vec<Cue>, group: &Group, bounds: (u64, u64), markup: Markup, options: &SubtitleOptions) {
     let speaker = group.segment.speaker.as_deref().map(|speaker| markup.escaped(speaker));
     let (speaker, (start, end)) = (speaker.as_deref(), bounds);
@@ -294,7 +296,8 @@ mod tests {
         for case in cases["writers"].as_array().unwrap() {
             let given = &case["options"];
             let (file, size) = (case["file"].as_str().unwrap(), |name: &str| given[name].as_u64().map(|v| v as usize));
-            // With width and count WhisperX puts words of several speakers into one cue, under the name of the first speaker.
+            // With width and count WhisperX puts words of several speakers into one cue, under the name of the first
+            // speaker.
             let mixes_speakers = file.contains("speakers") && size("max_line_count").is_some();
             if size("max_line_width").is_none() || case["format"] != "srt" || mixes_speakers {
                 continue;

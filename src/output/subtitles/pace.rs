@@ -8,8 +8,8 @@
 //! 4. minimum duration;
 //! 5. characters per second.
 //!
-//! A cue that is too short is extended into the pause after it, then into the pause before it. If there is no pause, it stays
-//! too short.
+//! A cue that is too short is extended into the pause after it, then into the pause before it. If there is no pause, it
+//! stays too short.
 
 use super::group::Group;
 use super::lines;
@@ -47,9 +47,9 @@ pub(super) fn cut<'a>(groups: Vec<Group<'a>>, options: &SubtitleOptions, spaces:
     out
 }
 
-/// The index of the word before which a group is split. The cost of a split grows with the distance from the middle of the group in
-/// time; it is lower after a sentence or a clause and in a pause, and higher if a part is shorter than `shortest`. Ties: the split
-/// nearest to the middle word wins. `None` if no split has times on both sides.
+/// The index of the word before which a group is split. The cost of a split grows with the distance from the middle of
+/// the group in time; it is lower after a sentence or a clause and in a pause, and higher if a part is shorter than
+/// `shortest`. Ties: the split nearest to the middle word wins. `None` if no split has times on both sides.
 fn best_cut(group: &Group, shortest: Seconds) -> Option<usize> {
     let words = &group.words;
     let start = words.iter().filter_map(|word| word.start).map(|s| s.0).fold(f64::MAX, f64::min);
@@ -79,8 +79,8 @@ fn best_cut(group: &Group, shortest: Seconds) -> Option<usize> {
     best.map(|(_, _, at)| at)
 }
 
-/// Moves the times of cues so that the rules hold, by their priority. The cues must be sorted by start; each has the index of its
-/// group.
+/// Moves the times of cues so that the rules hold, by their priority. The cues must be sorted by start; each has the
+/// index of its group.
 pub(super) fn place(cues: &mut [(usize, Timing)], options: &SubtitleOptions) {
     let gap = options.min_cue_gap.map_or(0, ms);
     let longest = options.max_cue_duration.map_or(u64::MAX, ms).max(1);

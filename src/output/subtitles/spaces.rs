@@ -1,25 +1,29 @@
 //! Spaces between words, and allowed line breaks, in languages with and without spaces between words.
 //!
-//! In most languages every word is preceded by a space, and a line may break at every space. Chinese, Japanese and others are
-//! written without spaces. There the aligner makes a word of every character, spaces are where the segment's text has them, and
-//! a line must not begin with closing punctuation, end with an opening bracket, or end within a Latin word or a number.
+//! In most languages every word is preceded by a space, and a line may break at every space. Chinese, Japanese and
+//! others are written without spaces. There the aligner makes a word of every character, spaces are where the segment's
+//! text has them, and a line must not begin with closing punctuation, end with an opening bracket, or end within a
+//! Latin word or a number.
 //!
-//! Sources: JIS X 4051:2004, 6.1.1 (characters that must not begin or end a line); W3C "Requirements for Chinese Text Layout", 3.1.5.
+//! Sources: JIS X 4051:2004, 6.1.1 (characters that must not begin or end a line); W3C "Requirements for Chinese Text
+//! Layout", 3.1.5.
 
 use super::placed::Placed;
 
-/// Languages written without spaces between words: those of WhisperX, and those whose words Whisper splits by Unicode character
-/// (`tokenizer.py::Tokenizer.split_to_word_tokens`).
+/// Languages written without spaces between words: those of WhisperX, and those whose words Whisper splits by Unicode
+/// character (`tokenizer.py::Tokenizer.split_to_word_tokens`).
 const UNSPACED: [&str; 6] = ["ja", "lo", "my", "th", "yue", "zh"];
 
-/// Characters that must not begin a line: closing brackets and punctuation, small kana, iteration and prolonged sound marks.
+/// Characters that must not begin a line: closing brackets and punctuation, small kana, iteration and prolonged sound
+/// marks.
 const CLOSING: &str = "、。，．・：；？！‼⁇⁈⁉」』）］｝〉》】〕〗〙〟’”»…‥ー〜～％‰℃\
                        ゝゞヽヾ々〻ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶ!),.:;?]}%";
 
 /// Characters that must not end a line: opening brackets and currency signs.
 const OPENING: &str = "「『（［｛〈《【〔〖〘〝‘“«￥＄￡([{$";
 
-/// Marks which words of a segment with this text are preceded by a space, and which must stay on the line of the word before.
+/// Marks which words of a segment with this text are preceded by a space, and which must stay on the line of the word
+/// before.
 pub(super) fn mark(words: &mut [Placed], text: &str, language: Option<&str>) {
     if !language.is_some_and(|language| UNSPACED.contains(&language)) {
         words.iter_mut().for_each(|word| word.space = true);
@@ -54,7 +58,8 @@ fn is_latin(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// The words, separated by `|`; a word has ` ` in front if preceded by a space, and `_` if no line may break before it.
+    /// The words, separated by `|`; a word has ` ` in front if preceded by a space, and `_` if no line may break before
+    /// it.
     fn marked(words: &[&str], text: &str, language: &str) -> String {
         let mut words: Vec<Placed> = words.iter().map(|text| Placed::new(text)).collect();
         mark(&mut words, text, Some(language));

@@ -45,8 +45,8 @@ fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
 
 /// The tensors of the model that a variable holds. The output projection is skipped, because it is the embedding.
 ///
-/// Whisper's key projections have no bias; the files store zeros for it, which are not used. Any bias of the keys would not change
-/// the result: it adds the same number to the scores of all keys, which cancels in the softmax.
+/// Whisper's key projections have no bias; the files store zeros for it, which are not used. Any bias of the keys would
+/// not change the result: it adds the same number to the scores of all keys, which cancels in the softmax.
 pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part> {
     let split = || {
         let (side, rest) = name.split_once('/').filter(|(side, _)| matches!(*side, "encoder" | "decoder"))?;

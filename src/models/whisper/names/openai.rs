@@ -36,7 +36,8 @@ const IN_BLOCK: [(&str, &str); 13] = [
     ("mlp.2", "fc2"),
 ];
 
-/// The tensor of the model for a tensor of the file. whisper.cpp's converters store the biases of convolutions as `[N, 1]`.
+/// The tensor of the model for a tensor of the file. whisper.cpp's converters store the biases of convolutions as `[N,
+/// 1]`.
 pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part> {
     let renamed = || {
         let (side, rest) = name.split_once('.').filter(|(side, _)| matches!(*side, "encoder" | "decoder"))?;
