@@ -204,7 +204,7 @@ pub fn normalises(folder: &Path) -> Result<bool> {
     normalises_as(&text, &path)
 }
 
-/// [`normalises`] for the text of a `preprocessor_config.json`; `path` names it in errors.
+/// `do_normalize` from the text of a `preprocessor_config.json`, true if it is missing; `path` names the file in errors.
 ///
 /// # Errors
 /// [`Error::Model`] if it is not JSON.
