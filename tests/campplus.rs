@@ -1,5 +1,5 @@
-//! CAM++ against 3D-Speaker's code: with random weights of several sizes, with the published ones on real recordings; every
-//! embedding alone against the same among others, bit for bit; and checkpoints and spans that are none.
+//! CAM++ against 3D-Speaker's code, with random weights of several sizes and with the published ones on real
+//! recordings. Batched embeddings must be bit-identical to single ones. Invalid checkpoints and spans.
 
 mod common;
 
@@ -21,13 +21,13 @@ fn case(name: &str) -> Value {
     meta["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap().clone()
 }
 
-fn same(a: &[f32], b: &[f32]) -> bool {
+fn bits_equal(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 /// The published variants have the sizes of `common` and `voxceleb`.
 #[test]
-fn embeddings_are_those_of_3d_speaker() {
+fn embeddings_match_3d_speaker() {
     let (golden, be) = (Golden::open("campplus/embeddings.safetensors"), cpu());
     for name in ["small", "common", "voxceleb"] {
         let case = case(name);
@@ -36,7 +36,7 @@ fn embeddings_are_those_of_3d_speaker() {
         let spans = campplus::spans(&case);
         assert_eq!(shape, [spans.len(), network.size()], "{name}");
         let got = network.embed_spans(&be, &campplus::audio(&case), &spans).unwrap();
-        // What clips have in common would hide an error in what they have not.
+        // If all embeddings were nearly equal, the comparison would hide errors.
         let spread = want.chunks_exact(network.size()).map(|v| (v[0] - want[0]).abs()).fold(0.0f32, f32::max);
         assert!(spread > 0.03 || spans.len() == 1, "{name}: {spread}");
         let worst = assert_close(name, &got, &want, 1e-4, 0.0);
@@ -56,28 +56,28 @@ mod needs_real_needs_shared {
 }
 
 #[test]
-fn embeddings_do_not_know_each_other() {
+fn embeddings_do_not_depend_on_the_batch() {
     let (one, two, case) = (Cpu::new(Some(1)).unwrap(), cpu(), case("small"));
     let weights = campplus::weights(&case);
     let (alone, network) = (CamPlus::load(&one, &weights).unwrap(), CamPlus::load(&two, &weights).unwrap());
     let (samples, size) = (campplus::audio(&case), network.size());
-    // More than run at once, in a row that is not that of their lengths.
+    // More than one batch, not sorted by length.
     let spans: Vec<_> =
         (0..40).map(|i| vec![(i * 1237) % 40_000..(i * 1237) % 40_000 + 720 + (i * 7919) % 39_000]).collect();
     let together = network.embed_spans(&two, &samples, &spans).unwrap();
     assert!(together.iter().all(|v| v.is_finite()));
     for (n, want) in together.chunks_exact(size).enumerate().step_by(3) {
-        assert!(same(&alone.embed_spans(&one, &samples, &spans[n..=n]).unwrap(), want), "{n} differs");
+        assert!(bits_equal(&alone.embed_spans(&one, &samples, &spans[n..=n]).unwrap(), want), "{n} differs");
     }
 }
 
-/// A window and a mask are the frames under the mask; joined spans are those frames too.
+/// A masked window has the same embedding as the spans of its active frames.
 #[test]
-fn windows_are_spans() {
+fn masked_windows_equal_spans() {
     let (be, case) = (cpu(), case("small"));
     let network = embedding::load(&be, &campplus::weights(&case)).unwrap();
     let (samples, size) = (campplus::audio(&case), network.size());
-    // One value of a mask for each frame of 16 000 samples: 98.
+    // Masks of 98 frames: one value for each frame of features in 16 000 samples.
     let mut masks = vec![true; 2 * 2 * 98];
     masks[98..196].iter_mut().enumerate().for_each(|(i, mask)| *mask = (10..40).contains(&i) || (60..61).contains(&i));
     masks[196..294].iter_mut().enumerate().for_each(|(i, mask)| *mask = i < 2);
@@ -93,7 +93,7 @@ fn windows_are_spans() {
         vec![frames(73_000, 95, 98)],
     ];
     let want = network.embed_spans(&be, &padded, &spans).unwrap();
-    assert!(same(&got, &want));
+    assert!(bits_equal(&got, &want));
     assert!(got[2 * size..3 * size].iter().all(|v| v.is_nan()), "two frames are one of the blocks, without deviation");
     assert!(got[3 * size..].iter().all(|v| v.is_finite()), "silence behind the end");
     assert_eq!([network.min_frames(589, 160_000), network.min_frames(98, 16_000)], [3, 5]);
@@ -104,9 +104,9 @@ fn windows_are_spans() {
     assert!(network.embed_windows(&be, &samples, &Windows { starts: &[], masks: &[], ..windows }).unwrap().is_empty());
 }
 
-/// Spans of nothing, next to nothing, beyond the end, and with numbers that are none.
+/// Spans that are empty, too short, past the end, reversed, or contain NaN.
 #[test]
-fn spans_that_hold_no_voice() {
+fn invalid_spans_give_nan() {
     let (be, case) = (cpu(), case("small"));
     let network = embedding::load(&be, &campplus::weights(&case)).unwrap();
     let (mut samples, size) = (campplus::audio(&case), network.size());
@@ -123,15 +123,15 @@ fn spans_that_hold_no_voice() {
     ];
     let got = network.embed_spans(&be, &samples, &spans).unwrap();
     for (n, got) in got.chunks_exact(size).enumerate() {
-        let heard = [2, 4].contains(&n);
-        assert!(got.iter().all(|v| v.is_finite() == heard), "{n}");
+        let is_valid = [2, 4].contains(&n);
+        assert!(got.iter().all(|v| v.is_finite() == is_valid), "{n}");
     }
     assert!(network.embed_spans(&be, &samples, &[]).unwrap().is_empty());
     assert!(network.embed_spans(&be, &[], &[vec![0..8000]]).unwrap().iter().all(|v| v.is_nan()));
 }
 
 #[test]
-fn checkpoints_are_refused() {
+fn wrong_checkpoints_are_refused() {
     let (be, case) = (cpu(), case("small"));
     let refusal = |change: &dyn Fn(&mut Vec<campplus::Named>)| {
         let mut tensors = campplus::tensors(&case);

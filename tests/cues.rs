@@ -1,22 +1,22 @@
-//! Cues whose text or times need care: Chinese and Japanese, markup, and words without a duration.
+//! Subtitle cues in special cases: Chinese and Japanese, markup, and words without a duration.
 
 use diarist::output::{OutputFormat, SubtitleOptions, render};
 use diarist::types::{Segment, Span, Transcript, Turn, Word};
 use diarist::units::Seconds;
 
-/// A segment as the aligner leaves it in a language without spaces: every character is a word.
+/// An aligned segment in a language without spaces: every character is a word.
 fn by_characters(text: &str, language: &str) -> Transcript {
-    let time = |place: usize| Some(Seconds(place as f64 / 4.0));
+    let time = |index: usize| Some(Seconds(index as f64 / 4.0));
     let characters = text.chars().filter(|c| !c.is_whitespace()).enumerate();
     let words: Vec<Word> = characters
-        .map(|(place, c)| Word { word: c.into(), start: time(place), end: time(place + 1), ..Word::default() })
+        .map(|(index, c)| Word { word: c.into(), start: time(index), end: time(index + 1), ..Word::default() })
         .collect();
     let end = words.last().and_then(|word| word.end).unwrap_or_default();
     let segment = Segment { text: text.into(), end, words: Some(words), ..Segment::default() };
     Transcript { segments: vec![segment], language: Some(language.into()), ..Transcript::default() }
 }
 
-/// The texts of the cues of an SRT or VTT file, `/` between their lines.
+/// The texts of the cues of an SRT or VTT file, with `/` between lines.
 fn texts(file: &str) -> Vec<String> {
     let cues = file.split("\n\n").filter(|cue| cue.contains("-->"));
     cues.map(|cue| cue.lines().skip_while(|line| !line.contains("-->")).skip(1).collect::<Vec<_>>().join("/")).collect()
@@ -25,9 +25,9 @@ fn texts(file: &str) -> Vec<String> {
 const CHINESE: &str = "我们用 Machine Learning 和 Hello World 来做 iPhone 16 Pro Max 的测试。";
 const JAPANESE: &str = "「これはペンです。」と、彼は言った（たぶん）。ちょっと待って！";
 
-/// Without a width a cue is its segment, and reads as the segment does.
+/// Without a maximum line width, a cue is one segment and has the segment's text.
 #[test]
-fn spaces_between_latin_words_stay() {
+fn spaces_between_latin_words_are_kept() {
     for (text, language) in [(CHINESE, "zh"), (JAPANESE, "ja"), ("我 a b", "yue")] {
         let transcript = by_characters(text, language);
         for format in [OutputFormat::Srt, OutputFormat::Vtt] {
@@ -41,7 +41,7 @@ fn spaces_between_latin_words_stay() {
 
 /// No line begins with closing punctuation, ends with an opening bracket, or ends within a Latin word.
 #[test]
-fn lines_end_where_they_may() {
+fn lines_break_only_where_allowed() {
     let none = SubtitleOptions::default();
     for (text, language) in [(CHINESE, "zh"), (JAPANESE, "ja")] {
         let transcript = by_characters(text, language);
@@ -64,7 +64,7 @@ fn lines_end_where_they_may() {
                 {
                     assert!(lines.iter().any(|line| line.contains(word)), "{width}: {word} is torn: {lines:?}");
                 }
-                // Only what must not be torn is wider: `iPhone`, `Learning`, or some characters with their punctuation.
+                // Only unbreakable units are wider: `iPhone`, `Learning`, or a few characters with their punctuation.
                 let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
                 assert!(longest <= width.max(8), "{width}: {lines:?}");
             }
@@ -76,7 +76,7 @@ fn lines_end_where_they_may() {
 }
 
 #[test]
-fn webvtt_escapes_what_would_be_markup() {
+fn webvtt_escapes_markup() {
     let word = |word: &str, at: f64| Word {
         word: word.into(),
         start: Some(Seconds(at)),
@@ -99,16 +99,16 @@ fn webvtt_escapes_what_would_be_markup() {
     assert_eq!(highlighted[1], "[R&amp;D &lt;x>]: &lt;2> <u>AT&amp;T</u> -> &amp;lt;");
 }
 
-/// `00:01:02.003` or with a comma, hours or none, in milliseconds.
+/// A timestamp such as `00:01:02.003`, `01:02.003` or `00:01:02,003`, in milliseconds.
 fn stamp(text: &str) -> u64 {
     let (whole, fraction) = text.split_once([',', '.']).unwrap();
     whole.split(':').fold(0, |sum, part| sum * 60 + part.parse::<u64>().unwrap()) * 1000
         + fraction.parse::<u64>().unwrap()
 }
 
-/// Whatever the times of words and segments are, every cue, line and turn lasts, and no word is lost.
+/// Whatever the times of words and segments, every cue, line and turn has a duration, and no word is lost.
 #[test]
-fn nothing_is_without_a_duration() {
+fn every_cue_line_and_turn_has_a_duration() {
     let word = |word: &str, start: f64, end: f64| Word {
         word: word.into(),
         start: Some(Seconds(start)),

@@ -1,5 +1,5 @@
-//! A tiny Whisper in every format: the same weights, sizes, lists and logits from each, and the values that gguf has for blocks
-//! of whisper.cpp's quantised types. Files: `tests/reference/formats.py`.
+//! Checkpoint formats, with a tiny Whisper in each: the same weights, sizes, token lists and logits, and dequantised
+//! blocks of whisper.cpp's types as in gguf. Files: `tests/reference/formats.py`.
 
 mod common;
 #[path = "formats/hostile.rs"]
@@ -20,7 +20,7 @@ use diarist::engine::{Backend, StepRows, Tensor, ops};
 use diarist::models::whisper::{Checkpoint, Files, Format, Whisper};
 use serde_json::Value;
 
-/// Files that hold the f16 weights exactly.
+/// Files without quantisation, which hold the f16 weights exactly.
 const EXACT: [&str; 6] =
     ["ct2-float16", "ct2-float32", "openai.pt", "openai-legacy.pt", "ggml-f16.bin", "ggml-f32.bin"];
 const INT8: [&str; 2] = ["ct2-int8_float16", "ct2-int8_float32"];
@@ -42,12 +42,12 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
     seeded::whisper_tensors(&config())
 }
 
-/// Values of a tensor as the model reads them.
+/// Values of a tensor under the model's name.
 fn values(files: &Files, name: &str, shape: &[usize]) -> Vec<f32> {
     files.weights.tensor(name, shape).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Logits of three tokens after noise, computed by the whole network.
+/// Logits of three tokens for random features, from encoder and decoder.
 fn logits(files: &Files, weights: WeightType) -> Vec<f32> {
     logits_of(&Cpu::new(Some(1)).unwrap().with_weights(weights), files)
 }
@@ -71,7 +71,7 @@ fn logits_of(be: &Cpu, files: &Files) -> Vec<f32> {
     out.to_host(be).unwrap()
 }
 
-/// Root of the mean square of the difference, in standard deviations of `want`.
+/// Root mean square of the difference, in standard deviations of `want`.
 fn error(got: &[f32], want: &[f32]) -> f64 {
     let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
     let mean = want.iter().sum::<f32>() / want.len() as f32;
@@ -102,13 +102,13 @@ fn every_exact_format_holds_the_same_weights() {
 #[test]
 fn every_exact_format_gives_the_same_logits() {
     let want = logits(&open("safetensors"), WeightType::Auto);
-    assert!(want.iter().any(|value| value.abs() > 1.0), "the reference says nothing");
+    assert!(want.iter().any(|value| value.abs() > 1.0), "the reference logits are too small");
     for name in EXACT {
         assert_eq!(logits(&open(name), WeightType::Auto), want, "{name}");
     }
 }
 
-/// The weights of the seeded model themselves, so that a mistake of the reference folder would show.
+/// Compares with the seeded weights, so that an error in the reference folder is found.
 #[test]
 fn the_reference_folder_holds_the_seeded_weights() {
     let (reference, config) = (open("safetensors"), config());
@@ -119,14 +119,14 @@ fn the_reference_folder_holds_the_seeded_weights() {
     }
 }
 
-/// Some scripts that fine-tune save openai-whisper's `ModelDimensions` instead of a dictionary.
+/// Some fine-tuning scripts save openai-whisper's `ModelDimensions` object instead of a dictionary.
 #[test]
 fn dims_may_be_an_object() {
     assert_eq!(open("openai-dataclass.pt").config, open("openai.pt").config);
 }
 
 #[test]
-fn lists_of_ctranslate2_are_those_of_its_config() {
+fn ctranslate2_token_lists_come_from_its_config() {
     let files = open("ct2-float16");
     assert_eq!(files.generation.suppress_tokens, Some(vec![1, 2, 51]));
     assert_eq!(files.generation.begin_suppress_tokens, Some(vec![3, 50]));
@@ -143,9 +143,10 @@ fn lists_of_ctranslate2_are_those_of_its_config() {
     assert_eq!(null.generation.begin_suppress_tokens, None);
 }
 
-/// ctranslate2 rounds `weight * scale` with `scale = 127 / max |weight|` of the row, and divides by the scale again.
+/// CTranslate2 quantises each row to `round(weight * scale)` with `scale = 127 / max |weight|`, and divides by the
+/// scale again.
 #[test]
-fn int8_rows_stay_the_integers_of_the_file() {
+fn int8_weights_are_the_integers_of_the_file() {
     let reference = open("safetensors");
     for name in INT8 {
         let files = open(name);
@@ -170,7 +171,7 @@ fn int8_rows_stay_the_integers_of_the_file() {
 }
 
 #[test]
-fn quantised_conversions_are_near_the_weights_they_were_made_of() {
+fn quantised_conversions_are_near_the_original_weights() {
     let reference = open("safetensors");
     for (name, tolerance) in [("ct2-int16", 0.003), ("ct2-bfloat16", 0.004), ("ct2-int8_float16", 0.02)] {
         let files = open(name);
@@ -188,7 +189,8 @@ fn quantised_conversions_are_near_the_weights_they_were_made_of() {
     }
 }
 
-/// Measured: int16 0.002, bfloat16 0.01, int8 0.03, q8_0 0.02, q5 0.2, q4 0.4 of the logits' deviation.
+/// Measured errors, in standard deviations of the logits: int16 0.002, bfloat16 0.01, int8 0.03, q8_0 0.02, q5 0.2, q4
+/// 0.4.
 #[test]
 fn quantised_conversions_give_nearly_the_same_logits() {
     let want = logits(&open("safetensors"), WeightType::F32);
@@ -207,9 +209,9 @@ fn quantised_conversions_give_nearly_the_same_logits() {
     }
 }
 
-/// Integers none of which is as large as 127, so that quantised anew they would be others.
+/// No integer reaches 127, so that quantising the weights again would change them.
 #[test]
-fn int8_weights_are_not_quantised_anew() {
+fn int8_weights_are_not_quantised_again() {
     let be = |kind| Cpu::new(Some(1)).unwrap().with_weights(kind);
     let values: Vec<i8> = (0..128 * 32).map(|i| (i * 7 % 41) as i8 - 20).collect();
     let scales: Vec<f32> = (0..128).map(|row| 0.1 + row as f32 / 1000.0).collect();
@@ -220,7 +222,7 @@ fn int8_weights_are_not_quantised_anew() {
     {
         let be = be(kind);
         let matrix = be.matrix(&weight).unwrap();
-        // The product with the unit vectors is the weight, transposed.
+        // The product with the unit vectors is the transposed weight.
         let mut x = Tensor::zeros(&be, &[32, 32]).unwrap();
         let units: Vec<f32> = (0..32 * 32).map(|i| if i / 32 == i % 32 { 1.0 } else { 0.0 }).collect();
         be.write_act(&mut x.buf, 0, &units).unwrap();
@@ -232,7 +234,7 @@ fn int8_weights_are_not_quantised_anew() {
     }
 }
 
-/// All matrices of the file are int8, so that nothing is left to quantise.
+/// All matrices of the file are int8 already, so that the compute type int8 changes nothing.
 #[test]
 fn compute_types_of_an_int8_file() {
     let files = open("ct2-int8_float32");
@@ -241,9 +243,9 @@ fn compute_types_of_an_int8_file() {
     assert!(error(&float, &auto) < 1e-4, "{}", error(&float, &auto));
 }
 
-/// Both kinds of attention to the audio take the integers of the keys as they are.
+/// Both forms of cross-attention use the integers of the key projections unchanged.
 #[test]
-fn int8_keys_are_the_same_in_both_kinds_of_attention_to_the_audio() {
+fn int8_keys_are_the_same_in_both_forms_of_cross_attention() {
     let files = open("ct2-int8_float16");
     let be = || Cpu::new(Some(1)).unwrap().with_weights(WeightType::Int8);
     let absorbed = logits_of(&be().with_cross_cache(CrossCacheType::Absorbed), &files);
@@ -265,7 +267,7 @@ fn blocks_dequantise_bit_equal_to_gguf() {
 }
 
 #[test]
-fn quantised_ggml_tensors_are_near_the_weights_they_were_made_of() {
+fn quantised_ggml_tensors_are_near_the_original_weights() {
     let reference = open("safetensors");
     for (kind, tolerance) in GGML.into_iter().zip([0.15, 0.1, 0.08, 0.05, 0.01]) {
         let files = open(&format!("ggml-{kind}.bin"));
@@ -285,7 +287,7 @@ fn quantised_ggml_tensors_are_near_the_weights_they_were_made_of() {
 }
 
 #[test]
-fn formats_are_named() {
+fn formats_are_recognised() {
     for (name, format) in [
         ("safetensors", Format::HuggingFace),
         ("ct2-int16", Format::CTranslate2),

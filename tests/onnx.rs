@@ -1,4 +1,5 @@
-//! Networks from ONNX files: small ones that PyTorch's exporters made, files as they are in circulation, and damaged ones.
+//! ONNX files of diarization networks: small ones from PyTorch's exporters, exports of the published networks, and
+//! damaged files.
 
 mod common;
 
@@ -13,13 +14,13 @@ fn cpu() -> Cpu {
     Cpu::new(Some(2)).unwrap()
 }
 
-fn audio(said: &Value) -> Vec<f32> {
-    seeded::audio_f32(said["audio_seed"].as_u64().unwrap(), said["samples"].as_u64().unwrap() as usize)
+fn audio(case: &Value) -> Vec<f32> {
+    seeded::audio_f32(case["audio_seed"].as_u64().unwrap(), case["samples"].as_u64().unwrap() as usize)
 }
 
-/// Batch norms folded or not, names kept or made up.
+/// Exports with and without folded batch norms, with original and generated names.
 #[test]
-fn campplus_of_both_exporters() {
+fn campplus_exports_match_pytorch() {
     let (golden, be) = (Golden::open("onnx/results.safetensors"), cpu());
     let (audio, (_, want)) = (audio(&golden.meta()["campplus"]), golden.f32("campplus"));
     for name in ["campplus-13.onnx", "campplus-14-unfolded.onnx", "campplus-dynamo.onnx"] {
@@ -30,19 +31,19 @@ fn campplus_of_both_exporters() {
 }
 
 #[test]
-fn pyannet_with_what_it_was_trained_for() {
+fn pyannet_export_matches_pytorch() {
     let (golden, be) = (Golden::open("onnx/results.safetensors"), cpu());
     let (audio, (_, want)) = (audio(&golden.meta()["pyannet"]), golden.f32("pyannet"));
     let network = PyanNet::open(&be, &common::data("onnx/pyannet-13.onnx")).unwrap();
-    let said = network.specification();
-    assert_eq!((said.window, said.head, said.classes.len(), said.stride), (32_000, Head::Powerset(2), 3, 10));
+    let read = network.specification();
+    assert_eq!((read.window, read.head, read.classes.len(), read.stride), (32_000, Head::Powerset(2), 3, 10));
     let got = network.scores(&be, &audio, audio.len()).unwrap().to_host(&be).unwrap();
     eprintln!("largest difference {:e}", assert_close("pyannet", &got, &want, 1e-4, 1e-5));
 }
 
-/// A folder with one file of weights is that file; with two, one must be named.
+/// A folder with a single file of weights stands for that file; with two files, one must be named.
 #[test]
-fn the_only_file_of_a_folder() {
+fn a_folder_with_a_single_file_is_opened() {
     let (be, folder) = (cpu(), tempfile::tempdir().unwrap());
     std::fs::copy(common::data("onnx/campplus-13.onnx"), folder.path().join("voice.onnx")).unwrap();
     std::fs::write(folder.path().join("README.md"), "a network").unwrap();
@@ -50,13 +51,13 @@ fn the_only_file_of_a_folder() {
     std::fs::write(folder.path().join("other.pt"), "weights").unwrap();
     let error = embedding::open(&be, folder.path()).err().unwrap().to_string();
     assert!(error.contains("voice.onnx") && error.contains("other.pt"), "{error}");
-    let nothing = tempfile::tempdir().unwrap();
-    assert!(embedding::open(&be, nothing.path()).is_err());
+    let empty = tempfile::tempdir().unwrap();
+    assert!(embedding::open(&be, empty.path()).is_err());
 }
 
-/// Whatever is cut off or changed is an error, never a panic, and never memory out of all proportion.
+/// Truncated files are errors; flipped bits never cause a panic or excessive memory.
 #[test]
-fn damaged_files() {
+fn damaged_files_do_not_panic() {
     let path = std::path::Path::new("damaged.onnx");
     for name in ["campplus-13.onnx", "pyannet-13.onnx"] {
         let bytes = std::fs::read(common::data("onnx").join(name)).unwrap();
@@ -67,7 +68,7 @@ fn damaged_files() {
         for (i, at) in (0..bytes.len()).step_by(bytes.len() / 997).enumerate() {
             let mut changed = bytes.clone();
             changed[at] ^= 1 << (i % 8);
-            // A weight may have changed, which nobody can see.
+            // The result may be Ok: a changed weight cannot be detected.
             drop(onnx::weights(path, &changed));
         }
     }
@@ -78,14 +79,14 @@ fn damaged_files() {
 mod needs_real_needs_exports {
     use super::*;
 
-    /// Files that `tests/reference/onnx_files.py` made with the calls that made those in circulation.
+    /// A file from `tests/reference/onnx_files.py`, which exports with the same calls as the published files.
     fn file(name: &str) -> std::path::PathBuf {
         common::exports(name)
     }
 
     #[test]
     #[ignore = "needs real weights (tests/real/fetch.sh) and exports of networks (tests/reference/onnx_files.py)"]
-    fn campplus_is_the_state_dict() {
+    fn campplus_export_matches_the_state_dict() {
         let be = cpu();
         let samples = seeded::audio_f32(730, 48_000);
         let spans = [vec![0..48_000], vec![1000..20_000]];
@@ -98,27 +99,28 @@ mod needs_real_needs_exports {
 
     #[test]
     #[ignore = "needs real weights (tests/real/fetch.sh) and exports of networks (tests/reference/onnx_files.py)"]
-    fn segmentation_is_the_checkpoint() {
+    fn segmentation_exports_match_the_checkpoint() {
         let be = cpu();
         let samples = seeded::audio_f32(731, 160_000);
         let scores = |path: &std::path::Path| {
             let network = PyanNet::open(&be, path).unwrap();
             (network.specification().clone(), network.scores(&be, &samples, 160_000).unwrap().to_host(&be).unwrap())
         };
-        let (said, want) = scores(&common::real("segmentation-3.0/pytorch_model.bin"));
+        let (expected, want) = scores(&common::real("segmentation-3.0/pytorch_model.bin"));
         for name in ["segmentation.onnx", "segmentation-baked.onnx"] {
             let (found, got) = scores(&file(name));
-            assert_eq!((found.window, found.head, found.stride), (said.window, said.head, said.stride), "{name}");
+            let expected = (expected.window, expected.head, expected.stride);
+            assert_eq!((found.window, found.head, found.stride), expected, "{name}");
             let probabilities = |scores: &[f32]| scores.iter().map(|v| v.exp()).collect::<Vec<f32>>();
             let worst = assert_close(name, &probabilities(&got), &probabilities(&want), 1e-4, 0.0);
             eprintln!("{name}: largest difference of a probability {worst:e}");
         }
     }
 
-    /// WeSpeaker's own names, and its ONNX file, with a mean of embeddings that is taken off.
+    /// A checkpoint with WeSpeaker's names, and WeSpeaker's ONNX file, which subtracts a mean embedding.
     #[test]
     #[ignore = "needs real weights (tests/real/fetch.sh) and exports of networks (tests/reference/onnx_files.py)"]
-    fn resnet34_of_wespeaker() {
+    fn resnet34_files_of_wespeaker_match_pytorch() {
         let (golden, be) = (Golden::open("onnx/resnet34.safetensors"), cpu());
         let audio = audio(&golden.meta());
         for (name, want) in [("avg_model.pt", "plain"), ("resnet34.onnx", "mean")] {

@@ -1,5 +1,5 @@
-//! PyanNet against pyannote.audio, with random weights in the true architecture and with WhisperX's checkpoint; every window
-//! alone against the same window among others, bit for bit; and WhisperX's speech regions.
+//! PyanNet against pyannote.audio, with random weights in the published architecture and with WhisperX's checkpoint.
+//! Batched windows must be bit-identical to single ones. Speech regions against WhisperX.
 
 mod common;
 
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 /// WhisperX's own checkpoint.
 const CHECKPOINT: &str = "models/whisperx-vad/pytorch_model.bin";
-/// Seconds from one frame to the next.
+/// Hop between frames in seconds.
 const FRAME: f64 = 270.0 / 16000.0;
 
 fn cpu() -> Cpu {
@@ -36,13 +36,13 @@ fn audio(case: &Value, samples: usize) -> Vec<f32> {
     seeded::audio_f32(case["audio_seed"].as_u64().unwrap(), samples)
 }
 
-/// 16 kHz mono.
+/// Decodes a recording to 16 kHz mono.
 fn wav(path: &Path) -> Vec<f32> {
     diarist::audio::decode(path, &Default::default(), |_| std::ops::ControlFlow::Continue(())).unwrap().samples
 }
 
 #[test]
-fn scores_are_those_of_pyannote() {
+fn scores_match_pyannote() {
     let (golden, be) = (Golden::open("pyannet/scores.safetensors"), cpu());
     for case in cases() {
         let (name, network) = (case["name"].as_str().unwrap(), random(&be, &case));
@@ -51,7 +51,7 @@ fn scores_are_those_of_pyannote() {
         let step = case["step"].as_u64().unwrap() as usize;
         assert_eq!(shape, [2, network.frames(), network.specification().outputs()], "{name}");
         let got = network.scores(&be, &audio(&case, window + step), step).unwrap().to_host(&be).unwrap();
-        // Log-probabilities are larger than probabilities; pyannote's own f32 is as far from f64 as the golden says.
+        // Log-probabilities are larger than probabilities. The golden has the difference of pyannote's f32 from f64.
         let tolerance = if network.specification().head == Head::MultiLabel { 1e-4 } else { 3e-4 };
         let worst = assert_close(name, &got, &want, tolerance, 0.0);
         eprintln!("{name}: largest difference {worst:e}, of pyannote to f64 {}", case["f32_error"]);
@@ -59,12 +59,12 @@ fn scores_are_those_of_pyannote() {
 }
 
 #[test]
-fn windows_do_not_know_each_other() {
+fn windows_do_not_depend_on_the_batch() {
     for case in cases() {
         let (one, two) = (Cpu::new(Some(1)).unwrap(), cpu());
         let (network, alone) = (random(&two, &case), random(&one, &case));
         let window = network.specification().window;
-        // A step that is no multiple of the filters' stride goes another way; a window begins where its samples do.
+        // A step that is not a multiple of the filters' stride uses another code path, in which windows are copied.
         for step in [8000, 7777] {
             let samples = audio(&case, window + 4 * step);
             let together = network.scores(&two, &samples, step).unwrap().to_host(&two).unwrap();
@@ -79,7 +79,7 @@ fn windows_do_not_know_each_other() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_the_real_checkpoint_scores_as_pyannote_does() {
+fn needs_shared_scores_of_the_real_checkpoint_match_pyannote() {
     let (checkpoint, jfk) = (shared(CHECKPOINT), shared("audio/jfk/jfk.wav"));
     let (golden, be) = (Golden::open("pyannet/scores.safetensors"), cpu());
     let network = PyanNet::open(&be, &checkpoint).unwrap();
@@ -100,7 +100,7 @@ fn needs_shared_the_real_checkpoint_scores_as_pyannote_does() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_regions_are_whisperxs_to_a_frame() {
+fn needs_shared_regions_match_whisperx_within_a_frame() {
     let checkpoint = shared(CHECKPOINT);
     let (be, mut regions) = (cpu(), 0);
     let vad = Pyannote::open(&be, &checkpoint).unwrap();
@@ -116,7 +116,7 @@ fn needs_shared_regions_are_whisperxs_to_a_frame() {
         assert_eq!(got.len(), want.len(), "{file}: {got:?}, expected {want:?}");
         assert_eq!(vad.scores(samples).unwrap().len(), number("frames") as usize, "{file}");
         for (got, want) in got.iter().zip(want) {
-            // WhisperX's last region may end half a frame behind the recording; ours end with it.
+            // WhisperX's last region may end half a frame after the recording; ours ends with the recording.
             let end = samples.len() as f64 / SAMPLE_RATE as f64;
             let near = |got: Seconds, want: &Value| (got.0 - want.as_f64().unwrap().min(end)).abs() <= FRAME + 1e-9;
             assert!(near(got.start, &want[0]) && near(got.end, &want[1]), "{file}: {got:?}, expected {want}");
@@ -127,30 +127,30 @@ fn needs_shared_regions_are_whisperxs_to_a_frame() {
 }
 
 #[test]
-fn silence_shorts_and_numbers_that_are_none() {
+fn empty_short_and_nan_recordings() {
     let (be, case) = (cpu(), &cases()[0]);
     let vad = Pyannote::new(&be, random(&be, case));
     assert!(vad.scores(&[]).unwrap().is_empty());
     let count = |samples: usize| vad.scores(&audio(case, samples)).unwrap().len();
-    // Every frame that begins within the recording, and no other: as pyannote's "loose" crop has it.
+    // All frames that begin within the recording, as in pyannote's "loose" crop.
     assert_eq!([count(1), count(3200), count(80_000 - 1)], [1, 12, 297]);
     assert_eq!(count(80_000), 297);
     let mut samples = audio(case, 20 * SAMPLE_RATE);
     let clean = vad.scores(&samples).unwrap();
     samples[10 * SAMPLE_RATE] = f32::NAN;
-    let spoilt = vad.scores(&samples).unwrap();
-    assert!(spoilt.iter().all(|score| score.is_finite()) && clean.len() == spoilt.len());
+    let with_nan = vad.scores(&samples).unwrap();
+    assert!(with_nan.iter().all(|score| score.is_finite()) && clean.len() == with_nan.len());
     let frame = |seconds: f64| (seconds / FRAME) as usize;
-    // Windows of 5 s that hold it begin from 5 to 10 s.
-    assert_eq!(clean[..frame(5.0)], spoilt[..frame(5.0)]);
-    assert_eq!(clean[frame(15.1)..], spoilt[frame(15.1)..]);
-    assert_ne!(clean[frame(10.0)], spoilt[frame(10.0)]);
+    // Windows of 5 s that contain the NaN begin from 5 to 10 s.
+    assert_eq!(clean[..frame(5.0)], with_nan[..frame(5.0)]);
+    assert_eq!(clean[frame(15.1)..], with_nan[frame(15.1)..]);
+    assert_ne!(clean[frame(10.0)], with_nan[frame(10.0)]);
     assert!(vad.scores(&[f32::NAN; 90_000]).unwrap().iter().all(|score| *score == 0.0));
 }
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_nobody_speaks_in_silence() {
+fn needs_shared_no_speech_is_detected_in_silence() {
     let checkpoint = shared(CHECKPOINT);
     let be = cpu();
     assert_eq!(VadMethod::of_network(&checkpoint), VadMethod::Pyannote);
@@ -165,38 +165,38 @@ fn needs_shared_nobody_speaks_in_silence() {
     assert_eq!((chunks.len(), chunks[0].segments.len()), (1, 4));
 }
 
-/// Hours of sound are scored a few windows at a time: the scores of a part are those of the whole, batches or not.
+/// Long recordings are computed in batches of windows. The scores do not depend on the batches.
 #[test]
-fn batches_of_windows_do_not_show() {
+fn scores_do_not_depend_on_batches_of_windows() {
     let (be, case) = (cpu(), &cases()[0]);
     let vad = Pyannote::new(&be, random(&be, case));
     let samples = audio(case, 26 * SAMPLE_RATE);
     let whole = vad.scores(&samples).unwrap();
     assert_eq!(whole.len(), 1542);
     let part = vad.scores(&samples[..23 * SAMPLE_RATE]).unwrap();
-    // All windows that see these frames lie in both.
+    // All windows that contain these frames lie in both recordings.
     assert_eq!(whole[..1000], part[..1000]);
 }
 
-/// Written by pyannote.audio, between commands that would run if anything of a pickle did.
+/// A file written by pyannote.audio, with commands added that a pickle interpreter would execute.
 #[test]
-fn a_specification_is_read_as_data() {
+fn a_pickled_specification_is_read_without_executing_it() {
     let bytes = std::fs::read(common::data("pyannet/specification.bin")).unwrap();
     let command = b"executed-by-a-pickle";
-    assert!(bytes.windows(command.len()).any(|part| part == command), "no trap in it");
+    assert!(bytes.windows(command.len()).any(|part| part == command), "the file has no command");
     let weights = Weights::from_bytes("specification.bin", bytes).unwrap();
     let specification = Specification::read(&weights).unwrap();
     assert!(!Path::new("executed-by-a-pickle").exists(), "the pickle ran its command");
     assert_eq!((specification.window, specification.head, specification.stride), (160_000, Head::Powerset(2), 10));
     assert_eq!(specification.classes, ["speaker#1", "speaker#2", "speaker#3"]);
     assert_eq!(specification.outputs(), 7);
-    // Its weights are not there, and that is said.
+    // The file has no weights.
     let error = PyanNet::load(&cpu(), specification, &weights).err().unwrap().to_string();
     assert!(error.contains("lstm.weight_ih_l0"), "{error}");
 }
 
 #[test]
-fn specifications_that_cannot_be_are_refused() {
+fn invalid_specifications_are_refused() {
     let refusal = |text: &str| {
         let metadata = [(METADATA.to_string(), text.to_string())].into();
         let tensor = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap();
@@ -227,11 +227,11 @@ fn specifications_that_cannot_be_are_refused() {
 mod needs_real_needs_shared {
     use super::*;
 
-    /// Every fourth frame of all meetings, in windows of ten seconds side by side. In a frame where somebody begins to speak, f32
-    /// alone moves a probability by more than 1e-4: pyannote's own f32 and f64 differ by far more there.
+    /// Every fourth frame of all meetings, in consecutive windows of ten seconds. In frames where a speaker starts,
+    /// rounding to f32 changes probabilities by more than 1e-4; pyannote's own f32 and f64 differ by far more there.
     #[test]
     #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
-    fn segmentation_3_0_is_that_of_pyannote() {
+    fn segmentation_3_0_matches_pyannote() {
         let (be, golden) = (cpu(), common::Golden::open("real/segmentation.safetensors"));
         let network = PyanNet::open(&be, &common::real("segmentation-3.0")).unwrap();
         let window = network.specification().window;

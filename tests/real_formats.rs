@@ -1,6 +1,6 @@
-//! Whisper tiny.en in every format, made by `tests/reference/real_formats.py` from the published CTranslate2 folder: the same
-//! tokens from all files that hold the same weights, and a usable transcript from every quantised one. The files are looked
-//! for in `$DIARIST_REAL`, or `target/real` (`tests/real/fetch.sh`).
+//! Whisper tiny.en in every format, converted by `tests/reference/real_formats.py` from the published CTranslate2
+//! folder: files with the same weights give the same tokens, and quantised files give a usable transcript. The files
+//! are in `$DIARIST_REAL` or `target/real` (`tests/real/fetch.sh`).
 
 mod common;
 
@@ -33,11 +33,11 @@ fn open(name: &str) -> Pipeline<Cpu> {
     Pipeline::open_checkpoint(&Cpu::new(None).unwrap(), &checkpoint, Detector::None).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Tokens, text, start and end of a segment, in seconds.
-type Said = (Vec<u32>, String, f64, f64);
+/// Tokens, text, start and end of a segment; times in seconds.
+type SegmentParts = (Vec<u32>, String, f64, f64);
 
-/// Tokens, texts and times of the segments of each recording.
-fn transcripts(name: &str, recordings: &[&str]) -> Vec<Vec<Said>> {
+/// The segments of each recording.
+fn transcripts(name: &str, recordings: &[&str]) -> Vec<Vec<SegmentParts>> {
     let pipeline = open(name);
     let transcribe = |file: &&str| {
         let transcript = pipeline.transcribe(Input::Path(&recording(file)), &Options::default(), &mut ()).unwrap();
@@ -76,7 +76,7 @@ fn needs_real_needs_shared_quantised_conversions_hear_the_words() {
     }
 }
 
-/// Tokens of the published `tokenizer.json` for a lot of text, by the vocabularies of the other formats.
+/// The vocabularies of other formats give the ids of the published `tokenizer.json`.
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh)"]
 fn needs_real_vocabularies_equal_the_published_tokenizer() {
@@ -101,7 +101,7 @@ fn needs_real_vocabularies_equal_the_published_tokenizer() {
     }
 }
 
-/// The vocabulary of a `.pt` file is another file, which may belong to another model.
+/// The vocabulary of a `.pt` checkpoint is a separate file, which may belong to another model.
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh)"]
 fn needs_real_a_tokenizer_beside_a_pt_file_must_be_of_as_many_tokens() {

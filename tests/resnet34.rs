@@ -1,5 +1,5 @@
-//! ResNet34 against pyannote.audio, with random weights of several sizes and masks of all kinds; every window alone against the
-//! same window among others, bit for bit; and checkpoints, recordings and masks that are none.
+//! ResNet34 against pyannote.audio, with random weights of several sizes and many masks. Batched windows must be
+//! bit-identical to single ones. Invalid checkpoints, recordings and masks.
 
 mod common;
 
@@ -34,12 +34,12 @@ fn starts(case: &Value) -> Vec<usize> {
     case["starts"].as_array().unwrap().iter().map(|start| start.as_u64().unwrap() as usize).collect()
 }
 
-fn same(a: &[f32], b: &[f32]) -> bool {
+fn bits_equal(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 #[test]
-fn voices_are_those_of_pyannote() {
+fn embeddings_match_pyannote() {
     let (golden, be) = (Golden::open("resnet34/voices.safetensors"), cpu());
     for case in cases() {
         let (name, network) = (case["name"].as_str().unwrap(), ResNet34::load(&be, &resnet34::weights(&case)).unwrap());
@@ -48,28 +48,28 @@ fn voices_are_those_of_pyannote() {
         assert_eq!(shape, [starts.len(), 4, size], "{name}");
         let masks = resnet34::masks(&case);
         let got = network.voices(&be, &audio(&case), &starts, number(&case, "window"), &masks, 4).unwrap();
-        // Random networks give all voices a lot in common: what they have not is compared too.
-        let common: Vec<f32> =
+        // The embeddings of a random network are similar: they are also compared after subtracting their mean.
+        let mean: Vec<f32> =
             (0..size).map(|i| want.iter().skip(i).step_by(size).sum::<f32>() / (want.len() / size) as f32).collect();
-        let less = |voice: &[f32]| voice.iter().zip(&common).map(|(v, c)| v - c).collect::<Vec<f32>>();
-        let (mut whole, mut own) = (1.0f64, 1.0f64);
-        for (voice, (got, want)) in got.chunks_exact(size).zip(want.chunks_exact(size)).enumerate() {
-            let cosines = [resnet34::cosine(got, want), resnet34::cosine(&less(got), &less(want))];
-            assert!(cosines[0] >= 0.9999 && cosines[1] >= 0.9999, "{name}: voice {voice}: {cosines:?}");
-            (whole, own) = (whole.min(cosines[0]), own.min(cosines[1]));
+        let centred = |values: &[f32]| values.iter().zip(&mean).map(|(v, m)| v - m).collect::<Vec<f32>>();
+        let (mut least, mut least_centred) = (1.0f64, 1.0f64);
+        for (n, (got, want)) in got.chunks_exact(size).zip(want.chunks_exact(size)).enumerate() {
+            let cosines = [resnet34::cosine(got, want), resnet34::cosine(&centred(got), &centred(want))];
+            assert!(cosines[0] >= 0.9999 && cosines[1] >= 0.9999, "{name}: embedding {n}: {cosines:?}");
+            (least, least_centred) = (least.min(cosines[0]), least_centred.min(cosines[1]));
         }
         let worst = assert_close(name, &got, &want, 1e-3, 0.0);
         eprintln!(
-            "{name}: 1 - cosine {:e}, of what differs {:e}, largest difference {worst:e}; pyannote's to f64 {}",
-            1.0 - whole,
-            1.0 - own,
+            "{name}: 1 - cosine {:e}, centred {:e}, largest difference {worst:e}; pyannote's to f64 {}",
+            1.0 - least,
+            1.0 - least_centred,
             case["f32_error"]
         );
     }
 }
 
 #[test]
-fn windows_do_not_know_each_other() {
+fn windows_do_not_depend_on_the_batch() {
     for name in ["narrow", "short"] {
         let case = case(name);
         let (one, two, weights) = (Cpu::new(Some(1)).unwrap(), cpu(), resnet34::weights(&case));
@@ -81,15 +81,15 @@ fn windows_do_not_know_each_other() {
         for (n, want) in together.chunks_exact(voices).enumerate() {
             let masks = &masks[n * 4 * frames..][..4 * frames];
             let got = alone.voices(&one, &samples, &starts[n..=n], window, masks, 4).unwrap();
-            assert!(same(&got, want), "{name}: window {n} differs");
-            // Nor do those who speak in it.
+            assert!(bits_equal(&got, want), "{name}: window {n} differs");
+            // The embedding of a speaker does not depend on the other speakers of the window.
             for (s, want) in want.chunks_exact(network.size()).enumerate() {
                 let mask = &masks[s * frames..][..frames];
                 let got = network.voices(&two, &samples, &starts[n..=n], window, mask, 1).unwrap();
-                assert!(same(&got, want), "{name}: window {n}, speaker {s} differs");
+                assert!(bits_equal(&got, want), "{name}: window {n}, speaker {s} differs");
             }
         }
-        // The other way round, and more of them than are heard at once.
+        // In another order, and more windows than one batch.
         let count = 3 * starts.len();
         let (mut shuffled, mut shuffled_masks) = (Vec::new(), Vec::new());
         for n in (0..count).map(|i| (i * 7 + 2) % starts.len()) {
@@ -99,14 +99,14 @@ fn windows_do_not_know_each_other() {
         let got = network.voices(&two, &samples, &shuffled, window, &shuffled_masks, 4).unwrap();
         for (i, got) in got.chunks_exact(voices).enumerate() {
             let n = (i * 7 + 2) % starts.len();
-            assert!(same(got, &together[n * voices..][..voices]), "{name}: window {n} differs at {i}");
+            assert!(bits_equal(got, &together[n * voices..][..voices]), "{name}: window {n} differs at {i}");
         }
     }
 }
 
-/// A list of spans has the embedding of a recording that is those spans, joined; its neighbours in the call do not matter.
+/// A list of spans has the embedding of a recording of these spans joined, whatever the other lists of the call.
 #[test]
-fn spans_are_recordings_of_their_own() {
+fn spans_equal_a_joined_recording() {
     let (be, case) = (cpu(), case("short"));
     let network = embedding::load(&be, &resnet34::weights(&case)).unwrap();
     let (samples, size) = (audio(&case), network.size());
@@ -128,24 +128,25 @@ fn spans_are_recordings_of_their_own() {
         if joined.len() < 400 {
             assert!(got.iter().all(|v| v.is_nan()), "{n}");
         } else {
-            assert!(same(got, &plain.voices(&be, &joined, &[0], joined.len(), &[true], 1).unwrap()), "{n}");
+            assert!(bits_equal(got, &plain.voices(&be, &joined, &[0], joined.len(), &[true], 1).unwrap()), "{n}");
         }
     }
-    // A sample that is no number spoils the embeddings that hear it.
-    let mut spoilt = samples.clone();
-    spoilt[2000] = f32::NAN;
-    let heard = network.embed_spans(&be, &spoilt, &spans).unwrap();
-    for (n, (heard, got)) in heard.chunks_exact(size).zip(got.chunks_exact(size)).enumerate() {
-        let hears = spans[n].iter().any(|span| span.contains(&2000));
-        assert!(if hears { heard.iter().all(|v| v.is_nan()) } else { same(heard, got) || got[0].is_nan() }, "{n}");
+    // A NaN sample makes exactly those embeddings NaN whose spans contain it.
+    let mut with_nan = samples.clone();
+    with_nan[2000] = f32::NAN;
+    let changed = network.embed_spans(&be, &with_nan, &spans).unwrap();
+    for (n, (changed, got)) in changed.chunks_exact(size).zip(got.chunks_exact(size)).enumerate() {
+        let contains = spans[n].iter().any(|span| span.contains(&2000));
+        let all_nan = changed.iter().all(|v| v.is_nan());
+        assert!(if contains { all_nan } else { bits_equal(changed, got) || got[0].is_nan() }, "{n}");
     }
-    let nothing = Weights::from_bytes("nothing", resnet34::file(&case, &[("x".into(), vec![2, 2])])).unwrap();
-    let error = embedding::load(&be, &nothing).err().unwrap().to_string();
+    let unknown = Weights::from_bytes("nothing", resnet34::file(&case, &[("x".into(), vec![2, 2])])).unwrap();
+    let error = embedding::load(&be, &unknown).err().unwrap().to_string();
     assert!(error.contains("resnet.conv1.weight"), "{error}");
 }
 
 #[test]
-fn masks_are_stretched_as_pytorch_does() {
+fn masks_are_resampled_as_in_pytorch() {
     let golden = Golden::open("resnet34/voices.safetensors");
     let (_, want) = golden.i32("stretches");
     let mut got = Vec::new();
@@ -156,63 +157,64 @@ fn masks_are_stretched_as_pytorch_does() {
 }
 
 #[test]
-fn the_shortest_mask_is_pyannotes() {
+fn the_minimum_of_active_frames_matches_pyannote() {
     // 400 samples of 160000 are 1.47 of 589 frames.
     assert_eq!(ResNet34::<Cpu>::min_frames(589, 160_000), 2);
     assert_eq!(ResNet34::<Cpu>::min_frames(293, 80_000), 2);
     assert_eq!(ResNet34::<Cpu>::min_frames(400, 160_000), 1);
 }
 
-/// Nobody, nothing, next to nothing, and numbers that are none.
+/// Windows without speakers, silence, short windows, wrong masks, and NaN.
 #[test]
-fn silence_shorts_and_numbers_that_are_none() {
+fn silent_short_and_nan_windows() {
     let (be, case) = (cpu(), case("short"));
     let network = ResNet34::load(&be, &resnet34::weights(&case)).unwrap();
     let (size, frames, window) = (network.size(), 293, 80_000);
-    let heard = |samples: &[f32], starts: &[usize], window: usize, masks: &[bool], speakers: usize| {
+    let embed = |samples: &[f32], starts: &[usize], window: usize, masks: &[bool], speakers: usize| {
         network.voices(&be, samples, starts, window, masks, speakers)
     };
-    assert!(heard(&[], &[], window, &[], 3).unwrap().is_empty());
+    assert!(embed(&[], &[], window, &[], 3).unwrap().is_empty());
     let samples = audio(&case);
-    let bias = heard(&samples, &[0], window, &[false; 293], 1).unwrap();
+    let bias = embed(&samples, &[0], window, &[false; 293], 1).unwrap();
     assert_eq!(bias.len(), size);
-    // The same from within a window where somebody else speaks.
+    // The same for a speaker who is never active, in a window where another speaker is.
     let masks: Vec<bool> = (0..2 * frames).map(|i| i < frames).collect();
-    assert!(same(&heard(&samples, &[0], window, &masks, 2).unwrap()[size..], &bias));
-    // Silence has a voice too, and so has what lies behind the end.
-    let silent = heard(&vec![0.0; 80_000], &[0], window, &[true; 293], 1).unwrap();
-    assert!(silent.iter().all(|v| v.is_finite()) && !same(&silent, &bias));
-    assert!(same(&heard(&samples, &[1_000_000], window, &[true; 293], 1).unwrap(), &silent));
-    assert!(same(&heard(&samples, &[usize::MAX], window, &[true; 293], 1).unwrap(), &silent));
-    // One frame of features is the least.
-    assert!(heard(&samples, &[0], 400, &[true; 1], 1).unwrap().iter().all(|v| v.is_finite()));
-    assert!(heard(&samples, &[0], 399, &[true; 1], 1).unwrap_err().to_string().contains("400"));
+    assert!(bits_equal(&embed(&samples, &[0], window, &masks, 2).unwrap()[size..], &bias));
+    // Silence has a finite embedding, as has a window past the end.
+    let silent = embed(&vec![0.0; 80_000], &[0], window, &[true; 293], 1).unwrap();
+    assert!(silent.iter().all(|v| v.is_finite()) && !bits_equal(&silent, &bias));
+    assert!(bits_equal(&embed(&samples, &[1_000_000], window, &[true; 293], 1).unwrap(), &silent));
+    assert!(bits_equal(&embed(&samples, &[usize::MAX], window, &[true; 293], 1).unwrap(), &silent));
+    // The minimum is one frame of features.
+    assert!(embed(&samples, &[0], 400, &[true; 1], 1).unwrap().iter().all(|v| v.is_finite()));
+    assert!(embed(&samples, &[0], 399, &[true; 1], 1).unwrap_err().to_string().contains("400"));
     for (masks, speakers) in [(293, 2), (0, 1), (293, 0)] {
-        let error = heard(&samples, &[0], window, &vec![true; masks], speakers).unwrap_err().to_string();
+        let error = embed(&samples, &[0], window, &vec![true; masks], speakers).unwrap_err().to_string();
         assert!(error.contains("masks"), "{error}");
     }
-    // A number that is none spoils its windows and no other; where the samples are not looked at it spoils nothing.
-    let mut spoilt = samples.clone();
-    spoilt[60_000] = f32::NAN;
-    spoilt[60_001] = f32::INFINITY;
+    // NaN and infinity make exactly those windows NaN that contain them; in samples that features do not use, they have
+    // no effect.
+    let mut with_nan = samples.clone();
+    with_nan[60_000] = f32::NAN;
+    with_nan[60_001] = f32::INFINITY;
     let starts = [0, 8000, 60_001, 60_002, 61_000];
     let (got, want) = (
-        heard(&spoilt, &starts, 40_000, &[true; 5 * 146], 1).unwrap(),
-        heard(&samples, &starts, 40_000, &[true; 5 * 146], 1).unwrap(),
+        embed(&with_nan, &starts, 40_000, &[true; 5 * 146], 1).unwrap(),
+        embed(&samples, &starts, 40_000, &[true; 5 * 146], 1).unwrap(),
     );
     assert!(want.iter().all(|v| v.is_finite()));
     for (n, (got, want)) in got.chunks_exact(size).zip(want.chunks_exact(size)).enumerate() {
         if n == 2 {
             assert!(got.iter().all(|v| v.is_nan()), "window {n}");
         } else {
-            assert!(same(got, want), "window {n}");
+            assert!(bits_equal(got, want), "window {n}");
         }
     }
 }
 
-/// Files and folders, f16 among them: what pyannote publishes, and what is none of it.
+/// Checkpoints as files and folders, also in f16, and wrong ones.
 #[test]
-fn checkpoints_are_found_and_refused() {
+fn checkpoints_are_opened_or_refused() {
     let (be, case) = (cpu(), case("short"));
     let (samples, folder) = (audio(&case), tempfile::tempdir().unwrap());
     let path = folder.path().join("model.safetensors");
@@ -221,9 +223,9 @@ fn checkpoints_are_found_and_refused() {
     let want = want.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap();
     for path in [&path, folder.path()] {
         let network = ResNet34::open(&be, path).unwrap();
-        assert!(same(&network.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap(), &want));
+        assert!(bits_equal(&network.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap(), &want));
     }
-    // Written by pyannote.audio, without most of its tensors: those there are read, and the first that is missing is named.
+    // Written by pyannote.audio, without most of its tensors: the error names the first missing one.
     let error = ResNet34::open(&be, &common::data("resnet34/beginning.bin")).err().unwrap().to_string();
     assert!(error.contains("resnet.layer1.0.conv1.weight") && error.contains("missing"), "{error}");
     let refusal = |change: &dyn Fn(&mut Vec<resnet34::Named>)| {

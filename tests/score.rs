@@ -1,4 +1,4 @@
-//! Scores against those of pyannote.metrics and meeteval.
+//! Scoring: DER against pyannote.metrics, WER and cpWER against meeteval.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn turns(list: &Value) -> Vec<Turn> {
 }
 
 #[test]
-fn der_is_that_of_pyannote_metrics() {
+fn der_matches_pyannote_metrics() {
     let mut confused = 0.0;
     for case in common::json("diarize/der.json")["cases"].as_array().unwrap() {
         for want in case["errors"].as_array().unwrap() {
@@ -36,11 +36,11 @@ fn der_is_that_of_pyannote_metrics() {
             confused += got.confused;
         }
     }
-    assert!(confused > 1.0, "the cases confuse nobody");
+    assert!(confused > 1.0, "no case has speaker confusion");
 }
 
 #[test]
-fn wer_and_cpwer_are_meetevals() {
+fn wer_and_cpwer_match_meeteval() {
     let lists = |value: &Value| -> BTreeMap<String, Vec<String>> { serde_json::from_value(value.clone()).unwrap() };
     for case in common::json("diarize/cpwer.json")["cases"].as_array().unwrap() {
         let (reference, hypothesis) = (lists(&case["reference"]), lists(&case["hypothesis"]));
@@ -48,7 +48,7 @@ fn wer_and_cpwer_are_meetevals() {
         let cp = cp_errors(&reference, &hypothesis);
         assert_eq!((cp.total(), cp.words), (number("cp_errors"), number("words")));
         let flat = |lists: &Value| -> Vec<String> {
-            // In the order of the file, which is that of the script.
+            // In the order of the file, which is the order of the speakers in the script.
             let lists = lists.as_object().unwrap().values().flat_map(|list| list.as_array().unwrap());
             lists.map(|word| word.as_str().unwrap().to_owned()).collect()
         };

@@ -1,11 +1,11 @@
-//! Cues that can be read in time: what must hold for any transcript and any options, read back from the files.
+//! Properties of subtitle cues for any transcript and any options, read back from SRT.
 
 use diarist::output::{OutputFormat, SubtitleOptions, render};
 use diarist::types::{Segment, Transcript, Word};
 use diarist::units::Seconds;
 use proptest::prelude::*;
 
-/// A cue as a player reads it, in milliseconds.
+/// A parsed cue, with times in milliseconds.
 #[derive(Debug, PartialEq)]
 struct Cue {
     start: u64,
@@ -28,14 +28,14 @@ fn cues(transcript: &Transcript, options: &SubtitleOptions) -> Vec<Cue> {
     srt.split_terminator("\n\n").map(cue).collect()
 }
 
-/// What is shown, with one space between words.
+/// The text of all cues, with one space between words.
 fn shown(cues: &[Cue]) -> String {
     let lines = cues.iter().flat_map(|cue| &cue.lines).map(String::as_str);
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ").replace("<u>", "").replace("</u>", "")
 }
 
-/// Words in whole tens of milliseconds, one after another, some without times; segments of some of them each.
-fn spoken() -> impl Strategy<Value = Transcript> {
+/// Transcripts of consecutive words, with times in multiples of 10 ms, some of them without times.
+fn regular() -> impl Strategy<Value = Transcript> {
     let word = ("[a-z]{1,11}[,.?]?", 0..60u64, 1..90u64, prop::bool::weighted(0.1));
     prop::collection::vec(prop::collection::vec(word, 1..25), 1..5).prop_map(|segments| {
         let mut clock = 0;
@@ -56,7 +56,7 @@ fn spoken() -> impl Strategy<Value = Transcript> {
     })
 }
 
-/// Words and segments at any times, in any order.
+/// Transcripts whose words and segments have arbitrary times, in any order, also NaN and negative ones.
 fn chaotic() -> impl Strategy<Value = Transcript> {
     let time = || prop_oneof![0.0..30.0f64, Just(5.0), Just(f64::NAN), Just(-1.0), 0.0..1e6f64];
     let timed = prop::option::of((time(), time()));
@@ -99,26 +99,26 @@ fn ms(time: Option<Seconds>) -> u64 {
     time.map_or(0, |time| (time.0 * 1000.0).round() as u64)
 }
 
-/// In order, each at least a millisecond, none over the one before.
-fn follow_each_other(cues: &[Cue]) -> bool {
+/// Whether the cues are in order, do not overlap, and last at least one millisecond each.
+fn are_in_order(cues: &[Cue]) -> bool {
     cues.iter().all(|cue| cue.start < cue.end) && cues.windows(2).all(|pair| pair[0].end <= pair[1].start)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1000, ..ProptestConfig::default() })]
 
-    /// The rules in their order: nothing lost, no overlap, gap, longest, shortest and speed; each exactly as far as those
-    /// before it allow.
+    /// The rules by their priority: no word lost, no overlap, gap, maximum and minimum duration, reading speed. Each
+    /// holds as far as those before it allow.
     #[test]
-    fn rules_hold_as_far_as_they_can(transcript in spoken(), options in any_options()) {
+    fn rules_hold_by_priority(transcript in regular(), options in any_options()) {
         let cues = cues(&transcript, &options);
         let said: Vec<&str> = transcript.segments.iter().map(|s| s.text.as_str()).collect();
         prop_assert_eq!(shown(&cues), said.join(" "));
-        // Where no option moves cues, one without times may be left with none.
+        // If no option moves cues, a cue whose words have no times may have no time left.
         let moved = options.max_cps.is_some() || options.min_cue_gap.is_some();
         let moved = moved || options.min_cue_duration.is_some() || options.max_cue_duration.is_some();
         let in_order = cues.windows(2).all(|pair| pair[0].end <= pair[1].start);
-        prop_assert!(if moved { follow_each_other(&cues) } else { in_order }, "{:?}", cues);
+        prop_assert!(if moved { are_in_order(&cues) } else { in_order }, "{:?}", cues);
         for cue in &cues {
             let too_wide = |line: &String| line.len() > options.max_line_width.unwrap_or(1000) && line.contains(' ');
             prop_assert!(!cue.lines.iter().any(too_wide), "{:?}", cue);
@@ -141,12 +141,12 @@ proptest! {
         }
     }
 
-    /// The same without a time to rely on.
+    /// With arbitrary times, cues are in order and have the gap, and no word is lost.
     #[test]
-    fn cues_follow_each_other_whatever_the_times(transcript in chaotic(), options in any_options(), gap in 0..300u32) {
+    fn cues_are_in_order_for_arbitrary_times(transcript in chaotic(), options in any_options(), gap in 0..300u32) {
         let options = SubtitleOptions { min_cue_gap: Some(Seconds(f64::from(gap) / 1000.0)), ..options };
         let cues = cues(&transcript, &options);
-        prop_assert!(follow_each_other(&cues), "{:?}", cues);
+        prop_assert!(are_in_order(&cues), "{:?}", cues);
         prop_assert!(cues.windows(2).all(|pair| pair[1].start - pair[0].end >= u64::from(gap)), "{:?}", cues);
         let sorted = |text: &str| {
             let mut words: Vec<String> = text.split_whitespace().map(String::from).collect();
@@ -157,11 +157,10 @@ proptest! {
         prop_assert_eq!(sorted(&shown(&cues)), sorted(&said.join(" ")));
     }
 
-    /// Without options that move them, cues are where their words are, and words in order make cues in order; also when
-    /// every word is highlighted.
+    /// If no option moves cues, words in order give cues in order, also with highlighted words.
     #[test]
     fn words_in_order_make_cues_in_order(
-        transcript in spoken(),
+        transcript in regular(),
         width in prop::option::of(1..50usize),
         count in prop::option::of(1..4usize),
         highlight_words in any::<bool>(),
@@ -177,7 +176,7 @@ proptest! {
         let mut transcript = transcript;
         transcript.segments.retain(|segment| segment.words.iter().flatten().all(|word| word.start.is_some()));
         let cues = cues(&transcript, &options);
-        prop_assert!(follow_each_other(&cues), "{:?}", cues);
+        prop_assert!(are_in_order(&cues), "{:?}", cues);
         if let Some(longest) = longest {
             prop_assert!(cues.iter().all(|cue| cue.end - cue.start <= u64::from(longest) * 1000), "{:?}", cues);
         }
@@ -227,7 +226,7 @@ fn one_example_of_each_option() {
 }
 
 #[test]
-fn contradictions_are_refused_with_a_reason() {
+fn invalid_and_contradictory_options_are_refused() {
     let none = SubtitleOptions::default();
     for (options, parts) in [
         (SubtitleOptions { max_cps: Some(0.0), ..none }, ["max_cps", "above 0"]),

@@ -1,5 +1,5 @@
-//! wav2vec2 against transformers, in the true architectures, narrowed, with random weights; and every clip alone against
-//! the same clip among others, bit for bit.
+//! wav2vec2 against transformers and torchaudio, with random weights in narrow versions of the published architectures.
+//! Batched clips must be bit-identical to single ones.
 
 mod common;
 
@@ -23,14 +23,14 @@ fn clips(meta: &Value) -> Vec<Vec<f32>> {
     lengths.into_iter().enumerate().map(|(i, samples)| seeded::audio_f32(400 + i as u64, samples)).collect()
 }
 
-/// The rows of clip `b`, `[frames, V + 1]`.
+/// The emissions of clip `b`, `[frames, V + 1]`.
 fn rows(cpu: &Cpu, emissions: &Emissions<Cpu>, b: usize) -> Vec<f32> {
     let (longest, columns) = (emissions.log_probs.shape()[1], emissions.log_probs.width());
     emissions.log_probs.to_host(cpu).unwrap()[b * longest * columns..][..emissions.frames[b] * columns].to_vec()
 }
 
 #[test]
-fn emissions_are_those_of_transformers() {
+fn emissions_match_transformers() {
     let golden = Golden::open("wav2vec2/emissions.safetensors");
     let (meta, cpu) = (golden.meta(), Cpu::new(Some(2)).unwrap());
     let clips = clips(&meta);
@@ -51,19 +51,19 @@ fn emissions_are_those_of_transformers() {
                 let others = row[..classes].iter().enumerate().filter(|(class, _)| *class != blank);
                 assert_eq!(row[classes], others.map(|(_, p)| *p).fold(f32::MIN, f32::max), "{name}: wildcard");
             }
-            let among_others = rows(&cpu, &together, i);
+            let batched = rows(&cpu, &together, i);
             assert!(
-                got.iter().zip(&among_others).all(|(a, b)| a.to_bits() == b.to_bits()),
-                "{name}: clip {i} knows others"
+                got.iter().zip(&batched).all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{name}: clip {i} depends on the others"
             );
-            assert_eq!(got.len(), among_others.len());
+            assert_eq!(got.len(), batched.len());
         }
     }
 }
 
-/// A clip shorter than the field of a frame is one frame; and the number of threads does not show.
+/// A clip shorter than the receptive field has one frame. The result does not depend on the number of threads.
 #[test]
-fn short_clips_and_threads() {
+fn short_clips_and_numbers_of_threads() {
     let golden = Golden::open("wav2vec2/emissions.safetensors");
     let (meta, one, two) = (golden.meta(), Cpu::new(Some(1)).unwrap(), Cpu::new(Some(2)).unwrap());
     let clip = seeded::audio_f32(7, 9000);
@@ -76,7 +76,7 @@ fn short_clips_and_threads() {
                 rows(cpu, &emissions, 0)
             });
             assert!(a.iter().all(|v| v.is_finite()), "{samples} samples");
-            assert!(a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()), "{samples} samples: threads show");
+            assert!(a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()), "{samples} samples: depends on threads");
         }
         assert!(small.emissions(&one, &[]).is_err());
     }
@@ -105,9 +105,9 @@ fn configs_of_other_networks_are_refused() {
     }
 }
 
-/// Files that torch.save wrote, heard by torchaudio. The head of the first has rows that are no class.
+/// Files written by `torch.save`, with emissions of torchaudio. The head of the first file has rows of unused classes.
 #[test]
-fn bundles_hear_what_torchaudio_hears() {
+fn bundle_emissions_match_torchaudio() {
     let golden = Golden::open("wav2vec2/bundle.safetensors");
     let (meta, cpu) = (golden.meta(), Cpu::new(Some(1)).unwrap());
     let lengths: Vec<usize> = serde_json::from_value(meta["clips"].clone()).unwrap();
@@ -142,7 +142,7 @@ fn bundles_hear_what_torchaudio_hears() {
             let got: Vec<f32> = rows(&cpu, &emissions, 0).chunks_exact(10).flat_map(|row| &row[..9]).copied().collect();
             assert_close(&format!("{order}, clip {i}"), &got, &want, 1e-3, 0.0);
         }
-        // Whoever forgets which rows are no class hears of it.
+        // Without the list of unused rows, the number of classes is wrong.
         let refused = open(&[]).map(|_| ()).map_err(|error| error.to_string());
         assert_eq!(refused.is_err(), !layered, "{refused:?}");
         let other = Bundle::named("WAV2VEC2_ASR_BASE_960H").unwrap().open(&cpu, &file);

@@ -1,5 +1,5 @@
-//! Encoder output and decoder logits of random checkpoints in the true architectures, against transformers in f32, and
-//! log-mel against openai-whisper. Goldens: `tests/reference/whisper_forward.py`, `mel.py`.
+//! Whisper's encoder output and decoder logits against transformers in f32, with random weights in several
+//! architectures, and log-mel against openai-whisper. Goldens: `tests/reference/whisper_forward.py`, `mel.py`.
 
 mod common;
 
@@ -10,7 +10,7 @@ use diarist::engine::{Backend, StepRows, Tensor, ops};
 use diarist::models::whisper::Whisper;
 use serde_json::Value;
 
-/// The bar for encoder output and logits (transformers itself is within a few 1e-5 of f64).
+/// Absolute tolerance of encoder output and logits. transformers itself differs from f64 by a few 1e-5.
 const TOLERANCE: f32 = 1e-3;
 
 fn size(value: &Value) -> usize {
@@ -28,7 +28,7 @@ fn strided(values: &[f32], width: usize, strides: [usize; 2]) -> Vec<f32> {
     values.chunks_exact(width).step_by(strides[0]).flat_map(|row| row.iter().step_by(strides[1]).copied()).collect()
 }
 
-/// Logits `[R, V]` of a prompt over the features in slot 0 of fresh caches.
+/// Encoder output, and logits `[R, V]` of a prompt, for features in slot 0 of new caches.
 fn prompt_logits(model: &Whisper<Cpu>, features: &[f32], prompt: &[i32]) -> (Vec<f32>, Vec<f32>) {
     let be = &model.be;
     let mut encoder = model.encoder_scratch(1).unwrap();
@@ -91,7 +91,7 @@ macro_rules! forward_matches_transformers {
         #[test]
         fn $test() {
             let (case, golden) = case($name);
-            // Both ways to attend to the audio.
+            // Both forms of cross-attention.
             for cross in [CrossCacheType::F32, CrossCacheType::Absorbed] {
                 check_case(&case, &golden, Layout::$layout, cross);
             }
@@ -108,7 +108,8 @@ forward_matches_transformers! {
     forward_short_64_deep_decoder: "short-64", Sharded;
 }
 
-/// A step that feeds one token at a time, through reordered beams, gives the logits of the whole prompt at once.
+/// Decoding one token at a time, with the hypothesis moving between beams, gives the logits of a prefill of the whole
+/// prompt.
 #[test]
 fn steps_with_lineage_match_a_prefill() {
     for cross in [CrossCacheType::F32, CrossCacheType::Absorbed] {
@@ -127,7 +128,7 @@ fn steps_match_a_prefill(cross: CrossCacheType) {
     let mut encoder = model.encoder_scratch(1).unwrap();
     be.write_act(&mut encoder.mel.buf, 0, &features).unwrap();
     model.encode_mel(&mut encoder, 1).unwrap();
-    // Slot 1 of 2, three beams: cache rows 3, 4, 5. The hypothesis moves from row to row.
+    // Slot 1 of 2, three beams: cache rows 3, 4, 5. The hypothesis moves to another row at each step.
     let (beams, positions) = (3, model.config.max_target_positions);
     let mut caches = model.caches(2, beams, model.cross_kind(beams)).unwrap();
     model.fill_slots(&mut caches, &[1], &mut encoder).unwrap();
@@ -176,7 +177,7 @@ fn log_mel_matches_openai_whisper() {
         let mut samples = seeded::audio_f32(size(&case["seed"]) as u64, size(&case["samples"]));
         samples.resize(samples.len() + size(&case["zeros_after"]), 0.0);
         if !samples.len().is_multiple_of(160) {
-            continue; // The engine only sees whole windows.
+            continue; // The engine computes log-mel of whole hops only.
         }
         let got = spectrogram(&samples, mels);
         let (_, want) = golden.f32(name);
@@ -188,7 +189,7 @@ fn log_mel_matches_openai_whisper() {
 }
 
 #[test]
-fn seeded_numbers_are_those_of_the_reference() {
+fn seeded_numbers_match_the_reference() {
     let json = common::json("seeded.json");
     let as_u64 = |v: &Value| v.as_str().unwrap().parse::<u64>().unwrap();
     for case in json["bits"].as_array().unwrap() {

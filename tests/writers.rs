@@ -1,4 +1,4 @@
-//! The writers: against WhisperX's files, and what must hold for any transcript.
+//! Output formats: comparison with WhisperX's files, and properties that hold for any transcript.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn whisperx(name: &str) -> Transcript {
     serde_json::from_str(&read(&data(&format!("writers/{name}")))).expect("WhisperX's JSON")
 }
 
-/// Times of Audacity labels to milliseconds; see `diarist::output`.
+/// Rounds the times of Audacity labels to milliseconds, as `diarist::output` does.
 fn round_labels(text: &str) -> String {
     let line = |line: &str| {
         let fields: Vec<&str> = line.splitn(3, '\t').collect();
@@ -33,8 +33,8 @@ fn round_labels(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Subtitles without width: here the only bug of WhisperX that these transcripts meet is an arrow among the words, and
-/// the spaces of highlighted Japanese.
+/// Corrects WhisperX's subtitles without a line width. With these transcripts only two of its bugs occur: an arrow in
+/// the text, and spaces in highlighted Japanese.
 fn repair_cues(text: &str, language: Option<&str>) -> String {
     let line = |line: &str| match (line.contains(" --> ") && line.starts_with(|c: char| c.is_ascii_digit()), language) {
         (true, _) => format!("{line}\n"),
@@ -44,7 +44,7 @@ fn repair_cues(text: &str, language: Option<&str>) -> String {
     text.lines().map(line).collect()
 }
 
-/// WebVTT reads `&` and `<` as markup, which WhisperX does not escape. Its own markup is `<u>`; arrows of cues have no `<`.
+/// Escapes `&` and `<` in WebVTT, which WhisperX does not. The markup `<u>` is kept; the arrows of cues have no `<`.
 fn escape(vtt: &str) -> String {
     let escaped = vtt.replace('&', "&amp;").replace('<', "&lt;");
     escaped.replace("&lt;u>", "<u>").replace("&lt;/u>", "</u>")
@@ -63,7 +63,7 @@ fn files_match_whisperx() {
             ..SubtitleOptions::default()
         };
         if options.max_line_width.is_some() {
-            // Compared in `output::subtitles`, where spaces can be left out of the width as WhisperX does.
+            // Compared in `output::subtitles`, where spaces can be ignored in the width as in WhisperX.
             continue;
         }
         let transcript = whisperx(case["transcript"].as_str().unwrap());
@@ -83,7 +83,7 @@ fn files_match_whisperx() {
 }
 
 #[test]
-fn json_reads_as_whisperx_wrote_it() {
+fn json_has_the_values_of_whisperx() {
     for name in ["plain", "speakers", "words", "words-speakers", "japanese", "german", "empty"] {
         let theirs: serde_json::Value = serde_json::from_str(&read(&data(&format!("writers/{name}.json")))).unwrap();
         let text = render(OutputFormat::Json, &whisperx(&format!("{name}.json")), &SubtitleOptions::default()).unwrap();
@@ -114,7 +114,7 @@ fn segment(text: &str, start: f64, end: f64, words: Option<Vec<Word>>) -> Segmen
 }
 
 #[test]
-fn json_text_is_what_people_expect() {
+fn json_text_is_exact() {
     let transcript = Transcript {
         segments: vec![Segment {
             tokens: vec![50364, 220],
@@ -138,7 +138,7 @@ fn json_text_is_what_people_expect() {
 }
 
 #[test]
-fn lines_are_never_wider_than_asked() {
+fn no_line_is_wider_than_max_line_width() {
     let transcript = whisperx("words.json");
     for width in 1..60 {
         for count in [None, Some(1), Some(2)] {
@@ -157,9 +157,9 @@ fn lines_are_never_wider_than_asked() {
     }
 }
 
-/// WhisperX stops with a `KeyError` where only some segments were aligned.
+/// WhisperX fails with a `KeyError` if only some segments were aligned.
 #[test]
-fn segments_without_words_are_cues_among_those_with_words() {
+fn segments_without_words_are_separate_cues() {
     let transcript = Transcript {
         segments: vec![
             segment(" No words.", 0.0, 1.0, None),
@@ -175,7 +175,7 @@ fn segments_without_words_are_cues_among_those_with_words() {
 }
 
 #[test]
-fn a_text_cannot_break_out_of_its_field() {
+fn a_text_cannot_end_its_field_or_cue() {
     let transcript = Transcript {
         segments: vec![segment(" one\n\n\n2\r\n00:00 ---> 00:09\ttwo ", 0.0, 1.0, None)],
         ..Transcript::default()
@@ -189,7 +189,7 @@ fn a_text_cannot_break_out_of_its_field() {
 }
 
 #[test]
-fn options_that_cannot_be_honoured_are_refused() {
+fn invalid_options_are_refused() {
     assert_eq!(OutputFormat::parse_list("all").unwrap(), OutputFormat::ALL);
     assert_eq!(OutputFormat::parse_list("aud, srt,aud").unwrap(), [OutputFormat::Aud, OutputFormat::Srt]);
     assert_eq!(OutputFormat::parse_list("all,aud").unwrap().len(), 6);
@@ -205,7 +205,7 @@ fn options_that_cannot_be_honoured_are_refused() {
 }
 
 #[test]
-fn names_are_planned_without_collisions() {
+fn output_names_do_not_collide() {
     let plan_of = |names: &[&str]| plan(&names.iter().map(PathBuf::from).collect::<Vec<_>>(), Path::new("out"));
     let got = plan_of(&["a/talk.wav", "b/chapter 1.5.flac", ".hidden", "noext"]).unwrap();
     assert_eq!(got, ["out/talk", "out/chapter 1.5", "out/.hidden", "out/noext"].map(PathBuf::from));
@@ -217,7 +217,7 @@ fn names_are_planned_without_collisions() {
 }
 
 #[test]
-fn files_are_written_whole_and_nothing_else_is_left() {
+fn files_are_written_atomically_without_temporary_files_left() {
     let folder = tempfile::tempdir().unwrap();
     let stem = folder.path().join("new/folder/chapter 1.5");
     let transcript = whisperx("words.json");
@@ -234,7 +234,7 @@ fn files_are_written_whole_and_nothing_else_is_left() {
             assert_eq!(read(path), render(format, &transcript, &options).unwrap());
         }
     }
-    // A folder stands where the file should go: the rename fails, and the temporary file is gone.
+    // A folder has the name of the file: the rename fails, and the temporary file is removed.
     std::fs::create_dir_all(folder.path().join("blocked.txt/x")).unwrap();
     let error = write_all(&[OutputFormat::Txt], &transcript, &folder.path().join("blocked"), &options).unwrap_err();
     assert!(error.to_string().contains("blocked.txt"), "{error}");
@@ -245,7 +245,7 @@ fn any_time() -> impl Strategy<Value = f64> {
     prop_oneof![-10.0..20000.0f64, Just(f64::NAN), Just(f64::INFINITY), Just(f64::MAX), Just(0.0)]
 }
 
-fn any_figure() -> impl Strategy<Value = Option<f64>> {
+fn any_number() -> impl Strategy<Value = Option<f64>> {
     const ODD: [f64; 5] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -0.0];
     prop::option::of(prop_oneof![-20.0..20.0f64, prop::sample::select(&ODD[..])])
 }
@@ -253,7 +253,7 @@ fn any_figure() -> impl Strategy<Value = Option<f64>> {
 fn any_word() -> impl Strategy<Value = Word> {
     let times = (prop::option::of(any_time()), prop::option::of(any_time()));
     let source = prop::option::of(prop::sample::select(&[TimeSource::Aligned, TimeSource::Dtw][..]));
-    ("\\PC{0,8}|[-> \n\t]{0,5}", times, any_figure(), source).prop_map(|(word, (start, end), score, source)| Word {
+    ("\\PC{0,8}|[-> \n\t]{0,5}", times, any_number(), source).prop_map(|(word, (start, end), score, source)| Word {
         word,
         start: start.map(Seconds),
         end: end.map(Seconds),
@@ -266,8 +266,8 @@ fn any_word() -> impl Strategy<Value = Word> {
 fn any_transcript() -> impl Strategy<Value = Transcript> {
     let words = prop::option::of(prop::collection::vec(any_word(), 0..12));
     let speaker = prop::option::of("[A-Z_0-9]{0,10}");
-    let figures = [any_figure(), any_figure(), any_figure(), any_figure()];
-    let segment = ("\\PC{0,30}|[-> \n\t]{0,8}", any_time(), any_time(), words, speaker, figures).prop_map(
+    let numbers = [any_number(), any_number(), any_number(), any_number()];
+    let segment = ("\\PC{0,30}|[-> \n\t]{0,8}", any_time(), any_time(), words, speaker, numbers).prop_map(
         |(text, start, end, words, speaker, [avg_logprob, no_speech_prob, compression_ratio, temperature])| Segment {
             speaker,
             avg_logprob,
@@ -278,7 +278,7 @@ fn any_transcript() -> impl Strategy<Value = Transcript> {
         },
     );
     let language = prop::option::of(prop_oneof![Just("en"), Just("ja"), Just("zh")]);
-    let whole = (prop::collection::vec(segment, 0..6), language, any_figure(), any_time());
+    let whole = (prop::collection::vec(segment, 0..6), language, any_number(), any_time());
     whole.prop_map(|(segments, language, language_probability, duration)| Transcript {
         segments,
         language: language.map(String::from),
@@ -288,7 +288,7 @@ fn any_transcript() -> impl Strategy<Value = Transcript> {
     })
 }
 
-/// Whether a `null` stands anywhere: what `serde_json` writes for a number that JSON has no word for.
+/// Whether the JSON contains `null`, which `serde_json` writes for numbers that JSON cannot represent.
 fn has_null(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::Array(items) => items.iter().any(has_null),
@@ -298,7 +298,7 @@ fn has_null(value: &serde_json::Value) -> bool {
 }
 
 proptest! {
-    // A failure prints the smallest case; there is no file of old ones beside the tests.
+    // A failure prints the smallest case; regressions are not saved to files.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -313,7 +313,7 @@ proptest! {
         for format in EVERY {
             let text = render(format, &transcript, &options).unwrap();
             if format == OutputFormat::Srt {
-                // One pair of times for each empty line that ends a cue.
+                // One arrow for each blank line that ends a cue.
                 prop_assert_eq!(text.matches("-->").count(), text.matches("\n\n").count());
             }
         }
@@ -324,7 +324,7 @@ proptest! {
         let text = render(OutputFormat::Json, &transcript, &SubtitleOptions::default()).unwrap();
         let back: Transcript = serde_json::from_str(&text).unwrap();
         prop_assert!(!has_null(&serde_json::from_str(&text).unwrap()), "{}", text);
-        // `serde_json` may lose the last bit in reading a number; rounding gives it back.
+        // `serde_json` may lose the last bit of a number when reading; rounding corrects that.
         prop_assert_eq!(&rounded(&back), &rounded(&transcript));
     }
 

@@ -1,15 +1,15 @@
-//! How much of a span of one channel is a delayed copy of another channel.
+//! Normalised cross-correlation of two channels: how much of a span of one is a delayed copy of the other.
 //!
-//! The measure is the normalised cross-correlation of the pre-emphasised signals at the best lag. Pre-emphasis takes most of the
-//! power out of the lowest formant, by which any two voices resemble each other. Measured on 28 pairs of LibriSpeech voices, over
-//! 168 spans of 0.4 s and lags of -20 to 300 ms, more than are searched here:
+//! Both signals are pre-emphasised, and the result is the correlation at the best lag. Pre-emphasis removes most of the
+//! power of the first formant, which is similar in any two voices. Measured on 28 pairs of LibriSpeech voices, over 168
+//! spans of 0.4 s and lags of -20 to 300 ms, a wider range than is searched here:
 //!
 //! | | median | 10 % are below | 1 % are below |
 //! |---|---|---|---|
 //! | independent voices | 0.06 | | (1 % are above 0.16) |
 //! | a copy 12 dB quieter, noise 50 dB below the source | 1.00 | 1.00 | 0.98 |
-//! | 30 dB quieter | 0.93 | 0.83 | 0.71 |
-//! | 12 dB quieter, reverberation of 0.4 s as strong as the direct sound | 0.71 | 0.62 | 0.57 |
+//! | a copy 30 dB quieter, same noise | 0.93 | 0.83 | 0.71 |
+//! | a copy 12 dB quieter, 0.4 s reverberation as strong as the direct sound | 0.71 | 0.62 | 0.57 |
 //! | the same, reverberation 6 dB stronger | 0.47 | 0.39 | 0.30 |
 
 use std::ops::Range;
@@ -19,36 +19,36 @@ use realfft::RealFftPlanner;
 use crate::error::{Error, Result};
 use crate::units::SAMPLE_RATE;
 
-/// How much later than its source a copy may be, in samples: 240 ms, an echo of a telephone network; with 0.25 s of sound that is a
-/// Fourier transform of 8192 samples.
+/// Largest delay of a copy behind its source, in samples: 240 ms, an echo of a telephone network. With a span of 0.25 s
+/// the Fourier transform then has 8192 samples.
 const LATEST: usize = 24 * SAMPLE_RATE / 100;
-/// How much earlier, since recorders shift channels a little: 20 ms.
+/// Largest lead of a copy before its source, in samples: 20 ms, since recorders shift channels a little.
 const EARLIEST: usize = SAMPLE_RATE / 50;
-/// Share of a sample that pre-emphasis takes from the next one.
+/// Coefficient `a` of the pre-emphasis filter `y[n] = x[n] - a x[n - 1]`.
 const PRE_EMPHASIS: f32 = 0.97;
-/// Spans are taken to be at least this long, in samples: 0.4 s. Shorter ones resemble others by chance.
+/// Minimum length of a span, in samples: 0.4 s. Shorter spans are widened, because they correlate by chance.
 const SHORTEST: usize = 2 * SAMPLE_RATE / 5;
-/// Longer spans are measured in pieces of this length, in samples: 1 s.
+/// Maximum length that is correlated at once, in samples: 1 s. Longer spans are split into pieces.
 const PIECE: usize = SAMPLE_RATE;
-/// Levels that differ by less are equal, as a ratio of energies: 1 dB.
-const EQUAL: f64 = 1.259;
-/// Lags within this are none, in samples: 2 ms.
-const AT_ONCE: isize = SAMPLE_RATE as isize / 500;
+/// Levels count as equal up to this ratio of energies: 1 dB.
+const EQUAL_LEVEL: f64 = 1.259;
+/// Lags up to this many samples count as zero: 2 ms.
+const ZERO_LAG: isize = SAMPLE_RATE as isize / 500;
 
-/// What a span of one channel has of another one.
+/// How well a span of one channel (the copy) matches another channel (the source) at the best lag.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Likeness {
-    /// Normalised cross-correlation in `[0, 1]`; 0 where the other channel is not the source by its level and lag.
+    /// Normalised cross-correlation in `[0, 1]`; 0 if level and lag rule out that the other channel is the source.
     pub correlation: f64,
-    /// How much later the copy is, in samples.
+    /// Delay of the copy behind the source, in samples.
     pub lag: isize,
-    /// Mean energy of a sample of the span.
+    /// Mean energy per sample of the pre-emphasised span.
     pub energy: f64,
-    /// The same of the source at the time of the lag.
+    /// Mean energy per sample of the pre-emphasised source, in the span shifted by the lag.
     pub source_energy: f64,
 }
 
-/// Correlates spans of channels.
+/// Correlates spans of channels, and caches the plans of the Fourier transforms.
 pub(super) struct Correlator {
     planner: RealFftPlanner<f32>,
 }
@@ -58,8 +58,9 @@ impl Correlator {
         Correlator { planner: RealFftPlanner::new() }
     }
 
-    /// What `span` of `copy` has of `source`, both in samples of the recording; `source_first` says whether the source is the earlier
-    /// channel, which decides between two that are equally loud at the same time.
+    /// How well `span` of `copy` matches `source`, as the energy-weighted mean over pieces of at most one second.
+    /// `span` is in samples of the recording. `source_first` is whether the source is the channel with the lower
+    /// number: that channel is the source if both are equally loud and the lag is zero.
     ///
     /// # Errors
     /// [`Error::Config`] if a Fourier transform cannot be planned: never, for its lengths.
@@ -93,7 +94,7 @@ impl Correlator {
         Ok(Likeness { energy: sum.energy / samples, source_energy: sum.source_energy / samples, ..sum })
     }
 
-    /// The same of a span that is measured as it is, in one piece.
+    /// How well `span` of `copy` matches `source`, without widening or splitting the span.
     ///
     /// # Errors
     /// As [`likeness`](Self::likeness).
@@ -105,13 +106,13 @@ impl Correlator {
         let powers = powers(&other, own.len());
         let samples = own.len().max(1) as f64;
         let loudest = powers.iter().copied().fold(0.0, f64::max);
-        if energy == 0.0 || energy > EQUAL * loudest {
+        if energy == 0.0 || energy > EQUAL_LEVEL * loudest {
             // No lag makes the other channel the source.
             return Ok(Likeness { energy: energy / samples, source_energy: loudest / samples, ..Likeness::default() });
         }
-        let products = self.products(&other, &own)?;
+        let cross_correlation = self.cross_correlation(&other, &own)?;
         let (mut best, mut at) = (0.0, LATEST);
-        for (shift, (product, power)) in products.iter().zip(&powers).enumerate() {
+        for (shift, (product, power)) in cross_correlation.iter().zip(&powers).enumerate() {
             let norm = (power * energy).sqrt();
             let correlation = if norm > f64::MIN_POSITIVE { f64::from(*product).abs() / norm } else { 0.0 };
             if correlation > best {
@@ -121,17 +122,18 @@ impl Correlator {
         let power = powers.get(at).copied().unwrap_or_default();
         let lag = LATEST as isize - at as isize;
         let is_source = match () {
-            () if power > EQUAL * energy => true,
-            () if energy > EQUAL * power => false,
-            () if lag.abs() > AT_ONCE => lag > 0,
+            () if power > EQUAL_LEVEL * energy => true,
+            () if energy > EQUAL_LEVEL * power => false,
+            () if lag.abs() > ZERO_LAG => lag > 0,
             () => source_first,
         };
         let correlation = if is_source { best.min(1.0) } else { 0.0 };
         Ok(Likeness { correlation, lag, energy: energy / samples, source_energy: power / samples })
     }
 
-    /// The sum of `long[shift + i] * short[i]` over `i` for every shift at which `short` lies within `long`.
-    fn products(&mut self, long: &[f32], short: &[f32]) -> Result<Vec<f32>> {
+    /// Cross-correlation by FFT: the sum of `long[shift + i] * short[i]` over `i`, for every shift at which `short`
+    /// lies within `long`.
+    fn cross_correlation(&mut self, long: &[f32], short: &[f32]) -> Result<Vec<f32>> {
         let size = long.len().next_power_of_two();
         let (forward, inverse) = (self.planner.plan_fft_forward(size), self.planner.plan_fft_inverse(size));
         let transform = |samples: &[f32]| {
@@ -144,7 +146,7 @@ impl Correlator {
         let (mut a, b) = (transform(long).map_err(refuse)?, transform(short).map_err(refuse)?);
         a.iter_mut().zip(&b).for_each(|(a, b)| *a *= b.conj());
         let mut out = inverse.make_output_vec();
-        // Rounding leaves a trace of an imaginary part where there is none.
+        // The inverse transform requires that these bins are real; rounding leaves a small imaginary part.
         a[0].im = 0.0;
         a[size / 2].im = 0.0;
         inverse.process(&mut a, &mut out).map_err(refuse)?;
@@ -154,7 +156,7 @@ impl Correlator {
     }
 }
 
-/// The energy of every `count` samples that follow each other.
+/// The energy of every run of `count` consecutive samples.
 fn powers(samples: &[f32], count: usize) -> Vec<f64> {
     let square = |at: usize| f64::from(samples[at]).powi(2);
     let mut power: f64 = (0..count).map(square).sum();
@@ -166,7 +168,7 @@ fn powers(samples: &[f32], count: usize) -> Vec<f64> {
     powers
 }
 
-/// The span, made at least [`SHORTEST`] around its middle, within a recording of `length` samples.
+/// The span, widened around its middle to at least [`SHORTEST`], and clipped to a recording of `length` samples.
 fn widened(span: Range<usize>, length: usize) -> Range<usize> {
     let (start, end) = (span.start.min(length), span.end.clamp(span.start, length.max(span.start)).min(length));
     let missing = SHORTEST.saturating_sub(end.saturating_sub(start));
@@ -175,7 +177,7 @@ fn widened(span: Range<usize>, length: usize) -> Range<usize> {
     start.min(end)..end
 }
 
-/// `count` pre-emphasised samples from `start` on; silence beyond both ends of the recording.
+/// `count` pre-emphasised samples from `start` on, zero-padded beyond both ends of the recording.
 fn emphasised(samples: &[f32], start: isize, count: usize) -> Vec<f32> {
     let at = |index: isize| usize::try_from(index).ok().and_then(|index| samples.get(index)).copied().unwrap_or(0.0);
     (start..start + count as isize).map(|index| at(index) - PRE_EMPHASIS * at(index - 1)).collect()

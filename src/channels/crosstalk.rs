@@ -1,18 +1,21 @@
-//! Which words of a channel were said on another one, for what is left of crosstalk after `src/channels/gate.rs`: reverberant sound, and
-//! processing that leaves no waveform in common.
+//! Crosstalk removal: drops the words of a channel that were said on another channel.
 //!
-//! A word is crosstalk of another channel where that channel has words at the time and is its source by level (by lag where both are
-//! equally loud), and one of these holds:
+//! This step handles the crosstalk that `src/channels/gate.rs` does not mute: reverberant copies, and copies whose
+//! waveform was changed by processing.
+//!
+//! A word is crosstalk of another channel if that channel has words at the same time and is the source by level (by lag
+//! if both are equally loud), and if one of these rules holds:
 //!
 //! | evidence | rule |
 //! |---|---|
-//! | the sound is a copy | correlation of [`COPY`] at least, whatever the recogniser wrote: it mishears quiet copies |
-//! | the sound resembles it, and the neighbour is a copy | [`TRACE`] at least, at the neighbour's lag, and not louder than that |
-//! | the sound resembles it, and the word is the same | [`RESEMBLES`] at least, the same letters within the tolerance of time |
-//! | the words are the same | [`RUN`] words in a row, 6 dB quieter: for processing that leaves no correlation |
+//! | the sound is a copy | the correlation is at least [`COPY`]; the text does not matter, since quiet copies are misrecognised |
+//! | the sound is similar, the adjacent word is a copy | at least [`TRACE`], at the same lag as the adjacent word, and not louder |
+//! | the sound is similar, the word is the same | at least [`RESEMBLES`], the same letters within the time tolerance |
+//! | the words are the same | at least [`RUN`] words in a row, each 6 dB quieter: for processing that leaves no correlation |
 //!
-//! The same word said by both speakers at once fails all of them. A speaker who talks over crosstalk keeps the words, since their
-//! sound is a mixture; and no word is left out whose source is left out itself, so that each is there once.
+//! The same word said by both speakers at once meets none of the rules. A speaker who talks over crosstalk keeps the
+//! words, since their sound is a mixture. A word is dropped only if its source is kept, so that each word is written
+//! once.
 
 use super::correlate::{Correlator, Likeness};
 use super::units::{self, Unit};
@@ -21,31 +24,32 @@ use crate::error::Result;
 use crate::types::{Segment, Span};
 use crate::units::SAMPLE_RATE;
 
-/// Correlation of a copy. Independent voices stay far below (`src/channels/correlate.rs` has the numbers); the value is that of a mixture
-/// in which the channel's own speaker is 2.5 dB louder than the crosstalk.
+/// Minimum correlation of a copy. Independent voices stay far below (see the table in `src/channels/correlate.rs`). A
+/// mixture in which the channel's own speaker is 2.5 dB louder than the crosstalk has this correlation.
 pub(super) const COPY: f64 = 0.6;
-/// Correlation with which the same word is crosstalk: below that of nearly all reverberant copies, above that of 99 in 100 spans of
-/// independent voices.
+/// Minimum correlation of the same word: below nearly all reverberant copies, above 99 of 100 spans of independent
+/// voices.
 pub(super) const RESEMBLES: f64 = 0.2;
-/// Correlation with which a word is crosstalk where it is alike to its neighbour: by chance two lags are the same in one case of
+/// Minimum correlation of a word whose lag and level match an adjacent copy. Two lags match by chance in one case of
 /// fifty.
 pub(super) const TRACE: f64 = 0.15;
-/// How much more of the source's energy it may have than its neighbour: 3 dB. More is a speaker who talks over the crosstalk.
+/// How much louder than an adjacent copy a word may be, relative to the source, as a ratio of energies: 3 dB. A louder
+/// word is the channel's own speaker, who talks over the crosstalk.
 const LOUDER: f64 = 2.0;
-/// Lags that differ by less are the same, in samples: 3 ms, more than reverberation moves them between words.
+/// Lags count as the same up to this difference, in samples: 3 ms. Reverberation changes the lag by less between words.
 const SAME_LAG: isize = 3 * SAMPLE_RATE as isize / 1000;
-/// Words in a row that are crosstalk by their letters alone.
+/// Minimum number of equal words in a row that are crosstalk by their letters alone.
 const RUN: usize = 3;
-/// How much quieter those must be, as a ratio of energies: 6 dB.
+/// How much quieter than the source the words of such a run must be, as a ratio of energies: 6 dB.
 const QUIETER: f64 = 4.0;
-/// How much earlier and later than the source's word the same word may begin, in seconds: alignment is exact to about 0.2 s, and a
-/// copy is up to 0.24 s late.
+/// Time tolerance: how much earlier and later than the source's word the same word may start, in seconds. Alignment is
+/// exact to about 0.2 s, and a copy is up to 0.24 s late.
 const EARLIER: f64 = 0.25;
 const LATER: f64 = 0.6;
-/// How far a source's word may be from the time of the copy, in seconds.
+/// How far a source's word may be from the copy's span minus the lag, in seconds.
 const NEAR: f64 = 0.25;
 
-/// Leaves the crosstalk out of all channels; how much of each.
+/// Drops the crosstalk from all channels. Returns the number of units dropped from each channel.
 ///
 /// # Errors
 /// As [`Correlator::likeness`].
@@ -59,27 +63,27 @@ pub(super) fn leave_out(channels: &mut [Channel]) -> Result<Vec<usize>> {
     Ok(dropped.iter().map(|dropped| dropped.iter().filter(|dropped| **dropped).count()).collect())
 }
 
-/// A unit of another channel that a unit may repeat: its channel and its number.
+/// A unit of another channel that may be the source of a copy: the index of the channel, and of the unit in it.
 type Source = (usize, usize);
 
 /// Whether each unit of each channel is crosstalk.
 fn find(channels: &[Channel], units: &[Vec<Unit>]) -> Result<Vec<Vec<bool>>> {
-    let mut ears = Correlator::new();
+    let mut correlator = Correlator::new();
     let mut sources: Vec<Vec<Vec<Source>>> = units.iter().map(|units| vec![Vec::new(); units.len()]).collect();
     let mut energies: Vec<(f64, usize, usize)> = Vec::new();
     for (copy, own) in units.iter().enumerate() {
         let mut levels = vec![0.0; own.len()];
         for (source, other) in units.iter().enumerate().filter(|(source, other)| *source != copy && !other.is_empty()) {
-            let heard = listen(&mut ears, channels, own, (copy, source))?;
-            levels = heard.iter().map(|heard| heard.energy).collect();
-            for (unit, _) in copies(own, other, &heard).into_iter().enumerate().filter(|(_, is_copy)| *is_copy) {
-                let near = near(other, own[unit].span, heard[unit].lag);
+            let likeness = correlate_units(&mut correlator, channels, own, (copy, source))?;
+            levels = likeness.iter().map(|likeness| likeness.energy).collect();
+            for (unit, _) in copies(own, other, &likeness).into_iter().enumerate().filter(|(_, is_copy)| *is_copy) {
+                let near = near(other, own[unit].span, likeness[unit].lag);
                 sources[copy][unit].extend(near.map(|number| (source, number)));
             }
         }
         energies.extend(levels.into_iter().enumerate().map(|(unit, energy)| (energy, copy, unit)));
     }
-    // Loud ones first, so that what became of a source is known before its copies are asked for.
+    // Loudest first, so that every source is decided before its copies.
     energies.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut dropped: Vec<Vec<bool>> = units.iter().map(|units| vec![false; units.len()]).collect();
     for (_, channel, unit) in energies {
@@ -88,19 +92,19 @@ fn find(channels: &[Channel], units: &[Vec<Unit>]) -> Result<Vec<Vec<bool>>> {
     Ok(dropped)
 }
 
-/// What the units of channel `copy` have of channel `source`.
-fn listen(
-    ears: &mut Correlator,
+/// How well each unit of channel `copy` matches channel `source`.
+fn correlate_units(
+    correlator: &mut Correlator,
     channels: &[Channel],
     units: &[Unit],
     (copy, source): (usize, usize),
 ) -> Result<Vec<Likeness>> {
     let (own, other) = (channels[copy].samples, channels[source].samples);
     let span = |unit: &Unit| unit.span.start.to_samples_floor()..unit.span.end.to_samples_floor();
-    units.iter().map(|unit| ears.likeness(own, other, span(unit), source < copy)).collect()
+    units.iter().map(|unit| correlator.likeness(own, other, span(unit), source < copy)).collect()
 }
 
-/// The units that are said around the time from which `span` would be copied.
+/// The indices of the units around the time from which `span` was copied, given the lag.
 fn near(units: &[Unit], span: Span, lag: isize) -> impl Iterator<Item = usize> {
     let lag = lag as f64 / SAMPLE_RATE as f64;
     let (start, end) = (span.start.0 - lag - NEAR, span.end.0 - lag + NEAR);
@@ -108,18 +112,19 @@ fn near(units: &[Unit], span: Span, lag: isize) -> impl Iterator<Item = usize> {
     units.iter().enumerate().filter(is_near).map(|(number, _)| number)
 }
 
-/// Whether a span has the lag of its neighbour, and no more of the source's energy: somebody who talks over crosstalk adds to it.
+/// Whether a span has the same lag as an adjacent copy and is not louder relative to the source. The channel's own
+/// speaker, talking over the crosstalk, would make it louder.
 pub(super) fn is_alike(here: &Likeness, beside: &Likeness) -> bool {
     let louder = here.energy * beside.source_energy > LOUDER * beside.energy * here.source_energy;
     (here.lag - beside.lag).abs() <= SAME_LAG && !louder
 }
 
-/// Which units are copies, by the sound and by the letters.
-fn copies(own: &[Unit], other: &[Unit], heard: &[Likeness]) -> Vec<bool> {
-    let mut is_copy: Vec<bool> = heard.iter().map(|heard| heard.correlation >= COPY).collect();
+/// Whether each unit of `own` is a copy from the channel of `other`, by the sound and by the letters.
+fn copies(own: &[Unit], other: &[Unit], likeness: &[Likeness]) -> Vec<bool> {
+    let mut is_copy: Vec<bool> = likeness.iter().map(|likeness| likeness.correlation >= COPY).collect();
     let neighbour = |is_copy: &[bool], unit: usize, beside: usize| {
         let same = own[unit].segment == own[beside].segment && is_copy[beside];
-        same && heard[unit].correlation >= TRACE && is_alike(&heard[unit], &heard[beside])
+        same && likeness[unit].correlation >= TRACE && is_alike(&likeness[unit], &likeness[beside])
     };
     for unit in 1..own.len() {
         is_copy[unit] |= neighbour(&is_copy, unit, unit - 1);
@@ -129,14 +134,14 @@ fn copies(own: &[Unit], other: &[Unit], heard: &[Likeness]) -> Vec<bool> {
     }
     let same: Vec<Vec<usize>> = own.iter().map(|unit| same_word(unit, other)).collect();
     for (unit, same) in same.iter().enumerate() {
-        is_copy[unit] |= !same.is_empty() && heard[unit].correlation >= RESEMBLES;
+        is_copy[unit] |= !same.is_empty() && likeness[unit].correlation >= RESEMBLES;
     }
-    let quieter = |heard: &Likeness| heard.energy > 0.0 && heard.energy * QUIETER <= heard.source_energy;
+    let quieter = |likeness: &Likeness| likeness.energy > 0.0 && likeness.energy * QUIETER <= likeness.source_energy;
     for start in 0..own.len() {
         for &first in &same[start] {
             let follows = |&more: &usize| {
                 let (unit, number) = (start + more, first + more);
-                unit < own.len() && same[unit].contains(&number) && quieter(&heard[unit])
+                unit < own.len() && same[unit].contains(&number) && quieter(&likeness[unit])
             };
             let run = (0..).take_while(follows).count();
             if run >= RUN {
@@ -147,7 +152,7 @@ fn copies(own: &[Unit], other: &[Unit], heard: &[Likeness]) -> Vec<bool> {
     is_copy
 }
 
-/// The units with the same letters at nearly the same time.
+/// The indices of the units of `other` with the same letters, within the time tolerance.
 fn same_word(unit: &Unit, other: &[Unit]) -> Vec<usize> {
     let (start, text) = (unit.span.start.0, &unit.text);
     let is_same = |(_, candidate): &(usize, &Unit)| {
@@ -156,7 +161,8 @@ fn same_word(unit: &Unit, other: &[Unit]) -> Vec<usize> {
     other.iter().enumerate().filter(is_same).map(|(number, _)| number).collect()
 }
 
-/// The segments without the units that are `dropped`. Words without a time go with the word before them, else with the one after.
+/// The segments without the units that are `dropped`. A word without a time is dropped or kept with the word before it;
+/// at the start of a segment, with the word after it.
 fn without(segments: Vec<Segment>, units: &[Unit], dropped: &[bool]) -> Vec<Segment> {
     let mut rest = units.iter().zip(dropped).peekable();
     let mut kept = Vec::with_capacity(segments.len());
@@ -170,11 +176,11 @@ fn without(segments: Vec<Segment>, units: &[Unit], dropped: &[bool]) -> Vec<Segm
             continue;
         }
         let words = segment.words.as_ref().map_or(0, Vec::len);
-        let fate = |word: usize| {
+        let is_kept = |word: usize| {
             let before = own.iter().rev().find(|(number, _)| number.is_some_and(|number| number <= word));
             !before.or(own.first()).is_some_and(|(_, dropped)| *dropped)
         };
-        let keep: Vec<bool> = (0..words).map(fate).collect();
+        let keep: Vec<bool> = (0..words).map(is_kept).collect();
         kept.extend(pieces::keep(segment, &keep));
     }
     kept

@@ -1,9 +1,10 @@
-//! Mutes a channel where it holds nothing but another channel's sound, before speech is looked for.
+//! Crosstalk gate: mutes a channel where it holds only a copy of another channel, before voice activity detection.
 //!
-//! A recogniser that hears both sides of a call on one channel writes both, loses quiet answers between loud copies, and takes words
-//! of the one for those of the other. What is muted here is never heard; it does not depend on what the recogniser writes, nor on
-//! how well words are aligned. The sound is judged in cells of 0.1 s, each with 75 ms around it: where the channel's own
-//! speaker is heard in one of these, the cell is no copy. Of several sources at once the shares of energy that they explain are added.
+//! If both sides of a call are audible on one channel, a recogniser writes both sides, misses quiet answers between
+//! loud copies, and confuses the words of the two. The gate depends neither on the recognised text nor on the alignment
+//! of words, because it compares waveforms only. Each channel is divided into cells of 0.1 s. A cell is compared
+//! together with 75 ms on both sides: the channel's own speaker, audible anywhere in these, lowers the correlation, and
+//! the cell is kept. If several channels leak into a cell at once, the shares of energy that they explain are added.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,23 +15,25 @@ use super::crosstalk::{COPY, RESEMBLES, TRACE, is_alike};
 use crate::error::{Error, Result};
 use crate::units::SAMPLE_RATE;
 
-/// Samples of a cell: 0.1 s.
+/// Length of a cell, in samples: 0.1 s.
 const CELL: usize = SAMPLE_RATE / 10;
-/// Samples on both sides of it that are looked at, too: 75 ms.
+/// Context on both sides of a cell that is compared with it, in samples: 75 ms.
 const MARGIN: usize = 3 * SAMPLE_RATE / 40;
-/// Samples over which a channel is faded out and in: 5 ms.
+/// Length of a fade-out or fade-in, in samples: 5 ms.
 const RAMP: usize = SAMPLE_RATE / 200;
 /// Mean energy of a pre-emphasised sample below which a channel is silent: -90 dB of full scale.
 const SILENT: f64 = 1e-9;
-/// Cells between muted ones that are muted as well where they are not louder: 0.3 s, in which a word would be.
+/// Longest gap between muted cells that is muted as well if it is not louder, in cells: 0.3 s, too short for a word.
 const ISLAND: usize = 3;
-/// How often the caller is asked whether to stop.
-const LOOK: Duration = Duration::from_millis(2);
+/// Interval at which `stop` is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Mutes every channel where it is a copy of another one; the share of each that was muted. `stop` is asked now and then.
+/// Mutes the cells of every channel that are copies of another channel. Returns the share of each channel's cells that
+/// was muted, in `[0, 1]`. The channels are at 16 kHz. `stop` is polled every 2 ms, and cancels when it returns true.
 ///
 /// # Errors
-/// [`Error::Cancelled`] if `stop` says so; [`Error::Config`] if a Fourier transform cannot be planned: never, for its lengths.
+/// [`Error::Cancelled`] if `stop` returned true; [`Error::Config`] if a Fourier transform cannot be planned, which does
+/// not happen for the lengths used here.
 pub fn mute_copies(channels: &mut [Vec<f32>], stop: &dyn Fn() -> bool) -> Result<Vec<f64>> {
     let found = (0..channels.len()).map(|copy| cells(channels, copy, stop)).collect::<Result<Vec<_>>>()?;
     let share = |cells: &Vec<bool>| cells.iter().filter(|muted| **muted).count() as f64 / cells.len().max(1) as f64;
@@ -38,18 +41,18 @@ pub fn mute_copies(channels: &mut [Vec<f32>], stop: &dyn Fn() -> bool) -> Result
     Ok(found.iter().map(share).collect())
 }
 
-/// Which cells of channel `copy` are copies of another channel.
+/// Whether each cell of channel `copy` is to be muted, as a copy of one or several other channels.
 fn cells(channels: &[Vec<f32>], copy: usize, stop: &dyn Fn() -> bool) -> Result<Vec<bool>> {
     let own = &channels[copy];
     let mut muted = vec![false; own.len().div_ceil(CELL)];
-    // The share of each cell's energy that all sources explain, and the energy.
+    // For each cell: the share of its energy that all sources together explain, and its energy.
     let (mut explained, mut energies) = (vec![0.0; muted.len()], vec![0.0; muted.len()]);
     for (at, source) in channels.iter().enumerate().filter(|(at, _)| *at != copy) {
-        let heard = listen(own, source, at < copy, stop)?;
-        copies(&heard).into_iter().zip(&mut muted).for_each(|(is_copy, muted)| *muted |= is_copy);
-        for (cell, heard) in heard.iter().enumerate() {
-            energies[cell] = heard.energy;
-            explained[cell] += if heard.correlation >= RESEMBLES { heard.correlation.powi(2) } else { 0.0 };
+        let likeness = correlate_cells(own, source, at < copy, stop)?;
+        copies(&likeness).into_iter().zip(&mut muted).for_each(|(is_copy, muted)| *muted |= is_copy);
+        for (cell, likeness) in likeness.iter().enumerate() {
+            energies[cell] = likeness.energy;
+            explained[cell] += if likeness.correlation >= RESEMBLES { likeness.correlation.powi(2) } else { 0.0 };
         }
     }
     for (cell, muted) in muted.iter_mut().enumerate() {
@@ -59,36 +62,37 @@ fn cells(channels: &[Vec<f32>], copy: usize, stop: &dyn Fn() -> bool) -> Result<
     Ok(muted)
 }
 
-/// What each cell of `own` has of `source`, with all threads of the machine.
-fn listen(own: &[f32], source: &[f32], source_first: bool, stop: &dyn Fn() -> bool) -> Result<Vec<Likeness>> {
+/// How well each cell of `own` matches `source`, computed on all processor threads.
+fn correlate_cells(own: &[f32], source: &[f32], source_first: bool, stop: &dyn Fn() -> bool) -> Result<Vec<Likeness>> {
     let cells = own.len().div_ceil(CELL);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = cells.div_ceil(threads).max(1);
     let stopped = AtomicBool::new(false);
     let some = |cells: Range<usize>| -> Result<Vec<Likeness>> {
-        let mut ears = Correlator::new();
-        let likeness = |cell: usize| match stopped.load(Ordering::Relaxed) {
+        let mut correlator = Correlator::new();
+        let correlate_cell = |cell: usize| match stopped.load(Ordering::Relaxed) {
             true => Err(Error::Cancelled),
-            false => ears.piece(own, source, around(cell, own.len()), source_first),
+            false => correlator.piece(own, source, around(cell, own.len()), source_first),
         };
-        cells.map(likeness).collect()
+        cells.map(correlate_cell).collect()
     };
     std::thread::scope(|scope| {
         let starts = (0..cells).step_by(share);
         let threads: Vec<_> = starts.map(|start| scope.spawn(move || some(start..cells.min(start + share)))).collect();
         while threads.iter().any(|thread| !thread.is_finished()) {
             stopped.fetch_or(stop(), Ordering::Relaxed);
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        let mut heard = Vec::with_capacity(cells);
+        let mut likeness = Vec::with_capacity(cells);
         for thread in threads {
-            heard.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            likeness.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
-        Ok(heard)
+        Ok(likeness)
     })
 }
 
-/// Mutes up to [`ISLAND`] cells between muted ones, none of which is louder than the louder neighbour.
+/// Mutes gaps of up to [`ISLAND`] cells between muted cells, if no cell of the gap is louder than the louder of the
+/// two.
 fn mute_islands(muted: &mut [bool], energies: &[f64]) {
     let mut last: Option<usize> = None;
     for cell in 0..muted.len() {
@@ -105,27 +109,28 @@ fn mute_islands(muted: &mut [bool], energies: &[f64]) {
     }
 }
 
-/// The samples that a cell is judged by.
+/// The samples of a cell and its context.
 fn around(cell: usize, length: usize) -> Range<usize> {
     (cell * CELL).saturating_sub(MARGIN)..((cell + 1) * CELL + MARGIN).min(length)
 }
 
-/// The cells that are copies, and those beside them that are by their lag and level.
-fn copies(heard: &[Likeness]) -> Vec<bool> {
-    let mut is_copy: Vec<bool> = heard.iter().map(|heard| heard.energy > SILENT && heard.correlation >= COPY).collect();
+/// Whether each cell is a copy by its correlation, or by the lag and level of an adjacent copy.
+fn copies(likeness: &[Likeness]) -> Vec<bool> {
+    let mut is_copy: Vec<bool> =
+        likeness.iter().map(|likeness| likeness.energy > SILENT && likeness.correlation >= COPY).collect();
     let is_beside = |is_copy: &[bool], cell: usize, beside: usize| {
-        is_copy[beside] && heard[cell].correlation >= TRACE && is_alike(&heard[cell], &heard[beside])
+        is_copy[beside] && likeness[cell].correlation >= TRACE && is_alike(&likeness[cell], &likeness[beside])
     };
-    for cell in 1..heard.len() {
+    for cell in 1..likeness.len() {
         is_copy[cell] |= is_beside(&is_copy, cell, cell - 1);
     }
-    for cell in (1..heard.len()).rev() {
+    for cell in (1..likeness.len()).rev() {
         is_copy[cell - 1] |= is_beside(&is_copy, cell - 1, cell);
     }
     is_copy
 }
 
-/// Fades the channel out of the cells that are muted.
+/// Silences the muted cells, with a fade at each end of a muted run.
 fn mute(samples: &mut [f32], cells: &[bool]) {
     let is_muted = |cell: Option<usize>| cell.and_then(|cell| cells.get(cell)).copied().unwrap_or(true);
     for (cell, _) in cells.iter().enumerate().filter(|(_, muted)| **muted) {
@@ -146,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_gaps_are_muted_unless_somebody_speaks_in_them() {
+    fn short_gaps_are_muted_unless_they_are_louder() {
         let (x, o) = (true, false);
         let mut muted = [o, x, o, o, x, o, x, o, o, o, o, x, o];
         mute_islands(&mut muted, &[1.0, 1.0, 0.5, 2.0, 2.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);

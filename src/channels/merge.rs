@@ -1,17 +1,17 @@
-//! Segments of several channels to one transcript in order of time.
+//! Merges the segments of several channels into one transcript, ordered by time.
 
 use super::units::{self, Unit};
 use super::{Merged, pieces};
 use crate::types::{Segment, Span, Turn, Word};
 
-/// Words of a channel that are apart by less are one turn, in seconds.
+/// Words of a channel with a pause shorter than this between them belong to one turn, in seconds.
 const PAUSE: f64 = 0.5;
-/// Share of a word during which another channel must speak to be named beside the word's speaker: as where diarization gives words
-/// their speakers.
+/// Minimum share of a word during which another channel must speak to be listed in [`also`](Word::also): the same share
+/// as where diarization assigns speakers to words.
 const OVERLAP: f64 = 0.5;
 
-/// Merges channels, each with its speaker and its segments. A segment is cut where another channel speaks in one of its pauses.
-/// Where two speak at once, the segment that begins first stands first, and its words name the other speaker in
+/// Merges channels, given as label of the speaker and segments. A segment is split where another channel speaks in one
+/// of its pauses. Segments are ordered by their start; words that overlap with another speaker list that speaker in
 /// [`also`](Word::also).
 pub(super) fn by_time(channels: Vec<(String, Vec<Segment>)>) -> Merged {
     let units: Vec<Vec<Unit>> = channels.iter().map(|(_, segments)| units::of(segments)).collect();
@@ -28,11 +28,11 @@ pub(super) fn by_time(channels: Vec<(String, Vec<Segment>)>) -> Merged {
     for (channel, (label, own)) in channels.into_iter().enumerate() {
         let others: Vec<&Turn> = turns.iter().filter(|turn| turn.speaker != label).collect();
         for mut segment in own {
-            let cuts = pauses_of_others(&segment, &middles, channel);
+            let cuts = cuts_at_pauses(&segment, &middles, channel);
             segment.speaker = Some(label.clone());
             for word in segment.words.iter_mut().flatten() {
                 word.speaker = Some(label.clone());
-                word.also = beside(word, &others);
+                word.also = overlapping_speakers(word, &others);
             }
             segments.extend(pieces::cut(segment, &cuts));
         }
@@ -41,7 +41,7 @@ pub(super) fn by_time(channels: Vec<(String, Vec<Segment>)>) -> Merged {
     Merged { words: words_by_time(&segments), segments, turns, crosstalk: Vec::new() }
 }
 
-/// When a channel speaks.
+/// The turns of a channel: its units, joined across short pauses.
 fn turns_of(label: &str, units: &[Unit]) -> Vec<Turn> {
     let mut spans: Vec<Span> = units.iter().map(|unit| unit.span).collect();
     spans.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
@@ -57,8 +57,9 @@ fn turns_of(label: &str, units: &[Unit]) -> Vec<Turn> {
     turns
 }
 
-/// The words of a segment before which another channel speaks, while this one does not.
-fn pauses_of_others(segment: &Segment, middles: &[(f64, usize)], channel: usize) -> Vec<usize> {
+/// The indices of the words of a segment that follow a pause in which another channel speaks. `middles` are the middle
+/// of each unit of all channels and its channel, in order of time.
+fn cuts_at_pauses(segment: &Segment, middles: &[(f64, usize)], channel: usize) -> Vec<usize> {
     let mut cuts = Vec::new();
     let mut end: Option<f64> = None;
     for (at, word) in segment.words.iter().flatten().enumerate() {
@@ -74,8 +75,9 @@ fn pauses_of_others(segment: &Segment, middles: &[(f64, usize)], channel: usize)
     cuts
 }
 
-/// Who else speaks during a word; `turns` of others in order of time.
-fn beside(word: &Word, turns: &[&Turn]) -> Vec<String> {
+/// The other speakers that speak during at least [`OVERLAP`] of a word. `turns` are those of other speakers, in order
+/// of time.
+fn overlapping_speakers(word: &Word, turns: &[&Turn]) -> Vec<String> {
     let (Some(start), Some(end)) = (word.start, word.end) else { return Vec::new() };
     let after = turns.partition_point(|turn| turn.span.start < end);
     let mut shares: Vec<(&str, f64)> = Vec::new();
@@ -87,11 +89,11 @@ fn beside(word: &Word, turns: &[&Turn]) -> Vec<String> {
         }
     }
     let least = OVERLAP * (end.0 - start.0);
-    let heard = shares.into_iter().filter(|(_, share)| *share > 0.0 && *share >= least);
-    heard.map(|(speaker, _)| speaker.to_string()).collect()
+    let overlapping = shares.into_iter().filter(|(_, share)| *share > 0.0 && *share >= least);
+    overlapping.map(|(speaker, _)| speaker.to_string()).collect()
 }
 
-/// All words in order of time; one without a time follows the word before it.
+/// All words in order of time. A word without a time stays behind the word before it in its segment.
 fn words_by_time(segments: &[Segment]) -> Vec<Word> {
     let mut words: Vec<(f64, &Word)> = Vec::new();
     for segment in segments {

@@ -1,17 +1,17 @@
-//! One speaker for each channel: the words of several channels to one transcript.
+//! Multichannel transcription with one speaker per channel: crosstalk removal, and merging into one transcript.
 //!
 //! | file | step |
 //! |---|---|
-//! | `mod.rs` | what can be asked for; channels that repeat another one |
-//! | `gate.rs` | a channel that holds only another one's sound -> silence |
-//! | `units.rs` | segments -> words with times, or whole segments where there are no words |
+//! | `mod.rs` | options; detection of duplicate channels |
+//! | `gate.rs` | mutes the parts of a channel that hold only crosstalk |
+//! | `units.rs` | segments -> words with times, or whole segments if there are no words |
 //! | `correlate.rs` | two channels and a span -> how much one is a delayed copy of the other |
-//! | `crosstalk.rs` | words that were said on another channel |
-//! | `pieces.rs` | segments without some of their words, or cut between words |
-//! | `merge.rs` | the channels' segments -> one transcript in order of time |
+//! | `crosstalk.rs` | drops words that were said on another channel |
+//! | `pieces.rs` | removes words from segments, and splits segments between words |
+//! | `merge.rs` | segments of all channels -> one transcript ordered by time |
 //!
-//! Products that transcribe channels (Amazon Transcribe, AssemblyAI, Deepgram, Google) name them by their number, as here, and write
-//! a word once for each channel on which it is heard. Here it is written once.
+//! Services that transcribe channels (Amazon Transcribe, AssemblyAI, Deepgram, Google) label them by number, as this
+//! module does. They write a word once for each channel on which it is audible; this module writes it once.
 
 mod correlate;
 mod crosstalk;
@@ -28,13 +28,14 @@ use crate::audio::{self, MAX_CHANNELS};
 use crate::error::{Error, Result};
 use crate::types::{Segment, Turn, Word};
 
-/// What can be asked for where each channel is a speaker.
+/// Options for recordings in which each channel is one speaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelSpeakers {
-    /// Names of the speakers in the order of the channels; those that have none are called `CHANNEL_00` and so on.
+    /// Names of the speakers in the order of the channels. Channels without a name get [`label`]: `CHANNEL_00` and so
+    /// on.
     pub names: Vec<String>,
-    /// Recordings with more channels are refused before they are decoded: every channel takes the memory and the time of a
-    /// recording of its own.
+    /// Recordings with more channels are refused before they are decoded, because each channel takes the memory and the
+    /// time of a whole recording.
     pub max_channels: usize,
 }
 
@@ -45,7 +46,7 @@ impl Default for ChannelSpeakers {
 }
 
 impl ChannelSpeakers {
-    /// Checks what does not depend on the recording.
+    /// Checks the names, independently of a recording.
     ///
     /// # Errors
     /// [`Error::Config`] for a name that is empty or given twice.
@@ -54,14 +55,14 @@ impl ChannelSpeakers {
             let rule = "a name is empty; give every channel one, or leave out those of the last channels";
             return Err(Error::config("channel_names", self.names.join(","), rule));
         }
-        unique(&self.names)
+        check_unique(&self.names)
     }
 
-    /// Checks the options beside it: whether speakers are told apart as well, and whether the mean of all channels or one of
-    /// them is heard otherwise.
+    /// Checks these options together with others: `diarizes` is whether diarization is on, `channel` the channel that
+    /// is to be decoded.
     ///
     /// # Errors
-    /// [`Error::Config`] for what contradicts it, and as [`check`](Self::check).
+    /// [`Error::Config`] if diarization is on or a single channel is chosen, and as [`check`](Self::check).
     pub fn check_beside(&self, diarizes: bool, channel: audio::Channel) -> Result<()> {
         let refuse = |rule: &str| Err(Error::config("channel_speakers", "given", rule));
         if diarizes {
@@ -75,10 +76,11 @@ impl ChannelSpeakers {
         self.check()
     }
 
-    /// The speakers of a recording with this many channels.
+    /// The names of the speakers of a recording with this many channels, one per channel.
     ///
     /// # Errors
-    /// [`Error::Config`] for a recording with one channel, more names than channels, and as [`check`](Self::check).
+    /// [`Error::Config`] for a recording with one channel, for more names than channels, for a name that is equal to
+    /// the default label of another channel, and as [`check`](Self::check).
     pub fn labels(&self, channels: usize) -> Result<Vec<String>> {
         self.check()?;
         if channels < 2 {
@@ -91,12 +93,12 @@ impl ChannelSpeakers {
         }
         let name = |channel| self.names.get(channel).map_or_else(|| label(channel), |name| name.trim().to_string());
         let labels: Vec<String> = (0..channels).map(name).collect();
-        unique(&labels)?;
+        check_unique(&labels)?;
         Ok(labels)
     }
 }
 
-fn unique(names: &[String]) -> Result<()> {
+fn check_unique(names: &[String]) -> Result<()> {
     let mut seen = HashSet::new();
     match names.iter().find(|name| !seen.insert(name.trim())) {
         Some(name) => Err(Error::config("channel_names", names.join(","), format!("`{name}` is given twice"))),
@@ -104,18 +106,20 @@ fn unique(names: &[String]) -> Result<()> {
     }
 }
 
-/// `CHANNEL_00` for channel 0.
+/// The default name of a channel's speaker: `CHANNEL_00` for channel 0.
 pub fn label(channel: usize) -> String {
     format!("CHANNEL_{channel:02}")
 }
 
-/// Largest share of a channel's energy that another one does not explain, where both are the same recording: -30 dB, more than the
+/// Duplicate channels: largest share of a channel's energy that the other one does not explain. -30 dB is more than the
 /// difference that lossy codecs and analogue tapes make.
 const SAME_RESIDUAL: f64 = 1e-3;
-/// Most times that one of the two is stronger, in energy: 6 dB. What is quieter by more may be crosstalk, with words of its own.
+/// Duplicate channels: largest ratio of energies, 6 dB. A channel that is quieter by more may be crosstalk, with words
+/// of its own.
 const SAME_ENERGY: f64 = 4.0;
 
-/// For each channel the first earlier one that holds the same signal, up to a gain; `None` for the others, silent ones among them.
+/// For each channel, the index of the first earlier channel with the same signal up to a gain of 6 dB and the polarity;
+/// `None` if there is none, or if the channel is silent.
 pub fn repeated(channels: &[&[f32]]) -> Vec<Option<usize>> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let energies: Vec<f64> = channels.iter().map(|samples| dot(samples, samples)).collect();
@@ -135,34 +139,35 @@ pub fn repeated(channels: &[&[f32]]) -> Vec<Option<usize>> {
     repeated
 }
 
-/// What was said on one channel.
+/// The transcribed segments of one channel, and its samples.
 #[derive(Debug)]
 pub struct Channel<'a> {
     /// 16 kHz mono.
     pub samples: &'a [f32],
     /// In order of time, without speakers.
     pub segments: Vec<Segment>,
-    /// The speaker.
+    /// Name of the speaker.
     pub label: String,
 }
 
-/// What was said on all channels.
+/// The merged transcript of all channels.
 #[derive(Debug, Default)]
 pub struct Merged {
-    /// In order of time, each of one channel, cut where another channel speaks in a pause.
+    /// In order of time. Each belongs to one channel, and is split where another channel speaks in one of its pauses.
     pub segments: Vec<Segment>,
-    /// The words of all of them in order of time.
+    /// The words of all segments, in order of time.
     pub words: Vec<Word>,
-    /// When the channels speak, in order of time.
+    /// The turns of all channels, in order of time.
     pub turns: Vec<Turn>,
-    /// How many words, or segments without words, were left out of each channel because they were said on another one.
+    /// For each channel, how many words (or segments without words) were dropped as crosstalk.
     pub crosstalk: Vec<usize>,
 }
 
-/// Merges channels by time. Words that are heard on a channel and were said on another one are left out.
+/// Merges channels into one transcript ordered by time, without the words of a channel that are crosstalk from another
+/// one.
 ///
 /// # Errors
-/// [`Error::Config`] if a Fourier transform cannot be planned: never, for its lengths.
+/// [`Error::Config`] if a Fourier transform cannot be planned, which does not happen for the lengths used here.
 pub fn merge(mut channels: Vec<Channel>) -> Result<Merged> {
     let crosstalk = crosstalk::leave_out(&mut channels)?;
     let spoken = channels.into_iter().map(|channel| (channel.label, channel.segments)).collect();
@@ -178,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_without_a_name_have_their_number() {
+    fn channels_without_a_name_are_labelled_by_number() {
         assert_eq!(named(&[]).labels(2).unwrap(), ["CHANNEL_00", "CHANNEL_01"]);
         assert_eq!(named(&["Agent", " Customer "]).labels(3).unwrap(), ["Agent", "Customer", "CHANNEL_02"]);
         for (names, channels, part) in [
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_signal_is_seen_at_any_polarity_and_near_gain() {
+    fn duplicate_channels_are_found_at_any_polarity_and_similar_gain() {
         let noise = |seed: u32| -> Vec<f32> {
             let next = |x: &u32| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
             let states = std::iter::successors(Some(seed), next);

@@ -1,32 +1,32 @@
-//! Segments taken apart into their words, and put together again without some of them, or in several parts.
+//! Removing words from a segment, and splitting a segment between words; text, characters and times follow the words.
 
 use crate::types::{Char, Segment, Word};
 
-/// A word with what belongs to it.
+/// A word, with its part of the segment's text and characters.
 struct Piece {
     word: Word,
-    /// Its part of the segment's text, with the spaces in front of it.
+    /// The part of the segment's text that belongs to the word, with leading spaces.
     text: String,
-    /// Its part of the characters.
+    /// The part of the segment's characters that belongs to the word.
     chars: Option<Vec<Char>>,
 }
 
-/// The segment without the words that are not to be kept; `None` where none is left.
+/// The segment with only the words whose flag in `keep` is set; `None` if no word is left.
 pub(super) fn keep(mut segment: Segment, keep: &[bool]) -> Option<Segment> {
-    let pieces = apart(&mut segment);
+    let pieces = split_into_pieces(&mut segment);
     let (first, last) = (keep.first() == Some(&true), keep.last() == Some(&true));
     let kept: Vec<Piece> = pieces.into_iter().zip(keep).filter(|(_, keep)| **keep).map(|(piece, _)| piece).collect();
-    // The recogniser's tokens are those of the whole text.
+    // The tokens cover the whole text; they cannot be divided between words.
     segment.tokens.clear();
-    (!kept.is_empty()).then(|| together(&segment, kept, first, last))
+    (!kept.is_empty()).then(|| join(&segment, kept, first, last))
 }
 
-/// The segment cut before the words of these numbers, which ascend.
+/// The segment, split before the words with these indices, which must ascend.
 pub(super) fn cut(mut segment: Segment, cuts: &[usize]) -> Vec<Segment> {
     if cuts.is_empty() {
         return vec![segment];
     }
-    let mut rest = apart(&mut segment);
+    let mut rest = split_into_pieces(&mut segment);
     let mut parts = Vec::with_capacity(cuts.len() + 1);
     for &at in cuts.iter().rev() {
         parts.push(rest.split_off(at.min(rest.len())));
@@ -35,17 +35,17 @@ pub(super) fn cut(mut segment: Segment, cuts: &[usize]) -> Vec<Segment> {
     parts.reverse();
     segment.tokens.clear();
     let last = parts.len() - 1;
-    let part = |(at, pieces): (usize, Vec<Piece>)| together(&segment, pieces, at == 0, at == last);
+    let part = |(at, pieces): (usize, Vec<Piece>)| join(&segment, pieces, at == 0, at == last);
     parts.into_iter().enumerate().filter(|(_, pieces)| !pieces.is_empty()).map(part).collect()
 }
 
-/// Takes the words and the characters out of a segment.
-fn apart(segment: &mut Segment) -> Vec<Piece> {
+/// Moves the words and the characters out of a segment.
+fn split_into_pieces(segment: &mut Segment) -> Vec<Piece> {
     let words = segment.words.take().unwrap_or_default();
     let texts = texts(&segment.text, &words);
     let total = segment.text.chars().count();
     let mut chars = segment.chars.take();
-    // Characters stand for the text, or for the text without the spaces at its edges; others cannot be given to words.
+    // Characters are assigned to words only if they cover the text, or the text without leading and trailing spaces.
     let is_whole = texts.iter().map(|text| text.chars().count()).sum::<usize>() == total;
     let edge = total - segment.text.trim_start().chars().count();
     let mut missing = match chars.as_ref().map(Vec::len) {
@@ -67,8 +67,8 @@ fn apart(segment: &mut Segment) -> Vec<Piece> {
     pieces
 }
 
-/// The text cut behind each word, the rest with the last one; where the words are not those of the text, the words with a space in
-/// front of each.
+/// The text, split after each word; the rest goes to the last word. If the words do not occur in the text in this
+/// order: each word with a space in front.
 fn texts(text: &str, words: &[Word]) -> Vec<String> {
     let mut ends = Vec::with_capacity(words.len());
     let mut at = 0;
@@ -86,8 +86,9 @@ fn texts(text: &str, words: &[Word]) -> Vec<String> {
     starts.zip(&ends).map(|(start, &end)| text[start..end].to_string()).collect()
 }
 
-/// A segment of these pieces; `first` and `last` say whether it begins and ends as the whole does.
-fn together(whole: &Segment, pieces: Vec<Piece>, first: bool, last: bool) -> Segment {
+/// A segment of these pieces. `first` and `last`: whether the piece at the start and at the end of the original segment
+/// is included, in which case the segment keeps the original start and end.
+fn join(whole: &Segment, pieces: Vec<Piece>, first: bool, last: bool) -> Segment {
     let mut segment = Segment { words: None, chars: None, text: String::new(), ..whole.clone() };
     let (mut words, mut chars) = (Vec::with_capacity(pieces.len()), Some(Vec::new()));
     for piece in pieces {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn words_go_with_their_text_their_characters_and_their_times() {
+    fn words_keep_their_text_characters_and_times() {
         let kept = keep(segment(), &[false, true, true, false]).unwrap();
         assert_eq!(shown(&kept), (1.0, 2.5, " I know", 2, " I know".into()));
         let kept = keep(segment(), &[true, false, false, true]).unwrap();
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_is_cut_into_all_its_words() {
+    fn a_split_segment_keeps_all_its_words() {
         let parts = cut(segment(), &[1, 3]);
         let parts: Vec<_> = parts.iter().map(shown).collect();
         let want = [

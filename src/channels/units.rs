@@ -1,24 +1,24 @@
-//! What is compared between channels: words with times, or whole segments where there are no words.
+//! The units that are compared between channels: words with times, or whole segments if there are no words.
 
 use crate::types::{Segment, Span};
 
 /// A word, or a segment without words.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unit {
-    /// The segment's number.
+    /// Index of the segment.
     pub segment: usize,
-    /// The word's number in it.
+    /// Index of the word in the segment; `None` for a segment without words.
     pub word: Option<usize>,
-    /// When it is said.
+    /// Start and end.
     pub span: Span,
-    /// Its letters and digits, in lower case.
+    /// Letters and digits of the text, in lower case.
     pub text: String,
 }
 
-/// How long a word without an end is taken to last, in seconds.
+/// Assumed duration of a word without an end, in seconds.
 const NO_END: f64 = 0.2;
 
-/// The units of a channel, in the order of its segments. Words without a start are none.
+/// The units of a channel, in the order of its segments. Words without a start are skipped.
 pub(super) fn of(segments: &[Segment]) -> Vec<Unit> {
     let mut units = Vec::new();
     for (at, segment) in segments.iter().enumerate() {
@@ -37,7 +37,7 @@ pub(super) fn of(segments: &[Segment]) -> Vec<Unit> {
     units
 }
 
-/// What of a text does not depend on punctuation and case.
+/// The letters and digits of a text, in lower case.
 fn letters(text: &str) -> String {
     text.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

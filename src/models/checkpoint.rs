@@ -1,23 +1,23 @@
-//! What loaders of several networks share: tensors that must be there, and batch norms that go into the convolution before
-//! them.
+//! Loading tensors of a checkpoint with shape checks, and folding batch norms into the preceding convolution or linear
+//! layer.
 
 use crate::engine::embedding_ops::{CHANNEL_STEP, FilterShape, HostFilter};
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
-/// Most channels of a layer: a checkpoint that has more is damaged.
+/// Maximum channels of a layer; a checkpoint with more is damaged.
 const MOST_CHANNELS: usize = 4096;
 /// Added to the variance by batch norms: PyTorch's default.
 const EPS: f64 = 1e-5;
 
-/// A checkpoint, and what it should be one of.
+/// The weights of a checkpoint, and the name of the expected network.
 pub(super) struct Checkpoint<'a> {
     pub weights: &'a Weights,
     /// For messages: `pyannote's WeSpeaker ResNet34`.
     pub network: &'static str,
 }
 
-/// What a batch norm multiplies each channel with, and adds to it.
+/// A batch norm as scale and shift of each channel.
 pub(super) struct Norm {
     /// `[C]`
     pub scale: Vec<f64>,
@@ -26,7 +26,7 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    /// As f32.
+    /// Scale and shift as f32.
     pub fn narrow(&self) -> [Vec<f32>; 2] {
         [&self.scale, &self.shift].map(|values| values.iter().map(|v| *v as f32).collect())
     }
@@ -41,13 +41,13 @@ impl Checkpoint<'_> {
         self.weights.contains(name)
     }
 
-    /// The shape of a tensor that must be there.
+    /// The shape of a tensor; an error if the tensor is missing.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         let missing = || self.fail(name, format!("missing; is this {}?", self.network));
         self.weights.shape(name).ok_or_else(missing)
     }
 
-    /// The values of a tensor, if it is there in this shape.
+    /// The values of a tensor; an error if the tensor is missing or has another shape.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let got = self.shape(name)?;
         if got != shape {
@@ -56,7 +56,7 @@ impl Checkpoint<'_> {
         self.weights.tensor(name, shape)
     }
 
-    /// Output channels of a layer.
+    /// Output channels of a layer, checked against [`MOST_CHANNELS`].
     pub fn outputs(&self, name: &str) -> Result<usize> {
         let name = format!("{name}.weight");
         let outputs = self.shape(&name)?.first().copied().unwrap_or_default();
@@ -66,7 +66,7 @@ impl Checkpoint<'_> {
         Ok(outputs)
     }
 
-    /// Output channels of a convolution over pictures.
+    /// Output channels of a two-dimensional convolution, checked to be a multiple of [`CHANNEL_STEP`].
     pub fn picture_outputs(&self, name: &str) -> Result<usize> {
         let outputs = self.outputs(name)?;
         if !outputs.is_multiple_of(CHANNEL_STEP) {
@@ -76,7 +76,7 @@ impl Checkpoint<'_> {
         Ok(outputs)
     }
 
-    /// A batch norm over `channels`, with scale and shift of its own or, where the checkpoint has neither, without.
+    /// A batch norm over `channels`, with or without learned scale (`weight`) and shift (`bias`).
     pub fn norm(&self, name: &str, channels: usize) -> Result<Norm> {
         let vector = |kind: &str| self.tensor(&format!("{name}.{kind}"), &[channels]);
         let has_affine = ["weight", "bias"].iter().any(|kind| self.contains(&format!("{name}.{kind}")));
@@ -95,8 +95,8 @@ impl Checkpoint<'_> {
         Ok(Norm { scale, shift })
     }
 
-    /// A convolution or linear layer, the batch norm behind it included: values in the checkpoint's order, and bias `[O]`. A
-    /// checkpoint without the norm has it in the convolution already, whose bias then is there.
+    /// A convolution or linear layer with the following batch norm folded into it: weight in the checkpoint's layout,
+    /// and bias `[O]`. If the layer has a bias and the checkpoint has no norm, the norm is already folded.
     pub fn folded(&self, name: &str, norm: &str, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>)> {
         let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
         let mut values = self.tensor(&weight_name, shape)?;
@@ -116,8 +116,8 @@ impl Checkpoint<'_> {
         Ok((values, bias))
     }
 
-    /// A convolution over pictures with the batch norm behind it: from `[O, C, over frequency, over time]` to
-    /// `[O, over time, over frequency, C]`.
+    /// A two-dimensional convolution with the following batch norm folded into it, transposed from
+    /// `[O, C, frequency taps, time taps]` to `[O, time taps, frequency taps, C]`.
     pub fn filter(&self, name: &str, norm: &str, shape: FilterShape) -> Result<HostFilter> {
         let FilterShape { outputs, taps, inputs, .. } = shape;
         let (weight, bias) = self.folded(name, norm, &[outputs, inputs, taps, taps])?;

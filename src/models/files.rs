@@ -1,4 +1,4 @@
-//! Opening the weights of a network, whatever file they are in.
+//! Opening the weights of a network from a file of any supported format, or from the folder that holds it.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use super::onnx;
 use crate::engine::weights::{LAYOUTS, Weights};
 use crate::error::{Error, Result};
 
-/// Ends of the names of files with weights.
+/// File name extensions of weights.
 const EXTENSIONS: [&str; 6] = ["safetensors", "bin", "pt", "pth", "ckpt", "onnx"];
 
-/// Opens a file of weights, or the one in a folder: under the names of [`LAYOUTS`] where they are, or else the only one with an
-/// extension of such files.
+/// Opens a file of weights, or the weights in a folder: files with the names of [`LAYOUTS`], or else the only file with
+/// one of [`EXTENSIONS`].
 pub(super) fn open(path: &Path) -> Result<Weights> {
     if !path.is_dir() {
         return open_file(path);
@@ -28,7 +28,7 @@ pub(super) fn open(path: &Path) -> Result<Weights> {
     }
     match found.as_slice() {
         [file] => open_file(file),
-        // Its error says what a folder should hold.
+        // Fails, with an error that names the files that a folder should hold.
         [] => Weights::open(path),
         several => {
             let names: Vec<String> =

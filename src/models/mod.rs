@@ -1,4 +1,4 @@
-//! The networks, written once: device-free, generic over [`Backend`](crate::engine::Backend), with the weight names of
+//! The networks: independent of the device, generic over [`Backend`](crate::engine::Backend), with the tensor names of
 //! the published checkpoints.
 
 pub mod campplus;

@@ -1,4 +1,4 @@
-//! Where results go, and how they get there whole.
+//! Names of output files, and atomic writes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,14 +10,16 @@ use super::{OutputFormat, SubtitleOptions, render, rttm};
 use crate::error::{Error, Result};
 use crate::types::Transcript;
 
-/// Where the results of each recording go, without extension: `output_dir/<name of the recording>`, WhisperX's names.
+/// The output path of each recording without extension: `output_dir/<name of the recording>`, as WhisperX names its
+/// files.
 ///
-/// `talk.wav` and `talk.mp3`, or `monday/talk.wav` and `tuesday/talk.wav`, would write the same files. WhisperX lets
-/// the last one win. Here that is an error, found before any work is done, rather than a made-up name that the next
-/// program in the chain does not know.
+/// `talk.wav` and `talk.mp3`, or `monday/talk.wav` and `tuesday/talk.wav`, would write the same files. In WhisperX the
+/// last one overwrites the others. Here it is an error before any work is done. A made-up name would avoid it, but the
+/// programs that read the files would not know that name.
 ///
 /// # Errors
-/// [`Error::Config`] naming both recordings if two would write the same files, or one that has no name.
+/// [`Error::Config`] naming both recordings if two would write the same files, or naming a recording without a file
+/// name.
 pub fn plan(recordings: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
     let mut taken: HashMap<PathBuf, &PathBuf> = HashMap::new();
     let mut out = Vec::with_capacity(recordings.len());
@@ -39,15 +41,15 @@ pub fn plan(recordings: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(out)
 }
 
-/// Writes `<stem>.<extension>` for each format, creating the folder if need be; `stem` is from [`plan`]. Returns the
-/// files written.
+/// Writes `<stem>.<extension>` for each format and creates the folder if necessary; `stem` is from [`plan`]. Returns
+/// the paths of the files written.
 ///
-/// Each file is written under another name in the same folder and then renamed: whoever looks sees the old file, none,
-/// or the new one in full. A file of that name is replaced.
+/// Each file is written atomically: under another name in the same folder, then renamed. Readers see the old file, no
+/// file, or the complete new file. An existing file is replaced.
 ///
 /// # Errors
-/// [`Error::Io`] naming the file that could not be written, [`Error::Config`] if an option cannot be honoured. Files
-/// written before the error stay.
+/// [`Error::Io`] naming the file that could not be written, [`Error::Config`] for invalid options. Files written before
+/// the error are kept.
 pub fn write_all(
     formats: &[OutputFormat],
     transcript: &Transcript,
@@ -73,8 +75,8 @@ pub fn write_all(
     Ok(written)
 }
 
-/// `<stem>.<ending>`, the bytes of the name kept. Not [`Path::with_extension`], which would take the `.5` of `chapter 1.5`
-/// for an extension.
+/// `<stem>.<ending>`; the name need not be UTF-8. Unlike [`Path::with_extension`], it appends: the `.5` of `chapter
+/// 1.5` is not an extension.
 pub fn with_ending(stem: &Path, ending: &str) -> PathBuf {
     let mut name = stem.as_os_str().to_os_string();
     name.push(".");
@@ -82,24 +84,25 @@ pub fn with_ending(stem: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Replaces `path` by `contents`, in one step, as [`write_all`] does.
+/// Writes `contents` to `path` atomically, as [`write_all`] does.
 ///
 /// # Errors
 /// [`Error::Io`] naming the file.
 pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Short, since the name of the file may already be as long as the file system allows.
+    // A short name that does not contain the file's, which may already be as long as the file system allows.
     let temporary = path.with_file_name(format!(".diarist-{}-{number}.part", std::process::id()));
     let result = write_synced(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
     result.map_err(|e| {
-        // The error that matters is the first one.
+        // Only the first error is reported.
         let _ = fs::remove_file(&temporary);
         Error::io(path, e)
     })
 }
 
-/// Until the contents are on the disk, a rename could survive a power cut that they do not.
+/// Writes a new file and syncs it to the disk. Without the sync, the later rename could survive a power failure that
+/// the contents do not.
 fn write_synced(path: &Path, contents: &[u8]) -> std::io::Result<()> {
     let mut file = fs::File::create_new(path)?;
     file.write_all(contents)?;

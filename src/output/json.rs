@@ -1,13 +1,13 @@
-//! json: WhisperX's keys, and the recogniser's figures for each segment.
+//! JSON output: WhisperX's keys, and additional ones.
 //!
-//! | where | WhisperX's keys | further ones |
+//! | where | WhisperX's keys | additional keys |
 //! |---|---|---|
 //! | top | `segments`, `word_segments`, `language`, `speaker_embeddings` | `language_probability`, `duration`, `turns`, `diarization`, `warnings` |
 //! | segment | `start`, `end`, `text`, `speaker`, `words`, `chars`, `avg_logprob` | `unaligned`, `tokens`, `no_speech_prob`, `compression_ratio`, `temperature` |
 //! | word | `word`, `start`, `end`, `score`, `speaker` | `source`, `also` |
 //!
-//! A key is left out where nothing is known, as WhisperX does. One line, UTF-8, with Python's separators.
-//! [`Transcript`] reads back from it, and from WhisperX's own JSON.
+//! A key whose value is unknown is omitted, as WhisperX does. The output is one line, UTF-8, with Python's separators.
+//! [`Transcript`] deserialises from it, and from WhisperX's own JSON.
 
 use std::io;
 
@@ -21,7 +21,7 @@ use crate::units::Seconds;
 /// The transcript as JSON, its numbers [`rounded`].
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be serialised: never, for a type whose maps have text as keys.
+/// [`Error::Io`] if it cannot be serialised, which does not happen: all maps have text as keys.
 pub fn json(transcript: &Transcript) -> Result<String> {
     let mut out = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut out, PythonStyle);
@@ -30,12 +30,12 @@ pub fn json(transcript: &Transcript) -> Result<String> {
     text.map_err(|source| Error::io("json", source))
 }
 
-/// Times to milliseconds, scores to three decimals, the other figures to six. A time that is not finite becomes 0, any
-/// other such figure is left out: JSON has no word for it.
+/// The transcript with times rounded to milliseconds, scores to three decimals and other numbers to six. JSON has no
+/// infinity and no NaN: a time that is not finite becomes 0, any other such number is omitted.
 pub fn rounded(transcript: &Transcript) -> Transcript {
     let mut out = transcript.clone();
     out.duration = time(out.duration);
-    out.language_probability = figure(out.language_probability, 1e6);
+    out.language_probability = round_number(out.language_probability, 1e6);
     out.word_segments.iter_mut().for_each(round_word);
     for Turn { span, .. } in &mut out.turns {
         (span.start, span.end) = (time(span.start), time(span.end));
@@ -45,12 +45,12 @@ pub fn rounded(transcript: &Transcript) -> Transcript {
         segment.words.iter_mut().flatten().for_each(round_word);
         for char in segment.chars.iter_mut().flatten() {
             (char.start, char.end) = (char.start.map(time), char.end.map(time));
-            char.score = figure(char.score, 1e3);
+            char.score = round_number(char.score, 1e3);
         }
-        segment.avg_logprob = figure(segment.avg_logprob, 1e6);
-        segment.no_speech_prob = figure(segment.no_speech_prob, 1e6);
-        segment.compression_ratio = figure(segment.compression_ratio, 1e6);
-        segment.temperature = figure(segment.temperature, 1e6);
+        segment.avg_logprob = round_number(segment.avg_logprob, 1e6);
+        segment.no_speech_prob = round_number(segment.no_speech_prob, 1e6);
+        segment.compression_ratio = round_number(segment.compression_ratio, 1e6);
+        segment.temperature = round_number(segment.temperature, 1e6);
     }
     out
 }
@@ -58,19 +58,19 @@ pub fn rounded(transcript: &Transcript) -> Transcript {
 fn round_word(word: &mut Word) {
     word.start = word.start.map(time);
     word.end = word.end.map(time);
-    word.score = figure(word.score, 1e3);
+    word.score = round_number(word.score, 1e3);
 }
 
 fn time(time: Seconds) -> Seconds {
     if time.round_ms().0.is_finite() { time.round_ms() } else { Seconds(0.0) }
 }
 
-/// Adding zero turns -0.0 into 0.0.
-fn figure(value: Option<f64>, scale: f64) -> Option<f64> {
+/// Rounded to `1 / scale`; `None` if not finite. Adding zero turns -0.0 into 0.0.
+fn round_number(value: Option<f64>, scale: f64) -> Option<f64> {
     value.map(|v| (v * scale).round() / scale + 0.0).filter(|v| v.is_finite())
 }
 
-/// `", "` and `": "`, as Python's `json.dump` separates.
+/// Separators `", "` and `": "`, as in Python's `json.dump`.
 struct PythonStyle;
 
 impl Formatter for PythonStyle {

@@ -1,27 +1,27 @@
-//! Transcripts to files: txt, vtt, srt, tsv, json and Audacity labels, as WhisperX writes them.
+//! Output formats: txt, vtt, srt, tsv, json, Audacity labels and RTTM, as WhisperX and pyannote write them.
 //!
 //! | file | |
 //! |---|---|
-//! | [`text`] | txt, tsv, aud: a line per segment |
-//! | [`subtitles`] | vtt, srt: segments or words to cues |
-//! | [`mod@json`] | everything |
-//! | [`mod@rttm`] | who speaks when |
-//! | [`files`] | names, and files that are there in full or not at all |
+//! | [`text`] | txt, tsv, aud: one line per segment |
+//! | [`subtitles`] | vtt, srt: cues from segments or words |
+//! | [`mod@json`] | the whole transcript |
+//! | [`mod@rttm`] | speaker turns |
+//! | [`files`] | names of output files, atomic writes |
 //!
-//! The texts are WhisperX's (3.8), byte for byte, except where it has a bug that spoils the file:
-//! - `-->` in the words of a cue ends up as `->`, with words as well as without; a blank line in a text, which would
-//!   end the cue, is dropped;
-//! - `max_line_width` counts the spaces between words (m-bain/whisperX#1456), so that no line is longer than asked
-//!   unless a word is; there is no space at the end of a broken line;
-//! - Japanese and Chinese has spaces where the text has them, not between all characters, and no line of it begins with closing
-//!   punctuation, ends with an opening bracket, or ends within a Latin word;
-//! - `<` and `&` are escaped in vtt, where they would be markup;
-//! - no cue, line or turn is without a duration: it has a millisecond at least;
-//! - a segment without words among others with words is a cue of its own; WhisperX stops with a `KeyError`;
-//! - tsv and aud have one line per segment even if the text has more;
-//! - a cue has the words of one speaker, where speakers are known, also with `max_line_count`;
-//! - a cue whose words have no times is shown between its neighbours, not as long as its segment;
-//! - all times are rounded to milliseconds. WhisperX's are already, except before alignment.
+//! The output is that of WhisperX 3.8, byte for byte, with these exceptions, where WhisperX has bugs:
+//! - `-->` in the text of a cue becomes `->`, with word times as well as without; a blank line in a text, which would
+//!   end the cue, is removed;
+//! - `max_line_width` counts the spaces between words (m-bain/whisperX#1456), so that no line is longer unless a single
+//!   word is; a broken line has no trailing space;
+//! - Japanese and Chinese has spaces where the text has them, not between all characters; no line of it begins with
+//!   closing punctuation, ends with an opening bracket, or ends within a Latin word;
+//! - `<` and `&` are escaped in vtt, where they are markup;
+//! - every cue, line and turn lasts at least one millisecond;
+//! - if only some segments have words, each segment without words is a separate cue; WhisperX fails with a `KeyError`;
+//! - tsv and aud have one line per segment even if the text has line breaks;
+//! - a cue has the words of one speaker only, if speakers are known, also with `max_line_count`;
+//! - a cue whose words have no times is shown between the adjacent cues, not for the whole duration of its segment;
+//! - all times are rounded to milliseconds; WhisperX does not round times before alignment.
 
 pub mod files;
 pub mod json;
@@ -35,10 +35,10 @@ use crate::types::Transcript;
 pub use files::{plan, with_ending, write_all, write_whole};
 pub use subtitles::SubtitleOptions;
 
-/// A kind of file.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputFormat {
-    /// Plain text, one segment a line.
+    /// Plain text, one line per segment.
     Txt,
     /// WebVTT subtitles.
     Vtt,
@@ -50,12 +50,12 @@ pub enum OutputFormat {
     Json,
     /// Labels for Audacity.
     Aud,
-    /// Who speaks when, without the words.
+    /// Speaker turns without the words, in NIST's RTTM.
     Rttm,
 }
 
 impl OutputFormat {
-    /// What `all` means, in WhisperX's order. Audacity's labels and turns are written only when asked for by name.
+    /// The formats that `all` stands for, in WhisperX's order. Audacity labels and RTTM are written only if named.
     pub const ALL: [OutputFormat; 5] =
         [OutputFormat::Txt, OutputFormat::Vtt, OutputFormat::Srt, OutputFormat::Tsv, OutputFormat::Json];
 
@@ -72,10 +72,10 @@ impl OutputFormat {
         }
     }
 
-    /// `all`, one format, or several separated by commas; each once, in the order given.
+    /// Parses `all`, one format, or several separated by commas. Returns each format once, in the order given.
     ///
     /// # Errors
-    /// [`Error::Config`] if a name is none of them.
+    /// [`Error::Config`] for an unknown format.
     pub fn parse_list(names: &str) -> Result<Vec<OutputFormat>> {
         let mut formats = Vec::new();
         for name in names.split(',').map(str::trim) {
@@ -99,10 +99,11 @@ impl OutputFormat {
     }
 }
 
-/// The contents of a file of this format; of the recording only RTTM tells the name, which [`files`] knows.
+/// The contents of a file in this format. RTTM contains the name of the recording: here it is `recording`, in
+/// [`write_all`] the name of the file.
 ///
 /// # Errors
-/// [`Error::Config`] if an option cannot be honoured.
+/// [`Error::Config`] for invalid options.
 pub fn render(format: OutputFormat, transcript: &Transcript, options: &SubtitleOptions) -> Result<String> {
     options.check()?;
     Ok(match format {

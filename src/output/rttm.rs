@@ -1,15 +1,15 @@
-//! rttm: a line per turn, as `pyannote.core` writes them; what scoring programs read.
+//! RTTM output: one line per speaker turn, as `pyannote.core` writes them.
 
 use crate::diarize::turns;
 use crate::error::Result;
 use crate::types::{Span, Turn};
 use crate::units::Seconds;
 
-/// The turns of a recording. Spaces in its name and in those of speakers become `_`, since the fields are separated by them.
-/// Every turn lasts a millisecond at least, the last digit there is.
+/// The turns of a recording as RTTM. Spaces in the names of the recording and of speakers become `_`, since RTTM
+/// separates its fields by spaces. Every turn lasts at least one millisecond, the last digit that is written.
 ///
 /// # Errors
-/// None but for an empty name.
+/// Only for an empty name.
 pub fn rttm(recording: &str, turns: &[Turn]) -> Result<String> {
     let field = |name: &str| name.split_whitespace().collect::<Vec<_>>().join("_");
     let span = |span: Span| Span { end: Seconds(span.end.0.max(span.start.0 + 0.001)), ..span };

@@ -1,11 +1,11 @@
-//! txt, tsv and aud: a line per segment.
+//! Plain text, TSV and Audacity labels: one line per segment.
 //!
 //! Source: WhisperX 3.8 `utils.py::{WriteTXT, WriteTSV, WriteAudacity}`.
 
 use super::subtitles::milliseconds;
 use crate::types::{Segment, Transcript};
 
-/// `[SPEAKER]: text`, or the text alone where the speaker is not known.
+/// Plain text, one line per segment: `[SPEAKER]: text`, or only the text if the speaker is unknown.
 pub fn txt(transcript: &Transcript) -> String {
     let mut out = String::new();
     for segment in &transcript.segments {
@@ -18,8 +18,8 @@ pub fn txt(transcript: &Transcript) -> String {
     out
 }
 
-/// `start<tab>end<tab>text` under a header of these words; times in integer milliseconds, so that no decimal point
-/// becomes a comma on its way through a spreadsheet.
+/// TSV: `start<tab>end<tab>text`, with a header line. Times are integer milliseconds, because spreadsheets may turn a
+/// decimal point into a comma.
 pub fn tsv(transcript: &Transcript) -> String {
     let mut out = String::from("start\tend\ttext\n");
     for segment in &transcript.segments {
@@ -29,7 +29,7 @@ pub fn tsv(transcript: &Transcript) -> String {
     out
 }
 
-/// `start<tab>end<tab>[[SPEAKER]]text`, times in seconds: what Audacity imports as labels.
+/// Audacity labels: `start<tab>end<tab>[[SPEAKER]]text`, times in seconds.
 pub fn aud(transcript: &Transcript) -> String {
     let mut out = String::new();
     for segment in &transcript.segments {
@@ -40,18 +40,18 @@ pub fn aud(transcript: &Transcript) -> String {
     out
 }
 
-/// Start and end in milliseconds; a segment is never without a duration.
+/// Start and end in milliseconds, at least one millisecond apart.
 fn span(segment: &Segment) -> (u64, u64) {
     let start = milliseconds(segment.start);
     (start, milliseconds(segment.end).max(start.saturating_add(1)))
 }
 
-/// Milliseconds as seconds, as Python prints a float: the shortest digits, always with a point.
+/// Milliseconds as seconds, in the format of a Python float: the shortest digits, always with a decimal point.
 fn seconds(milliseconds: u64) -> String {
     format!("{:?}", milliseconds as f64 / 1000.0)
 }
 
-/// Without what would end the field or the line.
+/// Text without tabs and line breaks, which would end the field or the line.
 fn one_line(text: &str) -> String {
     text.trim().replace(['\t', '\n', '\r'], " ")
 }

@@ -1,29 +1,29 @@
-//! Times of words.
+//! Word boundary errors: how far the start and end times of words differ from the reference.
 
 use super::text::{Step, align};
 use crate::types::Span;
 
-/// How far the starts and ends of equal words lie apart.
+/// Absolute differences between the starts and ends of equal words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Boundaries {
-    /// Every distance in seconds, in rising order: two for each word.
+    /// All differences in seconds, ascending: two for each word.
     pub distances: Vec<f64>,
 }
 
 impl Boundaries {
-    /// The mean distance.
+    /// The mean difference in seconds; `None` if no words were compared.
     pub fn mean(&self) -> Option<f64> {
         let count = self.distances.len();
         (count > 0).then(|| self.distances.iter().sum::<f64>() / count as f64)
     }
 
-    /// The distance that this share of all does not exceed.
+    /// The `share` quantile of the differences in seconds, `share` in `[0, 1]`; `None` if no words were compared.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let last = self.distances.len().checked_sub(1)?;
         self.distances.get((share * last as f64).round() as usize).copied()
     }
 
-    /// Share of the boundaries that are at most so many seconds off.
+    /// The share of the boundaries that differ by at most `seconds`; `None` if no words were compared.
     pub fn within(&self, seconds: f64) -> Option<f64> {
         let count = self.distances.len();
         (count > 0).then(|| self.distances.partition_point(|distance| *distance <= seconds) as f64 / count as f64)
@@ -39,8 +39,8 @@ impl std::ops::Add for Boundaries {
     }
 }
 
-/// Compares the times of the words that are equal in the alignment with the fewest errors. Words without a time are
-/// passed over.
+/// Compares the times of the words that are paired and equal in the alignment with the fewest word errors. Words
+/// without a time are skipped.
 pub fn boundaries(reference: &[(String, Option<Span>)], hypothesis: &[(String, Option<Span>)]) -> Boundaries {
     let words =
         |list: &[(String, Option<Span>)]| -> Vec<String> { list.iter().map(|(word, _)| word.clone()).collect() };

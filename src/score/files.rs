@@ -1,13 +1,13 @@
-//! References and results from files.
+//! Reading references and hypotheses from JSON, SegLST, STM, CTM, RTTM, UEM and text files.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `.json` | a transcript, ours or WhisperX's; or SegLST: `[{"session_id", "speaker", "words", "start_time", "end_time"}, ...]` |
+//! | `.json` | a transcript of this crate or of WhisperX; or SegLST: `[{"session_id", "speaker", "words", "start_time", "end_time"}, ...]` |
 //! | `.stm` | recordings, speakers, times of utterances, words |
-//! | `.ctm` | recordings, words with times, perhaps speakers |
+//! | `.ctm` | recordings, words with times, optional speakers |
 //! | `.rttm` | recordings, turns |
 //! | `.txt` | words, and speakers where a line begins with `[SPEAKER]: ` |
-//! | `.uem` | the stretches of recordings that count |
+//! | `.uem` | the regions of recordings that are scored |
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,32 +18,32 @@ use crate::diarize::Turn;
 use crate::error::{Error, Result};
 use crate::types::{Segment, Span, Transcript};
 
-/// Words and turns, as far as a file has them.
+/// The words and turns of one recording, as far as a file has them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Script {
     /// The words in order, normalised, with their times.
     pub words: Vec<(String, Option<Span>)>,
-    /// The words of each speaker; those of nobody under an empty name.
+    /// The words of each speaker; words without a speaker are under an empty name.
     pub speakers: BTreeMap<String, Vec<String>>,
-    /// Who speaks when. From a transcript: its segments.
+    /// The turns of the speakers. In a transcript, each segment with a speaker is a turn.
     pub turns: Vec<Turn>,
-    /// Whether the file says what is said; it may be nothing.
+    /// Whether the format of the file contains words; `words` may be empty nevertheless.
     pub has_words: bool,
-    /// Whether the file says who speaks when; it may be nobody.
+    /// Whether the format of the file contains turns; `turns` may be empty nevertheless.
     pub has_turns: bool,
 }
 
-/// What a file has of each recording, by its name.
+/// The recordings of a file, by name.
 pub type Scripts = BTreeMap<String, Script>;
 
 impl Script {
-    /// Reads a transcript (`.json`) or turns (`.rttm`, whatever recording they name).
+    /// Reads a transcript (`.json`), or turns (`.rttm`, of all recordings in the file together).
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Model`] if the file cannot be read as what it is.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Model`] if it is not valid.
     pub fn open(path: &Path) -> Result<Self> {
         let text = read(path)?;
-        if ending(path) == "rttm" {
+        if extension(path) == "rttm" {
             let turns = parse_rttm(&text).map_err(|reason| Error::model(path, reason))?;
             return Ok(Script { turns, has_turns: true, ..Script::default() });
         }
@@ -53,16 +53,17 @@ impl Script {
     }
 }
 
-/// Reads all recordings of a file of any kind that has words or turns. A file that does not name its recording is of the
-/// one it is named after.
+/// Reads all recordings of a `.json`, `.stm`, `.ctm`, `.rttm` or `.txt` file. If the format does not name the
+/// recording, the name is that of the file without its extension.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read; [`Error::Model`] if it is of no known kind, or not what its name says.
+/// [`Error::Io`] if the file cannot be read; [`Error::Model`] if its extension is unknown, or its contents are not
+/// valid.
 pub fn open_all(path: &Path) -> Result<Scripts> {
     let text = read(path)?;
     let refuse = |reason: String| Error::model(path, reason);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut scripts = match ending(path).as_str() {
+    let mut scripts = match extension(path).as_str() {
         "json" => json(&text, &stem).map_err(refuse)?,
         "stm" => of_segments(lines::stm(&text).map_err(refuse)?),
         "ctm" => of_segments(lines::ctm(&text).map_err(refuse)?),
@@ -79,14 +80,14 @@ pub fn open_all(path: &Path) -> Result<Scripts> {
         _ => return Err(refuse("is of no known kind; expected .json, .stm, .ctm, .rttm or .txt".into())),
     };
     if scripts.is_empty() {
-        // An empty file says that nothing is said, in the recording it is named after.
-        let words = ending(path) != "rttm";
-        scripts.insert(stem, Script { has_words: words, has_turns: ending(path) != "ctm", ..Script::default() });
+        // An empty file is a recording without speech, named after the file.
+        let words = extension(path) != "rttm";
+        scripts.insert(stem, Script { has_words: words, has_turns: extension(path) != "ctm", ..Script::default() });
     }
     Ok(scripts)
 }
 
-/// Reads the stretches that count, of each recording (`.uem`).
+/// Reads the scored regions of each recording (`.uem`).
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read; [`Error::Model`] if it is no UEM.
@@ -98,11 +99,11 @@ fn read(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| Error::model(path, "is not UTF-8; save it as such, or convert it with iconv"))?;
-    // A byte order mark is no part of the first field.
+    // A byte order mark is not part of the first field.
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 
-fn ending(path: &Path) -> String {
+fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
@@ -132,7 +133,7 @@ fn json(text: &str, stem: &str) -> Result<Scripts, String> {
     Ok(BTreeMap::from([(stem.to_owned(), Script::from(&transcript))]))
 }
 
-/// Each recording's segments in order of time.
+/// The scripts of recordings, from their segments, which are sorted by time.
 fn of_segments(recordings: BTreeMap<String, Vec<Segment>>) -> Scripts {
     let script = |(name, mut segments): (String, Vec<Segment>)| {
         segments.sort_by(|a, b| a.start.0.total_cmp(&b.start.0));
@@ -155,7 +156,7 @@ impl From<&Transcript> for Script {
                 let own = script.speakers.entry(speaker.cloned().unwrap_or_default()).or_default();
                 let words = normalised(word);
                 own.extend(words.iter().cloned());
-                // One written word may be several: the time is that of all of them.
+                // A written word may be normalised to several words; each has the time of the written word.
                 script.words.extend(words.into_iter().map(|word| (word, span)));
             };
             match &segment.words {
@@ -170,10 +171,10 @@ impl From<&Transcript> for Script {
     }
 }
 
-/// The SPEAKER lines of an RTTM file, whatever recording they name.
+/// The turns of all SPEAKER lines of an RTTM file, of whatever recording.
 ///
 /// # Errors
-/// The line that is not one.
+/// A message with the number of the first line that is not valid.
 pub fn parse_rttm(text: &str) -> Result<Vec<Turn>, String> {
     Ok(lines::turns(text)?.into_iter().map(|(_, turn)| turn).collect())
 }

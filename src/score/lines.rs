@@ -1,4 +1,4 @@
-//! Files whose lines are fields separated by white space: RTTM, UEM, STM, CTM; and plain text.
+//! Parsers of RTTM, UEM, STM and CTM, whose lines are fields separated by white space, and of plain text.
 //!
 //! Sources: NIST RT-09 evaluation plan, appendices A and B (RTTM, UEM); NIST SCTK `doc/infmts.htm` (STM, CTM).
 
@@ -13,7 +13,7 @@ pub(super) fn segment(span: Span) -> Segment {
     Segment { start: span.start, end: span.end, ..Segment::default() }
 }
 
-/// The fields of the lines that are no comments, each with what stands behind it, and the line's number.
+/// The number and the fields of every line that is neither empty nor a comment (`;;`).
 fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
     let numbered = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
     let real = numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with(";;"));
@@ -25,7 +25,7 @@ fn time(field: Option<&&str>) -> Option<f64> {
     field?.parse().ok().filter(|time: &f64| time.is_finite())
 }
 
-/// A span that does not end before it starts.
+/// A span; `None` if a time is missing, or if the span ends before it starts.
 fn span(start: Option<f64>, end: Option<f64>) -> Option<Span> {
     let span = Span::new(start?, end?);
     (span.end >= span.start).then_some(span)
@@ -35,7 +35,7 @@ fn expected(number: usize, what: &str) -> String {
     format!("line {number}: expected {what}")
 }
 
-/// Fields of a line of RTTM. With more, some name has spaces in it, and it cannot be told which.
+/// Fields of a line of RTTM. A line with more fields has spaces in a name, and it is unknown in which one.
 const RTTM_FIELDS: usize = 10;
 
 /// The SPEAKER lines of an RTTM file, with the recordings they name.
@@ -58,8 +58,8 @@ pub(super) fn turns(text: &str) -> Result<Vec<(String, Turn)>, String> {
     Ok(turns)
 }
 
-/// The first fields of RTTM.
-const TYPES: [&str; 14] = [
+/// The types of RTTM lines: their first field.
+const RTTM_TYPES: [&str; 14] = [
     "SEGMENT",
     "NOSCORE",
     "NO_RT_METADATA",
@@ -78,7 +78,7 @@ const TYPES: [&str; 14] = [
 
 /// The turns of each recording.
 pub(super) fn rttm(text: &str) -> Result<BTreeMap<String, Vec<Turn>>, String> {
-    let known = |word: &&str| TYPES.contains(word);
+    let known = |word: &&str| RTTM_TYPES.contains(word);
     if let Some((number, _)) = lines(text).find(|(_, fields)| !known(&fields[0])) {
         return Err(expected(number, "a line of RTTM, such as SPEAKER FILE CHANNEL START LENGTH <NA> <NA> NAME"));
     }
@@ -89,7 +89,7 @@ pub(super) fn rttm(text: &str) -> Result<BTreeMap<String, Vec<Turn>>, String> {
     Ok(recordings)
 }
 
-/// The stretches of each recording that count.
+/// The scored regions of each recording.
 pub(super) fn uem(text: &str) -> Result<BTreeMap<String, Vec<Span>>, String> {
     let mut recordings: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for (number, fields) in lines(text) {
@@ -120,7 +120,7 @@ pub(super) fn stm(text: &str) -> Result<BTreeMap<String, Vec<Segment>>, String> 
     Ok(recordings)
 }
 
-/// The words of each recording, each a segment: FILE CHANNEL START LENGTH WORD [CONFIDENCE [KIND [SPEAKER]]].
+/// The words of each recording, each as one segment: FILE CHANNEL START LENGTH WORD [CONFIDENCE [KIND [SPEAKER]]].
 pub(super) fn ctm(text: &str) -> Result<BTreeMap<String, Vec<Segment>>, String> {
     let mut recordings: BTreeMap<String, Vec<Segment>> = BTreeMap::new();
     for (number, fields) in lines(text) {
@@ -138,13 +138,14 @@ pub(super) fn ctm(text: &str) -> Result<BTreeMap<String, Vec<Segment>>, String> 
     Ok(recordings)
 }
 
-/// Lines of text without times; `[NAME]: ` in front of one says who speaks, as `transcribe` writes it.
+/// Lines of text, as segments without times. A line may begin with the speaker as `[NAME]: `, as `transcribe` writes
+/// it.
 pub(super) fn txt(text: &str) -> Vec<Segment> {
     let line = |line: &str| {
         let named = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
         let (speaker, text) = named.map_or((None, line), |(name, text)| (Some(name.to_owned()), text));
-        let nowhere = Span { start: Seconds(0.0), end: Seconds(0.0) };
-        Segment { text: text.to_owned(), speaker, ..segment(nowhere) }
+        let no_time = Span { start: Seconds(0.0), end: Seconds(0.0) };
+        Segment { text: text.to_owned(), speaker, ..segment(no_time) }
     };
     text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty()).map(line).collect()
 }
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_that_count_are_read() {
+    fn scored_regions_are_read() {
         let found = uem(";; comment\na 1 0.5 2\nb NA 1 3\na 1 4 5\n").unwrap();
         assert_eq!(found["a"], [Span::new(0.5, 2.0), Span::new(4.0, 5.0)]);
         assert_eq!(found["b"], [Span::new(1.0, 3.0)]);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn text_may_name_who_speaks() {
+    fn lines_of_text_may_name_a_speaker() {
         let found = txt("\u{feff}[Ann]: Hello\n\nno name\n[noise] x\n");
         let found: Vec<_> = found.iter().map(|s| (s.speaker.as_deref(), s.text.as_str())).collect();
         assert_eq!(found, [(Some("Ann"), "Hello"), (None, "no name"), (None, "[noise] x")]);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rttm_is_refused() {
+    fn unknown_line_types_are_refused_in_rttm() {
         assert!(rttm("1\n00:00:00,000 --> 00:00:01,000\nHello").unwrap_err().starts_with("line 1"));
         assert!(rttm("SPKR-INFO a 1 <NA>\n").unwrap().is_empty());
     }

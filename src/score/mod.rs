@@ -1,14 +1,13 @@
-//! A result against a reference: words wrong, words given to the wrong speaker, time given to the wrong speaker, times
-//! of words.
+//! Scoring a hypothesis against a reference: WER, cpWER, DER and word boundary errors.
 //!
 //! | file | |
 //! |---|---|
-//! | [`mod@text`] | WER: words substituted, left out and added |
-//! | [`speakers`] | cpWER: the same for every speaker, with the best naming of the speakers |
-//! | [`time`] | DER: missed, false and confused speech |
-//! | [`mod@boundaries`] | how far the times of equal words lie apart |
-//! | [`report`] | all of these, of every recording of two files |
-//! | [`files`] | references and results from transcripts (JSON), STM, CTM, RTTM, SegLST and text |
+//! | [`mod@text`] | WER: substitutions, deletions and insertions of words |
+//! | [`speakers`] | cpWER: word errors per speaker, with the best assignment of speakers |
+//! | [`time`] | DER: missed speech, false alarms and speaker confusion |
+//! | [`mod@boundaries`] | differences between the times of equal words |
+//! | [`report`] | all of these, for every recording of two files |
+//! | [`files`] | references and hypotheses from transcripts (JSON), STM, CTM, RTTM, SegLST and text |
 
 pub mod boundaries;
 pub mod files;

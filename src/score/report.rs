@@ -1,4 +1,4 @@
-//! All that can be told of a result.
+//! Score reports: all metrics for every recording of a reference and a hypothesis file.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,25 @@ use super::text::{Errors, errors};
 use super::time::{TimeErrors, time_errors_within};
 use crate::types::Span;
 
-/// The collars of DER, in seconds on either side of a boundary: none, and NIST's.
+/// The collars of DER, in seconds on either side of a boundary of the reference: none, and NIST's 0.25.
 pub const COLLARS: [f64; 2] = [0.0, 0.25];
 
-/// What is wrong with a result; none of what its file or the reference does not say.
+/// The errors of a hypothesis. A metric is `None` if one of the two files lacks what it compares.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// WER.
     pub words: Option<Errors>,
-    /// cpWER, where the reference names speakers.
+    /// cpWER, if the reference names speakers.
     pub speakers: Option<Errors>,
     /// DER with each of [`COLLARS`].
     pub times: Option<[TimeErrors; 2]>,
-    /// How far the times of words are off, where both files have some.
+    /// Word boundary errors, if both files have times of words.
     pub boundaries: Option<Boundaries>,
 }
 
 impl Report {
-    /// Compares what two files say of one recording. `scored` are the stretches whose turns count; all, if none are given.
+    /// Scores the hypothesis of one recording. `scored` are the regions over which DER is computed; `None` is the whole
+    /// recording.
     pub fn of(reference: &Script, hypothesis: &Script, scored: Option<&[Span]>) -> Self {
         let words = reference.has_words && hypothesis.has_words;
         let named = words && reference.speakers.keys().any(|name| !name.is_empty());
@@ -43,13 +44,13 @@ impl Report {
         }
     }
 
-    /// Whether the two files have nothing in common that could be compared.
+    /// Whether no metric could be computed.
     pub fn is_empty(&self) -> bool {
         *self == Report::default()
     }
 }
 
-/// All errors of two recordings.
+/// The errors of two recordings together.
 impl std::ops::Add for Report {
     type Output = Report;
     fn add(self, other: Report) -> Report {
@@ -69,12 +70,14 @@ fn sum<T>(a: Option<T>, b: Option<T>, add: impl FnOnce(T, T) -> T) -> Option<T> 
     }
 }
 
-/// Compares each recording of the reference with the one of the same name; two files with one each are of the same
-/// recording, whatever they call it. `scored` are the stretches that count. A result that consists of turns alone, as RTTM, has
-/// no line of a recording in which it found nobody: there all speech is missed.
+/// Scores each recording of the reference against the hypothesis of the same name. If both files have a single
+/// recording, the two are compared whatever their names. `scored` are the scored regions of each recording. A
+/// hypothesis of turns only (RTTM) has no line for a recording in which it found no speech; there all speech of the
+/// reference is missed.
 ///
 /// # Errors
-/// The recordings that have no counterpart or nothing to compare, or of which no stretch is given.
+/// A message naming the recordings that have no counterpart, nothing to compare, or no scored regions although `scored`
+/// is given.
 pub fn reports(
     reference: &Scripts,
     hypothesis: &Scripts,

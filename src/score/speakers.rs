@@ -1,4 +1,4 @@
-//! Word errors of every speaker.
+//! cpWER: concatenated minimum-permutation word error rate.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -6,10 +6,11 @@ use std::hash::Hash;
 use super::text::{Errors, errors};
 use crate::assignment::best_pairs;
 
-/// cpWER: the words of each speaker in one list, each list of the reference against one of the hypothesis, paired so that
-/// there are fewest errors; a speaker without a counterpart is all left out, or all added.
+/// The word errors of cpWER. Each speaker is the list of all their words. The speakers of reference and hypothesis are
+/// paired so that the total number of errors is smallest. All words of a speaker without a counterpart are deletions or
+/// insertions.
 ///
-/// Watanabe et al. (2020), "CHiME-6 challenge".
+/// Source: Watanabe et al. (2020), "CHiME-6 challenge".
 pub fn cp_errors<T: Eq + Hash>(reference: &BTreeMap<String, Vec<T>>, hypothesis: &BTreeMap<String, Vec<T>>) -> Errors {
     let size = reference.len().max(hypothesis.len());
     let (reference, hypothesis) = (padded(reference, size), padded(hypothesis, size));
@@ -20,7 +21,7 @@ pub fn cp_errors<T: Eq + Hash>(reference: &BTreeMap<String, Vec<T>>, hypothesis:
     best.filter_map(|(row, column)| Some(pairs[row * size + column?])).fold(Errors::default(), |sum, one| sum + one)
 }
 
-/// The lists, and empty ones up to `size`.
+/// The lists, padded with empty ones to `size` lists.
 fn padded<T>(lists: &BTreeMap<String, Vec<T>>, size: usize) -> Vec<&[T]> {
     let mut all: Vec<&[T]> = lists.values().map(Vec::as_slice).collect();
     all.resize(size, &[]);
@@ -42,12 +43,12 @@ mod tests {
         let reference = [("Ann", "a b c"), ("Bob", "d e")];
         // Names do not matter.
         assert_eq!(count(&reference, &[("1", "d e"), ("2", "a b c")]).total(), 0);
-        // `d` given to the other: one added there, one left out here.
+        // `d` is assigned to the other speaker: one insertion there, one deletion here.
         let errors = count(&reference, &[("1", "e"), ("2", "a b c d")]);
         assert_eq!((errors.words, errors.inserted, errors.deleted), (5, 1, 1));
-        // All in one: Bob's words are all left out, and all added to Ann's.
+        // One speaker for both: Bob's words are deletions, and insertions for Ann.
         assert_eq!(count(&reference, &[("1", "a b c d e")]).total(), 4);
-        // A third speaker too many.
+        // A third speaker who is not in the reference.
         assert_eq!(count(&reference, &[("1", "a b"), ("2", "d e"), ("3", "c")]).total(), 2);
         assert_eq!(count(&[], &[("1", "a")]).inserted, 1);
         assert_eq!(count(&[], &[]), Errors::default());

@@ -1,18 +1,18 @@
-//! Word errors.
+//! WER: normalisation of words, alignment with the fewest errors, and word error counts.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Words of the reference, and what is wrong in the hypothesis.
+/// Word errors of a hypothesis, and the words of the reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Errors {
     /// Words of the reference.
     pub words: usize,
-    /// Words that stand for others.
+    /// Words of the reference that the hypothesis replaces by another word.
     pub substituted: usize,
-    /// Words left out.
+    /// Words of the reference that the hypothesis lacks.
     pub deleted: usize,
-    /// Words that nobody said.
+    /// Words of the hypothesis that the reference lacks.
     pub inserted: usize,
 }
 
@@ -22,7 +22,7 @@ impl Errors {
         self.substituted + self.deleted + self.inserted
     }
 
-    /// Errors per word of the reference. Without any word: zero without errors, else infinite.
+    /// WER: errors per word of the reference. If the reference has no words: 0 without errors, else infinite.
     pub fn rate(self) -> f64 {
         if self.total() == 0 { 0.0 } else { self.total() as f64 / self.words as f64 }
     }
@@ -50,57 +50,58 @@ pub fn normalised(text: &str) -> Vec<String> {
     text.split_whitespace().map(word).filter(|word| !word.is_empty()).collect()
 }
 
-/// One step of an alignment of two lists.
+/// One step of an alignment of two lists of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Places in the reference and in the hypothesis: equal or substituted.
+    /// Indices of two paired words, in the reference and in the hypothesis: equal or substituted.
     Both(usize, usize),
-    /// Place in the reference of what was left out.
+    /// The next word of the reference is deleted.
     Deleted,
-    /// What was added.
+    /// The next word of the hypothesis is inserted.
     Inserted,
 }
 
-/// Places of the whole table that is kept; beyond it, half of the reference is aligned at a time. Ten hours of speech are
-/// 90,000 words on either side.
-const TABLE: usize = 1 << 24;
+/// Largest table of costs, in cells; beyond it, the reference is split in halves. Ten hours of speech are 90,000 words
+/// on either side.
+const MAX_TABLE: usize = 1 << 24;
 
-/// The alignment with the fewest errors. Of equals: the one that pairs words rather than leaving out and adding them.
+/// The alignment with the fewest errors. Ties: pairing two words wins over a deletion and an insertion.
 pub(super) fn align<T: Eq + Hash>(reference: &[T], hypothesis: &[T]) -> Vec<Step> {
-    let mut numbers: HashMap<&T, u32> = HashMap::new();
+    let mut ids: HashMap<&T, u32> = HashMap::new();
     let all: Vec<u32> = reference
         .iter()
         .chain(hypothesis)
         .map(|word| {
-            let next = numbers.len() as u32;
-            *numbers.entry(word).or_insert(next)
+            let next = ids.len() as u32;
+            *ids.entry(word).or_insert(next)
         })
         .collect();
     let (reference, hypothesis) = all.split_at(reference.len());
     let mut steps = Vec::with_capacity(reference.len().max(hypothesis.len()));
-    align_halves((reference, 0), (hypothesis, 0), TABLE, &mut steps);
+    align_halves((reference, 0), (hypothesis, 0), MAX_TABLE, &mut steps);
     steps
 }
 
-/// Appends the alignment of words that stand from a place on, in a table of at most `most` places or two rows.
+/// Appends the alignment of two lists, each given with the index of its first word, to `steps`. The table of costs has
+/// at most `most` cells, or two rows.
 ///
-/// Hirschberg (1975), "A linear space algorithm for computing maximal common subsequences".
+/// Source: Hirschberg (1975), "A linear space algorithm for computing maximal common subsequences".
 fn align_halves(reference: (&[u32], usize), hypothesis: (&[u32], usize), most: usize, steps: &mut Vec<Step>) {
-    let ((said, row), (heard, column)) = (reference, hypothesis);
-    if said.len() < 2 || (said.len() + 1).saturating_mul(heard.len() + 1) <= most {
+    let ((rows, row), (columns, column)) = (reference, hypothesis);
+    if rows.len() < 2 || (rows.len() + 1).saturating_mul(columns.len() + 1) <= most {
         return align_whole(reference, hypothesis, steps);
     }
-    let (first, second) = said.split_at(said.len() / 2);
-    let before = costs(first.iter(), heard.iter());
-    let after = costs(second.iter().rev(), heard.iter().rev());
-    let cost = |split: &usize| before[*split] + after[heard.len() - split];
-    let split = (0..=heard.len()).min_by_key(cost).unwrap_or(0);
-    let (begun, rest) = heard.split_at(split);
-    align_halves((first, row), (begun, column), most, steps);
-    align_halves((second, row + first.len()), (rest, column + split), most, steps);
+    let (first, second) = rows.split_at(rows.len() / 2);
+    let before = costs(first.iter(), columns.iter());
+    let after = costs(second.iter().rev(), columns.iter().rev());
+    let cost = |split: &usize| before[*split] + after[columns.len() - split];
+    let split = (0..=columns.len()).min_by_key(cost).unwrap_or(0);
+    let (left, right) = columns.split_at(split);
+    align_halves((first, row), (left, column), most, steps);
+    align_halves((second, row + first.len()), (right, column + split), most, steps);
 }
 
-/// The fewest errors between all of the reference and each beginning of the hypothesis.
+/// The fewest errors between the whole reference and each prefix of the hypothesis: the last row of the table.
 fn costs<'a>(reference: impl Iterator<Item = &'a u32>, hypothesis: impl Iterator<Item = &'a u32> + Clone) -> Vec<u32> {
     let mut row: Vec<u32> = (0..=hypothesis.clone().count() as u32).collect();
     for word in reference {
@@ -115,7 +116,7 @@ fn costs<'a>(reference: impl Iterator<Item = &'a u32>, hypothesis: impl Iterator
     row
 }
 
-/// The same of the whole table.
+/// [`align_halves`] without splitting: computes the whole table of costs and traces back.
 fn align_whole((reference, first): (&[u32], usize), (hypothesis, second): (&[u32], usize), steps: &mut Vec<Step>) {
     let (rows, columns) = (reference.len() + 1, hypothesis.len() + 1);
     let mut costs = vec![0u32; rows * columns];
@@ -150,7 +151,7 @@ fn align_whole((reference, first): (&[u32], usize), (hypothesis, second): (&[u32
     steps[begin..].reverse();
 }
 
-/// The fewest errors that turn one list of words into the other.
+/// The word errors of the alignment with the fewest errors (Levenshtein distance).
 pub fn errors<T: Eq + Hash>(reference: &[T], hypothesis: &[T]) -> Errors {
     let mut errors = Errors { words: reference.len(), ..Errors::default() };
     for step in align(reference, hypothesis) {
@@ -182,15 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn halves_have_as_few_errors_as_the_whole() {
+    fn split_and_whole_alignments_have_equally_many_errors() {
         let mut state = 7u32;
         let mut word = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state >> 29
         };
-        for (said, heard) in [(40, 37), (1, 30), (30, 1), (25, 0), (2, 2), (17, 60)] {
-            let reference: Vec<u32> = (0..said).map(|_| word()).collect();
-            let hypothesis: Vec<u32> = (0..heard).map(|_| word()).collect();
+        for (rows, columns) in [(40, 37), (1, 30), (30, 1), (25, 0), (2, 2), (17, 60)] {
+            let reference: Vec<u32> = (0..rows).map(|_| word()).collect();
+            let hypothesis: Vec<u32> = (0..columns).map(|_| word()).collect();
             let count = |steps: &[Step]| -> usize {
                 let wrong = |step: &&Step| !matches!(step, Step::Both(a, b) if reference[*a] == hypothesis[*b]);
                 steps.iter().filter(wrong).count()
@@ -198,25 +199,25 @@ mod tests {
             let (mut halves, mut whole) = (Vec::new(), Vec::new());
             align_halves((&reference, 0), (&hypothesis, 0), 8, &mut halves);
             align_whole((&reference, 0), (&hypothesis, 0), &mut whole);
-            assert_eq!(count(&halves), count(&whole), "{said} against {heard}");
+            assert_eq!(count(&halves), count(&whole), "{rows} against {columns}");
             // Every word once, and in order.
-            let mut places = (0, 0);
+            let mut next = (0, 0);
             for step in halves {
                 match step {
                     Step::Both(a, b) => {
-                        assert_eq!((a, b), places);
-                        places = (a + 1, b + 1);
+                        assert_eq!((a, b), next);
+                        next = (a + 1, b + 1);
                     }
-                    Step::Deleted => places.0 += 1,
-                    Step::Inserted => places.1 += 1,
+                    Step::Deleted => next.0 += 1,
+                    Step::Inserted => next.1 += 1,
                 }
             }
-            assert_eq!(places, (said, heard));
+            assert_eq!(next, (rows, columns));
         }
     }
 
     #[test]
-    fn what_counts_as_a_word() {
+    fn words_are_normalised() {
         assert_eq!(
             normalised("  \"Don’t,\" she said - twenty-one TIMES!"),
             ["don't", "she", "said", "twenty-one", "times"]

@@ -1,4 +1,4 @@
-//! What is written once: the words of the built-in conversation, which are known, on two channels that hear each other.
+//! Crosstalk removal: the built-in conversation, whose words are known, on two channels with crosstalk from each other.
 
 use diarist::channels::{Channel, Merged, merge};
 use diarist::types::Segment;
@@ -6,17 +6,18 @@ use diarist::types::Segment;
 use crate::common::call::{self, Turn, call, conversation, hiss, leak, only, turns};
 use crate::common::seeded;
 
-/// The two channels, of which each hears the other `decibels` quieter and `late` milliseconds later.
-fn heard(decibels: f64, late: usize) -> [Vec<f32>; 2] {
+/// The two channels, each with crosstalk from the other, `decibels` quieter and `late` milliseconds later.
+fn with_crosstalk(decibels: f64, late: usize) -> [Vec<f32>; 2] {
     let own = call();
-    let mut heard = own.clone();
-    leak(&mut heard[0], &own[1], decibels, late);
-    leak(&mut heard[1], &own[0], decibels, late);
-    heard.iter_mut().zip(["first", "second"]).for_each(|(samples, name)| hiss(samples, name, 85.0));
-    heard
+    let mut mixed = own.clone();
+    leak(&mut mixed[0], &own[1], decibels, late);
+    leak(&mut mixed[1], &own[0], decibels, late);
+    mixed.iter_mut().zip(["first", "second"]).for_each(|(samples, name)| hiss(samples, name, 85.0));
+    mixed
 }
 
-/// The segments of all turns, those of others `late` seconds later and with other words if `changed`.
+/// The segments of all turns: those of the speakers in `own`, and the copies of the others' `late` seconds later, with
+/// other words if `changed`.
 fn segments(turns: &[Turn], own: &str, late: f64, changed: bool) -> Vec<Segment> {
     let segment = |turn: &Turn| {
         if own.contains(&turn.speaker) {
@@ -64,7 +65,7 @@ fn copies_are_written_once_whatever_their_level_and_delay() {
             for changed in [false, true] {
                 let seconds = late as f64 / 1000.0;
                 let all = ["A", "BC"].map(|own| segments(&turns, own, seconds, changed));
-                let found = merged(&heard(decibels, late), all);
+                let found = merged(&with_crosstalk(decibels, late), all);
                 assert_eq!(words(&found), script(&turns), "{decibels} dB, {late} ms, other words: {changed}");
                 assert_eq!(found.crosstalk.iter().sum::<usize>(), script(&turns).len());
             }
@@ -73,22 +74,22 @@ fn copies_are_written_once_whatever_their_level_and_delay() {
 }
 
 #[test]
-fn copies_without_word_times_are_left_out_as_whole_segments() {
+fn copies_without_word_times_are_dropped_as_whole_segments() {
     let turns = turns();
     let without = |segments: Vec<Segment>| -> Vec<Segment> {
         segments.into_iter().map(|segment| Segment { words: None, ..segment }).collect()
     };
     let all = ["A", "BC"].map(|own| without(segments(&turns, own, 0.03, true)));
-    let found = merged(&heard(18.0, 30), all);
+    let found = merged(&with_crosstalk(18.0, 30), all);
     let texts: Vec<String> = found.segments.iter().map(|segment| segment.text.clone()).collect();
     let want: Vec<String> = turns.iter().map(|turn| turn.segment(0.0).text).collect();
     assert_eq!(texts, want);
     assert!(found.words.is_empty() && found.segments.iter().all(|segment| segment.speaker.is_some()));
 }
 
-/// Two people who greet each other say the same words at the same time, one into a microphone that is 12 dB quieter.
+/// Two speakers who greet each other say the same words at the same time, one of them 12 dB quieter.
 #[test]
-fn the_same_words_of_two_voices_are_both_there() {
+fn the_same_words_said_by_two_speakers_are_both_kept() {
     let (samples, turns) = (conversation(), turns());
     let (a, b) = (&turns[0], &turns[1]);
     assert!(a.words[0].0 == "Good" && b.words[0].0 == "Good" && a.speaker != b.speaker);
@@ -112,10 +113,10 @@ fn the_same_words_of_two_voices_are_both_there() {
 }
 
 #[test]
-fn who_talks_over_crosstalk_keeps_the_words() {
+fn a_speaker_who_talks_over_crosstalk_keeps_the_words() {
     let (samples, turns) = (conversation(), turns());
     let first = only(&samples, &turns, "A");
-    // The second speaker interrupts: the words of the next turn fall into the first one.
+    // The second speaker interrupts: the next turn is moved into the first one.
     let (a, b) = (&turns[0], &turns[1]);
     let earlier = b.words[0].1 - a.words[1].1;
     let own = only(&samples, &turns[1..2], "BC");
@@ -128,9 +129,9 @@ fn who_talks_over_crosstalk_keeps_the_words() {
     assert_eq!((of("A"), of("BC"), found.crosstalk.clone()), (a.words.len(), b.words.len(), vec![0, 0]));
 }
 
-/// Codecs and noise reduction may leave nothing of the waveform: noise with the envelope of the speech stands for that.
+/// Codecs and noise reduction may change the waveform completely. Noise with the envelope of the speech simulates that.
 #[test]
-fn without_a_waveform_in_common_words_in_a_row_are_copies() {
+fn equal_words_in_a_row_are_copies_without_any_correlation() {
     let turns = turns();
     let own = call();
     let mut second = seeded::uniform(3, "carrier", own[0].len(), 0.0, 0.02);
@@ -143,7 +144,7 @@ fn without_a_waveform_in_common_words_in_a_row_are_copies() {
     let channels = [own[0].clone(), second];
     let found = merged(&channels, [vec![long.segment(0.0)], vec![long.segment(0.1)]]);
     assert_eq!(found.crosstalk, [0, long.words.len()]);
-    // Two words alone may be chance.
+    // Two equal words may be chance.
     let mut short = long.segment(0.1);
     short.words.as_mut().unwrap().truncate(2);
     let found = merged(&channels, [vec![long.segment(0.0)], vec![short]]);
@@ -151,27 +152,27 @@ fn without_a_waveform_in_common_words_in_a_row_are_copies() {
 }
 
 #[test]
-fn no_word_is_lost_where_the_source_has_none() {
+fn crosstalk_is_kept_where_the_source_has_no_words() {
     let turns = turns();
     let all = [Vec::new(), segments(&turns, "BC", 0.02, false)];
-    let found = merged(&heard(20.0, 20), all);
+    let found = merged(&with_crosstalk(20.0, 20), all);
     assert_eq!(found.words.len(), script(&turns).len());
     assert_eq!(found.crosstalk, [0, 0]);
 }
 
-/// Three microphones in a room: what each hears of the others, and of what they hear, is written once.
+/// Three microphones in a room, each with crosstalk from both others.
 #[test]
-fn of_many_channels_the_loudest_is_the_source() {
+fn the_loudest_of_several_channels_is_the_source() {
     let (samples, turns) = (conversation(), turns());
     let own: Vec<Vec<f32>> = ["A", "B", "C"].iter().map(|speaker| only(&samples, &turns, speaker)).collect();
-    let mut heard = own.clone();
-    for (at, samples) in heard.iter_mut().enumerate() {
+    let mut mixed = own.clone();
+    for (at, samples) in mixed.iter_mut().enumerate() {
         for (other, source) in own.iter().enumerate().filter(|(other, _)| *other != at) {
             leak(samples, source, 14.0 + 3.0 * (at + other) as f64, 5 * (at + other));
         }
         hiss(samples, ["a", "b", "c"][at], 85.0);
     }
-    let channels = heard.iter().enumerate().map(|(at, samples)| Channel {
+    let channels = mixed.iter().enumerate().map(|(at, samples)| Channel {
         samples,
         segments: segments(&turns, ["A", "B", "C"][at], 0.01, at == 2),
         label: ["A", "B", "C"][at].into(),
@@ -181,23 +182,23 @@ fn of_many_channels_the_loudest_is_the_source() {
     assert_eq!(words(&found), want.collect::<Vec<_>>());
 }
 
-/// Before recognition: what a channel hears of the other is muted, what its own speaker says stays as it is.
+/// The gate before recognition: crosstalk is muted, and the channel's own speaker is left as it is.
 #[test]
 fn copies_are_muted_and_own_speech_is_not() {
     let own = call();
-    let mut heard = heard(18.0, 25);
-    let before = heard.clone();
-    let muted = diarist::channels::mute_copies(&mut heard, &|| false).unwrap();
+    let mut gated = with_crosstalk(18.0, 25);
+    let before = gated.clone();
+    let muted = diarist::channels::mute_copies(&mut gated, &|| false).unwrap();
     assert!(muted.iter().all(|share| (0.2..0.8).contains(share)), "{muted:?}");
     let energy = |samples: &[f32]| samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
     for (channel, (own, other)) in own.iter().zip([&own[1], &own[0]]).enumerate() {
         let [mut kept, mut said, mut left, mut leaked] = [0.0; 4];
         for start in (0..own.len()).step_by(1600) {
             let span = start..own.len().min(start + 1600);
-            // The copy is late by 25 ms.
+            // The copy is 25 ms late.
             let is_own = energy(&own[start.saturating_sub(1600)..own.len().min(start + 3200)]) > 0.0;
             let is_copy = energy(&other[start.saturating_sub(1600)..span.end]) > 0.0;
-            let (after, before) = (energy(&heard[channel][span.clone()]), energy(&before[channel][span]));
+            let (after, before) = (energy(&gated[channel][span.clone()]), energy(&before[channel][span]));
             if is_own {
                 (kept, said) = (kept + after, said + before);
             } else if is_copy {
@@ -207,6 +208,6 @@ fn copies_are_muted_and_own_speech_is_not() {
         assert!(kept > 0.999 * said, "channel {channel}: {kept} of {said} is there");
         assert!(left < 0.05 * leaked, "channel {channel}: {left} of {leaked} is left");
     }
-    let stopped = diarist::channels::mute_copies(&mut heard, &|| true);
+    let stopped = diarist::channels::mute_copies(&mut gated, &|| true);
     assert!(matches!(stopped, Err(diarist::Error::Cancelled)));
 }

@@ -1,4 +1,4 @@
-//! Recordings with several channels through the whole pipeline, with the built-in models.
+//! Multichannel recordings through the whole pipeline, with the built-in models.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn engine() -> Engine {
     Engine::builder().device(Device::Cpu).build().unwrap()
 }
 
-/// Chunks as the built-in model hears them best, with word times.
+/// One speaker per channel, aligned words, and chunks of the length at which the built-in model has the fewest errors.
 fn options(names: &[&str]) -> Options {
     let names = names.iter().map(|name| name.to_string()).collect();
     Options {
@@ -29,16 +29,16 @@ fn options(names: &[&str]) -> Options {
     }
 }
 
-/// What is heard of one channel alone.
+/// The transcript of one channel alone.
 fn alone(engine: &Engine, file: &[u8], channel: usize) -> Transcript {
     let mut options = Options { channel_speakers: None, ..options(&[]) };
     options.audio.channel = Channel::Pick(channel);
     engine.transcribe(Input::Bytes(file, "call.wav"), &options).unwrap()
 }
 
-/// Notes down what it hears, and stops at a stage.
+/// An observer that records all events, and cancels at a stage.
 #[derive(Default)]
-struct Ears {
+struct Recorder {
     stages: Vec<&'static str>,
     segments: usize,
     progress: Vec<(&'static str, f64)>,
@@ -46,7 +46,7 @@ struct Ears {
     stopping: bool,
 }
 
-impl Observer for Ears {
+impl Observer for Recorder {
     fn progress(&mut self, stage: &'static str, done: Seconds, _: Option<Seconds>) {
         self.progress.push((stage, done.0));
         self.stopping |= self.stop_at == Some(stage);
@@ -74,9 +74,9 @@ fn spoken<'a>(transcript: &'a Transcript, speaker: &str) -> Vec<&'a str> {
 fn each_channel_has_the_words_that_it_has_alone() {
     let (engine, [first, second]) = (engine(), call());
     let file = wav(&[&first, &second]);
-    let mut ears = Ears::default();
+    let mut recorder = Recorder::default();
     let input = Input::Bytes(&file, "call.wav");
-    let found = engine.transcribe_watched(input, &options(&["Agent"]), &mut ears).unwrap();
+    let found = engine.transcribe_watched(input, &options(&["Agent"]), &mut recorder).unwrap();
     for (channel, label) in ["Agent", "CHANNEL_01"].iter().enumerate() {
         let alone = alone(&engine, &file, channel);
         let want: Vec<&str> = alone.word_segments.iter().map(|word| word.word.as_str()).collect();
@@ -90,15 +90,15 @@ fn each_channel_has_the_words_that_it_has_alone() {
     assert!(found.word_segments.is_sorted_by(|a, b| a.start <= b.start));
     assert_eq!((found.language.as_deref(), found.duration), (Some("en"), Seconds::from_samples(first.len())));
     // Each stage is finished once, and its progress does not go back.
-    let mut stages = ears.stages.clone();
+    let mut stages = recorder.stages.clone();
     stages.sort_unstable();
     assert_eq!(stages, ["align", "asr", "audio", "channels", "vad"]);
-    assert_eq!((ears.segments, found.warnings.len()), (found.segments.len(), 0));
+    assert_eq!((recorder.segments, found.warnings.len()), (found.segments.len(), 0));
     for stage in ["asr", "align"] {
-        let done: Vec<f64> = ears.progress.iter().filter(|at| at.0 == stage).map(|at| at.1).collect();
+        let done: Vec<f64> = recorder.progress.iter().filter(|at| at.0 == stage).map(|at| at.1).collect();
         assert!(!done.is_empty() && done.is_sorted(), "{stage}: {done:?}");
     }
-    // The result does not depend on who is there: the same again, and with crosstalk the same words.
+    // The observer does not change the result.
     assert_eq!(engine.transcribe(input, &options(&["Agent"])).unwrap(), found);
 }
 
@@ -106,18 +106,18 @@ fn each_channel_has_the_words_that_it_has_alone() {
 fn crosstalk_is_written_once() {
     let (engine, own) = (engine(), call());
     let clean = engine.transcribe(Input::Bytes(&wav(&[&own[0], &own[1]]), "call.wav"), &options(&[])).unwrap();
-    // Quiet enough that the recogniser writes the same words for whoever speaks over it.
-    let mut heard = own.clone();
-    leak(&mut heard[0], &own[1], 30.0, 20);
-    leak(&mut heard[1], &own[0], 30.0, 20);
-    let found = engine.transcribe(Input::Bytes(&wav(&[&heard[0], &heard[1]]), "call.wav"), &options(&[])).unwrap();
+    // The crosstalk is so quiet that the recogniser writes the same words where the own speaker talks over it.
+    let mut mixed = own.clone();
+    leak(&mut mixed[0], &own[1], 30.0, 20);
+    leak(&mut mixed[1], &own[0], 30.0, 20);
+    let found = engine.transcribe(Input::Bytes(&wav(&[&mixed[0], &mixed[1]]), "call.wav"), &options(&[])).unwrap();
     for label in ["CHANNEL_00", "CHANNEL_01"] {
         assert_eq!(spoken(&found, label), spoken(&clean, label));
     }
 }
 
 #[test]
-fn one_sound_on_all_channels_is_heard_once_with_a_warning() {
+fn a_duplicate_channel_is_transcribed_once_with_a_warning() {
     let (engine, [first, _]) = (engine(), call());
     let file = wav(&[&first, &first]);
     let found = engine.transcribe(Input::Bytes(&file, "dual.wav"), &options(&[])).unwrap();
@@ -133,7 +133,7 @@ fn one_sound_on_all_channels_is_heard_once_with_a_warning() {
 }
 
 #[test]
-fn six_channels_of_which_some_are_silent() {
+fn silent_and_duplicate_channels_have_no_words() {
     let (engine, [first, second]) = (engine(), call());
     let silent = vec![0.0; first.len()];
     let file = wav(&[&silent, &first, &silent, &second, &first, &silent]);
@@ -145,7 +145,7 @@ fn six_channels_of_which_some_are_silent() {
     assert!(found.warnings.len() == 1 && found.warnings[0].contains("CHANNEL_04"), "{:?}", found.warnings);
     let nothing = engine.transcribe(Input::Bytes(&wav(&[&silent, &silent]), "silent.wav"), &options(&[])).unwrap();
     assert!(nothing.segments.is_empty() && nothing.turns.is_empty());
-    // What the recogniser would hear of all of them.
+    // The chunks of all channels.
     let chunks = engine.speech(Input::Bytes(&file, "six.wav"), &options(&[]), &mut ()).unwrap();
     assert!(chunks.is_sorted_by(|a, b| a.span.start <= b.span.start) && chunks.len() > 4, "{chunks:?}");
 }
@@ -161,7 +161,7 @@ fn without_word_times_segments_are_merged() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_cure() {
+fn impossible_options_are_refused_with_advice() {
     let (engine, [first, second]) = (engine(), call());
     let (stereo, mono) = (wav(&[&first, &second]), wav(&[&first]));
     let refused = |file: &[u8], options: &Options| {
@@ -186,12 +186,12 @@ fn what_cannot_be_is_refused_with_the_cure() {
 }
 
 #[test]
-fn it_can_be_stopped_in_every_stage() {
+fn it_can_be_cancelled_in_every_stage() {
     let (engine, [first, second]) = (engine(), call());
     let file = wav(&[&first, &second]);
     for stage in ["audio", "vad", "asr", "align"] {
-        let mut ears = Ears { stop_at: Some(stage), ..Ears::default() };
-        let ended = engine.transcribe_watched(Input::Bytes(&file, "call.wav"), &options(&[]), &mut ears);
+        let mut recorder = Recorder { stop_at: Some(stage), ..Recorder::default() };
+        let ended = engine.transcribe_watched(Input::Bytes(&file, "call.wav"), &options(&[]), &mut recorder);
         assert!(matches!(ended, Err(Error::Cancelled)), "{stage}: {ended:?}");
     }
 }

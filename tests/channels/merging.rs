@@ -1,11 +1,11 @@
-//! Segments of several channels to one transcript, without crosstalk: the channels are silent, so that no word is a copy.
+//! Merging the segments of several channels, without crosstalk: the channels are silent, so that no word is a copy.
 
 use diarist::channels::{Channel, Merged, merge};
 use diarist::output::{OutputFormat, SubtitleOptions, render};
 use diarist::types::{Segment, Transcript, Word};
 use diarist::units::Seconds;
 
-/// A segment of words with times; a word `-` in front has none.
+/// A segment of words, given as text, start and end. A word with `-` in front has no times.
 fn segment(words: &[(&str, f64, f64)]) -> Segment {
     let word = |(text, start, end): &(&str, f64, f64)| Word {
         word: text.trim_start_matches('-').into(),
@@ -39,7 +39,7 @@ fn lines(merged: &Merged) -> Vec<String> {
 }
 
 #[test]
-fn a_segment_is_cut_where_another_channel_speaks_in_its_pause() {
+fn a_segment_is_split_where_another_channel_speaks_in_its_pause() {
     let agent =
         segment(&[("I", 0.0, 0.2), ("see,", 0.3, 0.6), ("then", 2.0, 2.3), ("we", 2.4, 2.5), ("wait.", 2.6, 3.0)]);
     let found = merged(&[std::slice::from_ref(&agent), &[segment(&[("Yes.", 1.0, 1.5)])]]);
@@ -47,7 +47,7 @@ fn a_segment_is_cut_where_another_channel_speaks_in_its_pause() {
     let spoken: Vec<&str> = found.words.iter().map(|word| word.word.as_str()).collect();
     assert_eq!(spoken, ["I", "see,", "Yes.", "then", "we", "wait."]);
     assert!(found.words.iter().all(|word| word.also.is_empty()));
-    // Without a pause it stays whole, and words at the same time name each other's speaker.
+    // Without a pause the segment stays whole, and overlapping words list the other speaker.
     let found = merged(&[&[agent], &[segment(&[("Oh.", 2.3, 2.6)])]]);
     assert_eq!(lines(&found), ["0.0-3.0 Agent: I see, then we wait.", "2.3-2.6 Customer: Oh."]);
     let also: Vec<(&str, &[String])> = found.words.iter().map(|word| (word.word.as_str(), &word.also[..])).collect();
@@ -57,7 +57,7 @@ fn a_segment_is_cut_where_another_channel_speaks_in_its_pause() {
 }
 
 #[test]
-fn turns_are_stretches_of_words_of_one_channel() {
+fn turns_join_the_words_of_a_channel_across_short_pauses() {
     let first = [segment(&[("a", 0.0, 0.5), ("b", 0.9, 1.0)]), segment(&[("c", 1.2, 1.5), ("d", 3.0, 3.1)])];
     let found = merged(&[&first, &[segment(&[("e", 1.0, 2.0)])]]);
     let turns: Vec<_> = found.turns.iter().map(|t| (t.speaker.as_str(), t.span.start.0, t.span.end.0)).collect();
@@ -73,7 +73,7 @@ fn words_without_a_time_stay_behind_the_word_before_them() {
     assert!(found.words.iter().all(|word| word.speaker.is_some()));
 }
 
-/// Every format of a transcript in which two speak at once, with words and without.
+/// All output formats, for a transcript in which two speakers overlap, with words and without.
 #[test]
 fn every_format_names_the_speakers() {
     let first = segment(&[("Good", 0.0, 1.0), ("morning,", 1.0, 2.0), ("caller.", 2.0, 4.0)]);
@@ -105,7 +105,7 @@ fn every_format_names_the_speakers() {
         let rttm = "SPEAKER recording 1 1.500 1.000 <NA> <NA> Customer <NA> <NA>\n";
         assert!(with(&usual, OutputFormat::Rttm, &found).contains(rttm));
     }
-    // A cue of several segments has the words of one speaker.
+    // A cue that joins several segments has the words of one speaker only.
     let wide = SubtitleOptions { max_line_width: Some(80), max_line_count: Some(2), ..usual };
     let found = merged(&[&[first.clone(), segment(&[("Well.", 4.0, 4.5)])], &[second]]);
     let srt = with(&wide, OutputFormat::Srt, &found);

@@ -1,5 +1,5 @@
-//! A telephone conversation of two people, one on each channel, through Whisper tiny.en: with crosstalk of any level and delay the words
-//! are those without, each once.
+//! A telephone conversation, one speaker per channel, through Whisper tiny.en: with crosstalk of any level and delay
+//! the transcript has nearly the same words as without, each once.
 
 use diarist::Engine;
 use diarist::api::Device;
@@ -12,7 +12,7 @@ use diarist::types::Transcript;
 use crate::common::call::{RATE, hiss, leak, wav};
 use crate::common::{real, shared};
 
-/// The conversation, the turns of each speaker on a channel of their own.
+/// The conversation, with the turns of each speaker on a separate channel.
 fn conversation() -> [Vec<f32>; 2] {
     let samples = decode(&shared("audio/dialogue/sample.wav"), &DecodeOptions::default(), unwatched).unwrap().samples;
     let rttm = std::fs::read_to_string(shared("audio/dialogue/sample.rttm")).unwrap();
@@ -46,7 +46,7 @@ fn words(found: &Transcript, speaker: &str) -> Vec<String> {
     text.split_whitespace().map(letters).filter(|word| !word.is_empty()).collect()
 }
 
-/// What the two say, by the reference.
+/// The words of both speakers in the reference.
 fn said() -> [Vec<String>; 2] {
     let stm = std::fs::read_to_string(shared("audio/dialogue/sample.stm")).unwrap();
     ["Diane", "Sheila"].map(|speaker| {
@@ -60,7 +60,7 @@ fn letters(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric() || *c == '\'').collect()
 }
 
-/// Words to be inserted, deleted or replaced.
+/// Word errors: insertions, deletions and substitutions.
 fn errors(got: &[String], want: &[String]) -> usize {
     let mut row: Vec<usize> = (0..=want.len()).collect();
     for (at, got) in got.iter().enumerate() {
@@ -91,12 +91,12 @@ fn crosstalk_changes_no_more_than_a_few_words() {
     assert!(clean * 5 <= total, "{clean} of {total}");
     for decibels in [12.0, 20.0, 30.0] {
         for late in [0, 20, 60] {
-            let mut heard = own.clone();
-            leak(&mut heard[0], &own[1], decibels, late);
-            leak(&mut heard[1], &own[0], decibels, late);
+            let mut mixed = own.clone();
+            leak(&mut mixed[0], &own[1], decibels, late);
+            leak(&mut mixed[1], &own[0], decibels, late);
             for times in [WordTimes::Dtw, WordTimes::None] {
                 let with_words = times != WordTimes::None;
-                let found = transcribed(&engine, &heard, times);
+                let found = transcribed(&engine, &mixed, times);
                 let wrong = wrong(&found);
                 eprintln!("{decibels} dB, {late} ms, word times {with_words}: {wrong} of {total} words are wrong");
                 let more = if (decibels, late) == CUT { MORE_WHERE_CUT } else { MORE };
@@ -106,16 +106,17 @@ fn crosstalk_changes_no_more_than_a_few_words() {
     }
 }
 
-/// Words that may be wrong besides: where both speak at once, and at the edges of what is muted.
+/// Additional word errors allowed: where both speakers overlap, and at the edges of muted cells.
 const MORE: usize = 4;
-/// Decibels and milliseconds at which muting cuts a sentence that the recogniser then hears otherwise, and the words that costs.
+/// Decibels and milliseconds at which muting cuts a sentence, which is then recognised differently, and the additional
+/// word errors allowed there.
 const CUT: (f64, usize) = (20.0, 60);
 const MORE_WHERE_CUT: usize = 10;
 
-/// A third microphone hears both, and says nothing of its own. Of the 71 words that it hears, a few pieces are left.
+/// A third channel without a speaker, with crosstalk from both others. At most two of the 71 words are left.
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
-fn a_channel_of_nothing_but_crosstalk_has_next_to_no_words() {
+fn a_channel_with_only_crosstalk_has_at_most_two_words() {
     let (engine, own) = (engine(), conversation());
     let mut third = vec![0.0; own[0].len()];
     leak(&mut third, &own[0], 15.0, 25);

@@ -1,5 +1,5 @@
-//! Files of CTranslate2 and whisper.cpp that are cut, damaged or made to harm: an error or tensors that fit into the file, never
-//! a panic.
+//! Truncated, damaged and malicious files of CTranslate2 and whisper.cpp: they give an error, or tensors that fit into
+//! the file, never a panic.
 
 use diarist::asr::Tokenizer;
 use diarist::engine::weights::Weights;
@@ -16,7 +16,8 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(path(name)).unwrap()
 }
 
-/// All a reader may do with bytes: refuse them, or hold tensors that fit into them. A block of 18 bytes has 32 elements.
+/// Reads all tensors, if the bytes are accepted, and checks that they fit into the bytes. A block of 18 bytes has 32
+/// elements.
 fn read(bytes: Vec<u8>) {
     let len = bytes.len();
     let Ok(weights) = Weights::from_bytes("damaged.bin", bytes) else { return };
@@ -40,10 +41,10 @@ fn open_as(format: Format, bytes: &[u8]) -> Result<(), String> {
     checkpoint.open().map(drop).map_err(|error| error.to_string())
 }
 
-/// Sizes that are possible one by one.
+/// A size that is possible alone, but not as a product of several.
 const HUGE: u32 = 1 << 30;
 
-/// Found by fuzzing: no element, but sizes whose product overflows.
+/// Found by fuzzing: a tensor without elements, with sizes whose product overflows.
 #[test]
 fn empty_tensors_with_huge_sizes_are_refused_or_empty() {
     for dtype in [0u8, 1] {
@@ -60,7 +61,7 @@ fn empty_tensors_with_huge_sizes_are_refused_or_empty() {
 }
 
 #[test]
-fn sizes_that_are_not_possible_are_named() {
+fn impossible_sizes_are_named() {
     let mut ggml = file("ggml-f16.bin");
     ggml[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
     let error = open_as(Format::Ggml, &ggml).unwrap_err();
@@ -82,7 +83,7 @@ fn sizes_that_are_not_possible_are_named() {
 }
 
 #[test]
-fn a_number_of_variables_or_tokens_beyond_the_file_takes_no_memory() {
+fn huge_counts_of_variables_or_tokens_allocate_no_memory() {
     let mut ct2 = file("ct2-int16/model.bin");
     let count = ct2.windows(12).position(|part| part == b"WhisperSpec\0").unwrap() + 16;
     ct2[count..count + 4].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -94,9 +95,9 @@ fn a_number_of_variables_or_tokens_beyond_the_file_takes_no_memory() {
     assert!(open_as(Format::Ggml, &ggml).unwrap_err().contains("damaged or truncated"));
 }
 
-/// An entry of a dozen bytes would otherwise take hundreds in memory.
+/// An entry of a dozen bytes takes hundreds of bytes in memory.
 #[test]
-fn a_file_of_nothing_but_tiny_tensors_is_refused() {
+fn a_file_of_many_tiny_tensors_is_refused() {
     let names = (0..20_000).map(|i| format!("{i:x}"));
     let mut ggml = file("ggml-f16.bin");
     ggml.truncate(4 + 11 * 4 + 8 + 16 * 201 * 4);
@@ -110,7 +111,7 @@ fn a_file_of_nothing_but_tiny_tensors_is_refused() {
 }
 
 #[test]
-fn a_scale_without_finite_values_is_damage() {
+fn scales_that_are_zero_tiny_or_not_finite_are_damage() {
     let bytes = file("ct2-int8_float32/model.bin");
     let name = b"decoder/layer_0/ffn/linear_0/weight_scale\0";
     let data = bytes.windows(name.len()).position(|part| part == name).unwrap() + name.len() + 1 + 4 + 1 + 4;
@@ -133,7 +134,7 @@ proptest! {
         let whole = Weights::from_bytes("whole.bin", file(FILES[which])).unwrap().names().count();
         let mut bytes = file(FILES[which]);
         bytes.truncate((bytes.len() as f64 * keep) as usize);
-        // A ggml file has no count of tensors: cut between two of them, it is a shorter one.
+        // A ggml file has no count of tensors: truncated between two tensors, it is valid but shorter.
         if let Ok(weights) = Weights::from_bytes("cut.bin", bytes) {
             prop_assert!(FILES[which].starts_with("ggml") && weights.names().count() < whole);
         }
@@ -151,22 +152,22 @@ proptest! {
         read(bytes);
     }
 
-    /// Any bytes behind the beginnings of both formats.
+    /// Arbitrary bytes after the header of each format.
     #[test]
-    fn any_bytes_end(tail in proptest::collection::vec(any::<u8>(), 0..400), heads in any::<bool>()) {
+    fn any_bytes_terminate(tail in proptest::collection::vec(any::<u8>(), 0..400), heads in any::<bool>()) {
         let head: &[u8] = if heads { b"\x06\0\0\0\x0c\0WhisperSpec\0\x03\0\0\0" } else { b"lmgg" };
         read([head, &tail].concat());
     }
 
     #[test]
-    fn any_vocabulary_ends(text in "([A-Za-z0-9+/]{0,8}={0,2} [0-9]{1,3}\n){0,40}", vocab in 0usize..60_000, multilingual in any::<bool>()) {
+    fn any_vocabulary_terminates(text in "([A-Za-z0-9+/]{0,8}={0,2} [0-9]{1,3}\n){0,40}", vocab in 0usize..60_000, multilingual in any::<bool>()) {
         if let Ok(tokenizer) = Tokenizer::from_tiktoken(Path::new("any.tiktoken"), &text, vocab, multilingual) {
             let _ = tokenizer.encode("any text").and_then(|ids| tokenizer.decode(&ids));
         }
     }
 
     #[test]
-    fn any_tokens_end(tokens in proptest::collection::vec(proptest::collection::vec(0u8..4, 0..40), 0..80), languages in 0usize..101) {
+    fn any_tokens_terminate(tokens in proptest::collection::vec(proptest::collection::vec(0u8..4, 0..40), 0..80), languages in 0usize..101) {
         let vocab = tokens.len() + 8 + 1501 + languages;
         let distinct = tokens.iter().collect::<std::collections::HashSet<_>>().len();
         let tokenizer = Tokenizer::from_ranks(Path::new("any.bin"), tokens.clone(), vocab, false);

@@ -1,4 +1,4 @@
-//! What a path stands for, and what is said about paths that stand for nothing.
+//! Recognition of a checkpoint's format from its path, and errors for paths without a checkpoint.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn a_file_of_a_folder_stands_for_it() {
+fn a_file_of_a_folder_stands_for_the_folder() {
     for (file, format) in [
         ("safetensors/model.safetensors", Format::HuggingFace),
         ("safetensors/config.json", Format::HuggingFace),
@@ -25,7 +25,7 @@ fn a_file_of_a_folder_stands_for_it() {
 }
 
 #[test]
-fn content_counts_and_not_the_name() {
+fn formats_are_recognised_by_content_not_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let renamed = |from: &str, to: &str| {
         let to = folder.path().join(to);
@@ -48,7 +48,7 @@ fn content_counts_and_not_the_name() {
 }
 
 #[test]
-fn what_is_no_model_of_whisper_is_said() {
+fn other_files_are_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let with = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);

@@ -1,11 +1,12 @@
-//! Binary versions of CTranslate2 before 6, written here from the layout in CTranslate2's `model.cc`, with the same weights.
+//! Binary versions of CTranslate2 before 6: the same weights, written by these tests in the layout of CTranslate2's
+//! `model.cc`.
 
 use diarist::engine::weights::{HostWeight, Weights};
 use diarist::models::whisper::Checkpoint;
 
 use super::{path, tensors};
 
-/// A variable of a model.bin of version 6.
+/// A variable of a `model.bin` of version 6.
 struct Variable {
     name: String,
     shape: Vec<u32>,
@@ -63,7 +64,7 @@ fn written(variables: &[Variable], version: u32, revision: u32) -> Vec<u8> {
     out
 }
 
-/// Opens variables as a folder and compares all tensors with those of `name`.
+/// Writes the variables to a folder, opens it, and compares all tensors with those of `name`.
 fn check(name: &str, variables: &[Variable], version: u32, revision: u32) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("model.bin"), written(variables, version, revision)).unwrap();
@@ -90,7 +91,8 @@ fn older_versions_hold_the_same_weights() {
     check("ct2-float16", &of("ct2-float16"), 5, 3);
 }
 
-/// Before revision 3 there was one GELU, number 1. Later this is the approximation, which no Whisper was trained with.
+/// Before revision 3 there was one GELU, number 1. Since then number 1 is the tanh approximation, which Whisper does
+/// not use.
 #[test]
 fn activations_of_older_revisions() {
     let mut variables = of("ct2-float32");
@@ -105,9 +107,9 @@ fn activations_of_older_revisions() {
     assert!(error.contains("activation 1"), "{error}");
 }
 
-/// Before scales were stored for 16-bit weights, all of them had the scale 1000.
+/// Old files store no scale for 16-bit weights; it is 1000.
 #[test]
-fn int16_without_a_scale_has_the_one_of_old() {
+fn int16_without_a_scale_has_the_scale_1000() {
     let mut variables = of("ct2-int16");
     variables.retain(|variable| !variable.name.ends_with("_scale"));
     let weights = Weights::from_bytes("old.bin", written(&variables, 3, 1)).unwrap();
@@ -120,9 +122,9 @@ fn int16_without_a_scale_has_the_one_of_old() {
     assert_eq!((matrix.values, matrix.rows, matrix.cols), (want, 32, 128));
 }
 
-/// Versions without aliases store the output projection, too; one that is not the embedding cannot be honoured.
+/// Versions without aliases store the output projection as well. It must be equal to the embedding.
 #[test]
-fn a_projection_of_its_own_must_be_the_embedding() {
+fn a_stored_projection_must_equal_the_embedding() {
     let mut variables = of("ct2-float32");
     let embedding = variables.iter().find(|variable| variable.name == "decoder/embeddings/weight").unwrap();
     let name = "decoder/projection/weight".to_owned();

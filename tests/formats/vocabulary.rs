@@ -1,4 +1,4 @@
-//! Tokenizers made of the tokens alone: ids equal to those of the published `tokenizer.json`, and of tiktoken itself.
+//! Tokenizers from a vocabulary without merges: the same ids as the published `tokenizer.json` and as tiktoken.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use diarist::asr::Tokenizer;
 
 use super::common;
 
-/// All single bytes in the order of openai-whisper, and a few tokens made of them.
+/// All single bytes in the order of openai-whisper, and a few longer tokens.
 fn tokens() -> Vec<Vec<u8>> {
-    let seen = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff);
-    let hidden = (0..=255u8).filter(|byte| !matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff));
-    let bytes = seen.chain(hidden).map(|byte| vec![byte]);
-    let learnt = [" t", "he", " the", "in", "er", " th", "\u{e9}", "ing"].map(|token| token.as_bytes().to_vec());
-    bytes.chain(learnt).collect()
+    let printable = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff);
+    let others = (0..=255u8).filter(|byte| !matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff));
+    let bytes = printable.chain(others).map(|byte| vec![byte]);
+    let merged = [" t", "he", " the", "in", "er", " th", "\u{e9}", "ing"].map(|token| token.as_bytes().to_vec());
+    bytes.chain(merged).collect()
 }
 
 fn tiktoken(tokens: &[Vec<u8>]) -> String {
@@ -22,12 +22,12 @@ fn tiktoken(tokens: &[Vec<u8>]) -> String {
 }
 
 #[test]
-fn pairs_are_joined_in_the_order_of_the_ranks() {
+fn pairs_are_merged_in_the_order_of_ranks() {
     let (tokens, path) = (tokens(), Path::new("tiny.tiktoken"));
     let vocab = tokens.len() + 8 + 1501 + 2;
     let tokenizer = Tokenizer::from_tiktoken(path, &tiktoken(&tokens), vocab, true).unwrap();
     let id = |token: &str| tokens.iter().position(|known| known == token.as_bytes()).unwrap() as u32;
-    // " t" comes before " th", so that " th" is made of " t" and "h", and " the" of " t" and "he".
+    // " t" has a lower rank than " th": " th" is merged from " t" and "h", and " the" from " t" and "he".
     assert_eq!(
         tokenizer.encode(" the thin\u{e9}").unwrap(),
         ["␠the", "␠th", "in", "\u{e9}"].map(|t| id(&t.replace('␠', " ")))
@@ -43,7 +43,7 @@ fn pairs_are_joined_in_the_order_of_the_ranks() {
 }
 
 #[test]
-fn vocabularies_that_do_not_fit_are_refused() {
+fn vocabularies_of_the_wrong_size_are_refused() {
     let path = Path::new("tiny.tiktoken");
     let error = |text: &str, vocab| match Tokenizer::from_tiktoken(path, text, vocab, false) {
         Ok(_) => panic!("no error"),
@@ -62,9 +62,9 @@ fn vocabularies_that_do_not_fit_are_refused() {
     assert!(error(&tiktoken(&long), 1600).contains("300 bytes"));
 }
 
-/// A vocabulary of CTranslate2 lists the tokens in the characters of byte-level BPE.
+/// CTranslate2's vocabulary lists tokens in the characters of byte-level BPE.
 #[test]
-fn the_vocabulary_of_a_ctranslate2_folder_is_a_tokenizer() {
+fn a_ctranslate2_vocabulary_gives_a_tokenizer() {
     let folder = tempfile::tempdir().unwrap();
     let listed = ["!", "\"", "Ġ", "t", "Ġt", "<|endoftext|>", "<|startoftranscript|>"];
     let json = folder.path().join("vocabulary.json");
@@ -81,7 +81,7 @@ fn the_vocabulary_of_a_ctranslate2_folder_is_a_tokenizer() {
     assert!(error.contains("stands for no byte"), "{error}");
 }
 
-/// Text of many kinds, with the ids that tiktoken gives: `tests/reference/tokens.py`.
+/// Texts of many kinds, with the ids of tiktoken: `tests/reference/tokens.py`.
 #[test]
 #[ignore = "needs ../shared"]
 fn needs_shared_published_vocabularies_give_the_ids_of_tiktoken() {
@@ -98,7 +98,7 @@ fn needs_shared_published_vocabularies_give_the_ids_of_tiktoken() {
     }
 }
 
-/// The same as a `tokenizer.json` with merges, for every token and a lot of text.
+/// The same ids as a `tokenizer.json` with merges, for every token and a long text.
 #[test]
 #[ignore = "needs ../shared"]
 fn needs_shared_published_vocabularies_equal_their_tokenizer_json() {

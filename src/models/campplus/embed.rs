@@ -1,4 +1,4 @@
-//! [`CamPlus`] as a speaker embedding among others.
+//! [`SpeakerEmbedding`] for [`CamPlus`]: embeddings of masked windows and of spans, in batches of clips.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::features::fbank;
 use crate::models::embedding::{SpeakerEmbedding, Windows, mask_frames, nearest_frames, within};
 
-/// Frames whose features are computed at once: embeddings that overlap share them.
+/// Maximum frames whose features are computed at once. Overlapping spans share features.
 const FEATURE_FRAMES: usize = 12_000;
 
 impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
@@ -27,8 +27,8 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
         (frames * fbank::samples(FEWEST_FRAMES)).div_ceil(window.max(1))
     }
 
-    /// A speaker's frames are those of the features over which the mask is set; each band is centred over them. With too few,
-    /// the embedding is NaN throughout.
+    /// The input of an embedding are the frames of features for which the speaker's mask is set; the mean of each band
+    /// over them is subtracted. If they are fewer than three, all values of the embedding are NaN.
     fn embed_windows(&self, be: &B, samples: &[f32], windows: &Windows<'_>) -> Result<Vec<f32>> {
         let &Windows { starts, length, masks, speakers } = windows;
         let frames = fbank::frames(length);
@@ -48,8 +48,8 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
         self.embed(be, samples, &spans.collect::<Vec<_>>())
     }
 
-    /// A span gives the frames of features that lie in it as a whole, the first from its first sample on; each band is centred
-    /// over the frames of all spans of the embedding.
+    /// The input of an embedding are the frames of features that lie completely in its spans, each span starting with a
+    /// frame at its first sample. The mean of each band over the frames of all spans is subtracted.
     fn embed_spans(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
         let spans = spans.iter().map(|spans| {
             within(spans, samples.len()).filter(|span| fbank::frames(span.len()) > 0).collect::<Vec<Range<usize>>>()
@@ -59,19 +59,19 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
 }
 
 impl<B: EmbeddingOps> CamPlus<B> {
-    /// Embeddings `[N, D]` of lists of spans, each span of a frame at least; zeros lie past the end of the samples.
+    /// Embeddings `[N, D]` of lists of spans, each at least one frame long. Samples past the end are zeros.
     fn embed(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
         let size = self.size();
         let frames = |spans: &[Range<usize>]| spans.iter().map(|span| fbank::frames(span.len())).sum::<usize>();
-        let is_heard = |spans: &[Range<usize>]| {
+        let has_embedding = |spans: &[Range<usize>]| {
             let finite = |span: &Range<usize>| {
-                let heard = samples.get(span.start..span.end.min(samples.len())).unwrap_or_default();
-                heard.iter().all(|v| v.is_finite())
+                let samples = samples.get(span.start..span.end.min(samples.len())).unwrap_or_default();
+                samples.iter().all(|v| v.is_finite())
             };
             frames(spans) >= FEWEST_FRAMES && spans.iter().all(finite)
         };
         let mut embeddings = vec![f32::NAN; spans.len() * size];
-        let wanted: Vec<usize> = (0..spans.len()).filter(|n| is_heard(&spans[*n])).collect();
+        let wanted: Vec<usize> = (0..spans.len()).filter(|n| has_embedding(&spans[*n])).collect();
         let groups = in_groups(&wanted, FEATURE_FRAMES, |n| frames(&spans[n]));
         let longest = wanted.iter().map(|n| frames(&spans[*n])).max().unwrap_or_default();
         let total = wanted.iter().map(|n| frames(&spans[*n])).sum::<usize>();
@@ -79,12 +79,12 @@ impl<B: EmbeddingOps> CamPlus<B> {
         let mut room = self.room(be, most)?;
         for group in groups {
             let listed: Vec<&[Range<usize>]> = group.iter().map(|n| spans[*n].as_slice()).collect();
-            let heard = SpeechFrames::new(samples, &listed);
-            let features = be.scope(|| self.features(be, &heard.samples))?;
+            let speech = SpeechFrames::new(samples, &listed);
+            let features = be.scope(|| self.features(be, &speech.samples))?;
             let order: Vec<usize> = (0..group.len()).collect();
-            for batch in in_groups(&order, most, |i| heard.rows[i].len()) {
+            for batch in in_groups(&order, most, |i| speech.rows[i].len()) {
                 let found =
-                    be.scope(|| self.clips(be, &mut room, &features, &heard.rows[batch[0]..=batch[batch.len() - 1]]))?;
+                    be.scope(|| self.clips(be, &mut room, &features, &speech.rows[batch[0]..=batch[batch.len() - 1]]))?;
                 for (i, found) in batch.iter().zip(found.chunks_exact(size)) {
                     embeddings[group[*i] * size..][..size].copy_from_slice(found);
                 }
@@ -93,7 +93,7 @@ impl<B: EmbeddingOps> CamPlus<B> {
         Ok(embeddings)
     }
 
-    /// `[F, M]` of `samples` `[S]`.
+    /// Features `[F, M]` of `samples` `[S]`.
     fn features(&self, be: &B, samples: &[f32]) -> Result<Tensor<B, f32>> {
         let samples = Tensor::from_host(be, &[samples.len()], samples)?;
         let mut features = Tensor::zeros(be, &[fbank::frames(samples.len()), self.bands])?;
@@ -101,14 +101,14 @@ impl<B: EmbeddingOps> CamPlus<B> {
         Ok(features)
     }
 
-    /// Embeddings `[N, D]` of clips with these rows of features.
+    /// Embeddings `[N, D]` of clips, each given as its rows of `features`.
     fn clips(&self, be: &B, room: &mut Room<B>, features: &Tensor<B, f32>, rows: &[Vec<usize>]) -> Result<Vec<f32>> {
         let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
         self.batch(be, room, features, &rows.concat(), &Clips::new(be, &lengths)?)
     }
 }
 
-/// Neighbours in groups of at most `most` frames, or of one where that alone has more.
+/// Splits `all` into consecutive groups of at most `most` frames; a single element with more frames is a group.
 fn in_groups(all: &[usize], most: usize, frames: impl Fn(usize) -> usize) -> Vec<&[usize]> {
     let mut groups = Vec::new();
     let (mut first, mut sum) = (0, 0);

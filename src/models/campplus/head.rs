@@ -1,4 +1,4 @@
-//! The head: convolutions over the pictures of clips, before time is all that is left.
+//! The head of CAM++: two-dimensional convolutions over time and frequency, before the layers over time only.
 
 use crate::engine::Tensor;
 use crate::engine::dense::{self, ClipAfter, Clips};
@@ -11,17 +11,17 @@ pub(super) struct Head<B: EmbeddingOps> {
     pub conv2: B::ClipFilter,
 }
 
-/// Two convolutions, and the block's input added to what they make of it.
+/// A residual block of two convolutions.
 pub(super) struct Block<B: EmbeddingOps> {
     /// May halve the bands.
     pub conv1: B::ClipFilter,
     pub conv2: B::ClipFilter,
-    /// What is added instead of the input, where their shapes differ.
+    /// Convolution of the shortcut, if input and output have different shapes.
     pub shortcut: Option<B::ClipFilter>,
 }
 
 impl<B: EmbeddingOps> Head<B> {
-    /// Channels of its pictures.
+    /// Channels of the feature maps.
     pub fn channels(&self, be: &B) -> usize {
         be.clip_filter_shape(&self.conv1).outputs
     }
@@ -32,7 +32,7 @@ impl<B: EmbeddingOps> Head<B> {
         dense::clip_conv2d(be, out, x, &self.conv1, ClipAfter::Relu, clips)
     }
 
-    /// The rest: from the first of the pictures to the first of them; the others are room.
+    /// The blocks and the last convolution, from the first feature map `x` into `x`; `y` and `z` are scratch.
     pub fn run(&self, be: &B, [x, y, z]: &mut [Tensor<B, f32>; 3], clips: &Clips<B>) -> Result<()> {
         for block in &self.blocks {
             block.run(be, [x, y, z], clips)?;
@@ -65,7 +65,7 @@ impl<B: EmbeddingOps> Block<B> {
     }
 }
 
-/// The shape of what a convolution makes of `x`.
+/// The shape of a convolution's output for the input `x`.
 fn out<B: EmbeddingOps>(be: &B, x: &Tensor<B, f32>, filter: &B::ClipFilter) -> [usize; 3] {
     let shape = be.clip_filter_shape(filter);
     let &[rows, bands, _] = x.shape() else { return [0; 3] };

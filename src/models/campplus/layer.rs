@@ -1,4 +1,5 @@
-//! Dense blocks: layers that append their channels to those before, and the layer between two blocks.
+//! Dense blocks of CAM++: layers that append their output to the channels of their input, and the transit layers
+//! between blocks.
 
 use crate::engine::Tensor;
 use crate::engine::dense::{self, Affine, ClipConv, Clips, Finish};
@@ -15,14 +16,14 @@ pub(super) struct Linear<B: EmbeddingOps> {
 }
 
 impl<B: EmbeddingOps> Linear<B> {
-    /// The op, without stride or dilation.
+    /// The convolution with stride and dilation 1.
     pub fn conv<'a>(&'a self, taps: usize, finish: Finish<'a, B>) -> ClipConv<'a, B> {
         let bias = self.bias.as_ref();
         ClipConv { weight: &self.weight, taps, stride: 1, dilation: 1, before: None, bias, finish, column: 0 }
     }
 }
 
-/// A layer of a few rows, in f32.
+/// A linear layer with few rows, in f32.
 pub(super) struct Small<B: EmbeddingOps> {
     /// `[N, K]`
     pub weight: B::F32Matrix,
@@ -32,48 +33,49 @@ pub(super) struct Small<B: EmbeddingOps> {
 
 /// A layer of a dense block.
 pub(super) struct Layer<B: EmbeddingOps> {
-    /// `K` channels: those of the block's input and of the layers before.
+    /// Batch norm over `K` channels: those of the block's input and of the preceding layers.
     pub norm: Affine<B>,
-    /// `[128, K]`, with the norm behind it.
+    /// `[128, K]`, with the following norm folded in.
     pub linear: Linear<B>,
     /// `[32, W * 128]`
     pub local: Linear<B>,
-    /// `W`
+    /// `W`: taps of `local`.
     pub taps: usize,
-    /// Of the gates: `[64, 128]` and `[32, 64]`.
+    /// The two linear layers of the gates: `[64, 128]` and `[32, 64]`.
     pub gates: [Small<B>; 2],
 }
 
-/// A dense block and the transit behind it.
+/// A dense block and the following transit layer.
 pub(super) struct DenseBlock<B: EmbeddingOps> {
     pub layers: Vec<Layer<B>>,
     pub dilation: usize,
-    /// Channels of its result.
+    /// Output channels of the block, before the transit layer.
     pub width: usize,
-    /// The norm in front of the transit.
+    /// Batch norm before the transit layer.
     pub norm: Affine<B>,
     pub transit: Linear<B>,
-    /// Whether the transit ends in a ReLU: the last one has the network's last norm behind it.
+    /// Whether this is the last block: its transit layer is followed by the network's last norm (folded in) and a ReLU.
     pub is_last: bool,
 }
 
 impl<B: EmbeddingOps> DenseBlock<B> {
-    /// Channels of the block's result.
+    /// Output channels of the block, before the transit layer.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Channels behind the transit.
+    /// Output channels of the transit layer.
     pub fn outputs(&self, be: &B) -> usize {
         be.clip_weight_shape(&self.transit.weight).0
     }
 
-    /// The most channels between two layers.
+    /// Maximum channels between the two convolutions of a layer.
     pub fn narrow(&self, be: &B) -> usize {
         self.layers.iter().map(|layer| be.clip_weight_shape(&layer.linear.weight).0).max().unwrap_or_default()
     }
 
-    /// Fills the columns of `x` `[R, C]` behind those of the block's input; `narrow` is room.
+    /// Appends the outputs of the layers to `x` `[R, C]`, whose first columns are the block's input; `narrow` is
+    /// scratch.
     pub fn run(&self, be: &B, x: &mut Tensor<B, f32>, narrow: &mut Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
         for layer in &self.layers {
             layer.run(be, x, narrow, self.dilation, clips)?;
@@ -81,7 +83,7 @@ impl<B: EmbeddingOps> DenseBlock<B> {
         Ok(())
     }
 
-    /// Half as many channels, into the first columns of `out`.
+    /// The transit layer, which halves the channels, into the first columns of `out`.
     pub fn transit(&self, be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
         let finish = if self.is_last { Finish::Relu } else { Finish::Store };
         let conv = ClipConv { before: Some(&self.norm), ..self.transit.conv(1, finish) };

@@ -1,4 +1,5 @@
-//! From a checkpoint to the network: sizes are found in the shapes of its tensors, batch norms behind a layer go into it.
+//! Loading CAM++ from a checkpoint: sizes are taken from the shapes of tensors; batch norms after a layer are folded
+//! into it.
 
 use super::CamPlus;
 use super::head::{Block, Head};
@@ -11,20 +12,20 @@ use crate::error::Result;
 use crate::features::fbank::{Fbank, MOST_BANDS};
 use crate::models::checkpoint::{Checkpoint, Norm};
 
-/// Stages of the head; each halves the bands, and so does its last convolution.
+/// Stages of the head. Each halves the bands, as does the last convolution of the head.
 const STAGES: usize = 2;
-/// Mel bands for one band of the head's result.
+/// Mel bands per output band of the head.
 const SHRINK: usize = 1 << (STAGES + 1);
-/// Distance between taps in each dense block: `CAMPPlus.__init__`.
+/// Dilation of each dense block: `CAMPPlus.__init__`.
 const DILATIONS: [usize; 3] = [1, 2, 2];
-/// Most blocks of a stage, and layers of a dense block: a checkpoint that has more is damaged.
+/// Maximum blocks of a stage, and layers of a dense block; a checkpoint with more is damaged.
 const MOST_LAYERS: usize = 256;
 
 impl<B: EmbeddingOps> CamPlus<B> {
-    /// The network with these weights.
+    /// Loads the network from `weights`.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) for weights that are no such network.
+    /// [`Error::Weights`](crate::Error::Weights) for weights of another network, or damaged ones.
     pub fn load(be: &B, weights: &Weights) -> Result<Self> {
         let checkpoint = Checkpoint { weights, network: "3D-Speaker's CAM++" };
         let reader = Reader { be, checkpoint: &checkpoint };
@@ -56,7 +57,7 @@ struct Reader<'a, B: EmbeddingOps> {
 }
 
 impl<B: EmbeddingOps> Reader<'_, B> {
-    /// The head, and the channels of its result.
+    /// The head, and its output channels.
     fn head(&self) -> Result<(Head<B>, usize)> {
         let mut channels = self.checkpoint.picture_outputs("head.conv1")?;
         let shape = FilterShape { outputs: channels, taps: 3, inputs: 1, stride: [1; 2] };
@@ -78,7 +79,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         Ok((Head { conv1, blocks, conv2: self.filter("head.conv2", "head.bn2", shape)? }, outputs))
     }
 
-    /// A block of `channels` inputs, which become the number of its outputs; `stride` is over the bands.
+    /// A residual block. `channels` are its input channels, and its output channels afterwards; `stride` is over the
+    /// bands.
     fn block(&self, name: &str, channels: &mut usize, stride: usize) -> Result<Block<B>> {
         let named = |part: &str| format!("{name}.{part}");
         let (inputs, outputs) = (*channels, self.checkpoint.picture_outputs(&named("conv1"))?);
@@ -99,7 +101,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         dense::clip_filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
     }
 
-    /// The time-delay layer behind a head of `channels`: the layer, its taps, the mel bands, its outputs.
+    /// The time-delay layer after a head with `channels` output channels. Returns the layer, its taps, the mel bands of
+    /// the network, and the layer's output channels.
     fn tdnn(&self, channels: usize) -> Result<(Linear<B>, usize, usize, usize)> {
         let name = "xvector.tdnn.linear";
         let weight = format!("{name}.weight");
@@ -115,11 +118,12 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         let taps = self.odd(&weight, taps)?;
         let shape = [outputs, inputs, taps];
         let (values, bias) = self.checkpoint.folded(name, "xvector.tdnn.nonlinear.batchnorm", &shape)?;
-        // The checkpoint has channel after channel, each with its bands; pictures have band after band.
+        // The checkpoint orders the inputs `[channel, band]`, feature maps `[band, channel]`.
         let input = |at: usize| at % channels * height + at / channels;
         Ok((self.linear(&values, shape, input, Some(&bias))?, taps, height * SHRINK, outputs))
     }
 
+    /// Checks that a number of taps is supported.
     fn odd(&self, name: &str, taps: usize) -> Result<usize> {
         let known = taps % 2 == 1 && taps <= MOST_TAPS;
         known.then_some(taps).ok_or_else(|| {
@@ -127,7 +131,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         })
     }
 
-    /// A layer from values `[N, K, W]`; column `k` of each tap is input `input(k)`.
+    /// A linear layer or convolution from values `[N, K, W]`, transposed to `[N, W, K]`; column `k` of each tap is
+    /// input `input(k)`.
     fn linear(
         &self,
         values: &[f32],
@@ -135,11 +140,11 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         input: impl Fn(usize) -> usize,
         bias: Option<&[f32]>,
     ) -> Result<Linear<B>> {
-        let mut turned = Vec::with_capacity(values.len());
+        let mut transposed = Vec::with_capacity(values.len());
         for row in values.chunks_exact(inputs * taps) {
-            turned.extend((0..taps * inputs).map(|at| row[input(at % inputs) * taps + at / inputs]));
+            transposed.extend((0..taps * inputs).map(|at| row[input(at % inputs) * taps + at / inputs]));
         }
-        let weight = HostMatrix { values: turned, rows: outputs, cols: taps * inputs };
+        let weight = HostMatrix { values: transposed, rows: outputs, cols: taps * inputs };
         let bias = bias.map(|bias| Tensor::from_host(self.be, &[bias.len()], bias)).transpose()?;
         Ok(Linear { weight: dense::clip_weight(self.be, &weight)?, bias })
     }
@@ -150,7 +155,8 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         Ok(Affine { scale: vector(&scale)?, shift: vector(&shift)? })
     }
 
-    /// Dense block `number` of `channels` inputs, which become those behind its transit.
+    /// Dense block `number` with its transit layer. `channels` are the input channels, and the output channels of the
+    /// transit layer afterwards.
     fn dense_block(&self, number: usize, dilation: usize, channels: &mut usize) -> Result<DenseBlock<B>> {
         let mut layers = Vec::new();
         while layers.is_empty() || self.contains_layer(number, layers.len() + 1) {
@@ -181,14 +187,14 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         self.checkpoint.contains(&format!("xvector.block{block}.tdnnd{layer}.linear1.weight"))
     }
 
-    /// Values, and the bias where there is one.
+    /// The weight of a layer that no batch norm follows, and its bias if there is one.
     fn plain(&self, name: &str, shape: &[usize]) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
         let bias = self.checkpoint.contains(&bias).then(|| self.checkpoint.tensor(&bias, &shape[..1])).transpose()?;
         Ok((self.checkpoint.tensor(&weight, shape)?, bias))
     }
 
-    /// A layer of `channels` inputs, to which its outputs are added.
+    /// A layer of a dense block with `channels` inputs; its output channels are added to `channels`.
     fn layer(&self, name: &str, channels: &mut usize) -> Result<Layer<B>> {
         let named = |part: &str| format!("{name}.{part}");
         let inputs = *channels;

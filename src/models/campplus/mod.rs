@@ -1,20 +1,20 @@
-//! CAM++: a speaker embedding network, small and fast; published by 3D-Speaker in several languages.
+//! CAM++, a small speaker embedding network; 3D-Speaker has published it for several languages.
 //!
 //! | step | shape, 10 s | |
 //! |---|---|---|
 //! | samples | `[S]` | 16 kHz |
-//! | features | `[998, 80]` | Kaldi's, each band less its mean over the clip |
+//! | features | `[998, 80]` | Kaldi log-mel, minus the mean of each band over the clip |
 //! | head | `[998, 10, 32]` | 3 x 3 convolutions in residual blocks, stride 2 over frequency only |
 //! | time-delay layer | `[499, 128]` | 5 taps, stride 2 |
-//! | block 1, 2, 3 | `[499, 512]`, `1024`, `1024` | 12, 24 and 16 layers, each of which appends 32 channels |
-//! | transit 1, 2, 3 | `[499, 256]`, `512`, `512` | |
-//! | statistics | `[2, 512]` | mean and deviation over time |
-//! | dense | `[192]` | |
+//! | block 1, 2, 3 | `[499, 512]`, `1024`, `1024` | 12, 24 and 16 layers, each appends 32 channels |
+//! | transit 1, 2, 3 | `[499, 256]`, `512`, `512` | linear, halves the channels |
+//! | statistics | `[2, 512]` | mean and standard deviation over time |
+//! | dense | `[192]` | linear |
 //!
-//! A layer of a block is a linear layer to 128 channels, a convolution of three taps to 32, and gates for these, which are
-//! made of the mean over the clip and the mean over each second. Batch norms before a layer stay, those behind one are folded
-//! into it. Clips of different lengths run together, without filling; no number of a clip depends on the others. Everything
-//! is f32 on every device.
+//! A layer of a block is a linear layer to 128 channels, a convolution with three taps to 32 channels, and gates for
+//! these 32, which are computed from the mean over the clip and the mean over each second. Batch norms before a layer
+//! are kept; those after a layer are folded into it. Clips of different lengths are batched without padding; the result
+//! of a clip does not depend on the others. All numbers are f32 on every device.
 //!
 //! Source: Wang et al. 2023 (arXiv:2303.00332); weight names and order of operations: 3D-Speaker
 //! `speakerlab/models/campplus/{DTDNN,layers}.py` (Apache-2.0).
@@ -36,9 +36,10 @@ use crate::engine::segmentation_ops::{self, Activation};
 use crate::error::Result;
 use crate::models::files;
 
-/// Frames of features from one frame of the blocks to the next.
+/// Stride of the time-delay layer, in frames of features.
 const STRIDE: usize = 2;
-/// Fewest frames of features that have an embedding: two frames of the blocks, or there is no deviation.
+/// Minimum frames of features of an embedding: they give two frames after the time-delay layer, the fewest with a
+/// deviation.
 const FEWEST_FRAMES: usize = STRIDE + 1;
 
 /// The network on a device.
@@ -57,33 +58,33 @@ pub struct CamPlus<B: EmbeddingOps> {
     bias: Tensor<B, f32>,
 }
 
-/// Memory for the intermediate results of a batch.
+/// Working memory for a batch.
 struct Room<B: EmbeddingOps> {
-    /// Pictures `[R, H, C]`.
+    /// Feature maps `[R, H, C]` of the head.
     pictures: [Tensor<B, f32>; 3],
-    /// Channels of a block `[R', C]`: of one that is read, and of one that is written.
+    /// Channels of a dense block `[R', C]`: of the current one and of the next one.
     wide: [Tensor<B, f32>; 2],
-    /// `[R', 128]`
+    /// `[R', 128]` channels within a layer.
     narrow: Tensor<B, f32>,
 }
 
 impl<B: EmbeddingOps> CamPlus<B> {
-    /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; nothing in it is executed), safetensors with the same names, or an ONNX file
-    /// of the network. `path` is the file, or the folder it is in.
+    /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; no code in it is executed), safetensors with the same names, or an
+    /// ONNX file of the network. `path` is the file or its folder.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) for a checkpoint of something else, or one that is damaged.
+    /// [`Error::Weights`](crate::Error::Weights) for a checkpoint of another network, or a damaged one.
     pub fn open(be: &B, path: &Path) -> Result<Self> {
         let weights = files::open(path)?;
         Self::load(be, &weights)
     }
 
-    /// `D`: numbers of an embedding.
+    /// `D`: dimensions of an embedding.
     pub fn size(&self) -> usize {
         self.bias.len()
     }
 
-    /// Memory for batches of at most so many frames of features.
+    /// Working memory for batches of at most `frames` frames of features.
     fn room(&self, be: &B, frames: usize) -> Result<Room<B>> {
         let picture = || Tensor::zeros(be, &[frames * self.bands * self.head.channels(be)]);
         let rows = frames.div_ceil(STRIDE) + frames / FEWEST_FRAMES;
@@ -96,7 +97,7 @@ impl<B: EmbeddingOps> CamPlus<B> {
         })
     }
 
-    /// Embeddings `[N, D]` of clips whose frames are these rows `[R]` of the features `[F, M]`.
+    /// Embeddings `[N, D]` of clips, whose frames are the rows `rows` `[R]` of the features `[F, M]`.
     fn batch(
         &self,
         be: &B,
@@ -108,17 +109,17 @@ impl<B: EmbeddingOps> CamPlus<B> {
         let [x, _, z] = &mut room.pictures;
         z.reshape(&[rows.len(), self.bands, 1])?;
         dense::centre_clips(be, z, features, rows, clips)?;
-        // The first convolution reads from the last picture and writes to the first.
+        // The first convolution reads from the last feature map and writes to the first.
         self.head.first(be, x, z, clips)?;
         self.head.run(be, &mut room.pictures, clips)?;
-        let seen = &mut room.pictures[0];
-        let width = seen.len() / rows.len();
-        seen.reshape(&[rows.len(), width])?;
+        let head = &mut room.pictures[0];
+        let width = head.len() / rows.len();
+        head.reshape(&[rows.len(), width])?;
         let halved = clips.strided(be, STRIDE)?;
         let [x, y] = &mut room.wide;
         x.reshape(&[halved.rows(), self.blocks[0].width()])?;
         let tdnn = ClipConv { stride: STRIDE, ..self.tdnn.conv(self.taps, Finish::Relu) };
-        dense::clip_conv(be, x, seen, &tdnn, [clips, &halved])?;
+        dense::clip_conv(be, x, head, &tdnn, [clips, &halved])?;
         for (i, block) in self.blocks.iter().enumerate() {
             let next = self.blocks.get(i + 1).map_or(block.outputs(be), DenseBlock::width);
             block.run(be, x, &mut room.narrow, &halved)?;

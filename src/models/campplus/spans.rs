@@ -1,23 +1,25 @@
-//! Which samples and which frames of features belong to an embedding.
+//! Gathering the samples of spans, and the rows of features that belong to each embedding; overlapping spans share
+//! samples.
 
 use std::ops::Range;
 
 use crate::features::fbank::{self, SHIFT};
 
-/// The samples under the spans of some embeddings, of those that overlap one copy; and the frames of features of each.
+/// The samples of the spans of several embeddings, with one copy of overlapping ones, and the rows of features of each
+/// embedding.
 pub(super) struct SpeechFrames {
-    /// Stretches of samples, each from a multiple of [`SHIFT`] on.
+    /// Stretches of samples; each begins at a multiple of [`SHIFT`].
     pub samples: Vec<f32>,
-    /// For each embedding, the rows of the features of `samples` that are its frames.
+    /// For each embedding, its rows in the features of `samples`.
     pub rows: Vec<Vec<usize>>,
 }
 
 impl SpeechFrames {
-    /// Of `samples`, with zeros past their end. Spans have a frame each, at least.
+    /// Gathers `spans` of `samples`, which are zero past their end. Each span must be at least one frame long.
     ///
-    /// Two spans share features where their beginnings are a multiple of [`SHIFT`] apart.
+    /// Two overlapping spans share samples if their starts are a multiple of [`SHIFT`] apart.
     pub fn new(samples: &[f32], spans: &[&[Range<usize>]]) -> Self {
-        // Stretches of the recording by their phase: (first sample, end, first sample in the copy).
+        // Stretches of the recording, sorted by phase and start, each with its first sample in the copy.
         let mut all: Vec<Range<usize>> = spans.iter().flat_map(|spans| spans.iter().cloned()).collect();
         all.sort_unstable_by_key(|span| (span.start % SHIFT, span.start));
         let mut stretches: Vec<(Range<usize>, usize)> = Vec::new();
@@ -33,8 +35,8 @@ impl SpeechFrames {
         for (stretch, base) in &mut stretches {
             copy.resize(copy.len().next_multiple_of(SHIFT), 0.0);
             *base = copy.len();
-            let heard = samples.get(stretch.start..stretch.end.min(samples.len())).unwrap_or_default();
-            copy.extend_from_slice(heard);
+            let available = samples.get(stretch.start..stretch.end.min(samples.len())).unwrap_or_default();
+            copy.extend_from_slice(available);
             copy.resize(*base + stretch.len(), 0.0);
         }
         let row = |span: &Range<usize>| {
@@ -50,20 +52,20 @@ impl SpeechFrames {
     }
 }
 
-/// The spans of the frames of a window that are to be heard: frame `f` of the window that begins at `start` is the
-/// [`FRAME`](fbank::FRAME) samples from `start + f * SHIFT` on, and frames that follow each other are one span.
-pub(super) fn spans_of_frames(start: usize, heard: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
+/// The spans of the active frames of a window, in samples. Frame `f` of the window that begins at `start` is the
+/// [`FRAME`](fbank::FRAME) samples from `start + f * SHIFT` on; consecutive active frames are one span.
+pub(super) fn spans_of_frames(start: usize, active: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     let mut spans: Vec<Range<usize>> = Vec::new();
-    let mut follows = false;
-    for (frame, heard) in heard.enumerate() {
+    let mut was_active = false;
+    for (frame, active) in active.enumerate() {
         let first = start.saturating_add(frame * SHIFT);
         let end = first.saturating_add(fbank::FRAME);
         match spans.last_mut() {
-            Some(last) if heard && follows => last.end = end,
-            _ if heard => spans.push(first..end),
+            Some(last) if active && was_active => last.end = end,
+            _ if active => spans.push(first..end),
             _ => {}
         }
-        follows = heard;
+        was_active = active;
     }
     spans
 }
@@ -76,8 +78,8 @@ mod tests {
     fn overlapping_spans_share_their_samples() {
         let samples: Vec<f32> = (0..5000).map(|i| i as f32).collect();
         let spans: [Vec<Range<usize>>; 3] = [vec![320..1200, 2400..2800], vec![0..720], vec![1000..1400, 4800..5360]];
-        let heard = SpeechFrames::new(&samples, &spans.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        for (spans, rows) in spans.iter().zip(&heard.rows) {
+        let frames = SpeechFrames::new(&samples, &spans.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for (spans, rows) in spans.iter().zip(&frames.rows) {
             let mut rows = rows.iter();
             for span in spans {
                 for frame in 0..fbank::frames(span.len()) {
@@ -85,18 +87,18 @@ mod tests {
                     for at in 0..fbank::FRAME {
                         let sample = span.start + frame * SHIFT + at;
                         let want = if sample < samples.len() { sample as f32 } else { 0.0 };
-                        assert_eq!(heard.samples[row * SHIFT + at], want, "{span:?}");
+                        assert_eq!(frames.samples[row * SHIFT + at], want, "{span:?}");
                     }
                 }
             }
             assert_eq!(rows.next(), None);
         }
-        // 0 to 1200, 2400 to 2800, 4800 to 5360 of one phase, and 1000 to 1400.
-        assert!(heard.samples.len() <= 1200 + 400 + 560 + 400 + 3 * SHIFT, "{}", heard.samples.len());
+        // 0 to 1200, 2400 to 2800 and 4800 to 5360 have the same phase; 1000 to 1400 has another.
+        assert!(frames.samples.len() <= 1200 + 400 + 560 + 400 + 3 * SHIFT, "{}", frames.samples.len());
     }
 
     #[test]
-    fn frames_that_follow_each_other_are_one_span() {
+    fn consecutive_frames_are_one_span() {
         let spans = spans_of_frames(1000, [true, true, false, true, false].into_iter());
         assert_eq!(spans, [1000..1560, 1480..1880]);
     }

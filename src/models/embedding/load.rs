@@ -1,4 +1,4 @@
-//! Loading a speaker embedding network; the architecture is recognised by the names of the weights.
+//! Loading a speaker embedding network; the names of the weights determine the architecture.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use crate::models::campplus::CamPlus;
 use crate::models::files;
 use crate::models::resnet34::{ResNet34, named_by_pyannote};
 
-/// Opens an embedding network; which one it is, its weights say. `path` is the file with the weights, or the folder it is in.
+/// Opens an embedding network of any supported architecture. `path` is the file with the weights, or its folder.
 ///
 /// # Errors
-/// [`Error::Weights`] for weights of something else, or damaged ones.
+/// [`Error::Weights`] for weights of another network, or damaged ones.
 pub fn open<B: EmbeddingOps>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
     load(be, &named_by_pyannote(files::open(path)?))
 }
 
-/// The embedding network with these weights.
+/// Loads the embedding network with these weights.
 ///
 /// # Errors
 /// As [`open`].

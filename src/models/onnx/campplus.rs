@@ -1,14 +1,14 @@
-//! 3D-Speaker's CAM++: `speakerlab/bin/export_speaker_embedding_onnx.py`, and `scripts/3dspeaker/export-onnx.py` of
-//! sherpa-onnx.
+//! Tensors of 3D-Speaker's CAM++ in ONNX files of `speakerlab/bin/export_speaker_embedding_onnx.py`, and of
+//! sherpa-onnx's `scripts/3dspeaker/export-onnx.py`.
 //!
-//! The convolutions come in the order in which `DTDNN.py` and `layers.py` call them: those of the head over pictures, the
-//! time-delay layer, then for each layer of a block `linear1`, `linear_local` (the only one of several taps) and the two of
-//! the gates, for each transit one, and the last layer.
+//! The convolutions are in the order in which `DTDNN.py` and `layers.py` call them: the two-dimensional ones of the
+//! head; the time-delay layer; for each layer of a block `linear1`, `linear_local` (the only one with several taps) and
+//! the two of the gates; one for each transit layer; and the last layer.
 
 use super::graph::Node;
 use super::{Found, Read, Walk, wrong};
 
-/// Dense blocks, and the distance between the taps of their layers.
+/// Dilation of the layers of each dense block.
 const DILATIONS: [i64; 3] = [1, 2, 2];
 
 /// Adds the network's tensors.
@@ -16,20 +16,20 @@ pub(super) fn read(convolutions: &[&Node], walk: &Walk, found: &mut Found) -> Re
     let mut rest = convolutions.iter().copied();
     let mut next =
         |name: &str| rest.next().ok_or_else(|| (name.to_owned(), "missing; is this 3D-Speaker's CAM++?".to_owned()));
-    let pictures = |name: &str, norm: &str, node: &Node, found: &mut Found| {
+    let head = |name: &str, norm: &str, node: &Node, found: &mut Found| {
         walk.convolution(node, &format!("head.{name}"), Some(&format!("head.{norm}")), found)
     };
-    pictures("conv1", "bn1", next("head.conv1.weight")?, found)?;
+    head("conv1", "bn1", next("head.conv1.weight")?, found)?;
     for (stage, block) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
         let name = format!("layer{stage}.{block}");
         for (conv, norm) in [("conv1", "bn1"), ("conv2", "bn2"), ("shortcut.0", "shortcut.1")] {
             if block == 0 || conv != "shortcut.0" {
                 let node = next(&format!("head.{name}.{conv}.weight"))?;
-                pictures(&format!("{name}.{conv}"), &format!("{name}.{norm}"), node, found)?;
+                head(&format!("{name}.{conv}"), &format!("{name}.{norm}"), node, found)?;
             }
         }
     }
-    pictures("conv2", "bn2", next("head.conv2.weight")?, found)?;
+    head("conv2", "bn2", next("head.conv2.weight")?, found)?;
     let node = next("xvector.tdnn.linear.weight")?;
     walk.convolution(node, "xvector.tdnn.linear", Some("xvector.tdnn.nonlinear.batchnorm"), found)?;
     let all: Vec<&Node> = rest.collect();
@@ -61,7 +61,7 @@ pub(super) fn read(convolutions: &[&Node], walk: &Walk, found: &mut Found) -> Re
     }
 }
 
-/// A layer of a dense block.
+/// Adds a layer of a dense block; `nodes` are its four convolutions.
 fn layer(walk: &Walk, nodes: &[&Node], name: &str, dilation: i64, found: &mut Found) -> Read<()> {
     let named = |part: &str| format!("{name}.{part}");
     norm_before(walk, nodes[0], &named("nonlinear1.batchnorm"), found)?;
@@ -79,7 +79,7 @@ fn layer(walk: &Walk, nodes: &[&Node], name: &str, dilation: i64, found: &mut Fo
     Ok(())
 }
 
-/// The batch norm whose result, cut off below zero, a node reads.
+/// Adds the batch norm before a node, with a ReLU between the two.
 fn norm_before(walk: &Walk, node: &Node, name: &str, found: &mut Found) -> Read<()> {
     let relu = walk.source(node).filter(|relu| relu.op == "Relu");
     match relu.and_then(|relu| walk.source(relu)).filter(|norm| norm.op == "BatchNormalization") {

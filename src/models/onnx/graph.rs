@@ -1,6 +1,6 @@
-//! An ONNX file as a graph: nodes, the tensors they read, and what the file says of itself. Nothing in it is executed.
+//! ONNX parser: nodes, tensors and metadata of a file. No operation is executed.
 //!
-//! Source: `onnx.proto3` (onnx/onnx); field numbers are given where they are used.
+//! Source: `onnx.proto3` (onnx/onnx); its field numbers are in the comments of the functions that read them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,25 +8,26 @@ use half::{bf16, f16};
 
 use super::proto::{Value, numbers, read_message, text};
 
-/// Graphs within graphs: the branches of a condition. Silero nests four deep.
+/// Maximum depth of nested graphs, which are the branches of conditions. Silero's has four.
 const MAX_DEPTH: usize = 8;
-/// Most nodes, and most tensors: each takes more memory than the few bytes it may have in a file. A CAM++ has 3300 nodes.
-const MOST: usize = 1 << 15;
-/// Most axes of a tensor, and most numbers of an attribute.
+/// Maximum number of nodes, attributes, tensors and metadata entries together, since an entry of a few bytes in a file
+/// takes much more memory. CAM++ has 3300 nodes.
+const MAX_ENTRIES: usize = 1 << 15;
+/// Maximum number of axes of a tensor, and of integers in an attribute.
 const MOST_NUMBERS: usize = 64;
 
 /// An ONNX file.
 #[derive(Default)]
 pub(crate) struct Graph<'a> {
-    /// In the file's order: behind those whose results they read.
+    /// In the order of the file, which is topological.
     pub nodes: Vec<Node<'a>>,
-    /// Tensors of the graph, those of constants by the name of the node's result.
+    /// Initializers by name, and the tensors of constant nodes by the name of the node's output.
     pub tensors: BTreeMap<String, Tensor<'a>>,
-    /// What the file says of itself.
+    /// `metadata_props` of the file.
     pub metadata: HashMap<String, String>,
 }
 
-/// An operation.
+/// A node: an operation with its inputs and attributes.
 #[derive(Default)]
 pub(crate) struct Node<'a> {
     pub op: String,
@@ -36,23 +37,25 @@ pub(crate) struct Node<'a> {
     pub numbers: HashMap<String, Vec<i64>>,
     /// Attributes that are floats.
     pub floats: HashMap<String, f32>,
-    /// Attributes that are texts.
+    /// Attributes that are strings.
     pub texts: HashMap<String, String>,
-    /// Branches.
+    /// Attributes that are graphs: the branches of a condition.
     pub graphs: Vec<Graph<'a>>,
 }
 
-/// A tensor, where it is in the file.
+/// A tensor; its data is borrowed from the file.
 #[derive(Clone, Default)]
 pub(crate) struct Tensor<'a> {
     pub shape: Vec<usize>,
+    /// `TensorProto.DataType`.
     kind: u64,
     bytes: &'a [u8],
-    is_elsewhere: bool,
+    /// Whether the data is in another file (`data_location` EXTERNAL).
+    is_external: bool,
 }
 
 impl<'a> Graph<'a> {
-    /// The graph of a file; `None` if the bytes are no ONNX file or end too early.
+    /// Parses the graph of a file; `None` if the bytes are not an ONNX file, or are truncated.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut graph = Graph::default();
         let mut count = 0;
@@ -61,17 +64,17 @@ impl<'a> Graph<'a> {
             (7, Value::Bytes(bytes)) => graph.read(bytes, 0, &mut count),
             (14, Value::Bytes(bytes)) => {
                 count_one(&mut count)?;
-                let (mut key, mut said) = (String::new(), String::new());
+                let (mut key, mut text_value) = (String::new(), String::new());
                 // StringStringEntryProto: key = 1, value = 2
                 read_message(bytes, |field, value| {
                     match (field, value) {
                         (1, Value::Bytes(bytes)) => key = text(bytes),
-                        (2, Value::Bytes(bytes)) => said = text(bytes),
+                        (2, Value::Bytes(bytes)) => text_value = text(bytes),
                         _ => {}
                     }
                     Some(())
                 })?;
-                graph.metadata.insert(key, said);
+                graph.metadata.insert(key, text_value);
                 Some(())
             }
             _ => Some(()),
@@ -104,13 +107,13 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// Calls `visit` with the name and tensor of this graph and of those within it.
+    /// Calls `visit` with the name of each tensor and the tensor, in this graph and in nested ones.
     pub fn each_tensor(&self, visit: &mut impl FnMut(&str, &Tensor<'a>)) {
         self.tensors.iter().for_each(|(name, tensor)| visit(name, tensor));
         self.nodes.iter().flat_map(|node| &node.graphs).for_each(|graph| graph.each_tensor(visit));
     }
 
-    /// Calls `visit` with the nodes of this graph and of those within it.
+    /// Calls `visit` with each node of this graph and of nested ones.
     pub fn each_node<'g>(&'g self, visit: &mut impl FnMut(&'g Node<'a>)) {
         for node in &self.nodes {
             visit(node);
@@ -121,11 +124,12 @@ impl<'a> Graph<'a> {
 
 fn count_one(count: &mut usize) -> Option<()> {
     *count += 1;
-    (*count <= MOST).then_some(())
+    (*count <= MAX_ENTRIES).then_some(())
 }
 
 impl<'a> Node<'a> {
-    /// NodeProto: input = 1, output = 2, op_type = 4, attribute = 5. The node, and the tensor of a constant.
+    /// NodeProto: input = 1, output = 2, op_type = 4, attribute = 5. Returns the node, and its tensor attribute if it
+    /// is a constant.
     fn read(bytes: &'a [u8], depth: usize, count: &mut usize) -> Option<(Self, Option<Tensor<'a>>)> {
         let (mut node, mut constant) = (Node::default(), None);
         read_message(bytes, |field, value| {
@@ -136,22 +140,23 @@ impl<'a> Node<'a> {
                 (5, Value::Bytes(bytes)) => constant = node.attribute(bytes, depth, count)?.or(constant.take()),
                 _ => {}
             }
-            (node.inputs.len().max(node.outputs.len()) <= MOST).then_some(())
+            (node.inputs.len().max(node.outputs.len()) <= MAX_ENTRIES).then_some(())
         })?;
         Some((node, constant))
     }
 
-    /// AttributeProto: name = 1, f = 2, i = 3, s = 4, t = 5, g = 6, ints = 8. The tensor, if it is one.
+    /// AttributeProto: name = 1, f = 2, i = 3, s = 4, t = 5, g = 6, ints = 8. Stores the attribute in the node; returns
+    /// it if it is a tensor.
     fn attribute(&mut self, bytes: &'a [u8], depth: usize, count: &mut usize) -> Option<Option<Tensor<'a>>> {
         count_one(count)?;
         let (mut name, mut all, mut tensor) = (String::new(), Vec::new(), None);
-        let (mut float, mut said) = (None, None);
+        let (mut float, mut string) = (None, None);
         read_message(bytes, |field, value| {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => name = text(bytes),
                 (2, Value::Bytes(bytes)) => float = bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)),
                 (3 | 8, value) => numbers(&value, &mut all)?,
-                (4, Value::Bytes(bytes)) => said = Some(text(bytes)),
+                (4, Value::Bytes(bytes)) => string = Some(text(bytes)),
                 (5, Value::Bytes(bytes)) => tensor = Some(Tensor::read(bytes)?.1),
                 (6, Value::Bytes(bytes)) => {
                     let mut graph = Graph::default();
@@ -165,8 +170,8 @@ impl<'a> Node<'a> {
         if let Some(float) = float {
             self.floats.insert(name.clone(), float);
         }
-        if let Some(said) = said {
-            self.texts.insert(name.clone(), said);
+        if let Some(string) = string {
+            self.texts.insert(name.clone(), string);
         }
         if !all.is_empty() && all.len() <= MOST_NUMBERS {
             self.numbers.insert(name, all.into_iter().map(|number| number as i64).collect());
@@ -174,7 +179,7 @@ impl<'a> Node<'a> {
         Some(tensor)
     }
 
-    /// The first number of an attribute.
+    /// The first integer of an attribute.
     pub fn number(&self, name: &str) -> Option<i64> {
         self.numbers.get(name)?.first().copied()
     }
@@ -190,7 +195,7 @@ impl<'a> Tensor<'a> {
                 (2, Value::Number(kind)) => tensor.kind = kind,
                 (4 | 9, Value::Bytes(bytes)) => tensor.bytes = bytes,
                 (8, Value::Bytes(bytes)) => name = text(bytes),
-                (14, Value::Number(place)) => tensor.is_elsewhere = place != 0,
+                (14, Value::Number(location)) => tensor.is_external = location != 0,
                 _ => {}
             }
             (shape.len() <= MOST_NUMBERS).then_some(())
@@ -199,19 +204,19 @@ impl<'a> Tensor<'a> {
         Some((name, tensor))
     }
 
-    /// Bytes that it takes in the file.
+    /// Size of the data in the file, in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it holds floats.
+    /// Whether the data type is f32, f16 or bf16.
     pub fn is_float(&self) -> bool {
         matches!(self.kind, FLOAT | FLOAT16 | BFLOAT16)
     }
 
-    /// Its values as f32, or why they cannot be had.
+    /// The values as f32, or the reason why they cannot be read.
     pub fn values(&self) -> Result<Vec<f32>, String> {
-        if self.is_elsewhere {
+        if self.is_external {
             return Err("is in a file beside this one, which is not read; save the model as one file".into());
         }
         let pairs = || self.bytes.as_chunks::<2>().0.iter();

@@ -1,13 +1,13 @@
-//! Networks from ONNX files: their weights under the names of the checkpoints that the files were made from. Nothing in a file
-//! is executed.
+//! Reading the weights of diarization networks from ONNX files, under the names of the original checkpoints. No
+//! operation of a file is executed.
 //!
-//! Exporters fold batch norms into convolutions, transpose weights and give both names of their own; so tensors are found
-//! by the operations that read them, in the order of the file, and not by name.
+//! Exporters fold batch norms into convolutions, transpose weights, and rename both. Tensors are therefore found by the
+//! nodes that read them, in the order of the file, and not by name.
 //!
-//! | file | network | told by |
+//! | file | network | recognised by |
 //! |---|---|---|
-//! | `campplus.rs` | 3D-Speaker's CAM++ | convolutions over time |
-//! | `resnet34.rs` | WeSpeaker's ResNet34 | convolutions over pictures only |
+//! | `campplus.rs` | 3D-Speaker's CAM++ | one-dimensional convolutions |
+//! | `resnet34.rs` | WeSpeaker's ResNet34 | only two-dimensional convolutions |
 //! | `pyannet.rs` | pyannote's PyanNet | LSTMs |
 
 mod campplus;
@@ -25,10 +25,10 @@ use self::graph::{Graph, Node, Tensor};
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
-/// The weights in an ONNX file of one of the networks above; `path` is for messages.
+/// Reads the weights of one of the networks above from the bytes of an ONNX file; `path` names it in errors.
 ///
 /// # Errors
-/// [`Error::Weights`] for a file of another network, or one that is damaged.
+/// [`Error::Weights`] for a file of another network, or a damaged one.
 pub fn weights(path: &Path, bytes: &[u8]) -> Result<Weights> {
     let damaged = || Error::weights(path, "*", "damaged, truncated or not an ONNX file; fetch the model again");
     let graph = Graph::parse(bytes).ok_or_else(damaged)?;
@@ -49,7 +49,7 @@ pub fn weights(path: &Path, bytes: &[u8]) -> Result<Weights> {
     found.weights(path)
 }
 
-/// The name of what is wrong, and why it is.
+/// Name of a tensor or field, and the reason why it is wrong.
 type Wrong = (String, String);
 type Read<T> = std::result::Result<T, Wrong>;
 
@@ -57,13 +57,15 @@ fn wrong<T>(name: &str, reason: impl Into<String>) -> Read<T> {
     Err((name.to_owned(), reason.into()))
 }
 
-/// Tensors under the names of a checkpoint.
+/// Tensors read so far, under the names of the checkpoint.
 #[derive(Default)]
 struct Found {
     tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
-    /// Bytes that may still be read, at first twice those of the file: equal biases are stored once, but a damaged file could
-    /// name a large tensor any number of times.
+    /// Bytes of tensors that may still be read, initially twice the size of the file. Exporters store equal biases
+    /// once, so a tensor may be read repeatedly; the limit stops damaged files that use a large tensor any number of
+    /// times.
     budget: usize,
+    /// Metadata of the resulting safetensors.
     metadata: Option<HashMap<String, String>>,
 }
 
@@ -86,7 +88,7 @@ impl Found {
         self.tensors.push((name.into(), shape.to_vec(), values));
     }
 
-    /// As safetensors, which the networks load.
+    /// The tensors as weights, by way of safetensors in memory.
     fn weights(self, path: &Path) -> Result<Weights> {
         let bytes: Vec<Vec<u8>> =
             self.tensors.iter().map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
@@ -101,46 +103,46 @@ impl Found {
     }
 }
 
-/// A graph, to be followed from node to node.
+/// A graph with an index from each value to the nodes that produce and read it.
 struct Walk<'g, 'a> {
     graph: &'g Graph<'a>,
-    /// The node that makes a result.
-    maker: HashMap<&'g str, &'g Node<'a>>,
-    /// The nodes that read it.
+    /// The node that produces a value, by the name of the value.
+    producer: HashMap<&'g str, &'g Node<'a>>,
+    /// The nodes that read a value, by the name of the value.
     readers: HashMap<&'g str, Vec<&'g Node<'a>>>,
 }
 
 impl<'g, 'a> Walk<'g, 'a> {
     fn new(graph: &'g Graph<'a>) -> Self {
-        let (mut maker, mut readers) = (HashMap::new(), HashMap::<&str, Vec<&Node>>::new());
+        let (mut producer, mut readers) = (HashMap::new(), HashMap::<&str, Vec<&Node>>::new());
         for node in &graph.nodes {
-            maker.extend(node.outputs.iter().map(|name| (name.as_str(), node)));
+            producer.extend(node.outputs.iter().map(|name| (name.as_str(), node)));
             node.inputs.iter().for_each(|name| readers.entry(name).or_default().push(node));
         }
-        Walk { graph, maker, readers }
+        Walk { graph, producer, readers }
     }
 
-    /// The tensor of this name, or that of which it is a copy.
+    /// The tensor of this name, followed through `Identity` nodes.
     fn tensor(&self, name: Option<&String>) -> Option<&'g Tensor<'a>> {
         let mut name = name?.as_str();
-        // As many steps as there are nodes: names may go round in a circle.
+        // At most as many steps as nodes: a damaged file may have a cycle.
         for _ in 0..=self.graph.nodes.len() {
             if let Some(tensor) = self.graph.tensors.get(name) {
                 return Some(tensor);
             }
-            let node = self.maker.get(name).filter(|node| node.op == "Identity")?;
+            let node = self.producer.get(name).filter(|node| node.op == "Identity")?;
             name = node.inputs.first()?;
         }
         None
     }
 
-    /// The tensor that a node reads at this place.
+    /// The tensor that is input `at` of a node; `name` is the checkpoint's name for errors.
     fn operand(&self, node: &Node, at: usize, name: &str) -> Read<&'g Tensor<'a>> {
         let missing = || (name.to_owned(), format!("missing in the `{}` that it is looked for in", node.op));
         self.tensor(node.inputs.get(at)).ok_or_else(missing)
     }
 
-    /// The only node that reads a node's result.
+    /// The node that reads a node's first output; `None` if there are several or none.
     fn reader(&self, node: &Node) -> Option<&'g Node<'a>> {
         match self.readers.get(node.outputs.first()?.as_str())?.as_slice() {
             [reader] => Some(reader),
@@ -148,18 +150,19 @@ impl<'g, 'a> Walk<'g, 'a> {
         }
     }
 
-    /// The node whose result a node reads first.
+    /// The node that produces a node's first input.
     fn source(&self, node: &Node) -> Option<&'g Node<'a>> {
-        self.maker.get(node.inputs.first()?.as_str()).copied()
+        self.producer.get(node.inputs.first()?.as_str()).copied()
     }
 
-    /// Adds a convolution under the name `name`, and the batch norm behind it, if there still is one, under `norm`.
+    /// Adds the tensors of a convolution under `name`, and those of the following batch norm, unless it was folded,
+    /// under `norm`.
     fn convolution(&self, node: &Node, name: &str, norm: Option<&str>, found: &mut Found) -> Read<()> {
         found.add(format!("{name}.weight"), self.operand(node, 1, &format!("{name}.weight"))?)?;
         if let Some(bias) = self.tensor(node.inputs.get(2)) {
             found.add(format!("{name}.bias"), bias)?;
         }
-        // Between the last layer and its norm, time is dropped as an axis.
+        // Between the last layer and its norm, the time axis is removed.
         let mut reader = self.reader(node);
         if reader.is_some_and(|reader| matches!(reader.op.as_str(), "Squeeze" | "Reshape" | "Flatten")) {
             reader = reader.and_then(|squeeze| self.reader(squeeze));
@@ -170,7 +173,7 @@ impl<'g, 'a> Walk<'g, 'a> {
         }
     }
 
-    /// Adds a batch norm.
+    /// Adds the tensors of a batch norm under `name`.
     fn norm(&self, node: &Node, name: &str, found: &mut Found) -> Read<()> {
         let epsilon = node.floats.get("epsilon").copied().unwrap_or(1e-5);
         if (epsilon - 1e-5).abs() > 1e-8 {

@@ -1,12 +1,13 @@
-//! The wire format of protobuf: fields of a message, one after another.
+//! Parser of the protobuf wire format.
 
-/// What a field holds.
+/// The value of a field.
 pub(crate) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
 
-/// Calls `visit` with each field of a protobuf message; `None` if it ends in the middle of one, or `visit` says so.
+/// Calls `visit` with the number and value of each field of a protobuf message. Returns `None` if the message is
+/// truncated or not valid, or if `visit` returns `None`.
 pub(crate) fn read_message<'a>(mut bytes: &'a [u8], mut visit: impl FnMut(u64, Value<'a>) -> Option<()>) -> Option<()> {
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
@@ -31,7 +32,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Seven bits a byte, the low ones first; the highest bit says that more follow.
+/// Reads a varint: seven bits per byte, least significant first; the highest bit is set if another byte follows.
 pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -45,7 +46,7 @@ pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A repeated number, which may be a field for each or one field of all: adds what the field holds.
+/// Appends the values of a repeated number field, packed (all in one field) or not (one field for each).
 pub(crate) fn numbers(value: &Value, out: &mut Vec<u64>) -> Option<()> {
     match value {
         Value::Number(number) => out.push(*number),
@@ -59,7 +60,7 @@ pub(crate) fn numbers(value: &Value, out: &mut Vec<u64>) -> Option<()> {
     Some(())
 }
 
-/// Text; what is not UTF-8 is replaced.
+/// A string; invalid UTF-8 is replaced.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,9 +1,9 @@
-//! pyannote's PyanNet: segmentation-3.0 as sherpa-onnx exports it (`scripts/pyannote/segmentation/export-onnx.py`), and
-//! other exports of the same network.
+//! Tensors of pyannote's PyanNet in ONNX files: segmentation-3.0 as sherpa-onnx exports it
+//! (`scripts/pyannote/segmentation/export-onnx.py`), and other exports of the same network.
 //!
-//! The filters over samples are parameters where the exporter kept the formulas that make filters of them, and a
-//! convolution's weight where it computed them. LSTMs have their gates in ONNX's order (input, output, forget, cell) and both
-//! biases side by side; linear layers are products with a transposed weight.
+//! The SincNet filters are either stored as parameters, if the exporter kept the formulas that compute them, or as the
+//! weight of a convolution. LSTMs have the gates in ONNX's order (input, output, forget, cell) and both biases
+//! concatenated. Linear layers are `MatMul` nodes with a transposed weight.
 
 use std::collections::HashMap;
 
@@ -14,21 +14,22 @@ use super::{Found, Read, Walk, wrong};
 use crate::models::pyannet::METADATA;
 use crate::units::SAMPLE_RATE;
 
-/// Filters over samples, and their taps.
+/// Shape of the SincNet filters: filters, input channels, taps.
 const FILTERS: [usize; 3] = [80, 1, 251];
-/// ONNX's place of each gate in PyTorch's order: input, forget, cell, output.
+/// ONNX's index of each gate in PyTorch's order: input, forget, cell, output.
 const GATES: [usize; 4] = [0, 2, 3, 1];
-/// Samples between filters: pyannote's default.
+/// Default stride of the SincNet filters in pyannote, in samples.
 const STRIDE: i64 = 10;
 
-/// Adds the network's tensors, and what it was trained for.
+/// Adds the tensors of the network, and its specification as metadata.
 pub(super) fn read(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
     sincnet(graph, walk, found)?;
     let of = |op: &'static str| graph.nodes.iter().filter(move |node| node.op == op);
     for (layer, node) in of("LSTM").enumerate() {
         lstm(walk, node, layer, found)?;
     }
-    // Products with a stored weight are linear layers; those of the filters' formulas have it on the left, or are of one row.
+    // A `MatMul` with a stored weight on the right is a linear layer. Those in the formulas of the filters have the
+    // stored operand on the left, or a weight of one row.
     let products: Vec<(&Node, &Tensor)> = of("MatMul")
         .filter_map(|node| Some((node, walk.tensor(node.inputs.get(1))?)))
         .filter(|(_, weight)| weight.shape.len() == 2 && weight.shape[0] > 1)
@@ -37,14 +38,14 @@ pub(super) fn read(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
         return wrong("classifier.weight", "missing; is this a PyanNet?");
     };
     for (layer, (node, _)) in linear.iter().enumerate() {
-        product(walk, node, &format!("linear.{layer}"), found)?;
+        linear_layer(walk, node, &format!("linear.{layer}"), found)?;
     }
-    let classes = product(walk, classifier, "classifier", found)?;
+    let classes = linear_layer(walk, classifier, "classifier", found)?;
     found.metadata = Some(HashMap::from([(METADATA.to_owned(), specification(graph, classes)?)]));
     Ok(())
 }
 
-/// The specification as JSON: what the file says of itself, or else that of segmentation-3.0.
+/// The specification as JSON: from the metadata of the file, or else that of segmentation-3.0.
 fn specification(graph: &Graph, classes: usize) -> Read<String> {
     let number = |name: &str| graph.metadata.get(name).and_then(|text| text.parse::<u64>().ok());
     let (speakers, most) = match (number("num_speakers"), number("powerset_max_classes")) {
@@ -75,6 +76,7 @@ fn specification(graph: &Graph, classes: usize) -> Read<String> {
     Ok(json!({"duration": duration, "classes": names, "powerset_max_classes": most, "stride": stride}).to_string())
 }
 
+/// Adds the tensors of SincNet.
 fn sincnet(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
     let norms: Vec<&Node> = graph.nodes.iter().filter(|node| node.op == "InstanceNormalization").collect();
     for (at, name) in ["wav_norm1d", "norm1d.0", "norm1d.1", "norm1d.2"].into_iter().enumerate() {
@@ -98,7 +100,7 @@ fn sincnet(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
     let parameter = |name: &str| format!("sincnet.conv1d.0.filterbank.{name}");
     let mut first: Option<Read<()>> = None;
     graph.each_tensor(&mut |name, tensor| {
-        // Within a condition, where a later exporter puts the convolution of the filters.
+        // Newer exporters put the convolution with the filters into a branch of a condition.
         if tensor.shape == FILTERS && tensor.is_float() && first.is_none() && !graph.tensors.contains_key(name) {
             first = Some(found.add("sincnet.conv1d.0.weight", tensor));
         }
@@ -112,7 +114,7 @@ fn sincnet(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
     Ok(())
 }
 
-/// A bidirectional LSTM: W `[2, 4 H, K]`, R `[2, 4 H, H]`, B `[2, 8 H]`.
+/// Adds a bidirectional LSTM: W `[2, 4 H, K]`, R `[2, 4 H, H]`, B `[2, 8 H]`.
 fn lstm(walk: &Walk, node: &Node, layer: usize, found: &mut Found) -> Read<()> {
     let name =
         |kind: &str, direction: usize| format!("lstm.{kind}_l{layer}{}", if direction == 1 { "_reverse" } else { "" });
@@ -127,7 +129,7 @@ fn lstm(walk: &Walk, node: &Node, layer: usize, found: &mut Found) -> Read<()> {
     for (at, kinds) in [(1, &["weight_ih"][..]), (2, &["weight_hh"]), (3, &["bias_ih", "bias_hh"])] {
         let tensor = walk.operand(node, at, &name(kinds[0], 0))?;
         let values = found.values(&name(kinds[0], 0), tensor)?;
-        // Rows of a gate and values of a row; a bias has no columns.
+        // `part` is the number of values of one tensor for one direction; a bias counts as one column.
         let columns = if kinds.len() == 1 { tensor.shape.get(2).copied().unwrap_or(0) } else { 1 };
         let part = 4 * hidden * columns;
         if part == 0 || Some(values.len()) != part.checked_mul(2 * kinds.len()) {
@@ -142,14 +144,14 @@ fn lstm(walk: &Walk, node: &Node, layer: usize, found: &mut Found) -> Read<()> {
     Ok(())
 }
 
-/// A product with a weight `[K, N]`, and the bias that is added to it; `N`.
-fn product(walk: &Walk, node: &Node, name: &str, found: &mut Found) -> Read<usize> {
+/// Adds a linear layer: a `MatMul` with a weight `[K, N]`, and the bias of the following `Add`. Returns `N`.
+fn linear_layer(walk: &Walk, node: &Node, name: &str, found: &mut Found) -> Read<usize> {
     let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
     let weight = walk.operand(node, 1, &weight_name)?;
     let values = found.values(&weight_name, weight)?;
     let [inputs, outputs] = [weight.shape[0], weight.shape[1]];
-    let turned = (0..outputs * inputs).map(|at| values[at % inputs * outputs + at / inputs]).collect();
-    found.add_values(weight_name, &[outputs, inputs], turned);
+    let transposed = (0..outputs * inputs).map(|at| values[at % inputs * outputs + at / inputs]).collect();
+    found.add_values(weight_name, &[outputs, inputs], transposed);
     let sum = walk.reader(node).filter(|sum| sum.op == "Add");
     let bias = sum.and_then(|sum| sum.inputs.iter().find_map(|name| walk.tensor(Some(name))));
     match bias {

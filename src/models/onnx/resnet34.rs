@@ -1,7 +1,8 @@
-//! WeSpeaker's ResNet34: `wespeaker/bin/export_onnx.py`. Names are those of pyannote's checkpoint.
+//! Tensors of WeSpeaker's ResNet34 in ONNX files of `wespeaker/bin/export_onnx.py`, under the names of pyannote's
+//! checkpoint.
 //!
-//! The convolutions come in the order in which `models/resnet.py` calls them: the first, then two for each block, and a
-//! third, of one tap, in the first block of each stage but the first.
+//! The convolutions are in the order in which `models/resnet.py` calls them: the first one, then two for each block,
+//! and a third one with one tap (the shortcut) in the first block of each stage but the first.
 
 use super::graph::{Graph, Node};
 use super::{Found, Read, Walk, wrong};
@@ -37,7 +38,7 @@ pub(super) fn read(graph: &Graph, convolutions: &[&Node], walk: &Walk, found: &m
     last(graph, walk, found)
 }
 
-/// The last layer, and the mean of embeddings that is taken off its result.
+/// Adds the last layer; the mean embedding that the file subtracts from its output is folded into the bias.
 fn last(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
     const NAME: &str = "resnet.seg_1";
     let mut layers = graph.nodes.iter().filter(|node| node.op == "Gemm");

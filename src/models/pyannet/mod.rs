@@ -1,18 +1,19 @@
-//! PyanNet: who of up to a few speakers speaks in every 17 ms of a window of some seconds.
+//! PyanNet: pyannote's speaker segmentation network; the activity of up to a few speakers in every 17 ms of a window.
 //!
 //! | step | shape, 5 s | |
 //! |---|---|---|
-//! | samples | `[B, 80000]` | 16 kHz; each window to mean 0 and variance 1 |
+//! | samples | `[B, 80000]` | 16 kHz; each window is normalised to mean 0 and variance 1 |
 //! | `sincnet.conv1d.0` | `[B, 7975, 80]` | band-pass filters, computed when the network is loaded; absolute values |
-//! | `sincnet.conv1d.1`, `.2` | `[B, 884, 60]`, `[B, 293, 60]` | each behind pooling by 3, instance norm, leaky ReLU |
+//! | `sincnet.conv1d.1`, `.2` | `[B, 884, 60]`, `[B, 293, 60]` | followed by pooling by 3, instance norm, leaky ReLU |
 //! | `lstm` | `[B, 293, 256]` | bidirectional layers of 128 |
 //! | `linear` | `[B, 293, 128]` | leaky ReLU |
-//! | `classifier` | `[B, 293, V]` | sigmoids of speakers, or log-softmax over sets of speakers |
+//! | `classifier` | `[B, 293, V]` | sigmoid per speaker, or log-softmax over sets of speakers (powerset) |
 //!
-//! All of it in f32: what comes out is compared with thresholds. No number of a window depends on the other windows.
+//! All numbers are f32, because the scores are compared with thresholds. The result of a window does not depend on the
+//! other windows.
 //!
-//! Source: Bredin & Laurent 2021 (arXiv:2104.04045), Plaquet & Bredin 2023 (arXiv:2310.13025); weight names and order of
-//! operations: pyannote.audio `models/segmentation/PyanNet.py`, `models/blocks/sincnet.py` (MIT).
+//! Source: Bredin & Laurent 2021 (arXiv:2104.04045), Plaquet & Bredin 2023 (arXiv:2310.13025); weight names and order
+//! of operations: pyannote.audio `models/segmentation/PyanNet.py`, `models/blocks/sincnet.py` (MIT).
 
 mod sincnet;
 mod slide;
@@ -32,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::models::files;
 use crate::units::{FrameGrid, SAMPLE_RATE};
 
-/// Most layers of a kind: a checkpoint that has more is damaged.
+/// Maximum LSTM layers, and maximum linear layers; a checkpoint with more is damaged.
 const MOST_LAYERS: usize = 32;
 
 /// The network on a device.
@@ -44,12 +45,13 @@ pub struct PyanNet<B: SegmentationOps> {
     classifier: Linear<B>,
 }
 
-/// A bidirectional layer: forward, backward.
+/// A bidirectional LSTM layer; arrays are forward, backward.
 struct Lstm<B: SegmentationOps> {
-    /// `[4 H, K]`, and both biases added up.
+    /// Input weights `[4 H, K]`, and the sum of both biases.
     input: [Linear<B>; 2],
-    /// `[4 H, H]`
+    /// Recurrent weights `[4 H, H]`.
     state: [B::F32Matrix; 2],
+    /// `H`
     hidden: usize,
 }
 
@@ -59,20 +61,21 @@ struct Linear<B: SegmentationOps> {
 }
 
 impl<B: SegmentationOps> PyanNet<B> {
-    /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), or safetensors with the same names and the
-    /// specification in their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file, or the folder it is in.
+    /// Loads pyannote's `pytorch_model.bin` (no code in it is executed), safetensors with the same names and the
+    /// specification in their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file or its
+    /// folder.
     ///
     /// # Errors
-    /// [`Error::Model`] for a checkpoint of something else, [`Error::Weights`] for one that is damaged.
+    /// [`Error::Model`] for a checkpoint of another network, [`Error::Weights`] for a damaged one.
     pub fn open(be: &B, path: &Path) -> Result<Self> {
         let weights = files::open(path)?;
         Self::load(be, Specification::read(&weights)?, &weights)
     }
 
-    /// The network of `specification` with these weights.
+    /// Loads the network of `specification` from `weights`.
     ///
     /// # Errors
-    /// [`Error::Weights`] for weights that do not fit to it, [`Error::Model`] for a window without a frame.
+    /// [`Error::Weights`] for weights that do not match it, [`Error::Model`] for a window shorter than one frame.
     pub fn load(be: &B, specification: Specification, weights: &Weights) -> Result<Self> {
         if sincnet::frames(specification.window, specification.stride).is_none() {
             let reason = format!("a window of {} samples is too short for a frame", specification.window);
@@ -100,7 +103,7 @@ impl<B: SegmentationOps> PyanNet<B> {
         Ok(PyanNet { sincnet: SincNet::load(be, weights)?, lstm, linear, classifier, specification })
     }
 
-    /// What it was trained for.
+    /// The specification that the network was trained for.
     pub fn specification(&self) -> &Specification {
         &self.specification
     }
@@ -110,28 +113,28 @@ impl<B: SegmentationOps> PyanNet<B> {
         sincnet::frames(self.specification.window, self.specification.stride).map_or(0, |frames| frames[5])
     }
 
-    /// Samples that a frame sees. Frame 0 sees the first of the window.
+    /// Receptive field of a frame, in samples. That of frame 0 begins at the first sample of the window.
     pub fn frame_field(&self) -> usize {
         sincnet::field(self.specification.stride)[0]
     }
 
-    /// Samples from a frame to the next.
+    /// Hop between frames, in samples.
     pub fn frame_step(&self) -> usize {
         sincnet::field(self.specification.stride)[1]
     }
 
-    /// When the frames of a recording are.
+    /// The times of the frames of a recording.
     pub fn grid(&self) -> FrameGrid {
         let seconds = |samples: usize| samples as f64 / SAMPLE_RATE as f64;
         FrameGrid { start: 0.0, step: seconds(self.frame_step()), duration: seconds(self.frame_field()) }
     }
 
-    /// Scores `[B, T, V]` of the windows that begin every `step` samples of `samples` (16 kHz), as many as fit in whole:
-    /// probabilities, or natural logarithms of them, as [`Head`] says. A window shorter than the specification's is for
-    /// the caller to fill up with zeros.
+    /// Scores `[B, T, V]` of all complete windows of `samples` (16 kHz), one every `step` samples: probabilities or
+    /// their natural logarithms, depending on the [`Head`]. The caller must zero-pad a recording shorter than one
+    /// window.
     ///
     /// # Errors
-    /// [`Error::Config`] without room for one window, or for a step of 0; those of the device.
+    /// [`Error::Config`] if `samples` are shorter than a window, or if `step` is 0; those of the device.
     pub fn scores(&self, be: &B, samples: &[f32], step: usize) -> Result<Tensor<B, f32>> {
         let Specification { window, stride, .. } = self.specification;
         let Some(rest) = samples.len().checked_sub(window).filter(|_| step > 0) else {
@@ -142,18 +145,19 @@ impl<B: SegmentationOps> PyanNet<B> {
         if step.is_multiple_of(stride) || windows == 1 {
             let samples = &samples[..(windows - 1) * step + window];
             return be
-                .scope(|| self.pass(be, Tensor::from_host(be, &[1, samples.len(), 1], samples)?, [windows, step]));
+                .scope(|| self.forward(be, Tensor::from_host(be, &[1, samples.len(), 1], samples)?, [windows, step]));
         }
-        // No frame of one window is a frame of another: side by side they do not overlap.
-        let step_up = window.next_multiple_of(stride);
-        let mut apart = vec![0.0; windows * step_up];
-        for (to, from) in apart.chunks_exact_mut(step_up).zip(samples.windows(window).step_by(step)) {
+        // The windows share no frames of the filters, so they are copied one after another, without overlap.
+        let aligned_step = window.next_multiple_of(stride);
+        let mut apart = vec![0.0; windows * aligned_step];
+        for (to, from) in apart.chunks_exact_mut(aligned_step).zip(samples.windows(window).step_by(step)) {
             to[..window].copy_from_slice(from);
         }
-        be.scope(|| self.pass(be, Tensor::from_host(be, &[1, apart.len(), 1], &apart)?, [windows, step_up]))
+        be.scope(|| self.forward(be, Tensor::from_host(be, &[1, apart.len(), 1], &apart)?, [windows, aligned_step]))
     }
 
-    fn pass(&self, be: &B, samples: Tensor<B, f32>, windows: [usize; 2]) -> Result<Tensor<B, f32>> {
+    /// The forward pass over `windows` (number, step) of `samples` `[1, S, 1]`: scores `[B, T, V]`.
+    fn forward(&self, be: &B, samples: Tensor<B, f32>, windows: [usize; 2]) -> Result<Tensor<B, f32>> {
         let mut x = self.sincnet.run(be, &self.specification, &samples, windows)?;
         let (batch, frames) = (x.shape()[0], x.shape()[1]);
         for layer in &self.lstm {
@@ -183,12 +187,12 @@ impl<B: SegmentationOps> PyanNet<B> {
     }
 }
 
-/// Names of a layer's tensors without their kind, forward and backward: `{kind}` stands for `weight_ih` and its like.
-/// A network may have its layers in one module or in one each (`monolithic`).
+/// Name patterns of an LSTM layer's tensors, forward and backward, with `{kind}` for `weight_ih` and so on. The layers
+/// are in one module, or in one module each (pyannote's option `monolithic`).
 fn lstm_names(weights: &Weights, layer: usize) -> Option<[String; 2]> {
-    let forms = [format!("lstm.{{kind}}_l{layer}"), format!("lstm.{layer}.{{kind}}_l0")];
-    let form = forms.into_iter().find(|form| weights.contains(&form.replace("{kind}", "weight_ih")))?;
-    Some([form.clone(), form + "_reverse"])
+    let patterns = [format!("lstm.{{kind}}_l{layer}"), format!("lstm.{layer}.{{kind}}_l0")];
+    let pattern = patterns.into_iter().find(|pattern| weights.contains(&pattern.replace("{kind}", "weight_ih")))?;
+    Some([pattern.clone(), pattern + "_reverse"])
 }
 
 impl<B: SegmentationOps> Lstm<B> {

@@ -1,4 +1,4 @@
-//! SincNet: band-pass filters over the samples, then two convolutions, each with pooling and instance norm.
+//! SincNet: learned band-pass filters over samples, then two convolutions, each followed by pooling and instance norm.
 
 use super::Specification;
 use crate::engine::Tensor;
@@ -7,29 +7,31 @@ use crate::engine::weights::{HostMatrix, Weights};
 use crate::error::Result;
 use crate::units::SAMPLE_RATE;
 
-/// Taps of the filters over samples.
+/// Taps of the band-pass filters.
 const TAPS: usize = 251;
-/// Half of their number: each band has an even and an odd one.
+/// Frequency bands; each has an even and an odd filter.
 const BANDS: usize = 40;
 const FILTERS: usize = 2 * BANDS;
-/// Channels after the other convolutions, and what the LSTM hears.
+/// Output channels of the other convolutions, which are the inputs of the LSTM.
 pub(super) const FEATURES: usize = 60;
-/// Taps of those.
+/// Taps of the other convolutions.
 const WIDTH: usize = 5;
-/// Lowest cut-off and narrowest band, in Hz, that a filter can learn.
+/// Minimum cut-off frequency and minimum bandwidth of a filter, in Hz.
 const LOWEST_HZ: f32 = 50.0;
 
 pub(super) struct SincNet<B: SegmentationOps> {
-    /// Scale and shift of the windows' samples.
+    /// Scale and shift of the norm of windows (`wav_norm1d`).
     wave: [f32; 2],
+    /// `[80, 251]`
     filters: B::F32Matrix,
-    /// `[80]` sum of each filter.
+    /// `[80]` sum of the taps of each filter, by which the norm of a window is applied after the filters.
     sums: Tensor<B, f32>,
     convs: [B::F32Matrix; 2],
     norms: [InstanceNorm<B>; 3],
 }
 
-/// Frames after each convolution and each pooling, from a number of samples; `None` for too few of them.
+/// Frames after each convolution and each pooling, for a number of samples; `None` if the samples are too few for one
+/// frame.
 pub(super) fn frames(samples: usize, stride: usize) -> Option<[usize; 6]> {
     let mut found = [0; 6];
     let mut frames = (samples.checked_sub(TAPS)?) / stride + 1;
@@ -42,7 +44,7 @@ pub(super) fn frames(samples: usize, stride: usize) -> Option<[usize; 6]> {
     (frames > 0).then_some(found)
 }
 
-/// Samples that one frame sees, and samples from frame to frame.
+/// Receptive field and hop of a frame, in samples.
 pub(super) fn field(stride: usize) -> [usize; 2] {
     let (mut field, mut step) = (1, 1);
     for (taps, stride) in [(TAPS, stride), (POOL, POOL), (WIDTH, 1), (POOL, POOL), (WIDTH, 1), (POOL, POOL)] {
@@ -62,11 +64,11 @@ impl<B: SegmentationOps> SincNet<B> {
         };
         let conv = |i: usize, inputs: usize| -> Result<B::F32Matrix> {
             let weight = tensor(&format!("conv1d.{i}.weight"), &[FEATURES, inputs, WIDTH])?;
-            // The norm behind takes it away again, but a checkpoint of this network has it.
+            // The following instance norm cancels the bias; it is read only to check that the checkpoint has it.
             tensor(&format!("conv1d.{i}.bias"), &[FEATURES])?;
             be.f32_matrix(&tap_by_tap(&weight, FEATURES, inputs))
         };
-        // An export may hold the filters instead of what they are made of.
+        // Exports may contain the filters instead of their parameters.
         let filters = match weights.contains("sincnet.conv1d.0.weight") {
             true => tensor("conv1d.0.weight", &[FILTERS, 1, TAPS])?,
             false => filters(&tensor)?,
@@ -82,9 +84,8 @@ impl<B: SegmentationOps> SincNet<B> {
         })
     }
 
-    /// `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, `step` apart.
-    ///
-    /// Where the step is a multiple of the stride, the filters run once over the samples, however many windows see them.
+    /// Features `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, one every `step` samples, which must be a
+    /// multiple of the stride. The filters run once over the samples, whatever the overlap of the windows.
     pub fn run(
         &self,
         be: &B,
@@ -97,12 +98,12 @@ impl<B: SegmentationOps> SincNet<B> {
         let mut affine = Tensor::zeros(be, &[windows, 2])?;
         segmentation_ops::window_affine(be, &mut affine, samples, window, step, self.wave)?;
         let rows = (samples.len() - TAPS) / stride + 1;
-        let mut heard = Tensor::zeros(be, &[1, rows, FILTERS])?;
-        segmentation_ops::conv1d_exact(be, &mut heard, samples, &self.filters, None, stride, Activation::None)?;
+        let mut filtered = Tensor::zeros(be, &[1, rows, FILTERS])?;
+        segmentation_ops::conv1d_exact(be, &mut filtered, samples, &self.filters, None, stride, Activation::None)?;
         let mut x = Tensor::zeros(be, &[windows, frames[1], FILTERS])?;
         let overlap = Overlap { affine: &affine, sums: &self.sums, hop: step / stride, frames: frames[0] };
-        segmentation_ops::overlap_pool_norm(be, &mut x, &heard, &self.norms[0], &overlap)?;
-        drop(heard);
+        segmentation_ops::overlap_pool_norm(be, &mut x, &filtered, &self.norms[0], &overlap)?;
+        drop(filtered);
         for (i, (conv, norm)) in self.convs.iter().zip(&self.norms[1..]).enumerate() {
             let mut convolved = Tensor::zeros(be, &[windows, frames[2 * i + 2], FEATURES])?;
             segmentation_ops::conv1d_exact(be, &mut convolved, &x, conv, None, 1, Activation::None)?;
@@ -113,18 +114,18 @@ impl<B: SegmentationOps> SincNet<B> {
     }
 }
 
-/// `[N, C, W]` to `[N, W, C]`, as the frames lie in memory.
+/// Transposes a convolution from `[N, C, W]` to `[N, W, C]`, the layout of frames in memory.
 fn tap_by_tap(weight: &[f32], outputs: usize, inputs: usize) -> HostMatrix {
     let cols = inputs * WIDTH;
-    let place = |i: usize| (i / cols * inputs + i % inputs) * WIDTH + i % cols / inputs;
-    HostMatrix { values: (0..outputs * cols).map(|i| weight[place(i)]).collect(), rows: outputs, cols }
+    let source = |i: usize| (i / cols * inputs + i % inputs) * WIDTH + i % cols / inputs;
+    HostMatrix { values: (0..outputs * cols).map(|i| weight[source(i)]).collect(), rows: outputs, cols }
 }
 
-/// The filters `[80, 251]`: even ones of all bands, then odd ones. Computed in f64 from the checkpoint's numbers, but for
-/// angles, which are rounded to f32: up to 400 radians, so that the rounding can be heard (1e-4 in the scores), and it is what
-/// pyannote's networks were trained with.
+/// The filters `[80, 251]`: the even filters of all bands, then the odd ones. They are computed in f64 from the
+/// checkpoint's parameters, except for the angles. These are rounded to f32, as when pyannote's networks were trained;
+/// since they reach 400 radians, the rounding changes scores by 1e-4.
 ///
-/// Source: Ravanelli & Bengio 2018 (arXiv:1808.00158); the odd ones, and the formulas: asteroid-filterbanks
+/// Source: Ravanelli & Bengio 2018 (arXiv:1808.00158); odd filters and formulas: asteroid-filterbanks
 /// `param_sinc_fb.py::ParamSincFB`.
 fn filters(tensor: &impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
     const HALF: usize = TAPS / 2;

@@ -1,5 +1,7 @@
-//! PyanNet slid over a recording: windows a tenth of their length apart, a few at a time, so that memory does not grow with
-//! the recording; and from the scores of windows that overlap to one score of speech for each frame.
+//! Sliding-window inference of PyanNet, and aggregation of overlapping windows into one speech score per frame.
+//!
+//! Windows are a tenth of their length apart. They are computed in batches of a few, so that memory does not grow with
+//! the recording.
 //!
 //! Source: pyannote.audio 4.0 `core/inference.py::Inference.slide`, `aggregate` (MIT).
 
@@ -8,42 +10,42 @@ use crate::engine::segmentation_ops::SegmentationOps;
 use crate::error::Result;
 use crate::units::{FrameGrid, SAMPLE_RATE};
 
-/// Steps of a window: it begins a tenth of its length after the one before.
-const STEPS: f64 = 0.1;
-/// Below this a sum of weights is none.
-const LEAST_WEIGHT: f32 = 1e-12;
+/// Step between windows, as a share of their length.
+const STEP_RATIO: f64 = 0.1;
+/// Minimum of the sum of weights, by which scores are divided.
+const MIN_WEIGHT: f32 = 1e-12;
 
-/// Some windows of a recording, one after another, and what the network makes of them.
+/// A batch of consecutive windows of a recording, and their scores.
 pub struct Windows<'a> {
-    /// Number of the first of them.
+    /// Index of the first window of the batch.
     pub first: usize,
-    /// Their samples.
+    /// Samples of all windows of the batch.
     pub samples: &'a [f32],
-    /// Samples from one to the next.
+    /// Step between windows, in samples.
     pub step: usize,
-    /// `[B, T, V]`, as [`PyanNet::scores`] gives them.
+    /// `[B, T, V]` scores, as [`PyanNet::scores`] returns them.
     pub scores: &'a [f32],
 }
 
-/// How many windows of `window` samples, `step` apart, cover `samples`: those that fit in whole, and one more, filled up with
-/// zeros, where samples are left. One at least.
+/// Number of windows of `window` samples, `step` apart, that cover `samples`: all complete windows, and a zero-padded
+/// one if samples are left. At least one.
 pub fn windows_over(samples: usize, window: usize, step: usize) -> usize {
     1 + samples.saturating_sub(window).div_ceil(step)
 }
 
 impl<B: SegmentationOps> PyanNet<B> {
-    /// Samples from a window to the next.
+    /// pyannote's step between windows, in samples: a tenth of a window.
     pub fn step(&self) -> usize {
-        ((STEPS * self.duration() * SAMPLE_RATE as f64).round_ties_even() as usize).max(1)
+        ((STEP_RATIO * self.duration() * SAMPLE_RATE as f64).round_ties_even() as usize).max(1)
     }
 
-    /// Seconds of a window.
+    /// Length of a window in seconds.
     pub fn duration(&self) -> f64 {
         self.specification.window as f64 / SAMPLE_RATE as f64
     }
 
-    /// Runs over `samples` (16 kHz), windows `step` samples apart (at least 1; [`step`](Self::step) is pyannote's); `each` is given all
-    /// windows in order, a few at a time.
+    /// Computes the scores of all windows of `samples` (16 kHz), `step` samples apart (at least 1; [`step`](Self::step)
+    /// is pyannote's). Calls `each` with the windows in order, in batches. The last window is zero-padded.
     ///
     /// # Errors
     /// Those of the device, and of `each`.
@@ -74,41 +76,45 @@ impl<B: SegmentationOps> PyanNet<B> {
     }
 }
 
-/// How likely speech is in each frame of a recording: the score of the most likely speaker (of a powerset network: whether
-/// anybody speaks), the mean of the windows that see the frame, weighted by a Hamming window.
+/// Speech scores per frame of a recording. The score of a frame in a window is that of its most probable speaker; for
+/// powerset networks it is 1 if any speaker is active, else 0. The scores of overlapping windows are averaged with a
+/// Hamming window as weight.
 ///
-/// As pyannote's `Inference` gives it for the whole of a recording. Sums are rounded to f32 after every addition, as NumPy
-/// does it. A frame that no window with numbers sees has score 0.
+/// The result is that of pyannote's `Inference` over a whole recording. Sums are rounded to f32 after every addition,
+/// as in NumPy. A frame that lies only in windows with NaN has score 0.
 pub struct SpeechCurve {
     grid: FrameGrid,
     head: Head,
-    /// Samples of a window.
+    /// Length of a window in samples.
     window: usize,
-    /// Seconds from a window to the next.
+    /// Step between windows in seconds.
     step: f64,
-    /// Values of a frame.
+    /// Scores of the network per frame.
     outputs: usize,
     /// `[T]` weight of each frame of a window.
     hamming: Vec<f64>,
+    /// Weighted sums of the scores of each frame of the recording.
     scores: Vec<f32>,
+    /// Sums of the weights of each frame of the recording.
     weights: Vec<f32>,
-    /// Frames that begin before the recording ends, where its last window is not whole.
-    seen: Option<usize>,
+    /// The number of frames that begin before the recording ends, if its last window is zero-padded.
+    recorded: Option<usize>,
 }
 
 impl SpeechCurve {
-    /// Of a recording of so many samples, with windows `step` samples apart.
+    /// For a recording of `samples` samples, with windows `step` samples apart.
     pub fn new<B: SegmentationOps>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
         let (specification, grid) = (&network.specification, network.grid());
         let (frames, windows) = (network.frames(), windows_over(samples, specification.window, step));
         let turn = std::f64::consts::TAU / (frames.max(2) - 1) as f64;
         let is_whole = (windows - 1) * step + specification.window == samples;
-        // As pyannote has it, which does not round it to samples.
-        let step = if step == network.step() { STEPS * network.duration() } else { step as f64 / SAMPLE_RATE as f64 };
+        // pyannote does not round the step to samples here.
+        let step =
+            if step == network.step() { STEP_RATIO * network.duration() } else { step as f64 / SAMPLE_RATE as f64 };
         let end = network.duration() + (windows - 1) as f64 * step;
-        // A window that begins late in a frame may reach one further than the count of frames says.
+        // A window that begins late within a frame may reach one frame further.
         let count = grid.closest(end) + 1;
-        let seen = samples as f64 / SAMPLE_RATE as f64 / grid.step;
+        let recorded = samples as f64 / SAMPLE_RATE as f64 / grid.step;
         SpeechCurve {
             grid,
             head: specification.head,
@@ -118,7 +124,7 @@ impl SpeechCurve {
             hamming: (0..frames).map(|i| 0.54 - 0.46 * (turn * i as f64).cos()).collect(),
             scores: vec![0.0; count],
             weights: vec![0.0; count],
-            seen: (!is_whole).then_some(seen.floor() as usize + 1),
+            recorded: (!is_whole).then_some(recorded.floor() as usize + 1),
         }
     }
 
@@ -126,13 +132,13 @@ impl SpeechCurve {
     pub fn add(&mut self, windows: &Windows<'_>) {
         let speech = |frame: &[f32]| match self.head {
             Head::MultiLabel => frame.iter().fold(0.0f32, |most, score| most.max(*score)),
-            // The first set is nobody, and equal sets go to the first.
+            // The first set is the empty one. Ties: the first set wins.
             Head::Powerset(_) => f32::from(u8::from(frame[1..].iter().any(|score| *score > frame[0]))),
         };
         for (i, scores) in windows.scores.chunks_exact(self.hamming.len() * self.outputs).enumerate() {
-            let heard = &windows.samples[i * windows.step..][..self.window];
-            // What is no number makes the whole window none, as its mean is none, and such a window counts for nothing.
-            if !heard.iter().all(|sample| sample.is_finite()) {
+            let samples = &windows.samples[i * windows.step..][..self.window];
+            // A window with NaN or infinity has only NaN scores, since its mean is NaN; it is skipped.
+            if !samples.iter().all(|sample| sample.is_finite()) {
                 continue;
             }
             let first = self.grid.closest((windows.first + i) as f64 * self.step);
@@ -144,12 +150,12 @@ impl SpeechCurve {
         }
     }
 
-    /// One score in `[0, 1]` for each frame of the network's grid. Frames that begin after the recording has ended saw zeros
-    /// only, and are left out.
+    /// One score in `[0, 1]` for each frame of the network's grid. Frames that begin after the end of the recording
+    /// contain only zero-padding and are omitted.
     pub fn mean(self) -> Vec<f32> {
-        let mean = |(sum, weight): (&f32, f32)| sum / weight.max(LEAST_WEIGHT);
+        let mean = |(sum, weight): (&f32, f32)| sum / weight.max(MIN_WEIGHT);
         let mut scores: Vec<f32> = self.scores.iter().zip(self.weights).map(mean).collect();
-        scores.truncate(self.seen.unwrap_or(usize::MAX));
+        scores.truncate(self.recorded.unwrap_or(usize::MAX));
         scores
     }
 }

@@ -1,5 +1,5 @@
-//! What a checkpoint says of its network: pyannote's own `Specifications` and hyper-parameters, or the same as JSON in the
-//! metadata of safetensors.
+//! The specification of a PyanNet checkpoint: window length, classes, output head and stride, from pyannote's
+//! `Specifications` and hyper-parameters, or from JSON in the metadata of safetensors.
 
 use serde_json::{Map, Value};
 
@@ -7,41 +7,41 @@ use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::units::SAMPLE_RATE;
 
-/// Key of safetensors' metadata whose text is the specification as JSON: the fields of [`Specification`] by the names
-/// pyannote has for them (`duration`, `classes` as a list of names, `powerset_max_classes`), and `stride`.
+/// Key in the metadata of safetensors whose value is the specification as JSON, with pyannote's field names: `duration`
+/// in seconds, `classes` as a list of names, `powerset_max_classes`, and `stride` in samples.
 pub const METADATA: &str = "pyannet";
-/// Longest window, in seconds: beyond it, a number is no duration of a window but damage.
-const LONGEST: f64 = 60.0;
-/// Most classes, and most layers of a kind.
-const MOST: usize = 64;
+/// Maximum length of a window in seconds; a longer one is damage.
+const MAX_DURATION: f64 = 60.0;
+/// Maximum number of classes.
+const MAX_CLASSES: usize = 64;
 
-/// What comes out of the network.
+/// The output layer of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// The probability of each class, independent of the others: sigmoid.
+    /// Independent probabilities of the classes: sigmoid.
     MultiLabel,
-    /// The natural logarithm of the probability of each set of at most this many classes: log-softmax.
+    /// Natural logarithms of the probabilities of all sets of at most this many classes: log-softmax.
     Powerset(usize),
 }
 
-/// What a network was trained for.
+/// The specification that a network was trained for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Specification {
-    /// Samples of a window.
+    /// Length of a window in samples.
     pub window: usize,
-    /// Names of the classes: speakers of a window, in no order that would hold for the next one.
+    /// Names of the classes: the speakers of a window. Their order differs between windows.
     pub classes: Vec<String>,
-    /// What comes out.
+    /// The output layer.
     pub head: Head,
-    /// Samples from frame to frame of the first convolution.
+    /// Stride of the first convolution, in samples.
     pub stride: usize,
 }
 
 impl Specification {
-    /// Reads what a checkpoint says of itself.
+    /// Reads the specification of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Model`] if it says nothing, or something else than a network that finds speakers in frames.
+    /// [`Error::Model`] if there is none, or if it is not that of a supported segmentation network.
     pub fn read(weights: &Weights) -> Result<Self> {
         let wrong = |reason: String| Error::model(weights.origin(), reason);
         let facts = weights.facts();
@@ -65,16 +65,17 @@ impl Specification {
     }
 
     fn parse(said: &Map<String, Value>, stride: &Value) -> std::result::Result<Self, String> {
-        // An enumeration's value is the one argument of its class.
+        // A pickled enumeration is a call of its class with the value as the only argument.
         let choice = |name: &str| said.get(name).and_then(|value| value["arguments"][0].as_u64());
         if choice("resolution").is_some_and(|resolution| resolution != 1) {
             return Err("is a network for whole windows, not for frames".into());
         }
         let seconds = said.get("duration").and_then(Value::as_f64);
-        let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= LONGEST);
-        let seconds = seconds.ok_or_else(|| format!("`duration` is not above 0 and at most {LONGEST} seconds"))?;
-        let names = said.get("classes").and_then(Value::as_array).filter(|names| (1..=MOST).contains(&names.len()));
-        let names = names.ok_or_else(|| format!("`classes` is not a list of 1 to {MOST} names"))?;
+        let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= MAX_DURATION);
+        let seconds = seconds.ok_or_else(|| format!("`duration` is not above 0 and at most {MAX_DURATION} seconds"))?;
+        let names =
+            said.get("classes").and_then(Value::as_array).filter(|names| (1..=MAX_CLASSES).contains(&names.len()));
+        let names = names.ok_or_else(|| format!("`classes` is not a list of 1 to {MAX_CLASSES} names"))?;
         let classes = names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect::<Vec<_>>();
         let most = said.get("powerset_max_classes").and_then(Value::as_u64).map(|most| most as usize);
         let head = match (most, choice("problem")) {
@@ -93,7 +94,7 @@ impl Specification {
         Ok(Specification { window: (seconds * SAMPLE_RATE as f64).floor() as usize, classes, head, stride })
     }
 
-    /// Values of each frame.
+    /// `V`: scores per frame.
     pub fn outputs(&self) -> usize {
         match self.head {
             Head::MultiLabel => self.classes.len(),
@@ -101,7 +102,8 @@ impl Specification {
         }
     }
 
-    /// The sets of classes that a powerset head tells apart, in its order: none, each alone, pairs, and so on.
+    /// The sets of classes of a powerset head, in the order of its outputs: the empty set, single classes, pairs, and
+    /// so on.
     ///
     /// Source: pyannote.audio `utils/powerset.py::Powerset`.
     pub fn powerset(&self) -> Vec<Vec<usize>> {
@@ -117,7 +119,8 @@ impl Specification {
                     set.push(class);
                     sets.push(set);
                 }
-                if sets.len() > MOST * MOST {
+                if sets.len() > MAX_CLASSES * MAX_CLASSES {
+                    // Too many sets; the check of the classifier's shape then refuses the checkpoint.
                     return sets;
                 }
             }
@@ -127,13 +130,12 @@ impl Specification {
     }
 }
 
-/// Whether the sets are too many is seen by the classifier's shape, which must be that of [`Specification::outputs`].
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_sets_are_in_pyannotes_order() {
+    fn powersets_are_in_the_order_of_pyannote() {
         let classes = ["a", "b", "c"].map(String::from).to_vec();
         let specification = Specification { window: 1, classes, head: Head::Powerset(2), stride: 10 };
         let expected: [&[usize]; 7] = [&[], &[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2]];

@@ -1,19 +1,19 @@
-//! A residual block: two convolutions, and its input added to what they make of it.
+//! Residual block of ResNet34: two convolutions and a shortcut.
 
 use crate::engine::Tensor;
 use crate::engine::embedding_ops::{self, After, EmbeddingOps};
 use crate::error::Result;
 
 pub(super) struct Block<B: EmbeddingOps> {
-    /// May halve time and frequency.
+    /// May have stride 2 over time and frequency.
     pub conv1: B::Filter,
     pub conv2: B::Filter,
-    /// What is added instead of the input, where their shapes differ.
+    /// Convolution of the shortcut, if input and output have different shapes.
     pub shortcut: Option<B::Filter>,
 }
 
 impl<B: EmbeddingOps> Block<B> {
-    /// From the picture `x` to the picture `x`; the others are room.
+    /// Computes the block in place, from the feature map `x` `[N, T, H, C]` into `x`; `y` and `z` are scratch.
     pub fn run(&self, be: &B, [x, y, z]: [&mut Tensor<B>; 3]) -> Result<()> {
         let &[windows, frames, bands, _] = x.shape() else { return Ok(()) };
         let shape = be.filter_shape(&self.conv1);

@@ -1,4 +1,4 @@
-//! [`ResNet34`] as a speaker embedding among others.
+//! [`SpeakerEmbedding`] for [`ResNet34`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -29,7 +29,7 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for ResNet34<B> {
 
     fn embed_spans(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
         let length = |spans: &[Range<usize>]| within(spans, samples.len()).map(|span| span.len()).sum::<usize>();
-        // The network runs windows of one length: embeddings of the same length are computed together.
+        // The windows of a call have the same length, so embeddings are grouped by the total length of their spans.
         let mut by_length = BTreeMap::<usize, Vec<usize>>::new();
         for (n, spans) in spans.iter().enumerate() {
             by_length.entry(length(spans)).or_default().push(n);

@@ -1,4 +1,5 @@
-//! From a checkpoint to the network: sizes are found in the shapes of its tensors, batch norms go into the convolutions.
+//! Loading ResNet34 from a checkpoint: sizes are taken from the shapes of tensors; batch norms are folded into the
+//! convolutions.
 
 use super::ResNet34;
 use super::block::Block;
@@ -9,18 +10,18 @@ use crate::error::Result;
 use crate::features::fbank::{Fbank, MOST_BANDS};
 use crate::models::checkpoint::Checkpoint;
 
-/// Stages, each of which but the first halves time and frequency.
+/// Stages; each but the first halves time and frequency.
 const STAGES: usize = 4;
-/// Frames and bands of the features for one of the last picture.
+/// Input frames per output frame, and mel bands per output band.
 const SHRINK: usize = 1 << (STAGES - 1);
-/// Most blocks of a stage: a checkpoint that has more is damaged.
+/// Maximum blocks of a stage; a checkpoint with more is damaged.
 const MOST_BLOCKS: usize = 128;
 
 impl<B: EmbeddingOps> ResNet34<B> {
-    /// The network with these weights.
+    /// Loads the network from `weights`.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) for weights that are no such network.
+    /// [`Error::Weights`](crate::Error::Weights) for weights of another network, or damaged ones.
     pub fn load(be: &B, weights: &Weights) -> Result<Self> {
         let checkpoint = Checkpoint { weights, network: "pyannote's WeSpeaker ResNet34" };
         let reader = Reader { be, checkpoint: &checkpoint };
@@ -60,7 +61,7 @@ impl<B: EmbeddingOps> ResNet34<B> {
     }
 }
 
-/// The weights under the names of pyannote's checkpoint, which puts those of WeSpeaker's own into a module.
+/// The weights under the names of pyannote's checkpoint, which prefixes WeSpeaker's names with `resnet.`.
 pub(crate) fn named_by_pyannote(weights: Weights) -> Weights {
     let is_wespeaker = weights.contains("seg_1.weight") && weights.contains("conv1.weight");
     if is_wespeaker { weights.renamed(|name| format!("resnet.{name}")) } else { weights }
@@ -72,7 +73,7 @@ struct Reader<'a, B: EmbeddingOps> {
 }
 
 impl<B: EmbeddingOps> Reader<'_, B> {
-    /// A block of `channels` inputs, which become the number of its outputs.
+    /// A residual block. `channels` are its input channels, and its output channels afterwards.
     fn block(&self, name: &str, channels: &mut usize, stride: usize) -> Result<Block<B>> {
         let named = |part: &str| format!("{name}.{part}");
         let (inputs, outputs) = (*channels, self.checkpoint.picture_outputs(&named("conv1"))?);
@@ -89,12 +90,12 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         })
     }
 
-    /// A convolution with the batch norm behind it.
+    /// A convolution with the following batch norm folded in.
     fn convolution(&self, name: &str, norm: &str, shape: FilterShape) -> Result<B::Filter> {
         embedding_ops::filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
     }
 
-    /// The last layer, its columns `[2, H, C]` as the statistics lie, rather than `[2, C, H]`.
+    /// The last layer, with its columns transposed from `[2, C, H]` to `[2, H, C]`, the layout of the statistics.
     fn last(&self, channels: usize) -> Result<(HostMatrix, Vec<f32>)> {
         let name = "resnet.seg_1.weight";
         let &[rows, cols] = self.checkpoint.shape(name)? else {

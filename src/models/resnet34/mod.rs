@@ -1,17 +1,18 @@
-//! WeSpeaker's ResNet34: what the voices sound like that speak in a window of some seconds.
+//! WeSpeaker's ResNet34: speaker embeddings of the speakers in windows of some seconds.
 //!
 //! | step | shape, 10 s | |
 //! |---|---|---|
 //! | samples | `[S]` | 16 kHz |
-//! | features | `[R, 80]` | Kaldi's; frames that windows share are computed once |
-//! | windows | `[N, 998, 80, 1]` | each band less its mean over the window |
+//! | features | `[R, 80]` | Kaldi log-mel; frames that windows share are computed once |
+//! | windows | `[N, 998, 80, 1]` | minus the mean of each band over the window |
 //! | `conv1` | `[N, 998, 80, 32]` | 3 x 3 |
-//! | `layer1` .. `layer4` | `[N, 125, 10, 256]` | blocks of two 3 x 3 convolutions around which the input is led; batch norms are folded |
-//! | statistics | `[N, S, 2, 2560]` | mean and deviation over the frames in which each speaker speaks |
-//! | `seg_1` | `[N, S, 256]` | |
+//! | `layer1` .. `layer4` | `[N, 125, 10, 256]` | residual blocks of two 3 x 3 convolutions; batch norms are folded |
+//! | statistics | `[N, S, 2, 2560]` | mean and standard deviation over the frames in which each speaker is active |
+//! | `seg_1` | `[N, S, 256]` | linear |
 //!
-//! Everything up to the statistics runs once for a window, however many speak in it, and not at all where nobody does. No
-//! number of a window depends on the other windows. Widths, numbers of blocks and bands are read from the weights.
+//! Everything up to the statistics runs once per window, whatever the number of speakers, and is skipped for windows
+//! without speech. The result of a window does not depend on the other windows. Widths, numbers of blocks and mel bands
+//! are taken from the weights.
 //!
 //! Source: Wang et al. 2023 (arXiv:2210.17016); weight names and order of operations: pyannote.audio
 //! `models/embedding/wespeaker` and `models/blocks/pooling.py` (MIT).
@@ -52,37 +53,38 @@ pub struct ResNet34<B: EmbeddingOps> {
 }
 
 impl<B: EmbeddingOps> ResNet34<B> {
-    /// Loads pyannote's `pytorch_model.bin` (nothing in it is executed), safetensors with the same names, WeSpeaker's
-    /// `avg_model.pt`, or an ONNX file of the network. `path` is the file, or the folder it is in.
+    /// Loads pyannote's `pytorch_model.bin` (no code in it is executed), safetensors with the same names, WeSpeaker's
+    /// `avg_model.pt`, or an ONNX file of the network. `path` is the file or its folder.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a checkpoint of something else, or one that is damaged.
+    /// [`Error::Weights`] for a checkpoint of another network, or a damaged one.
     pub fn open(be: &B, path: &Path) -> Result<Self> {
         Self::load(be, &named_by_pyannote(files::open(path)?))
     }
 
-    /// `D`: numbers of a voice.
+    /// `D`: dimensions of an embedding.
     pub fn size(&self) -> usize {
         self.bias.len()
     }
 
-    /// The `min_num_frames` of pyannote's pipeline: a mask that has more frames than this, of `frames` for `window` samples, is
-    /// long enough for a voice; with less, one that includes others' speech is better.
+    /// The `min_num_frames` of pyannote's pipeline; see
+    /// [`SpeakerEmbedding::min_frames`](crate::models::embedding::SpeakerEmbedding).
     pub fn min_frames(frames: usize, window: usize) -> usize {
-        // pyannote searches for the least number of samples that its network accepts, and finds one frame of features.
+        // pyannote searches for the smallest number of samples that its network accepts, which is one frame of
+        // features.
         (frames * fbank::FRAME).div_ceil(window.max(1))
     }
 
-    /// Voices `[N, S, D]` of `speakers` (`S`) in each of the windows of `window` samples that begin at `starts` (`N`) in
-    /// `samples` (16 kHz, in `[-1, 1]`), with zeros past their end. `masks` `[N, S, F]` say in which of `F` equal parts of the
-    /// window each of them speaks.
+    /// Embeddings `[N, S, D]` of `speakers` (`S`) speakers in each of the windows (`N`) of `window` samples that begin
+    /// at `starts` in `samples` (16 kHz, in `[-1, 1]`, zeros past their end). `masks` `[N, S, F]`: in which of `F`
+    /// equal frames of a window each speaker is active.
     ///
-    /// Who never speaks has the bias of the last layer as voice, as pyannote gives it. A window that holds NaN or infinity gives
-    /// NaN for all of its speakers.
+    /// The embedding of a speaker who is never active is the bias of the last layer, as in pyannote. A window that
+    /// holds NaN or infinity gives NaN for all its speakers.
     ///
     /// # Errors
-    /// [`Error::Config`] for a window without a frame; [`Error::Diarization`] for masks that do not divide into `N * S` parts;
-    /// those of the device.
+    /// [`Error::Config`] for windows shorter than one frame of features; [`Error::Diarization`] if the masks do not
+    /// divide into `N * S` equal parts; those of the device.
     pub fn voices(
         &self,
         be: &B,
@@ -97,38 +99,39 @@ impl<B: EmbeddingOps> ResNet34<B> {
             let rule = format!("a voice needs {} samples at least", fbank::FRAME);
             return Err(Error::config("window", window, rule));
         }
-        let pictures = self.pictures(be, frames);
-        let masks = Masks::new(masks, starts.len(), speakers, pictures[pictures.len() - 1][0])?;
-        let mut voices = self.bias.repeat(starts.len() * speakers);
-        let mut spoken = Vec::new();
+        let shapes_by_layer = self.shapes_by_layer(be, frames);
+        let masks = Masks::new(masks, starts.len(), speakers, shapes_by_layer[shapes_by_layer.len() - 1][0])?;
+        let mut embeddings = self.bias.repeat(starts.len() * speakers);
+        // The windows with speech.
+        let mut active = Vec::new();
         for (n, start) in starts.iter().enumerate() {
-            let heard = samples.get(*start..).unwrap_or_default();
-            if !heard[..heard.len().min(window)].iter().all(|v| v.is_finite()) {
-                voices[n * speakers * self.size()..][..speakers * self.size()].fill(f32::NAN);
+            let rest = samples.get(*start..).unwrap_or_default();
+            if !rest[..rest.len().min(window)].iter().all(|v| v.is_finite()) {
+                embeddings[n * speakers * self.size()..][..speakers * self.size()].fill(f32::NAN);
             } else if masks.anybody(n) {
-                spoken.push(n);
+                active.push(n);
             }
         }
-        let batch = be.picture_batch().clamp(1, spoken.len().max(1));
-        let largest = pictures.iter().map(|shape| shape.iter().product::<usize>()).max().unwrap_or_default();
-        let room = || Tensor::zeros(be, &[if spoken.is_empty() { 0 } else { batch * largest }]);
-        let mut room = [room()?, room()?, room()?];
-        for windows in spoken.chunks(FEATURE_BATCH) {
+        let batch = be.picture_batch().clamp(1, active.len().max(1));
+        let largest = shapes_by_layer.iter().map(|shape| shape.iter().product::<usize>()).max().unwrap_or_default();
+        let scratch = || Tensor::zeros(be, &[if active.is_empty() { 0 } else { batch * largest }]);
+        let mut scratch = [scratch()?, scratch()?, scratch()?];
+        for windows in active.chunks(FEATURE_BATCH) {
             let starts: Vec<usize> = windows.iter().map(|n| starts[*n]).collect();
-            let heard = WindowSamples::new(samples, &starts, frames);
-            let features = be.scope(|| self.features(be, &heard.samples))?;
-            for (windows, first) in windows.chunks(batch).zip(heard.first.chunks(batch)) {
-                let found = be.scope(|| self.batch(be, &mut room, frames, &features, first, &masks.of(windows)))?;
+            let gathered = WindowSamples::new(samples, &starts, frames);
+            let features = be.scope(|| self.features(be, &gathered.samples))?;
+            for (windows, first) in windows.chunks(batch).zip(gathered.first.chunks(batch)) {
+                let found = be.scope(|| self.batch(be, &mut scratch, frames, &features, first, &masks.of(windows)))?;
                 let each = speakers * self.size();
                 for (n, found) in windows.iter().zip(found.chunks_exact(each)) {
-                    voices[n * each..][..each].copy_from_slice(found);
+                    embeddings[n * each..][..each].copy_from_slice(found);
                 }
             }
         }
-        Ok(voices)
+        Ok(embeddings)
     }
 
-    /// `[R, M]` of `samples` `[S]`.
+    /// Features `[R, M]` of `samples` `[S]`.
     fn features(&self, be: &B, samples: &[f32]) -> Result<Tensor<B, f32>> {
         let samples = Tensor::from_host(be, &[samples.len()], samples)?;
         let mut features = Tensor::zeros(be, &[fbank::frames(samples.len()), self.bands])?;
@@ -136,7 +139,7 @@ impl<B: EmbeddingOps> ResNet34<B> {
         Ok(features)
     }
 
-    /// Voices `[N, S, D]` of the windows whose features begin at the rows `first`; `masks` `[N, S, T']`.
+    /// Embeddings `[N, S, D]` of the windows whose features begin at the rows `first`; `masks` `[N, S, T']`.
     fn batch(
         &self,
         be: &B,
@@ -161,14 +164,14 @@ impl<B: EmbeddingOps> ResNet34<B> {
         let mut statistics = Tensor::zeros(be, &[windows, speakers, 2, bands * channels])?;
         embedding_ops::masked_statistics(be, &mut statistics, x, &masks)?;
         statistics.reshape(&[windows, speakers, 2 * bands * channels])?;
-        let mut voices = Tensor::zeros(be, &[windows, speakers, self.size()])?;
+        let mut embeddings = Tensor::zeros(be, &[windows, speakers, self.size()])?;
         let bias = Some(&self.bias_on_device);
-        segmentation_ops::conv1d_exact(be, &mut voices, &statistics, &self.seg_1, bias, 1, Activation::None)?;
-        voices.to_host(be)
+        segmentation_ops::conv1d_exact(be, &mut embeddings, &statistics, &self.seg_1, bias, 1, Activation::None)?;
+        embeddings.to_host(be)
     }
 
-    /// Shape `[T, H, C]` of a picture after the first convolution and after each block.
-    fn pictures(&self, be: &B, frames: usize) -> Vec<[usize; 3]> {
+    /// Shape `[T, H, C]` of the feature map of a window after the first convolution and after each block.
+    fn shapes_by_layer(&self, be: &B, frames: usize) -> Vec<[usize; 3]> {
         let first = be.filter_shape(&self.conv1);
         let mut shapes = vec![[frames, self.bands, first.outputs]];
         for block in &self.blocks {
@@ -181,5 +184,5 @@ impl<B: EmbeddingOps> ResNet34<B> {
     }
 }
 
-/// Room for the pictures of a batch.
+/// Scratch for the feature maps of a batch.
 type Pictures<B> = [Tensor<B>; 3];

@@ -1,20 +1,20 @@
 //! Silero VAD v6: the probability of speech in every 32 ms of a 16 kHz recording.
 //!
 //! Runs on the host whatever the device: about 0.7 million multiplications per 32 ms are a thousandth of the work of
-//! the recogniser, and the recurrence has to go window by window. A second of processor time hears about 250 s of sound
-//! (one core of a busy 2.8 GHz Xeon with AVX-512, 2026-11, 30 s recordings).
+//! the recogniser, and the recurrence is sequential over windows. One core processes about 250 s of audio per second
+//! (a busy 2.8 GHz Xeon with AVX-512, 2026-11, 30 s recordings).
 //!
 //! | step | shape | |
 //! |---|---|---|
-//! | window | `[64 + 512 + 64]` | 64 samples of context, the window, the last 64 samples mirrored |
+//! | window | `[64 + 512 + 64]` | 64 samples of context, the window, reflection padding of 64 samples |
 //! | `stft_conv` | `[4, 258]` | 256 samples wide, 128 apart; real and imaginary parts of 129 bins |
 //! | magnitude | `[4, 129]` | |
 //! | `conv1` .. `conv4` | `[4, 128]`, `[2, 64]`, `[1, 64]`, `[1, 128]` | 3 wide, zero-padded by one, ReLU |
 //! | `lstm_cell` | `[128]` | state carried from window to window |
-//! | `final_conv` | `[1]` | of the ReLU of the state; then a sigmoid |
+//! | `final_conv` | `[1]` | ReLU of the hidden state, linear, sigmoid |
 //!
-//! The weights are in the file `silero_vad.onnx` of the project. Its `silero_vad_16k.safetensors` has the same layout
-//! but, in 6.2.3, other weights: both load, only the ONNX file gives what WhisperX hears.
+//! The weights are in Silero's file `silero_vad.onnx`. Its `silero_vad_16k.safetensors` has the same layout, but in
+//! 6.2.3 other values. Both can be loaded; only the ONNX file gives the probabilities that WhisperX uses.
 //!
 //! Source: snakers4/silero-vad 6.2, 16 kHz branch (MIT).
 
@@ -28,17 +28,17 @@ use crate::error::{Error, Result};
 /// Samples per probability: 32 ms.
 pub const WINDOW: usize = 512;
 
-/// Samples of the previous window the network hears before each window.
+/// Samples of the previous window that precede each window as context.
 const CONTEXT: usize = 64;
 const STFT_WIDTH: usize = 256;
 const STFT_HOP: usize = 128;
 const BINS: usize = STFT_WIDTH / 2 + 1;
-/// Samples of a window with its context and its mirrored end.
+/// Samples of a window with its context and reflection padding.
 const PADDED: usize = CONTEXT + WINDOW + CONTEXT;
 /// Spectral frames of a window.
 const FRAMES: usize = (PADDED - STFT_WIDTH) / STFT_HOP + 1;
 const HIDDEN: usize = 128;
-/// Windows that go through the convolutions together, so that a weight is fetched once for all of them.
+/// Windows per batch of the convolutions, so that each weight is loaded once for all of them.
 const BATCH: usize = 64;
 
 /// The network, ready to run.
@@ -52,11 +52,11 @@ pub struct Silero {
 }
 
 impl Silero {
-    /// Reads the network from `silero_vad.onnx`, or from a safetensors file if `path` ends so.
+    /// Reads the network from `silero_vad.onnx`, or from a safetensors file if `path` has that extension.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file if it is missing or damaged, and the tensor that is
-    /// missing or has another shape.
+    /// [`Error::Weights`] naming the file if it is missing or damaged, and the tensor if it is missing or has another
+    /// shape.
     pub fn open(path: &Path) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension == "safetensors") {
             let weights = Weights::open_file(path)?;
@@ -121,7 +121,7 @@ impl Silero {
         let mut out = Vec::with_capacity(num_windows);
         for first in (0..num_windows).step_by(BATCH) {
             let windows = BATCH.min(num_windows - first);
-            self.front(samples, first, windows, &mut scratch);
+            self.input_gates(samples, first, windows, &mut scratch);
             for input in scratch.gates[..windows * 4 * HIDDEN].chunks_exact(4 * HIDDEN) {
                 self.lstm_state.apply(&mut gates, Rows::dense(1, 4 * HIDDEN), &hidden, Rows::dense(1, HIDDEN));
                 gates.iter_mut().zip(input).for_each(|(g, x)| *g += x);
@@ -133,10 +133,10 @@ impl Silero {
         out
     }
 
-    /// Everything before the recurrence, for `windows` windows from number `first`: their share of the LSTM's gates,
-    /// `[windows, 512]`, in `scratch.gates`.
+    /// Everything before the recurrence, for `windows` windows from index `first`: the input part of the LSTM's gates,
+    /// `[windows, 512]`, into `scratch.gates`.
     #[inline(always)]
-    fn front(&self, samples: &[f32], first: usize, windows: usize, scratch: &mut Scratch) {
+    fn input_gates(&self, samples: &[f32], first: usize, windows: usize, scratch: &mut Scratch) {
         for (i, padded) in scratch.audio[..windows * PADDED].chunks_exact_mut(PADDED).enumerate() {
             cut_window(padded, samples, (first + i) * WINDOW);
         }
@@ -154,13 +154,13 @@ impl Silero {
             let (before, after) = scratch.layers.split_at_mut(i + 1);
             conv.apply(&mut after[0], &before[i], windows);
         }
-        // conv4 leaves one frame between its two frames of padding.
+        // The output of conv4 is one frame, between two frames of padding.
         let frame = Rows { groups: windows, per_group: 1, group: 3 * HIDDEN, step: 0, offset: HIDDEN };
         self.lstm_input.apply(&mut scratch.gates, Rows::dense(windows, 4 * HIDDEN), &scratch.layers[4], frame);
     }
 }
 
-/// Buffers of [`Silero::front`], for [`BATCH`] windows.
+/// Buffers of [`Silero::input_gates`], for [`BATCH`] windows.
 struct Scratch {
     /// `[BATCH, 640]`
     audio: Vec<f32>,
@@ -185,8 +185,8 @@ impl Scratch {
     }
 }
 
-/// Context, window and mirrored end of the window that begins at sample `start`. What lies outside of the recording
-/// is zero.
+/// Fills `padded` with context, window and reflection padding of the window that begins at sample `start`. Samples
+/// outside the recording are zero.
 #[inline(always)]
 fn cut_window(padded: &mut [f32], samples: &[f32], start: usize) {
     padded.fill(0.0);
@@ -194,9 +194,9 @@ fn cut_window(padded: &mut [f32], samples: &[f32], start: usize) {
     let until = samples.len().min(start + WINDOW);
     let at = from + CONTEXT - start;
     padded[at..at + until - from].copy_from_slice(&samples[from..until]);
-    let (heard, mirror) = padded.split_at_mut(CONTEXT + WINDOW);
+    let (window, padding) = padded.split_at_mut(CONTEXT + WINDOW);
     // The last sample itself is not repeated, as in PyTorch's reflection padding.
-    mirror.iter_mut().zip(heard.iter().rev().skip(1)).for_each(|(m, x)| *m = *x);
+    padding.iter_mut().zip(window.iter().rev().skip(1)).for_each(|(p, x)| *p = *x);
 }
 
 /// One step of an LSTM: `gates` `[4, 128]` holds the sums for input, forget, cell and output gate (PyTorch's order).
@@ -214,9 +214,8 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Where the rows of a matrix lie in a buffer: row `r` begins at
-/// `offset + (r / per_group) * group + (r % per_group) * step`. Rows may overlap: that makes a convolution a matrix
-/// product without copying its input.
+/// The layout of a matrix in a buffer: row `r` begins at `offset + (r / per_group) * group + (r % per_group) * step`.
+/// Rows may overlap, so that a convolution is a matrix product without copying its input (implicit im2col).
 #[derive(Clone, Copy)]
 struct Rows {
     groups: usize,
@@ -252,7 +251,7 @@ impl Conv {
     /// From `weight` `[outputs, inputs, 3]` and `bias` `[outputs]`.
     fn new(weight: &[f32], bias: &[f32], channels: [usize; 2], frames: [usize; 2], stride: usize) -> Self {
         let [inputs, outputs] = channels;
-        // Tap by tap, as the frames lie in memory.
+        // `[outputs, 3, inputs]`: taps outermost, as frames lie in memory.
         let by_tap: Vec<f32> = (0..outputs * 3 * inputs)
             .map(|i| (i / (3 * inputs), i / inputs % 3, i % inputs))
             .map(|(output, tap, input)| weight[(output * inputs + input) * 3 + tap])
@@ -272,14 +271,14 @@ impl Conv {
     }
 }
 
-/// Outputs computed together: what one register block of a row holds.
+/// Outputs per panel: the width of a register block.
 const PANEL: usize = 16;
-/// Rows computed together: a weight loaded once is used this often.
+/// Rows per register block: each loaded weight is used this often.
 const BLOCK: usize = 4;
 
-/// `out = x W^T + b` with the weight in panels of [`PANEL`] outputs, input by input.
+/// A linear layer `out = x W^T + b`, with the weight packed in panels of [`PANEL`] outputs.
 struct Dense {
-    /// `[ceil(outputs / PANEL), inputs, PANEL]`, zeros beyond the last output.
+    /// `[ceil(outputs / PANEL), inputs, PANEL]`, zero-padded beyond the last output.
     panels: Vec<f32>,
     bias: Vec<f32>,
     inputs: usize,
@@ -330,7 +329,7 @@ impl Dense {
 #[inline(always)]
 fn block<const R: usize>(rows: [&[f32]; R], panel: &[f32]) -> [[f32; PANEL]; R] {
     let (panel, _) = panel.as_chunks::<PANEL>();
-    // One check of each length here instead of one per product.
+    // Checks the length of each row once, instead of at each product.
     let rows = rows.map(|row| &row[..panel.len()]);
     let mut sums = [[0.0; PANEL]; R];
     for (input, weights) in panel.iter().enumerate() {

@@ -1,11 +1,12 @@
-//! The weights of Silero's ONNX file: the float tensors of all nodes and graphs, by name. Nothing in it is executed.
+//! Reading the weights of Silero's ONNX file: the float tensors of all nodes and subgraphs, by name. No operation is
+//! executed.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::models::onnx::graph::Graph;
 
-/// The network's names, and the ends of the names in the ONNX file.
+/// Tensor names of the network, and the suffixes of the names in the ONNX file.
 const NAMES: [(&str, &str); 15] = [
     ("stft_conv.weight", "stft.forward_basis_buffer"),
     ("conv1.weight", "encoder.0.reparam_conv.weight"),
@@ -24,7 +25,7 @@ const NAMES: [(&str, &str); 15] = [
     ("final_conv.bias", "decoder.decoder.2.bias"),
 ];
 
-/// The file's branch for 8 kHz, which has tensors of the same names.
+/// Name of the 8 kHz branch in the ONNX file; its tensors have the same suffixes.
 const OTHER_RATE: &str = "else_branch";
 
 /// The float tensors of an ONNX file.
@@ -35,7 +36,7 @@ pub(super) struct OnnxTensors {
 struct OnnxTensor {
     name: String,
     shape: Vec<usize>,
-    /// Or why they cannot be read.
+    /// The values, or the reason why they cannot be read.
     values: std::result::Result<Vec<f32>, String>,
 }
 
@@ -53,7 +54,7 @@ impl OnnxTensors {
         if tensors.is_empty() { Err(damaged()) } else { Ok(OnnxTensors { tensors }) }
     }
 
-    /// The tensor the network calls `name`.
+    /// The values of the tensor with the network's name `name`, checked for shape and finite values.
     pub fn tensor(&self, path: &Path, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let fail = |reason: String| Error::weights(path, name, reason);
         let end = NAMES.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, theirs)| *theirs);

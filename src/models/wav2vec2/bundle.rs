@@ -1,13 +1,15 @@
-//! torchaudio's checkpoints: the network of [`super`] under other names, without a config or a vocabulary beside it.
+//! torchaudio's wav2vec2 checkpoints (pipelines): the network of [`super`] with other tensor names. Config and
+//! vocabulary are not in the files; [`Bundle`] has them.
 //!
 //! | torchaudio | transformers |
 //! |---|---|
 //! | `feature_extractor.*` | `wav2vec2.feature_extractor.*` |
 //! | `encoder.feature_projection.*` | `wav2vec2.feature_projection.*` |
 //! | `encoder.transformer.*` | `wav2vec2.encoder.*` |
-//! | `aux.*` | `lm_head.*`, fewer rows |
+//! | `aux.*` | `lm_head.*`, without the rows of unused classes |
 //!
-//! The head comes from fairseq with classes that no recording was ever labelled with; they are left out, as torchaudio does.
+//! The head was trained with fairseq, whose dictionaries have classes that are never used as labels. Their rows are
+//! dropped, as in torchaudio.
 //!
 //! Source: torchaudio 2.11 `pipelines/_wav2vec2/{impl,utils}.py`.
 
@@ -19,33 +21,35 @@ use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
-/// A network of torchaudio that writes letters.
+/// A CTC network of torchaudio with letters as classes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bundle {
-    /// Its name in `torchaudio.pipelines`.
+    /// Name in `torchaudio.pipelines`.
     pub name: &'static str,
-    /// The file it is published as.
+    /// Name of the published file.
     pub file: &'static str,
-    /// The characters of its classes, from the second on; the first is the blank, the next the end of a word.
+    /// The characters of the classes from index 1 on. Class 0 is the blank, class 1 the word separator `|`.
     pub letters: &'static str,
     size: Size,
-    /// Rows of the stored head that are no class.
+    /// Rows of the stored head that are unused classes.
     unused: &'static [usize],
 }
 
-/// The architectures.
+/// The architecture of a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
+    /// wav2vec2 base.
     Base,
-    /// As wide as XLS-R, and in the order of base.
+    /// The width and depth of XLS-R, with the norms of base (after each sublayer).
     Large,
-    /// XLS-R's architecture; hears recordings of mean 0 and variance 1.
+    /// The architecture of XLS-R; recordings are normalised to mean 0 and variance 1.
     LargeLv60k,
 }
 
-/// What fairseq's dictionaries have besides the letters: the start and end of a sentence, and the unknown.
+/// Classes of fairseq's dictionaries that are not letters: padding, end of sentence, and unknown.
 const UNUSED: &[usize] = &[1, 2, 3];
-/// In VoxPopuli's German and Spanish one more, a `1` that was heard once in ten million letters.
+/// VoxPopuli's German and Spanish dictionaries have one more unused class: `1`, which occurs once in ten million
+/// letters.
 const UNUSED_AND_ONE: &[usize] = &[1, 2, 3, 35];
 
 const ENGLISH: &str = "|ETAONIHSRDLUMWCFGYPBVK'XJQZ";
@@ -63,7 +67,7 @@ const fn voxpopuli(name: &'static str, file: &'static str, letters: &'static str
     Bundle { name, file, letters, size: Size::Base, unused }
 }
 
-/// All of torchaudio's that write letters and are wav2vec2.
+/// All wav2vec2 CTC bundles of torchaudio.
 pub static BUNDLES: [Bundle; 14] = [
     english("WAV2VEC2_ASR_BASE_10M", "wav2vec2_fairseq_base_ls960_asr_ll10m.pth", Size::Base),
     english("WAV2VEC2_ASR_BASE_100H", "wav2vec2_fairseq_base_ls960_asr_ls100.pth", Size::Base),
@@ -82,12 +86,12 @@ pub static BUNDLES: [Bundle; 14] = [
 ];
 
 impl Bundle {
-    /// The bundle of this name, or published under this file name.
+    /// The bundle with this name or file name.
     pub fn named(name: &str) -> Option<&'static Bundle> {
         BUNDLES.iter().find(|bundle| bundle.name == name || bundle.file == name)
     }
 
-    /// Its sizes and switches, as a `config.json` would have them.
+    /// The sizes and options of the network, as in a `config.json`.
     pub fn config(&self) -> Config {
         let base =
             Config { model_type: "wav2vec2".into(), vocab_size: self.letters.chars().count() + 1, ..Config::default() };
@@ -107,7 +111,7 @@ impl Bundle {
         }
     }
 
-    /// Its classes as a `vocab.json` would have them.
+    /// The classes in the format of a `vocab.json`: a JSON object from token to class.
     pub fn vocabulary(&self) -> String {
         let letters = self.letters.chars().map(String::from);
         let tokens = std::iter::once("-".to_string()).chain(letters).enumerate();
@@ -115,29 +119,29 @@ impl Bundle {
         serde_json::Value::from(table).to_string()
     }
 
-    /// Puts the network of a file on a device.
+    /// Loads the network from its file.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a file that is missing, damaged, or another network's.
+    /// [`Error::Weights`] for a file that is missing, damaged, or of another network.
     pub fn open<B: Wav2Vec2Ops>(&self, be: &B, file: &Path) -> Result<Wav2Vec2<B>> {
         let normalise = if self.size == Size::LargeLv60k { Normalise::Torchaudio } else { Normalise::No };
         load(be, self.config(), Weights::open_file(file)?, normalise, self.unused)
     }
 }
 
-/// Whether and how recordings are brought to mean 0 and variance 1.
+/// Normalisation of recordings to mean 0 and variance 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalise {
-    /// They are heard as they are.
+    /// None: samples are used as they are.
     No,
-    /// As transformers does.
+    /// As in transformers: 1e-7 is added to the variance.
     Transformers,
-    /// As torchaudio does: with more added to the variance.
+    /// As in torchaudio: 1e-5 is added to the variance.
     Torchaudio,
 }
 
 impl Normalise {
-    /// What is added to the variance; `None` where nothing is changed.
+    /// The number that is added to the variance; `None` without normalisation.
     pub(super) fn epsilon(self) -> Option<f64> {
         match self {
             Normalise::No => None,
@@ -147,11 +151,11 @@ impl Normalise {
     }
 }
 
-/// The network of `config` with weights under torchaudio's names. Rows `unused` of the stored head are no class of it; they
-/// may have been left out before.
+/// Loads the network of `config` from weights with torchaudio's names. `unused` are the rows of unused classes in the
+/// stored head; a file without them is accepted as well.
 ///
 /// # Errors
-/// [`Error::Weights`] for weights that do not fit to the config.
+/// [`Error::Weights`] for weights that do not match the config.
 pub fn load<B: Wav2Vec2Ops>(
     be: &B,
     config: Config,
@@ -171,7 +175,7 @@ pub fn load<B: Wav2Vec2Ops>(
     Wav2Vec2::assemble(be, config, &weights, normalise, &head)
 }
 
-/// The name of a tensor in transformers' checkpoints. A module around the network adds `model.` before it.
+/// The name of a tensor in transformers' checkpoints. A prefix `model.`, which a wrapper module adds, is removed.
 fn transformers_name(name: &str) -> String {
     let name = name.strip_prefix("model.").unwrap_or(name);
     let table = [

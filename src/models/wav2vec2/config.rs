@@ -7,61 +7,60 @@ use serde::Deserialize;
 use crate::engine::wav2vec2_ops::{MAX_SAMPLE_CHANNELS, MAX_SAMPLE_TAPS};
 use crate::error::{Error, Result};
 
-/// Where the convolutions over samples normalise. Names are those of `feat_extract_norm`.
+/// Norms of the feature extractor; the names are the values of `feat_extract_norm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeatureNorm {
-    /// After the first convolution, each channel over time (base).
+    /// After the first convolution only, each channel over time (base).
     #[default]
     Group,
     /// After every convolution, each frame over its channels (large, XLS-R).
     Layer,
 }
 
-/// Sizes and switches of the network. Field names, and what stands for a missing one, are those of transformers'
-/// `Wav2Vec2Config`.
+/// Sizes and options of the network. Field names and default values are those of transformers' `Wav2Vec2Config`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Which network this is: `wav2vec2`, and no relative of it.
+    /// Architecture; only `wav2vec2` is supported.
     pub model_type: String,
-    /// Classes, the blank among them.
+    /// Number of classes, including the blank.
     pub vocab_size: usize,
     /// Width of the transformer.
     pub hidden_size: usize,
-    /// Its blocks.
+    /// Blocks of the transformer.
     pub num_hidden_layers: usize,
-    /// Its attention heads.
+    /// Attention heads of the transformer.
     pub num_attention_heads: usize,
-    /// Width of its feed-forward layers.
+    /// Width of the feed-forward layers.
     pub intermediate_size: usize,
-    /// Its activation; only the exact GELU exists.
+    /// Activation of the transformer; only the exact GELU is supported.
     pub hidden_act: String,
-    /// Added to the variance in its layer norms.
+    /// Added to the variance in layer norms.
     pub layer_norm_eps: f64,
-    /// Where the convolutions normalise.
+    /// Norms of the feature extractor.
     pub feat_extract_norm: FeatureNorm,
-    /// Their activation; only the exact GELU exists.
+    /// Activation of the feature extractor; only the exact GELU is supported.
     pub feat_extract_activation: String,
-    /// Channels of each convolution.
+    /// Output channels of each convolution of the feature extractor.
     pub conv_dim: Vec<usize>,
-    /// Samples or frames from one of its outputs to the next.
+    /// Stride of each convolution.
     pub conv_stride: Vec<usize>,
-    /// Taps of each.
+    /// Taps of each convolution.
     pub conv_kernel: Vec<usize>,
-    /// Whether they have a bias.
+    /// Whether the convolutions have a bias.
     pub conv_bias: bool,
-    /// Taps of the convolution that tells positions apart.
+    /// Taps of the positional convolution.
     pub num_conv_pos_embeddings: usize,
-    /// Its groups.
+    /// Groups of the positional convolution.
     pub num_conv_pos_embedding_groups: usize,
-    /// Whether a block normalises before its parts (large, XLS-R) or after (base).
+    /// Whether layer norms precede the sublayers of a block (pre-norm: large, XLS-R) or follow them (post-norm: base).
     pub do_stable_layer_norm: bool,
-    /// The class that stands for no letter.
+    /// The CTC blank.
     pub pad_token_id: usize,
-    /// Layers that make fewer frames of the output; none are known here.
+    /// Convolutions that reduce the frames of the output; not supported.
     pub add_adapter: bool,
-    /// Width of the adapters of one language (MMS); none are known here.
+    /// Width of the adapters of a language (MMS); not supported.
     pub adapter_attn_dim: Option<usize>,
 }
 
@@ -92,9 +91,9 @@ impl Default for Config {
     }
 }
 
-/// Upper bound on any size a config may ask for.
+/// Upper bound of any size in a config.
 const MAX_SIZE: usize = 1 << 20;
-/// Upper bound on blocks and convolutions.
+/// Upper bound of the numbers of blocks and convolutions.
 const MAX_LAYERS: usize = 512;
 
 impl Config {
@@ -126,7 +125,7 @@ impl Config {
         if self.add_adapter || self.adapter_attn_dim.is_some() {
             return Err("asks for adapters, which are not supported".into());
         }
-        // The layer norms of both networks here have PyTorch's default.
+        // `LayerNorm` has PyTorch's default epsilon, which is a constant.
         if self.layer_norm_eps != 1e-5 {
             return Err(format!("has layer_norm_eps {}; only 1e-5 is supported", self.layer_norm_eps));
         }
@@ -161,20 +160,20 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the first convolution is one that [`SampleConv`](crate::engine::wav2vec2_ops::SampleConv) can be.
+    /// Whether [`SampleConv`](crate::engine::wav2vec2_ops::SampleConv) can compute the first convolution.
     pub(super) fn hears_samples_at_once(&self) -> bool {
         self.conv_dim[0] <= MAX_SAMPLE_CHANNELS
             && self.conv_kernel[0] <= MAX_SAMPLE_TAPS
             && self.conv_stride[0] <= MAX_SAMPLE_TAPS
     }
 
-    /// Frames of `samples` samples after the first `layers` convolutions.
+    /// Frames after the first `layers` convolutions, for `samples` samples.
     pub fn frames_after(&self, samples: usize, layers: usize) -> usize {
         let shapes = self.conv_kernel.iter().zip(&self.conv_stride).take(layers);
         shapes.fold(samples, |frames, (taps, stride)| frames.checked_sub(*taps).map_or(0, |rest| rest / stride + 1))
     }
 
-    /// Frames the network makes of `samples` samples.
+    /// Output frames for `samples` samples.
     pub fn frames(&self, samples: usize) -> usize {
         self.frames_after(samples, self.conv_dim.len())
     }
@@ -184,15 +183,15 @@ impl Config {
         self.conv_stride.iter().fold(1, |hop: usize, stride| hop.saturating_mul(*stride))
     }
 
-    /// Samples that one frame hears, and the fewest there must be: 400 in the published models.
+    /// Receptive field of a frame in samples, which is also the minimum length of a clip: 400 in the published models.
     pub fn field(&self) -> usize {
         let shapes = self.conv_kernel.iter().zip(&self.conv_stride).rev();
         shapes.fold(1, |field: usize, (taps, stride)| (field - 1).saturating_mul(*stride).saturating_add(*taps))
     }
 }
 
-/// Whether recordings are brought to mean 0 and variance 1 first: `do_normalize` of `preprocessor_config.json`, yes where
-/// there is none, as in transformers.
+/// Whether recordings are normalised to mean 0 and variance 1: `do_normalize` of `preprocessor_config.json` in
+/// `folder`; true if there is no such file or field, as in transformers.
 ///
 /// # Errors
 /// [`Error::Model`] if the file cannot be read or is not JSON.
@@ -205,7 +204,7 @@ pub fn normalises(folder: &Path) -> Result<bool> {
     normalises_as(&text, &path)
 }
 
-/// The same of the text of a `preprocessor_config.json`; `path` names it in errors.
+/// `do_normalize` from the text of a `preprocessor_config.json`, true if it is missing; `path` names the file in errors.
 ///
 /// # Errors
 /// [`Error::Model`] if it is not JSON.

@@ -1,4 +1,4 @@
-//! The transformer over the frames of the convolutions.
+//! Transformer encoder of wav2vec2, with a positional convolution, and pre-norm or post-norm blocks.
 
 use super::config::Config;
 use crate::engine::wav2vec2_ops::{self, Lengths, Wav2Vec2Ops};
@@ -8,23 +8,23 @@ use crate::error::Result;
 use crate::models::whisper::block::{Bias, LayerNorm, Linear, Scope};
 
 pub(super) struct Encoder<B: Wav2Vec2Ops> {
-    /// One for each group of channels: `[C / G, W * C / G]`.
+    /// Weights of the positional convolution, one matrix `[C / G, W * C / G]` for each group of channels.
     positions: Vec<B::Matrix>,
     /// `[C]`
     positions_bias: Tensor<B, f32>,
     norm: LayerNorm<B>,
     layers: Vec<Block<B>>,
     heads: usize,
-    order: Order,
+    order: NormOrder,
 }
 
-/// Where a block normalises.
+/// Position of the layer norms in a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// What it adds up, after adding.
-    After,
-    /// What its parts see, before them.
-    Before,
+enum NormOrder {
+    /// Post-norm: after the residual connection.
+    Post,
+    /// Pre-norm: on the input of each sublayer.
+    Pre,
 }
 
 struct Block<B: Wav2Vec2Ops> {
@@ -67,11 +67,11 @@ impl<B: Wav2Vec2Ops> Encoder<B> {
             norm: scope.layer_norm("layer_norm", width)?,
             layers: layers.collect::<Result<_>>()?,
             heads: config.num_attention_heads,
-            order: if config.do_stable_layer_norm { Order::Before } else { Order::After },
+            order: if config.do_stable_layer_norm { NormOrder::Pre } else { NormOrder::Post },
         })
     }
 
-    /// `x` `[B, T, C]` in and out.
+    /// From features `x` `[B, T, C]` to hidden states `[B, T, C]`; `lengths` are the frames of each clip.
     pub fn run(&self, be: &B, x: Tensor<B>, lengths: &Lengths<B>) -> Result<Tensor<B>> {
         let &[batch, frames, width] = x.shape() else { return Ok(x) };
         let inner = self.layers.first().map_or(0, |layer| be.matrix_shape(&layer.fc1.weight).0);
@@ -81,20 +81,20 @@ impl<B: Wav2Vec2Ops> Encoder<B> {
             qkv: Tensor::zeros(be, &[batch, frames, 3 * width])?,
             inner: Tensor::zeros(be, &[batch, frames, inner])?,
         };
-        let mut placed = Tensor::zeros(be, &[batch, frames, width])?;
-        wav2vec2_ops::positional_conv(be, &mut placed, &x, &self.positions, &self.positions_bias, lengths)?;
-        let mut x = placed;
-        if self.order == Order::After {
+        let mut positioned = Tensor::zeros(be, &[batch, frames, width])?;
+        wav2vec2_ops::positional_conv(be, &mut positioned, &x, &self.positions, &self.positions_bias, lengths)?;
+        let mut x = positioned;
+        if self.order == NormOrder::Post {
             self.norm.run(be, &mut s.normed, &x)?;
             std::mem::swap(&mut x, &mut s.normed);
         }
         for layer in &self.layers {
             match self.order {
-                Order::After => self.block_after(be, layer, &mut x, &mut s, lengths)?,
-                Order::Before => self.block_before(be, layer, &mut x, &mut s, lengths)?,
+                NormOrder::Post => self.post_norm_block(be, layer, &mut x, &mut s, lengths)?,
+                NormOrder::Pre => self.pre_norm_block(be, layer, &mut x, &mut s, lengths)?,
             }
         }
-        if self.order == Order::Before {
+        if self.order == NormOrder::Pre {
             self.norm.run(be, &mut s.normed, &x)?;
             std::mem::swap(&mut x, &mut s.normed);
         }
@@ -102,7 +102,7 @@ impl<B: Wav2Vec2Ops> Encoder<B> {
     }
 
     /// `x = norm(x + attention(x))`, `x = norm(x + feed_forward(x))`.
-    fn block_after(
+    fn post_norm_block(
         &self,
         be: &B,
         layer: &Block<B>,
@@ -120,7 +120,7 @@ impl<B: Wav2Vec2Ops> Encoder<B> {
     }
 
     /// `x += attention(norm(x))`, `x += feed_forward(norm(x))`.
-    fn block_before(
+    fn pre_norm_block(
         &self,
         be: &B,
         layer: &Block<B>,
@@ -142,25 +142,26 @@ impl<B: Wav2Vec2Ops> Encoder<B> {
     }
 }
 
-/// The names of a weight's length and direction: of checkpoints since torch 2.1, and before.
+/// Weight normalisation: names of the magnitude `g` and the direction `v`, in checkpoints since torch 2.1 and before.
 const WEIGHT_NORM: [(&str, &str); 2] =
     [("parametrizations.weight.original0", "parametrizations.weight.original1"), ("weight_g", "weight_v")];
 
-/// The weight of the positional convolution, whose length and direction (Salimans & Kingma 2016) the checkpoint has
-/// apart: tap `k` is `length[k] * direction[k] / |direction[k]|` over all channels. One matrix for each group, tap by tap.
+/// The weight of the positional convolution, one matrix for each group with taps outermost. The checkpoint stores it
+/// with weight normalisation (Salimans & Kingma 2016): tap `k` is `g[k] * v[k] / |v[k]|`, with the norm over all
+/// channels.
 fn positional_weights<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
     let (width, groups) = (config.hidden_size, config.num_conv_pos_embedding_groups);
     let (taps, channels) = (config.num_conv_pos_embeddings, width / groups);
     let name = |part: &str| format!("{}.{part}", scope.prefix);
-    let known = WEIGHT_NORM.iter().find(|(length, _)| scope.weights.contains(&name(length)));
-    let (length, direction) = known.unwrap_or(&WEIGHT_NORM[1]);
-    let lengths = scope.weights.tensor(&name(length), &[1, 1, taps])?;
+    let known = WEIGHT_NORM.iter().find(|(magnitude, _)| scope.weights.contains(&name(magnitude)));
+    let (magnitude, direction) = known.unwrap_or(&WEIGHT_NORM[1]);
+    let magnitudes = scope.weights.tensor(&name(magnitude), &[1, 1, taps])?;
     let directions = scope.weights.tensor(&name(direction), &[width, channels, taps])?;
     let mut squares = vec![0f64; taps];
     for row in directions.chunks_exact(taps) {
         squares.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v).powi(2));
     }
-    let scale: Vec<f64> = lengths.iter().zip(squares).map(|(g, sum)| f64::from(*g) / sum.sqrt()).collect();
+    let scale: Vec<f64> = magnitudes.iter().zip(squares).map(|(g, sum)| f64::from(*g) / sum.sqrt()).collect();
     let group = |part: &[f32]| {
         let mut values = vec![0.0; part.len()];
         for (from, to) in part.chunks_exact(channels * taps).zip(values.chunks_exact_mut(channels * taps)) {

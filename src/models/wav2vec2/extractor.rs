@@ -1,4 +1,4 @@
-//! The convolutions over samples.
+//! Feature extractor of wav2vec2: strided convolutions from samples to frames.
 
 use super::config::{Config, FeatureNorm};
 use crate::engine::wav2vec2_ops::{self, Lengths, SampleConv, Wav2Vec2Ops};
@@ -11,31 +11,31 @@ use crate::models::whisper::block::Scope;
 const EPS: f32 = 1e-5;
 
 pub(super) struct Extractor<B: Wav2Vec2Ops> {
-    /// The convolution over samples, where it is as small as the published ones and one kernel does all of it.
+    /// The first convolution with its norm and GELU as one kernel, if it is small enough, as in all published models.
     first: Option<SampleConv<B>>,
     norm: FeatureNorm,
     layers: Vec<Convolution<B>>,
 }
 
-/// A convolution that is a product over windows of its input.
+/// A convolution that is computed as a matrix product over windows of its input.
 struct Convolution<B: Wav2Vec2Ops> {
     /// `[N, W * C]`
     weight: B::Matrix,
     bias: Option<Tensor<B, f32>>,
     stride: usize,
-    /// gamma and beta `[N]` of the norm between it and its GELU, where there is one.
+    /// gamma and beta `[N]` of the layer norm between the convolution and its GELU, if there is one.
     norm: Option<[Tensor<B, f32>; 2]>,
 }
 
 impl<B: Wav2Vec2Ops> Extractor<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
         let first = config.hears_samples_at_once().then(|| first(&layer(scope, 0), config)).transpose()?;
-        let products = usize::from(first.is_some())..config.conv_dim.len();
-        let layers = products.map(|i| Convolution::load(&layer(scope, i), config, i));
+        let rest = usize::from(first.is_some())..config.conv_dim.len();
+        let layers = rest.map(|i| Convolution::load(&layer(scope, i), config, i));
         Ok(Extractor { norm: config.feat_extract_norm, layers: layers.collect::<Result<_>>()?, first })
     }
 
-    /// `x` `[B, S, 1]`, of which clip `b` has `lengths[b]` samples; `[B, T, N]`.
+    /// Features `[B, T, N]` of samples `x` `[B, S, 1]`, of which clip `b` has `lengths[b]`.
     pub fn run(&self, be: &B, config: &Config, mut x: Tensor<B>, lengths: &[usize]) -> Result<Tensor<B>> {
         let (batch, samples) = (x.shape()[0], x.shape()[1]);
         let shape = |i: usize| [batch, config.frames_after(samples, i + 1), config.conv_dim[i]];
@@ -93,7 +93,7 @@ fn norm<B: Wav2Vec2Ops>(scope: &Scope<B>, channels: usize) -> Result<[Tensor<B, 
     Ok([scope.vector("layer_norm.weight", channels)?, scope.vector("layer_norm.bias", channels)?])
 }
 
-/// The convolution over samples. With one input channel, taps lie side by side in the checkpoint already.
+/// The first convolution. It has one input channel, so the checkpoint's layout is the kernel's.
 fn first<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<SampleConv<B>> {
     let (channels, taps) = (config.conv_dim[0], config.conv_kernel[0]);
     let weight = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[channels, 1, taps])?;

@@ -1,18 +1,18 @@
-//! wav2vec2 with a CTC head: the log-probability of every letter in every few milliseconds of a recording: 20 in the
-//! published models, whose sizes the table has, 10 in the built-in one.
+//! wav2vec2 with a CTC head: log-probabilities of letters per frame. A frame is 20 ms in the published models, 10 ms in
+//! the built-in one. The table has the sizes of the published base models.
 //!
 //! | step | shape | |
 //! |---|---|---|
-//! | samples | `[B, S, 1]` | 16 kHz; mean 0 and variance 1 where the checkpoint wants that |
-//! | `feature_extractor` | `[B, T, 512]` | seven convolutions, one frame for 320 samples of a field of 400 |
+//! | samples | `[B, S, 1]` | 16 kHz; mean 0 and variance 1 if the checkpoint requires it |
+//! | `feature_extractor` | `[B, T, 512]` | seven convolutions; hop of 320 samples, receptive field of 400 |
 //! | `feature_projection` | `[B, T, C]` | layer norm, linear |
-//! | `pos_conv_embed` | `[B, T, C]` | a wide grouped convolution that tells positions apart, added |
+//! | `pos_conv_embed` | `[B, T, C]` | positional embedding: a wide grouped convolution, added |
 //! | `layers` | `[B, T, C]` | transformer blocks |
-//! | `lm_head` | `[B, T, V]` | log-softmax, and a column for characters without a class |
+//! | `lm_head` | `[B, T, V + 1]` | log-softmax, and a column for characters without a class |
 //!
-//! Two families: base (`feat_extract_norm` group, blocks that normalise after their parts) and large, XLS-R and 1B (layer,
-//! before them); [`Config`] says which. Clips of a batch may differ in length: no number of a clip's result depends on
-//! the others.
+//! Two families: base (group norm in the feature extractor, post-norm blocks), and large, XLS-R and 1B (layer norm,
+//! pre-norm blocks); see [`Config`]. Clips of a batch may differ in length: the result of a clip does not depend on the
+//! others.
 //!
 //! Source: Baevski et al. 2020 (arXiv:2006.11477); weight names and order of operations: transformers
 //! `modeling_wav2vec2.py`.
@@ -49,53 +49,55 @@ pub struct Wav2Vec2<B: Wav2Vec2Ops> {
     head_bias: Tensor<B, f32>,
 }
 
-/// How a recording is brought to the level that the network was trained at.
+/// Normalisation of a recording, as a shift and a scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
     /// Subtracted from each sample.
     pub mean: f64,
-    /// Multiplied with what is left.
+    /// Factor that is applied after the subtraction.
     pub scale: f64,
 }
 
-/// What the network is to hear at once.
+/// A clip of a recording, as input of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Clip<'a> {
     /// 16 kHz, mono.
     pub samples: &'a [f32],
-    /// That of the recording they are from.
+    /// Normalisation of the whole recording.
     pub level: Level,
 }
 
-/// What a network makes of some clips.
+/// CTC emissions of a batch of clips.
 pub struct Emissions<B: Wav2Vec2Ops> {
-    /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the largest of all classes but the blank.
+    /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the maximum over all classes but the
+    /// blank.
     pub log_probs: Tensor<B, f32>,
-    /// Frames of each clip; what is behind them in `log_probs` means nothing.
+    /// Frames of each clip; later frames in `log_probs` are undefined.
     pub frames: Vec<usize>,
 }
 
-/// Which rows of a checkpoint's head are the classes.
+/// The rows of a checkpoint's head that are used as classes.
 struct Head<'a> {
-    /// Rows stored.
+    /// Number of stored rows.
     rows: usize,
-    /// Those that are classes, in order.
+    /// Indices of the rows that are classes, ascending.
     kept: &'a [usize],
 }
 
 impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
-    /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` where there is one.
+    /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` if there is one.
     ///
     /// # Errors
-    /// [`Error::Model`] for a config that is missing or unknown, [`Error::Weights`] for weights that do not fit to it.
+    /// [`Error::Model`] for a config that is missing or not supported, [`Error::Weights`] for weights that do not match
+    /// it.
     pub fn open(be: &B, folder: &Path) -> Result<Self> {
         Self::load(be, Config::read(folder)?, &Weights::open(folder)?, config::normalises(folder)?)
     }
 
-    /// The network of `config` with these weights; `normalise` is `do_normalize` of its preprocessor.
+    /// Loads the network of `config` from `weights`; `normalise` is `do_normalize` of `preprocessor_config.json`.
     ///
     /// # Errors
-    /// [`Error::Weights`] for weights that do not fit to the config.
+    /// [`Error::Weights`] for weights that do not match the config.
     pub fn load(be: &B, config: Config, weights: &Weights, normalise: bool) -> Result<Self> {
         let kept: Vec<usize> = (0..config.vocab_size).collect();
         let normalise = if normalise { Normalise::Transformers } else { Normalise::No };
@@ -122,22 +124,22 @@ impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
         })
     }
 
-    /// Sizes and switches.
+    /// Sizes and options of the network.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Hears clips of 16 kHz mono samples. One that is shorter than the network's field is filled up with zeros.
+    /// CTC emissions of clips of 16 kHz mono samples, each normalised by itself. A clip shorter than the receptive
+    /// field is zero-padded.
     ///
     /// # Errors
-    /// [`Error::Config`] without any clip; those of the device.
+    /// [`Error::Config`] if there is no clip; those of the device.
     pub fn emissions(&self, be: &B, clips: &[&[f32]]) -> Result<Emissions<B>> {
         let clips: Vec<Clip> = clips.iter().map(|clip| Clip { samples: clip, level: self.level(clip) }).collect();
         self.emissions_of_clips(be, &clips)
     }
 
-    /// What is subtracted from a recording and what it is then multiplied by before the network hears it: mean 0 and
-    /// variance 1, where the checkpoint wants that.
+    /// The normalisation of a recording to mean 0 and variance 1, or the identity if the checkpoint does not use it.
     ///
     /// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
     pub fn level(&self, recording: &[f32]) -> Level {
@@ -148,7 +150,8 @@ impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
         Level { mean, scale: 1.0 / (variance + epsilon).sqrt() }
     }
 
-    /// As [`emissions`](Self::emissions), of clips that may be windows of a longer recording, whose level they then have.
+    /// As [`emissions`](Self::emissions), with the normalisation given for each clip: that of the recording, for
+    /// windows of a longer recording.
     ///
     /// # Errors
     /// As [`emissions`](Self::emissions).
@@ -166,11 +169,11 @@ impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
                 be.write_act(&mut samples.buf, i * longest, clip.samples)?;
             }
         }
-        be.scope(|| self.pass(be, samples, &lengths))
+        be.scope(|| self.forward(be, samples, &lengths))
     }
 
-    /// `samples` `[B, S, 1]`, of each clip so many of them.
-    fn pass(&self, be: &B, samples: Tensor<B>, lengths: &[usize]) -> Result<Emissions<B>> {
+    /// The forward pass over normalised `samples` `[B, S, 1]`, of which clip `b` has `lengths[b]`.
+    fn forward(&self, be: &B, samples: Tensor<B>, lengths: &[usize]) -> Result<Emissions<B>> {
         let config = &self.config;
         let clips = lengths.len();
         let frames: Vec<usize> = lengths.iter().map(|length| config.frames(*length)).collect();

@@ -1,8 +1,8 @@
-//! What a decoder pass over known texts tells of where it looked: the matrix `[tokens, frames]` of the heads that follow the
-//! audio, for [`time_warp`](crate::engine::time_warp::time_warp).
+//! Cross-attention weights of the alignment heads in a decoder pass over known tokens, as a matrix `[tokens, frames]`
+//! for dynamic time warping ([`time_warp`](crate::engine::time_warp::time_warp)).
 //!
-//! The keys are made once more from the encoder's output, layer by layer and clip by clip, whatever the decoder itself
-//! keeps of the audio: then the memory this takes is that of one layer and one clip.
+//! The keys are projected again from the encoder's output, for one layer and one clip at a time, whatever the decoder's
+//! cross-attention cache holds. The additional memory is thus that of one layer and one clip.
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
@@ -15,45 +15,48 @@ use crate::engine::time_warp::{Before, HeadColumns, TimeWarp, alignment_matrix, 
 use crate::engine::{Backend, CrossKind, StepRows, Tensor};
 use crate::error::{Error, Result};
 
-/// Sees the queries of each decoder layer as they are made.
+/// Receives the cross-attention queries of each decoder layer during a pass.
 pub(super) trait QueryObserver<B: Backend> {
+    /// Called after the cross-attention of `layer`; its queries are in `s`.
     fn observe(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()>;
 }
 
-/// Takes no notice.
+/// Ignores the queries.
 impl<B: Backend> QueryObserver<B> for () {
     fn observe(&mut self, _: &B, _: usize, _: &CrossAttention<B>, _: &CrossScratch<B>) -> Result<()> {
         Ok(())
     }
 }
 
-/// One of the texts of a pass.
+/// The tokens of one text in a pass, and its audio.
 pub struct KnownTokens<'a, B: Backend> {
-    /// Its rows in the pass: `<|startoftranscript|>` to `<|endoftext|>`.
+    /// Rows of the text in the pass: `<|startoftranscript|>` to `<|endoftext|>`.
     pub rows: Range<usize>,
     /// Encoder frames with audio, at least one.
     pub frames: usize,
-    /// `[1, T, C]` what the encoder made of it.
+    /// `[1, T, C]` output of the encoder for the clip.
     pub encoded: &'a Tensor<B>,
 }
 
-/// Heads that follow the audio, and room to listen to them.
+/// The alignment heads, and working memory for their attention weights.
 pub struct AlignmentPass<B: Backend> {
-    /// The heads of each decoder layer.
+    /// The alignment heads of each decoder layer.
     heads: Vec<HeadColumns<B>>,
-    /// One over the number of all of them.
+    /// 1 / number of alignment heads.
     share: f32,
+    /// Factor of the dot products of queries and keys.
     scale: f32,
-    /// `[1, T, 2 C]` keys and values of one layer and clip, unless the frames are the keys.
+    /// `[1, T, 2 C]` keys and values of one layer and clip; `None` if the encoder's output serves as keys.
     kv: Option<Tensor<B>>,
-    /// `[A, L, F]` of one layer and clip.
+    /// `[A, L, F]` attention weights of the `A` heads of one layer, for the `L` tokens and `F` frames of one text.
     weights: Tensor<B, f32>,
-    /// `[R, T]`: for each row of the pass and frame, how much more than usual the heads look there; their mean.
+    /// `[R, T]` for each row of the pass and each frame, the attention weights, standardised over the tokens and
+    /// smoothed by a median filter, averaged over the alignment heads.
     pub matrix: Tensor<B, f32>,
 }
 
-/// The heads of each decoder layer that follow the audio: those of `generation_config.json`, or all of the last half of
-/// the layers.
+/// The alignment heads of each decoder layer: those of `generation_config.json`, or all heads of the second half of the
+/// layers.
 ///
 /// # Errors
 /// [`Error::Config`] for a head that does not exist.
@@ -113,14 +116,14 @@ impl<B: TimeWarp> AlignmentPass<B> {
     }
 }
 
-/// A pass that is listened to.
-struct Pass<'a, 'b, B: Backend> {
+/// The observer that fills the matrix of an [`AlignmentPass`].
+struct MatrixObserver<'a, 'b, B: Backend> {
     texts: &'a [KnownTokens<'b, B>],
     pass: &'a mut AlignmentPass<B>,
     before: Before,
 }
 
-impl<B: TimeWarp> QueryObserver<B> for Pass<'_, '_, B> {
+impl<B: TimeWarp> QueryObserver<B> for MatrixObserver<'_, '_, B> {
     fn observe(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()> {
         let AlignmentPass { heads, share, scale, kv, weights, matrix } = &mut *self.pass;
         let heads = &heads[layer];
@@ -139,19 +142,19 @@ impl<B: TimeWarp> QueryObserver<B> for Pass<'_, '_, B> {
 }
 
 impl<B: TimeWarp> Whisper<B> {
-    /// Room to listen to decoder passes of up to `rows` rows, over texts of up to `tokens` tokens, whose scratch is of the
-    /// kind `cross`.
+    /// Working memory for alignment passes of up to `rows` rows, over texts of up to `tokens` tokens each, whose
+    /// scratch is of the kind `cross`.
     ///
     /// # Errors
     /// [`Error::Config`] if `generation_config.json` names heads that the decoder does not have.
     pub fn alignment_pass(&self, rows: usize, tokens: usize, cross: CrossKind) -> Result<AlignmentPass<B>> {
         let what = || "making room for word times".into();
-        let room = AlignmentPass::new(&self.be, &self.config, &self.generation, [rows, tokens], cross);
-        room.map_err(|e| e.while_doing(what))
+        let pass = AlignmentPass::new(&self.be, &self.config, &self.generation, [rows, tokens], cross);
+        pass.map_err(|e| e.while_doing(what))
     }
 
-    /// [`decode`](Self::decode) that also fills the `texts`' rows of `pass.matrix`, as many columns of each as it has
-    /// frames.
+    /// [`decode`](Self::decode) that also fills `pass.matrix`: the rows of each of the `texts`, and as many columns as
+    /// the text has frames.
     pub fn decode_aligning(
         &self,
         s: &mut DecoderScratch<B>,
@@ -163,8 +166,8 @@ impl<B: TimeWarp> Whisper<B> {
     ) -> Result<()> {
         let _range = range("decode_aligning");
         pass.matrix.reshape(&[rows.num_rows(), self.config.max_source_positions])?;
-        let mut pass = Pass { texts, pass, before: Before::Nothing };
-        self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut pass))
+        let mut observer = MatrixObserver { texts, pass, before: Before::Nothing };
+        self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut observer))
     }
 }
 
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_those_named_or_the_last_half() {
+    fn alignment_heads_are_those_of_the_config_or_the_second_half() {
         let named = heads(r#"{"alignment_heads": [[2, 1], [0, 1], [2, 0], [2, 1]]}"#).unwrap();
         assert_eq!(named, [vec![1], vec![], vec![0, 1]]);
         assert_eq!(heads("{}").unwrap(), [vec![], vec![0, 1], vec![0, 1]]);

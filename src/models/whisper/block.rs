@@ -1,14 +1,14 @@
-//! The pieces encoder and decoder share: a linear layer, a layer norm, the feed-forward half of a block. All but the last
-//! are those of any transformer, and wav2vec2's, too.
+//! Transformer building blocks: loading of weights by name ([`Scope`]), linear layers, layer norm, and Whisper's
+//! feed-forward sublayer. All but the last are also used by wav2vec2.
 
 use crate::engine::weights::{HostMatrix, HostWeight, Weights};
 use crate::engine::{Backend, Epilogue, Tensor, ops};
 use crate::error::Result;
 
-/// `eps` of every layer norm: PyTorch's default, which Whisper uses.
+/// Epsilon of every layer norm: PyTorch's default, which Whisper and wav2vec2 use.
 const EPS: f32 = 1e-5;
 
-/// Reads weights under a name prefix, onto a device.
+/// Loads tensors whose names have a common prefix onto a device.
 pub(in crate::models) struct Scope<'a, B: Backend> {
     pub be: &'a B,
     pub weights: &'a Weights,
@@ -33,7 +33,7 @@ impl<'a, B: Backend> Scope<'a, B> {
         Tensor::from_host(self.be, shape, &values)
     }
 
-    /// A weight `shape`, output features first, in the numbers of its file.
+    /// A weight of shape `shape`, output features first, in the number format of its file.
     pub fn host_weight(&self, name: &str, shape: &[usize]) -> Result<HostWeight> {
         self.weights.weight(&format!("{}.{name}", self.prefix), shape)
     }
@@ -43,7 +43,7 @@ impl<'a, B: Backend> Scope<'a, B> {
         self.linears(&[(name, Bias::Yes)], outputs, inputs)
     }
 
-    /// A linear layer each of whose outputs, bias included, is multiplied by a factor.
+    /// A linear layer with each output, bias included, multiplied by a factor.
     pub fn scaled_linear(&self, name: &str, factors: &[f32], inputs: usize) -> Result<Linear<B>> {
         let mut weight = self.host_weight(&format!("{name}.weight"), &[factors.len(), inputs])?;
         weight.scale_rows(factors);
@@ -52,14 +52,14 @@ impl<'a, B: Backend> Scope<'a, B> {
         self.on_device(&weight, &bias)
     }
 
-    /// Several linear layers over the same input as one product: their outputs stand side by side.
+    /// Several linear layers over the same input, fused into one; their outputs are concatenated.
     pub fn linears(&self, names: &[(&str, Bias)], outputs: usize, inputs: usize) -> Result<Linear<B>> {
         let mut fused: Option<HostWeight> = None;
         let mut bias = vec![0.0; outputs * names.len()];
         for (i, (name, has_bias)) in names.iter().enumerate() {
             let weight = self.host_weight(&format!("{name}.weight"), &[outputs, inputs])?;
             match &mut fused {
-                Some(above) => above.append(weight),
+                Some(fused) => fused.append(weight),
                 None => fused = Some(weight),
             }
             if *has_bias == Bias::Yes {
@@ -71,7 +71,7 @@ impl<'a, B: Backend> Scope<'a, B> {
         self.on_device(&fused.unwrap_or(none), &bias)
     }
 
-    /// A convolution `[N, C, taps]`, rearranged tap by tap to `[N, taps * C]`, as [`Backend::conv1d`] wants it.
+    /// A convolution `[N, C, taps]`, transposed to `[N, taps * C]` as [`Backend::conv1d`] expects it.
     pub fn conv1d(&self, name: &str, outputs: usize, inputs: usize, taps: usize) -> Result<Linear<B>> {
         let weight = self.host_weight(&format!("{name}.weight"), &[outputs, inputs, taps])?;
         let bias = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[outputs])?;
@@ -88,7 +88,7 @@ impl<'a, B: Backend> Scope<'a, B> {
     }
 }
 
-/// Whether the checkpoint has a bias for a layer: Whisper's key projections have none.
+/// Whether a layer has a bias in the checkpoint: Whisper's key projections have none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::models) enum Bias {
     Yes,
@@ -122,7 +122,7 @@ impl<B: Backend> LayerNorm<B> {
     }
 }
 
-/// The second half of every block: `x += fc2(gelu(fc1(norm(x))))`.
+/// The feed-forward sublayer of a block: `x += fc2(gelu(fc1(norm(x))))`.
 pub(super) struct FeedForward<B: Backend> {
     norm: LayerNorm<B>,
     fc1: Linear<B>,
@@ -138,7 +138,7 @@ impl<B: Backend> FeedForward<B> {
         })
     }
 
-    /// `x` `[R, C]` in place; `normed` `[R, C]` and `inner` `[R, ffn]` are scratch.
+    /// Updates `x` `[R, C]` in place; `normed` `[R, C]` and `inner` `[R, ffn]` are scratch.
     pub fn run(&self, be: &B, x: &mut Tensor<B>, normed: &mut Tensor<B>, inner: &mut Tensor<B>) -> Result<()> {
         self.norm.run(be, normed, x)?;
         self.fc1.run(be, inner, normed, Epilogue::GeluErf)?;

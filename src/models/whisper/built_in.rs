@@ -1,11 +1,11 @@
-//! What openai-whisper has in its code for its own models: the cross-attention heads that follow the audio. Its files, and
-//! those made of them, do not list them.
+//! Alignment heads of the published Whisper models. openai-whisper has them in its code: its checkpoints, and those
+//! converted from them, do not list them.
 
 use std::path::Path;
 
 use super::config::Config;
 
-/// Sizes and vocabulary that belong to one of the published models, and its heads as `[decoder layer, head]`.
+/// A published model: its sizes, by which it is recognised, and its alignment heads as `[decoder layer, head]`.
 struct Published {
     name: &'static str,
     layers: [usize; 2],
@@ -24,13 +24,13 @@ const fn model(
     Published { name, layers, width, vocab, heads }
 }
 
-/// Sizes of the vocabulary: English only, multilingual, multilingual with Cantonese.
+/// Vocabulary sizes: English only, multilingual, multilingual with Cantonese (since large-v3).
 const EN: usize = 51_864;
 const MULTI: usize = 51_865;
 const MULTI_V3: usize = 51_866;
 
-/// Source: openai-whisper 20250625 `__init__.py::_ALIGNMENT_HEADS`. Version 2 of `large` comes before version 1, which has the
-/// same sizes.
+/// Source: openai-whisper 20250625 `__init__.py::_ALIGNMENT_HEADS`. `large-v1` and `large-v2` have the same sizes;
+/// `large-v2` comes first, so that it is the default.
 #[rustfmt::skip]
 const PUBLISHED: [Published; 12] = [
     model("tiny.en", [4, 4], 384, EN, &[[1, 0], [2, 0], [2, 5], [3, 0], [3, 1], [3, 2], [3, 3], [3, 4]]),
@@ -62,15 +62,15 @@ const PUBLISHED: [Published; 12] = [
     model("large-v3-turbo", [32, 4], 1280, MULTI_V3, &[[2, 4], [2, 11], [3, 3], [3, 6], [3, 11], [3, 14]]),
 ];
 
-/// The heads of the published model with these sizes; `None` if there is none. Where two have the same, the one whose name is
-/// part of the file's.
+/// The alignment heads of the published model with these sizes; `None` if there is none. If several have the same
+/// sizes, the model whose name is part of the file's name or of its folders' is preferred.
 pub(super) fn alignment_heads(config: &Config, file: &Path) -> Option<Vec<[usize; 2]>> {
     let same = |model: &&Published| {
         model.layers == [config.encoder_layers, config.decoder_layers]
             && model.width == config.d_model
             && model.vocab == config.vocab_size
     };
-    // In a cache the folder is called by a commit; the repository's name is two levels up.
+    // In the hub cache, the folder is named after a commit; the name of the repository is two levels up.
     let names = file.ancestors().take(3).filter_map(|path| path.file_name()).map(|name| name.to_string_lossy());
     let names: Vec<_> = names.collect();
     let named = PUBLISHED.iter().filter(same).find(|model| names.iter().any(|name| name.contains(model.name)));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_name_the_model() {
+    fn models_are_recognised_by_size() {
         let first = |heads: Option<Vec<[usize; 2]>>| heads.map(|heads| heads[0]);
         assert_eq!(first(heads([4, 4], 384, EN, "a.pt")), Some([1, 0]));
         assert_eq!(first(heads([4, 4], 384, MULTI, "a.pt")), Some([2, 2]));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_1_and_2_of_large_are_told_apart_by_name() {
+    fn large_v1_and_v2_are_distinguished_by_name() {
         let large = |file| heads([32, 32], 1280, MULTI, file).unwrap()[0];
         assert_eq!(large("models/large-v1.pt"), [9, 19]);
         assert_eq!(large("ggml-large-v2.bin"), [10, 12]);

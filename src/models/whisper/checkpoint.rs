@@ -1,4 +1,4 @@
-//! The formats in which Whisper checkpoints are published, and how a file or folder of each is recognised.
+//! Formats of Whisper checkpoints, and recognition of a file's or folder's format.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::weights::{FileFormat, LAYOUTS};
 use crate::error::{Error, Result};
 
-/// The layout of a checkpoint's files.
+/// The format of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// A folder with `config.json`, `tokenizer.json` and safetensors or `pytorch_model.bin`, as transformers saves it.
@@ -24,17 +24,17 @@ pub enum Format {
 /// A checkpoint on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The layout of its files.
+    /// The format.
     pub format: Format,
-    /// The folder, or the file of the formats that have only one.
+    /// The folder, or the single file of [`Format::OpenAi`] and [`Format::Ggml`].
     pub path: PathBuf,
-    /// A `tokenizer.json` or a `.tiktoken` file, where the checkpoint itself has no vocabulary
-    /// ([`Format::OpenAi`], and [`Format::CTranslate2`] without a `tokenizer.json`).
+    /// A `tokenizer.json` or `.tiktoken` file, for checkpoints without a vocabulary ([`Format::OpenAi`], and
+    /// [`Format::CTranslate2`] without a `tokenizer.json`).
     pub tokenizer: Option<PathBuf>,
 }
 
 impl Format {
-    /// Its name in messages and tables.
+    /// Name of the format in messages and tables.
     pub fn name(self) -> &'static str {
         match self {
             Format::HuggingFace => "Hugging Face",
@@ -51,7 +51,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// The weights of a CTranslate2 folder.
+/// Name of the weights in a CTranslate2 folder.
 pub const CTRANSLATE2_WEIGHTS: &str = "model.bin";
 
 impl Checkpoint {
@@ -60,12 +60,12 @@ impl Checkpoint {
         Checkpoint { format: Format::HuggingFace, path: folder.into(), tokenizer: None }
     }
 
-    /// Recognises a file or folder by what is in it, not by its name. A file that belongs to a folder (`model.safetensors`,
-    /// `model.bin`, `config.json`) stands for that folder, and a folder with a single `.pt` or ggml file for that file. Only
-    /// the beginning of a file is read; loading finds damage further in.
+    /// Recognises the format of a file or folder by its contents. The path of a file that belongs to a folder
+    /// (`model.safetensors`, `model.bin`, `config.json`) stands for that folder; a folder with a single `.pt` or ggml
+    /// file stands for that file. Only the beginning of a file is read, so damage further in is found by loading only.
     ///
     /// # Errors
-    /// [`Error::Model`] if there is nothing at `path`, or nothing that is known.
+    /// [`Error::Model`] if there is nothing at `path`, or no known format.
     pub fn recognise(path: &Path) -> Result<Self> {
         let (format, path) = if path.is_dir() { of_folder(path) } else { of_file(path) }?;
         Ok(Checkpoint { format, path, tokenizer: None })
@@ -100,7 +100,7 @@ fn of_folder(folder: &Path) -> Result<(Format, PathBuf)> {
     }
 }
 
-/// Files of a folder that are a model by themselves, in order.
+/// The files of a folder that are complete checkpoints (openai-whisper, ggml), sorted.
 fn single_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let named = entries.map(|entry| entry.path()).filter(|path| {
@@ -153,7 +153,7 @@ fn of_file(path: &Path) -> Result<(Format, PathBuf)> {
                           model's config.json and tokenizer.json";
             Err(Error::model(path, reason))
         }
-        // Its folder has the other files that are needed, too.
+        // A file of a folder: the folder is the checkpoint.
         _ if of_layout || matches!(name, "config.json" | "tokenizer.json") || name.contains("-of-") => {
             of_folder(folder())
         }

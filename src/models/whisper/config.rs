@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::units::{EncoderFrame, Seconds};
 
-/// Sizes of the network. Field names are those of `config.json`.
+/// Sizes of the network, and token lists of older checkpoints. Field names are those of `config.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
     /// Width of every layer.
@@ -44,7 +44,7 @@ pub struct Config {
     /// Tokens suppressed at the first step; see `suppress_tokens`.
     #[serde(default)]
     pub begin_suppress_tokens: Option<Vec<i64>>,
-    /// Activation of the feed-forward layers; only the exact GELU exists.
+    /// Activation of the feed-forward layers; only the exact GELU is supported.
     #[serde(default = "gelu")]
     pub activation_function: String,
 }
@@ -53,7 +53,7 @@ fn gelu() -> String {
     "gelu".into()
 }
 
-/// No sizes yet, and the activation of every Whisper model.
+/// All sizes zero, and the activation of every Whisper model.
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -89,15 +89,15 @@ pub struct GenerationConfig {
     /// Highest first timestamp, in timestamp tokens of 0.02 s.
     #[serde(default)]
     pub max_initial_timestamp_index: Option<usize>,
-    /// `[layer, head]` of the cross-attention heads that follow the audio.
+    /// `[layer, head]` of the alignment heads: cross-attention heads whose weights follow the audio in time.
     #[serde(default)]
     pub alignment_heads: Option<Vec<[usize; 2]>>,
-    /// Whether the model knows languages and tasks.
+    /// Whether the model has tokens for languages and tasks.
     #[serde(default)]
     pub is_multilingual: Option<bool>,
 }
 
-/// Upper bound on any size a config may ask for; the largest published one is 51866.
+/// Upper bound of any size in a config; the largest in a published one is 51866.
 const MAX_SIZE: usize = 1 << 20;
 
 impl Config {
@@ -123,7 +123,7 @@ impl Config {
         config.checked(path)
     }
 
-    /// Itself, if a model can have these sizes.
+    /// Returns the config, or an error if its sizes are impossible.
     pub(super) fn checked(self, path: &Path) -> Result<Self> {
         self.check().map_err(|reason| Error::model(path, reason))?;
         Ok(self)
@@ -194,11 +194,11 @@ impl GenerationConfig {
             .map_err(|e| Error::model(path, format!("is not a generation config: {e}; fetch the model again")))
     }
 
-    /// Parses the text of the `config.json` that CTranslate2's converters write; `path` names it in errors. A list that is
-    /// null suppresses nothing, as in CTranslate2; one that is not there is openai-whisper's.
+    /// Parses the text of the `config.json` that CTranslate2's converters write; `path` names it in errors. A list that
+    /// is `null` suppresses nothing, as in CTranslate2; a missing list stands for openai-whisper's default.
     ///
     /// # Errors
-    /// [`Error::Model`] if it is not JSON, or a list is not one.
+    /// [`Error::Model`] if it is not JSON, or a field that should be a list is not one.
     pub fn parse_ctranslate2(text: &str, path: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct Lists {
@@ -219,7 +219,7 @@ impl GenerationConfig {
     }
 }
 
-/// Tells null (`Some(None)`) from a field that is not there (`None`).
+/// Distinguishes `null` (`Some(None)`) from a missing field (`None`).
 fn or_null<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<Vec<i64>>>, D::Error> {
     Deserialize::deserialize(value).map(Some)
 }

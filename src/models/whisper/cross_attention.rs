@@ -1,10 +1,12 @@
-//! The decoder's attention to the audio, in the two forms a device can choose from ([`CrossKind`]): over keys and values
-//! projected for each layer, or over the encoder's output itself, with the projections moved to the decoder's side.
+//! Cross-attention of the decoder, in two forms from which the device chooses ([`CrossKind`]): over keys and values
+//! projected for each layer, or over the encoder's output itself, with the projections absorbed into queries and
+//! outputs.
 //!
-//! With `q` a head's query, `x_t` a frame, `W_k` and `W_v` the head's rows of the projections (`[D, C]`; Whisper's keys have
-//! no bias) the two are equal in real arithmetic:
+//! Let `q` be the query of a head, `x_t` a frame, and `W_k` and `W_v` the head's rows of the projections (`[D, C]`;
+//! Whisper's keys have no bias). Then both forms are equal in real arithmetic:
 //!
-//! `q . (W_k x_t) = (W_k^T q) . x_t` and `sum_t p_t (W_v x_t + b_v) = W_v (sum_t p_t x_t) + b_v`, since the `p_t` sum to 1.
+//! `q . (W_k x_t) = (W_k^T q) . x_t` and `sum_t p_t (W_v x_t + b_v) = W_v (sum_t p_t x_t) + b_v`, since the `p_t` sum
+//! to 1.
 
 use super::block::{Bias, Linear, Scope};
 use super::config::Config;
@@ -13,7 +15,7 @@ use crate::engine::weights::{HostInt8, HostMatrix, HostWeight};
 use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
 
-/// The weights of one layer, for the kinds its device may ask for.
+/// The weights of one layer, for the forms that the device may choose.
 pub(super) struct CrossAttention<B: Backend> {
     q: Linear<B>,
     projected: Option<Projected<B>>,
@@ -22,27 +24,28 @@ pub(super) struct CrossAttention<B: Backend> {
     heads: usize,
 }
 
-/// Keys and values side by side: `[2 C, C]`.
+/// Fused projection of keys and values: `[2 C, C]`.
 struct Projected<B: Backend>(Linear<B>);
 
 struct Absorbed<B: Backend> {
-    /// `W_k^T` of each head, one below the other: `[H C, D]`.
+    /// `W_k^T` of all heads, stacked: `[H C, D]`.
     keys: B::Matrix,
-    /// The queries, where those of the other kind do not have the scales of the keys in them.
+    /// Query projection with the scales of 8-bit keys multiplied in; `None` for float keys, which use the layer's
+    /// projection.
     q: Option<Linear<B>>,
-    /// `[C, C]`: a head's rows are applied to the head's mean.
+    /// `[C, C]` value projection; the rows of a head are applied to the weighted mean of that head.
     values: Linear<B>,
 }
 
-/// What is kept of the audio of all slots.
+/// The cross-attention cache of all slots.
 pub(super) enum CrossCaches<B: Backend> {
-    /// For each layer.
+    /// Keys and values of each layer.
     Projected(Vec<B::CrossCache>),
-    /// For all layers.
+    /// The encoder's output, for all layers.
     Absorbed(B::EncodedCache),
 }
 
-/// That of one layer, and cache rows per slot.
+/// The cross-attention cache as one layer uses it, with the number of cache rows per slot.
 pub(super) enum LayerCache<'a, B: Backend> {
     Projected(&'a B::CrossCache, usize),
     Absorbed(&'a B::EncodedCache, usize),
@@ -52,7 +55,7 @@ pub(super) enum LayerCache<'a, B: Backend> {
 pub(super) struct CrossScratch<B: Backend> {
     /// `[R, C]` queries.
     q: Tensor<B>,
-    /// `[R, H C]` queries that keys were absorbed in, and weighted means.
+    /// `[R, H C]` queries after the key projection `W_k^T q`, and weighted means of the encoder's output.
     absorbed: Option<[Tensor<B>; 2]>,
 }
 
@@ -66,7 +69,7 @@ impl<B: Backend> CrossScratch<B> {
         Ok(CrossScratch { q: Tensor::zeros(be, &[rows, width])?, absorbed })
     }
 
-    /// What the heads' keys were multiplied with last: `[R, C]`, or `[R, H C]` where they are the frames themselves.
+    /// The queries of the last layer: `[R, C]` for projected keys, `[R, H C]` if the encoder's output serves as keys.
     pub fn queries(&self) -> &Tensor<B> {
         match &self.absorbed {
             None => &self.q,
@@ -91,7 +94,8 @@ impl<B: Backend> CrossCaches<B> {
         })
     }
 
-    /// Stores what is kept of `encoded` `[B, T, C]`; clip `b` belongs to `slots[b]`. `kv` `[B, T, 2 C]` is scratch.
+    /// Fills the cache of `slots` from the encoder's output `encoded` `[B, T, C]`; clip `b` goes to `slots[b]`. `kv`
+    /// `[B, T, 2 C]` is scratch.
     pub fn store<'a>(
         &mut self,
         be: &B,
@@ -125,7 +129,7 @@ impl<B: Backend> CrossCaches<B> {
 }
 
 impl<B: Backend> CrossAttention<B> {
-    /// Loads the weights of every kind the device may ask for.
+    /// Loads the weights of every form that the device may choose.
     pub fn load(scope: &Scope<B>, width: usize, heads: usize) -> Result<Self> {
         let kinds = [1, usize::MAX].map(|rows| scope.be.cross_kind(heads, rows));
         let projected = if kinds.contains(&CrossKind::Projected) {
@@ -175,8 +179,8 @@ impl<B: Backend> CrossAttention<B> {
 }
 
 impl<B: Backend> CrossAttention<B> {
-    /// What [`CrossScratch::queries`] of this kind are multiplied with: the keys of one clip, `encoded` `[1, T, C]`. `kv`
-    /// `[1, T, 2 C]` is scratch.
+    /// The keys that match [`CrossScratch::queries`], for one clip with the encoder's output `encoded` `[1, T, C]`:
+    /// projected into `kv` `[1, T, 2 C]`, or `encoded` itself if `kv` is `None`.
     pub fn keys<'a>(&self, be: &B, encoded: &'a Tensor<B>, kv: &'a mut Option<Tensor<B>>) -> Result<&'a Tensor<B>> {
         let Some(kv) = kv else { return Ok(encoded) };
         let Projected(weights) = self.projected.as_ref().ok_or_else(not_loaded)?;
@@ -186,8 +190,9 @@ impl<B: Backend> CrossAttention<B> {
 }
 
 impl<B: Backend> Absorbed<B> {
-    /// 8-bit keys stay integers. Their scales, one for each of the axes that become columns here, go into the queries' rows:
-    /// `sum_d s_d k_dc q_d = sum_d k_dc (s_d q_d)`.
+    /// 8-bit key projections stay integers. They have one scale per output `d`, which is a column after the
+    /// transposition, so the scales are multiplied into the query projection instead: `sum_d s_d k_dc q_d = sum_d k_dc
+    /// (s_d q_d)`.
     fn load(scope: &Scope<B>, width: usize, heads: usize) -> Result<Self> {
         let values = scope.linear("v_proj", width, width)?;
         let (keys, q) = match scope.host_weight("k_proj.weight", &[width, width])? {
@@ -208,7 +213,7 @@ impl<B: Backend> Absorbed<B> {
     }
 }
 
-/// `[H D, C]` to `[H C, D]`: each head's rows transposed.
+/// Transposes each head: `[H D, C]` to `[H C, D]`.
 fn transpose_heads<T: Copy + Default>(weight: &[T], [rows, width]: [usize; 2], heads: usize) -> Vec<T> {
     let head_dim = rows / heads.max(1);
     let mut values = vec![T::default(); weight.len()];
@@ -222,7 +227,7 @@ fn transpose_heads<T: Copy + Default>(weight: &[T], [rows, width]: [usize; 2], h
     values
 }
 
-/// Caches or scratch of a kind that the device did not ask for when the model was loaded.
+/// The error for caches or scratch of a form that the device did not choose when the model was loaded.
 fn not_loaded() -> Error {
     let rule = "the model was loaded for another kind of attention to the audio";
     Error::config("cross_cache", "another kind", rule)

@@ -1,7 +1,7 @@
-//! Text tokens in, hidden states and logits out; keys and values of the past and of the audio stay in caches.
+//! Whisper's text decoder with key-value caches: from tokens to hidden states and logits.
 //!
-//! One function serves a decode step (one row per live beam) and a prefill (one row per prompt token). Nothing here
-//! depends on the host: tokens, positions and cache rows are device buffers ([`StepRows`]).
+//! One function computes a decode step (one row per live beam) and a prefill (one row per prompt token). A pass does
+//! not depend on values on the host: tokens, positions and cache rows are device buffers ([`StepRows`]).
 //!
 //! Source: openai/whisper `model.py::TextDecoder`. Weight names: transformers `modeling_whisper.py::WhisperDecoder`.
 
@@ -13,9 +13,9 @@ use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::Result;
 
 pub(super) struct Decoder<B: Backend> {
-    /// `[V, C]`, also the output projection.
+    /// `[V, C]` token embedding, also the output projection.
     tokens: B::Matrix,
-    /// `[L, C]`, learned.
+    /// `[L, C]` learned positional embedding.
     positions: Tensor<B, f32>,
     layers: Vec<DecoderLayer<B>>,
     norm: LayerNorm<B>,
@@ -32,13 +32,13 @@ struct DecoderLayer<B: Backend> {
     feed_forward: FeedForward<B>,
 }
 
-/// What all layers remember of text and audio, for `slots` chunks of up to `beams` hypotheses each.
+/// The self-attention and cross-attention caches of all layers, for `slots` chunks of up to `beams` hypotheses each.
 pub struct DecoderCaches<B: Backend> {
     self_caches: Vec<B::SelfCache>,
     cross: CrossCaches<B>,
     /// Cache rows per slot.
     pub beams: usize,
-    /// Chunks held at once.
+    /// Chunks decoded at once.
     pub slots: usize,
 }
 
@@ -46,11 +46,11 @@ pub struct DecoderCaches<B: Backend> {
 pub struct DecoderScratch<B: Backend> {
     /// `[R, C]` residual stream.
     x: Tensor<B>,
-    /// `[R, C]` layer norm output, and in the end the hidden states.
+    /// `[R, C]` layer norm output; after a pass, the hidden states.
     pub hidden: Tensor<B>,
     /// `[R, C]` attention output.
     attended: Tensor<B>,
-    /// Of the attention to the audio.
+    /// Working memory of cross-attention.
     cross: CrossScratch<B>,
     /// `[R, 3 C]`.
     qkv: Tensor<B>,
@@ -128,8 +128,8 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// Stores what the layers are to remember of `encoded` `[B, T, C]`; clip `b` belongs to `slots[b]`. `kv` `[B, T, 2 C]`
-    /// is scratch.
+    /// Fills the cross-attention caches from the encoder's output `encoded` `[B, T, C]`; clip `b` goes to `slots[b]`.
+    /// `kv` `[B, T, 2 C]` is scratch.
     pub fn store_cross(
         &self,
         be: &B,
@@ -141,8 +141,8 @@ impl<B: Backend> Decoder<B> {
         caches.cross.store(be, slots, encoded, kv, self.layers.iter().map(|layer| &layer.cross))
     }
 
-    /// One pass over `rows`; leaves the hidden states in `s.hidden` `[R, C]`. Each layer's queries to the audio are shown to
-    /// `observer`.
+    /// One decoder pass over `rows`; the hidden states are in `s.hidden` `[R, C]` afterwards. `observer` receives the
+    /// cross-attention queries of each layer.
     pub fn run(
         &self,
         be: &B,

@@ -1,4 +1,4 @@
-//! Log-mel in, one vector per 20 ms out.
+//! Whisper's audio encoder: from log-mel frames to one vector per 20 ms.
 //!
 //! Source: openai/whisper `model.py::AudioEncoder`; Radford et al. 2022 (arXiv:2212.04356) section 2.2. Weight names:
 //! transformers `modeling_whisper.py::WhisperEncoder`.
@@ -37,11 +37,11 @@ pub struct EncoderScratch<B: Backend> {
     stem: Tensor<B>,
     /// `[B, T, C]` residual stream.
     x: Tensor<B>,
-    /// `[B, T, C]` layer norm output, attention output, and in the end the result.
+    /// `[B, T, C]` layer norm output; after a pass, the output of the encoder.
     pub out: Tensor<B>,
     /// `[B, T, C]` attention output.
     attended: Tensor<B>,
-    /// `[B, T, 3 C]`; also the `[B, T, 2 C]` keys and values for the decoder.
+    /// `[B, T, 3 C]` queries, keys and values; also scratch `[B, T, 2 C]` for the decoder's cross-attention cache.
     pub qkv: Tensor<B>,
     /// `[B, T, ffn]`.
     inner: Tensor<B>,
@@ -61,7 +61,7 @@ impl<B: Backend> EncoderScratch<B> {
         })
     }
 
-    /// Shapes every tensor for `batch` clips.
+    /// Reshapes every tensor for `batch` clips.
     pub(super) fn set_batch(&mut self, config: &Config, batch: usize) -> Result<()> {
         let (frames, width) = (config.max_source_positions, config.d_model);
         self.mel.reshape(&[batch, 2 * frames, config.num_mel_bins])?;

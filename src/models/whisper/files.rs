@@ -1,4 +1,5 @@
-//! The files of a checkpoint, opened: sizes, lists and weights in the names and shapes the model asks for, whatever the format.
+//! Opening a Whisper checkpoint of any format: config, generation config, and weights under the names of the Hugging
+//! Face layout.
 
 use std::path::Path;
 
@@ -10,19 +11,20 @@ use super::{built_in, names};
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
-/// Newest revision of CTranslate2's `WhisperSpec` that is known.
+/// Newest supported revision of CTranslate2's `WhisperSpec`.
 const REVISION: i64 = 3;
-/// CTranslate2's number for GELU; before revision 3 there was only one, later the number of the approximation by tanh.
+/// CTranslate2's number of the exact GELU. Before revision 3 it was 1, which since then is the number of the tanh
+/// approximation.
 const GELU: i64 = 3;
 const GELU_BEFORE_REVISION_3: i64 = 1;
 /// Width of an attention head in all published models.
 const HEAD_WIDTH: usize = 64;
 
-/// A checkpoint that has been opened. No tensor has been read yet.
+/// An opened checkpoint; its tensors are read when the model is loaded.
 pub struct Files {
     /// Sizes.
     pub config: Config,
-    /// Lists and limits for decoding.
+    /// Token lists and limits for decoding.
     pub generation: GenerationConfig,
     /// The tensors, under the names of the Hugging Face layout.
     pub weights: Weights,
@@ -47,14 +49,14 @@ impl Checkpoint {
 }
 
 impl Files {
-    /// Whether the model knows languages and tasks. As in openai-whisper, the size of the vocabulary tells where the
-    /// checkpoint does not.
+    /// Whether the model has tokens for languages and tasks. If the checkpoint does not state it, the size of the
+    /// vocabulary decides, as in openai-whisper.
     pub fn is_multilingual(&self) -> bool {
         self.generation.is_multilingual.unwrap_or(self.config.vocab_size >= 51_865)
     }
 }
 
-/// `model.bin` and `config.json`, which conversions before CTranslate2 3.0 do not have.
+/// Opens `model.bin` and `config.json`; the latter is missing in conversions before CTranslate2 3.0.
 fn ctranslate2(folder: &Path) -> Result<Files> {
     let file = folder.join(CTRANSLATE2_WEIGHTS);
     let weights = Weights::open_file(&file)?;
@@ -93,7 +95,7 @@ fn check_specification(file: &Path, weights: &Weights) -> Result<()> {
     Ok(())
 }
 
-/// Sizes from the shapes of the variables. Errors of impossible ones name the file.
+/// Sizes of the network, from the shapes of the variables; errors name `file`.
 fn ctranslate2_config(file: &Path, weights: &Weights) -> Result<Config> {
     let size = |name: &str, axis: usize| {
         let shape = weights.shape(name).ok_or_else(|| Error::weights(file, name, "missing; fetch the model again"))?;
@@ -126,7 +128,7 @@ fn ctranslate2_config(file: &Path, weights: &Weights) -> Result<Config> {
     .checked(file)
 }
 
-/// A single file with `dims` and tensors under the names of openai-whisper.
+/// Opens a single file with `dims` and tensors under the names of openai-whisper.
 fn openai(file: &Path) -> Result<Files> {
     let weights = Weights::open_file(file)?;
     // A dictionary in the published files; fine-tuning scripts store openai-whisper's `ModelDimensions` itself.
@@ -161,7 +163,7 @@ fn openai(file: &Path) -> Result<Files> {
     }
     .checked(file)?;
     let alignment_heads = built_in::alignment_heads(&config, file);
-    // Without lists, decoding suppresses the tokens that openai-whisper does.
+    // Without token lists, decoding suppresses the same tokens as openai-whisper.
     let generation = GenerationConfig { alignment_heads, ..GenerationConfig::default() };
     Ok(Files { config, generation, weights: weights.mapped(names::openai::parts)? })
 }

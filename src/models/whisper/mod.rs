@@ -1,7 +1,8 @@
 //! Whisper: an encoder over log-mel frames and a decoder over text tokens.
 //!
-//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> itself, or its keys and values for each layer, in the
-//! slots of [`DecoderCaches`] -> decoder passes over [`StepRows`] -> hidden `[R, C]` -> logits `[R, V]`.
+//! `[B, S]` samples -> `log_mel` `[B, F, M]` -> encoder `[B, T, C]` -> cross-attention cache in the slots of
+//! [`DecoderCaches`] (the encoder's output, or keys and values of each layer) -> decoder passes over [`StepRows`] ->
+//! hidden states `[R, C]` -> logits `[R, V]`.
 
 mod alignment_pass;
 pub(in crate::models) mod block;
@@ -28,13 +29,13 @@ use crate::engine::weights::Weights;
 use crate::engine::{Backend, CrossKind, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
 
-/// A loaded checkpoint.
+/// A loaded Whisper model.
 pub struct Whisper<B: Backend> {
-    /// The device that holds it.
+    /// The device that holds the weights.
     pub be: B,
-    /// Sizes.
+    /// Sizes of the network.
     pub config: Config,
-    /// Lists and limits for decoding.
+    /// Token lists and limits for decoding.
     pub generation: GenerationConfig,
     mel: B::MelPlan,
     encoder: encoder::Encoder<B>,
@@ -60,7 +61,10 @@ impl<B: Backend> Whisper<B> {
         Self::load(be, config, generation, &weights)
     }
 
-    /// Puts the weights on the device.
+    /// Loads the weights onto the device.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a missing or wrong tensor, or if the weights have more layers than the config.
     pub fn load(be: &B, config: Config, generation: GenerationConfig, weights: &Weights) -> Result<Self> {
         for (side, layers) in [("encoder", config.encoder_layers), ("decoder", config.decoder_layers)] {
             let surplus = format!("model.{side}.layers.{layers}.fc1.weight");
@@ -85,7 +89,8 @@ impl<B: Backend> Whisper<B> {
         EncoderScratch::new(&self.be, &self.config, batch).map_err(|e| e.while_doing(what))
     }
 
-    /// How searches of `rows` rows should attend to the audio. Scratch and caches of one decoder are of one kind.
+    /// The form of cross-attention for searches of up to `rows` rows. Scratch and caches of one decoder must have the
+    /// same form.
     pub fn cross_kind(&self, rows: usize) -> CrossKind {
         self.be.cross_kind(self.config.decoder_attention_heads, rows)
     }
@@ -119,15 +124,15 @@ impl<B: Backend> Whisper<B> {
         self.be.scope(|| self.encoder.run(&self.be, s))
     }
 
-    /// Makes the clips in `s.out` the audio of `slots`.
+    /// Fills the cross-attention caches of `slots` from the encoded clips in `s.out`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are not as many slots as clips, or a slot does not exist.
+    /// [`Error::Shape`] if the number of slots differs from that of clips, or a slot does not exist.
     pub fn fill_slots(&self, caches: &mut DecoderCaches<B>, slots: &[usize], s: &mut EncoderScratch<B>) -> Result<()> {
         self.fill_slots_from(caches, slots, &s.out, &mut s.qkv)
     }
 
-    /// The same for clips that were `encoded` `[B, T, C]` before. `kv` `[B, T, 2 C]` is scratch.
+    /// [`fill_slots`](Self::fill_slots) from the encoder's output `encoded` `[B, T, C]`. `kv` `[B, T, 2 C]` is scratch.
     ///
     /// # Errors
     /// As [`fill_slots`](Self::fill_slots).
@@ -159,8 +164,8 @@ impl<B: Backend> Whisper<B> {
         self.be.scope(|| self.decoder.store_cross(&self.be, caches, slots, encoded, kv))
     }
 
-    /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` says which cache
-    /// row holds each position of a row; see [`Backend::self_attention_step`].
+    /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` has the cache
+    /// row that holds each position of a row; see [`Backend::self_attention_step`].
     pub fn decode(
         &self,
         s: &mut DecoderScratch<B>,
@@ -172,7 +177,7 @@ impl<B: Backend> Whisper<B> {
         self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut ()))
     }
 
-    /// `out` `[R, V]` from hidden states `[R, C]`.
+    /// Logits `out` `[R, V]` from hidden states `[R, C]`.
     pub fn logits(&self, out: &mut Tensor<B, f32>, hidden: &Tensor<B>) -> Result<()> {
         self.be.scope(|| self.decoder.logits(&self.be, out, hidden))
     }

@@ -1,52 +1,54 @@
-//! Words to cues, and the cues' lines: WhisperX's way.
+//! Grouping words into cues and lines, as WhisperX does.
 
 use super::placed::Placed;
 use super::{Spaces, SubtitleOptions, milliseconds, spaces};
 use crate::types::{Segment, Transcript};
 use crate::units::Seconds;
 
-/// Where no width is asked for.
+/// Width of a line in characters if `max_line_width` is not given.
 pub(super) const WIDTH: usize = 1000;
 
-/// With width and count given, a cue ends where a word begins this long after the one before began, in seconds.
+/// If both width and count are given, a new cue starts at a word that starts this much later than the word before, in
+/// seconds.
 const LONG_PAUSE: f64 = 3.0;
 
 /// The words of one cue.
 pub(super) struct Group<'a> {
     pub words: Vec<Placed<'a>>,
-    /// Of the first word: its times serve where no word has any, its speaker is named.
+    /// The segment of the first word. The cue names its speaker, and has its times if no word has a time.
     pub segment: &'a Segment,
 }
 
-/// The width of the first word and of those that must stay with it.
+/// The width of the first word together with the following words that must stay on its line, in characters.
 pub(super) fn unit(words: &[Placed], spaces: Spaces) -> usize {
     let glued = words.iter().skip(1).take_while(|word| word.glued);
     words.first().map_or(0, Placed::length) + glued.map(|word| word.gap(spaces) + word.length()).sum::<usize>()
 }
 
 impl<'a> Group<'a> {
-    /// A segment whose words are not known.
+    /// A segment without words, as one group.
     pub fn whole(segment: &'a Segment) -> Self {
         Group { words: vec![Placed::new(segment.text.trim())], segment }
     }
 
-    /// From the first start to the last end of its words, in milliseconds; `None` where no word has a time.
+    /// The first start and the last end of the words, in milliseconds; `None` if no word has a time.
     pub fn times(&self) -> Option<(u64, u64)> {
         let times = |time: fn(&Placed) -> Option<Seconds>| self.words.iter().filter_map(time).map(milliseconds);
         times(|w| w.start).min().zip(times(|w| w.end).max())
     }
 
-    /// Characters of its text, those between the words included.
+    /// Characters of the text, spaces between words included.
     pub fn characters(&self, spaces: Spaces) -> usize {
         let letters: usize = self.words.iter().map(Placed::length).sum();
         letters + self.words.iter().skip(1).map(|word| word.gap(spaces)).sum::<usize>()
     }
 }
 
-/// When each group is said, in milliseconds. Those whose words have no times share what their segment and their neighbours
-/// leave them.
+/// Start and end of each group, in milliseconds. Groups whose words have no times divide the free time between the
+/// adjacent groups and within their segment equally.
 pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
-    // What follows each group: the next time there is, and how many groups of its segment have none until then.
+    // For each group: the start of the next group with times, and how many groups share the time until then: this one,
+    // and the following ones of the same segment without times.
     let mut after: Vec<(u64, u64)> = vec![(u64::MAX, 1); groups.len()];
     for index in (1..groups.len()).rev() {
         let (group, before) = (&groups[index], &groups[index - 1]);
@@ -67,7 +69,7 @@ pub(super) fn bounds(groups: &[Group]) -> Vec<(u64, u64)> {
     groups.iter().zip(after).map(bound).collect()
 }
 
-/// The words of a segment; one without words is one long word.
+/// The words of a segment. The text of a segment without words becomes one long word.
 fn words<'a>(segment: &'a Segment, language: Option<&str>) -> Vec<Placed<'a>> {
     let mut words: Vec<Placed> = match &segment.words {
         Some(words) if !words.is_empty() => words.iter().map(Placed::from).collect(),
@@ -81,7 +83,7 @@ fn words<'a>(segment: &'a Segment, language: Option<&str>) -> Vec<Placed<'a>> {
     words
 }
 
-/// Distributes all words over cues and lines.
+/// Groups all words into cues and marks line breaks, in the order of the segments.
 pub(super) fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, spaces: Spaces) -> Vec<Group<'a>> {
     let width = options.max_line_width.unwrap_or(WIDTH);
     let follow_segments = options.max_line_width.is_none() || options.max_line_count.is_none();
@@ -94,7 +96,7 @@ pub(super) fn group<'a>(transcript: &'a Transcript, options: &SubtitleOptions, s
             let (length, unit, gap) = (word.length(), unit(&words[index..], spaces), word.gap(spaces));
             let pause = word.start.map_or(0.0, |start| start.0 - last_start);
             let long_pause = !follow_segments && pause > LONG_PAUSE;
-            // A cue names one speaker.
+            // A cue has the words of one speaker only.
             let other_speaker = groups.last().is_some_and(|group| group.segment.speaker != segment.speaker);
             let new_segment = index == 0 && (follow_segments || other_speaker);
             let full = options.max_line_count.is_some_and(|most| long_pause || line_count >= most);

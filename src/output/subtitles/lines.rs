@@ -1,10 +1,10 @@
-//! Where the lines of a cue end.
+//! Line breaking of cues: greedy and balanced.
 
 use super::Spaces;
 use super::group::unit;
 use super::placed::Placed;
 
-/// Lines as long as fit, one after another.
+/// Greedy line breaking: a line breaks where the next word does not fit.
 pub(super) fn fill(words: &mut [Placed], width: usize, spaces: Spaces) {
     let mut line = 0;
     for index in 0..words.len() {
@@ -15,19 +15,21 @@ pub(super) fn fill(words: &mut [Placed], width: usize, spaces: Spaces) {
     }
 }
 
-/// As few lines as [`fill`] needs, of lengths as equal as can be. `width` is the longest, unless a single word is longer.
+/// Balanced line breaking: as few lines as [`fill`] needs, as equal in length as possible. No line is longer than
+/// `width`, unless a single word is.
 ///
-/// Of all ways to break with the fewest lines this is the one whose squared lengths have the smallest sum, as in Knuth and
-/// Plass 1981; found from the last word to the first, so that of two equally good ones the upper line is the shorter.
+/// Among all breaks with the fewest lines, the one with the smallest sum of squared line lengths is chosen by dynamic
+/// programming, as in Knuth and Plass 1981. Ties: the break with the shorter upper line wins, since the table is filled
+/// from the last word to the first.
 pub(super) fn balance(words: &mut [Placed], width: usize, spaces: Spaces) {
     let lengths: Vec<usize> = words.iter().map(Placed::length).collect();
-    // For the text from each word on: lines, sum of squares, and the word after its first line.
+    // For the text from each word on: number of lines, sum of squares, and the index of the word after its first line.
     let mut best: Vec<(usize, u128, usize)> = vec![(0, 0, 0); words.len() + 1];
     for from in (0..words.len()).rev() {
         let (mut line, mut chosen) = (0, (usize::MAX, u128::MAX, 0));
         for (to, rest) in best.iter().enumerate().skip(from + 1) {
             line += lengths[to - 1] + if to > from + 1 { words[to - 1].gap(spaces) } else { 0 };
-            // A single word, with those that must stay with it, may be wider.
+            // A line of a single unit (a word and those that must stay with it) may be wider.
             if line > width && chosen.0 != usize::MAX {
                 break;
             }

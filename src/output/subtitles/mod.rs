@@ -1,6 +1,6 @@
-//! vtt and srt: words, or segments where there are no words, to cues.
+//! WebVTT and SubRip subtitles: cues from words, or from segments if there are no words.
 //!
-//! Source: WhisperX 3.8 `utils.py::SubtitlesWriter`; [`output`](super) lists where we differ on purpose.
+//! Source: WhisperX 3.8 `utils.py::SubtitlesWriter`; [`output`](super) lists the intended differences.
 
 mod group;
 mod lines;
@@ -16,34 +16,37 @@ use crate::error::{Error, Result};
 use crate::types::Transcript;
 use crate::units::Seconds;
 
-/// How cues are made. The first four need words; those of duration and speed move the times of cues, and in doing so let
-/// no two of them overlap (in which order they give way: `src/output/subtitles/pace.rs`).
+/// Options for subtitle cues. The first four need words. The last four move the times of cues, so that no two cues
+/// overlap; for their priority see `src/output/subtitles/pace.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SubtitleOptions {
-    /// Longest line, in characters. Without it a line is as long as its segment, up to 1000.
+    /// Maximum width of a line, in characters. Without it a line is as long as its segment, up to 1000.
     pub max_line_width: Option<usize>,
-    /// Most lines in a cue. With it (and a width; alone it has no effect) cues no longer follow the segments.
+    /// Maximum number of lines in a cue. It has an effect only together with `max_line_width`; then a cue may span
+    /// several segments.
     pub max_line_count: Option<usize>,
-    /// A cue for each word, the whole text with that word underlined.
+    /// One cue for each word: the whole text with that word underlined.
     pub highlight_words: bool,
-    /// Lines of nearly equal length instead of full ones and a rest.
+    /// Lines of nearly equal length, instead of greedy line breaks.
     pub balance_lines: bool,
-    /// Most characters to read in a second, spaces included, a speaker's name not.
+    /// Maximum reading speed in characters per second, with spaces, without the speaker's name.
     pub max_cps: Option<f64>,
-    /// A cue is shown at least this long.
+    /// Minimum duration of a cue.
     pub min_cue_duration: Option<Seconds>,
-    /// A cue is shown at most this long; one that would be longer is cut between words.
+    /// Maximum duration of a cue; a longer cue is split between words.
     pub max_cue_duration: Option<Seconds>,
-    /// From the end of one cue to the start of the next at least this passes.
+    /// Minimum gap between the end of a cue and the start of the next one.
     pub min_cue_gap: Option<Seconds>,
 }
 
-/// Longest duration or gap that can be asked for, in seconds.
+/// Largest duration or gap that options may have, in seconds.
 const MAX_TIME: f64 = 3600.0;
 
 impl SubtitleOptions {
+    /// Checks the values, and that they do not contradict each other.
+    ///
     /// # Errors
-    /// [`Error::Config`] naming the option that cannot be honoured, and the one it contradicts.
+    /// [`Error::Config`] naming the invalid option, and the option that it contradicts.
     pub fn check(&self) -> Result<()> {
         for (option, value) in [("max_line_width", self.max_line_width), ("max_line_count", self.max_line_count)] {
             if value == Some(0) {
@@ -87,14 +90,14 @@ impl SubtitleOptions {
         }
     }
 
-    /// Whether cues may have other times than their words.
+    /// Whether an option is set that moves the times of cues.
     fn moves_cues(&self) -> bool {
         let times = [self.min_cue_duration, self.max_cue_duration, self.min_cue_gap];
         self.max_cps.is_some() || times.iter().any(Option::is_some)
     }
 }
 
-/// WebVTT.
+/// The transcript as WebVTT.
 pub fn vtt(transcript: &Transcript, options: &SubtitleOptions) -> String {
     let mut out = String::from("WEBVTT\n\n");
     for cue in cues(transcript, options, Spaces::Counted, Markup::Vtt) {
@@ -104,7 +107,7 @@ pub fn vtt(transcript: &Transcript, options: &SubtitleOptions) -> String {
     out
 }
 
-/// SubRip.
+/// The transcript as SubRip.
 pub fn srt(transcript: &Transcript, options: &SubtitleOptions) -> String {
     let mut out = String::new();
     for (index, cue) in cues(transcript, options, Spaces::Counted, Markup::Srt).iter().enumerate() {
@@ -114,7 +117,7 @@ pub fn srt(transcript: &Transcript, options: &SubtitleOptions) -> String {
     out
 }
 
-/// What is shown from `start` to `end`, in milliseconds.
+/// A cue: text and times in milliseconds.
 struct Cue {
     start: u64,
     end: u64,
@@ -124,16 +127,16 @@ struct Cue {
 impl Cue {
     fn new(start: u64, end: u64, speaker: Option<&str>, text: &str) -> Self {
         let text = speaker.map_or_else(|| text.to_string(), |speaker| format!("[{speaker}]: {text}"));
-        Cue { start, end, text: safe(&text) }
+        Cue { start, end, text: sanitised(&text) }
     }
 }
 
-/// What `<` and `&` are in the text of a cue.
+/// The markup rules of a format: whether `<` and `&` in a text are escaped.
 #[derive(Clone, Copy, PartialEq)]
 enum Markup {
-    /// Themselves: players take what is no tag they know for text.
+    /// Not escaped: players show unknown tags as text.
     Srt,
-    /// The beginning of a tag or an entity, unless they are escaped. A `>` alone is text.
+    /// Escaped: they start a tag or an entity. A `>` alone is text.
     Vtt,
 }
 
@@ -146,8 +149,8 @@ impl Markup {
     }
 }
 
-/// Gives every cue a duration of a millisecond at least, without which players show nothing and WebVTT is not valid. A cue that
-/// begins meanwhile begins that much later.
+/// Extends every cue to at least one millisecond: players do not show an empty cue, and WebVTT does not allow it. A cue
+/// that started at the same time as an extended one starts a millisecond later.
 fn lengthen(cues: &mut [Cue]) {
     let mut earliest = 0;
     for cue in cues {
@@ -159,20 +162,21 @@ fn lengthen(cues: &mut [Cue]) {
     }
 }
 
-/// Without what would end the cue or be taken for its times.
-fn safe(text: &str) -> String {
+/// Removes blank lines, which would end the cue, and arrows, which would be read as its times.
+fn sanitised(text: &str) -> String {
     let mut out = text.replace('\r', "");
     while out.contains("\n\n") {
         out = out.replace("\n\n", "\n");
     }
-    // `--->` would become `-->`.
+    // Repeated, since `--->` becomes `-->`.
     while out.contains("-->") {
         out = out.replace("-->", "->");
     }
     out
 }
 
-/// Whether a line's width includes the spaces between its words. WhisperX leaves them out; the tests do so to compare.
+/// Whether the width of a line includes the spaces between its words. WhisperX ignores them; the tests do so to
+/// compare.
 #[derive(Clone, Copy, PartialEq)]
 enum Spaces {
     Counted,
@@ -190,7 +194,7 @@ fn cues(transcript: &Transcript, options: &SubtitleOptions, spaces: Spaces, mark
     if let (Some(width), true) = (options.max_line_width, options.balance_lines) {
         groups.iter_mut().for_each(|group| lines::balance(&mut group.words, width, spaces));
     }
-    // Segments without words have their own times, which may overlap where channels are speakers.
+    // Segments without words keep their times, which may overlap if each channel is a speaker.
     let own = |group: &Group| (milliseconds(group.segment.start), milliseconds(group.segment.end));
     let bounds = if wordless { groups.iter().map(own).collect() } else { bounds(&groups) };
     let mut timings: Vec<(usize, Timing)> = bounds
@@ -210,7 +214,8 @@ fn cues(transcript: &Transcript, options: &SubtitleOptions, spaces: Spaces, mark
     out
 }
 
-/// The cue of a group within `bounds`, or with highlighting the cues.
+/// Appends the cue of a group, or with highlighting one cue for each word and each pause, within `bounds` in
+/// milliseconds.
 fn show(out: &mut Vec<Cue>, group: &Group, bounds: (u64, u64), markup: Markup, options: &SubtitleOptions) {
     let speaker = group.segment.speaker.as_deref().map(|speaker| markup.escaped(speaker));
     let (speaker, (start, end)) = (speaker.as_deref(), bounds);
@@ -219,7 +224,7 @@ fn show(out: &mut Vec<Cue>, group: &Group, bounds: (u64, u64), markup: Markup, o
         out.push(Cue::new(start, end, speaker, &plain));
         return;
     }
-    // Without options that move cues, words are shown as they are timed, as WhisperX does.
+    // If no option moves cues, the times of words are used unchanged, as in WhisperX.
     let (first, last) = if options.moves_cues() { bounds } else { (0, u64::MAX) };
     let mut shown_until = start;
     for (index, word) in group.words.iter().enumerate() {
@@ -237,7 +242,7 @@ fn show(out: &mut Vec<Cue>, group: &Group, bounds: (u64, u64), markup: Markup, o
     }
 }
 
-/// The text of a group, the word `underlined` in `<u>`.
+/// The text of a group with its line breaks; the word with the index `underlined` is in `<u>`.
 fn text(group: &Group, markup: Markup, underlined: Option<usize>) -> String {
     let mut out = String::new();
     for (index, word) in group.words.iter().enumerate() {
@@ -256,7 +261,7 @@ fn text(group: &Group, markup: Markup, underlined: Option<usize>) -> String {
     out
 }
 
-/// To the nearest millisecond, of two equally near the even one, as Python rounds. What is before 0 or no number is 0.
+/// Rounds to milliseconds; ties go to the even number, as in Python. Negative times and NaN become 0.
 pub(in crate::output) fn milliseconds(time: Seconds) -> u64 {
     (time.0 * 1000.0).round_ties_even().max(0.0) as u64
 }
@@ -281,9 +286,9 @@ fn timestamp(milliseconds: u64, hours: Hours, point: char) -> String {
 mod tests {
     use super::*;
 
-    /// Cues with a width against WhisperX, its spaces left out of the width as it does.
+    /// Cues with a maximum line width, against WhisperX's, with spaces ignored in the width as in WhisperX.
     #[test]
-    fn lines_match_whisperx_where_spaces_have_no_width() {
+    fn lines_match_whisperx_if_spaces_have_no_width() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/writers");
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         let cases: serde_json::Value = serde_json::from_str(&read("cases.json")).unwrap();
@@ -291,7 +296,8 @@ mod tests {
         for case in cases["writers"].as_array().unwrap() {
             let given = &case["options"];
             let (file, size) = (case["file"].as_str().unwrap(), |name: &str| given[name].as_u64().map(|v| v as usize));
-            // With a width and a count WhisperX puts words of several speakers into one cue, under the name of the first.
+            // With width and count WhisperX puts words of several speakers into one cue, under the name of the first
+            // speaker.
             let mixes_speakers = file.contains("speakers") && size("max_line_count").is_some();
             if size("max_line_width").is_none() || case["format"] != "srt" || mixes_speakers {
                 continue;

@@ -1,16 +1,22 @@
-//! Cues that can be read in time: not too long, not too short, not too fast, and apart from each other.
+//! Cue timing: minimum gap, maximum and minimum duration, and reading speed in characters per second.
 //!
-//! What cannot all be had gives way in this order, the last first: every word is shown, and cues follow each other without
-//! overlap; the gap between two; the longest duration; the shortest; characters a second. The text decides how long a cue
-//! should stay, so it first stays on into the silence after it, then comes up in the silence before. Where there is none,
-//! fast speech makes fast cues.
+//! If the rules conflict, they have this priority, highest first:
+//!
+//! 1. every word is shown, and cues do not overlap;
+//! 2. minimum gap;
+//! 3. maximum duration;
+//! 4. minimum duration;
+//! 5. characters per second.
+//!
+//! A cue that is too short is extended into the pause after it, then into the pause before it. If there is no pause, it
+//! stays too short.
 
 use super::group::Group;
 use super::lines;
 use super::{Spaces, SubtitleOptions};
 use crate::units::Seconds;
 
-/// A cue's time in milliseconds, and what there is to read.
+/// Start and end of a cue in milliseconds, and the characters to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timing {
     pub start: u64,
@@ -18,61 +24,63 @@ pub(super) struct Timing {
     pub characters: usize,
 }
 
-/// Cuts groups that last longer than `max_cue_duration` between two words, until none does or there is one word left.
+/// Splits groups that last longer than `max_cue_duration` between words, until none is longer or it has a single word.
 pub(super) fn cut<'a>(groups: Vec<Group<'a>>, options: &SubtitleOptions, spaces: Spaces) -> Vec<Group<'a>> {
     let Some(longest) = options.max_cue_duration else { return groups };
     let shortest = options.min_cue_duration.unwrap_or_default();
     let width = options.max_line_width.unwrap_or(super::group::WIDTH);
     let mut out = Vec::with_capacity(groups.len());
-    // The next part is on top.
-    let mut todo: Vec<Group> = groups.into_iter().rev().collect();
-    while let Some(mut group) = todo.pop() {
+    // A stack; the earliest part is on top.
+    let mut stack: Vec<Group> = groups.into_iter().rev().collect();
+    while let Some(mut group) = stack.pop() {
         let too_long = group.times().is_some_and(|(start, end)| end.saturating_sub(start) > ms(longest));
-        let place = too_long.then(|| best_cut(&group, shortest)).flatten();
-        let Some(at) = place else {
+        let cut = too_long.then(|| best_cut(&group, shortest)).flatten();
+        let Some(at) = cut else {
             out.push(group);
             continue;
         };
         let mut rest = Group { words: group.words.split_off(at), segment: group.segment };
         lines::fill(&mut group.words, width, spaces);
         lines::fill(&mut rest.words, width, spaces);
-        todo.extend([rest, group]);
+        stack.extend([rest, group]);
     }
     out
 }
 
-/// The word before which a group is best cut: near the middle of its time, rather after a sentence or a clause and in a
-/// pause, and so that neither part is too short. `None` where no cut has times on both sides.
+/// The index of the word before which a group is split. The cost of a split grows with the distance from the middle of
+/// the group in time; it is lower after a sentence or a clause and in a pause, and higher if a part is shorter than
+/// `shortest`. Ties: the split nearest to the middle word wins. `None` if no split has times on both sides.
 fn best_cut(group: &Group, shortest: Seconds) -> Option<usize> {
     let words = &group.words;
     let start = words.iter().filter_map(|word| word.start).map(|s| s.0).fold(f64::MAX, f64::min);
     let end = words.iter().filter_map(|word| word.end).map(|s| s.0).fold(f64::MIN, f64::max);
     let length = (end - start).max(f64::MIN_POSITIVE);
     let mut best: Option<(f64, usize, usize)> = None;
-    let mut heard: Option<f64> = None;
+    // The last end of the words so far.
+    let mut last_end: Option<f64> = None;
     for (at, word) in words.iter().enumerate() {
         let (before, from) = (at.checked_sub(1).map(|i| &words[i]), word.start.map(|s| s.0));
-        if let (Some(before), Some(heard), Some(from), false) = (before, heard, from, word.glued) {
+        if let (Some(before), Some(last_end), Some(from), false) = (before, last_end, from, word.glued) {
             let after = match before.text.trim_end_matches(['"', '\'', ')', '”', '’', '»']).chars().next_back() {
                 Some('.' | '?' | '!' | '…' | '。' | '？' | '！') => 0.25,
                 Some(',' | ';' | ':' | '、' | '，') => 0.12,
                 _ => 0.0,
             };
-            let pause = (from - heard).clamp(0.0, 1.0) * 0.2;
-            let too_short = if heard - start < shortest.0 || end - from < shortest.0 { 1.0 } else { 0.0 };
+            let pause = (from - last_end).clamp(0.0, 1.0) * 0.2;
+            let too_short = if last_end - start < shortest.0 || end - from < shortest.0 { 1.0 } else { 0.0 };
             let cost = (from - start - length / 2.0).abs() / length - after - pause + too_short;
             let off_centre = at.abs_diff(words.len() / 2);
             if best.is_none_or(|(least, off, _)| cost < least || cost == least && off_centre < off) {
                 best = Some((cost, off_centre, at));
             }
         }
-        heard = word.end.map_or(heard, |end| Some(heard.map_or(end.0, |h| h.max(end.0))));
+        last_end = word.end.map_or(last_end, |end| Some(last_end.map_or(end.0, |last| last.max(end.0))));
     }
     best.map(|(_, _, at)| at)
 }
 
-/// Moves the times of cues, which must be in order of their starts, until the rules hold as far as they can. Each comes with
-/// its group's number.
+/// Moves the times of cues so that the rules hold, by their priority. The cues must be sorted by start; each has the
+/// index of its group.
 pub(super) fn place(cues: &mut [(usize, Timing)], options: &SubtitleOptions) {
     let gap = options.min_cue_gap.map_or(0, ms);
     let longest = options.max_cue_duration.map_or(u64::MAX, ms).max(1);
@@ -96,7 +104,7 @@ pub(super) fn place(cues: &mut [(usize, Timing)], options: &SubtitleOptions) {
     }
 }
 
-/// How long a text should be shown, in milliseconds.
+/// Desired duration of a cue, in milliseconds: the time to read it, or the minimum duration if that is longer.
 fn duration_to_read(characters: usize, options: &SubtitleOptions) -> u64 {
     let reading = options.max_cps.map_or(0.0, |cps| (characters as f64 * 1000.0 / cps).ceil());
     options.min_cue_duration.map_or(0, ms).max(reading as u64)
@@ -119,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cue_stays_on_first_and_comes_early_second() {
+    fn a_cue_is_extended_after_its_end_first_and_before_its_start_second() {
         let options = SubtitleOptions { min_cue_duration: Some(Seconds(1.0)), ..SubtitleOptions::default() };
         assert_eq!(placed(&[(500, 700, 1)], &options), [(500, 1500)]);
         assert_eq!(placed(&[(500, 700, 1), (900, 3000, 1)], &options), [(0, 900), (900, 3000)]);
@@ -133,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_and_longest_durations_come_before_the_time_to_read() {
+    fn gap_and_maximum_duration_have_priority_over_reading_speed() {
         let options = SubtitleOptions {
             max_cps: Some(5.0),
             min_cue_gap: Some(Seconds(0.1)),
@@ -142,12 +150,12 @@ mod tests {
         };
         assert_eq!(placed(&[(0, 5000, 50), (5000, 5200, 50)], &options), [(0, 2000), (5000, 7000)]);
         assert_eq!(placed(&[(0, 1000, 50), (1000, 1200, 5)], &options), [(0, 900), (1000, 2000)]);
-        // At one time, and in the wrong order of ends.
+        // Cues that start at the same time, with ends out of order.
         assert_eq!(placed(&[(0, 1000, 1), (0, 10, 1), (0, 900, 1)], &options), [(0, 1), (101, 102), (202, 900)]);
     }
 
     #[test]
-    fn long_groups_are_cut_after_a_sentence_near_the_middle() {
+    fn long_groups_are_split_after_a_sentence_near_the_middle() {
         let texts = ["I", "know", "it.", "You", "know", "it,", "too."];
         let word = |(i, text): (usize, &&str)| Word {
             word: text.to_string(),

@@ -1,19 +1,20 @@
-//! A word of a cue, with its place on the line.
+//! A word of a cue, with its times and the rules for spaces and line breaks around it.
 
 use super::Spaces;
 use crate::types::Word;
 use crate::units::Seconds;
 
-/// A word, and whether a new line begins with it.
+/// A word of a cue.
 #[derive(Clone, Copy)]
 pub(super) struct Placed<'a> {
     pub text: &'a str,
     pub start: Option<Seconds>,
     pub end: Option<Seconds>,
+    /// Whether a new line begins with this word.
     pub breaks_line: bool,
-    /// Whether a space stands in front of it, where it does not begin a line.
+    /// Whether a space precedes this word within a line.
     pub space: bool,
-    /// Whether it must stand on the line of the word before.
+    /// Whether no line break is allowed before this word.
     pub glued: bool,
 }
 
@@ -23,12 +24,12 @@ impl<'a> Placed<'a> {
         Placed { text, start: None, end: None, breaks_line: false, space: true, glued: false }
     }
 
-    /// Its characters.
+    /// Width in characters.
     pub fn length(&self) -> usize {
         self.text.chars().count()
     }
 
-    /// The width of what stands in front of it, where it does not begin a line.
+    /// Width of the space before this word within a line, in characters.
     pub fn gap(&self, spaces: Spaces) -> usize {
         usize::from(self.space && spaces == Spaces::Counted)
     }

@@ -1,24 +1,29 @@
-//! What stands between two words of a line, and where a line may end.
+//! Spaces between words, and allowed line breaks, in languages with and without spaces between words.
 //!
-//! In most languages every word has a space in front of it, and a line may end at every space. Chinese, Japanese and others are
-//! written without: there the aligner makes a word of every character, spaces are where the segment's text has them, and a line
-//! must not begin with closing punctuation, end with an opening bracket, or end within a Latin word or a number.
+//! In most languages every word is preceded by a space, and a line may break at every space. Chinese, Japanese and
+//! others are written without spaces. There the aligner makes a word of every character, spaces are where the segment's
+//! text has them, and a line must not begin with closing punctuation, end with an opening bracket, or end within a
+//! Latin word or a number.
 //!
-//! Sources: JIS X 4051:2004, 6.1.1 (characters that must not begin or end a line); W3C "Requirements for Chinese Text Layout", 3.1.5.
+//! Sources: JIS X 4051:2004, 6.1.1 (characters that must not begin or end a line); W3C "Requirements for Chinese Text
+//! Layout", 3.1.5.
 
 use super::placed::Placed;
 
-/// Languages written without spaces between words: WhisperX's, and those of which Whisper's own word times are without.
+/// Languages written without spaces between words: those of WhisperX, and those whose words Whisper splits by Unicode
+/// character (`tokenizer.py::Tokenizer.split_to_word_tokens`).
 const UNSPACED: [&str; 6] = ["ja", "lo", "my", "th", "yue", "zh"];
 
-/// Closing brackets and punctuation, small kana, and marks of repetition and length: none begins a line.
+/// Characters that must not begin a line: closing brackets and punctuation, small kana, iteration and prolonged sound
+/// marks.
 const CLOSING: &str = "、。，．・：；？！‼⁇⁈⁉」』）］｝〉》】〕〗〙〟’”»…‥ー〜～％‰℃\
                        ゝゞヽヾ々〻ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶ!),.:;?]}%";
 
-/// Opening brackets and signs of currencies: none ends a line.
+/// Characters that must not end a line: opening brackets and currency signs.
 const OPENING: &str = "「『（［｛〈《【〔〖〘〝‘“«￥＄￡([{$";
 
-/// Marks the words of a segment of this text: which have a space in front of them, and which must stay with the one before.
+/// Marks which words of a segment with this text are preceded by a space, and which must stay on the line of the word
+/// before.
 pub(super) fn mark(words: &mut [Placed], text: &str, language: Option<&str>) {
     if !language.is_some_and(|language| UNSPACED.contains(&language)) {
         words.iter_mut().for_each(|word| word.space = true);
@@ -27,7 +32,7 @@ pub(super) fn mark(words: &mut [Placed], text: &str, language: Option<&str>) {
     let mut rest = text.trim_start();
     let mut before: Option<&str> = None;
     for word in words {
-        // Whatever stands between two words; a text that does not have them tells nothing.
+        // The text between two words; `None` if the word does not occur in the text.
         let between = rest.find(word.text).map(|at| {
             let between = &rest[..at];
             rest = &rest[at + word.text.len()..];
@@ -53,7 +58,8 @@ fn is_latin(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// The words, ` ` where a space stands, `_` where a line must not end.
+    /// The words, separated by `|`; a word has ` ` in front if preceded by a space, and `_` if no line may break before
+    /// it.
     fn marked(words: &[&str], text: &str, language: &str) -> String {
         let mut words: Vec<Placed> = words.iter().map(|text| Placed::new(text)).collect();
         mark(&mut words, text, Some(language));
@@ -69,7 +75,7 @@ mod tests {
         assert_eq!(marked(&letters, " 我用 ML ab 16。", "zh"), "我|用| M|_L| a|_b| 1|_6|_。");
         assert_eq!(marked(&["Good", "day"], "Good day", "en"), " Good| day");
         assert_eq!(marked(&["「", "い", "っ", "」", "x"], "「いっ」 x", "ja"), "「|_い|_っ|_」| x");
-        // Words that the text does not have.
+        // Words that do not occur in the text.
         assert_eq!(marked(&["我", "X", "用"], "我用", "zh"), "我|X|用");
     }
 }

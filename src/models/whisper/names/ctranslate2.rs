@@ -1,4 +1,4 @@
-//! Names of CTranslate2's `WhisperSpec`.
+//! Tensor names of CTranslate2's `WhisperSpec`.
 //!
 //! Source: CTranslate2 4.8 `python/ctranslate2/specs/{whisper_spec,transformer_spec,attention_spec}.py`,
 //! `converters/transformers.py` (`WhisperLoader`).
@@ -6,7 +6,7 @@
 use super::{layer, whole};
 use crate::engine::weights::Part;
 
-/// Outside of the layers, after `encoder/` or `decoder/`.
+/// Modules outside of the layers, after `encoder/` or `decoder/`.
 const COMMON: [(&str, &str); 5] = [
     ("conv1", "conv1"),
     ("conv2", "conv2"),
@@ -15,7 +15,7 @@ const COMMON: [(&str, &str); 5] = [
     ("layer_norm", "layer_norm"),
 ];
 
-/// In a layer. Projections of the same input are stacked.
+/// Modules in a layer. Projections of the same input are stacked in one variable.
 const IN_LAYER: [(&str, &[&str]); 10] = [
     ("self_attention/layer_norm", &["self_attn_layer_norm"]),
     ("self_attention/linear_0", &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
@@ -29,7 +29,7 @@ const IN_LAYER: [(&str, &[&str]); 10] = [
     ("ffn/linear_1", &["fc2"]),
 ];
 
-/// The last part of a name.
+/// Last components of names.
 const LEAVES: [(&str, &str); 6] = [
     ("weight", "weight"),
     ("weight_scale", "weight_scale"),
@@ -43,10 +43,10 @@ fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(from, _)| *from == name).map(|(_, to)| *to)
 }
 
-/// The names by which the model asks for a variable. The output projection is the embedding, and has none.
+/// The tensors of the model that a variable holds. The output projection is skipped, because it is the embedding.
 ///
-/// Whisper's key projections have no bias, and what a file stores for it is zero. It would change nothing anyhow: it adds the
-/// same number to the scores of all keys, which the softmax takes off.
+/// Whisper's key projections have no bias; the files store zeros for it, which are not used. Any bias of the keys would
+/// not change the result: it adds the same number to the scores of all keys, which cancels in the softmax.
 pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part> {
     let split = || {
         let (side, rest) = name.split_once('/').filter(|(side, _)| matches!(*side, "encoder" | "decoder"))?;
@@ -63,7 +63,7 @@ pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part
     split().unwrap_or_default()
 }
 
-/// Equal numbers of rows for each module. All share a scale that is a single number.
+/// Splits a variable into equal numbers of rows for the stacked `modules`. A scalar scale is shared by all of them.
 fn stacked(modules: &[&str], shape: &[usize], name: impl Fn(&str) -> String) -> Vec<Part> {
     let rows = match shape {
         [] | [1] => None,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stacked_projections_are_cut_at_equal_rows() {
+    fn stacked_projections_are_split_into_equal_rows() {
         let parts = parts("decoder/layer_11/attention/linear_1/weight", &[12, 6]);
         let part = |name: &str, rows| Part { name: name.into(), rows: Some(rows), shape: None };
         let prefix = "model.decoder.layers.11.encoder_attn";
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn one_scale_belongs_to_every_projection() {
+    fn a_scalar_scale_is_shared_by_all_projections() {
         let parts = parts("encoder/layer_0/self_attention/linear_0/weight_scale", &[]);
         assert_eq!(parts.len(), 3);
         assert!(parts.iter().all(|part| part.rows.is_none()), "{parts:?}");
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tensor_of_whisper_has_no_name() {
+    fn unknown_variables_are_skipped() {
         for name in ["decoder/projection/weight", "decoder/num_heads", "encoder/layer_/ffn/linear_0/weight", "", "/"] {
             assert_eq!(parts(name, &[2]), [], "{name}");
         }

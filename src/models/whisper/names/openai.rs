@@ -1,11 +1,11 @@
-//! Names of openai-whisper's `model_state_dict`, which whisper.cpp's files keep.
+//! Tensor names of openai-whisper's `model_state_dict`, which whisper.cpp's files use as well.
 //!
 //! Source: openai-whisper 20250625 `model.py`; transformers `convert_openai_to_hf.py`.
 
 use super::layer;
 use crate::engine::weights::Part;
 
-/// Outside of the blocks, after `encoder.` or `decoder.`.
+/// Tensors outside of the blocks, after `encoder.` or `decoder.`.
 const COMMON: [(&str, &str); 10] = [
     ("conv1.weight", "conv1.weight"),
     ("conv1.bias", "conv1.bias"),
@@ -19,7 +19,7 @@ const COMMON: [(&str, &str); 10] = [
     ("ln.bias", "layer_norm.bias"),
 ];
 
-/// In a block, before `.weight` and `.bias`.
+/// Modules in a block, before `.weight` and `.bias`.
 const IN_BLOCK: [(&str, &str); 13] = [
     ("attn_ln", "self_attn_layer_norm"),
     ("attn.query", "self_attn.q_proj"),
@@ -36,7 +36,8 @@ const IN_BLOCK: [(&str, &str); 13] = [
     ("mlp.2", "fc2"),
 ];
 
-/// The name by which the model asks for a tensor. whisper.cpp's converters store the convolutions' biases as `[N, 1]`.
+/// The tensor of the model for a tensor of the file. whisper.cpp's converters store the biases of convolutions as `[N,
+/// 1]`.
 pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part> {
     let renamed = || {
         let (side, rest) = name.split_once('.').filter(|(side, _)| matches!(*side, "encoder" | "decoder"))?;
