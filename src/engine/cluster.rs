@@ -1,10 +1,11 @@
-//! The primitives of clustering voices, in f64 throughout, since hard decisions follow: [`Cluster`].
+//! Speaker clustering: the [`Cluster`] primitives (linkage, VBx, cosine similarity, speaker counts, reconstruction).
 //!
-//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for `Backend`'s.
+//! All arithmetic is f64, because hard decisions depend on it. The free functions check every shape once, as
+//! [`ops`](super::ops) does for `Backend`.
 //!
-//! Every primitive has a body here, for the host: what is right, and what the kernels of a GPU are compared with.
-//! Inputs and results are on the host: voices come from there, and what comes out is small. What lies between, the hundred
-//! thousand steps of a linkage or the iterations of VBx, does not leave the device.
+//! Every primitive has a default implementation on the host, which is also the reference for the CUDA kernels. Inputs and
+//! results are on the host: the embeddings are there already, and the results are small. Intermediate results, of a
+//! linkage of a hundred thousand steps or of the iterations of VBx, stay on the device.
 
 pub(super) mod average_linkage;
 mod cosine_similarity;
@@ -20,30 +21,31 @@ pub(super) use vbx::{begin, prepare};
 use super::cpu::Cpu;
 use crate::error::{Error, Result};
 
-/// Sums over the numbers of a voice are made of so many, each over every such number; then the halves are added until one
-/// is left. The lanes of half a warp do the same, so that distances and likenesses are equal to the bit everywhere.
+/// Number of partial sums in a sum over the dimensions of an embedding: partial sum `i` adds every 16th term from term `i`
+/// on, then the partial sums are added pairwise as a tree. The CUDA kernels add in the same order with half a warp, so
+/// that distances and similarities are bit-identical on every device.
 pub const LANES: usize = 16;
 
-/// Who is active in the frames of windows that overlap, and where these frames lie in the recording.
+/// The activity of speakers in overlapping windows, and the positions of the windows in the recording.
 #[derive(Clone, Copy, Debug)]
 pub struct Activity<'a> {
-    /// `[W, F, S]`
+    /// `[W, F, S]`: whether speaker `s` of window `w` is active in frame `f`.
     pub active: &'a [bool],
-    /// Frames F of a window.
+    /// Frames F per window.
     pub frames: usize,
-    /// Speakers S of a window.
+    /// Speakers S per window.
     pub speakers: usize,
-    /// Frame of the recording that is the first of each window, rising, `[W]`.
+    /// `[W]`: first frame of each window, counted in frames of the recording, ascending.
     pub first: &'a [usize],
-    /// Frames T of the recording; those of windows beyond it are left out.
+    /// Frames T of the recording; frames of windows beyond it are ignored.
     pub total: usize,
 }
 
 /// A device that can cluster.
 pub trait Cluster {
-    /// All N - 1 merges of `points` `[N, D]`, in order, as SciPy's `linkage(points, "centroid")` has them: again and again
-    /// the two clusters whose centroids are closest become one. Of equal distances, the one of the first places counts.
-    /// Fewer merges where distances are no numbers.
+    /// Agglomerative clustering with centroid linkage: all N - 1 merges of `points` `[N, D]`, in the order of SciPy's
+    /// `linkage(points, "centroid")`. Each merge joins the two clusters with the closest centroids. Ties: the pair with the
+    /// lowest indices. Fewer merges if distances are NaN.
     ///
     /// # Errors
     /// Those of the device.
@@ -51,15 +53,16 @@ pub trait Cluster {
         Ok(linkage::centroid_linkage(points, size))
     }
 
-    /// The cluster of each embedding, `[N]`, numbered in the order of their first embeddings: the two clusters whose merge costs the least are
-    /// merged again and again, while that costs at most the threshold.
+    /// Agglomerative clustering with average linkage: the cluster of each embedding, `[N]`, numbered in the order of their
+    /// first embeddings. The two clusters with the lowest merge cost are merged, as long as that cost is at most the
+    /// threshold.
     ///
     /// cost(p, q) = 1 - S_p . S_q / (n_p n_q) + penalty x apart / (apart + same + prior)
     ///
-    /// with `S` the sum of a cluster's embeddings, each times its frames, and `n` the sum of these frames: the mean cosine distance of all
-    /// pairs. `apart` and `same` are the frames (the smaller number of the two) of all pairs of their embeddings that are of one window, of
-    /// different speakers of that window and of the same one. Ties: the pair with the lowest places; a cluster has the place of its last
-    /// embedding.
+    /// `S` is the sum of a cluster's embeddings, each weighted by its frames, and `n` the sum of these frames, so the first
+    /// part is the weighted mean cosine distance of all pairs. The second part counts pairs of embeddings from the same
+    /// window, each with the lower of its two numbers of frames: `apart` for different speakers of that window, `same` for
+    /// the same speaker. Ties: the pair with the lowest indices; the index of a cluster is that of its last embedding.
     ///
     /// # Errors
     /// Those of the device.
@@ -67,8 +70,8 @@ pub trait Cluster {
         Ok(average_linkage::average_linkage(input))
     }
 
-    /// Clusters `features` `[N, E]` whose variances between speakers are `phi` `[E]`, from the labels `[N]` of a first
-    /// clustering.
+    /// VBx: clusters `features` `[N, E]`, whose between-speaker variances are `phi` `[E]`, starting from the labels `[N]` of
+    /// another clustering.
     ///
     /// # Errors
     /// Those of the device.
@@ -76,8 +79,8 @@ pub trait Cluster {
         Ok(vbx::vbx(features, phi, labels, options))
     }
 
-    /// 2 minus the cosine distance of each of `voices` `[V, D]` to each of `centroids` `[K, D]`: `[V, K]`. No number where a
-    /// voice has none.
+    /// 1 + cosine similarity (2 - cosine distance) of each embedding of `voices` `[V, D]` and each of `centroids` `[K, D]`:
+    /// `[V, K]`. NaN for embeddings with NaN.
     ///
     /// # Errors
     /// Those of the device.
@@ -85,8 +88,8 @@ pub trait Cluster {
         Ok(cosine_similarity::cosine_similarity(voices, centroids, size))
     }
 
-    /// How many speak in each frame of the recording, `[T]`: the mean over the windows that see it, rounded with halves to
-    /// even.
+    /// Number of active speakers in each frame of the recording, `[T]`: the mean over the windows that cover the frame,
+    /// rounded half to even.
     ///
     /// # Errors
     /// Those of the device.
@@ -94,9 +97,9 @@ pub trait Cluster {
         Ok(frames::speaker_count(activity))
     }
 
-    /// Who of `speakers`, which are the clusters and as many more as `count` needs, speaks in each frame, `[T, speakers]`: as many as
-    /// `count` `[T]` says, those of whom the most windows say so; of equals the first. `labels` `[W, S]` are the clusters of
-    /// the windows' speakers.
+    /// Reconstruction: whether each cluster speaks in each frame of the recording, `[T, speakers]`. In frame `t` the
+    /// `count[t]` clusters that are active in the most windows speak. Ties: the lowest cluster wins. `labels` `[W, S]` are
+    /// the clusters of the speakers of each window. `speakers` is at least the number of clusters and the largest `count`.
     ///
     /// # Errors
     /// Those of the device.
@@ -111,7 +114,7 @@ pub trait Cluster {
     }
 }
 
-/// The host, without a model on it: all cores, no device.
+/// Clustering on the host, on all cores, for callers without a [`Cpu`] backend.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Host;
 
@@ -185,7 +188,7 @@ fn wrong(op: &'static str, what: &'static str, expected: String, got: impl std::
     Error::Shape { op, what, expected, got: format!("{got:?}") }
 }
 
-/// A matrix with rows of `size`.
+/// Checks that `len` values are a matrix with rows of `size`.
 fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> Result<()> {
     if size == 0 || !len.is_multiple_of(size) {
         return Err(wrong(op, what, format!("[_, {size}], at least one wide"), len));
@@ -193,7 +196,7 @@ fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> 
     Ok(())
 }
 
-/// What `average_linkage` is given.
+/// Checks the input of [`average_linkage`].
 fn check_linked(input: &Linked) -> Result<()> {
     let op = "average_linkage";
     check_rows(op, "embeddings", input.embeddings.len(), input.size)?;
@@ -203,7 +206,7 @@ fn check_linked(input: &Linked) -> Result<()> {
             return Err(wrong(op, what, format!("[{count}]"), values.len()));
         }
     }
-    // A cluster's frames, and those that two clusters share, are counted in 32 bits.
+    // The frames of a cluster, and those shared by two clusters, are 32-bit integers.
     let total: u64 = input.frames.iter().map(|frames| u64::from(*frames)).sum();
     if input.frames.contains(&0) || total > i32::MAX as u64 {
         return Err(wrong(op, "frames", format!("each at least 1, at most {} together", i32::MAX), total));
@@ -214,7 +217,7 @@ fn check_linked(input: &Linked) -> Result<()> {
     Ok(())
 }
 
-/// What `vbx` is given.
+/// Checks the input of [`vbx`].
 fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
     if phi.is_empty() || features.len() != labels.len() * phi.len() {
         return Err(wrong("vbx", "features", format!("[{}, {}]", labels.len(), phi.len()), features.len()));
@@ -225,7 +228,7 @@ fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
     }
 }
 
-/// Windows, and where they lie.
+/// Checks the sizes of `activity` and the order of its windows.
 fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
     let Activity { active, frames, speakers, first, .. } = activity;
     if active.len() != first.len() * frames * speakers {
@@ -237,7 +240,7 @@ fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
     Ok(())
 }
 
-/// What `reconstruct` is given.
+/// Checks the input of [`reconstruct`].
 fn check_votes(
     activity: &Activity,
     labels: &[Option<usize>],
@@ -263,7 +266,7 @@ fn check_votes(
     Ok(())
 }
 
-/// The sum of what `term` makes of each pair of numbers, in the order of [`LANES`].
+/// The sum of `term(a[i], b[i])`, added in the order described at [`LANES`].
 fn in_lanes<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> f64 {
     let mut sums = [0.0; LANES];
     let (whole, rest) = a.split_at(a.len() - a.len() % LANES);
@@ -291,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn wrong_shapes_are_refused() {
         let activity = Activity { active: &[true; 12], frames: 2, speakers: 3, first: &[0, 1], total: 3 };
         let refused = |error: Error| matches!(error, Error::Shape { .. });
         assert!(refused(centroid_linkage(&Host, &[0.0; 5], 2).unwrap_err()));

@@ -1,41 +1,42 @@
-//! What a CTC alignment is asked and what it answers: [`Backend::ctc_viterbi`].
+//! Inputs and outputs of CTC forced alignment ([`Backend::ctc_viterbi`]).
 //!
-//! `N` segments, each with its own run of the rows of one matrix of log-probabilities and its own labels. All of them
-//! are aligned by one call, so that a device needs one launch.
+//! One call aligns `N` segments, so that a device needs one launch. Each segment has its own labels and its own
+//! consecutive rows of one matrix of log-probabilities.
 
 use std::ops::Range;
 
 use super::{Backend, Tensor};
 use crate::error::{Error, Result};
 
-/// Which paths an alignment may take from row to row.
+/// The paths that an alignment may take from row to row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CtcTopology {
-    /// As CTC was trained (Graves et al. 2006): a label lasts one row or more, blanks come between labels where they
-    /// like, and must where a label follows its like. As torchaudio's `forced_align`.
+    /// Standard CTC (Graves et al. 2006), as torchaudio's `forced_align`: a label lasts one row or more; blanks between
+    /// labels are optional, but required between two equal labels.
     #[default]
     Ctc,
-    /// As WhisperX: a label takes one row and blanks follow it until the next label; those belong to the label. The path
-    /// ends in the row where the last label's blanks add up best, which need not be the last one.
+    /// The trellis of WhisperX: a label takes one row, and blanks follow until the next label; these blanks belong to the
+    /// label. The path ends in the row with the best score for the last label and its blanks, not necessarily the last
+    /// row.
     Trellis,
 }
 
-/// Where one segment is.
+/// The rows and labels of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtcPlace {
     /// Rows of the log-probabilities.
     pub rows: Range<usize>,
-    /// Labels, counted over all segments.
+    /// Its labels, as a range in those of all segments.
     pub labels: Range<usize>,
 }
 
-/// The segments of one call.
+/// The segments aligned by one call.
 pub struct CtcSegments<B: Backend> {
     /// `[N, 4]`: first row, rows, first label, labels.
     pub places: Tensor<B, i32>,
     /// `[L]` labels of all segments, one after another.
     pub labels: Tensor<B, i32>,
-    /// The class that stands for no label.
+    /// The class of the CTC blank.
     pub blank: usize,
     host_places: Vec<CtcPlace>,
     host_labels: Vec<i32>,
@@ -43,10 +44,10 @@ pub struct CtcSegments<B: Backend> {
 }
 
 impl<B: Backend> CtcSegments<B> {
-    /// The labels of each segment and the rows they are said in. `classes` is the width of the log-probabilities.
+    /// Copies the rows and labels of each segment to the device. `classes` is the width of the log-probabilities.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a label or the blank is no class, or a label is the blank.
+    /// [`Error::Shape`] if a label or the blank is not below `classes`, or a label is the blank.
     pub fn new(be: &B, segments: &[(Range<usize>, &[i32])], classes: usize, blank: usize) -> Result<Self> {
         let wrong = |what, got: String| {
             let expected = format!("a class below {classes}, and no label the blank {blank}");
@@ -73,7 +74,7 @@ impl<B: Backend> CtcSegments<B> {
         Ok(CtcSegments { places, labels, blank, host_places, host_labels, classes })
     }
 
-    /// The segments' places, on the host.
+    /// The rows and labels of each segment, on the host.
     pub fn host_places(&self) -> &[CtcPlace] {
         &self.host_places
     }
@@ -83,28 +84,28 @@ impl<B: Backend> CtcSegments<B> {
         &self.host_labels
     }
 
-    /// The width of the log-probabilities these labels are classes of.
+    /// Number of classes: the width of the log-probabilities.
     pub fn classes(&self) -> usize {
         self.classes
     }
 }
 
-/// Where each label was found.
+/// The result of an alignment: the rows and score of each label.
 pub struct CtcSpans<B: Backend> {
-    /// `[L]` the label's first row, counted from the first of its segment.
+    /// `[L]` first row of the label, counted from the first row of its segment.
     pub start: Tensor<B, i32>,
-    /// `[L]` the row after its last.
+    /// `[L]` the row after its last one.
     pub end: Tensor<B, i32>,
-    /// `[L]` the mean probability of what its rows were taken for: the label, or, in [`CtcTopology::Trellis`], the blanks
-    /// that follow it.
+    /// `[L]` mean probability over its rows of the class on the path: the label or, in [`CtcTopology::Trellis`], the
+    /// blanks that follow it.
     pub score: Tensor<B, f32>,
-    /// `[N]` log-probability of the segment's best path; minus infinity where there is none, and all of the segment's
-    /// other numbers are 0.
+    /// `[N]` log-probability of the segment's best path. Minus infinity if there is no path; then all other numbers of
+    /// the segment are 0.
     pub total: Tensor<B, f32>,
 }
 
 impl<B: Backend> CtcSpans<B> {
-    /// Room for the answer.
+    /// Allocates the result for `segments`.
     pub fn zeros(be: &B, segments: &CtcSegments<B>) -> Result<Self> {
         let labels = segments.labels.len();
         Ok(CtcSpans {

@@ -1,11 +1,12 @@
-//! The primitives of densely connected time-delay networks, CAM++'s, over clips of different lengths: [`Dense`]. All of it in
-//! f32, since embeddings are compared with a threshold.
+//! Primitives of CAM++ speaker embeddings (a densely connected time-delay network): the [`Dense`] trait.
 //!
-//! Clips lie one behind the other without filling: a tensor `[R, C]` has a row for every frame of every clip, see [`Clips`].
-//! A dense block appends the channels of each layer to those before: its tensor is as wide as the block's result, a layer
-//! reads the first columns of it and writes the next ones.
+//! All arithmetic is f32, because embeddings are compared with a threshold.
 //!
-//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
+//! Clips of different lengths are concatenated without padding: a tensor `[R, C]` has one row per frame of every clip, see
+//! [`Clips`]. Each layer of a dense block appends its channels to those of the layers before. The tensor of a block is
+//! allocated as wide as its result; a layer reads the first columns and writes the next ones.
+//!
+//! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
 use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};
 use super::ops::{check, wrong};
@@ -15,30 +16,31 @@ use super::weights::HostMatrix;
 use super::{Backend, Tensor};
 use crate::error::Result;
 
-/// Most taps over time of a [`ClipConv`].
+/// Largest number of taps over time of a [`ClipConv`].
 pub const MOST_TAPS: usize = 5;
-/// Frames of a segment, whose mean is part of the context of each of its frames; the last segment of a clip may be shorter.
-/// 3D-Speaker `models/campplus/layers.py::CAMLayer.seg_pooling`.
+/// Frames per segment in segment pooling: the context of a frame is its segment's mean plus its clip's. The last segment
+/// of a clip may be shorter. Source: 3D-Speaker `models/campplus/layers.py::CAMLayer.seg_pooling`.
 pub const SEGMENT: usize = 100;
 
-/// Where clips of different lengths begin in a tensor that has a row for each of their frames.
+/// The row offsets of concatenated clips of different lengths.
 pub struct Clips<B: Backend> {
-    /// `[N + 1]` the first row of each clip, and the number of rows.
+    /// `[N + 1]` the first row of each clip, then the number of rows.
     starts: Vec<usize>,
-    /// `[N + 1]` the first segment of each clip, and the number of segments.
+    /// `[N + 1]` the first segment of each clip, then the number of segments.
     segments: Vec<usize>,
-    /// `[N + 1]` both of them.
+    /// `[N + 1]` a copy of `starts`.
     pub(super) starts_on_device: Tensor<B, i32>,
+    /// `[N + 1]` a copy of `segments`.
     pub(super) segments_on_device: Tensor<B, i32>,
     /// `[R]` the clip of each row.
     pub(super) clip_of_row: Tensor<B, i32>,
 }
 
 impl<B: Backend> Clips<B> {
-    /// Clips of these numbers of frames, each 1 at least.
+    /// The offsets of clips with these numbers of frames, each at least 1.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for a clip without frames, or more rows than 31 bits can count.
+    /// [`Error::Shape`](crate::Error::Shape) for a clip without frames, or 2^31 rows or more.
     pub fn new(be: &B, lengths: &[usize]) -> Result<Self> {
         let ends = |each: &dyn Fn(usize) -> usize| {
             let mut end = 0usize;
@@ -72,32 +74,32 @@ impl<B: Backend> Clips<B> {
         self.starts.len() - 1
     }
 
-    /// `R`: frames of all clips.
+    /// `R`: number of frames of all clips.
     pub fn rows(&self) -> usize {
         self.starts[self.count()]
     }
 
-    /// Segments of all clips.
+    /// `S`: number of segments of all clips.
     pub fn num_segments(&self) -> usize {
         self.segments[self.count()]
     }
 
-    /// The first row of each clip, and the number of rows: `[N + 1]`.
+    /// The first row of each clip, then the number of rows: `[N + 1]`.
     pub fn starts(&self) -> &[usize] {
         &self.starts
     }
 
-    /// The first segment of each clip, and the number of segments: `[N + 1]`.
+    /// The first segment of each clip, then the number of segments: `[N + 1]`.
     pub fn segments(&self) -> &[usize] {
         &self.segments
     }
 
-    /// Frames of each clip.
+    /// The number of frames of each clip.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
         self.starts.windows(2).map(|pair| pair[1] - pair[0])
     }
 
-    /// The clips of every `stride`-th frame of these.
+    /// The clips after a layer with this stride: every `stride`-th frame.
     ///
     /// # Errors
     /// Those of the device.
@@ -106,7 +108,7 @@ impl<B: Backend> Clips<B> {
     }
 }
 
-/// Scale and shift `[K]` of each channel: a batch norm.
+/// A batch norm at inference: scale and shift of each channel.
 pub struct Affine<B: Backend> {
     /// `[K]`
     pub scale: Tensor<B, f32>,
@@ -114,46 +116,46 @@ pub struct Affine<B: Backend> {
     pub shift: Tensor<B, f32>,
 }
 
-/// What becomes of a sum, bias included, before it is stored.
+/// The epilogue of [`ClipConv`], applied after the bias.
 pub enum Finish<'a, B: Backend> {
-    /// Nothing.
+    /// None.
     Store,
-    /// Zero, where it is below.
+    /// ReLU.
     Relu,
-    /// Multiplied by the gate `[S, N]` of the segment that its row is in.
+    /// Multiplication with gates `[S, N]`: each row with the gate of its segment.
     Gate(&'a Tensor<B, f32>),
 }
 
-/// A convolution over time, padded with `dilation * (taps / 2)` zeros at both ends of each clip.
+/// A 1-D convolution over time, padded with `dilation * (taps / 2)` zeros at both ends of each clip.
 pub struct ClipConv<'a, B: Dense> {
     /// `[N, W * K]`: tap by tap, channels contiguous within a tap; `W` odd, [`MOST_TAPS`] at most.
     pub weight: &'a B::ClipWeight,
     /// `W`
     pub taps: usize,
-    /// Frames of `x` from one frame of the result to the next.
+    /// Stride in frames of `x`.
     pub stride: usize,
-    /// Frames of `x` from tap to tap.
+    /// Dilation: frames of `x` from tap to tap.
     pub dilation: usize,
-    /// With one tap only: each value of `x` is scaled and shifted, and becomes zero where it is then below.
+    /// Batch norm and ReLU applied to `x` first; with one tap only.
     pub before: Option<&'a Affine<B>>,
     /// `[N]`
     pub bias: Option<&'a Tensor<B, f32>>,
-    /// What follows.
+    /// The epilogue.
     pub finish: Finish<'a, B>,
-    /// The column of the result's tensor that the `N` channels begin at.
+    /// First of the `N` columns of the output tensor that are written.
     pub column: usize,
 }
 
 /// A device that can run CAM++.
 pub trait Dense: SegmentationOps {
-    /// Weights and bias of a convolution over pictures, in f32.
+    /// Weights and bias of a 2-D convolution, in f32.
     type ClipFilter: Send + Sync;
     /// A weight of [`ClipConv`], in f32.
     type ClipWeight: Send + Sync;
 
-    /// Frames of features that are worth running at once: enough to keep the device busy, few enough for its memory.
+    /// Batch size in frames of features: enough to keep the device busy, few enough for its memory.
     fn clip_frames(&self) -> usize;
-    /// Prepares a convolution over pictures. Its sizes were checked.
+    /// Prepares a 2-D convolution. Its sizes were checked.
     fn clip_filter(&self, filter: &HostFilter) -> Result<Self::ClipFilter>;
     /// The sizes of a prepared convolution.
     fn clip_filter_shape(&self, filter: &Self::ClipFilter) -> FilterShape;
@@ -162,8 +164,9 @@ pub trait Dense: SegmentationOps {
     /// `(N, W * K)` of a prepared weight.
     fn clip_weight_shape(&self, weight: &Self::ClipWeight) -> (usize, usize);
 
-    /// Clips of features, each band less its mean over the clip: `out` `[R, M, 1]`, row `r` from row `index[r]` of `features`
-    /// `[F, M]`. The mean is summed in f32 or wider, in an order that depends on the clip's length only.
+    /// Gathers clips of features and subtracts each band's mean over the clip: `out` `[R, M, 1]`, row `r` from row
+    /// `index[r]` of `features` `[F, M]`. The mean is summed in f32 or wider, in an order that depends only on the length of
+    /// the clip.
     fn centre_clips(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -171,8 +174,8 @@ pub trait Dense: SegmentationOps {
         index: &Tensor<Self, i32>,
         clips: &Clips<Self>,
     ) -> Result<()>;
-    /// A convolution over the pictures of clips, padded with `taps / 2` zeros on all sides of each clip: `out`
-    /// `[R, H / stride, O]` (rounded up), `x` `[R, H, C]`, `added` like `out`; then zero where it is below.
+    /// 2-D convolution over each clip, padded with `taps / 2` zeros on all sides of the clip: `out` `[R, H / stride, O]`
+    /// (rounded up), `x` `[R, H, C]`; a tensor added by `after` has the shape of `out`.
     fn clip_conv2d(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -181,8 +184,8 @@ pub trait Dense: SegmentationOps {
         after: ClipAfter<Self>,
         clips: &Clips<Self>,
     ) -> Result<()>;
-    /// A convolution over time: columns `column .. column + N` of `out` `[R', _]`, from the first `K` columns of `x` `[R, _]`;
-    /// `clips` are those of `x`, and those of `out`.
+    /// 1-D convolution over time: columns `column .. column + N` of `out` `[R', _]` from the first `K` columns of `x`
+    /// `[R, _]`; `clips` are those of `x` and those of `out`.
     fn clip_conv(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -190,32 +193,33 @@ pub trait Dense: SegmentationOps {
         conv: &ClipConv<Self>,
         clips: [&Clips<Self>; 2],
     ) -> Result<()>;
-    /// The context of each segment: the mean of its frames plus that of all frames of its clip: `out` `[S, K]`, `x` `[R, K]`.
+    /// Segment pooling: the mean of each segment's frames plus the mean of its clip's frames: `out` `[S, K]`, `x` `[R, K]`.
     fn segment_context(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()>;
-    /// Mean and standard deviation over the frames of each clip: `out` `[N, 2, K]`, `x` `[R, K]`. The divisor of the variance
-    /// is one less than the number of frames, so that a clip of one frame has NaN as deviations.
+    /// Statistics pooling: mean and standard deviation over the frames of each clip: `out` `[N, 2, K]`, `x` `[R, K]`. The
+    /// variance is divided by the number of frames minus one, so the deviations of a clip of one frame are NaN.
     fn clip_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()>;
 }
 
-/// What becomes of a sum of [`Dense::clip_conv2d`], bias included, before it is stored.
+/// The epilogue of [`Dense::clip_conv2d`], applied after the bias.
 pub enum ClipAfter<'a, B: Backend> {
-    /// Nothing.
+    /// None.
     Store,
-    /// Zero, where it is below.
+    /// ReLU.
     Relu,
-    /// Another picture of the same shape is added, then as [`ClipAfter::Relu`].
+    /// Adds a tensor of the same shape (the residual connection), then ReLU.
     AddRelu(&'a Tensor<B, f32>),
 }
 
 /// See [`Dense::clip_filter`].
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) for sizes that cannot be computed.
+/// [`Error::Shape`](crate::Error::Shape) for sizes that are not supported.
 pub fn clip_filter<B: Dense>(be: &B, filter: &HostFilter) -> Result<B::ClipFilter> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
-    let step = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
-    let one = inputs == 1 && taps == 3 && stride == [1, 1];
-    if !step(outputs) || !(step(inputs) || one) || !matches!(taps, 1 | 3) || !matches!(stride, [1, 1 | 2]) {
+    let is_multiple = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
+    let is_single = inputs == 1 && taps == 3 && stride == [1, 1];
+    let are_channels_valid = is_multiple(outputs) && (is_multiple(inputs) || is_single);
+    if !are_channels_valid || !matches!(taps, 1 | 3) || !matches!(stride, [1, 1 | 2]) {
         let expected =
             format!("1 or 3 taps, stride 1 over time, 1 or 2 over frequency, channels in steps of {CHANNEL_STEP}");
         return Err(wrong("clip_filter", "weight", expected, format!("{:?}", filter.shape)));
@@ -293,9 +297,9 @@ pub fn clip_conv<B: Dense>(
     let &ClipConv { taps, stride, dilation, column, .. } = conv;
     let (n, k) = be.clip_weight_shape(conv.weight);
     let [inputs, outputs] = clips;
-    let plain = taps == 1 || conv.before.is_none();
-    let odd = taps % 2 == 1 && taps <= MOST_TAPS && k.is_multiple_of(taps);
-    if !odd || !plain || stride == 0 || dilation == 0 {
+    let is_norm_allowed = taps == 1 || conv.before.is_none();
+    let are_taps_valid = taps % 2 == 1 && taps <= MOST_TAPS && k.is_multiple_of(taps);
+    if !are_taps_valid || !is_norm_allowed || stride == 0 || dilation == 0 {
         let got = format!(
             "{taps} taps of {k} columns, stride {stride}, dilation {dilation}, scaled first: {}",
             conv.before.is_some()

@@ -1,9 +1,10 @@
-//! The primitives of networks that see sound as a picture: speaker embeddings of residual blocks, [`EmbeddingOps`].
+//! Primitives of ResNet speaker embeddings (fbank features, 2-D convolutions, statistics pooling): the [`EmbeddingOps`]
+//! trait.
 //!
-//! A picture is `[N, T, H, C]`: time, then frequency, channels contiguous. (PyTorch has it as `[N, C, H, T]`; what depends on
-//! that order is turned round when weights are loaded.)
+//! A feature map is `[N, T, H, C]`: time, then frequency, channels contiguous. PyTorch's order is `[N, C, H, T]`; weights
+//! are transposed when they are loaded.
 //!
-//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
+//! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
 pub use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};
 use super::ops::{check, wrong};
@@ -12,52 +13,54 @@ use super::{Backend, Tensor, dense::Dense};
 use crate::error::Result;
 use crate::features::fbank::{self, Fbank};
 
-/// Added to sums of masks, and to the divisor of the variance: pyannote's `StatsPool`.
+/// Added to the sum of a mask, and to the divisor of the variance: pyannote's `StatsPool`.
 pub const MASK_EPS: f32 = 1e-8;
 
-/// What becomes of a sum, bias included, before it is stored.
+/// The epilogue of [`EmbeddingOps::conv2d`], applied after the bias.
 pub enum After<'a, B: Backend> {
-    /// Nothing.
+    /// None.
     Store,
-    /// Zero, where it is below.
+    /// ReLU.
     Relu,
-    /// Another picture of the same shape is added, then as [`After::Relu`].
+    /// Adds a tensor of the same shape (the residual connection), then ReLU.
     AddRelu(&'a Tensor<B>),
 }
 
-/// A device that can run the embedding network of speakers.
+/// A device that can run a ResNet speaker embedding network.
 pub trait EmbeddingOps: Dense {
     /// Constants of [`EmbeddingOps::fbank`].
     type FbankPlan: Send + Sync;
-    /// A convolution's weights and bias.
+    /// Weights and bias of a 2-D convolution.
     type Filter: Send + Sync;
 
-    /// Prepares the features. `options` were checked.
+    /// Prepares the constants of [`EmbeddingOps::fbank`]. `options` were checked.
     fn fbank_plan(&self, options: &Fbank) -> Result<Self::FbankPlan>;
-    /// `M` of a plan.
+    /// `M`: number of mel bands of a plan.
     fn fbank_bands(&self, plan: &Self::FbankPlan) -> usize;
-    /// Prepares a convolution. Its sizes were checked.
+    /// Prepares a 2-D convolution. Its sizes were checked.
     fn filter(&self, filter: &HostFilter) -> Result<Self::Filter>;
     /// The sizes of a prepared convolution.
     fn filter_shape(&self, filter: &Self::Filter) -> FilterShape;
-    /// Windows that are worth running at once: enough to keep the device busy, few enough for its memory.
+    /// Batch size in windows: enough to keep the device busy, few enough for its memory.
     fn picture_batch(&self) -> usize;
 
-    /// Kaldi's features of a stretch of samples: `out` `[R, M]`, `samples` `[S]`, row `r` from the
-    /// [`FRAME`](fbank::FRAME) samples from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].
+    /// Kaldi fbank features: `out` `[R, M]`, `samples` `[S]`. Row `r` is computed from the [`FRAME`](fbank::FRAME) samples
+    /// from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].
     fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &Self::FbankPlan) -> Result<()>;
-    /// Windows of features, each band less its mean over the window: `out` `[N, T, M, 1]`, `features` `[R, M]`; window `n` is
-    /// rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that depends on `T` only.
+    /// Gathers windows of features and subtracts each band's mean over the window: `out` `[N, T, M, 1]`, `features`
+    /// `[R, M]`; window `n` is rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that depends
+    /// only on `T`.
     fn centre_windows(&self, out: &mut Tensor<Self>, features: &Tensor<Self, f32>, first: &[usize]) -> Result<()>;
-    /// A convolution, sums in f32: `out` `[N, T / stride, H / stride, O]` (rounded up, the stride the same both ways), `x`
-    /// `[N, T, H, C]`. Output `(t, h)` sees the inputs from `(t * stride - taps / 2, h * stride - taps / 2)` on.
+    /// 2-D convolution with f32 accumulators: `out` `[N, T / stride, H / stride, O]` (rounded up, both strides equal), `x`
+    /// `[N, T, H, C]`. The receptive field of output `(t, h)` begins at
+    /// `(t * stride - taps / 2, h * stride - taps / 2)`.
     fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Self::Filter, after: After<Self>)
     -> Result<()>;
-    /// Mean and standard deviation over time of what each speaker says: `out` `[N, S, 2, K]`, `x` `[N, T, H, C]` with
-    /// `K = H * C`, `masks` `[N, S, T]` (weights from 0 to 1).
+    /// Masked statistics pooling: weighted mean and standard deviation over time for each speaker: `out` `[N, S, 2, K]`, `x`
+    /// `[N, T, H, C]` with `K = H * C`, `masks` `[N, S, T]` (weights from 0 to 1).
     ///
     /// With weights `w`, `v = sum w + e` and `e = `[`MASK_EPS`]: the mean is `m = sum w x / v`, the deviation
-    /// `sqrt(sum w (x - m)^2 / (v - sum w^2 / v + e))`, all of it in f32 or wider. A mask of zeros gives zeros.
+    /// `sqrt(sum w (x - m)^2 / (v - sum w^2 / v + e))`, all in f32 or wider. A mask of zeros gives zeros.
     fn masked_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, masks: &Tensor<Self, f32>)
     -> Result<()>;
 }
@@ -65,7 +68,7 @@ pub trait EmbeddingOps: Dense {
 /// See [`EmbeddingOps::fbank_plan`].
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) for options that cannot be.
+/// [`Error::Config`](crate::Error::Config) for invalid options.
 pub fn fbank_plan<B: EmbeddingOps>(be: &B, options: &Fbank) -> Result<B::FbankPlan> {
     be.fbank_plan(&options.checked()?)
 }
@@ -73,9 +76,10 @@ pub fn fbank_plan<B: EmbeddingOps>(be: &B, options: &Fbank) -> Result<B::FbankPl
 /// See [`EmbeddingOps::filter`].
 pub fn filter<B: EmbeddingOps>(be: &B, filter: &HostFilter) -> Result<B::Filter> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
-    let step = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
-    let one = inputs == 1 && taps == 3 && stride == [1, 1];
-    if !step(outputs) || !(step(inputs) || one) || !matches!(taps, 1 | 3) || !matches!(stride, [1, 1] | [2, 2]) {
+    let is_multiple = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
+    let is_single = inputs == 1 && taps == 3 && stride == [1, 1];
+    let are_channels_valid = is_multiple(outputs) && (is_multiple(inputs) || is_single);
+    if !are_channels_valid || !matches!(taps, 1 | 3) || !matches!(stride, [1, 1] | [2, 2]) {
         let expected = format!("1 or 3 taps, stride 1 or 2 both ways, channels in steps of {CHANNEL_STEP}");
         return Err(wrong("filter", "weight", expected, format!("{:?}", filter.shape)));
     }

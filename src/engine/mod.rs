@@ -1,7 +1,8 @@
-//! How things are computed: tensors, the short list of primitives a device must offer ([`Backend`]), and weights.
+//! The compute engine: tensors, the primitive operations (ops) every device implements ([`Backend`]), and the readers of
+//! checkpoints.
 //!
 //! Models and stages are generic over [`Backend`] and never name a device. The functions of [`ops`] check every shape
-//! once and then call the backend, which trusts them.
+//! once, then call the backend, which relies on these checks.
 
 pub mod backend;
 pub mod cluster;

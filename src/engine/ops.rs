@@ -1,4 +1,7 @@
-//! The primitives as models call them: every shape is checked here, once, for all backends.
+//! Shape-checked entry points of the [`Backend`] primitives. Models call these functions, which check every shape once
+//! for all backends.
+//!
+//! Every function returns [`Error::Shape`] for shapes that do not fit, and the errors of the device.
 
 use super::backend::{Backend, Epilogue, StepRows};
 use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
@@ -18,8 +21,8 @@ pub(super) fn check(op: &'static str, what: &'static str, got: &[usize], expecte
     Err(wrong(op, what, format!("{expected:?}"), format!("{got:?}")))
 }
 
-/// A convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]`, `x` `[B, F, C]`, a weight `[N, W * C]`, bias
-/// `[N]`.
+/// Checks the shapes of a 1-D convolution without padding: `out` `[B, (F - W) / stride + 1, N]`, `x` `[B, F, C]`, weight
+/// `[N, W * C]`, bias `[N]`.
 pub(super) fn check_windows<B: Backend>(
     op: &'static str,
     [out, x]: [&[usize]; 2],
@@ -175,7 +178,7 @@ pub fn add_positions<B: Backend>(be: &B, x: &mut Tensor<B>, table: &Tensor<B, f3
     be.add_positions(x, table)
 }
 
-/// See [`Backend::gather_rows`]. The indices are the caller's to keep in range.
+/// See [`Backend::gather_rows`]. Not checked here: the caller must keep the indices in range.
 pub fn gather_rows<B: Backend>(be: &B, out: &mut Tensor<B>, x: &Tensor<B>, index: &Tensor<B, i32>) -> Result<()> {
     let _range = range("gather_rows");
     check("gather_rows", "out", &[out.rows(), out.width()], &[index.len(), x.width()])?;
@@ -194,7 +197,7 @@ pub fn attention<B: Backend>(be: &B, out: &mut Tensor<B>, qkv: &Tensor<B>, heads
     be.attention(out, qkv, heads, scale)
 }
 
-/// See [`Backend::embed`]. Token ids and positions are the decoder's to keep in range.
+/// See [`Backend::embed`]. Not checked here: the decoder must keep token ids and positions in range.
 pub fn embed<B: Backend>(
     be: &B,
     out: &mut Tensor<B>,
@@ -267,7 +270,7 @@ pub fn logits<B: Backend>(be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B>, table
     be.logits(out, x, table)
 }
 
-/// See [`Backend::logit_rules`]. Token ids in the state are the caller's to keep below the vocabulary's size.
+/// See [`Backend::logit_rules`]. Not checked here: token ids in the state must be below the vocabulary size.
 pub fn logit_rules<B: Backend>(
     be: &B,
     logits: &mut Tensor<B, f32>,

@@ -1,5 +1,4 @@
-//! What ops cost: the traffic and arithmetic they promise, the time the device took for them, and their names on a
-//! profiler's time line.
+//! Profiling of ops: memory traffic and arithmetic per op, measured kernel times, and NVTX ranges for profilers.
 
 use std::ffi::CString;
 use std::marker::PhantomData;
@@ -8,17 +7,17 @@ use std::time::Duration;
 
 use super::cuda::nvtx;
 
-/// What one op must move and compute, whatever the device: the floor its time is compared with.
+/// The least memory traffic and arithmetic of an op on any device: the lower bound its measured time is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Bytes read and written once each.
+    /// Bytes of inputs and outputs, each counted once.
     pub bytes: u64,
     /// Floating-point operations; a multiply-add is two.
     pub flops: u64,
 }
 
 impl Work {
-    /// An op that only moves `bytes`.
+    /// The work of an op that only moves `bytes`.
     pub fn bytes(bytes: usize) -> Self {
         Work { bytes: bytes as u64, flops: 0 }
     }
@@ -31,29 +30,29 @@ impl Add for Work {
     }
 }
 
-/// One launch of a kernel, timed.
+/// One timed kernel launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launched {
     /// The kernel's name.
     pub kernel: String,
-    /// What it had to do.
+    /// Its memory traffic and arithmetic.
     pub work: Work,
-    /// From its start on the device to its end.
+    /// Time on the device, from start to end.
     pub took: Duration,
 }
 
-/// A stretch of this thread's time that a profiler shows under its name, until dropped.
+/// A named NVTX range on this thread, from its creation until it is dropped.
 #[must_use]
 pub struct Range {
     open: bool,
-    /// Ranges are a thread's own.
+    /// Not `Send`: NVTX ranges are nested per thread.
     thread: PhantomData<*const ()>,
 }
 
-/// Begins a range: a stage, or an op. Without a profiler that listens it is a comparison.
+/// Opens an NVTX range for a stage or an op. Without an attached profiler it costs one comparison.
 ///
-/// Ranges show when work was handed over; a profiler finds the kernels that belong to them. A recorded step
-/// ([`Backend::replay`](super::Backend::replay)) is one range, unless `DIARIST_SYNC=1` has its ops come one by one.
+/// A range covers the time in which work is launched; the profiler assigns kernels to it. A recorded step
+/// ([`Backend::replay`](super::Backend::replay)) is one range, unless `DIARIST_SYNC=1` launches its ops one by one.
 pub fn range(name: &'static str) -> Range {
     let name = nvtx::is_listening().then(|| CString::new(name).ok()).flatten();
     if let Some(name) = &name {

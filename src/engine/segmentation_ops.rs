@@ -1,6 +1,7 @@
-//! The primitives of networks that remember: PyanNet's, in f32 throughout, since hard decisions follow: [`SegmentationOps`].
+//! Primitives of PyanNet speaker segmentation (SincNet convolutions, LSTM): the [`SegmentationOps`] trait.
 //!
-//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
+//! All arithmetic is f32 or wider, because hard decisions depend on the results. The free functions check every shape
+//! once, as [`ops`](super::ops) does for [`Backend`].
 
 use super::ops::{check, check_windows, wrong};
 use super::profile::range;
@@ -9,29 +10,29 @@ use super::weights::HostMatrix;
 use super::{Backend, Tensor};
 use crate::error::Result;
 
-/// Frames that a pooling joins.
+/// Width and stride of max pooling, in frames.
 pub const POOL: usize = 3;
 /// Slope of the leaky ReLU below zero: PyTorch's default.
 pub const LEAK: f32 = 0.01;
 /// Added to the variance by instance norms: PyTorch's default.
 pub const EPS: f32 = 1e-5;
-/// Hidden sizes of an LSTM are multiples of this: every vector there is.
+/// The hidden size of an LSTM is a multiple of this, the lanes of the widest vector instructions.
 pub const HIDDEN_STEP: usize = 16;
 
-/// What becomes of a sum before it is stored.
+/// The activation function, applied after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing.
+    /// None.
     None,
-    /// `x` above zero, [`LEAK`]` x` below.
+    /// Leaky ReLU: `x` if positive, otherwise [`LEAK`]` x`.
     LeakyRelu,
     /// `1 / (1 + e^-x)`
     Sigmoid,
-    /// Zero, where it is below.
+    /// ReLU: `max(x, 0)`.
     Relu,
 }
 
-/// Scale and shift `[C]` of an instance norm.
+/// Scale and shift of an instance norm.
 pub struct InstanceNorm<B: Backend> {
     /// `[C]`
     pub gamma: Tensor<B, f32>,
@@ -39,34 +40,34 @@ pub struct InstanceNorm<B: Backend> {
     pub beta: Tensor<B, f32>,
 }
 
-/// How windows that overlap see one convolution over the samples under all of them.
+/// Overlapping windows that share one convolution over their common samples.
 ///
-/// Each window has its samples scaled and shifted as a whole, and a convolution is linear: the frames of a window are those
-/// of the stretch, times the window's scale, plus its shift times the sum of the filter.
+/// The samples of each window are normalised by one scale and one shift. A convolution is linear, so the frames of a window
+/// are the shared frames times its scale, plus its shift times the sum of the filter.
 pub struct Overlap<'a, B: Backend> {
     /// `[B, 2]` scale and shift of each window's samples.
     pub affine: &'a Tensor<B, f32>,
-    /// `[C]` sum of each filter.
+    /// `[C]` sum of the taps of each filter.
     pub sums: &'a Tensor<B, f32>,
-    /// Frames from one window to the next.
+    /// Step from one window to the next, in frames.
     pub hop: usize,
-    /// Frames of a window.
+    /// Frames per window.
     pub frames: usize,
 }
 
 /// A device that can run PyanNet.
 pub trait SegmentationOps: Wav2Vec2Ops {
-    /// A weight `[N, K]` in f32, whatever the precision of the others.
+    /// A weight `[N, K]` in f32, whatever the compute type of the device.
     type F32Matrix: Send + Sync;
 
-    /// Windows of PyanNet that are worth running at once: enough to keep the device busy, few enough for its memory.
+    /// Batch size in PyanNet windows: enough to keep the device busy, few enough for its memory.
     fn window_batch(&self) -> usize;
-    /// Prepares such a weight.
+    /// Prepares an f32 weight `[N, K]`.
     fn f32_matrix(&self, weight: &HostMatrix) -> Result<Self::F32Matrix>;
     /// `(N, K)` of a prepared weight.
     fn f32_matrix_shape(&self, weight: &Self::F32Matrix) -> (usize, usize);
-    /// Scale and shift that bring each window to mean 0 and variance 1, then to `beta` and `gamma`: `out` `[B, 2]`,
-    /// `samples` `[S]`, window `b` begins at sample `b * step` and is `window` long. Sums are f64.
+    /// Scale and shift that normalise each window to mean 0 and variance 1, then apply `norm` (`[gamma, beta]`): `out`
+    /// `[B, 2]`, `samples` `[S]`; window `b` has `window` samples from sample `b * step` on. Sums are f64.
     fn window_affine(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -75,8 +76,8 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         step: usize,
         norm: [f32; 2],
     ) -> Result<()>;
-    /// Convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight `[N, W * C]`
-    /// (tap by tap, channels contiguous within a tap), bias `[N]`. One tap is a linear layer.
+    /// 1-D convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight
+    /// `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`. With one tap it is a linear layer.
     #[allow(clippy::too_many_arguments)]
     fn conv1d_exact(
         &self,
@@ -87,10 +88,11 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         stride: usize,
         activation: Activation,
     ) -> Result<()>;
-    /// The largest of every [`POOL`] frames, each channel of each clip to mean 0 and variance 1 over its frames, scaled and
-    /// shifted, then the leaky ReLU: `out` `[B, F / POOL, C]` from `x` `[B, F, C]`. A bias before it would cancel.
+    /// Max pooling of [`POOL`] frames, instance norm, leaky ReLU: `out` `[B, F / POOL, C]` from `x` `[B, F, C]`. The norm is
+    /// over the frames of each channel of each clip, so a bias before it has no effect.
     fn pool_norm(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, norm: &InstanceNorm<Self>) -> Result<()>;
-    /// The same of the absolute values of windows that overlap: `x` `[R, C]`, window `b` has `frames` rows from `b * hop` on.
+    /// [`pool_norm`](Self::pool_norm) of the absolute values of overlapping windows: `x` `[R, C]`, window `b` has `frames`
+    /// rows from row `b * hop` on.
     fn overlap_pool_norm(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -98,9 +100,9 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         norm: &InstanceNorm<Self>,
         windows: &Overlap<Self>,
     ) -> Result<()>;
-    /// A bidirectional LSTM layer, from zero states: `out` `[B, T, 2 H]` (forward beside backward) from what the input
-    /// contributes to the gates of each direction, `[B, T, 4 H]` each (input, forget, cell, output, biases included), and
-    /// the weights `[4 H, H]` of the state. The gates may be written over.
+    /// The recurrence of a bidirectional LSTM layer, from zero states: `out` `[B, T, 2 H]` (forward, then backward).
+    /// `gates` are the input projections of each direction, biases included, `[B, T, 4 H]` each (input, forget, cell,
+    /// output); they may be overwritten. `state` are the recurrent weights `[4 H, H]`.
     fn lstm(
         &self,
         out: &mut Tensor<Self, f32>,

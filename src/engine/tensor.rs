@@ -1,9 +1,9 @@
-//! A contiguous, row-major array in a backend's memory, with its shape.
+//! [`Tensor`]: a contiguous, row-major array in a backend's memory, with its shape.
 
 use super::Backend;
 use crate::error::{Error, Result};
 
-/// A number a buffer can hold.
+/// An element type of device buffers.
 pub trait Element: Copy + Default + PartialEq + Send + Sync + bytemuck::Pod + std::fmt::Debug + 'static {}
 
 impl Element for f32 {}
@@ -16,20 +16,20 @@ impl Element for half::bf16 {}
 
 /// `shape.product()` elements in the memory of `B`, last axis contiguous. Activations by default.
 pub struct Tensor<B: Backend, T: Element = <B as Backend>::Act> {
-    /// The elements; may be longer than the shape needs when a tensor is a reused scratch buffer.
+    /// The elements; longer than the shape needs if the tensor is a reused scratch buffer.
     pub buf: B::Buffer<T>,
     shape: Vec<usize>,
     capacity: usize,
 }
 
 impl<B: Backend, T: Element> Tensor<B, T> {
-    /// A new tensor of zeros.
+    /// Allocates a tensor of zeros.
     pub fn zeros(be: &B, shape: &[usize]) -> Result<Self> {
         let capacity = shape.iter().product();
         Ok(Tensor { buf: be.zeros(capacity)?, shape: shape.to_vec(), capacity })
     }
 
-    /// A copy of host values, in row-major order.
+    /// Copies host values, in row-major order, into a new tensor.
     ///
     /// # Errors
     /// [`Error::Shape`] if `values` does not hold exactly `shape.product()` elements.
@@ -47,7 +47,7 @@ impl<B: Backend, T: Element> Tensor<B, T> {
         Ok(tensor)
     }
 
-    /// All elements, on the host. Waits for the device.
+    /// Copies all elements to the host. Waits for the device.
     pub fn to_host(&self, be: &B) -> Result<Vec<T>> {
         let mut out = vec![T::default(); self.len()];
         be.read(&mut out, &self.buf, 0)?;
@@ -79,8 +79,8 @@ impl<B: Backend, T: Element> Tensor<B, T> {
         self.shape[..self.shape.len().saturating_sub(1)].iter().product()
     }
 
-    /// Gives a scratch tensor a new shape within its capacity; no element moves. Lets one allocation serve steps
-    /// with different numbers of rows.
+    /// Gives a scratch tensor a new shape within its capacity; no element moves. So one allocation serves steps with
+    /// different numbers of rows.
     ///
     /// # Errors
     /// [`Error::Shape`] if the new shape needs more elements than were allocated.

@@ -1,8 +1,9 @@
-//! The primitives that find out when a decoder's tokens were said: [`TimeWarp`].
+//! Token timestamps from cross-attention by dynamic time warping (DTW): the [`TimeWarp`] primitives.
 //!
-//! Some heads of Whisper's decoder look at the frames in which the token they are about to write is said. Their weights
-//! are made into one matrix `[tokens, frames]`, and the cheapest way through it gives every token its first frame.
-//! Everything but those frames stays on the device. The functions beside the trait check every shape once.
+//! Some cross-attention heads of Whisper's decoder (the alignment heads) attend to the frames in which the next token is
+//! spoken. Their attention weights are combined into one matrix `[tokens, frames]`, and the DTW path through it gives
+//! the first frame of every token. Only those frames are copied to the host. The free functions of this module check
+//! every shape once.
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
@@ -11,21 +12,21 @@ use super::profile::range;
 use super::{Backend, Tensor};
 use crate::error::Result;
 
-/// Frames whose median replaces the one in their middle; at the ends they are mirrored.
+/// Width in frames of the median filter over time; the weights are reflected at both ends.
 pub const MEDIAN_WIDTH: usize = 7;
 
-/// Where some heads of one decoder layer are in the rows of queries and of keys.
+/// The columns of the alignment heads of one decoder layer, in the matrices of queries and of keys.
 pub struct HeadColumns<B: Backend> {
-    /// `[A, 2]`: first column of the head's queries, and of its keys.
+    /// `[A, 2]`: first column of each head in the queries, and in the keys.
     pub device: Tensor<B, i32>,
-    /// The same.
+    /// The same numbers on the host.
     pub host: Vec<[usize; 2]>,
-    /// Columns of a head.
+    /// Columns per head.
     pub width: usize,
 }
 
 impl<B: Backend> HeadColumns<B> {
-    /// The first columns of each head's queries and keys, `width` columns each.
+    /// Copies the first columns of each head's queries and keys to the device; each head has `width` columns.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for a column beyond 32 bits.
@@ -35,25 +36,25 @@ impl<B: Backend> HeadColumns<B> {
     }
 }
 
-/// One text and the audio it is looked for in.
+/// The part of the alignment matrix that belongs to one text and its audio.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarpPlace {
-    /// Rows of the matrix, one for each token.
+    /// Rows of the matrix, one per token.
     pub rows: std::ops::Range<usize>,
-    /// Frames of audio: columns of those rows, from the first.
+    /// Number of columns, from column 0: the frames of audio.
     pub frames: usize,
 }
 
-/// The texts of one call.
+/// The texts aligned by one call.
 pub struct WarpPlaces<B: Backend> {
-    /// `[N, 4]`: first row, rows, frames, and how many rows the texts before have.
+    /// `[N, 4]`: first row, rows, frames, and the total number of rows of the texts before.
     pub device: Tensor<B, i32>,
-    /// The same, but for the last.
+    /// The first three of these numbers, on the host.
     pub host: Vec<WarpPlace>,
 }
 
 impl<B: Backend> WarpPlaces<B> {
-    /// The texts, in the order in which their tokens are answered.
+    /// Copies the texts to the device. The results of [`time_warp`] are in this order.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for a number beyond 32 bits.
@@ -68,7 +69,7 @@ impl<B: Backend> WarpPlaces<B> {
         Ok(WarpPlaces { device, host })
     }
 
-    /// Tokens of all texts.
+    /// Number of tokens of all texts.
     pub fn tokens(&self) -> usize {
         self.host.iter().map(|place| place.rows.len()).sum()
     }
@@ -81,19 +82,19 @@ fn narrow(op: &'static str, numbers: &[usize]) -> Result<Vec<i32>> {
     numbers.iter().map(one).collect()
 }
 
-/// What the matrix holds before some heads are added to it.
+/// Whether the alignment matrix is overwritten or accumulated into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
-    /// Nothing of use: the first heads of a text.
+    /// The matrix is overwritten: these are the first heads of the text.
     Nothing,
-    /// The share of other heads.
+    /// The matrix holds the sum over other heads, to which these are added.
     OtherHeads,
 }
 
-/// A device that can tell word times.
+/// A device that can compute token timestamps.
 pub trait TimeWarp: Backend {
-    /// What heads of one layer make of one clip: `out` `[A, L, F]` = softmax over the first `F` frames of `scale` times the
-    /// products of the queries, rows `first .. first + L` of `q` `[R, Q]`, with `keys` `[T, K]`.
+    /// Cross-attention weights of some heads of one layer for one clip: `out` `[A, L, F]` = softmax over the first `F`
+    /// frames of `scale * q k`, with the queries in rows `first .. first + L` of `q` `[R, Q]` and `keys` `[T, K]`.
     fn attention_weights(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -103,10 +104,10 @@ pub trait TimeWarp: Backend {
         first: usize,
         scale: f32,
     ) -> Result<()>;
-    /// Adds heads to the matrix of a text: `weights` `[A, L, F]` are brought, frame by frame, to mean 0 and variance 1 over
-    /// the `L` tokens (all 0 where they are all alike) in place, then smoothed by the median of [`MEDIAN_WIDTH`] frames;
-    /// `share` times the sum over the heads goes to rows `first .. first + L` and the first `F` columns of `matrix`
-    /// `[R, T]`. Fewer than 4 frames are not smoothed.
+    /// Adds heads to the alignment matrix of a text. `weights` `[A, L, F]` are normalised in place, frame by frame, to mean
+    /// 0 and variance 1 over the `L` tokens (0 where all tokens have the same weight), then smoothed over time by a median
+    /// filter of [`MEDIAN_WIDTH`] frames. `share` times the sum over the heads goes to rows `first .. first + L` and the
+    /// first `F` columns of `matrix` `[R, T]`. With fewer than 4 frames the filter is skipped.
     fn alignment_matrix(
         &self,
         matrix: &mut Tensor<Self, f32>,
@@ -115,10 +116,11 @@ pub trait TimeWarp: Backend {
         share: f32,
         before: Before,
     ) -> Result<()>;
-    /// The first frame of each token on the way through its text's part of `matrix` `[R, T]` that adds up to most, from the
-    /// first token in the first frame to the last in the last, a token or a frame or both further at a time: `out` `[N]`.
-    /// Sums are f32. A way comes from the earlier token and frame, or from the earlier token, only if that costs less than both
-    /// others, else from the earlier frame, even if the other two are equal and less: so does the reference.
+    /// Dynamic time warping: `out` `[N]` is the first frame of each token on the path of the largest sum through its
+    /// text's part of `matrix` `[R, T]`. The path leads from the first token and frame to the last ones; each step advances
+    /// by one token, one frame or both. Sums are f32. The diagonal predecessor, or the one of the earlier token, is taken
+    /// only if its cost is strictly lower than both others; otherwise the predecessor of the earlier frame is taken, even
+    /// if the other two tie below it. The reference does the same.
     fn time_warp(
         &self,
         out: &mut Tensor<Self, i32>,
@@ -144,7 +146,10 @@ fn at_most(op: &'static str, what: &'static str, got: usize, limit: usize) -> Re
     Err(wrong(op, what, format!("at most {limit}"), got.to_string()))
 }
 
-/// `A`, `L` and `F` of the weights of some heads: none of them 0.
+/// Returns `A`, `L` and `F` of attention weights `[A, L, F]`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for another number of axes, or if one of them is 0.
 fn check_weights<B: Backend>(op: &'static str, weights: &Tensor<B, f32>) -> Result<[usize; 3]> {
     match weights.shape() {
         &[heads, tokens, frames] if heads > 0 && tokens > 0 && frames > 0 => Ok([heads, tokens, frames]),

@@ -1,7 +1,6 @@
-//! The primitives of networks that hear samples rather than spectrograms, and clips of different lengths in one batch:
-//! [`Wav2Vec2Ops`].
+//! Primitives of wav2vec2 (convolutions over samples, batches of clips of different lengths): the [`Wav2Vec2Ops`] trait.
 //!
-//! The functions beside the trait check every shape once, as [`ops`](super::ops) does for [`Backend`]'s.
+//! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
 use super::ops::{check, check_windows, wrong};
 use super::profile::range;
@@ -9,7 +8,7 @@ use super::time_warp::TimeWarp;
 use super::{Backend, Epilogue, Tensor};
 use crate::error::Result;
 
-/// How many frames of each clip of a batch are real; the rest is filling and must not be seen in any result.
+/// The number of frames of each clip in a padded batch. Padding must not influence any result.
 pub struct Lengths<B: Backend> {
     /// `[B]`
     pub device: Tensor<B, i32>,
@@ -18,7 +17,7 @@ pub struct Lengths<B: Backend> {
 }
 
 impl<B: Backend> Lengths<B> {
-    /// The lengths of a batch's clips.
+    /// Copies the lengths of the clips to the device.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for a length beyond 32 bits.
@@ -31,9 +30,9 @@ impl<B: Backend> Lengths<B> {
     }
 }
 
-/// A convolution over samples and the norm behind it.
+/// A convolution over samples (one input channel) and the norm that follows it.
 pub struct SampleConv<B: Backend> {
-    /// `[N, W]`, [`MAX_SAMPLE_CHANNELS`] and [`MAX_SAMPLE_TAPS`] at most.
+    /// `[N, W]`, at most [`MAX_SAMPLE_CHANNELS`] and [`MAX_SAMPLE_TAPS`].
     pub weight: Tensor<B, f32>,
     /// `[N]`
     pub bias: Option<Tensor<B, f32>>,
@@ -41,21 +40,22 @@ pub struct SampleConv<B: Backend> {
     pub gamma: Tensor<B, f32>,
     /// `[N]`
     pub beta: Tensor<B, f32>,
-    /// Samples from frame to frame, [`MAX_SAMPLE_TAPS`] at most.
+    /// Stride in samples, at most [`MAX_SAMPLE_TAPS`].
     pub stride: usize,
     /// Added to variances.
     pub eps: f32,
 }
 
-/// Most taps of a convolution over samples, and its longest stride: what a kernel keeps of each channel in registers.
+/// Largest number of taps and largest stride of a convolution over samples: a CUDA kernel keeps the taps of each channel in
+/// registers.
 pub const MAX_SAMPLE_TAPS: usize = 16;
-/// Most channels of a convolution over samples: two for each thread of a block.
+/// Largest number of channels of a convolution over samples: two per thread of a CUDA block.
 pub const MAX_SAMPLE_CHANNELS: usize = 512;
 
 /// A device that can run wav2vec2.
 pub trait Wav2Vec2Ops: TimeWarp {
-    /// Convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight `[N, W * C]`
-    /// (tap by tap, channels contiguous within a tap), bias `[N]`.
+    /// 1-D convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight
+    /// `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`.
     fn conv1d_valid(
         &self,
         out: &mut Tensor<Self>,
@@ -65,9 +65,9 @@ pub trait Wav2Vec2Ops: TimeWarp {
         stride: usize,
         epilogue: Epilogue,
     ) -> Result<()>;
-    /// A convolution over samples without padding, each channel of each clip to mean 0 and variance 1 over the clip's own
-    /// frames, scaled and shifted, then GELU: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, 1]`, lengths in frames of
-    /// `out`; frames past a clip's become 0. A bias of the convolution would cancel.
+    /// Convolution over samples without padding, instance norm (each channel of each clip over the clip's own frames), GELU:
+    /// `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, 1]`, lengths in frames of `out`; padding frames are set to 0. A
+    /// bias of the convolution has no effect.
     fn conv1d_channel_norm(
         &self,
         out: &mut Tensor<Self>,
@@ -75,7 +75,8 @@ pub trait Wav2Vec2Ops: TimeWarp {
         conv: &SampleConv<Self>,
         lengths: &Lengths<Self>,
     ) -> Result<()>;
-    /// The same with each frame to mean 0 and variance 1 over its channels.
+    /// Convolution over samples without padding, layer norm (each frame over its channels), GELU; shapes as
+    /// [`conv1d_channel_norm`](Self::conv1d_channel_norm).
     fn conv1d_layer_norm(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, conv: &SampleConv<Self>) -> Result<()>;
     /// [`Backend::layer_norm`], then GELU with the exact error function.
     fn layer_norm_gelu(
@@ -86,9 +87,10 @@ pub trait Wav2Vec2Ops: TimeWarp {
         beta: &Tensor<Self, f32>,
         eps: f32,
     ) -> Result<()>;
-    /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, each group of `C / G` channels by
-    /// itself: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` for each group, bias `[C]`. Frames past a clip's
-    /// length are zeros to the taps, and 0 in `out`.
+    /// Grouped convolution of the positional embedding:
+    /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, separately for each group of `C / G`
+    /// channels: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` per group, bias `[C]`. Padding frames are read as
+    /// zeros, and set to 0 in `out`.
     fn positional_conv(
         &self,
         out: &mut Tensor<Self>,
@@ -97,8 +99,8 @@ pub trait Wav2Vec2Ops: TimeWarp {
         bias: &Tensor<Self, f32>,
         lengths: &Lengths<Self>,
     ) -> Result<()>;
-    /// [`Backend::attention`] in which the frames of a clip attend to the clip's own frames only; those past its length
-    /// become 0.
+    /// [`Backend::attention`] with a padding mask: the frames of a clip attend only to the clip's own frames; padding frames
+    /// of `out` are set to 0.
     fn attention_within(
         &self,
         out: &mut Tensor<Self>,
@@ -107,9 +109,9 @@ pub trait Wav2Vec2Ops: TimeWarp {
         scale: f32,
         lengths: &Lengths<Self>,
     ) -> Result<()>;
-    /// `out` `[R, V]` = `log_softmax(logits + bias)`, natural logarithm, `logits` `[R, V]`, bias `[V]`. With a `wildcard` blank
-    /// `out` is `[R, V + 1]`, and the last column is the largest of the others but the blank's: what a character is said
-    /// as that the network has no class for.
+    /// `out` `[R, V]` = `log_softmax(logits + bias)`, natural logarithm, `logits` `[R, V]`, bias `[V]`. If `wildcard` is the
+    /// blank's class, `out` is `[R, V + 1]`: the last column is the wildcard class, for characters that the network has no
+    /// class for. It is the maximum of all classes except the blank.
     fn log_softmax(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -119,7 +121,7 @@ pub trait Wav2Vec2Ops: TimeWarp {
     ) -> Result<()>;
 }
 
-/// `[B, T, C]`, with a length of at most `T` for each clip.
+/// Checks that `x` is `[B, T, C]` and has one length of at most `T` per clip.
 fn check_clips<B: Backend>(op: &'static str, x: &Tensor<B>, lengths: &Lengths<B>) -> Result<()> {
     let &[batch, frames, _] = x.shape() else {
         return Err(wrong(op, "x", "[B, T, C]".into(), format!("{:?}", x.shape())));
@@ -146,7 +148,7 @@ pub fn conv1d_valid<B: Wav2Vec2Ops>(
     be.conv1d_valid(out, x, weight, bias, stride, epilogue)
 }
 
-/// `[B, F, 1]` and `[B, (F - W) / stride + 1, N]`, with the weights between them.
+/// Checks the shapes of a convolution over samples: `x` `[B, F, 1]`, `out` `[B, (F - W) / stride + 1, N]`, weight `[N, W]`.
 fn check_samples<B: Backend>(op: &'static str, out: &Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
     let &[n, taps] = conv.weight.shape() else {
         return Err(wrong(op, "weight", "[N, W]".into(), format!("{:?}", conv.weight.shape())));

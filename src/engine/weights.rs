@@ -1,9 +1,10 @@
-//! Reading checkpoints: safetensors, PyTorch's own, CTranslate2's and whisper.cpp's. Files are memory-mapped; a tensor is
-//! checked against the shape the model expects and converted on the host when it is asked for, one at a time.
+//! Readers of checkpoints: safetensors, PyTorch, CTranslate2 and whisper.cpp (ggml).
 //!
-//! Each format has a reader of its own, which lists the tensors by their place in the file; [`Weights`] is the same for all.
+//! Files are memory-mapped. A tensor is checked against the shape the model expects and converted on the host when it is
+//! requested, one at a time. Each format has its own reader, which lists the tensors with their byte ranges; [`Weights`]
+//! is common to all formats.
 
-#![allow(unsafe_code)] // the memory map, and nothing else
+#![allow(unsafe_code)] // only for the memory map
 
 mod ctranslate2;
 mod cursor;
@@ -37,8 +38,7 @@ use self::made_up::made_up;
 use self::place::{Encoding, Place, row_major, to_f32};
 use crate::error::{Error, Result};
 
-/// How the weights of a model folder are stored: the single file, and the index of the shards where there are several.
-/// The first that is there is read.
+/// File names of weights in a model folder: the single file, or the index of several shards. The first one found is read.
 pub const LAYOUTS: [(&str, &str); 2] =
     [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 
@@ -49,26 +49,26 @@ pub struct Weights {
     origin: PathBuf,
     /// See [`Weights::facts`].
     facts: Value,
-    /// See [`Weights::vocabulary`]: bytes of the first shard.
+    /// See [`Weights::vocabulary`]: byte ranges in the first shard.
     vocabulary: Vec<Range<usize>>,
-    /// Makes every tensor up instead; see [`Weights::random`].
+    /// Generates random tensors instead; see [`Weights::random`].
     seed: Option<u64>,
 }
 
-/// Where a tensor is.
+/// The location of a tensor.
 struct Entry {
     shard: usize,
     place: Place,
 }
 
-/// The name of a part of a tensor; see [`Weights::mapped`].
+/// A part of a tensor under a name of its own; see [`Weights::mapped`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The name the model asks for.
+    /// The name that the model requests.
     pub name: String,
-    /// Rows of the first axis; `None` is all of the tensor.
+    /// Rows of the first axis; `None` is the whole tensor.
     pub rows: Option<Range<usize>>,
-    /// The shape the model asks for, where the file has the same elements in another one.
+    /// The shape that the model requests, if the file has the same elements in another shape.
     pub shape: Option<Vec<usize>>,
 }
 
@@ -90,10 +90,10 @@ impl Deref for Bytes {
 }
 
 impl Weights {
-    /// Opens the first of [`LAYOUTS`] that is in a model folder: one file, or the shards named by its index.
+    /// Opens the weights of a model folder, the first of [`LAYOUTS`] found: one file, or the shards named by an index.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file, if it is missing, truncated, or not of its format.
+    /// [`Error::Weights`] with the file name, if it is missing, truncated, or not of its format.
     pub fn open(folder: &Path) -> Result<Self> {
         for (single, index) in LAYOUTS {
             let (single, index) = (folder.join(single), folder.join(index));
@@ -129,15 +129,15 @@ impl Weights {
         Self::from_shards(index, shards)
     }
 
-    /// Opens one file of any name: safetensors, a checkpoint of PyTorch, CTranslate2's `model.bin`, or whisper.cpp's ggml.
+    /// Opens one file of any name: safetensors, a PyTorch checkpoint, CTranslate2's `model.bin`, or whisper.cpp's ggml.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file, if it is missing, truncated, or none of these.
+    /// [`Error::Weights`] with the file name, if it is missing, truncated, or of none of these formats.
     pub fn open_file(path: &Path) -> Result<Self> {
         Self::from_shards(path.to_path_buf(), vec![(path.to_path_buf(), map(path)?)])
     }
 
-    /// Reads safetensors that are part of the program.
+    /// Reads a checkpoint embedded in the program; `name` stands for the file in errors.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::from_shards(PathBuf::from(name), vec![(PathBuf::from(name), Bytes::Static(bytes))])
     }
@@ -168,28 +168,28 @@ impl Weights {
         Ok(Weights { shards, index, origin, facts, vocabulary, seed: None })
     }
 
-    /// Random numbers under every name and in every shape: for measuring speed where no checkpoint is at hand. Sums stay
-    /// of the size of their inputs and norms are the identity. Attention, which averages, counts for less than the rest, or
-    /// every step would choose the same token: so tokens change with the audio and with those before, and the best one
-    /// leads by a quarter of the logits' deviation on average, far more than rounding moves them. The same for the same
-    /// seed.
+    /// Random weights under every name and in every shape, for measuring speed without a checkpoint. The same seed gives
+    /// the same weights. Sums keep the magnitude of their inputs, and norms are the identity. Attention, which averages,
+    /// has a smaller weight than the rest; otherwise every step would choose the same token. So tokens depend on the audio
+    /// and on earlier tokens. The best token leads by a quarter of the logits' standard deviation on average, far more than
+    /// rounding errors.
     pub fn random(seed: u64) -> Self {
         let origin = PathBuf::from("random weights");
         let (shards, index, vocabulary) = (Vec::new(), HashMap::new(), Vec::new());
         Weights { shards, index, origin, facts: Value::Null, vocabulary, seed: Some(seed) }
     }
 
-    /// The same tensors under other names.
+    /// Renames all tensors.
     pub fn renamed(self, name: impl Fn(&str) -> String) -> Self {
         let index = self.index.into_iter().map(|(old, entry)| (name(&old), entry)).collect();
         Weights { index, ..self }
     }
 
-    /// The same tensors in parts: `parts` says, for the name and shape of each tensor of the file, which of its rows the
-    /// model asks for by which names. A tensor without parts is left out; nothing is copied.
+    /// Splits and renames tensors: `parts` returns, for the name and shape of each tensor of the file, the parts that the
+    /// model requests. A tensor without parts is dropped; nothing is copied.
     ///
     /// # Errors
-    /// [`Error::Weights`] if a tensor does not have the rows of one of its parts.
+    /// [`Error::Weights`] if a part is outside of its tensor or has another number of elements.
     pub fn mapped(self, parts: impl Fn(&str, &[usize]) -> Vec<Part>) -> Result<Self> {
         let mut index = HashMap::new();
         for (name, Entry { shard, place }) in &self.index {
@@ -205,19 +205,19 @@ impl Weights {
         Ok(Weights { index, ..self })
     }
 
-    /// The file the tensors come from, for errors.
+    /// The file that the tensors come from, for error messages.
     pub fn origin(&self) -> &Path {
         &self.origin
     }
 
-    /// What the first file says of itself beside its tensors: a checkpoint of PyTorch its `hyper_parameters`,
-    /// `pyannote.audio` and `dims`, as data, nothing of it executed; safetensors their metadata; CTranslate2 `spec`,
-    /// `revision` and `version`; ggml `dims`, under the names of openai-whisper.
+    /// Metadata of the first file. PyTorch: `hyper_parameters`, `pyannote.audio` and `dims`, as data; no code of the pickle
+    /// is executed. Safetensors: its metadata. CTranslate2: `spec`, `revision` and `version`. Ggml: `dims`, with the names
+    /// of openai-whisper.
     pub fn facts(&self) -> &Value {
         &self.facts
     }
 
-    /// The bytes of the text tokens of a ggml file, in the order of their ids; empty for the other formats.
+    /// The text tokens of a ggml file as bytes, in the order of their ids; empty for other formats.
     pub fn vocabulary(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let shard = self.shards.first().map_or(&[][..], |shard| shard);
         self.vocabulary.iter().map(move |range| &shard[range.clone()])
@@ -228,20 +228,20 @@ impl Weights {
         self.index.contains_key(name)
     }
 
-    /// The names of all tensors, in no order.
+    /// The names of all tensors, unordered.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor, if there is one of this name.
+    /// The shape of a tensor; `None` if there is none of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.index.get(name).map(|entry| entry.place.shape.as_slice())
     }
 
-    /// The tensor's values as f32, checked against `shape`. Quantised ones are multiplied by their scales.
+    /// The values of a tensor as f32, checked against `shape`. Quantised values are multiplied by their scales.
     ///
     /// # Errors
-    /// [`Error::Weights`] if it is missing, has another shape, is of a type that is not read, or holds NaN or infinity.
+    /// [`Error::Weights`] if it is missing, has another shape or an unsupported type, or holds NaN or infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         if let Some(seed) = self.seed {
             return Ok(made_up(seed, name, shape));
@@ -272,7 +272,7 @@ impl Weights {
         a.is_some() && a == b
     }
 
-    /// A single integer, stored in whatever width; `None` if there is none of this name.
+    /// A single integer of 8, 16 or 32 bits; `None` if there is none of this name.
     pub fn integer(&self, name: &str) -> Option<i64> {
         let Entry { shard, place } = self.index.get(name)?;
         let bytes = &self.shards[*shard][place.range.clone()];
@@ -284,7 +284,7 @@ impl Weights {
         }
     }
 
-    /// The values of a tensor of i64, checked against `shape`.
+    /// The values of an i64 tensor, checked against `shape`.
     ///
     /// # Errors
     /// [`Error::Weights`] if it is missing, has another shape, or is not i64.
@@ -312,7 +312,7 @@ impl Weights {
             return Ok((place.encoding, Cow::Borrowed(bytes)));
         };
         let width = dtype.bitsize() / 8;
-        // Otherwise a few bytes could ask for any amount of memory.
+        // Otherwise a small damaged file could request any amount of memory (stride 0).
         if shape.iter().product::<usize>() > bytes.len() / width {
             return Err(fail("repeats its storage; save a copy of it that does not".into()));
         }
@@ -328,8 +328,8 @@ impl Weights {
 fn map(path: &Path) -> Result<Bytes> {
     let file = File::open(path).map_err(|e| Error::weights(path, "*", format!("cannot be opened: {e}")))?;
     // SAFETY: the map is read-only and private to this process. If another process truncates the file while it is
-    // mapped, reading it faults; that is the accepted price of not copying gigabytes of weights, as in every loader
-    // of this format.
+    // mapped, reading it faults (SIGBUS). We accept this, as other safetensors loaders do, in order not to copy gigabytes
+    // of weights.
     let map = unsafe { memmap2::Mmap::map(&file) };
     Ok(Bytes::Mapped(map.map_err(|e| Error::weights(path, "*", format!("cannot be mapped: {e}")))?))
 }

@@ -1,8 +1,8 @@
-//! Agglomerative clustering by average linkage, with a penalty for pairs that a segmentation network told apart.
+//! Agglomerative clustering with average linkage, and a penalty for pairs that the segmentation network separated.
 //!
-//! Sums of embeddings replace the matrix of distances, so memory is linear in the number of embeddings; time is quadratic. A cluster keeps
-//! the nearest of the clusters after it. When that one is merged, its cost becomes a lower bound, and the cluster whose bound is the lowest
-//! of all is searched again (Müllner 2011, the generic algorithm).
+//! Sums of embeddings replace the distance matrix, so memory is linear in the number of embeddings; time is quadratic.
+//! Each cluster keeps its nearest neighbour among the later clusters. When the neighbour is merged, the stored cost becomes
+//! a lower bound. The cluster with the lowest bound of all is searched again (Müllner 2011, the generic algorithm).
 
 use rayon::prelude::*;
 
@@ -13,34 +13,35 @@ use super::in_lanes;
 pub struct Linked<'a> {
     /// `[N, D]`, each of length one.
     pub embeddings: &'a [f64],
-    /// Numbers D of an embedding.
+    /// D: size of an embedding.
     pub size: usize,
-    /// Frames of speech behind each embedding, its weight: `[N]`, at least one.
+    /// `[N]`: frames of speech that each embedding was computed from, its weight; at least one.
     pub frames: &'a [u32],
-    /// The window of each embedding, ascending: `[N]`.
+    /// `[N]`: the window of each embedding, ascending.
     pub windows: &'a [u32],
-    /// The speaker of that window: `[N]`.
+    /// `[N]`: the speaker within that window.
     pub speakers: &'a [u32],
-    /// Largest addition to the cost of two clusters that windows tell apart.
+    /// Largest penalty for merging two clusters that are different speakers in the same window.
     pub penalty: f64,
-    /// Frames in common windows at which half of the penalty is added.
+    /// Number of `apart` frames at which half of the penalty is added, with no `same` frames.
     pub prior: f64,
     /// Largest cost of a merge.
     pub threshold: f64,
-    /// Clusters are not merged below this number.
+    /// Smallest number of clusters.
     pub min: usize,
-    /// Clusters are merged beyond the threshold while there are more than this.
+    /// Largest number of clusters: above it, clusters are merged whatever the cost.
     pub max: usize,
 }
 
 impl Linked<'_> {
-    /// The penalty of two clusters that windows hear as different speakers for `apart` frames and as the same for `same`.
+    /// The penalty for two clusters that share windows: as different speakers for `apart` frames, as the same speaker for
+    /// `same` frames.
     fn penalty(&self, apart: u32, same: u32) -> f64 {
         let (apart, same) = (f64::from(apart), f64::from(same));
         if apart > 0.0 { self.penalty * apart / (apart + same + self.prior) } else { 0.0 }
     }
 
-    /// The embeddings of the window of one of them.
+    /// The embeddings of the same window as embedding `at`.
     fn window_of(&self, at: usize) -> std::ops::Range<usize> {
         let window = self.windows[at];
         let before = self.windows[..at].iter().rev().take_while(|other| **other == window).count();
@@ -49,42 +50,44 @@ impl Linked<'_> {
     }
 }
 
-/// In the place of a nearest cluster that was merged: no other costs less than the bound.
-const GONE: usize = usize::MAX;
-/// Numbers below which waking other threads takes longer than the work: a quarter of a millisecond.
-const WORTH_THREADS: usize = 1 << 19;
-/// Clusters that are searched together, so that each sum is read from memory once for all of them.
-const TOGETHER: usize = 16;
+/// Replaces the index of a nearest cluster that was merged; the stored cost is then a lower bound.
+const STALE: usize = usize::MAX;
+/// Fewest values worth several threads: below, waking them takes longer than the work, about a quarter of a millisecond.
+const PARALLEL_VALUES: usize = 1 << 19;
+/// Clusters searched in one pass, so that each sum is read from memory once for all of them.
+const SEARCH_BATCH: usize = 16;
 
-/// A cluster, at the place of its last embedding.
+/// A cluster, at the index of its last embedding.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Frames of its embeddings; 0 once it was merged into another.
+    /// Frames of its embeddings; 0 once it is merged into another.
     frames: u32,
-    /// The nearest cluster after it, or [`GONE`], and the cost.
+    /// The nearest cluster after it, or [`STALE`], and the cost.
     nearest: (usize, f64),
 }
 
-const NO_NEAREST: (usize, f64) = (GONE, f64::INFINITY);
+const NO_NEAREST: (usize, f64) = (STALE, f64::INFINITY);
 
 struct Clusters<'a> {
     input: &'a Linked<'a>,
-    /// `[N, D]` the sum of each cluster's embeddings, each times its frames.
+    /// `[N, D]` the sum of each cluster's embeddings, weighted by their frames.
     sums: Vec<f64>,
     places: Vec<Place>,
-    /// `[N]` the place of the cluster of each embedding.
+    /// `[N]` the index of the cluster of each embedding.
     cluster: Vec<u32>,
     /// The embeddings of each cluster.
     members: Vec<Vec<u32>>,
-    /// `[N]` frames in which windows hear each cluster and the one of the current [`row`](Self::row) as different speakers, and as the same.
+    /// `[N]` frames that each cluster shares with the current one, as different speakers of a window; see
+    /// [`count_shared_frames`](Self::count_shared_frames).
     apart: Vec<u32>,
+    /// `[N]` the same as one speaker of a window.
     same: Vec<u32>,
 }
 
 /// The cluster of each embedding, `[N]`, numbered in the order of their first embeddings.
 pub(super) fn average_linkage(input: &Linked) -> Vec<usize> {
     let mut clusters = Clusters::new(input);
-    clusters.merge();
+    clusters.merge_all();
     labels(&clusters.cluster)
 }
 
@@ -103,7 +106,7 @@ pub(in crate::engine) fn labels(cluster: &[u32]) -> Vec<usize> {
     cluster.iter().map(number).collect()
 }
 
-/// The sums at the start: the embeddings times their frames.
+/// The initial sums: the embeddings weighted by their frames.
 pub(in crate::engine) fn weighted(input: &Linked) -> Vec<f64> {
     let rows = input.embeddings.chunks_exact(input.size).zip(input.frames);
     rows.flat_map(|(row, frames)| row.iter().map(move |x| x * f64::from(*frames))).collect()
@@ -122,7 +125,7 @@ impl<'a> Clusters<'a> {
             same: vec![0; count],
         };
         let all: Vec<usize> = (0..count).collect();
-        let found: Vec<_> = all.par_chunks(TOGETHER).flat_map_iter(|rows| clusters.first_nearest(rows)).collect();
+        let found: Vec<_> = all.par_chunks(SEARCH_BATCH).flat_map_iter(|rows| clusters.first_nearest(rows)).collect();
         clusters.places.iter_mut().zip(found).for_each(|(place, found)| place.nearest = found);
         clusters
     }
@@ -137,7 +140,7 @@ impl<'a> Clusters<'a> {
         1.0 - product / (f64::from(self.places[at].frames) * f64::from(self.places[other].frames))
     }
 
-    /// The nearest later embeddings of some embeddings in ascending order, before any merge.
+    /// The nearest later embedding of each of `rows` (ascending), before any merge.
     fn first_nearest(&self, rows: &[usize]) -> Vec<(usize, f64)> {
         let input = self.input;
         let mut found = vec![NO_NEAREST; rows.len()];
@@ -156,34 +159,34 @@ impl<'a> Clusters<'a> {
         found
     }
 
-    fn merge(&mut self) {
+    fn merge_all(&mut self) {
         let mut left = self.places.len();
         while left > self.input.min
             && let Some((x, (y, cost))) = self.cheapest()
             && (cost <= self.input.threshold || left > self.input.max)
         {
-            if y == GONE {
-                self.row(x);
-                self.search(x);
+            if y == STALE {
+                self.count_shared_frames(x);
+                self.search_nearest(x);
                 continue;
             }
-            self.join(x, y);
+            self.merge_pair(x, y);
             left -= 1;
-            self.row(y);
-            self.approach(x, y);
-            self.search(y);
+            self.count_shared_frames(y);
+            self.update_nearest(x, y);
+            self.search_nearest(y);
         }
     }
 
-    /// The cluster with the nearest other one; ties: the lowest place.
+    /// The cluster with the lowest cost, and its nearest neighbour. Ties: the lowest index.
     fn cheapest(&self) -> Option<(usize, (usize, f64))> {
         let all =
             self.places.iter().enumerate().filter(|(_, place)| place.frames > 0 && place.nearest.1 < f64::INFINITY);
         all.map(|(at, place)| (at, place.nearest)).min_by(|a, b| a.1.1.total_cmp(&b.1.1))
     }
 
-    /// Merges the cluster at `x` into the one at the later place `y`.
-    fn join(&mut self, x: usize, y: usize) {
+    /// Merges cluster `x` into cluster `y`, `x < y`.
+    fn merge_pair(&mut self, x: usize, y: usize) {
         let size = self.input.size;
         let (head, tail) = self.sums.split_at_mut(y * size);
         tail[..size].iter_mut().zip(&head[x * size..(x + 1) * size]).for_each(|(sum, more)| *sum += more);
@@ -195,8 +198,8 @@ impl<'a> Clusters<'a> {
         self.places[y] = Place { frames, nearest: NO_NEAREST };
     }
 
-    /// Sums the frames that the windows of a cluster's embeddings share with the other clusters.
-    fn row(&mut self, at: usize) {
+    /// Makes cluster `at` the current one: counts the frames that each other cluster shares with it in the same windows.
+    fn count_shared_frames(&mut self, at: usize) {
         self.apart.fill(0);
         self.same.fill(0);
         for &member in &self.members[at] {
@@ -210,13 +213,13 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// The cost of a cluster and the one of the current row.
-    fn cost(&self, other: usize, row: usize) -> f64 {
-        self.distance(other, row) + self.input.penalty(self.apart[other], self.same[other])
+    /// The cost of merging a cluster with the current one.
+    fn cost(&self, other: usize, current: usize) -> f64 {
+        self.distance(other, current) + self.input.penalty(self.apart[other], self.same[other])
     }
 
-    /// Compares the clusters before `y` with the new one there, into which the one at `x` went.
-    fn approach(&mut self, x: usize, y: usize) {
+    /// After the merge of `x` into `y`, the current cluster: updates the nearest neighbour of the clusters before `y`.
+    fn update_nearest(&mut self, x: usize, y: usize) {
         let renewed = |(at, place): (usize, &Place)| {
             if place.frames == 0 {
                 return place.nearest;
@@ -224,12 +227,12 @@ impl<'a> Clusters<'a> {
             let cost = self.cost(at, y);
             match place.nearest {
                 (_, before) if cost < before => (y, cost),
-                (nearest, before) if nearest == x || nearest == y => (GONE, before),
+                (nearest, before) if nearest == x || nearest == y => (STALE, before),
                 nearest => nearest,
             }
         };
         let before = &self.places[..y];
-        let found: Vec<_> = if y * self.input.size < WORTH_THREADS {
+        let found: Vec<_> = if y * self.input.size < PARALLEL_VALUES {
             before.iter().enumerate().map(renewed).collect()
         } else {
             before.par_iter().enumerate().map(renewed).collect()
@@ -237,8 +240,8 @@ impl<'a> Clusters<'a> {
         self.places.iter_mut().zip(found).for_each(|(place, found)| place.nearest = found);
     }
 
-    /// Finds the nearest later cluster of the one of the current row; ties: the lowest place.
-    fn search(&mut self, at: usize) {
+    /// Finds the nearest later cluster of `at`, the current cluster. Ties: the lowest index.
+    fn search_nearest(&mut self, at: usize) {
         let nearest = |others: std::ops::Range<usize>| {
             others.filter(|other| self.places[*other].frames > 0).fold(NO_NEAREST, |nearest, other| {
                 let cost = self.cost(other, at);
@@ -246,7 +249,7 @@ impl<'a> Clusters<'a> {
             })
         };
         let (first, count) = (at + 1, self.places.len());
-        let found = if (count - first) * self.input.size < WORTH_THREADS {
+        let found = if (count - first) * self.input.size < PARALLEL_VALUES {
             nearest(first..count)
         } else {
             let part = (count - first).div_ceil(rayon::current_num_threads());
@@ -271,7 +274,7 @@ mod tests {
     }
 
     impl Items {
-        /// All in windows of their own.
+        /// Embeddings at these angles, each in a window of its own.
         fn at(degrees: &[f64]) -> Self {
             let count = degrees.len() as u32;
             Items {
@@ -299,7 +302,7 @@ mod tests {
         }
     }
 
-    /// The definition: the costs of all pairs of clusters by all pairs of embeddings, computed anew for each merge.
+    /// Reference implementation: recomputes the cost of all pairs of clusters over all pairs of embeddings for each merge.
     fn naive(input: &Linked) -> Vec<usize> {
         let mut clusters: Vec<Vec<usize>> = (0..input.frames.len()).map(|at| vec![at]).collect();
         let cost = |p: &[usize], q: &[usize]| {
@@ -334,7 +337,7 @@ mod tests {
     #[test]
     fn sums_give_the_mean_over_all_pairs() {
         let mut state = 1u64;
-        // Multiples of one number would make pairs of equal cost.
+        // Random angles: equally spaced ones would give pairs of equal cost.
         let mut random = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as f64 / f64::from(1u32 << 31)

@@ -1,4 +1,4 @@
-//! How alike voices are.
+//! Cosine similarity of embeddings and centroids.
 
 use rayon::prelude::*;
 

@@ -1,15 +1,15 @@
-//! Windows that overlap to frames of the recording.
+//! From overlapping windows to frames of the recording: speaker counts and reconstruction.
 
 use rayon::prelude::*;
 
 use super::Activity;
 
-/// Frames of the recording that a thread does together.
-const TOGETHER: usize = 256;
+/// Frames of the recording per task.
+const TASK_FRAMES: usize = 256;
 
 impl Activity<'_> {
-    /// Whether each speaker is active in the frames of the windows that see frame `at` of the recording, window by window.
-    fn seen(&self, at: usize) -> impl Iterator<Item = (usize, &[bool])> {
+    /// The windows that cover frame `at` of the recording, each with the activity of its speakers in that frame.
+    fn windows_at(&self, at: usize) -> impl Iterator<Item = (usize, &[bool])> {
         let end = self.first.partition_point(|first| *first <= at);
         let begin = self.first[..end].partition_point(|first| first + self.frames <= at);
         (begin..end).map(move |window| {
@@ -22,10 +22,11 @@ impl Activity<'_> {
 pub(super) fn speaker_count(activity: &Activity) -> Vec<usize> {
     let mean = |at: usize| {
         let speaking = |(_, active): (usize, &[bool])| active.iter().filter(|active| **active).count();
-        let (sum, seen) = activity.seen(at).map(speaking).fold((0, 0), |(sum, seen), count| (sum + count, seen + 1));
-        (sum as f64 / f64::from(seen.max(1))).round_ties_even() as usize
+        let (sum, windows) =
+            activity.windows_at(at).map(speaking).fold((0, 0), |(sum, windows), count| (sum + count, windows + 1));
+        (sum as f64 / f64::from(windows.max(1))).round_ties_even() as usize
     };
-    (0..activity.total).into_par_iter().with_min_len(TOGETHER).map(mean).collect()
+    (0..activity.total).into_par_iter().with_min_len(TASK_FRAMES).map(mean).collect()
 }
 
 pub(super) fn reconstruct(
@@ -38,10 +39,10 @@ pub(super) fn reconstruct(
     let pick = |(block, out): (usize, &mut [bool])| {
         let (mut votes, mut speaks, mut order) = (vec![0u32; speakers], vec![false; speakers], Vec::new());
         for (place, out) in out.chunks_exact_mut(speakers).enumerate() {
-            let at = block * TOGETHER + place;
+            let at = block * TASK_FRAMES + place;
             votes.fill(0);
-            for (window, active) in activity.seen(at) {
-                // A speaker of a window who is never active counts as none, and two of one cluster as one.
+            for (window, active) in activity.windows_at(at) {
+                // A speaker of a window without a label has no vote; two speakers with the same label have one vote.
                 speaks.fill(false);
                 let own = &labels[window * activity.speakers..(window + 1) * activity.speakers];
                 own.iter().zip(active).filter(|(_, active)| **active).for_each(|(label, _)| {
@@ -56,7 +57,7 @@ pub(super) fn reconstruct(
         }
     };
     if speakers > 0 {
-        out.par_chunks_mut(TOGETHER * speakers).enumerate().for_each(pick);
+        out.par_chunks_mut(TASK_FRAMES * speakers).enumerate().for_each(pick);
     }
     out
 }

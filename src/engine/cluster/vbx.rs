@@ -1,22 +1,22 @@
-//! VBx on the host.
+//! VBx (variational Bayes clustering of embeddings) on the host.
 //!
-//! Landini et al. (2022), "Bayesian HMM clustering of x-vector sequences (VBx)"; in the form without transitions between
-//! speakers, as pyannote's community-1 uses it. The numbers of the comments are the paper's equations.
+//! Landini et al. (2022), "Bayesian HMM clustering of x-vector sequences (VBx)"; the variant without speaker transitions,
+//! as in pyannote's community-1. Numbers in parentheses are equations of the paper.
 
 use rayon::prelude::*;
 
-/// Settings. The defaults are community-1's.
+/// Parameters of VBx. The defaults are those of pyannote's community-1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VbxOptions {
-    /// Scale of the features' evidence, Fa.
+    /// Fa: scale of the log-likelihood of the features.
     pub evidence: f64,
-    /// Strength of the prior on speakers, Fb: the greater, the fewer speakers.
+    /// Fb: strength of the prior on speakers; a higher value gives fewer speakers.
     pub prior: f64,
-    /// Most iterations.
+    /// Largest number of iterations.
     pub iterations: usize,
-    /// Gain of the bound below which the iterations end.
+    /// Iterations end when the lower bound grows by less than this.
     pub gain: f64,
-    /// How much surer the start is of its own cluster than of another, in logits.
+    /// Logit of the initial label in the initial responsibilities; all other logits are 0.
     pub sureness: f64,
 }
 
@@ -26,24 +26,24 @@ impl Default for VbxOptions {
     }
 }
 
-/// What VBx found, for N voices and K speakers of the start.
+/// The result of VBx, for N embeddings and the K speakers of the initial labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vbx {
     /// Number of speakers K.
     pub speakers: usize,
-    /// Probability that a voice is a speaker's, `[N, K]`.
+    /// Responsibilities `[N, K]`: the probability of each speaker for each embedding.
     pub shares: Vec<f64>,
-    /// Share of each speaker in the recording, `[K]`. Those of speakers that are not needed go to zero.
+    /// Prior probability of each speaker, `[K]`; it goes to zero for redundant speakers.
     pub weights: Vec<f64>,
-    /// The lower bound of the evidence after each iteration.
+    /// The evidence lower bound (ELBO) after each iteration.
     pub bounds: Vec<f64>,
 }
 
-/// What the iterations are given, for N voices of E features.
+/// Constants of the iterations, for N embeddings of E features.
 pub(in crate::engine) struct Prepared {
-    /// Features scaled, (18): `[N, E]`.
+    /// Scaled features, (18): `[N, E]`.
     pub rho: Vec<f64>,
-    /// The part of (23) that is the same for all speakers: `[N]`.
+    /// The term of (23) that does not depend on the speaker: `[N]`.
     pub common: Vec<f64>,
 }
 
@@ -57,7 +57,7 @@ pub(in crate::engine) fn prepare(features: &[f64], phi: &[f64]) -> Prepared {
     }
 }
 
-/// What is known before the first iteration.
+/// The state before the first iteration.
 pub(in crate::engine) fn begin(labels: &[usize], options: &VbxOptions) -> Vbx {
     let speakers = labels.iter().max().map_or(0, |label| label + 1);
     Vbx {
@@ -69,7 +69,8 @@ pub(in crate::engine) fn begin(labels: &[usize], options: &VbxOptions) -> Vbx {
 }
 
 impl Vbx {
-    /// Takes in the bound of an iteration, (25), and the totals of the speakers' shares after it; whether it was the last.
+    /// Ends an iteration: sets the weights from `totals`, each speaker's sum of responsibilities, and records the lower
+    /// bound, (25). Returns whether the iterations have converged.
     pub(in crate::engine) fn end_iteration(&mut self, bound: f64, totals: &[f64], options: &VbxOptions) -> bool {
         let all: f64 = totals.iter().sum();
         self.weights = totals.iter().map(|total| total / all).collect();
@@ -78,28 +79,28 @@ impl Vbx {
         before.is_some_and(|before| bound - before < options.gain)
     }
 
-    /// The logarithms of the weights as (23) takes them.
+    /// The logarithms of the weights for (23), with 1e-8 added to avoid `ln 0`.
     pub(in crate::engine) fn log_weights(&self) -> Vec<f64> {
         self.weights.iter().map(|weight| (weight + 1e-8).ln()).collect()
     }
 }
 
-/// The model of all speakers.
+/// The posteriors of the speaker models.
 struct Speakers {
-    /// Mean of each along each feature, `[K, E]`.
+    /// Posterior means, `[K, E]`.
     means: Vec<f64>,
-    /// Variance of those means, `[K, E]`.
+    /// Posterior variances, `[K, E]`.
     variances: Vec<f64>,
 }
 
-/// The start: `[N, K]`, a softmax that is surest of the given label.
+/// Initial responsibilities `[N, K]`: the softmax of logits that are `sureness` for the given label and 0 for the others.
 pub fn start(labels: &[usize], speakers: usize, sureness: f64) -> Vec<f64> {
     let total = sureness.exp() + (speakers as f64 - 1.0);
     let share = |label: usize, speaker: usize| if label == speaker { sureness.exp() / total } else { 1.0 / total };
     labels.iter().flat_map(|&label| (0..speakers).map(move |speaker| share(label, speaker))).collect()
 }
 
-/// Clusters `features` `[N, E]` whose variances between speakers are `phi` `[E]`, from the labels of a first clustering.
+/// Clusters `features` `[N, E]`, whose between-speaker variances are `phi` `[E]`, starting from `labels` `[N]`.
 pub(super) fn vbx(features: &[f64], phi: &[f64], labels: &[usize], options: &VbxOptions) -> Vbx {
     let mut found = begin(labels, options);
     if found.speakers == 0 {
@@ -108,7 +109,7 @@ pub(super) fn vbx(features: &[f64], phi: &[f64], labels: &[usize], options: &Vbx
     let prepared = prepare(features, phi);
     for _ in 0..options.iterations {
         let model = fit(&prepared.rho, phi, &found, options);
-        let (evidence, totals) = share(&prepared, phi, &model, &mut found, options);
+        let (evidence, totals) = update_shares(&prepared, phi, &model, &mut found, options);
         let of_one = |(mean, variance): (&f64, &f64)| variance.ln() - variance - mean * mean + 1.0;
         let distance: f64 = model.means.iter().zip(&model.variances).map(of_one).sum();
         if found.end_iteration(evidence + options.prior * 0.5 * distance, &totals, options) {
@@ -118,13 +119,13 @@ pub(super) fn vbx(features: &[f64], phi: &[f64], labels: &[usize], options: &Vbx
     found
 }
 
-/// The speakers' models, given who is who: (16) and (17).
+/// Updates the speaker models from the responsibilities: (16) and (17).
 fn fit(rho: &[f64], phi: &[f64], found: &Vbx, options: &VbxOptions) -> Speakers {
     let (size, speakers) = (phi.len(), found.speakers);
     let ratio = options.evidence / options.prior;
     let mut totals = vec![0.0; speakers];
     let mut means = vec![0.0; speakers * size];
-    // Speaker by speaker, so that threads need not add up what others did: sums stay the same on any number of them.
+    // One task per speaker: every sum is computed by one thread, so it does not depend on the number of threads.
     means.par_chunks_exact_mut(size).zip(&mut totals).enumerate().for_each(|(speaker, (means, total))| {
         for (shares, rho) in found.shares.chunks_exact(speakers).zip(rho.chunks_exact(size)) {
             let share = shares[speaker];
@@ -140,8 +141,9 @@ fn fit(rho: &[f64], phi: &[f64], found: &Vbx, options: &VbxOptions) -> Speakers 
     Speakers { means, variances }
 }
 
-/// Who is who, given the speakers' models: (23); returns the log-likelihood of all voices, and each speaker's share in all.
-fn share(
+/// Updates the responsibilities from the speaker models, (23). Returns the log-likelihood of all embeddings, and each
+/// speaker's sum of responsibilities.
+fn update_shares(
     Prepared { rho, common }: &Prepared,
     phi: &[f64],
     model: &Speakers,

@@ -1,4 +1,4 @@
-//! `add_positions`: the position table, added to every clip.
+//! `add_positions`: adds the positional embedding to every clip.
 
 use rayon::prelude::*;
 

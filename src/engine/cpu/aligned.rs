@@ -1,11 +1,11 @@
-//! Memory for vectors: a `Vec` that starts on a cache line, so that no vector load touches two lines.
+//! A `Vec` aligned to cache lines, so that no vector load crosses two lines.
 
 use bytemuck::Zeroable;
 
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
 
-/// `len` elements whose first one lies on a cache line.
+/// A slice of `len` elements that starts at a cache line.
 pub(super) struct Aligned<T> {
     buf: Vec<T>,
     start: usize,
@@ -13,16 +13,17 @@ pub(super) struct Aligned<T> {
 }
 
 impl<T: Zeroable + Copy> Aligned<T> {
-    /// `len` zeros.
+    /// Allocates `len` zeros.
     pub fn zeros(len: usize) -> Self {
         let slack = LINE / size_of::<T>();
         let buf = vec![T::zeroed(); len + slack];
-        // `align_offset` may decline to answer (it never does outside const evaluation); then alignment is only lost.
+        // `align_offset` may fail, returning `usize::MAX` (it never does outside const evaluation). Then the slice is not
+        // aligned, which costs only speed.
         let start = buf.as_ptr().align_offset(LINE).min(slack);
         Aligned { buf, start, len }
     }
 
-    /// Makes room for at least `len` elements; what they hold afterwards is unspecified.
+    /// Grows to at least `len` elements. The contents are unspecified afterwards.
     pub fn reserve(&mut self, len: usize) {
         if self.len < len {
             *self = Self::zeros(len);

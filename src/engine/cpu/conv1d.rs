@@ -1,5 +1,7 @@
-//! `conv1d`: the product kernel over windows of the input. Frames come first and channels are contiguous, so the window
-//! of an output frame is one contiguous run of `W * C` values and needs no copy, except at the edges of a clip.
+//! `conv1d`: convolution over time as a matrix product over windows of the input.
+//!
+//! Frames come first and channels are contiguous, so the window of an output frame is `W * C` contiguous values. Only the
+//! windows at the edges of a clip are copied, to pad them.
 
 use super::{Cpu, Matrix, gemm};
 use crate::engine::{Epilogue, Tensor};
@@ -28,15 +30,15 @@ pub(super) fn conv1d(
     gemm::gemm(cpu, row, batch * out_frames, weight.panels(), bias, epilogue, &mut out.buf[..len]);
 }
 
-/// The windows that reach over an edge of their clip, filled up with zeros.
+/// Zero-padded copies of the windows that cross an edge of their clip.
 struct Edges {
     /// `[B, left + right, W * C]`
     windows: Vec<f32>,
     /// Output frames whose window starts before the clip.
     left: usize,
-    /// First output frame after those whose window ends after the clip.
+    /// First output frame whose window ends after the clip.
     right_from: usize,
-    /// Output frames.
+    /// Number of output frames.
     total: usize,
     half: usize,
     stride: usize,
@@ -47,7 +49,7 @@ impl Edges {
     fn new(x: &[f32], batch: usize, frames: usize, width: usize, taps: usize, stride: usize) -> Self {
         let (half, total) = (taps / 2, frames.div_ceil(stride));
         let left = half.div_ceil(stride).min(total);
-        // Window t covers frames t * stride - half .. t * stride + half; the last frame it may reach is frames - 1.
+        // Window t covers frames t * stride - half ..= t * stride + half; the last frame of the clip is frames - 1.
         let right_from = if frames > half { (frames - 1 - half) / stride + 1 } else { 0 }.clamp(left, total);
         let k = taps * width;
         let mut edges = Edges { windows: Vec::new(), left, right_from, total, half, stride, k };
@@ -69,11 +71,12 @@ impl Edges {
         self.left + self.total - self.right_from
     }
 
-    /// The first input frame of output frame `t`, if its whole window lies in the clip.
+    /// The first input frame of the window of output frame `t`, if the whole window is within the clip.
     fn inside(&self, t: usize) -> Option<usize> {
         (self.left..self.right_from).contains(&t).then(|| t * self.stride - self.half)
     }
 
+    /// The padded window of output frame `t`, `[W * C]`.
     fn window(&self, clip: usize, t: usize) -> &[f32] {
         let index = if t < self.left { t } else { self.left + t - self.right_from };
         &self.windows[(clip * self.per_clip() + index) * self.k..][..self.k]

@@ -1,10 +1,10 @@
-//! `ctc_viterbi`: the best path of labels through rows of log-probabilities, and its way back.
+//! `ctc_viterbi`: CTC forced alignment by the Viterbi algorithm, with backtracking.
 //!
-//! Two numbers for each label and row: `label[j]`, of the best path that has just said label `j`, and `blank[j]`, of the
-//! best one that is silent after `j` labels. Both need the row before only, so a row of all labels is one pass over
-//! vectors; what is kept of it is one byte per label that says where the best paths came from.
+//! The trellis has two scores per label and row: `label[j]`, of the best path that ends in label `j`, and `blank[j]`, of
+//! the best path that ends in a blank after `j` labels. Both depend only on the previous row, so all labels of a row are
+//! computed by one vectorised loop. For backtracking, one byte per label and row stores the predecessors.
 //!
-//! Of all labels only those are looked at that a path can have reached by this row and can still go on from to the last.
+//! In each row, only labels are computed that a path can have reached and from which it can still reach the last label.
 
 use rayon::prelude::*;
 
@@ -13,12 +13,12 @@ use super::isa::{Isa, Kernel};
 use crate::engine::Tensor;
 use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
 
-/// How `label[j]` was reached: from itself, from the silence before it, or from the label before.
+/// The predecessor of `label[j]`: itself, the blank before it, or the label before it.
 const STAY: u8 = 0;
 const FROM_BLANK: u8 = 1;
 const FROM_LABEL: u8 = 2;
 const LABEL_MOVE: u8 = 3;
-/// `blank[j]` was reached from `label[j - 1]`; in the trellis, cell `j` from cell `j - 1`.
+/// The predecessor of `blank[j]` is `label[j - 1]`; in [`Trellis`], that of cell `j` is cell `j - 1`.
 const ADVANCE: u8 = 4;
 
 /// See [`Backend::ctc_viterbi`](crate::engine::Backend::ctc_viterbi): `log_probs` `[R, V]`.
@@ -53,7 +53,7 @@ pub(super) fn ctc_viterbi(
                 CtcTopology::Ctc => segment.ctc(cpu, spans),
                 CtcTopology::Trellis => segment.trellis(cpu, spans),
             };
-            // A path of probability zero is none, and neither is one through NaN.
+            // A path of probability zero, or through NaN, does not count as a path.
             if !(**total > f32::NEG_INFINITY) {
                 **total = f32::NEG_INFINITY;
                 spans.clear();
@@ -71,7 +71,7 @@ struct Segment<'a> {
     blank: usize,
 }
 
-/// The part of the answer that is one segment's, `[L]` each.
+/// The part of [`CtcSpans`] that belongs to one segment, `[L]` each.
 struct Spans<'a> {
     start: &'a mut [i32],
     end: &'a mut [i32],
@@ -85,7 +85,7 @@ impl Spans<'_> {
         self.score.fill(0.0);
     }
 
-    /// Label `j` has the rows `start..end`, whose probabilities add up to `sum`.
+    /// Sets the span of label `j` to the rows `start..end`, whose probabilities add up to `sum`.
     fn set(&mut self, j: usize, start: usize, end: usize, sum: f64) {
         self.start[j] = start as i32;
         self.end[j] = end as i32;
@@ -93,8 +93,8 @@ impl Spans<'_> {
     }
 }
 
-/// Labels worth looking at in row `t` of `rows`: those that fit in before, down to the last that leaves room for the
-/// labels after it.
+/// The range of `j` in row `t` that lies on a complete path: at most `t` labels fit before row `t`, and the remaining labels
+/// must fit into the remaining rows.
 fn band(t: usize, rows: usize, labels: usize) -> std::ops::RangeInclusive<usize> {
     (labels + t).saturating_sub(rows)..=t.min(labels)
 }
@@ -117,13 +117,13 @@ impl Segment<'_> {
         let (rows, count) = (self.rows(), self.labels.len());
         let repeats = self.labels.windows(2).filter(|pair| pair[0] == pair[1]).count();
         if rows < count + repeats || count == 0 {
-            // Nothing to say is said by blanks alone.
+            // Without labels, the path is all blanks.
             return if count == 0 { (0..rows).map(|t| self.at(t, self.blank)).sum() } else { f32::NEG_INFINITY };
         }
         let mut moves = vec![0u8; rows * (count + 1)];
-        let [silent, speaking] = cpu.level.run(Ctc { segment: self, moves: &mut moves });
-        // Equal ends: in the label, as torchaudio.
-        let (mut in_label, mut j) = if silent > speaking { (false, count) } else { (true, count - 1) };
+        let [in_blank, in_last] = cpu.level.run(Ctc { segment: self, moves: &mut moves });
+        // Ties: the path ends in the label, as in torchaudio.
+        let (mut in_label, mut j) = if in_blank > in_last { (false, count) } else { (true, count - 1) };
         let (mut end, mut sum) = (rows, 0.0);
         for t in (0..rows).rev() {
             let moved = moves[t * (count + 1) + j];
@@ -144,10 +144,10 @@ impl Segment<'_> {
                 _ => in_label = false,
             }
         }
-        silent.max(speaking)
+        in_blank.max(in_last)
     }
 
-    /// The log-probability of the best path up to the row where it ends.
+    /// The log-probability of the best path of the WhisperX trellis, up to the row where it ends.
     fn trellis(&self, cpu: &Cpu, spans: &mut Spans<'_>) -> f32 {
         let (rows, count) = (self.rows(), self.labels.len());
         if rows < count || count == 0 {
@@ -171,14 +171,14 @@ impl Segment<'_> {
     }
 }
 
-/// The way forward; `[blank[L], label[L - 1]]` of the last row.
+/// The forward pass of standard CTC; returns `[blank[L], label[L - 1]]` of the last row.
 struct Ctc<'a, 'b> {
     segment: &'a Segment<'b>,
     /// `[T, L + 1]`
     moves: &'a mut [u8],
 }
 
-/// `label` and `blank` of one row, `[1 + L + 1]`; the first stands for the label before the first, which nobody says.
+/// `label` and `blank` of one row, `[1 + L + 1]`; element 0 is a sentinel before the first label.
 struct Row {
     label: Vec<f32>,
     blank: Vec<f32>,
@@ -197,8 +197,8 @@ impl Kernel for Ctc<'_, '_> {
     fn run<I: Isa, const NV: usize>(self, _: I) -> [f32; 2] {
         let (segment, count) = (self.segment, self.segment.labels.len());
         let rows = segment.rows();
-        // Added to a path that skips the silence between two labels: nothing, or all it has where they are alike. There
-        // is no label `L`; whatever is said of it comes to nothing.
+        // Added to a path from one label to the next without a blank: 0, or minus infinity if the labels are equal. Label
+        // `L` does not exist; its entry stays minus infinity.
         let mut skip = vec![f32::NEG_INFINITY; count + 1];
         for (skip, pair) in skip[1..].iter_mut().zip(segment.labels.windows(2)) {
             if pair[0] != pair[1] {
@@ -218,28 +218,29 @@ impl Kernel for Ctc<'_, '_> {
                 *e = row[*label as usize];
             }
             let moves = &mut self.moves[t * (count + 1) + from..t * (count + 1) + to];
-            let silence = row[segment.blank];
-            let (said, earlier) = (&before.label[from + 1..to + 1], &before.label[from..to]);
-            let (quiet, skip, emission) = (&before.blank[from + 1..to + 1], &skip[from..to], &emission[from..to]);
+            let blank_emission = row[segment.blank];
+            let (same_label, previous_label) = (&before.label[from + 1..to + 1], &before.label[from..to]);
+            let (blank_before, skip, emission) =
+                (&before.blank[from + 1..to + 1], &skip[from..to], &emission[from..to]);
             let (label, blank) = (&mut now.label[from + 1..to + 1], &mut now.blank[from + 1..to + 1]);
             for i in 0..moves.len() {
-                let (stay, from_blank, from_label) = (said[i], quiet[i], earlier[i] + skip[i]);
-                let started = from_blank > stay;
-                let best = if started { from_blank } else { stay };
-                let skipped = from_label > best;
-                label[i] = (if skipped { from_label } else { best }) + emission[i];
-                let fell_silent = earlier[i] > from_blank;
-                blank[i] = (if fell_silent { earlier[i] } else { from_blank }) + silence;
-                let label_move = if skipped { FROM_LABEL } else { started as u8 * FROM_BLANK };
-                moves[i] = label_move | (fell_silent as u8 * ADVANCE);
+                let (stay, from_blank, from_label) = (same_label[i], blank_before[i], previous_label[i] + skip[i]);
+                let is_from_blank = from_blank > stay;
+                let best = if is_from_blank { from_blank } else { stay };
+                let is_from_label = from_label > best;
+                label[i] = (if is_from_label { from_label } else { best }) + emission[i];
+                let is_after_label = previous_label[i] > from_blank;
+                blank[i] = (if is_after_label { previous_label[i] } else { from_blank }) + blank_emission;
+                let label_move = if is_from_label { FROM_LABEL } else { is_from_blank as u8 * FROM_BLANK };
+                moves[i] = label_move | (is_after_label as u8 * ADVANCE);
             }
         }
         [now.blank[count + 1], now.label[count]]
     }
 }
 
-/// The way forward of WhisperX: cell `j` after `t` rows is the best path that has said `j` labels. The best last cell, and
-/// after how many rows.
+/// The forward pass of the WhisperX trellis: cell `j` after `t` rows is the score of the best path with `j` labels. Returns
+/// the best score of the last cell, and the number of rows after which it is reached.
 struct Trellis<'a, 'b> {
     segment: &'a Segment<'b>,
     /// `[T, L + 1]`
@@ -256,13 +257,13 @@ impl Kernel for Trellis<'_, '_> {
         let mut emission = vec![f32::NEG_INFINITY; count + 1];
         let (mut before, mut now) = (vec![f32::NEG_INFINITY; count + 1], vec![f32::NEG_INFINITY; count + 1]);
         now[0] = 0.0;
-        let (mut total, mut last, mut silent) = (f32::NEG_INFINITY, 0, 0f64);
+        let (mut total, mut last, mut blank_sum) = (f32::NEG_INFINITY, 0, 0f64);
         for t in 0..rows {
             std::mem::swap(&mut before, &mut now);
             let row = &segment.log_probs[t * segment.classes..(t + 1) * segment.classes];
-            // torch's cumsum adds up in f64 and rounds every sum.
-            silent += f64::from(row[segment.blank]);
-            now[0] = silent as f32;
+            // torch's cumsum accumulates in f64 and rounds every partial sum to f32.
+            blank_sum += f64::from(row[segment.blank]);
+            now[0] = blank_sum as f32;
             let band = band(t + 1, rows, count);
             let (from, to) = ((*band.start()).max(1), *band.end() + 1);
             if from >= to {
@@ -272,11 +273,11 @@ impl Kernel for Trellis<'_, '_> {
                 *e = row[*label as usize];
             }
             let moves = &mut self.moves[t * (count + 1) + from..t * (count + 1) + to];
-            let silence = row[segment.blank];
+            let blank_emission = row[segment.blank];
             let (here, previous, emission) = (&before[from..to], &before[from - 1..to - 1], &emission[from..to]);
             let now_here = &mut now[from..to];
             for i in 0..moves.len() {
-                let (stayed, changed) = (here[i] + silence, previous[i] + emission[i]);
+                let (stayed, changed) = (here[i] + blank_emission, previous[i] + emission[i]);
                 let advance = changed > stayed;
                 now_here[i] = if advance { changed } else { stayed };
                 moves[i] = advance as u8 * ADVANCE;

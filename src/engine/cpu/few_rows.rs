@@ -1,20 +1,20 @@
-//! The matrix product of [`gemm`](super::gemm) for the few rows of a decode step, which wait for memory.
+//! The matrix product of [`gemm`](super::gemm) for few rows, as in a decode step, where memory bandwidth is the limit.
 
 use std::ops::Range;
 
 use super::isa::Isa;
 use super::stored::Stored;
 
-/// Most rows of one pass: two tiles' worth.
+/// Largest number of rows per pass: two tiles.
 pub(super) const MOST_ROWS: usize = 12;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Adds the products over `span` to the running sums `[rows, NR]` of six to twelve rows; `block` `[span, NR]`, `ahead` what
-/// follows it.
+/// Adds the products over `span` to the running sums `[rows, NR]` of six to twelve rows; `block` `[span, NR]`, `ahead` are
+/// the weights that follow it.
 ///
-/// As many accumulators as a tile of six rows has, but for all rows over one half of the panel's columns and then over the
-/// other: each weight is read and widened once. What follows the block is fetched meanwhile.
+/// The number of accumulators is that of a tile of six rows, but they cover all rows over one half of the panel's columns,
+/// then over the other half. So each weight is read and widened once. `ahead` is prefetched meanwhile.
 #[inline(always)]
 pub(super) fn advance_halves<I: Isa, T: Stored<I>, const NV: usize, const HV: usize>(
     isa: I,
@@ -26,7 +26,7 @@ pub(super) fn advance_halves<I: Isa, T: Stored<I>, const NV: usize, const HV: us
 ) {
     for half in 0..2 {
         match rows.len() {
-            // Seven rows or more, cut evenly, make no smaller parts.
+            // The caller divides seven rows or more evenly into parts of at most 12, so no part has fewer than 6.
             6 => advance_half::<I, T, NV, HV, 6>(isa, rows, block, ahead, span, half, sums),
             7 => advance_half::<I, T, NV, HV, 7>(isa, rows, block, ahead, span, half, sums),
             8 => advance_half::<I, T, NV, HV, 8>(isa, rows, block, ahead, span, half, sums),
@@ -38,7 +38,7 @@ pub(super) fn advance_halves<I: Isa, T: Stored<I>, const NV: usize, const HV: us
     }
 }
 
-/// One half of [`advance_halves`], with the sums in registers.
+/// [`advance_halves`] for one half of the columns, with the sums in registers.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn advance_half<I: Isa, T: Stored<I>, const NV: usize, const HV: usize, const MR: usize>(
@@ -58,7 +58,7 @@ fn advance_half<I: Isa, T: Stored<I>, const NV: usize, const HV: usize, const MR
         x[i] = &rows[i][span.start..span.end][..block.len()];
         tile[i] = sums[i].as_chunks::<HV>().0[half];
     }
-    // Lines of half a row of the panel.
+    // Cache lines of half a row of the panel.
     let (nr, lines) = (NV * I::F32_LANES, (HV * size_of::<T::Vector>()).div_ceil(LINE));
     for (k, block) in block.iter().enumerate() {
         for line in 0..lines {

@@ -1,4 +1,4 @@
-//! `gather_rows`: a copy of some rows.
+//! `gather_rows`: copies the rows given by an index.
 
 use super::{Cpu, out_of_range};
 use crate::engine::Tensor;

@@ -1,22 +1,22 @@
-//! Which vector instructions this machine has, found once at start: AVX-512, AVX2 with FMA, NEON, or none.
+//! Runtime dispatch of SIMD kernels: AVX-512, AVX2 with FMA, NEON, or scalar, detected once at start.
 //!
-//! A kernel is written once over [`Isa`] and compiled once per instruction set; [`Level::run`] picks the copy.
+//! A kernel is written once, generic over [`Isa`], and compiled once per instruction set; [`Level::run`] selects the copy.
 
 use half::f16;
 use pulp::{Simd, WithSimd};
 
-/// Vector instructions of one kind: `pulp`'s arithmetic, the two conversions packed weights need (one vector's worth
-/// of values, exactly), and a hint to the memory.
+/// An instruction set: `pulp`'s vector arithmetic, the exact conversions of one vector of packed weights to f32, and
+/// prefetch.
 pub(super) trait Isa: Simd {
     /// `[f16; F32_LANES]`
     type Halves: bytemuck::Pod;
     /// `[i8; F32_LANES]`
     type Bytes: bytemuck::Pod;
-    /// Weights are finite; what infinities and NaN become is unspecified.
+    /// Converts f16 to f32. The result for infinities and NaN is unspecified; weights are finite.
     fn widen_f16(self, src: Self::Halves) -> Self::f32s;
-    /// As numbers, not as fractions.
+    /// Converts integers from -128 to 127 to f32, without a scale.
     fn widen_i8(self, src: Self::Bytes) -> Self::f32s;
-    /// Asks for the cache line of `at`, which will be read soon. Does nothing where there is no such instruction.
+    /// Prefetches the cache line of `at`. Does nothing on instruction sets without prefetch.
     fn prefetch<T>(self, at: &T) {
         let _ = at;
     }
@@ -44,8 +44,8 @@ impl Isa for pulp::x86::V3 {
 
     #[inline(always)]
     fn widen_f16(self, src: [f16; 8]) -> Self::f32s {
-        // F16C is not part of this instruction set in `pulp`. Moved into an f32, the bits of an f16 are that number
-        // times 2^-112 (its exponent counts from 15 instead of 127), subnormal ones included.
+        // F16C is not part of this instruction set in `pulp`. Exponent and mantissa of an f16, shifted to their places in
+        // an f32, are the number times 2^-112, because the exponent bias is 15 instead of 127. This includes subnormals.
         let bits: Self::u32s = pulp::cast(self.avx2._mm256_cvtepu16_epi32(pulp::cast(src)));
         let magnitude = self.and_u32s(bits, self.splat_u32s(0x7fff));
         let magnitude = self.wrapping_dyn_shl_u32s(magnitude, self.splat_u32s(13));
@@ -62,9 +62,9 @@ impl Isa for pulp::x86::V3 {
 
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
-        /// Into every level of cache: `_MM_HINT_T0`.
-        const EVERY_LEVEL: i32 = 3;
-        self.sse._mm_prefetch::<EVERY_LEVEL>(std::ptr::from_ref(at).cast());
+        /// `_MM_HINT_T0`: into all cache levels.
+        const HINT_T0: i32 = 3;
+        self.sse._mm_prefetch::<HINT_T0>(std::ptr::from_ref(at).cast());
     }
 }
 
@@ -85,9 +85,9 @@ impl Isa for pulp::x86::V4 {
 
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
-        /// Into every level of cache: `_MM_HINT_T0`.
-        const EVERY_LEVEL: i32 = 3;
-        self.sse._mm_prefetch::<EVERY_LEVEL>(std::ptr::from_ref(at).cast());
+        /// `_MM_HINT_T0`: into all cache levels.
+        const HINT_T0: i32 = 3;
+        self.sse._mm_prefetch::<HINT_T0>(std::ptr::from_ref(at).cast());
     }
 }
 
@@ -107,16 +107,17 @@ impl Isa for pulp::aarch64::Neon {
     }
 }
 
-/// Code that is compiled for every [`Isa`]. `NV` is the width of a weight panel in vectors: as many as leave room for
-/// six rows of accumulators in the registers.
+/// Code that is compiled for every [`Isa`]. `NV` is the width of a weight panel in vectors, chosen so that the
+/// accumulators of six rows fit into the registers.
 pub(super) trait Kernel {
-    /// What it computes.
+    /// The result.
     type Output;
-    /// The code. Everything it calls must be `#[inline(always)]`, or it is compiled without the instructions.
+    /// Runs the kernel. All functions it calls must be `#[inline(always)]`; otherwise they are compiled without the
+    /// instruction set.
     fn run<I: Isa, const NV: usize>(self, isa: I) -> Self::Output;
 }
 
-/// The instruction set in use.
+/// The instruction sets of this architecture.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Level {
     #[cfg(target_arch = "x86_64")]
@@ -128,7 +129,7 @@ pub(super) enum Level {
     Scalar,
 }
 
-/// Lends a [`Kernel`] its instruction set inside the function `pulp` compiles for it.
+/// Adapts a [`Kernel`] to `pulp`'s [`WithSimd`].
 struct On<I, K, const NV: usize>(I, K);
 
 impl<I: Isa, K: Kernel, const NV: usize> WithSimd for On<I, K, NV> {
@@ -141,12 +142,12 @@ impl<I: Isa, K: Kernel, const NV: usize> WithSimd for On<I, K, NV> {
 }
 
 impl Level {
-    /// The best this machine offers.
+    /// The best instruction set of this machine.
     pub fn detect() -> Self {
         Self::available().into_iter().next().unwrap_or(Level::Scalar)
     }
 
-    /// All this machine offers, best first.
+    /// All instruction sets of this machine, best first.
     pub fn available() -> Vec<Self> {
         let mut levels = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -160,7 +161,7 @@ impl Level {
         levels
     }
 
-    /// For people.
+    /// Name for display.
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]

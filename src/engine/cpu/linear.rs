@@ -1,4 +1,4 @@
-//! `linear` and `logits`: the product of rows of activations with a weight.
+//! `linear`: the product of activation rows with a weight, plus bias and epilogue.
 
 use super::{Cpu, Matrix, gemm};
 use crate::engine::{Epilogue, Tensor};

@@ -1,4 +1,5 @@
-//! `linear_by_head`: a product for each head, each with its own part of the input and of the weight.
+//! `linear_by_head`: block-diagonal linear layer, one product per head with its own columns of the input and rows of the
+//! weight.
 
 use std::cell::Cell;
 
@@ -10,14 +11,14 @@ use super::{Cpu, Matrix};
 use crate::engine::{Epilogue, Tensor};
 
 thread_local! {
-    /// Results of whole panels, kept by each thread from one task to the next.
-    static WHOLE: Cell<Aligned<f32>> = Cell::default();
+    /// Scratch for results of whole panels, reused by the tasks of a thread.
+    static SCRATCH: Cell<Aligned<f32>> = Cell::default();
 }
 
-/// Some features of all rows.
+/// The output features of one head.
 struct Head<'a> {
     index: usize,
-    /// `[N / H]` for each row.
+    /// `[N / H]` of each row.
     out: Vec<&'a mut [f32]>,
 }
 
@@ -46,7 +47,7 @@ pub(super) fn linear_by_head(
 }
 
 impl Head<'_> {
-    /// `rows`: `[K]` each.
+    /// `rows`: the inputs of this head, `[K]` each.
     fn run(&mut self, cpu: &Cpu, rows: &[&[f32]], weight: &Matrix, finish: Finish) {
         let Some(features) = self.out.first().map(|row| row.len()) else { return };
         let (first, nr) = (self.index * features, weight.nr);
@@ -55,16 +56,16 @@ impl Head<'_> {
         if first == panels.start * nr && features.is_multiple_of(nr) {
             return Product { rows, weight, panels, finish, out: &mut self.out }.run(cpu.level);
         }
-        // Where heads share a panel, whole panels are computed and a part of them is kept.
+        // The head shares a panel with another one: whole panels are computed, and only its features are copied.
         let width = (panels.end * nr).min(weight.n) - panels.start * nr;
         let skipped = first - panels.start * nr;
-        let mut scratch = WHOLE.take();
+        let mut scratch = SCRATCH.take();
         scratch.reserve(rows.len() * width);
         let mut whole: Vec<&mut [f32]> = scratch[..rows.len() * width].chunks_exact_mut(width).collect();
         Product { rows, weight, panels, finish, out: &mut whole }.run(cpu.level);
         for (out, whole) in self.out.iter_mut().zip(whole) {
             out.copy_from_slice(&whole[skipped..skipped + features]);
         }
-        WHOLE.set(scratch);
+        SCRATCH.set(scratch);
     }
 }

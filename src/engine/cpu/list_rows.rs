@@ -1,4 +1,4 @@
-//! `list_rows`: the tokens and positions of the rows listed for the next steps.
+//! `list_rows`: gathers token and position of the active rows, before the next steps.
 
 use super::{Cpu, out_of_range};
 use crate::engine::StepRows;

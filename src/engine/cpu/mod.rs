@@ -1,8 +1,8 @@
-//! The CPU backend: f32, every core, the widest vectors the machine has, no `unsafe`.
+//! The CPU backend: f32 activations, all cores, the widest vector instructions of the machine, no `unsafe`.
 //!
-//! One op, one file. Most ops are the matrix product of `gemm` in other clothes: a convolution is a product over
-//! windows of its input, attention is two products with a softmax between them, and a decode step reads its weights and
-//! its cache through the same kernel.
+//! Each op has its own file. Most ops call the matrix product of `gemm`: a convolution is a product over windows of its
+//! input, attention is two products with a softmax between them, and a decode step reads its weights and its cache through
+//! the same kernel.
 
 #![forbid(unsafe_code)]
 
@@ -68,7 +68,7 @@ use super::weights::WeightRef;
 use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
 use crate::error::{Error, Result};
 
-/// The processor: its threads, its instruction set, and how weights are stored.
+/// The CPU backend: its thread pool, instruction set, and storage types of weights and cross-attention cache.
 #[derive(Clone)]
 pub struct Cpu {
     threads: Arc<Threads>,
@@ -78,7 +78,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// A backend with its own `threads`; `None` is one for each core.
+    /// A backend with a pool of `threads` threads; `None` is one per core.
     ///
     /// # Errors
     /// [`Error::Config`] if the threads cannot be started.
@@ -93,19 +93,19 @@ impl Cpu {
         })
     }
 
-    /// The same backend, storing weights loaded from now on as `kind`.
+    /// Stores weights that are loaded from now on as `kind`.
     pub fn with_weights(mut self, kind: WeightType) -> Self {
         self.weight_type = kind;
         self
     }
 
-    /// The same backend, keeping of the encoder's output what `kind` says, for models loaded from now on.
+    /// Sets the type of the cross-attention cache, for models loaded from now on.
     pub fn with_cross_cache(mut self, kind: CrossCacheType) -> Self {
         self.cross_cache_type = kind;
         self
     }
 
-    /// Number of threads. Calls from several threads at once share them.
+    /// Number of threads in the pool. Concurrent calls share them.
     pub fn threads(&self) -> usize {
         self.threads.count()
     }

@@ -1,4 +1,4 @@
-//! `pack_results`: what the host wants to know of the searches, side by side.
+//! `pack_results`: the results of each slot's search, packed into one row.
 
 use super::Cpu;
 use crate::engine::Tensor;

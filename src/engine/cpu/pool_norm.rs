@@ -1,5 +1,6 @@
-//! `pool_norm`, `overlap_pool_norm`: largest of three frames, instance norm, leaky ReLU. A clip stays with one thread, and
-//! every sum runs over its frames in order.
+//! `pool_norm`, `overlap_pool_norm`: max pooling of three frames, instance norm, leaky ReLU.
+//!
+//! Each clip is computed by one thread, and every sum adds its frames in order.
 
 use rayon::prelude::*;
 
@@ -41,8 +42,8 @@ pub(super) fn overlapping(
             let (first, rest) = frames.split_at(width);
             let (second, third) = rest.split_at(width);
             for ((((out, a), b), c), sum) in out.iter_mut().zip(first).zip(second).zip(third).zip(sums) {
-                let seen = |v: f32| (scale * v + shift * sum).abs();
-                *out = largest(seen(*a), seen(*b), seen(*c));
+                let normalised = |v: f32| (scale * v + shift * sum).abs();
+                *out = largest(normalised(*a), normalised(*b), normalised(*c));
             }
         }
     });
@@ -54,7 +55,7 @@ fn largest(a: f32, b: f32, c: f32) -> f32 {
     if ab > c { ab } else { c }
 }
 
-/// `pool` fills each clip of `out`, `clip` values long; then they are normalised.
+/// Fills each clip of `out` (`clip` values) with `pool`, then normalises and activates it.
 fn run(cpu: &Cpu, out: &mut [f32], clip: usize, norm: &InstanceNorm<Cpu>, pool: impl Fn(usize, &mut [f32]) + Sync) {
     cpu.threads.run(|| {
         out.par_chunks_exact_mut(clip).with_max_len(1).enumerate().for_each(|(b, out)| {
@@ -87,8 +88,8 @@ impl<P: FnOnce(&mut [f32])> Kernel for Normalised<'_, P> {
         let mut variance = vec![0.0f64; width];
         for frame in out.chunks_exact(width) {
             for ((sum, v), mean) in variance.iter_mut().zip(frame).zip(&mean) {
-                let apart = f64::from(*v) - mean;
-                *sum += apart * apart;
+                let difference = f64::from(*v) - mean;
+                *sum += difference * difference;
             }
         }
         let scales = variance.iter().zip(&norm.gamma.buf[..width]);

@@ -1,5 +1,6 @@
-//! The convolutions over samples, with norm and GELU: `conv1d_channel_norm`, `conv1d_layer_norm`. A frame stays in the
-//! cache from its convolution to its GELU.
+//! Convolutions over samples fused with norm and GELU: `conv1d_channel_norm`, `conv1d_layer_norm`.
+//!
+//! Each frame stays in the CPU cache from its convolution to its GELU.
 
 use rayon::prelude::*;
 
@@ -9,15 +10,16 @@ use super::{Cpu, layer_norm};
 use crate::engine::Tensor;
 use crate::engine::wav2vec2_ops::{Lengths, SampleConv};
 
-/// Frames of a task.
+/// Frames per task.
 const FRAMES: usize = 512;
-/// Frames whose sums are in registers at a time.
+/// Frames whose accumulators are in registers at a time.
 const ROWS: usize = 4;
 
 /// See [`Wav2Vec2Ops::conv1d_channel_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_channel_norm).
 ///
-/// `y = w.x` of a window `x`, so over the frames of a clip the mean of `y` is `w.m` and its variance `w^T (R - m m^T) w`, with
-/// `m` and `R` the mean and the second moments of the windows. That is known before any `y`, and makes another `w`.
+/// The norm is folded into the weights before the convolution. With `y = w.x` for a window `x`, the mean of `y` over the
+/// frames of a clip is `w.m` and its variance `w^T (R - m m^T) w`, where `m` and `R` are the mean and the second moments of
+/// the windows. They are computed from the samples, without any `y`.
 pub(super) fn channel_norm(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,
@@ -31,8 +33,8 @@ pub(super) fn channel_norm(
     cpu.threads.run(|| {
         let clips = out.buf[..len].chunks_exact_mut(frames * width).zip(x.buf[..x.len()].chunks_exact(samples));
         for ((out, x), length) in clips.zip(&lengths.host) {
-            let (real, filling) = out.split_at_mut(length * width);
-            filling.fill(0.0);
+            let (real, padding) = out.split_at_mut(length * width);
+            padding.fill(0.0);
             let moments = Moments::new(x, *length, taps, conv.stride);
             let mut panels = Panels::new(width, taps);
             for c in 0..width {
@@ -65,17 +67,17 @@ pub(super) fn layer_norm(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, conv
     });
 }
 
-/// Mean and second moments of the windows of a clip, in f64.
+/// Mean and covariance of the windows of a clip, in f64.
 struct Moments {
     /// `[W]`
     mean: Vec<f64>,
-    /// `[W, W]`, less the products of the means.
+    /// `[W, W]`
     covariance: Vec<f64>,
 }
 
 impl Moments {
     fn new(x: &[f32], frames: usize, taps: usize, stride: usize) -> Self {
-        // Frames are divided the same way whatever the number of threads.
+        // The division into parts does not depend on the number of threads, so neither does the order of the additions.
         let parts: Vec<Vec<f64>> = (0..frames)
             .step_by(FRAMES)
             .collect::<Vec<_>>()
@@ -100,7 +102,7 @@ impl Moments {
         Moments { mean, covariance }
     }
 
-    /// Mean and variance of `weights.window`.
+    /// Mean and variance of `weights . window` over all windows.
     fn of(&self, weights: &[f32]) -> (f64, f64) {
         let taps = weights.len();
         let mean = weights.iter().zip(&self.mean).map(|(w, m)| f64::from(*w) * m).sum();
@@ -111,7 +113,7 @@ impl Moments {
     }
 }
 
-/// Weights of all channels, those of a tap side by side, filled up to whole vectors with zeros.
+/// Weights of all channels, tap by tap, padded with zeros to whole vectors.
 struct Panels {
     /// `[W, width]`
     weights: Vec<f32>,
@@ -122,7 +124,7 @@ struct Panels {
 }
 
 impl Panels {
-    /// A multiple of every vector there is.
+    /// f32 lanes of the widest vector; a multiple of the lanes of all others.
     const LANES: usize = 16;
 
     fn new(channels: usize, taps: usize) -> Self {
@@ -145,7 +147,7 @@ struct Norm<'a> {
     eps: f32,
 }
 
-/// `out` `[T, N]` = gelu of the norm of the convolution of `x` `[F]`.
+/// `out` `[T, N]` = `gelu(norm(conv(x)))`, `x` `[F]`.
 fn convolve(cpu: &Cpu, out: &mut [f32], x: &[f32], panels: &Panels, stride: usize, norm: Option<Norm>) {
     let piece = FRAMES * panels.channels;
     out.par_chunks_mut(piece).enumerate().for_each(|(i, out)| {
@@ -171,7 +173,7 @@ impl Kernel for Frames<'_> {
         for (i, out) in self.out.chunks_mut(ROWS * channels).enumerate() {
             let rows = out.len() / channels;
             let window = |r: usize| &self.x[(i * ROWS + r.min(rows - 1)) * self.stride..];
-            rows_of(isa, &mut sums, [window(0), window(1), window(2), window(3)], self.panels);
+            convolve_rows(isa, &mut sums, [window(0), window(1), window(2), window(3)], self.panels);
             for (out, sums) in out.chunks_exact_mut(channels).zip(sums.chunks_exact(width)) {
                 match self.norm {
                     Some(Norm { gamma, beta, eps }) => {
@@ -185,9 +187,9 @@ impl Kernel for Frames<'_> {
     }
 }
 
-/// `sums` `[ROWS, width]` of the windows that begin each `x`.
+/// The convolution of [`ROWS`] frames: `sums` `[ROWS, width]` from the windows at the start of each `x`.
 #[inline(always)]
-fn rows_of<I: Isa>(isa: I, sums: &mut [f32], x: [&[f32]; ROWS], panels: &Panels) {
+fn convolve_rows<I: Isa>(isa: I, sums: &mut [f32], x: [&[f32]; ROWS], panels: &Panels) {
     let width = panels.width;
     let vectors = width / I::F32_LANES;
     let (shift, _) = I::as_simd_f32s(&panels.shift);

@@ -1,16 +1,16 @@
-//! The numbers weights are stored as, read a vector at a time.
+//! The storage types of weights (f32, f16, i8), read one vector at a time.
 
 use half::f16;
 
 use super::isa::Isa;
 
-/// A number weights are stored as.
+/// A storage type of weights.
 pub(super) trait Stored<I: Isa>: Copy {
-    /// `F32_LANES` of them.
+    /// `F32_LANES` values.
     type Vector: Copy;
-    /// A slice in whole vectors.
+    /// The slice as whole vectors; a partial vector at the end is dropped.
     fn vectors(src: &[Self]) -> &[Self::Vector];
-    /// A vector of them, as f32.
+    /// Converts a vector to f32, without scales.
     fn widen(isa: I, src: Self::Vector) -> I::f32s;
 }
 

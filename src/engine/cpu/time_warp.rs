@@ -1,5 +1,7 @@
-//! The primitives of [`TimeWarp`]. Each row, head, frame or text is computed by one task in one order, so that neither the
-//! number of threads nor the batch shows.
+//! Token timestamps by dynamic time warping: the [`TimeWarp`] primitives on the CPU.
+//!
+//! Each row, head, frame or text is computed by one task in a fixed order, so results depend neither on the number of
+//! threads nor on the batch.
 
 use rayon::prelude::*;
 
@@ -9,7 +11,7 @@ use crate::engine::Tensor;
 use crate::engine::time_warp::{Before, HeadColumns, MEDIAN_WIDTH, TimeWarp, WarpPlaces};
 use crate::error::Result;
 
-/// Queries that share a pass over the keys.
+/// Queries per pass over the keys.
 const QUERIES: usize = 4;
 
 impl TimeWarp for Cpu {
@@ -56,7 +58,7 @@ impl TimeWarp for Cpu {
             rows.enumerate().for_each(|(token, row)| {
                 for (frame, to) in row[..frames].iter_mut().enumerate() {
                     let heads = weights.chunks_exact(tokens * frames);
-                    let sum: f32 = heads.map(|head| smoothed(&head[token * frames..][..frames], frame)).sum();
+                    let sum: f32 = heads.map(|head| median(&head[token * frames..][..frames], frame)).sum();
                     *to = share * sum + if before == Before::Nothing { 0.0 } else { *to };
                 }
             });
@@ -110,14 +112,14 @@ impl TimeWarp for Cpu {
     }
 }
 
-/// Products of up to [`QUERIES`] queries with all keys.
+/// Dot products of up to [`QUERIES`] queries with all keys.
 struct Scores<'a> {
     /// `[1 to QUERIES, F]`
     scores: &'a mut [f32],
-    /// From the first value of the first query on.
+    /// Starts at the first value of the first query.
     queries: &'a [f32],
     query_stride: usize,
-    /// From the first value of the first key on.
+    /// Starts at the first value of the first key.
     keys: &'a [f32],
     key_stride: usize,
     width: usize,
@@ -130,7 +132,7 @@ impl Kernel for Scores<'_> {
     #[inline(always)]
     fn run<I: Isa, const NV: usize>(self, isa: I) {
         let last = self.scores.len() / self.frames - 1;
-        // a query that is not there is the last one once more
+        // Missing queries are replaced by the last one; their scores are not stored.
         let query = |i: usize| &self.queries[i.min(last) * self.query_stride..][..self.width];
         let queries: [&[f32]; QUERIES] = [query(0), query(1), query(2), query(3)];
         for frame in 0..self.frames {
@@ -159,7 +161,7 @@ fn softmax(scores: &mut [f32], scale: f32) {
     scores.iter_mut().for_each(|weight| *weight = (f64::from(*weight) / sum) as f32);
 }
 
-/// Each frame of `head` `[L, F]` to mean 0 and variance 1 over the tokens.
+/// Normalises each frame of `head` `[L, F]` to mean 0 and variance 1 over the tokens.
 fn normalise(head: &mut [f32], frames: usize) {
     let tokens = (head.len() / frames) as f64;
     let mut means = vec![0.0f64; frames];
@@ -178,24 +180,24 @@ fn normalise(head: &mut [f32], frames: usize) {
     }
 }
 
-/// The median of the frames around one.
-fn smoothed(row: &[f32], frame: usize) -> f32 {
-    const REACH: isize = MEDIAN_WIDTH as isize / 2;
+/// Median of the [`MEDIAN_WIDTH`] frames around `frame`, with reflection at both ends.
+fn median(row: &[f32], frame: usize) -> f32 {
+    const RADIUS: isize = MEDIAN_WIDTH as isize / 2;
     let frames = row.len() as isize;
-    if frames <= REACH {
+    if frames <= RADIUS {
         return row[frame];
     }
     let mut around = [0.0; MEDIAN_WIDTH];
     for (i, value) in around.iter_mut().enumerate() {
-        let at = (frame as isize + i as isize - REACH).abs();
-        let mirrored = if at >= frames { 2 * (frames - 1) - at } else { at };
-        *value = row[mirrored as usize];
+        let at = (frame as isize + i as isize - RADIUS).abs();
+        let reflected = if at >= frames { 2 * (frames - 1) - at } else { at };
+        *value = row[reflected as usize];
     }
     around.sort_unstable_by(f32::total_cmp);
     around[MEDIAN_WIDTH / 2]
 }
 
-/// Where a way came from.
+/// What a step of the DTW path advances.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Both,
@@ -203,11 +205,11 @@ enum Step {
     Frame,
 }
 
-/// The first frame of each token: see [`TimeWarp::time_warp`]. `rows` are `stride` apart.
+/// Dynamic time warping of one text: the first frame of each token, see [`TimeWarp::time_warp`]. `rows` are `stride` apart.
 fn warp(starts: &mut [i32], rows: &[f32], stride: usize, frames: usize) {
     let tokens = starts.len();
     let mut steps = vec![Step::Frame; tokens * frames];
-    // costs of the token before and of this one, each with one place before the first frame
+    // Accumulated costs of the previous token and of this one; element 0 stands for the frame before the first.
     let (mut before, mut now) = (vec![f32::INFINITY; frames + 1], vec![f32::INFINITY; frames + 1]);
     before[0] = 0.0;
     for (token, steps) in steps.chunks_exact_mut(frames).enumerate() {
@@ -230,7 +232,7 @@ fn warp(starts: &mut [i32], rows: &[f32], stride: usize, frames: usize) {
     let (mut token, mut frame) = (tokens - 1, frames - 1);
     loop {
         starts[token] = frame as i32;
-        // numbers that are none must not lead out of the matrix
+        // At the borders the step is forced, so that NaN in the matrix cannot lead out of it.
         let step = match (token, frame) {
             (0, 0) => return,
             (0, _) => Step::Frame,
