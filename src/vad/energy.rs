@@ -12,8 +12,9 @@
 //! floor; speech rises above the floor in most bands.
 //!
 //! Error against the reference turns of eight 18 to 30 s recordings (six of them meetings with distant microphones; frames of
-//! 10 ms, no collar): 9.0 % of the time, 5.5 % missed and 3.6 % false. Silero's default: 11.0 %, nearly all missed, because the
-//! reference turns include short pauses. `tests/vad_audio.rs` asserts these numbers.
+//! 10 ms, no collar): 9.0 % of the time is wrong, 5.5 % missed and 3.6 % false. For comparison, Silero's default is wrong in
+//! 11.0 %, nearly all missed, because the reference turns include short pauses. `tests/vad_audio.rs` compares these numbers
+//! with measured ones.
 //!
 //! Limits: other sounds of changing level (music, typing, laughter) count as speech. In 30 s of speech without a pause, quiet
 //! speech raises the floor and is missed.
