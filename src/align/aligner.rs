@@ -1,4 +1,4 @@
-//! The alignment stage: segments with text in, sentences with word times out.
+//! Forced alignment with wav2vec2 ([`Aligner`]): segments with text in, sentences with word times out.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         Ok(Self::new(network, dictionary))
     }
 
-    /// A network and its dictionary.
+    /// An aligner from a loaded network and the dictionary of its classes.
     pub fn new(network: Wav2Vec2<B>, dictionary: Dictionary) -> Self {
         Aligner { network, dictionary }
     }
@@ -47,17 +47,19 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         &self.network
     }
 
-    /// The characters of its classes.
+    /// The characters of the network's classes.
     pub fn dictionary(&self) -> &Dictionary {
         &self.dictionary
     }
 
-    /// Aligns the words of `segments` to `audio` (16 kHz mono in `[-1, 1]`), `language` is the code of the spoken language.
-    /// Segments are returned in order of time, each split into its sentences, with the recogniser's fields of the segment. If a segment
-    /// cannot be aligned, [`Segment::unaligned`] has the reason, and its words are interpolated over its time.
+    /// Aligns the words of `segments` to `audio` (16 kHz mono in `[-1, 1]`). `language` is the code of the spoken language.
+    ///
+    /// Returns segments in order of time. Each input segment is split into its sentences; every sentence keeps the
+    /// recogniser's fields of its segment. If a segment cannot be aligned, [`Segment::unaligned`] has the reason, and the
+    /// times of its words are interpolated over the segment (see [`AlignOptions::interpolate`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for an option that cannot be honoured; [`Error::Cancelled`]; whatever the device reports.
+    /// [`Error::Config`] for an invalid option; [`Error::Cancelled`]; errors of the device.
     pub fn segments(
         &self,
         be: &B,
@@ -69,25 +71,25 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
     ) -> Result<Vec<Segment>> {
         options.check()?;
         let plans = prepare(segments, audio.len(), language, &self.dictionary, options);
-        let mut heard: Vec<CtcResult> =
+        let mut paths: Vec<CtcResult> =
             plans.iter().map(|plan| Err(plan.refusal.clone().unwrap_or_default())).collect();
-        let to_hear = (0..plans.len()).filter(|i| plans[*i].refusal.is_none());
-        let (long, short): (Vec<usize>, Vec<usize>) = to_hear.partition(|i| plans[*i].samples.len() > WINDOW);
-        let all = long.iter().chain(&short).map(|i| plans[*i].duration()).fold(Seconds(0.0), |a, b| a + b);
-        let mut hearing = Alignment { aligner: self, be, audio, options, watch, done: Seconds(0.0), all };
+        let alignable = (0..plans.len()).filter(|i| plans[*i].refusal.is_none());
+        let (long, short): (Vec<usize>, Vec<usize>) = alignable.partition(|i| plans[*i].samples.len() > WINDOW);
+        let total = long.iter().chain(&short).map(|i| plans[*i].duration()).fold(Seconds(0.0), |a, b| a + b);
+        let mut alignment = Alignment { aligner: self, be, audio, options, watch, done: Seconds(0.0), total };
         let lengths: Vec<usize> = short.iter().map(|i| plans[*i].samples.len()).collect();
-        for batch in batches(&lengths, hearing.limit()) {
+        for batch in batches(&lengths, alignment.batch_limit()) {
             let batch: Vec<usize> = batch.into_iter().map(|i| short[i]).collect();
-            let found = hearing.batch(&batch.iter().map(|i| &plans[*i]).collect::<Vec<_>>())?;
-            for (i, found) in batch.into_iter().zip(found) {
-                heard[i] = found;
+            let batch_paths = alignment.batch(&batch.iter().map(|i| &plans[*i]).collect::<Vec<_>>())?;
+            for (i, path) in batch.into_iter().zip(batch_paths) {
+                paths[i] = path;
             }
         }
         for i in long {
-            heard[i] = hearing.long(&plans[i])?;
+            paths[i] = alignment.long(&plans[i])?;
         }
-        let placed = plans.iter().zip(heard).flat_map(|(plan, heard)| assemble(plan, heard, language, options));
-        let mut segments: Vec<Segment> = placed.collect();
+        let sentences = plans.iter().zip(paths).flat_map(|(plan, path)| assemble(plan, path, language, options));
+        let mut segments: Vec<Segment> = sentences.collect();
         make_monotonic(&mut segments);
         Ok(segments)
     }
@@ -110,7 +112,7 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
     }
 }
 
-/// A call of [`Aligner::segments`].
+/// The state of one call of [`Aligner::segments`].
 struct Alignment<'a, B: Wav2Vec2Ops> {
     aligner: &'a Aligner<B>,
     be: &'a B,
@@ -119,49 +121,51 @@ struct Alignment<'a, B: Wav2Vec2Ops> {
     watch: &'a mut dyn Watch,
     /// Seconds of speech aligned, and in total.
     done: Seconds,
-    all: Seconds,
+    total: Seconds,
 }
 
 impl<B: Wav2Vec2Ops> Alignment<'_, B> {
-    /// Samples per batch, padding included. A CPU gains nothing from more clips than fit in its caches.
-    fn limit(&self) -> usize {
-        let asked = self.options.batch_seconds.to_samples_floor();
-        asked.min(self.be.encoder_batch().saturating_mul(WINDOW))
+    /// Most samples per batch, padding included: the option, limited to the batch size at which the backend is fastest.
+    /// (A CPU is not faster with more clips than fit in its caches.)
+    fn batch_limit(&self) -> usize {
+        let requested = self.options.batch_seconds.to_samples_floor();
+        requested.min(self.be.encoder_batch().saturating_mul(WINDOW))
     }
 
-    fn begin(&self) -> Result<()> {
+    fn check_cancelled(&self) -> Result<()> {
         if self.watch.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    fn finished(&mut self, part: Seconds) {
+    /// Reports that `part` more seconds are aligned.
+    fn advance(&mut self, part: Seconds) {
         self.done = self.done + part;
-        self.watch.progress(self.done, self.all);
+        self.watch.progress(self.done, self.total);
     }
 
-    /// A batch of segments that fit in one window each.
+    /// Aligns a batch of segments, each at most one window long.
     fn batch(&mut self, plans: &[&Plan]) -> Result<Vec<CtcResult>> {
-        self.begin()?;
+        self.check_cancelled()?;
         let clips: Vec<&[f32]> = plans.iter().map(|plan| &self.audio[plan.samples.clone()]).collect();
         let emissions = self.aligner.network.emissions(self.be, &clips)?;
-        let most = emissions.log_probs.rows() / clips.len().max(1);
+        let stride = emissions.log_probs.rows() / clips.len().max(1);
         let utterances = plans
             .iter()
             .zip(&emissions.frames)
             .enumerate()
-            .map(|(i, (plan, rows))| Utterance { rows: i * most..i * most + rows, labels: &plan.labels.labels });
+            .map(|(i, (plan, rows))| Utterance { rows: i * stride..i * stride + rows, labels: &plan.labels.labels });
         let utterances: Vec<Utterance> = utterances.collect();
         let blank = self.aligner.dictionary.blank;
-        let found = ctc_paths(self.be, &emissions.log_probs, &utterances, blank, self.options.topology)?;
-        plans.iter().for_each(|plan| self.finished(plan.duration()));
-        let heard = found.into_iter().zip(emissions.frames);
-        Ok(heard.map(|(found, rows)| found.map(|labels| (labels, rows)).map_err(|r| r.to_string())).collect())
+        let paths = ctc_paths(self.be, &emissions.log_probs, &utterances, blank, self.options.topology)?;
+        plans.iter().for_each(|plan| self.advance(plan.duration()));
+        let paths = paths.into_iter().zip(emissions.frames);
+        Ok(paths.map(|(path, rows)| path.map(|labels| (labels, rows)).map_err(|r| r.to_string())).collect())
     }
 
-    /// A segment that is longer than a window.
+    /// Aligns a segment that is longer than a window.
     fn long(&mut self, plan: &Plan) -> Result<CtcResult> {
         let rows = self.aligner.network.config().frames(plan.samples.len());
         let blank = self.aligner.dictionary.blank;
-        let found = match self.options.topology {
+        let path = match self.options.topology {
             CtcTopology::Ctc => match LongSearch::new(&plan.labels.labels, blank, rows, Limits::default()) {
                 Ok(mut search) => {
                     self.windows(plan, |rows, classes| search.rows(rows, classes))?;
@@ -170,35 +174,36 @@ impl<B: Wav2Vec2Ops> Alignment<'_, B> {
                 Err(refusal) => Err(refusal),
             },
             CtcTopology::Trellis => {
-                let mut all = Vec::new();
-                self.windows(plan, |rows, _| all.extend_from_slice(rows))?;
-                let log_probs = Tensor::from_host(self.be, &[rows, all.len() / rows.max(1)], &all)?;
+                let mut values = Vec::new();
+                self.windows(plan, |rows, _| values.extend_from_slice(rows))?;
+                let log_probs = Tensor::from_host(self.be, &[rows, values.len() / rows.max(1)], &values)?;
                 let utterance = [Utterance { rows: 0..rows, labels: &plan.labels.labels }];
-                let found = ctc_paths(self.be, &log_probs, &utterance, blank, self.options.topology)?;
-                found.into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
+                let paths = ctc_paths(self.be, &log_probs, &utterance, blank, self.options.topology)?;
+                paths.into_iter().next().unwrap_or_else(|| Ok(Vec::new()))
             }
         };
-        Ok(found.map(|labels: Vec<LabelSpan>| (labels, rows)).map_err(|refusal| refusal.to_string()))
+        Ok(path.map(|labels: Vec<LabelSpan>| (labels, rows)).map_err(|refusal| refusal.to_string()))
     }
 
-    /// Computes the emissions of a segment in windows, in batches; `take` gets the rows to keep, `[R, V + 1]`.
+    /// Computes the emissions of a segment in overlapping windows, in batches. `take` gets the rows to keep (log
+    /// probabilities `[R, V + 1]`) and their width, in order of time.
     fn windows(&mut self, plan: &Plan, mut take: impl FnMut(&[f32], usize)) -> Result<()> {
         let recording = &self.audio[plan.samples.clone()];
         let level = self.aligner.network.level(recording);
         let windows = windows(self.aligner.network.config(), recording.len());
         let longest = windows.iter().map(|window| window.samples.len()).max().unwrap_or(1);
         let hop = self.aligner.network.config().hop();
-        for windows in windows.chunks((self.limit() / longest).max(1)) {
-            self.begin()?;
+        for windows in windows.chunks((self.batch_limit() / longest).max(1)) {
+            self.check_cancelled()?;
             let clips = windows.iter().map(|window| Clip { samples: &recording[window.samples.clone()], level });
             let emissions = self.aligner.network.emissions_of_clips(self.be, &clips.collect::<Vec<_>>())?;
             let classes = emissions.log_probs.width();
-            let most = emissions.log_probs.rows() / windows.len();
+            let stride = emissions.log_probs.rows() / windows.len();
             let log_probs = emissions.log_probs.to_host(self.be)?;
             for (i, window) in windows.iter().enumerate() {
-                let first = i * most + window.rows.start;
+                let first = i * stride + window.rows.start;
                 take(&log_probs[first * classes..(first + window.rows.len()) * classes], classes);
-                self.finished(Seconds((window.rows.len() * hop) as f64 / SAMPLE_RATE as f64));
+                self.advance(Seconds((window.rows.len() * hop) as f64 / SAMPLE_RATE as f64));
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Label spans to sentences, words and characters with times.
+//! Assembly of the alignment result: label spans to sentences, words and characters with times.
 
 use std::ops::Range;
 
@@ -11,48 +11,48 @@ use super::words::{Clock, TimedWord, letter, words};
 use crate::types::{Char, Segment, Span, TimeSource, Word};
 use crate::units::Seconds;
 
-/// The CTC path of a segment: label spans and the number of rows, or the reason why there is none.
+/// The CTC path of a segment: label spans and the number of emission rows, or the reason why there is none.
 pub type CtcResult = std::result::Result<(Vec<LabelSpan>, usize), String>;
 
 /// The sentences of a segment, with the times of their words.
-pub fn assemble(plan: &Plan, heard: CtcResult, language: &str, options: &AlignOptions) -> Vec<Segment> {
-    let (labels, rows, unaligned) = match heard {
+pub fn assemble(plan: &Plan, path: CtcResult, language: &str, options: &AlignOptions) -> Vec<Segment> {
+    let (labels, rows, unaligned) = match path {
         Ok((labels, rows)) => (labels, rows, None),
         Err(reason) => (Vec::new(), 1, Some(reason)),
     };
     let clock = Clock { start: plan.span.start, duration: Seconds(plan.span.duration()), rows };
-    let placed = Placed { plan, labels, clock, unaligned };
-    let timed = placed.words(options);
+    let aligned = AlignedSegment { plan, labels, clock, unaligned };
+    let timed = aligned.words(options);
     let sentences = sentences(&plan.segment.text, language, &plan.labels.words);
     if sentences.is_empty() {
-        return vec![placed.empty(options)];
+        return vec![aligned.empty(options)];
     }
-    (0..sentences.len()).map(|i| placed.sentence(&sentences, i, &timed, options)).collect()
+    (0..sentences.len()).map(|i| aligned.sentence(&sentences, i, &timed, options)).collect()
 }
 
-struct Placed<'a> {
+struct AlignedSegment<'a> {
     plan: &'a Plan,
     labels: Vec<LabelSpan>,
     clock: Clock,
     unaligned: Option<String>,
 }
 
-impl Placed<'_> {
-    /// All words of the segment.
+impl AlignedSegment<'_> {
+    /// All words of the segment: aligned times, or interpolated ones for words without labels.
     fn words(&self, options: &AlignOptions) -> Vec<Word> {
         let (text, labels) = (&self.plan.segment.text, &self.plan.labels);
         let ranges: Vec<Range<usize>> = labels.words.iter().map(|word| word.labels.clone()).collect();
-        let heard = words(&self.labels, &ranges, self.clock);
+        let aligned = words(&self.labels, &ranges, self.clock);
         let mut times: Vec<Option<Span>> =
-            heard.iter().map(|word| word.map(|w| Span { start: w.start, end: w.end })).collect();
+            aligned.iter().map(|word| word.map(|w| Span { start: w.start, end: w.end })).collect();
         let letters: Vec<usize> = labels.words.iter().map(|word| word.characters.len()).collect();
         interpolate(&mut times, &letters, self.plan.span, options.interpolate);
-        let word = |((word, heard), time): ((&super::labels::Word, &Option<TimedWord>), &Option<Span>)| Word {
+        let word = |((word, aligned), time): ((&super::labels::Word, &Option<TimedWord>), &Option<Span>)| Word {
             word: text[word.text.clone()].to_string(),
             start: time.map(|time| time.start),
             end: time.map(|time| time.end),
-            score: heard.map(|heard| heard.score),
-            source: match heard {
+            score: aligned.map(|aligned| aligned.score),
+            source: match aligned {
                 Some(_) if word.wildcard => Some(TimeSource::Wildcard),
                 Some(_) => Some(TimeSource::Aligned),
                 None => time.map(|_| TimeSource::Interpolated),
@@ -60,7 +60,7 @@ impl Placed<'_> {
             speaker: self.plan.segment.speaker.clone(),
             also: Vec::new(),
         };
-        labels.words.iter().zip(&heard).zip(&times).map(word).collect()
+        labels.words.iter().zip(&aligned).zip(&times).map(word).collect()
     }
 
     /// Sentence `i`, with the recogniser's fields of the segment.
@@ -98,8 +98,8 @@ impl Placed<'_> {
         }
     }
 
-    /// Characters with the times of their labels. The digits of a number that is aligned as spoken have the time of its
-    /// word; punctuation has none.
+    /// Characters with the times of their labels. A number that is aligned in spoken form has no label per digit: its
+    /// characters divide the time of the word evenly. Punctuation has no time.
     fn characters(
         &self,
         range: Range<usize>,
@@ -119,8 +119,9 @@ impl Placed<'_> {
         };
         let mut out: Vec<Char> = range.clone().map(one).collect();
         for (word, spelled) in words.iter().zip(&spelled[sentence.clone()]) {
-            let own = |i: usize| characters[i].label.is_some();
-            let (Some(start), Some(end), false) = (word.start, word.end, spelled.characters.clone().any(own)) else {
+            let has_label = |i: usize| characters[i].label.is_some();
+            let any_label = spelled.characters.clone().any(has_label);
+            let (Some(start), Some(end), false) = (word.start, word.end, any_label) else {
                 continue;
             };
             if word.source == Some(TimeSource::Interpolated) {

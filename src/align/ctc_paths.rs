@@ -7,11 +7,11 @@ use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 
-/// Largest number of backpointers (rows times labels) of one utterance: a byte each on the CPU. Half an hour of speech has
-/// 90 000 rows and 25 000 labels; what is longer must be cut.
-const MAX_MOVES: usize = 1 << 32;
+/// Most backpointers (rows times labels) of one utterance, one byte each on the CPU. Half an hour of speech has
+/// 90 000 rows and 25 000 labels. Longer utterances are refused ([`Refusal::TooLarge`]).
+const MAX_BACKPOINTERS: usize = 1 << 32;
 
-/// Labels, and the emission rows that contain them.
+/// One utterance to align: its labels, and the range of its emission rows.
 #[derive(Clone, Debug)]
 pub struct Utterance<'a> {
     /// Rows of the log-probabilities.
@@ -20,12 +20,12 @@ pub struct Utterance<'a> {
     pub labels: &'a [i32],
 }
 
-/// The rows of a label.
+/// The rows aligned to one label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelSpan {
-    /// Rows, counted from the first of the utterance. Never empty.
+    /// Rows, relative to the first row of the utterance. Never empty.
     pub rows: Range<usize>,
-    /// Mean probability of the label in them.
+    /// Mean probability of the label over these rows, in `[0, 1]`.
     pub score: f32,
 }
 
@@ -34,16 +34,16 @@ pub struct LabelSpan {
 pub enum Refusal {
     /// There are no labels.
     NoLabels,
-    /// The labels, with a blank between two that are alike where the topology wants it, are more than the rows.
+    /// There are fewer rows than labels. [`CtcTopology::Ctc`] needs one more row for the blank between two equal labels.
     TooLong {
-        /// Labels and the blanks they need.
+        /// Labels, plus the mandatory blanks.
         needed: usize,
-        /// Rows there are.
+        /// Rows of the utterance.
         rows: usize,
     },
     /// Rows times labels exceed the limit of backpointers.
     TooLarge,
-    /// Every path has probability zero, or the log-probabilities are not numbers.
+    /// Every path has probability zero, or log-probabilities are NaN.
     Impossible,
 }
 
@@ -60,11 +60,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Aligns all utterances in one call of the device. `log_probs` `[.., V]`, natural logarithms; leading axes
-/// count as rows.
+/// Aligns all utterances with one device operation. `log_probs`: f32 `[.., V]`, natural logarithms; leading axes are
+/// flattened to rows. Returns one result per utterance, in order: a [`LabelSpan`] for each of its labels.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) if a label is no class or the blank, or rows are missing; those of the device.
+/// [`Error::Shape`](crate::Error::Shape) if a label is not a class or is the blank, or if a range of rows exceeds the
+/// tensor; errors of the device.
 pub fn ctc_paths<B: Backend>(
     be: &B,
     log_probs: &Tensor<B, f32>,
@@ -101,6 +102,6 @@ fn refusal(utterance: &Utterance, topology: CtcTopology) -> Option<Refusal> {
     if rows < needed {
         return Some(Refusal::TooLong { needed, rows });
     }
-    let moves = rows.checked_mul(labels.len() + 1);
-    moves.is_none_or(|moves| moves > MAX_MOVES).then_some(Refusal::TooLarge)
+    let backpointers = rows.checked_mul(labels.len() + 1);
+    backpointers.is_none_or(|count| count > MAX_BACKPOINTERS).then_some(Refusal::TooLarge)
 }

@@ -1,12 +1,14 @@
-//! Interpolation of the times of unaligned words from their neighbours.
+//! Interpolation of the times of unaligned words from the words around them.
 
 use std::ops::Range;
 
 use super::options::Interpolate;
 use crate::types::Span;
 
-/// Gives every word a time, unless `method` is to ignore them. `letters` says how long the words are, `whole` where all of them
-/// lie; it is used where no word has a time.
+/// Fills in the times of words that have none, unless `method` is [`Interpolate::Ignore`].
+///
+/// `letters`: the number of letters of each word. `whole`: the span of the segment, which all words share if none of them
+/// has a time.
 pub fn interpolate(times: &mut [Option<Span>], letters: &[usize], whole: Span, method: Interpolate) {
     if method == Interpolate::Ignore {
         return;
@@ -16,7 +18,7 @@ pub fn interpolate(times: &mut [Option<Span>], letters: &[usize], whole: Span, m
         let after = times.get(run.end).copied().flatten().map(|word| word.start);
         let (start, end) = match (before, after) {
             (Some(before), Some(after)) => (before, after),
-            // Before the first and behind the last word there is nothing to spread between.
+            // Words before the first or after the last aligned word have an aligned word on one side only.
             (Some(edge), None) | (None, Some(edge)) => (edge, edge),
             (None, None) => {
                 times.copy_from_slice(&spread(letters, whole));
@@ -46,7 +48,7 @@ fn gaps(times: &[Option<Span>]) -> Vec<Range<usize>> {
     out
 }
 
-/// Parts of a span, one for each word, as long as it has letters.
+/// Divides a span among words, in proportion to their letters (at least one each). Times are rounded to milliseconds.
 fn spread(letters: &[usize], span: Span) -> Vec<Option<Span>> {
     let total = letters.iter().map(|count| count.max(&1)).sum::<usize>() as f64;
     let mut before = 0;

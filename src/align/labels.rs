@@ -1,4 +1,4 @@
-//! Text to CTC labels, and the words and characters that they belong to.
+//! Text to CTC labels, and the words and characters that the labels belong to.
 
 use std::ops::Range;
 
@@ -10,30 +10,30 @@ use super::numerals;
 pub enum LabelPolicy {
     /// Spoken form: numbers as words, wildcards for letters and symbols without a class, no labels for punctuation.
     Spoken,
-    /// Every character, as WhisperX does: a wildcard for each that the network cannot write, and a delimiter for each space.
+    /// One label per character, as in WhisperX: a wildcard for each character without a class, a delimiter for each space.
     Written,
 }
 
 /// A text as labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
-    /// Classes in the order they are said.
+    /// Classes in the order of the text, without blanks.
     pub labels: Vec<i32>,
     /// The words in order.
     pub words: Vec<Word>,
-    /// All characters of the text, the spaces too.
+    /// All characters of the text, including spaces.
     pub characters: Vec<Character>,
 }
 
 /// A word of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
-    /// Bytes of the text.
+    /// Its byte range in the text.
     pub text: Range<usize>,
-    /// Its part of [`Labels::characters`].
+    /// Its range in [`Labels::characters`].
     pub characters: Range<usize>,
-    /// Its part of [`Labels::labels`]; nothing if it is not heard. A number has delimiters in it where it is said in several
-    /// words.
+    /// Its range in [`Labels::labels`]; empty if no character of the word has a label. A number that is spoken in several
+    /// words contains delimiters.
     pub labels: Range<usize>,
     /// Whether all of its labels are wildcards.
     pub wildcard: bool,
@@ -42,16 +42,16 @@ pub struct Word {
 /// A character of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Character {
-    /// Its first byte.
+    /// Byte offset in the text.
     pub at: usize,
-    /// What it is.
+    /// The character.
     pub character: char,
-    /// The label that is this character's own.
+    /// Index of its label in [`Labels::labels`], if it has one.
     pub label: Option<usize>,
 }
 
 impl Labels {
-    /// The labels of a text. White space before and after it is ignored.
+    /// The labels of a text. White space at both ends gets none.
     pub fn new(text: &str, language: &str, dictionary: &Dictionary, policy: LabelPolicy) -> Self {
         let writing = Writing::of(language);
         let mut out = Labels::default();
@@ -59,7 +59,7 @@ impl Labels {
         out.characters = characters.collect();
         let mut labeller = Labeller { out, dictionary, policy, language };
         let mut after = 0;
-        for characters in pieces(&labeller.out.characters, writing) {
+        for characters in word_ranges(&labeller.out.characters, writing) {
             if writing == Writing::Spaced {
                 labeller.delimit(after..characters.start);
             }
@@ -83,11 +83,11 @@ struct Labeller<'a> {
 }
 
 impl Labeller<'_> {
-    /// The spaces between two words.
+    /// Adds the delimiter for the spaces between two words.
     fn delimit(&mut self, spaces: Range<usize>) {
         let Some(delimiter) = self.dictionary.delimiter().filter(|_| !self.out.labels.is_empty()) else { return };
         let written = self.policy == LabelPolicy::Written;
-        // Words without labels leave one delimiter between their neighbours.
+        // A word without labels must not leave two delimiters in a row.
         if !written && self.out.labels.last() == Some(&delimiter) {
             return;
         }
@@ -101,6 +101,7 @@ impl Labeller<'_> {
         }
     }
 
+    /// Adds a word and its labels.
     fn word(&mut self, text: &str, characters: Range<usize>) {
         let start = self.out.characters[characters.start].at;
         let end = self.out.characters.get(characters.end).map_or(text.len(), |next| next.at);
@@ -118,7 +119,8 @@ impl Labeller<'_> {
         self.out.words.push(Word { text: start..end, characters, labels, wildcard });
     }
 
-    /// Adds the labels of a word with digits, as spoken. Returns whether that is possible.
+    /// Adds the labels of a word with digits in spoken form. Returns false if there is no spoken form, or if the network has
+    /// classes for the digits.
     fn number(&mut self, word: &str) -> bool {
         if !word.chars().any(|c| c.is_ascii_digit() && self.dictionary.class(c).is_none()) {
             return false;
@@ -135,24 +137,24 @@ impl Labeller<'_> {
     }
 }
 
-/// The label of a character of a word, if it is to be found.
+/// The label of a character of a word, if it gets one.
 fn label(dictionary: &Dictionary, policy: LabelPolicy, character: char) -> Option<i32> {
     if policy == LabelPolicy::Written {
         return Some(dictionary.class(character).unwrap_or(dictionary.wildcard()));
     }
-    // The apostrophes of typography are the one of typewriters.
+    // Vocabularies have the ASCII apostrophe only.
     let plain = if matches!(character, '\u{2019}' | '\u{2bc}' | '\u{2bb}') { '\'' } else { character };
     let class = dictionary.class(character).or_else(|| dictionary.class(plain));
-    class.or_else(|| is_said(character).then_some(dictionary.wildcard()))
+    class.or_else(|| is_spoken(character).then_some(dictionary.wildcard()))
 }
 
-/// Whether a character is spoken: letters and digits of any script, and signs that are read as words.
-fn is_said(character: char) -> bool {
+/// Whether a character is spoken: letters and digits of any script, and symbols that are read as words.
+fn is_spoken(character: char) -> bool {
     character.is_alphanumeric() || "&%$€£¥₹₽₴@#+=°§".contains(character)
 }
 
-/// The words of a text, as runs of its characters.
-fn pieces(characters: &[Character], writing: Writing) -> Vec<Range<usize>> {
+/// The words of a text, as ranges of its characters.
+fn word_ranges(characters: &[Character], writing: Writing) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut start = None;
     for (i, character) in characters.iter().enumerate() {

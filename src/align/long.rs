@@ -1,10 +1,11 @@
-//! Online CTC Viterbi search for recordings of any length, with a band of labels and bounded memory.
+//! Online CTC Viterbi search (banded, bounded memory) for recordings of any length.
 //!
-//! [`ctc_paths()`](super::ctc_paths()) stores a backpointer for every row and label, tens of gigabytes for two hours of speech. Here
-//! * only a band of `WIDTH` labels around the most probable ones is searched, ten minutes of speech: shorter texts are
-//!   searched exactly;
-//! * as soon as all paths agree on their beginning, it is emitted and its backpointers are freed. If they do not agree before
-//!   `HISTORY` bytes are full, the currently best path decides.
+//! [`ctc_paths()`](super::ctc_paths()) stores a backpointer for every row and label, tens of gigabytes for two hours of speech.
+//! This search, for [`CtcTopology::Ctc`] only, bounds both dimensions:
+//! * Labels: it evaluates a band of at most `WIDTH` labels around the most probable ones, ten minutes of speech. The search is
+//!   exact for shorter texts.
+//! * Rows: when all surviving paths share their beginning, that beginning is emitted and its backpointers are freed. If the
+//!   backpointers exceed `HISTORY` bytes before that, the older half of the currently best path is emitted.
 //!
 //! The search runs on the CPU; rows are copied from the device window by window.
 //!
@@ -15,32 +16,33 @@ use std::ops::Range;
 
 use super::ctc_paths::{LabelSpan, Refusal};
 
-/// Most labels looked at in one row.
+/// Most labels evaluated in one row.
 const WIDTH: usize = 8192;
-/// Most bytes remembered of rows that are not decided yet.
+/// Most bytes of backpointers and emissions of rows that are not emitted yet.
 const HISTORY: usize = 1 << 28;
-/// Rows between two looks at the width of the band, and between two attempts to decide.
-const NARROW: usize = 64;
-const DECIDE: usize = 1024;
+/// Rows between two prunings of the band.
+const PRUNE_INTERVAL: usize = 64;
+/// Rows between two tracebacks.
+const TRACEBACK_INTERVAL: usize = 1024;
 
-/// How `label[j]` was reached: from itself, from the silence before it, or from the label before.
+/// Backpointer of state `label[j]`, in the bits `LABEL_MASK`: the same label, the blank before it, or the previous label.
 const STAY: u8 = 0;
 const FROM_BLANK: u8 = 1;
 const FROM_LABEL: u8 = 2;
-const LABEL_MOVE: u8 = 3;
-/// `blank[j]` was reached from `label[j - 1]`.
-const ADVANCE: u8 = 4;
+const LABEL_MASK: u8 = 3;
+/// Backpointer of state `blank[j]`, one bit: set for `label[j - 1]`, clear for the same blank.
+const BLANK_FROM_LABEL: u8 = 4;
 
-/// A place on a path: even numbers `2 j` are the silence after `j` labels, odd ones `2 j + 1` label `j`. Paths that do not
-/// cross keep their order in these numbers.
-type Place = usize;
+/// A CTC state: `2 j` is the blank after `j` labels, `2 j + 1` is label `j`. Paths are monotonic in these numbers, and two
+/// best paths never cross.
+type State = usize;
 
-/// Bounds of the search, which tests make narrow.
+/// Bounds of the search. Tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most labels looked at in one row.
+    /// Most labels evaluated in one row.
     pub width: usize,
-    /// Most bytes remembered.
+    /// Most bytes of backpointers and emissions kept.
     pub history: usize,
 }
 
@@ -50,86 +52,91 @@ impl Default for Limits {
     }
 }
 
-/// The search.
+/// An online search for the most probable path of `labels`. Feed all rows to [`rows`](Self::rows), then call
+/// [`finish`](Self::finish).
 pub struct LongSearch<'a> {
     labels: &'a [i32],
     blank: usize,
     limits: Limits,
-    /// Rows there will be, and rows seen.
+    /// Number of rows of the recording, and rows processed.
     rows: usize,
     seen: usize,
+    /// Scores after the last row, and after the row before it.
     now: Scores,
     before: Scores,
     emission: Vec<f32>,
-    /// What a label gets that follows the one before it without silence: nothing, or all it has where they are alike.
+    /// `[L + 1]` log-weight of the transition from label `j - 1` to label `j` without a blank: minus infinity if they are
+    /// equal, else 0.
     skip: Vec<f32>,
-    /// `[L + 1]` rows it takes to say all labels from this one on.
+    /// `[L + 1]` least number of rows for the labels from `j` on.
     needed: Vec<usize>,
-    /// Labels looked at in the last row.
+    /// Labels evaluated in the last row.
     band: Range<usize>,
-    /// Rows that are not decided yet.
-    history: VecDeque<Moves>,
+    /// Rows that are not emitted yet.
+    history: VecDeque<HistoryRow>,
+    /// Size of `history`.
     bytes: usize,
     /// `[L]`
-    found: Vec<Found>,
+    emitted: Vec<EmittedLabel>,
 }
 
-/// Log-probabilities of the best paths to each place, `[1 + L + 1]`: item `j + 1` is label `j`, and the silence after `j`
-/// labels. The first is of the label before the first, which nobody says. Beside the band they are minus infinity.
+/// Log-probabilities of the best path to each state, `[1 + L + 1]`: item `j + 1` is label `j`, and the blank after `j`
+/// labels. Item 0 is a sentinel of minus infinity: there is no label before the first. States outside the band have minus
+/// infinity.
 struct Scores {
     label: Vec<f32>,
-    silence: Vec<f32>,
+    blank: Vec<f32>,
 }
 
-/// What is remembered of a row.
-struct Moves {
-    /// The first label looked at.
+/// Backpointers and emissions of one row.
+struct HistoryRow {
+    /// The first label of the band.
     from: usize,
-    moves: Box<[u8]>,
+    backpointers: Box<[u8]>,
     /// `[V]`
     log_probs: Box<[f32]>,
 }
 
-/// The rows of a label that are decided, and the sum of its probabilities in them.
+/// The emitted rows of a label, and the sum of its probabilities in them.
 #[derive(Clone)]
-struct Found {
+struct EmittedLabel {
     rows: Range<usize>,
     sum: f64,
 }
 
 impl Scores {
-    fn never(count: usize) -> Self {
-        Scores { label: vec![f32::NEG_INFINITY; count + 2], silence: vec![f32::NEG_INFINITY; count + 2] }
+    fn impossible(count: usize) -> Self {
+        Scores { label: vec![f32::NEG_INFINITY; count + 2], blank: vec![f32::NEG_INFINITY; count + 2] }
     }
 
-    fn at(&self, place: Place) -> f32 {
-        if place.is_multiple_of(2) { self.silence[place / 2 + 1] } else { self.label[place / 2 + 1] }
+    fn at(&self, state: State) -> f32 {
+        if state.is_multiple_of(2) { self.blank[state / 2 + 1] } else { self.label[state / 2 + 1] }
     }
 
-    fn give_up(&mut self, place: Place) {
-        let items = if place.is_multiple_of(2) { &mut self.silence } else { &mut self.label };
-        items[place / 2 + 1] = f32::NEG_INFINITY;
+    fn prune(&mut self, state: State) {
+        let items = if state.is_multiple_of(2) { &mut self.blank } else { &mut self.label };
+        items[state / 2 + 1] = f32::NEG_INFINITY;
     }
 }
 
-impl Moves {
-    /// Where a path was a row earlier.
-    fn back(&self, place: Place) -> Place {
-        let moved = self.moves[place / 2 - self.from];
-        match (place % 2, moved & LABEL_MOVE) {
-            (0, _) if moved & ADVANCE != 0 => place - 1,
-            (0, _) | (_, STAY) => place,
-            (_, FROM_BLANK) => place - 1,
-            _ => place - 2,
+impl HistoryRow {
+    /// The predecessor of a state on the best path to it.
+    fn back(&self, state: State) -> State {
+        let backpointer = self.backpointers[state / 2 - self.from];
+        match (state % 2, backpointer & LABEL_MASK) {
+            (0, _) if backpointer & BLANK_FROM_LABEL != 0 => state - 1,
+            (0, _) | (_, STAY) => state,
+            (_, FROM_BLANK) => state - 1,
+            _ => state - 2,
         }
     }
 }
 
 impl<'a> LongSearch<'a> {
-    /// A search for `labels` in `rows` rows.
+    /// A search for `labels` in a recording of `rows` emission rows.
     ///
     /// # Errors
-    /// A refusal if there are no labels, or not enough rows.
+    /// [`Refusal::NoLabels`], or [`Refusal::TooLong`] if there are too few rows.
     pub fn new(labels: &'a [i32], blank: usize, rows: usize, limits: Limits) -> Result<Self, Refusal> {
         let count = labels.len();
         let mut skip = vec![f32::NEG_INFINITY; count + 1];
@@ -149,8 +156,8 @@ impl<'a> LongSearch<'a> {
         if rows < needed[0] {
             return Err(Refusal::TooLong { needed: needed[0], rows });
         }
-        let mut now = Scores::never(count);
-        now.silence[1] = 0.0;
+        let mut now = Scores::impossible(count);
+        now.blank[1] = 0.0;
         Ok(LongSearch {
             labels,
             blank,
@@ -158,48 +165,52 @@ impl<'a> LongSearch<'a> {
             rows,
             seen: 0,
             now,
-            before: Scores::never(count),
+            before: Scores::impossible(count),
             emission: vec![f32::NEG_INFINITY; count + 1],
             skip,
             needed,
             band: 0..0,
             history: VecDeque::new(),
             bytes: 0,
-            found: vec![Found { rows: Range { start: usize::MAX, end: 0 }, sum: 0.0 }; count],
+            emitted: vec![EmittedLabel { rows: Range { start: usize::MAX, end: 0 }, sum: 0.0 }; count],
         })
     }
 
-    /// The next rows, `[R, classes]` natural logarithms.
+    /// Processes the next rows, `[R, classes]` natural logarithms.
     pub fn rows(&mut self, log_probs: &[f32], classes: usize) {
         for row in log_probs.chunks_exact(classes) {
             self.row(row);
-            if self.seen.is_multiple_of(NARROW) {
-                self.narrow();
+            if self.seen.is_multiple_of(PRUNE_INTERVAL) {
+                self.prune_band();
             }
-            if self.seen.is_multiple_of(DECIDE) {
-                self.decide();
+            if self.seen.is_multiple_of(TRACEBACK_INTERVAL) {
+                self.emit_common_beginning();
             }
         }
     }
 
-    /// The labels' rows.
+    /// The spans of all labels.
     ///
     /// # Errors
-    /// [`Refusal::Impossible`] if every path has probability zero.
+    /// [`Refusal::Impossible`] if every path has probability zero, or if the number of rows differs from that given to
+    /// [`new`](Self::new).
     pub fn finish(mut self) -> Result<Vec<LabelSpan>, Refusal> {
         let last = 2 * self.labels.len();
-        let (silent, speaking) = (self.now.at(last), self.now.at(last - 1));
-        if !(silent.max(speaking) > f32::NEG_INFINITY) || self.seen != self.rows {
+        let (in_blank, in_label) = (self.now.at(last), self.now.at(last - 1));
+        if !(in_blank.max(in_label) > f32::NEG_INFINITY) || self.seen != self.rows {
             return Err(Refusal::Impossible);
         }
-        // Equal ends: in the label.
-        self.settle(if silent > speaking { last } else { last - 1 }, self.history.len());
-        let span = |found: Found| LabelSpan { score: (found.sum / found.rows.len() as f64) as f32, rows: found.rows };
-        Ok(self.found.into_iter().map(span).collect())
+        // Ties: the path ends in the label.
+        self.emit(if in_blank > in_label { last } else { last - 1 }, self.history.len());
+        let span =
+            |label: EmittedLabel| LabelSpan { score: (label.sum / label.rows.len() as f64) as f32, rows: label.rows };
+        Ok(self.emitted.into_iter().map(span).collect())
     }
 
+    /// One step of the Viterbi recursion.
     fn row(&mut self, row: &[f32]) {
         let count = self.labels.len();
+        // Labels that leave too few rows for the labels after them cannot be on a complete path.
         let mut first = self.band.start;
         while self.needed[first] > self.rows.saturating_sub(self.seen) {
             first += 1;
@@ -209,33 +220,34 @@ impl<'a> LongSearch<'a> {
         for (e, label) in self.emission[first..end].iter_mut().zip(&self.labels[first..end.min(count)]) {
             *e = row[*label as usize];
         }
-        let mut moves = vec![0u8; end - first];
-        let quiet = row[self.blank];
-        let Scores { label: before, silence } = &self.before;
-        let (said, earlier, rest) = (&before[first + 1..end + 1], &before[first..end], &silence[first + 1..end + 1]);
+        let mut backpointers = vec![0u8; end - first];
+        let blank_emission = row[self.blank];
+        let Scores { label, blank } = &self.before;
+        let (same, previous, blank_before) =
+            (&label[first + 1..end + 1], &label[first..end], &blank[first + 1..end + 1]);
         let (skip, emission) = (&self.skip[first..end], &self.emission[first..end]);
-        let (label, silence) = (&mut self.now.label[first + 1..end + 1], &mut self.now.silence[first + 1..end + 1]);
-        for i in 0..moves.len() {
-            let (stay, from_blank, from_label) = (said[i], rest[i], earlier[i] + skip[i]);
+        let (label, blank) = (&mut self.now.label[first + 1..end + 1], &mut self.now.blank[first + 1..end + 1]);
+        for i in 0..backpointers.len() {
+            let (stay, from_blank, from_label) = (same[i], blank_before[i], previous[i] + skip[i]);
             let started = from_blank > stay;
             let best = if started { from_blank } else { stay };
             let skipped = from_label > best;
             label[i] = (if skipped { from_label } else { best }) + emission[i];
-            let fell_silent = earlier[i] > from_blank;
-            silence[i] = (if fell_silent { earlier[i] } else { from_blank }) + quiet;
-            let label_move = if skipped { FROM_LABEL } else { started as u8 * FROM_BLANK };
-            moves[i] = label_move | (fell_silent as u8 * ADVANCE);
+            let ended = previous[i] > from_blank;
+            blank[i] = (if ended { previous[i] } else { from_blank }) + blank_emission;
+            let label_backpointer = if skipped { FROM_LABEL } else { started as u8 * FROM_BLANK };
+            backpointers[i] = label_backpointer | (ended as u8 * BLANK_FROM_LABEL);
         }
         self.set_band(first..end);
         self.seen += 1;
-        self.bytes += moves.len() + size_of_val(row);
-        self.history.push_back(Moves { from: first, moves: moves.into(), log_probs: row.into() });
+        self.bytes += backpointers.len() + size_of_val(row);
+        self.history.push_back(HistoryRow { from: first, backpointers: backpointers.into(), log_probs: row.into() });
     }
 
-    /// The next row reads one item beside the band on either side.
+    /// Sets the band, and the scores next to it to minus infinity: the next row reads one item on either side.
     fn set_band(&mut self, band: Range<usize>) {
         self.now.label[band.start] = f32::NEG_INFINITY;
-        for items in [&mut self.now.label, &mut self.now.silence] {
+        for items in [&mut self.now.label, &mut self.now.blank] {
             if let Some(next) = items.get_mut(band.end + 1) {
                 *next = f32::NEG_INFINITY;
             }
@@ -243,11 +255,11 @@ impl<'a> LongSearch<'a> {
         self.band = band;
     }
 
-    /// Keeps the scores near zero, and the band within its width: its worse end is given up.
-    fn narrow(&mut self) {
+    /// Rescales the scores so that the best is zero, and narrows the band to its width by dropping the less probable end.
+    fn prune_band(&mut self) {
         let Range { mut start, mut end } = self.band.clone();
         let items = start + 1..end + 1;
-        let scores = [&mut self.now.label[items.clone()], &mut self.now.silence[items]];
+        let scores = [&mut self.now.label[items.clone()], &mut self.now.blank[items]];
         let best = scores.iter().flat_map(|s| s.iter()).copied().fold(f32::NEG_INFINITY, f32::max);
         if best > f32::NEG_INFINITY {
             scores.into_iter().flatten().for_each(|score| *score -= best);
@@ -261,53 +273,54 @@ impl<'a> LongSearch<'a> {
         }
     }
 
-    /// Decides what all paths agree on, and more where too much is remembered.
-    fn decide(&mut self) {
-        let places = 2 * self.band.start..2 * self.band.end;
-        let alive: Vec<Place> = places.filter(|place| self.now.at(*place) > f32::NEG_INFINITY).collect();
+    /// Emits the rows that all surviving paths share. If the history is still too large, emits its older half.
+    fn emit_common_beginning(&mut self) {
+        let states = 2 * self.band.start..2 * self.band.end;
+        let alive: Vec<State> = states.filter(|state| self.now.at(*state) > f32::NEG_INFINITY).collect();
+        // Paths do not cross, so where the lowest and the highest meet, all have met.
         let (Some(low), Some(high)) = (alive.first(), alive.last()) else { return };
         let (mut low, mut high) = (*low, *high);
-        let mut agreed = self.history.len();
-        while agreed > 0 && low != high {
-            agreed -= 1;
-            (low, high) = (self.history[agreed].back(low), self.history[agreed].back(high));
+        let mut shared = self.history.len();
+        while shared > 0 && low != high {
+            shared -= 1;
+            (low, high) = (self.history[shared].back(low), self.history[shared].back(high));
         }
-        self.settle(low, agreed);
+        self.emit(low, shared);
         if self.bytes <= self.limits.history {
             return;
         }
-        // The best path of this moment decides the older half; those that went elsewhere are given up.
+        // Emit the older half of the currently best path, and prune the paths that differ from it there.
         let half = self.history.len() / 2;
         let best = alive.iter().copied().max_by(|a, b| self.now.at(*a).total_cmp(&self.now.at(*b)));
         let Some(best) = best else { return };
         let origin = self.origin(best, half);
-        let lower = alive.partition_point(|place| self.origin(*place, half) < origin);
-        let upper = alive.partition_point(|place| self.origin(*place, half) <= origin);
-        for place in alive[..lower].iter().chain(&alive[upper..]) {
-            self.now.give_up(*place);
+        let lower = alive.partition_point(|state| self.origin(*state, half) < origin);
+        let upper = alive.partition_point(|state| self.origin(*state, half) <= origin);
+        for state in alive[..lower].iter().chain(&alive[upper..]) {
+            self.now.prune(*state);
         }
-        self.settle(origin, half);
+        self.emit(origin, half);
     }
 
-    /// Where the path that now is at `place` was before row `row` of the history.
-    fn origin(&self, place: Place, row: usize) -> Place {
-        self.history.range(row..).rev().fold(place, |place, moves| moves.back(place))
+    /// The state, before row `row` of the history, of the best path that is now in `state`.
+    fn origin(&self, state: State, row: usize) -> State {
+        self.history.range(row..).rev().fold(state, |state, row| row.back(state))
     }
 
-    /// The first `count` rows of the history end at `place`: writes down how, and forgets them.
-    fn settle(&mut self, mut place: Place, count: usize) {
+    /// Traces back the first `count` rows of the history from `state`, adds them to the emitted labels, and frees them.
+    fn emit(&mut self, mut state: State, count: usize) {
         let first = self.seen - self.history.len();
         for i in (0..count).rev() {
-            let moves = &self.history[i];
-            if place % 2 == 1 {
-                let (found, t) = (&mut self.found[place / 2], first + i);
-                found.rows = found.rows.start.min(t)..found.rows.end.max(t + 1);
-                found.sum += f64::from(moves.log_probs[self.labels[place / 2] as usize].exp());
+            let row = &self.history[i];
+            if state % 2 == 1 {
+                let (label, t) = (&mut self.emitted[state / 2], first + i);
+                label.rows = label.rows.start.min(t)..label.rows.end.max(t + 1);
+                label.sum += f64::from(row.log_probs[self.labels[state / 2] as usize].exp());
             }
-            place = moves.back(place);
+            state = row.back(state);
         }
-        for moves in self.history.drain(..count) {
-            self.bytes -= moves.moves.len() + size_of_val(&*moves.log_probs);
+        for row in self.history.drain(..count) {
+            self.bytes -= row.backpointers.len() + size_of_val(&*row.log_probs);
         }
     }
 }

@@ -3,10 +3,10 @@
 //! | step | module | from -> to |
 //! |---|---|---|
 //! | prepare | [`mod@prepare`], [`labels`], [`dictionary`], [`numerals`] | segments -> samples and CTC labels of each |
-//! | emissions | [`windows`], [`models::wav2vec2`](crate::models::wav2vec2) | samples, in batches -> log probabilities of characters, one row per 20 ms (10 ms in the built-in network) |
-//! | CTC paths | [`mod@ctc_paths`], [`long`] | rows and labels -> the rows of each label |
-//! | assemble | [`mod@assemble`], [`sentences`](mod@sentences), [`mod@words`], [`mod@interpolate`] | the rows of labels -> sentences, words and characters with times |
-//! | monotonic | [`monotonic`] | times that never run backwards or overlap |
+//! | emissions | [`windows`], [`models::wav2vec2`](crate::models::wav2vec2) | samples, in batches -> log-probabilities of characters, one row per 20 ms (10 ms in the built-in network) |
+//! | CTC paths | [`mod@ctc_paths`], [`long`] | emission rows and labels -> the rows of each label |
+//! | assemble | [`mod@assemble`], [`sentences`](mod@sentences), [`mod@words`], [`mod@interpolate`] | the rows of each label -> sentences, words and characters with times |
+//! | monotonic | [`monotonic`] | times -> ordered times without overlap |
 //!
 //! [`Aligner`] runs these steps.
 

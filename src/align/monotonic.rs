@@ -3,10 +3,10 @@
 use crate::types::{Char, Segment, TimeSource, Word};
 use crate::units::Seconds;
 
-/// Something that may have a time.
+/// An item with an optional start and end.
 trait Timed {
     fn times(&mut self) -> Option<(&mut Seconds, &mut Seconds)>;
-    /// Marks its time as changed.
+    /// Called after the start was changed.
     fn moved(&mut self) {}
 }
 
@@ -25,11 +25,13 @@ impl Timed for Char {
     }
 }
 
-/// Orders words, characters and segments. Segments that do not overlap, and whose words lie inside them, stay as they are.
+/// Makes the times of words, characters and segments monotonic. Segments that do not overlap, and whose words lie inside
+/// them, are not changed.
 pub fn make_monotonic(segments: &mut [Segment]) {
     order(segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten()).collect());
     order(segments.iter_mut().flat_map(|segment| segment.chars.iter_mut().flatten()).collect());
-    // Segments have the times of their words; those without any lie between their neighbours.
+    // A segment begins with its first and ends with its last timed word. A segment without timed words is clamped between
+    // the segments before and after it.
     let first = |segment: &Segment| segment.words.iter().flatten().find_map(|word| word.start);
     let last = |segment: &Segment| segment.words.iter().flatten().rev().find_map(|word| word.end);
     let mut next = Seconds(f64::INFINITY);

@@ -1,8 +1,7 @@
-//! Numbers as they are said: `$5.50` is found as "five dollars and fifty cents".
+//! Numbers to words for alignment: `$5.50` is aligned as "five dollars and fifty cents".
 //!
-//! The words are those of the crate num2words, which knows English, French and Ukrainian; in other languages digits stay
-//! wildcards. Of several ways to say a number one is taken: alignment wants about the right letters, and bends them to what it
-//! hears.
+//! The words come from the crate num2words, which supports English, French and Ukrainian. In other languages digits are
+//! wildcards. A number that can be read in several ways gets one reading: forced alignment tolerates some wrong letters.
 
 use num2words::{Currency, Lang, Num2Words};
 
@@ -14,15 +13,15 @@ const MAX_DIGITS: usize = 15;
 /// How a language writes and reads numbers.
 struct Reading {
     lang: fn() -> Lang,
-    /// Between the whole and its parts; another of `.,` stands between thousands.
+    /// Decimal separator. The other one of `.` and `,` separates thousands.
     decimal: char,
-    /// What the library puts between whole and parts, and what people say.
+    /// The word for the decimal separator: the library's, and the one used in speech.
     point: (&'static str, &'static str),
-    /// What `%` is called.
+    /// The word for `%`.
     percent: &'static str,
-    /// Endings that make an ordinal of the digits before them.
+    /// Suffixes of ordinals.
     ordinals: &'static [&'static str],
-    /// Whether four digits may be a year that is read in two halves.
+    /// Whether four digits may be a year that is read as two two-digit numbers.
     halved_years: bool,
 }
 
@@ -51,7 +50,8 @@ const UKRAINIAN: Reading = Reading {
     halved_years: false,
 };
 
-/// How a word with digits is said. `None` where the language is not known or there is no digit.
+/// The spoken form of a word with digits. `None` if the language is not supported, the word has no digit, or the library
+/// has no words for a number.
 pub fn spoken(word: &str, language: &str) -> Option<String> {
     let reading = match language {
         "en" => ENGLISH,
@@ -66,11 +66,12 @@ pub fn spoken(word: &str, language: &str) -> Option<String> {
         let (piece, after) = match Number::read(rest, &reading) {
             Some((number, after)) => {
                 numbers += 1;
-                (number.say(&reading)?, after)
+                (number.spoken_form(&reading)?, after)
             }
             None if first == '%' => (reading.percent.to_string(), &rest[1..]),
             None => {
-                // Whatever is no number: the letters of `mp3` as they are; a currency's sign before a number is read with it.
+                // Other characters, such as the letters of `mp3`, are copied up to the next number. A currency sign ends
+                // them, because it is read with the number after it.
                 let end = rest[first.len_utf8()..].char_indices().map(|(i, c)| (i + first.len_utf8(), c));
                 let mut end = end.filter(|(_, c)| c.is_ascii_digit() || *c == '%' || currency(*c).is_some());
                 let end = end.next().map_or(rest.len(), |(i, _)| i);
@@ -83,7 +84,7 @@ pub fn spoken(word: &str, language: &str) -> Option<String> {
     (numbers > 0).then(|| said.join(" "))
 }
 
-/// What a sign of currency stands for.
+/// The currency of a sign.
 fn currency(sign: char) -> Option<Currency> {
     Some(match sign {
         '$' => Currency::DOLLAR,
@@ -99,13 +100,13 @@ fn currency(sign: char) -> Option<Currency> {
 
 /// A number as written.
 struct Number {
-    /// Digits before the decimal sign.
+    /// Digits before the decimal separator.
     whole: String,
     /// Digits after it.
-    parts: String,
+    fraction: String,
     currency: Option<Currency>,
     ordinal: bool,
-    /// Whether thousands were set apart: then it is no year.
+    /// Whether thousands are separated. Such a number is not a year.
     grouped: bool,
 }
 
@@ -116,7 +117,7 @@ impl Number {
         let mut rest = &text[sign.map_or(0, |(_, len)| len)..];
         let mut number = Number {
             whole: digits(rest)?.into(),
-            parts: String::new(),
+            fraction: String::new(),
             currency: None,
             ordinal: false,
             grouped: false,
@@ -128,9 +129,9 @@ impl Number {
             number.grouped = true;
             rest = &rest[1 + group.len()..];
         }
-        if let Some(parts) = rest.strip_prefix(reading.decimal).and_then(digits) {
-            number.parts = parts.into();
-            rest = &rest[1 + parts.len()..];
+        if let Some(fraction) = rest.strip_prefix(reading.decimal).and_then(digits) {
+            number.fraction = fraction.into();
+            rest = &rest[1 + fraction.len()..];
         }
         number.currency = sign.map(|(currency, _)| currency);
         if let Some(after) = rest.chars().next().filter(|_| number.currency.is_none())
@@ -140,31 +141,32 @@ impl Number {
             rest = &rest[after.len_utf8()..];
         }
         let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
-        if number.parts.is_empty() && reading.ordinals.contains(&rest[..letters].to_lowercase().as_str()) {
+        if number.fraction.is_empty() && reading.ordinals.contains(&rest[..letters].to_lowercase().as_str()) {
             number.ordinal = true;
             rest = &rest[letters..];
         }
         Some((number, rest))
     }
 
-    /// The words for it; `None` if the library has none.
-    fn say(self, reading: &Reading) -> Option<String> {
-        let too_long = self.whole.len() + self.parts.len() > MAX_DIGITS;
-        // A telephone or serial number.
-        let serial = self.whole.len() > 1 && self.whole.starts_with('0') && self.parts.is_empty();
+    /// The spoken form; `None` if the library has none.
+    fn spoken_form(self, reading: &Reading) -> Option<String> {
+        let too_long = self.whole.len() + self.fraction.len() > MAX_DIGITS;
+        // Telephone and serial numbers are read digit by digit.
+        let serial = self.whole.len() > 1 && self.whole.starts_with('0') && self.fraction.is_empty();
         if too_long || serial {
-            let digits = self.whole.chars().chain(self.parts.chars());
+            let digits = self.whole.chars().chain(self.fraction.chars());
             let said: Option<Vec<String>> = digits.map(|digit| words(reading, &digit.to_string(), |n| n)).collect();
             return Some(said?.join(" "));
         }
-        let text = if self.parts.is_empty() { self.whole.clone() } else { format!("{}.{}", self.whole, self.parts) };
+        let text =
+            if self.fraction.is_empty() { self.whole.clone() } else { format!("{}.{}", self.whole, self.fraction) };
         if let Some(currency) = self.currency {
             return words(reading, &text, |n| n.currency(currency));
         }
         if self.ordinal {
             return words(reading, &text, Num2Words::ordinal);
         }
-        let is_year = reading.halved_years && !self.grouped && self.parts.is_empty() && self.whole.len() == 4;
+        let is_year = reading.halved_years && !self.grouped && self.fraction.is_empty() && self.whole.len() == 4;
         if is_year && ("1100"..="2099").contains(&text.as_str()) {
             return words(reading, &text, Num2Words::year);
         }
@@ -172,13 +174,13 @@ impl Number {
     }
 }
 
-/// The digits that a text begins with.
+/// The leading digits of a text.
 fn digits(text: &str) -> Option<&str> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (end > 0).then(|| &text[..end])
 }
 
-/// Asks the library, which unwraps what it should not in corners of its own.
+/// Calls num2words, with the decimal separator replaced by the spoken one. Guarded, because the library panics on some inputs.
 fn words(reading: &Reading, text: &str, form: impl FnOnce(Num2Words) -> Num2Words) -> Option<String> {
     let said = guard(|| form(Num2Words::parse(text)?.lang((reading.lang)())).to_words().ok()).ok().flatten()?;
     let (theirs, ours) = reading.point;

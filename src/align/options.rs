@@ -1,33 +1,32 @@
-//! What can be asked of alignment.
+//! Options of forced alignment.
 
 use crate::engine::ctc::CtcTopology;
 use crate::error::{Error, Result};
 use crate::units::Seconds;
 
-/// Where a word goes that was not heard. WhisperX's `--interpolate_method`.
+/// The time of words that were not aligned. WhisperX's `--interpolate_method`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolate {
-    /// To the edge of the nearest word that was.
+    /// The end or start of the nearest aligned word.
     #[default]
     Nearest,
-    /// Between its neighbours; several share the gap by their letters.
+    /// The gap between the aligned words on both sides; several words divide it in proportion to their letters.
     Linear,
-    /// Nowhere: it has no time.
+    /// None.
     Ignore,
 }
 
-/// What can be asked for.
+/// Options of [`Aligner`](super::Aligner).
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlignOptions {
-    /// The paths an alignment may take. [`CtcTopology::Trellis`] is WhisperX's, and then all that follows is WhisperX's too: a
-    /// character that the network cannot write, punctuation and digits among them, is a wildcard, and a word ends where the
-    /// next one begins.
+    /// The paths that the search allows. [`CtcTopology::Trellis`] is WhisperX's, and selects WhisperX's labels too: every
+    /// character without a class, including punctuation and digits, is a wildcard, and a word ends where the next one begins.
     pub topology: CtcTopology,
-    /// What becomes of words that were not heard.
+    /// The times of words that were not aligned.
     pub interpolate: Interpolate,
-    /// Whether [`Segment::chars`](crate::types::Segment::chars) is wanted.
+    /// Whether to fill [`Segment::chars`](crate::types::Segment::chars).
     pub characters: bool,
-    /// Seconds of audio, fillings included, that the network hears at once. Results do not depend on it.
+    /// Seconds of audio per batch, padding included. Results do not depend on it.
     pub batch_seconds: Seconds,
 }
 
@@ -43,8 +42,10 @@ impl Default for AlignOptions {
 }
 
 impl AlignOptions {
+    /// Validates the options.
+    ///
     /// # Errors
-    /// [`Error::Config`] for an option that cannot be honoured.
+    /// [`Error::Config`] naming the option that is invalid.
     pub fn check(&self) -> Result<()> {
         if !(self.batch_seconds.0 > 0.0) {
             return Err(Error::config("batch_seconds", self.batch_seconds.0, "expected more than zero"));

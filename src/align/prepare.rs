@@ -1,4 +1,4 @@
-//! What is to be heard of each segment, and what is wrong with those that cannot be.
+//! Preparation of segments for alignment: their samples and labels, or the reason why a segment cannot be aligned.
 
 use std::ops::Range;
 
@@ -10,28 +10,28 @@ use crate::engine::ctc::CtcTopology;
 use crate::types::{Segment, Span};
 use crate::units::Seconds;
 
-/// A segment that is ready to be heard.
+/// A segment that is ready for alignment.
 pub struct Plan {
-    /// As the caller gave it.
+    /// The segment as given by the caller.
     pub segment: Segment,
-    /// Where it is: its own times, made sense of.
+    /// The segment's times, corrected where they are invalid.
     pub span: Span,
-    /// Its samples.
+    /// Its samples of the recording.
     pub samples: Range<usize>,
-    /// Its text.
+    /// The labels of its text.
     pub labels: Labels,
-    /// Why it need not be heard.
+    /// The reason why it cannot be aligned, if there is one.
     pub refusal: Option<String>,
 }
 
 impl Plan {
-    /// How long the part is that is heard.
+    /// Duration of its samples.
     pub fn duration(&self) -> Seconds {
         Seconds::from_samples(self.samples.len())
     }
 }
 
-/// The plans of segments, in order of time, for a recording of `samples` samples.
+/// Plans the alignment of `segments` in a recording of `samples` samples (16 kHz). Returns plans sorted by their start.
 pub fn prepare(
     segments: Vec<Segment>,
     samples: usize,
@@ -60,14 +60,14 @@ pub fn prepare(
     plans
 }
 
-/// Where each segment lies, with a reason if it cannot be heard there.
+/// The corrected span of each segment, and the reason why it cannot be aligned, if there is one.
 fn spans(segments: &[Segment], duration: Seconds) -> Vec<(Span, Option<String>)> {
     let mut before = Seconds(0.0);
     let mut out = Vec::with_capacity(segments.len());
     for (i, segment) in segments.iter().enumerate() {
         let (start, end) = (segment.start, segment.end);
         let (span, reason) = if !start.0.is_finite() || !end.0.is_finite() {
-            // Somewhere between its neighbours.
+            // Replace a non-finite time by the end of the segment before, or the start of the next one.
             let later = segments[i + 1..].iter().map(|next| next.start).find(|start| start.0.is_finite());
             let start = if start.0.is_finite() { start } else { before };
             let end = if end.0.is_finite() { end } else { later.unwrap_or(duration) };
@@ -79,7 +79,7 @@ fn spans(segments: &[Segment], duration: Seconds) -> Vec<(Span, Option<String>)>
             let reason = format!("it begins at {:.3} s, and the audio ends at {:.3} s", start.0, duration.0);
             (Span { start, end }, Some(reason))
         } else {
-            // What is said behind the end of the audio is not heard.
+            // The part after the end of the audio is dropped.
             (Span { start, end: Seconds(end.0.min(duration.0)) }, None)
         };
         let start = Seconds(span.start.0.max(0.0));

@@ -1,14 +1,16 @@
-//! Which words make a sentence.
+//! Sentence splitting: ranges of words that form a sentence.
 
 use std::ops::Range;
 
 use super::labels::Word;
 use crate::guard::guard;
 
-/// The sentences of a text as runs of its words, all of them, in order. Where sentences end is said by the crate sentencex,
-/// Wikimedia's: abbreviations of some thirty languages, and rules for the others.
+/// Splits a text into sentences, as ranges of its words. Every word is in exactly one range; the ranges are in order.
+///
+/// Sentence boundaries come from Wikimedia's crate sentencex, which knows abbreviations of some thirty languages and has
+/// general rules for the others.
 pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>> {
-    // A failure of the library is one sentence.
+    // If the library panics, the whole text is one sentence.
     let ends: Vec<usize> = guard(|| {
         let found = sentencex::get_sentence_boundaries(language, text);
         found.iter().map(|sentence| sentence.end_byte).collect()
@@ -17,7 +19,7 @@ pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut first = 0;
     for end in ends {
-        // A word belongs where it begins.
+        // A word that spans a boundary belongs to the sentence in which it begins.
         let next = first + words[first..].partition_point(|word| word.text.start < end);
         if next > first && !is_initial(&text[words[next - 1].text.clone()]) {
             out.push(first..next);
@@ -30,7 +32,7 @@ pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>
     out
 }
 
-/// Whether a word is a capital letter with a full stop: the beginning of a name, or French for Mister, and no end.
+/// Whether a word is a capital letter with a full stop: an initial of a name, or French "M.", not the end of a sentence.
 fn is_initial(word: &str) -> bool {
     let mut characters = word.chars();
     characters.next().is_some_and(char::is_uppercase) && characters.as_str() == "."

@@ -1,30 +1,31 @@
-//! Windows of a recording that is too long to be heard at once, and batches of those that are not.
+//! Overlapping windows of long segments, and batches of short ones.
 //!
-//! The network was trained on utterances of up to half a minute, and its attention grows with the square of what it hears. A
-//! longer recording is heard in windows that overlap: rows near a window's edge know one side only and are dropped, where a
-//! neighbour has better ones. Windows begin at multiples of the network's hop, so that what is kept stands on the grid that one
-//! pass would have.
+//! The network was trained on utterances of up to half a minute, and the cost of its attention is quadratic in the length. A
+//! longer segment is split into windows that overlap. Rows near the edge of a window lack context on one side; they are
+//! dropped, and the overlapping window supplies them. Windows begin at multiples of the network's hop, so that the kept rows
+//! are on the same grid as those of a single pass.
 
 use std::ops::Range;
 
 use crate::models::wav2vec2::Config;
 use crate::units::SAMPLE_RATE;
 
-/// Longest recording that is heard at once, and the most that is kept of a window: Whisper's chunks fit.
+/// Longest segment for a single pass, and longest kept part of a window, in samples: the length of Whisper's window.
 pub const WINDOW: usize = 30 * SAMPLE_RATE;
-/// What a window hears before and after the rows that are kept of it.
+/// Context of a window before and after its kept rows, in samples.
 const CONTEXT: usize = 3 * SAMPLE_RATE;
 
-/// A window of a recording.
+/// A window of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// What is heard.
+    /// The network's input.
     pub samples: Range<usize>,
-    /// The rows that are kept, counted from the window's first.
+    /// The rows that are kept, relative to the window's first row.
     pub rows: Range<usize>,
 }
 
-/// The windows of a recording of `samples` samples. Their kept rows, one after another, are `config.frames(samples)`.
+/// The windows of a segment of `samples` samples. Their kept rows, concatenated, are the `config.frames(samples)` rows of a
+/// single pass.
 pub fn windows(config: &Config, samples: usize) -> Vec<Window> {
     let (rows, hop) = (config.frames(samples), config.hop());
     let count = samples.div_ceil(WINDOW).clamp(1, rows.max(1));
@@ -39,8 +40,8 @@ pub fn windows(config: &Config, samples: usize) -> Vec<Window> {
     (0..count).map(window).collect()
 }
 
-/// Groups of clips to be heard together: alike in length, so that little is filling, and `limit` samples at most with the
-/// filling. `lengths` are those of the clips, the groups their numbers.
+/// Groups clips into batches of similar length, to minimise padding. `lengths`: the clips' lengths in samples. A batch has at
+/// most `limit` samples including padding, unless a single clip is longer. Returns the indices of each batch's clips.
 pub fn batches(lengths: &[usize], limit: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|clip| std::cmp::Reverse(lengths[*clip]));

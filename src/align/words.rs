@@ -1,19 +1,21 @@
-//! Times of words from the rows of their letters.
+//! Times and scores of words from the spans of their labels.
 
 use std::ops::Range;
 
 use super::ctc_paths::LabelSpan;
 use crate::units::Seconds;
 
-/// The time of an utterance's rows: they divide it evenly, as WhisperX has it. (A row is the network's hop and the last samples may
-/// be missing, so that this is up to a row later than the middle of what the network heard.)
+/// Emission rows to times: the rows of an utterance divide its duration evenly, as in WhisperX.
+///
+/// This differs from the network's hop, because the last samples may not fill a row: times are up to one row later than the
+/// middle of the row's receptive field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
-    /// Where the utterance begins.
+    /// Start of the utterance.
     pub start: Seconds,
-    /// How long it is.
+    /// Its duration.
     pub duration: Seconds,
-    /// Its rows.
+    /// Its number of emission rows.
     pub rows: usize,
 }
 
@@ -25,8 +27,8 @@ impl Clock {
     }
 }
 
-/// A number to three decimals, of the two nearest the one that is nearer to its exact value, as Python's `round` has it:
-/// multiplying by a thousand first would round once more.
+/// Rounds to three decimals like Python's `round(value, 3)`: correctly rounded from the exact binary value. Multiplying by
+/// 1000 first would round twice.
 pub fn thousandths(value: f64) -> f64 {
     format!("{value:.3}").parse().unwrap_or(value)
 }
@@ -34,21 +36,21 @@ pub fn thousandths(value: f64) -> f64 {
 /// A word or letter with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimedWord {
-    /// When its first letter begins.
+    /// Start of its first letter.
     pub start: Seconds,
-    /// When its last letter ends.
+    /// End of its last letter.
     pub end: Seconds,
-    /// Mean of its letters' scores, to three decimals.
+    /// Mean score of its letters, to three decimals.
     pub score: f64,
 }
 
-/// The time of one letter.
+/// The time and score of one letter.
 pub fn letter(label: &LabelSpan, clock: Clock) -> TimedWord {
     let score = thousandths(f64::from(label.score));
     TimedWord { start: clock.time(label.rows.start), end: clock.time(label.rows.end), score }
 }
 
-/// The times of words; each has a run of the utterance's labels. `None` for a word without any.
+/// The times of words. `words`: the range of each word in `labels`. `None` for a word without labels.
 pub fn words(labels: &[LabelSpan], words: &[Range<usize>], clock: Clock) -> Vec<Option<TimedWord>> {
     let time = |word: &Range<usize>| {
         let letters = labels.get(word.clone())?;

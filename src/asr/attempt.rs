@@ -14,15 +14,15 @@ pub struct Setup<'a> {
     pub tokenizer: &'a Tokenizer,
     /// The caller's options.
     pub options: &'a AsrOptions,
-    /// Text positions of the model.
+    /// Positions of the decoder.
     pub positions: usize,
     /// Token of the language; `None` for an English-only model.
     pub language: Option<u32>,
 }
 
 impl Setup<'_> {
-    /// The prompt of a clip after the text `previous`, in its own `language` if it has one. `prefix`: whether the
-    /// transcript begins with the prefix of the options.
+    /// The prompt of a clip. `previous`: tokens of the text before it. `language`: token of the clip's own language, if it was
+    /// detected. `prefix`: whether the transcript begins with the prefix of the options.
     pub fn prompt(&self, previous: &[u32], language: Option<u32>, prefix: bool) -> Result<Prompt> {
         let parts = PromptParts {
             previous,
@@ -68,7 +68,8 @@ pub enum Outcome {
 }
 
 impl Trial {
-    /// A clip with its prompt. `id` must be its own, and the same in every run with the same options.
+    /// A clip with its prompt. `id` must be unique among the clips of a run, and the same in every run, for reproducible
+    /// sampling.
     pub fn new(id: usize, prompt: Prompt) -> Self {
         Trial { prompt, fallback: Fallback::default(), id }
     }
@@ -78,7 +79,7 @@ impl Trial {
         &self.prompt
     }
 
-    /// Its first search.
+    /// The first search, at the first temperature.
     pub fn first(&self, options: &AsrOptions) -> Decode {
         self.search(options.temperatures.first().copied().unwrap_or(0.0))
     }

@@ -1,7 +1,7 @@
-//! Batched decoding of the chunks that voice activity detection found: independent of each other, in as many slots as there are.
+//! Batched decoding of independent chunks from voice activity detection, in all slots at once.
 //!
-//! WhisperX decodes each chunk once; here a chunk whose result fails the thresholds is decoded again while the others
-//! continue. Chunks that pass have WhisperX's text.
+//! WhisperX decodes each chunk once. Here a chunk whose result fails the thresholds is decoded again at a higher temperature
+//! while the others continue. The text of chunks that pass is the same as WhisperX's.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::types::{Chunk, Segment};
 use crate::units::{MelFrame, Seconds};
 
-/// The chunks of one recording that uses the slots alone.
+/// The [`Source`] of the chunks of one recording that has the slots for itself.
 pub struct Batched<'a> {
     setup: Setup<'a>,
     chunks: &'a [Chunk],
@@ -41,7 +41,8 @@ impl<'a> Batched<'a> {
         self.segments
     }
 
-    fn tell(&mut self) {
+    /// Reports the chunks that are finished, in order.
+    fn report(&mut self) {
         while let Some((segments, progress)) = self.work.told() {
             self.observer.chunk(&segments, progress);
             self.segments.extend(segments);
@@ -63,7 +64,7 @@ impl Source for Batched<'_> {
 
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {
         let again = self.work.finish(&self.setup, self.chunks, id, decoded)?;
-        self.tell();
+        self.report();
         Ok(again)
     }
 
@@ -73,7 +74,7 @@ impl Source for Batched<'_> {
 
     fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
         self.work.timed(&self.setup, self.chunks, id, times)?;
-        self.tell();
+        self.report();
         Ok(())
     }
 
@@ -86,20 +87,22 @@ impl Source for Batched<'_> {
 pub(super) struct ChunkDecoding {
     /// Prompt tokens of the initial prompt, the same for every chunk.
     initial: Vec<u32>,
+    /// Chunks being decoded.
     trials: Vec<Option<Trial>>,
     /// Segments that wait for their word times.
     untimed: Vec<Option<Untimed>>,
     /// Segments of finished chunks that have not been reported.
     finished: Vec<Option<Vec<Segment>>>,
-    /// Numbers of reported and of finished chunks.
-    told: usize,
+    /// Number of reported chunks.
+    reported: usize,
+    /// Number of finished chunks.
     done: usize,
 }
 
 impl ChunkDecoding {
     pub fn new(setup: &Setup, chunks: usize) -> Result<Self> {
         let (trials, untimed, finished) = (vec![None; chunks], vec![None; chunks], vec![None; chunks]);
-        Ok(ChunkDecoding { initial: setup.initial_prompt()?, trials, untimed, finished, told: 0, done: 0 })
+        Ok(ChunkDecoding { initial: setup.initial_prompt()?, trials, untimed, finished, reported: 0, done: 0 })
     }
 
     /// See [`Source::begin`]; the number of a chunk is its id.
@@ -121,14 +124,14 @@ impl ChunkDecoding {
                 Ok(Some(decode))
             }
             Outcome::Done(attempt) => {
-                self.heard(setup, &chunks[id], (id, &trial, &attempt))?;
+                self.accept(setup, &chunks[id], (id, &trial, &attempt))?;
                 Ok(None)
             }
         }
     }
 
-    /// A chunk has its text. Its segments are finished unless word times are requested.
-    fn heard(&mut self, setup: &Setup, chunk: &Chunk, (id, trial, attempt): (usize, &Trial, &Attempt)) -> Result<()> {
+    /// Takes the accepted attempt of a chunk. Its segments are finished unless word times are requested.
+    fn accept(&mut self, setup: &Setup, chunk: &Chunk, (id, trial, attempt): (usize, &Trial, &Attempt)) -> Result<()> {
         let segments = segments_of(chunk, attempt, setup)?;
         if setup.options.word_timestamps {
             let prompt = trial.prompt();
@@ -148,7 +151,7 @@ impl ChunkDecoding {
     /// See [`Source::timed`].
     pub fn timed(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, times: TokenTimes) -> Result<()> {
         let Some(untimed) = self.untimed[id].take() else { return Ok(()) };
-        // The chunk before may not be finished, but the end of its speech is known.
+        // The previous chunk may not be finished yet, but voice activity detection has the end of its speech.
         let before = id.checked_sub(1).map_or(Seconds(0.0), |before| chunks[before].span.end);
         let segments = untimed.timed(setup.tokenizer, &times, chunks[id].span.start, before)?;
         self.done(id, segments);
@@ -163,35 +166,35 @@ impl ChunkDecoding {
 
     /// The segments of the next chunk in order, if it is finished, and the share of all work done.
     pub fn told(&mut self) -> Option<(Vec<Segment>, f64)> {
-        let segments = self.finished.get_mut(self.told)?.take()?;
-        self.told += 1;
-        Some((segments, self.told as f64 / self.finished.len() as f64))
+        let segments = self.finished.get_mut(self.reported)?.take()?;
+        self.reported += 1;
+        Some((segments, self.reported as f64 / self.finished.len() as f64))
     }
 
-    /// Chunks that are not finished.
+    /// Number of chunks that are not finished.
     pub fn undone(&self) -> usize {
         self.finished.len() - self.done
     }
 
     /// Whether all chunks have been reported.
     pub fn is_over(&self) -> bool {
-        self.told == self.finished.len()
+        self.reported == self.finished.len()
     }
 }
 
-/// The samples of a chunk.
+/// The range of samples of a chunk.
 pub(super) fn range_of(chunk: &Chunk) -> Range<usize> {
     let start = chunk.span.start.to_samples_floor();
     start..chunk.span.end.to_samples_floor().max(start)
 }
 
-/// Mel frames of a chunk.
+/// Length of a chunk in mel frames.
 fn window_of(chunk: &Chunk) -> MelFrame {
     MelFrame((chunk.span.duration() * MelFrame::PER_SECOND as f64).max(0.0) as usize)
 }
 
-/// One segment for the chunk, or one for each of its pieces where the model wrote timestamps; none for silence. Their text
-/// may be empty.
+/// The segments of a chunk: one without timestamps, one per piece between timestamps otherwise, none if the attempt counts as
+/// no speech. Segments may have empty text.
 fn segments_of(chunk: &Chunk, attempt: &Attempt, setup: &Setup) -> Result<Vec<Segment>> {
     if is_no_speech(attempt, setup.options) {
         return Ok(Vec::new());
@@ -215,7 +218,7 @@ fn segments_of(chunk: &Chunk, attempt: &Attempt, setup: &Setup) -> Result<Vec<Se
     Ok(segments)
 }
 
-/// A segment with the measures of the attempt it comes from.
+/// A segment with the scores of its attempt.
 pub(super) fn segment(start: Seconds, end: Seconds, tokens: &[u32], text: String, attempt: &Attempt) -> Segment {
     Segment {
         start: start.round_ms(),

@@ -9,12 +9,13 @@ use crate::units::{EncoderFrame, MelFrame};
 
 /// The audio of all clips of a run.
 pub enum Clips<'a, B: Backend> {
-    /// Clips are ranges of samples; each is zero-padded to the window and normalised by itself, as WhisperX does.
+    /// Clips are ranges of samples. Each clip is zero-padded to the window, and its log-mel spectrogram is normalised on its
+    /// own, as in WhisperX.
     Samples(&'a [f32]),
-    /// Clips are ranges of mel frames of the whole recording, normalised together, as openai-whisper and
-    /// faster-whisper do.
+    /// Clips are ranges of mel frames. The log-mel spectrogram is that of the whole recording, normalised as a whole, as in
+    /// openai-whisper and faster-whisper.
     Recording {
-        /// `[F + 1, M]`, the last row all zeros: the padding.
+        /// `[F + 1, M]`; the last row is the padding, all zeros.
         mel: Tensor<B>,
         /// `F`.
         frames: usize,
@@ -22,14 +23,14 @@ pub enum Clips<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Clips<'a, B> {
-    /// The log-mel frames of a whole recording: one for each full 10 ms, and one more, as faster-whisper's
-    /// `feature_extractor.py` pads.
+    /// Computes the log-mel frames of a whole recording: one for each full 10 ms, plus one, because of the padding of
+    /// faster-whisper's `feature_extractor.py`.
     pub fn recording(model: &Whisper<B>, samples: &[f32]) -> Result<Self> {
         let be = &model.be;
         let mels = model.config.num_mel_bins;
-        // two frames at least: the transform reflects 200 samples at both ends
+        // At least two frames: the Fourier transform's reflection padding needs 200 samples at both ends.
         let frames = (samples.len() / MelFrame::SAMPLES + 1).max(2);
-        // A second copy on the host would take a quarter of a gigabyte per hour.
+        // Padded on the device: a padded copy on the host would take a quarter of a gigabyte per hour.
         let mut audio: Tensor<B, f32> = Tensor::zeros(be, &[1, frames * MelFrame::SAMPLES])?;
         be.write(&mut audio.buf, 0, samples)?;
         let mut mel = Tensor::zeros(be, &[1, frames + 1, mels])?;
@@ -65,7 +66,7 @@ impl<'a, B: Backend> Clips<'a, B> {
     }
 }
 
-/// Encodes ranges of samples, possibly of different recordings, as [`Clips::Samples`] says; the result is in `scratch.out`.
+/// Encodes ranges of samples, possibly of different recordings, as for [`Clips::Samples`]. The result is in `scratch.out`.
 ///
 /// # Errors
 /// As [`Clips::encode`].
@@ -92,7 +93,7 @@ impl<B: Backend> Default for ClipInput<B> {
     }
 }
 
-/// A tensor of this shape, in the place of an earlier one if there is room.
+/// A tensor of this shape: the buffer in `kept` if it is large enough, else a new one.
 fn reuse<'t, B: Backend, T: Element>(
     be: &B,
     kept: &'t mut Option<Tensor<B, T>>,
@@ -107,7 +108,10 @@ fn reuse<'t, B: Backend, T: Element>(
     }
 }
 
-/// Refuses a clip that is longer than the model's window.
+/// Checks that a clip is no longer than the model's window; both in `unit`.
+///
+/// # Errors
+/// [`Error::Config`] if it is longer.
 pub(super) fn check_length(clip: &Range<usize>, window: usize, unit: &str) -> Result<()> {
     if clip.len() <= window {
         return Ok(());
@@ -116,12 +120,12 @@ pub(super) fn check_length(clip: &Range<usize>, window: usize, unit: &str) -> Re
     Err(Error::config("chunk_size", clip.len(), rule))
 }
 
-/// Mel frames of a window.
+/// Length of the model's window in mel frames.
 fn window_frames<B: Backend>(model: &Whisper<B>) -> usize {
     EncoderFrame::MEL_FRAMES * model.config.max_source_positions
 }
 
-/// The clips' samples, `[B, S]`, zero-padded.
+/// Uploads the samples of the clips, `[B, S]`, zero-padded to the window.
 fn upload_samples<'t, B: Backend>(
     model: &Whisper<B>,
     kept: &'t mut Option<Tensor<B, f32>>,
@@ -141,7 +145,7 @@ fn upload_samples<'t, B: Backend>(
     Ok(audio)
 }
 
-/// Which frames of a recording the clips consist of, `[B F]`; past the end of a clip the row of padding.
+/// Uploads the indices of the clips' mel frames, `[B F]`. After the end of a clip they point to the row of padding.
 fn upload_frames<'t, B: Backend>(
     model: &Whisper<B>,
     kept: &'t mut Option<Tensor<B, i32>>,

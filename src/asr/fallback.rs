@@ -9,20 +9,20 @@ use flate2::write::ZlibEncoder;
 
 use super::options::AsrOptions;
 
-/// What one search returned for a chunk.
+/// The result of one search for a clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// Tokens of the best hypothesis; forced prefix included, end-of-text not.
     pub tokens: Vec<u32>,
     /// Their text, without special tokens.
     pub text: String,
-    /// Mean log-probability per token, end-of-text counted.
+    /// Mean log-probability per token, end-of-text included.
     pub avg_logprob: f64,
     /// Probability of `<|nospeech|>`; `None` if the model has no such token.
     pub no_speech_prob: Option<f64>,
-    /// See [`compression_ratio`]; of the trimmed text.
+    /// [`compression_ratio`] of the trimmed text.
     pub compression_ratio: f64,
-    /// Temperature of the search; of the last one tried, where none was good.
+    /// Temperature of the search; if no attempt was accepted, the last temperature tried.
     pub temperature: f64,
 }
 
@@ -35,30 +35,31 @@ pub enum Verdict {
     Retry(f64),
 }
 
-/// The attempts at one chunk.
+/// The attempts at one clip.
 #[derive(Clone, Debug, Default)]
 pub struct Fallback {
-    /// Attempts made.
-    made: usize,
-    /// The likeliest attempt.
+    /// Number of attempts so far.
+    attempts_made: usize,
+    /// The attempt with the highest mean log-probability.
     best: Option<Attempt>,
-    /// The likeliest attempt that was not repetitive.
+    /// The same among attempts that are not repetitive.
     best_not_repetitive: Option<Attempt>,
 }
 
 impl Fallback {
-    /// The number of attempts made so far.
+    /// Number of attempts so far.
     pub fn attempts(&self) -> usize {
-        self.made
+        self.attempts_made
     }
 
-    /// Judges an attempt made at temperature number [`attempts`](Self::attempts). When no temperature is left, the
-    /// likeliest attempt that is not repetitive is the result; if all are, the likeliest.
+    /// Accepts an attempt, or requests another at the next temperature. The attempt was made at temperature number
+    /// [`attempts`](Self::attempts). After the last temperature the result is the attempt with the highest mean
+    /// log-probability, preferably one that is not repetitive.
     pub fn judge(&mut self, attempt: Attempt, options: &AsrOptions) -> Verdict {
-        self.made += 1;
+        self.attempts_made += 1;
         let repetitive = options.compression_ratio_threshold.is_some_and(|most| attempt.compression_ratio > most);
         let doubtful = options.log_prob_threshold.is_some_and(|least| attempt.avg_logprob < least);
-        // Silence has a low probability at every temperature.
+        // A low log-probability with a high no-speech probability means silence: other temperatures would not help.
         let silent = doubtful && is_above(attempt.no_speech_prob, options.no_speech_threshold);
         if silent || !(repetitive || doubtful) {
             return Verdict::Accept(attempt);
@@ -68,11 +69,12 @@ impl Fallback {
             keep_likelier(&mut self.best_not_repetitive, &attempt);
         }
         keep_likelier(&mut self.best, &attempt);
-        if let Some(&next) = options.temperatures.get(self.made) {
+        if let Some(&next) = options.temperatures.get(self.attempts_made) {
             return Verdict::Retry(next);
         }
         let best = self.best_not_repetitive.take().or(self.best.take()).unwrap_or(attempt);
-        // The temperature of the accepted attempt decides whether the text becomes the next window's prompt.
+        // The reported temperature is the last one tried, as in faster-whisper. It decides whether the text becomes the next
+        // window's prompt.
         Verdict::Accept(Attempt { temperature: last, ..best })
     }
 }
@@ -87,24 +89,25 @@ fn is_above(value: Option<f64>, threshold: Option<f64>) -> bool {
     matches!((value, threshold), (Some(value), Some(threshold)) if value > threshold)
 }
 
-/// Whether an accepted attempt is taken for silence: `<|nospeech|>` is likely, and the text is not.
+/// Whether an accepted attempt counts as no speech: `<|nospeech|>` is above its threshold, and the mean log-probability of the
+/// text is not.
 pub fn is_no_speech(attempt: &Attempt, options: &AsrOptions) -> bool {
     let likely = options.log_prob_threshold.is_some_and(|least| attempt.avg_logprob > least);
     is_above(attempt.no_speech_prob, options.no_speech_threshold) && !likely
 }
 
-/// Length of the UTF-8 text over its length compressed by zlib at its default level. 0 for no text.
+/// Compression ratio of a text: bytes of its UTF-8 over bytes compressed by zlib at the default level. 0 for an empty text.
 pub fn compression_ratio(text: &str) -> f64 {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    // writing to memory does not fail; if it did, the text would count as incompressible
+    // Writing to memory does not fail; if it did, the text would count as not repetitive.
     let compressed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
     compressed.map_or(0.0, |bytes| text.len() as f64 / bytes.len() as f64)
 }
 
-/// Mean log-probability per token, end-of-text counted. `sum` includes end-of-text.
+/// Mean log-probability per token. `sum` and the mean include end-of-text; `tokens` does not.
 ///
-/// faster-whisper undoes the length penalty of the score first, which gives the same number (and not a number for an
-/// empty transcript, whose score CTranslate2 divides by zero; here it has the probability of its end-of-text).
+/// faster-whisper computes the sum from CTranslate2's score by undoing the length penalty, with the same result. It gets NaN for
+/// an empty transcript, because CTranslate2 divides its score by zero; here the mean is the log-probability of end-of-text.
 pub fn mean_log_probability(sum: f32, tokens: usize) -> f64 {
     f64::from(sum) / (tokens + 1) as f64
 }

@@ -7,7 +7,7 @@ use super::options::{AsrOptions, Task};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
-/// A language and how likely it is.
+/// A detected language.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detected {
     /// Its code.
@@ -18,8 +18,8 @@ pub struct Detected {
     pub probability: f64,
 }
 
-/// All languages by falling probability, from the logits `[V]` after `<|startoftranscript|>`. Empty for an
-/// English-only model.
+/// All languages in descending order of probability, from the logits `[V]` after `<|startoftranscript|>`. Ties: the lower
+/// token first. Empty for an English-only model.
 pub fn rank(tokenizer: &Tokenizer, logits: &[f32]) -> Vec<Detected> {
     let logit = |token: u32| f64::from(logits.get(token as usize).copied().unwrap_or(f32::MIN));
     let max = tokenizer.languages.iter().map(|&(_, token)| logit(token)).fold(f64::MIN, f64::max);
@@ -29,7 +29,7 @@ pub fn rank(tokenizer: &Tokenizer, logits: &[f32]) -> Vec<Detected> {
         .iter()
         .map(|&(code, token)| Detected { code, token, probability: (logit(token) - max).exp() / sum })
         .collect();
-    all.sort_by(|a, b| b.probability.total_cmp(&a.probability)); // stable: of equals the lower token
+    all.sort_by(|a, b| b.probability.total_cmp(&a.probability)); // stable
     all
 }
 
@@ -58,10 +58,10 @@ pub(super) enum Spoken {
 }
 
 impl Spoken {
-    /// The language of the options.
+    /// The language requested by the options.
     ///
     /// # Errors
-    /// [`Error::Config`] for a language or task that the model does not know.
+    /// [`Error::Config`] for a language or task that the model does not support.
     pub fn of(tokenizer: &Tokenizer, options: &AsrOptions) -> Result<Self> {
         let asked = options.language.as_deref().map(language_names::code).transpose()?;
         if !tokenizer.is_multilingual() {
@@ -81,18 +81,18 @@ impl Spoken {
 /// Majority vote over several windows.
 #[derive(Clone, Debug, Default)]
 pub struct Vote {
-    /// The likeliest language of each window so far.
+    /// The most probable language of each window so far.
     winners: Vec<Detected>,
 }
 
 impl Vote {
-    /// Adds a window's likeliest language. It decides if it is likelier than `threshold`.
+    /// Adds the most probable language of a window. Returns it if its probability is above `threshold`, which ends the vote.
     pub fn add(&mut self, winner: Detected, threshold: f64) -> Option<Detected> {
         self.winners.push(winner);
         (winner.probability > threshold).then_some(winner)
     }
 
-    /// The language of most windows with its highest probability. Ties: the one detected first.
+    /// The language with the most windows, with its highest probability among them. Ties: the one detected first.
     pub fn majority(&self) -> Option<Detected> {
         let votes = |code: &str| self.winners.iter().filter(|w| w.code == code).count();
         let mut best: Option<Detected> = None;
@@ -102,8 +102,8 @@ impl Vote {
             }
         }
         let code = best?.code;
-        let of_it = self.winners.iter().filter(|w| w.code == code).copied();
-        of_it.reduce(|a, b| if b.probability > a.probability { b } else { a })
+        let windows = self.winners.iter().filter(|w| w.code == code).copied();
+        windows.reduce(|a, b| if b.probability > a.probability { b } else { a })
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
         for (code, probability) in [("en", 0.4), ("de", 0.3), ("de", 0.45), ("en", 0.2), ("fr", 0.5)] {
             assert_eq!(votes.add(vote(code, probability), 0.5), None);
         }
-        // two each: `en` came first
+        // A tie of two windows each; `en` was detected first.
         assert_eq!(votes.majority(), Some(vote("en", 0.4)));
         votes.add(vote("de", 0.1), 0.5);
         assert_eq!(votes.majority(), Some(vote("de", 0.45)));

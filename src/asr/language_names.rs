@@ -1,8 +1,8 @@
-//! The languages Whisper knows: codes and English names.
+//! The languages of Whisper: codes and English names.
 
 use crate::error::{Error, Result};
 
-/// `(code, name)` in the order of the language tokens. The last, Cantonese, came with large-v3.
+/// `(code, name)` in the order of the language tokens. The last one, Cantonese, was added with large-v3.
 ///
 /// Source: openai/whisper `tokenizer.py::LANGUAGES`.
 #[rustfmt::skip]

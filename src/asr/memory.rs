@@ -1,7 +1,7 @@
 //! Memory planning: the bytes that decoding allocates on a device, computed before the first allocation.
 //!
-//! Slots take most of it: the self-attention cache of every beam, and the cross-attention cache of every decoder layer, unless the
-//! layers share the encoder's output. So where memory is short, the number of slots is reduced.
+//! Slots need most of it: the self-attention cache of every beam, and the cross-attention cache of every decoder layer (with
+//! [`CrossKind::Absorbed`] all layers share the encoder output instead). If memory is short, the number of slots is reduced.
 
 use super::options::AsrOptions;
 use super::prefetch::GROUPS;
@@ -10,13 +10,13 @@ use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Config, Whisper};
 
-/// Bytes per number of logits, scores and ids.
+/// Bytes per logit, score or id.
 const WORD: usize = 4;
 
-/// Bytes that decoding takes beside the weights and the recording.
+/// Device memory of decoding in bytes, without the weights and the recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Slots planned for.
+    /// Number of slots.
     pub slots: usize,
     /// The decoder's self- and cross-attention caches.
     pub caches: u64,
@@ -27,8 +27,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for `slots` slots, activations of `bytes` bytes, `encoder_batch` clips encoded at once, and attention to the
-    /// audio of the kind `cross`.
+    /// The plan for `slots` slots, activations of `bytes` bytes per number, an encoder batch of `encoder_batch` clips, and
+    /// cross-attention of the kind `cross`.
     pub fn new(
         config: &Config,
         options: &AsrOptions,
@@ -45,12 +45,13 @@ impl Plan {
         let text = layers * 2 * width * rows * positions;
         let clips = encoder_batch.clamp(1, slots.max(1));
         let of_clip = 2 * frames * (config.num_mel_bins + width) + frames * (6 * width + config.encoder_ffn_dim);
-        let spectrum = 2 * frames * (config.num_mel_bins + 160) * WORD; // of the transform: f32 bands and samples
-        // clips that wait for a slot, and one on its way into it
+        let spectrum = 2 * frames * (config.num_mel_bins + 160) * WORD; // log-mel: f32 bands and samples
+        // Encoder output of prefetched clips, and the keys and values of one clip that is loaded into a slot.
         let ahead = (GROUPS * clips + 2) * frames * width * bytes + clips * frames * WORD;
         let pass_rows = rows.max(positions);
-        // Audio, partial sums of the attention to it, and what a row needs for it besides. The sums are 66 numbers for each head
-        // and 256 frames; absorbed, a whole mean for each head and 384 frames, of up to 64 rows at a time.
+        // Cross-attention: its cache, its partial sums, and its queries per row. Projected: 66 numbers for each head and each
+        // 256 frames. Absorbed: a weighted mean of the encoder output for each head and each 384 frames, at most 64 rows at a
+        // time.
         let (audio, partial, queries) = match cross {
             CrossKind::Projected => (2 * layers * audio, pass_rows * frames.div_ceil(256) * 66, 0),
             CrossKind::Absorbed => (audio, pass_rows.min(64) * frames.div_ceil(384) * (width + 2), 2 * heads * width),
@@ -64,28 +65,29 @@ impl Plan {
         Plan { slots, caches: caches as u64, scratch: (scratch + times) as u64, search: search as u64 }
     }
 
-    /// All of it.
+    /// Sum of all parts.
     pub fn total(&self) -> u64 {
         self.caches + self.scratch + self.search
     }
 }
 
-/// What word times take: the audio of every slot is kept until its text is known; keys and values, and the weights of every
-/// head, of one layer and clip; the matrix and the steps of all texts of a pass; logits of some of their tokens.
+/// Bytes for word times: encoder output of every slot, kept until its text is decoded; keys and values of one layer and clip,
+/// and the attention weights of its heads; the alignment matrix and the backpointers of all texts of a pass; logits of
+/// [`LOGITS`] tokens.
 fn word_times(config: &Config, slots: usize, bytes: usize, pass_rows: usize) -> usize {
     let (frames, width) = (config.max_source_positions, config.d_model);
     let audio = (slots + 2) * frames * width * bytes;
     let weights = config.decoder_attention_heads * most_tokens(config.max_target_positions) * frames * WORD;
-    // two words for 32 tokens and a diagonal, of which a text has one for each token and frame
+    // Backpointers of dynamic time warping: two words for 32 tokens and one diagonal. A text has tokens + frames diagonals.
     let steps = (pass_rows / 32 + slots) * (config.max_target_positions + frames) * 2 * WORD;
     let logits = LOGITS * (config.vocab_size * WORD + width * bytes);
     audio + weights + steps + pass_rows * (frames + 4) * WORD + logits
 }
 
-/// The largest number of slots, at most `wanted`, whose plan fits what the device has left.
+/// The largest number of slots, at most `wanted`, whose plan fits the free memory of the device.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`] if not even one slot does.
+/// [`Error::OutOfMemory`] if not even one slot fits.
 pub fn slots_that_fit<B: Backend>(model: &Whisper<B>, options: &AsrOptions, wanted: usize) -> Result<usize> {
     let (bytes, cross) = (size_of::<B::Act>(), model.cross_kind(options.beam_size));
     let plan = |slots| Plan::new(&model.config, options, slots, bytes, model.be.encoder_batch(), cross);

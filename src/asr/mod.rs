@@ -1,7 +1,7 @@
 //! Speech recognition with Whisper: chunks to tokens to text.
 //!
-//! [`transcribe`] decodes the chunks of a recording (or, without voice activity detection, its windows) in the slots of
-//! one device:
+//! [`transcribe`] decodes the chunks of a recording, or its windows without voice activity detection, in decoder slots of one
+//! device. A slot is the key-value cache and the search state of one clip; all busy slots form the batch of a decode step.
 //!
 //! | file | |
 //! |---|---|
@@ -9,15 +9,16 @@
 //! | [`options`] | options and their defaults |
 //! | [`tokenizer`], [`language_names`] | text to token ids and back |
 //! | [`prompt`] | the decoder's prompt |
-//! | [`clips`] | audio to encoder output |
-//! | [`slots`] | the decoder's slots: prompt in, decode steps, transcript out |
+//! | [`clips`] | encoding: audio to encoder output |
+//! | [`slots`] | the decoder's slots: prompt, decode steps, transcript |
 //! | `readback` | asynchronous copies of the search state to the host |
 //! | [`prefetch`] | encoding of clips before a slot is free |
 //! | [`source`] | clips, and the interface between the scheduler and its callers |
-//! | [`scheduler`] | assignment of clips to slots |
+//! | [`scheduler`] | continuous batching: assignment of clips to slots |
 //! | [`attempt`], [`fallback`] | the searches of one clip, temperature fallback |
-//! | [`batched`], [`sequential`] | independent chunks; consecutive windows |
-//! | [`shared`] | recordings of concurrent callers in the same slots |
+//! | [`batched`], [`sequential`] | decoding of independent chunks; of consecutive windows |
+//! | [`shared`] | slots shared by the recordings of concurrent callers |
+//! | [`suppress`] | suppressed tokens |
 //! | [`memory`] | the number of slots that fit the device's memory |
 //! | [`token_times`], [`word_times`] | times of tokens and words from cross-attention |
 //! | [`segments`] | splitting a transcript at its timestamps |
@@ -82,11 +83,12 @@ pub enum Chunks<'a> {
 
 /// Callbacks for progress and cancellation.
 pub trait Observer {
-    /// A chunk or window and all earlier ones are finished: its segments, and the share of all work done, in `[0, 1]`.
+    /// Called when a chunk or window and all earlier ones are finished, with its segments, and the share of all work done, in
+    /// `[0, 1]`.
     fn chunk(&mut self, segments: &[Segment], progress: f64) {
         let _ = (segments, progress);
     }
-    /// Whether to stop as soon as possible; asked before every step, or every few milliseconds where slots are shared.
+    /// Whether to stop as soon as possible. Called before every decode step, or every few milliseconds with shared slots.
     fn is_cancelled(&self) -> bool {
         false
     }
@@ -100,9 +102,9 @@ impl Observer for () {}
 pub struct AsrResult {
     /// In order of time.
     pub segments: Vec<Segment>,
-    /// Code of the language.
+    /// Code of the language, such as `en`.
     pub language: String,
-    /// Its probability, if it was detected.
+    /// The probability of the language, if it was detected.
     pub language_probability: Option<f64>,
 }
 
@@ -119,8 +121,8 @@ impl AsrResult {
 /// Transcribes `samples` (16 kHz mono in `[-1, 1]`).
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) for an option that cannot be honoured, also one this model cannot (a language it
-/// does not know); [`Error::Cancelled`](crate::Error::Cancelled); whatever the model and the device report.
+/// [`Error::Config`](crate::Error::Config) for an option that is invalid, or that this model does not support (such as a
+/// language); [`Error::Cancelled`](crate::Error::Cancelled); errors of the model and the device.
 pub fn transcribe<B: TimeWarp>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
@@ -167,8 +169,8 @@ pub fn transcribe<B: TimeWarp>(
     Ok(AsrResult::new(segments, language))
 }
 
-/// The language of a recording and its probability, as [`transcribe`] would find it: for callers that must know before.
-/// `None` where there is nothing to detect it from, and for a model that knows English only.
+/// Detects the language of a recording: its code and probability, as [`transcribe`] detects it. For callers that need the
+/// language before the transcript. `None` for a recording without chunks or windows, and for an English-only model.
 ///
 /// # Errors
 /// As [`transcribe`].
@@ -194,14 +196,15 @@ pub fn detect_language<B: TimeWarp>(
     Ok(language.map(|language| (language.code.to_string(), language.probability)))
 }
 
-/// Whether a model was trained with languages and tasks: what [`Tokenizer::open`] asks. Where the checkpoint does not
-/// say, the size of the vocabulary does: the published English-only models have 51864 tokens, the others more.
+/// Whether a model is multilingual, that is, trained with language and task tokens; an argument of [`Tokenizer::open`]. If the
+/// checkpoint has no such field, the size of the vocabulary decides: the published English-only models have 51864 tokens, the
+/// others more.
 pub fn is_multilingual<B: Backend>(model: &Whisper<B>) -> bool {
     model.generation.is_multilingual.unwrap_or(model.config.vocab_size >= 51_865)
 }
 
-/// The clips the language may be detected from, in the clock of [`Clips`]: the first chunks with speech, or the first
-/// windows.
+/// The clips for language detection, in order: the chunks of speech, or the windows. In samples or mel frames, as in
+/// [`Clips`].
 fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chunks) -> Vec<Range<usize>> {
     match chunks {
         Chunks::Speech(chunks) => chunks.iter().map(batched::range_of).collect(),
@@ -213,8 +216,8 @@ fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chu
     }
 }
 
-/// The language asked for, or the one detected; `None` for an English-only model, and where there is nothing to
-/// detect it from.
+/// The requested language, or else the detected one. `None` for an English-only model, and if there is no clip to detect it
+/// from.
 fn decide_language<B: TimeWarp>(
     scheduler: &mut Scheduler<B>,
     tokenizer: &Tokenizer,

@@ -1,25 +1,25 @@
-//! What the recogniser can be asked for. Names and defaults are WhisperX's where it has them.
+//! Options of speech recognition. Names and defaults are WhisperX's where it has them.
 
 use crate::error::{Error, Result};
 
-/// What to write: the words spoken, or their English translation.
+/// Whisper's task: transcription or translation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Task {
-    /// In the language spoken.
+    /// Text in the spoken language.
     #[default]
     Transcribe,
-    /// In English.
+    /// English text.
     Translate,
 }
 
 /// Options of [`transcribe`](super::transcribe).
 #[derive(Clone, Debug, PartialEq)]
 pub struct AsrOptions {
-    /// Language spoken, as a code (`de`) or name (`German`); `None`: detected once, from the start of the recording.
+    /// Spoken language, as a code (`de`) or name (`German`); `None`: detected once, from the start of the recording.
     pub language: Option<String>,
-    /// What to write.
+    /// Transcription or translation.
     pub task: Task,
-    /// Chunks decoded at once. Results do not depend on it.
+    /// Chunks decoded in one batch. Results do not depend on it.
     pub batch_size: usize,
     /// Beams at temperature 0. One beam is greedy search.
     pub beam_size: usize,
@@ -27,54 +27,53 @@ pub struct AsrOptions {
     pub best_of: usize,
     /// Beam search ends after `round(beam_size * patience)` hypotheses (arXiv:2204.05424).
     pub patience: f64,
-    /// Hypotheses are ranked by their log-probability over `length ^ length_penalty`.
+    /// Hypotheses are ranked by their log-probability divided by `length ^ length_penalty`.
     pub length_penalty: f64,
-    /// Logits of tokens already written are divided by this (multiplied where negative); 1 is off.
+    /// Positive logits of tokens that were already emitted are divided by this, negative ones multiplied; 1 is off.
     pub repetition_penalty: f64,
-    /// No n-gram of this many tokens is written twice; 0 is off.
+    /// No n-gram of this many tokens is emitted twice; 0 is off.
     pub no_repeat_ngram_size: usize,
-    /// Sampling temperatures, tried in this order until a result passes the two thresholds below.
+    /// Sampling temperatures (temperature fallback), tried in this order until a result passes the two thresholds below.
     pub temperatures: Vec<f64>,
-    /// A result more compressible than this is repetitive, and the next temperature is tried. `None`: not checked.
+    /// A result with a higher compression ratio is repetitive, and the next temperature is tried. `None`: not checked.
     pub compression_ratio_threshold: Option<f64>,
     /// A result with a lower mean log-probability is doubtful, and the next temperature is tried. `None`: not checked.
     pub log_prob_threshold: Option<f64>,
     /// A chunk with a higher probability of `<|nospeech|>` and a doubtful result is skipped. `None`: never.
     pub no_speech_threshold: Option<f64>,
-    /// Whether each window's prompt is the text before it. Only without VAD: chunks are independent.
+    /// Whether the prompt of each window is the text before it. Only without VAD: chunks are independent.
     pub condition_on_previous_text: bool,
-    /// A window that needed a higher temperature is not the next one's prompt.
+    /// The text of a window decoded at a temperature above this is not part of the next window's prompt.
     pub prompt_reset_on_temperature: f64,
-    /// Text that comes before the recording: names, spelling, style. Every chunk sees it; without VAD, the first window.
+    /// Previous text in the prompt, for names, spelling and style. Used for every chunk; without VAD, for the first window.
     pub initial_prompt: Option<String>,
     /// Words to favour: part of every prompt, unless there is a `prefix`.
     pub hotwords: Option<String>,
-    /// The beginning of the transcript of every chunk; without VAD, of the first window.
+    /// The forced beginning of the transcript of every chunk; without VAD, of the first window.
     pub prefix: Option<String>,
-    /// Whether the first token may not be a blank or the end.
+    /// Whether the first token may not be a blank or end-of-text.
     pub suppress_blank: bool,
-    /// Token ids never written; -1 stands for the model's own list (without VAD, as in faster-whisper: for all tokens of
-    /// symbols that are not spoken, and the task tokens).
+    /// Token ids that are never emitted; -1 stands for the model's own list (without VAD, as in faster-whisper: for all tokens
+    /// of symbols that are not spoken, and the task tokens).
     pub suppress_tokens: Vec<i64>,
     /// Whether to suppress every token with a digit or one of `%$£`, so that numbers are written as words.
     pub suppress_numerals: bool,
-    /// Whether to write no timestamps. With timestamps, chunks are split into segments.
+    /// Whether to decode without timestamp tokens. With timestamps, chunks are split into segments.
     pub without_timestamps: bool,
-    /// Whether to find out when each word was said, from where the decoder looked while it wrote: see
-    /// [`word_times`](super::word_times).
+    /// Whether to compute word times from the decoder's cross-attention: see [`word_times`](super::word_times).
     pub word_timestamps: bool,
-    /// The first timestamp may not be later, in seconds.
+    /// Latest time of the first timestamp, in seconds.
     pub max_initial_timestamp: f64,
-    /// Most tokens written for a chunk, if lower than what the model's positions allow.
+    /// Most tokens of a chunk's transcript, if lower than what the model's positions allow.
     pub max_new_tokens: Option<usize>,
-    /// Starts and ends, in seconds, of the parts of the recording to transcribe, alternating; a last start without an
-    /// end goes to the end of the recording. Empty: all of it. Only without VAD.
+    /// The parts of the recording to transcribe: alternating starts and ends in seconds. A last start without an end means the
+    /// end of the recording. Empty: all of it. Only without VAD.
     pub clip_timestamps: Vec<f64>,
-    /// Whether the language is detected anew for each chunk or window.
+    /// Whether to detect the language of each chunk or window.
     pub multilingual: bool,
-    /// Windows the language may be detected from.
+    /// Most windows used for language detection.
     pub language_detection_segments: usize,
-    /// The first window whose language is likelier than this decides; if none is, the majority.
+    /// The first window whose language has a higher probability decides; if there is none, the majority.
     pub language_detection_threshold: f64,
     /// Seed of the sampling at temperatures above 0.
     pub seed: u64,
@@ -117,15 +116,15 @@ impl Default for AsrOptions {
     }
 }
 
-/// Bounds beyond which a value is a mistake, and would only exhaust memory.
+/// Sanity limits: larger values are mistakes that would exhaust memory.
 const MAX_BATCH: usize = 4096;
 const MAX_BEAMS: usize = 64;
 
 impl AsrOptions {
-    /// Refuses values that cannot be honoured.
+    /// Validates the options.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the option, its value and what would be accepted.
+    /// [`Error::Config`] naming the option, its value and the accepted range.
     pub fn check(&self) -> Result<()> {
         let count = |option, value: usize, low: usize, high: usize| {
             if (low..=high).contains(&value) {
@@ -176,15 +175,15 @@ impl AsrOptions {
         }
     }
 
-    /// Hypotheses a beam search looks for: half away from zero, as CTranslate2 rounds.
+    /// Number of finished hypotheses that end a beam search. Rounded half away from zero, as in CTranslate2.
     pub(super) fn max_finished(&self) -> usize {
         (self.beam_size as f32 * self.patience as f32).round() as usize
     }
 
-    /// Cache rows a chunk may need.
+    /// Most cache rows (beams or samples) of a slot at any temperature.
     pub(super) fn rows_per_slot(&self) -> usize {
-        let of = |t: &f64| if *t > 0.0 { self.best_of } else { self.beam_size };
-        self.temperatures.iter().map(of).max().unwrap_or(1)
+        let rows = |t: &f64| if *t > 0.0 { self.best_of } else { self.beam_size };
+        self.temperatures.iter().map(rows).max().unwrap_or(1)
     }
 }
 
@@ -193,14 +192,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_follow_the_temperatures() {
+    fn rows_per_slot_depend_on_the_temperatures() {
         let options = AsrOptions { beam_size: 2, best_of: 7, ..AsrOptions::default() };
         assert_eq!(options.rows_per_slot(), 7);
         assert_eq!(AsrOptions { temperatures: vec![0.0], ..options.clone() }.rows_per_slot(), 2);
     }
 
     #[test]
-    fn impossible_values_are_refused_by_name() {
+    fn errors_name_the_invalid_option() {
         AsrOptions::default().check().unwrap();
         let base = AsrOptions::default;
         for (options, name) in [

@@ -10,7 +10,7 @@ use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 use crate::models::whisper::{EncoderScratch, Whisper};
 
-/// Groups of encoded clips that may wait for slots: one being consumed, one being encoded.
+/// Most groups of encoded clips that wait for slots: one is consumed while the next one is encoded.
 pub const GROUPS: usize = 2;
 
 /// The encoder and its prefetched clips.
@@ -20,15 +20,15 @@ pub struct Prefetcher<'m, B: Backend> {
     input: ClipInput<B>,
     /// Most clips encoded in one pass.
     group: usize,
-    /// Most clips that may wait.
+    /// Most clips that may wait for a slot.
     most_waiting: usize,
-    /// Which rows of a group's `[B T, C]` are clip `b`'s: `[T]` for each.
+    /// For each clip of a group, the indices `[T]` of its rows in the encoder output `[B T, C]`.
     rows: Vec<Tensor<B, i32>>,
-    /// In the order of the source.
+    /// Encoded clips in the order of the source.
     waiting: VecDeque<Encoded<B>>,
-    /// `[1, T, C]` each, for clips to come.
+    /// Free buffers for encoder output, `[1, T, C]` each.
     spare: Vec<Tensor<B>>,
-    /// `[1, T, 2 C]` keys and values on their way into a slot.
+    /// `[1, T, 2 C]` scratch: keys and values of the clip that is loaded into a slot.
     kv: Tensor<B>,
 }
 
@@ -36,14 +36,14 @@ pub struct Prefetcher<'m, B: Backend> {
 pub struct Encoded<B: Backend> {
     /// The clip.
     pub clip: Clip,
-    /// `[1, T, C]`.
+    /// Encoder output `[1, T, C]`.
     audio: Tensor<B>,
-    /// Signalled when the encoder output is complete.
+    /// Signalled when `audio` is complete.
     fence: Arc<B::Fence>,
 }
 
 impl<'m, B: Backend> Prefetcher<'m, B> {
-    /// Room for groups of up to `group` clips, and for `kept` that stay with their slots.
+    /// Allocates buffers for groups of up to `group` clips, and for `kept` clips whose buffers stay with their slots.
     pub fn new(model: &'m Whisper<B>, group: usize, kept: usize) -> Result<Self> {
         let (be, frames, width) = (&model.be, model.config.max_source_positions, model.config.d_model);
         let rows = |clip: usize| {
@@ -65,7 +65,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         })
     }
 
-    /// The next clip for a free slot, encoded; `None` if the source has none now.
+    /// The next encoded clip for a free slot; `None` if the source has none at the moment. Skips abandoned clips.
     pub fn next(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<Option<Encoded<B>>> {
         while let Some(encoded) = self.waiting.pop_front() {
             if !source.is_abandoned(encoded.clip.id) {
@@ -77,7 +77,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         Ok(self.waiting.pop_front())
     }
 
-    /// Encodes as many clips as may wait, if the device can overlap that with other work.
+    /// Encodes groups until the waiting clips are at their limit, if the device can overlap encoding with other work.
     pub fn prepare(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
         while self.model.be.runs_beside() && self.waiting.len() + self.group <= self.most_waiting {
             if !self.encode_group(clips, source)? {
@@ -87,7 +87,8 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         Ok(())
     }
 
-    /// Loads an encoded clip into `slot`. Returns the clip, and its buffer `[1, T, C]`, to be returned with [`give_back`](Self::give_back).
+    /// Loads an encoded clip into `slot`. Returns the clip and its buffer `[1, T, C]`, which the caller must return with
+    /// [`give_back`](Self::give_back).
     pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<(Clip, Tensor<B>)> {
         self.model.be.join(&encoded.fence)?;
         slots.load_encoded(slot, &encoded.audio, &mut self.kv)?;
@@ -99,7 +100,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         self.spare.push(audio);
     }
 
-    /// Encodes the next clips of the source on the second stream; false if it has none.
+    /// Encodes the next group of clips on the second stream. Returns false if the source has none.
     fn encode_group(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
         let most = self.group.min(self.spare.len());
         let group: Vec<Clip> = std::iter::from_fn(|| source.next()).take(most).collect();
@@ -107,13 +108,13 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
             return Ok(false);
         }
         let ranges: Vec<_> = group.iter().map(|clip| clip.range.clone()).collect();
-        let own = |clip: &Clip| Some((source.samples(clip.id)?, clip.range.clone()));
-        let own: Option<Vec<_>> = group.iter().map(own).collect();
+        let clip_samples = |clip: &Clip| Some((source.samples(clip.id)?, clip.range.clone()));
+        let clip_samples: Option<Vec<_>> = group.iter().map(clip_samples).collect();
         let mut audio = self.spare.split_off(self.spare.len() - group.len());
         let Prefetcher { model, encoder, input, rows, .. } = self;
         let fence = model.be.fork(|| {
-            match &own {
-                Some(stretches) => encode_samples(model, encoder, input, stretches)?,
+            match &clip_samples {
+                Some(clip_samples) => encode_samples(model, encoder, input, clip_samples)?,
                 None => clips.encode(model, encoder, input, &ranges)?,
             }
             for (audio, rows) in audio.iter_mut().zip(rows.iter()) {

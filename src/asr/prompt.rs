@@ -4,26 +4,27 @@ use super::options::Task;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
-/// Positions a prompt leaves for the transcript at least, whatever comes before it.
-const ROOM: usize = 16;
+/// Least number of positions that previous text leaves for the transcript.
+const MIN_TRANSCRIPT: usize = 16;
 
 /// The parts of a prompt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PromptParts<'a> {
-    /// Tokens written before; only the last ones fit.
+    /// Tokens of the previous text; truncated to the last ones that fit.
     pub previous: &'a [u32],
     /// Words to favour; not used if there is a prefix.
     pub hotwords: Option<&'a str>,
     /// Token of the language; `None` for English-only models.
     pub language: Option<u32>,
-    /// What to write.
+    /// Transcription or translation.
     pub task: Task,
     /// Whether to end the prompt with `<|notimestamps|>`.
     pub without_timestamps: bool,
-    /// The beginning of the transcript.
+    /// The forced beginning of the transcript.
     pub prefix: Option<&'a str>,
 }
 
+/// A prompt:
 /// `[<|startofprev|> hotwords previous] <|startoftranscript|> [language task] [<|notimestamps|>] [<|0.00|>] prefix`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
@@ -36,11 +37,13 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Builds the prompt for a model with `positions` text positions. Earlier text, hotwords and prefix may each take
-    /// `positions / 2 - 1`; earlier text gives way where all three together would leave no room to write.
+    /// Builds the prompt for a decoder with `positions` positions. Previous text, hotwords and prefix are each truncated to
+    /// `positions / 2 - 1` tokens. Previous text is truncated further if all three would leave less than 16 positions for the
+    /// transcript.
     ///
     /// # Errors
-    /// [`Error::Model`] if the tokenizer lacks a token that is needed.
+    /// [`Error::Model`] if the tokenizer lacks a required token; [`Error::Config`] if the prompt leaves no position for the
+    /// transcript.
     ///
     /// Source: faster-whisper `transcribe.py::get_prompt`.
     pub fn new(tokenizer: &Tokenizer, parts: &PromptParts, positions: usize) -> Result<Self> {
@@ -70,7 +73,7 @@ impl Prompt {
         let mut tokens = Vec::new();
         if !parts.previous.is_empty() || !hotwords.is_empty() {
             tokens.push(tokenizer.sot_prev()?);
-            let taken = 1 + hotwords.len() + task.len() + prefix.len() + ROOM;
+            let taken = 1 + hotwords.len() + task.len() + prefix.len() + MIN_TRANSCRIPT;
             let room = positions.saturating_sub(taken).min(most);
             tokens.extend(&hotwords);
             tokens.extend(&parts.previous[parts.previous.len().saturating_sub(room)..]);
@@ -83,7 +86,7 @@ impl Prompt {
             let rule = format!("the prompt has {} tokens, the model {positions} positions", prompt.len);
             return Err(Error::config("hotwords", parts.hotwords.unwrap_or_default(), rule));
         }
-        // at least one token is left to write
+        // Leave at least one token for the search.
         prompt.tokens.extend(prefix.into_iter().take(limit - 1));
         Ok(prompt)
     }
@@ -93,8 +96,8 @@ impl Prompt {
         &self.tokens[self.len..]
     }
 
-    /// Most tokens that may be written after this prompt, the forced prefix included: half of the positions, or what is
-    /// left of them. The last one is never fed, so it needs no position.
+    /// Most tokens of the transcript after this prompt, forced prefix included: half of the positions, or the remaining ones if
+    /// they are fewer. The last token is not fed to the decoder, so it needs no position.
     ///
     /// Source: CTranslate2 `whisper.cc`, `decoding_options.max_length`.
     pub fn limit(&self, positions: usize) -> usize {
@@ -102,7 +105,7 @@ impl Prompt {
     }
 }
 
-/// Text as Whisper writes it: one space before, none after.
+/// Text in Whisper's form: one space before, none after.
 pub(super) fn spoken(text: &str) -> String {
     format!(" {}", text.trim())
 }

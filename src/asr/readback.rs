@@ -1,24 +1,25 @@
-//! Asynchronous readback of the search state: one small copy per request, which completes while the following decode steps run. The
-//! device never waits for the host.
+//! Asynchronous, double-buffered readback of the search state. Each request is one small copy that completes while the next
+//! decode steps run, so the device never waits for the host.
 
 use crate::engine::decode::{DecodeSizes, DecodeState, result_column};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::Result;
 
-/// Double-buffered readback: while the host reads one snapshot, the next one is copied.
+/// Double-buffered readback: the device copies the next snapshot while the host reads the previous one.
 pub(super) struct Readback<B: Backend> {
     sizes: DecodeSizes,
     /// `[S, W]`, see [`Backend::pack_results`].
     packed: Tensor<B, i32>,
     copies: [B::HostCopy; 2],
-    /// Numbers of requested and of read snapshots.
-    asked: u64,
+    /// Number of requested snapshots.
+    requested: u64,
+    /// Number of snapshots read by the host.
     read: u64,
 }
 
 /// The search state at the time of the request.
 pub(super) struct Snapshot<'a> {
-    /// Number of earlier requests: a search that started later is not part of this snapshot.
+    /// Number of requests before this one. A search that started after this request is not in the snapshot.
     pub number: u64,
     sizes: DecodeSizes,
     /// `[S, W]`.
@@ -33,28 +34,28 @@ impl<B: Backend> Readback<B> {
             sizes,
             packed: Tensor::zeros(be, &shape)?,
             copies: [be.host_copy(len)?, be.host_copy(len)?],
-            asked: 0,
+            requested: 0,
             read: 0,
         })
     }
 
     /// Number of requested snapshots.
     pub fn asked(&self) -> u64 {
-        self.asked
+        self.requested
     }
 
     /// Requests a snapshot of the searches after the steps queued so far. At most one may be unread.
     pub fn ask(&mut self, be: &B, state: &DecodeState<B>) -> Result<()> {
         ops::pack_results(be, &mut self.packed, state)?;
-        be.start_copy(&mut self.copies[(self.asked % 2) as usize], &self.packed.buf)?;
-        self.asked += 1;
+        be.start_copy(&mut self.copies[(self.requested % 2) as usize], &self.packed.buf)?;
+        self.requested += 1;
         Ok(())
     }
 
-    /// The next snapshot if its copy is complete; if another one is requested after it, waits for it.
+    /// The next snapshot, if its copy is complete. If another snapshot was requested after it, waits for the copy.
     pub fn next(&mut self, be: &B) -> Result<Option<Snapshot<'_>>> {
         let copy = &mut self.copies[(self.read % 2) as usize];
-        match self.asked - self.read {
+        match self.requested - self.read {
             0 => return Ok(None),
             1 if !be.has_arrived(copy)? => return Ok(None),
             _ => {}
@@ -76,7 +77,7 @@ impl Snapshot<'_> {
         self.slot(slot)[result_column::DONE] != 0
     }
 
-    /// Whether beam or sample `beam` of the slot goes on.
+    /// Whether beam or sample `beam` of the slot is unfinished.
     pub fn is_live(&self, slot: usize, beam: usize) -> bool {
         self.slot(slot)[result_column::COUNT + beam] != 0
     }

@@ -1,4 +1,4 @@
-//! Speech recognition as the pipeline sees it: [`Recognizer`], and Whisper as one.
+//! The interface of speech recognisers ([`Recognizer`]), and its implementation for Whisper.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use crate::error::Result;
 use crate::models::whisper::Whisper;
 use crate::units::Seconds;
 
-/// What a recogniser supports. The pipeline plans its stages by it.
+/// The features of a recogniser, from which the pipeline selects its stages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capabilities {
     /// Longest chunk that can be recognised in one piece.
     pub window: Seconds,
     /// Whether [`AsrOptions::word_timestamps`] gives the times of words.
     pub word_times: bool,
-    /// Code of the language, for a recogniser that knows only one.
+    /// Code of the language, for a recogniser of a single language.
     pub only_language: Option<String>,
 }
 
 /// A speech recogniser: chunks of audio in, segments with text and tokens out.
 ///
-/// Of [`AsrOptions`], [`language`](AsrOptions::language) and [`word_timestamps`](AsrOptions::word_timestamps) apply to every recogniser that
-/// is capable of them; the others are Whisper's, and a recogniser without prompts or timestamps ignores them.
+/// Among [`AsrOptions`], [`language`](AsrOptions::language) and [`word_timestamps`](AsrOptions::word_timestamps) apply to every
+/// recogniser that supports them. The others are Whisper's; a recogniser without prompts or timestamps ignores them.
 pub trait Recognizer: Send + Sync {
     /// What this recogniser supports.
     fn capabilities(&self) -> Capabilities;
 
-    /// The language of a recording (code, and its probability if known), without its text. `None` if it cannot be told.
+    /// Detects the language of a recording: its code, and its probability if known. `None` if it cannot be detected.
     ///
     /// # Errors
     /// As [`recognise`](Self::recognise).
@@ -39,10 +39,12 @@ pub trait Recognizer: Send + Sync {
         observer: &mut dyn Observer,
     ) -> Result<Option<(String, Option<f64>)>>;
 
-    /// Recognises the chunks of a recording. `samples`: the whole recording, 16 kHz mono. Segments are in order of time.
+    /// Recognises the chunks of a recording. `samples`: the whole recording, 16 kHz mono in `[-1, 1]`. Segments are in order of
+    /// time.
     ///
     /// # Errors
-    /// [`Error::Cancelled`](crate::Error::Cancelled) if the observer cancelled; invalid options; errors of the device.
+    /// [`Error::Config`](crate::Error::Config) for invalid options; [`Error::Cancelled`](crate::Error::Cancelled) if the observer
+    /// cancelled; errors of the device.
     fn recognise(
         &self,
         samples: &Arc<Vec<f32>>,

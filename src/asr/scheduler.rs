@@ -1,4 +1,4 @@
-//! Continuous batching: when a search ends, its slot is given to the next clip, or to the same clip at a higher temperature, while the
+//! Continuous batching: when a search ends, its slot gets the next clip, or the same clip at a higher temperature, while the
 //! other slots continue. No clip waits for the slowest of a batch.
 
 use std::ops::Range;
@@ -22,9 +22,9 @@ pub struct Scheduler<'m, B: Backend> {
     token_aligner: Option<TokenAligner<'m, B>>,
     options: AsrOptions,
     sot: u32,
-    /// Clip in each slot.
+    /// Id of the clip in each slot; `None`: the slot is free.
     held: Vec<Option<usize>>,
-    /// Its audio `[1, T, C]`, if word times are wanted.
+    /// Encoder output `[1, T, C]` of the clip in each slot, if word times are requested.
     audio: Vec<Option<Tensor<B>>>,
     steps_per_readback: usize,
 }
@@ -47,7 +47,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         })
     }
 
-    /// Overrides the number of steps between readbacks. Results do not depend on it.
+    /// Overrides the number of decode steps between readbacks. Results do not depend on it.
     pub fn set_steps_per_readback(&mut self, steps: usize) {
         self.steps_per_readback = steps.max(1);
     }
@@ -55,10 +55,10 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
     /// Runs until the source has no more clips.
     ///
     /// # Errors
-    /// [`Error::Cancelled`], or what the source, the model or the device report.
+    /// [`Error::Cancelled`]; errors of the source, the model or the device.
     pub fn run(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
         loop {
-            self.leave_abandoned(source)?;
+            self.free_abandoned(source)?;
             let taken = self.fill(clips, source)?;
             if self.held.iter().all(Option::is_none) {
                 if taken {
@@ -72,14 +72,15 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
                 }
                 self.slots.step()?;
             }
-            // Both find their results ready later: the device has work until then.
+            // Readback and encoding are asynchronous, and the device still has steps to run. So the host prepares the next
+            // clips before it collects results.
             self.slots.look()?;
             self.prefetcher.prepare(clips, source)?;
             self.collect(source)?;
         }
     }
 
-    /// The logits after `<|startoftranscript|>` `[V]` of one clip. Only while all slots are free.
+    /// The logits `[V]` after `<|startoftranscript|>` of one clip. Uses slot 0: call it only while all slots are free.
     pub fn logits_at_start(&mut self, clips: &Clips<B>, range: Range<usize>) -> Result<Vec<f32>> {
         self.prefetcher.encode_into(clips, range, &mut self.slots, 0)?;
         let mut logits = self.slots.logits_after(self.sot, &[0])?;
@@ -87,14 +88,14 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
     }
 
     /// Frees the slots of abandoned clips.
-    fn leave_abandoned(&mut self, source: &mut impl Source) -> Result<()> {
-        let is_left = |slot: &usize| self.held[*slot].is_some_and(|id| source.is_abandoned(id));
-        let left: Vec<usize> = (0..self.held.len()).filter(is_left).collect();
-        if left.is_empty() {
+    fn free_abandoned(&mut self, source: &mut impl Source) -> Result<()> {
+        let is_abandoned = |slot: &usize| self.held[*slot].is_some_and(|id| source.is_abandoned(id));
+        let abandoned: Vec<usize> = (0..self.held.len()).filter(is_abandoned).collect();
+        if abandoned.is_empty() {
             return Ok(());
         }
-        left.iter().for_each(|&slot| self.free(slot));
-        self.slots.abandon(&left)
+        abandoned.iter().for_each(|&slot| self.free(slot));
+        self.slots.abandon(&abandoned)
     }
 
     fn free(&mut self, slot: usize) {
@@ -102,7 +103,7 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         self.audio[slot].take().into_iter().for_each(|audio| self.prefetcher.give_back(audio));
     }
 
-    /// Fills the free slots with clips. Returns whether there was one.
+    /// Fills the free slots with clips and starts their searches. Returns whether there was a clip.
     fn fill(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<bool> {
         let mut taken: Vec<(usize, Clip)> = Vec::new();
         for slot in (0..self.held.len()).filter(|&slot| self.held[slot].is_none()) {
@@ -117,11 +118,12 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
         if taken.is_empty() {
             return Ok(false);
         }
-        let asking: Vec<usize> = taken.iter().filter(|(_, clip)| clip.detect_language).map(|&(slot, _)| slot).collect();
-        let answers = if asking.is_empty() { Vec::new() } else { self.slots.logits_after(self.sot, &asking)? };
+        let detecting: Vec<usize> =
+            taken.iter().filter(|(_, clip)| clip.detect_language).map(|&(slot, _)| slot).collect();
+        let detected = if detecting.is_empty() { Vec::new() } else { self.slots.logits_after(self.sot, &detecting)? };
         let mut searches = Vec::with_capacity(taken.len());
         for (slot, clip) in &taken {
-            let logits = asking.iter().position(|asked| asked == slot).map(|i| &answers[i][..]);
+            let logits = detecting.iter().position(|other| other == slot).map(|i| &detected[i][..]);
             match source.begin(clip.id, logits)? {
                 Some(decode) => {
                     searches.push((*slot, decode));
@@ -135,13 +137,13 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
     }
 
     fn start(&mut self, source: &impl Source, searches: &[(usize, Decode)]) -> Result<()> {
-        let own = |slot: usize| source.options(self.held[slot]?);
-        let options = |slot: usize| own(slot).unwrap_or(&self.options);
+        let clip_options = |slot: usize| source.options(self.held[slot]?);
+        let options = |slot: usize| clip_options(slot).unwrap_or(&self.options);
         let searches: Vec<_> = searches.iter().map(|(slot, decode)| (*slot, decode, options(*slot))).collect();
         self.slots.start(&searches)
     }
 
-    /// Returns the results of ended searches to the source; slots are freed, or decode their clip again.
+    /// Passes the results of ended searches to the source. Their slots are freed, or decode the same clip again.
     fn collect(&mut self, source: &mut impl Source) -> Result<()> {
         let (mut again, mut ended) = (Vec::new(), Vec::new());
         for (slot, decoded) in self.slots.collect()? {
@@ -151,21 +153,21 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
                 None => ended.push((slot, id)),
             }
         }
-        self.listen(source, &ended)?;
+        self.compute_word_times(source, &ended)?;
         ended.into_iter().for_each(|(slot, _)| self.free(slot));
         self.start(source, &again)
     }
 
-    /// Finds word times for those of the clips that ended, each with its slot, that want them.
-    fn listen(&mut self, source: &mut impl Source, ended: &[(usize, usize)]) -> Result<()> {
+    /// Computes token times for those of the `ended` clips (slot and id) whose source requests them.
+    fn compute_word_times(&mut self, source: &mut impl Source, ended: &[(usize, usize)]) -> Result<()> {
         let Some(token_aligner) = self.token_aligner.as_mut() else { return Ok(()) };
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         for &(slot, id) in ended {
             let Some(audio) = self.audio[slot].as_ref() else { continue };
-            asked.extend(source.wants_times(id).map(|text| (id, TimedText { slot, text, audio })));
+            requested.extend(source.wants_times(id).map(|text| (id, TimedText { slot, text, audio })));
         }
-        let (ids, known): (Vec<usize>, Vec<TimedText<B>>) = asked.into_iter().unzip();
-        for (id, times) in ids.into_iter().zip(token_aligner.times(&mut self.slots, &known)?) {
+        let (ids, texts): (Vec<usize>, Vec<TimedText<B>>) = requested.into_iter().unzip();
+        for (id, times) in ids.into_iter().zip(token_aligner.times(&mut self.slots, &texts)?) {
             source.timed(id, times)?;
         }
         Ok(())

@@ -3,8 +3,8 @@
 use super::tokenizer::Tokenizer;
 use crate::units::{EncoderFrame, MelFrame};
 
-/// A piece of a transcript between two timestamps. Times count from the start of the window; in mel frames, because a
-/// piece may end with the audio, between two timestamps.
+/// A piece of a transcript between two timestamps. Times are relative to the start of the window. They are in mel frames,
+/// because a piece may end with the audio, which need not be a multiple of 20 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Its start.
@@ -15,28 +15,28 @@ pub struct Piece {
     pub tokens: Vec<u32>,
 }
 
-/// A transcript cut into pieces.
+/// A transcript, split into pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The pieces in order.
     pub pieces: Vec<Piece>,
-    /// What follows the last cut without a timestamp at its end. The next window decodes it again; if there is
-    /// none, it ends with the audio.
+    /// The part after the last cut, if it has no timestamp at its end. The next window decodes it again. Without a next window
+    /// it ends with the audio.
     pub unfinished: Option<Piece>,
-    /// How far the transcript is complete, from the start of the window: the next window begins here.
+    /// Start of the next window, relative to the start of this one.
     pub advance: MelFrame,
 }
 
-/// Whether the last token is a timestamp, and the one before it is not: no speech follows.
+/// Whether the transcript ends with a single timestamp (the token before it is text), which means that no speech follows.
 pub(super) fn ends_in_single(tokenizer: &Tokenizer, tokens: &[u32]) -> bool {
     matches!(*tokens, [.., text, last] if !tokenizer.is_timestamp(text) && tokenizer.is_timestamp(last))
 }
 
-/// Cuts `tokens` where one timestamp follows another. `window` is the length of the audio in the window.
+/// Splits `tokens` between two consecutive timestamps. `window` is the length of the audio in the window.
 ///
-/// A transcript that ends in a single timestamp has no speech after it, so the window is done; one that ends otherwise
-/// has an unfinished piece: the next window begins at the last timestamp before it. Without any cut, the whole is one
-/// piece up to its last timestamp, and the window is done.
+/// * A transcript that ends with a single timestamp has no speech after it: the window is complete.
+/// * Otherwise the part after the last cut is unfinished, and the next window begins at the timestamp before it.
+/// * Without any cut the transcript is one piece up to its last timestamp, and the window is complete.
 ///
 /// Source: faster-whisper `transcribe.py::_split_segments_by_timestamps`.
 pub fn split(tokenizer: &Tokenizer, tokens: &[u32], window: MelFrame) -> Split {

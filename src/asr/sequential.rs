@@ -1,7 +1,8 @@
-//! Sequential decoding without voice activity detection: each window begins where the transcript of the last one ends, with the text so
-//! far as its prompt if requested.
+//! Sequential decoding without voice activity detection: each window begins where the transcript of the previous one ends. The
+//! text so far is its prompt if requested ([`condition_on_previous_text`](super::AsrOptions::condition_on_previous_text)).
 //!
-//! With word times the next window begins where the last word ends, unless the transcript says that no speech follows.
+//! With word times the next window begins where the last word ends, unless the transcript ends with a single timestamp, which
+//! means that no speech follows.
 //!
 //! Source: faster-whisper `transcribe.py::generate_segments`.
 
@@ -21,46 +22,46 @@ use crate::error::Result;
 use crate::types::Segment;
 use crate::units::{EncoderFrame, MelFrame, Seconds};
 
-/// The state of decoding one recording.
+/// The [`Source`] of the consecutive windows of one recording.
 pub struct Sequential<'a> {
     setup: Setup<'a>,
     observer: &'a mut dyn Observer,
-    /// Mel frames with audio.
+    /// Length of the recording in mel frames.
     frames: usize,
-    /// Parts to transcribe that have not been finished, first one last; in mel frames.
+    /// Unfinished parts of the recording to transcribe, in mel frames; the first one is last.
     clips: Vec<Range<usize>>,
-    /// Mel frames of a window.
+    /// Length of a full window in mel frames.
     window: usize,
-    /// Where the next window begins, in mel frames.
+    /// Start of the next window in mel frames.
     seek: usize,
-    /// Windows handed out.
+    /// Number of windows so far.
     windows: usize,
     /// The window being decoded.
     trial: Option<Trial>,
     /// Tokens of the initial prompt and of all segments.
     written: Vec<u32>,
-    /// Those from here on are the next window's prompt.
+    /// Index in `written` where the next window's prompt begins.
     prompt_from: usize,
-    /// The segments of the window while they wait for word times.
+    /// The segments of the window, while they wait for word times.
     untimed: Option<(Untimed, Window)>,
     /// End of the last word so far.
     last_speech: Seconds,
     segments: Vec<Segment>,
 }
 
-/// What a window's transcript means for the next one.
+/// The consequences of a window's transcript for the next window.
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// How far on that begins.
+    /// Start of the next window, relative to this one.
     advance: MelFrame,
-    /// Whether the transcript says that no speech follows.
+    /// Whether the transcript ends with a single timestamp, so that no speech follows.
     complete: bool,
-    /// Whether the transcript is too doubtful to be its prompt.
-    doubtful: bool,
+    /// Whether the transcript is excluded from the next window's prompt.
+    resets_prompt: bool,
 }
 
 impl<'a> Sequential<'a> {
-    /// A recording of `frames` whole mel frames, for a model with `source_positions` encoder frames.
+    /// A recording of `frames` mel frames, for a model whose window has `source_positions` encoder frames.
     pub fn new(
         setup: Setup<'a>,
         frames: usize,
@@ -90,14 +91,14 @@ impl<'a> Sequential<'a> {
         self.segments
     }
 
-    /// Mel frames of the window at `seek`: no further than the end of the clip it is in. 0 at the end of the last one.
+    /// Length of the window at `seek` in mel frames. It ends with its clip at the latest. 0 at the end of the last clip.
     fn window_frames(&self) -> usize {
         let end = self.clips.last().map_or(0, |clip| clip.end);
         self.window.min(end.saturating_sub(self.seek))
     }
 
-    /// Goes on to the next clip, if this one is finished.
-    fn leave_finished_clips(&mut self) {
+    /// Removes finished clips, and moves `seek` to the start of the next one.
+    fn skip_finished_clips(&mut self) {
         while let Some(clip) = self.clips.last() {
             self.seek = self.seek.max(clip.start);
             if self.seek < clip.end {
@@ -108,21 +109,22 @@ impl<'a> Sequential<'a> {
         }
     }
 
-    /// The window has its text. It is finished unless word times are requested.
-    fn heard(&mut self, trial: &Trial, attempt: &Attempt) -> Result<()> {
+    /// Takes the accepted attempt of the window. The window is finished unless word times are requested.
+    fn accept(&mut self, trial: &Trial, attempt: &Attempt) -> Result<()> {
         let Setup { tokenizer, options, .. } = self.setup;
         let frames = MelFrame(self.window_frames());
         if is_no_speech(attempt, options) {
-            self.done(Vec::new(), Window { advance: frames, complete: true, doubtful: false });
+            self.done(Vec::new(), Window { advance: frames, complete: true, resets_prompt: false });
             return Ok(());
         }
         let pieces = split(tokenizer, &attempt.tokens, frames);
         let segments = self.segments_of(&pieces, attempt)?;
         let window = Window {
-            // If the only timestamps are 0.00, the window would be decoded forever.
+            // If 0.00 is the only timestamp, the same window would be decoded forever.
             advance: if pieces.advance.0 == 0 { frames } else { pieces.advance },
             complete: ends_in_single(tokenizer, &attempt.tokens),
-            doubtful: !options.condition_on_previous_text || attempt.temperature > options.prompt_reset_on_temperature,
+            resets_prompt: !options.condition_on_previous_text
+                || attempt.temperature > options.prompt_reset_on_temperature,
         };
         let untimed = match options.word_timestamps {
             true => Untimed::new(tokenizer, options.task, trial.prompt(), &segments, frames),
@@ -135,7 +137,7 @@ impl<'a> Sequential<'a> {
         Ok(())
     }
 
-    /// Adds the segments that have text and take time, and goes on to the next window.
+    /// Adds the segments that have text and a duration, and moves `seek` to the next window.
     fn done(&mut self, segments: Vec<Segment>, window: Window) {
         let before = self.segments.len();
         for segment in segments {
@@ -145,7 +147,7 @@ impl<'a> Sequential<'a> {
             }
         }
         self.seek += window.advance.0;
-        if window.doubtful {
+        if window.resets_prompt {
             self.prompt_from = self.written.len();
         }
         let progress = self.seek as f64 / self.frames.max(1) as f64;
@@ -161,7 +163,7 @@ impl<'a> Sequential<'a> {
         pieces.pieces.iter().map(one).collect()
     }
 
-    /// Where the next window begins, for all that the words say: where the last of them ends, unless the transcript is
+    /// Start of the next window, relative to this one, from the word times: the end of the last word, unless the transcript is
     /// complete.
     fn advance(&mut self, segments: &[Segment], window: Window) -> MelFrame {
         let words = segments.iter().rev().flat_map(|segment| segment.words.iter().flatten().rev());
@@ -176,7 +178,7 @@ impl<'a> Sequential<'a> {
     }
 }
 
-/// The parts between alternating starts and ends, the first one last, cut at the end of the recording.
+/// The parts between alternating starts and ends, limited to the length of the recording; the first one is last.
 fn clips(timestamps: &[f64], frames: usize) -> Vec<Range<usize>> {
     // faster-whisper rounds half to even
     let mut points: Vec<usize> =
@@ -195,11 +197,11 @@ impl Source for Sequential<'_> {
         if self.trial.is_some() || self.untimed.is_some() {
             return None;
         }
-        self.leave_finished_clips();
+        self.skip_finished_clips();
         if self.window_frames() == 0 {
             return None;
         }
-        // The id selects the random number stream: a window that is decoded again gets another one.
+        // The id selects the random number stream, so it is unique for every window.
         let id = self.windows;
         self.windows += 1;
         let range = self.seek..self.seek + self.window_frames();
@@ -224,7 +226,7 @@ impl Source for Sequential<'_> {
                 Ok(Some(decode))
             }
             Outcome::Done(attempt) => {
-                self.heard(&trial, &attempt)?;
+                self.accept(&trial, &attempt)?;
                 Ok(None)
             }
         }

@@ -1,13 +1,14 @@
-//! Shared slots: recordings of concurrent callers are decoded in one batch.
+//! Shared decoder slots: recordings of concurrent callers are decoded in one batch.
 //!
-//! A caller sends its recording to the thread that runs the slots, and receives each chunk when it is finished. Free slots are assigned to
-//! the recordings round robin, so a short recording does not wait for the end of a long one. No result depends on other recordings.
+//! A caller sends its recording to a worker thread that owns the slots, and receives each chunk when it is finished. Free slots
+//! are assigned to the recordings round robin, so a short recording does not wait for the end of a long one. No result depends
+//! on other recordings.
 //!
 //! | file | |
 //! |---|---|
 //! | `recording` | the state of one caller's recording: remaining chunks, language |
 //! | `multiplexer` | round-robin selection of the next clip, and routing of results |
-//! | `worker` | the thread, its slots, and its queue of recordings |
+//! | `worker` | the worker thread, its slots, and its queue of recordings |
 
 mod multiplexer;
 mod recording;
@@ -37,9 +38,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The decoder slots of one device, for any number of concurrent callers.
 ///
-/// Recordings share slots if their slots would have the same shape: the same model, [`batch_size`](AsrOptions::batch_size),
-/// rows for each chunk, suppressed tokens, and word times or not. All other options may differ. At most two shapes are
-/// served at once; a recording of a third shape gets slots of its own, as with [`transcribe`](super::transcribe).
+/// Recordings share slots if they need slots of the same shape: the same model, [`batch_size`](AsrOptions::batch_size), cache
+/// rows per slot, suppressed tokens, and word times or not. All other options may differ. There are workers for at most two
+/// shapes at once; a recording of a third shape gets slots of its own, as with [`transcribe`](super::transcribe).
 pub struct SharedSlots<B: Backend> {
     /// Least recently used first.
     workers: Mutex<Vec<Worker<B>>>,
@@ -69,16 +70,16 @@ impl<B: TimeWarp> SharedSlots<B> {
     ) -> Result<AsrResult> {
         if let Chunks::Speech(chunks @ [_, ..]) = chunks {
             let spoken = prepare(model, tokenizer, chunks, options)?;
-            let asked = Asked { model, tokenizer, samples, chunks, options, wanted: Goal::Text };
-            if let Some(waiting) = self.hand_in(&asked, spoken)? {
-                let (segments, language) = waiting.follow(chunks.len(), observer)?;
+            let request = Request { model, tokenizer, samples, chunks, options, goal: Goal::Text };
+            if let Some(pending) = self.submit(&request, spoken)? {
+                let (segments, language) = pending.forward_results(chunks.len(), observer)?;
                 return Ok(AsrResult::new(segments, language));
             }
         }
         super::transcribe(model, tokenizer, samples, chunks, options, observer)
     }
 
-    /// [`detect_language`](super::detect_language) together with concurrent callers. Of the observer only `is_cancelled` is called.
+    /// [`detect_language`](super::detect_language) together with concurrent callers. Only [`Observer::is_cancelled`] is called.
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe).
@@ -94,43 +95,43 @@ impl<B: TimeWarp> SharedSlots<B> {
         let options = &AsrOptions { word_timestamps: false, ..options.clone() };
         if let Chunks::Speech(chunks @ [_, ..]) = chunks {
             let spoken = prepare(model, tokenizer, chunks, options)?;
-            let asked = Asked { model, tokenizer, samples, chunks, options, wanted: Goal::Language };
-            if let (Spoken::Unknown, Some(waiting)) = (spoken.clone(), self.hand_in(&asked, spoken)?) {
-                let (_, language) = waiting.follow(1, observer)?;
+            let request = Request { model, tokenizer, samples, chunks, options, goal: Goal::Language };
+            if let (Spoken::Unknown, Some(pending)) = (spoken.clone(), self.submit(&request, spoken)?) {
+                let (_, language) = pending.forward_results(1, observer)?;
                 return Ok(language.map(|language| (language.code.to_string(), language.probability)));
             }
         }
         super::detect_language(model, tokenizer, samples, chunks, options)
     }
 
-    /// Sends a recording to the worker of its shape. `None`: there is none, and no worker can be added.
-    fn hand_in(&self, asked: &Asked<B>, spoken: Spoken) -> Result<Option<Waiting>> {
-        let &Asked { model, tokenizer, samples, chunks, options, wanted } = asked;
+    /// Sends a recording to the worker of its shape. `None`: there is no such worker, and none can be added.
+    fn submit(&self, request: &Request<B>, spoken: Spoken) -> Result<Option<Pending>> {
+        let &Request { model, tokenizer, samples, chunks, options, goal } = request;
         let shape = Shape::of(model, tokenizer, options)?;
         let positions = model.config.max_target_positions;
-        let known = DecodeSetup::new(tokenizer.clone(), options.clone(), positions);
-        let (tell, hear) = channel();
-        let waiting = Waiting { hear, gone: Arc::new(AtomicBool::new(false)) };
-        let caller = Caller { tell, gone: waiting.gone.clone() };
-        let recording = Recording::new(known, samples.clone(), chunks.to_vec(), spoken, wanted, caller)?;
+        let setup = DecodeSetup::new(tokenizer.clone(), options.clone(), positions);
+        let (tell, messages) = channel();
+        let pending = Pending { messages, gone: Arc::new(AtomicBool::new(false)) };
+        let caller = Caller { tell, gone: pending.gone.clone() };
+        let recording = Recording::new(setup, samples.clone(), chunks.to_vec(), spoken, goal, caller)?;
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(worker) = worker_for(&mut workers, shape)? else { return Ok(None) };
         worker.put(model.clone(), recording);
-        Ok(Some(waiting))
+        Ok(Some(pending))
     }
 }
 
 /// A caller's request.
-struct Asked<'a, B: Backend> {
+struct Request<'a, B: Backend> {
     model: &'a Arc<Whisper<B>>,
     tokenizer: &'a Arc<Tokenizer>,
     samples: &'a Arc<Vec<f32>>,
     chunks: &'a [Chunk],
     options: &'a AsrOptions,
-    wanted: Goal,
+    goal: Goal,
 }
 
-/// Validates a request before it joins others.
+/// Validates a request before it is queued, so that its errors do not reach the worker.
 fn prepare<B: Backend>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
@@ -146,7 +147,7 @@ fn prepare<B: Backend>(
     Ok(spoken)
 }
 
-/// The worker for recordings of this shape; started if there is none and the limit allows it.
+/// The worker of this shape. If there is none, starts one, replacing an idle worker at the limit. `None`: all workers are busy.
 fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<Option<&Worker<B>>> {
     workers.retain(|worker| !worker.is_closed());
     let worker = match workers.iter().position(|worker| *worker.shape() == shape) {
@@ -163,24 +164,25 @@ fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result
     Ok(workers.last())
 }
 
-/// The caller's side of a request.
-struct Waiting {
-    hear: Receiver<Message>,
+/// A queued request, on the caller's side. Dropping it abandons the recording.
+struct Pending {
+    messages: Receiver<Message>,
     gone: Arc<AtomicBool>,
 }
 
-impl Waiting {
-    /// Forwards the results of `chunks` chunks until the end or cancellation.
-    fn follow(&self, chunks: usize, observer: &mut dyn Observer) -> Result<(Vec<Segment>, Option<Language>)> {
-        let (mut segments, mut told) = (Vec::new(), 0);
+impl Pending {
+    /// Forwards the results of `chunks` chunks to the observer until the end or cancellation. Returns all segments and the
+    /// language.
+    fn forward_results(&self, chunks: usize, observer: &mut dyn Observer) -> Result<(Vec<Segment>, Option<Language>)> {
+        let (mut segments, mut received) = (Vec::new(), 0);
         loop {
-            // After the last chunk, the end follows at once.
-            if told < chunks && observer.is_cancelled() {
+            // After the last chunk the end message follows immediately: a finished recording is not cancelled.
+            if received < chunks && observer.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            match self.hear.recv_timeout(POLL_INTERVAL) {
+            match self.messages.recv_timeout(POLL_INTERVAL) {
                 Ok(Message::Chunk(new, progress)) => {
-                    told += 1;
+                    received += 1;
                     observer.chunk(&new, progress);
                     segments.extend(new);
                 }
@@ -192,7 +194,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Pending {
     fn drop(&mut self) {
         self.gone.store(true, Ordering::Relaxed);
     }

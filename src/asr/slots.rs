@@ -1,4 +1,6 @@
-//! The decoder's slots: prompts in, decode steps, transcripts out. [`scheduler`](super::scheduler) decides which clip is in which slot.
+//! Decoder slots: caches and search state of the clips in a batch, prefill of prompts, decode steps, results.
+//!
+//! [`scheduler`](super::scheduler) assigns clips to slots.
 
 use super::options::AsrOptions;
 use super::prompt::Prompt;
@@ -11,34 +13,34 @@ use crate::engine::{Backend, StepRows, Tensor, ops};
 use crate::error::Result;
 use crate::models::whisper::{AlignmentPass, DecoderCaches, DecoderScratch, EncoderScratch, KnownTokens, Whisper};
 
-/// One search: what to decode after, and how.
+/// The parameters of one search.
 #[derive(Clone, Debug)]
 pub struct Decode {
     /// The decoder's prompt.
     pub prompt: Prompt,
-    /// 0: beam search; above: sampling.
+    /// 0: beam search; above 0: sampling.
     pub temperature: f64,
-    /// Selects the random number stream: chunk and attempt.
+    /// Random number stream: id of the clip and number of the attempt.
     pub stream: [u32; 2],
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     /// Tokens of the best hypothesis; forced prefix included, end-of-text not.
     pub tokens: Vec<u32>,
     /// Their summed log-probability, end-of-text included.
     pub sum: f32,
-    /// Probability of `<|nospeech|>` at the start of the transcript, if there is such a token.
+    /// Probability of `<|nospeech|>` at the start of the transcript, if the model has this token.
     pub no_speech_prob: Option<f64>,
 }
 
-/// Tokens that are never written.
+/// Tokens that are never emitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suppressed {
-    /// Anywhere.
+    /// At any position.
     pub always: Vec<u32>,
-    /// As the first token, if [`AsrOptions::suppress_blank`] is on.
+    /// At the first position, if [`AsrOptions::suppress_blank`] is on.
     pub begin: Vec<u32>,
 }
 
@@ -48,40 +50,40 @@ pub struct Slots<'m, B: Backend> {
     caches: DecoderCaches<B>,
     scratch: DecoderScratch<B>,
     state: DecodeState<B>,
-    /// `[R]` rows of the next step.
+    /// `[R]` rows of the next decode step.
     rows: StepRows<B>,
-    /// `[P]` rows of a prompt pass.
+    /// `[P]` rows of a prefill.
     prompt_rows: StepRows<B>,
-    /// `[N]` those of them whose logits are wanted.
+    /// `[N]` rows of a prefill whose logits are computed.
     picked: StepRows<B>,
-    /// `[N]` their indices.
+    /// `[N]` indices of these rows in the prefill.
     picked_index: Tensor<B, i32>,
-    /// `[N, C]` their hidden states.
+    /// `[N, C]` hidden states of these rows.
     picked_hidden: Tensor<B>,
     /// `[R, V]`.
     logits: Tensor<B, f32>,
-    /// Steps of each number of rows, for devices that record them.
+    /// Graphs of a decode step for each number of rows, on devices that record graphs.
     graphs: B::GraphCache,
     readback: Readback<B>,
-    /// What each slot holds.
-    held: Vec<Option<Held>>,
-    /// The cache rows of the next step, as last told to the device.
+    /// The search in each slot; `None`: the slot is free.
+    active: Vec<Option<ActiveSearch>>,
+    /// The cache rows in `rows`, on the host.
     listed: Vec<usize>,
     special: SpecialTokens,
 }
 
-/// A search in a slot, as far as the host knows it.
-struct Held {
-    /// Readback asked for before it began: those show the slot's last search.
-    began: u64,
-    /// Whether its samples end one by one; beams live as long as the search.
+/// The state of a running search on the host, which lags behind the device by a few steps.
+struct ActiveSearch {
+    /// Number of snapshots requested before the search began. Those show the previous search of the slot.
+    first_snapshot: u64,
+    /// Whether it samples. Samples end one by one; beams end with the search.
     sampling: bool,
-    /// Which of its rows go on; a few steps late.
+    /// Which beams or samples are unfinished.
     live: Vec<bool>,
 }
 
 impl<'m, B: Backend> Slots<'m, B> {
-    /// `slots` empty slots for searches of `options`.
+    /// Allocates `slots` free slots for searches with `options`.
     pub fn new(
         model: &'m Whisper<B>,
         special: SpecialTokens,
@@ -92,7 +94,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         let be = &model.be;
         let positions = model.config.max_target_positions;
         let sizes = DecodeSizes { slots, beams: options.rows_per_slot(), positions, new_tokens: positions / 2 };
-        // a pass has a row for every beam, or for every token of at least one prompt
+        // A decode step has a row for every beam, a prefill a row for every token of at least one prompt.
         let capacity = sizes.rows().max(positions);
         let signed = |ids: &[u32]| ids.iter().map(|&id| id as i32).collect::<Vec<i32>>();
         let vocab = model.config.vocab_size;
@@ -112,51 +114,51 @@ impl<'m, B: Backend> Slots<'m, B> {
             logits: Tensor::zeros(be, &[sizes.rows().max(2 * slots), vocab])?,
             graphs: B::GraphCache::default(),
             readback: Readback::new(be, sizes)?,
-            held: (0..slots).map(|_| None).collect(),
+            active: (0..slots).map(|_| None).collect(),
             listed: Vec::new(),
             special,
             model,
         })
     }
 
-    /// Number of slots, busy or not.
+    /// Number of slots, busy or free.
     pub fn count(&self) -> usize {
-        self.held.len()
+        self.active.len()
     }
 
-    /// The special tokens of its model.
+    /// The special tokens of the model.
     pub(super) fn special(&self) -> &SpecialTokens {
         &self.special
     }
 
-    /// Makes the clips in `encoded` the audio of `slots`.
+    /// Fills the cross-attention caches of `slots` from the clips in `encoded`.
     pub fn load(&mut self, slots: &[usize], encoded: &mut EncoderScratch<B>) -> Result<()> {
         self.model.fill_slots(&mut self.caches, slots, encoded)
     }
 
-    /// Makes the clip `encoded` `[1, T, C]` the audio of `slot`. `kv` `[1, T, 2 C]` is scratch.
+    /// Fills the cross-attention cache of `slot` from the encoder output `encoded` `[1, T, C]`. `kv` `[1, T, 2 C]` is scratch.
     pub fn load_encoded(&mut self, slot: usize, encoded: &Tensor<B>, kv: &mut Tensor<B>) -> Result<()> {
         self.model.fill_slots_from(&mut self.caches, &[slot], encoded, kv)
     }
 
-    /// Logits `[V]` after `token` alone, for each of `slots`.
+    /// Logits `[V]` after a prompt of `token` only, for each of `slots`.
     pub fn logits_after(&mut self, token: u32, slots: &[usize]) -> Result<Vec<Vec<f32>>> {
         let prompt = [token];
         let prompts: Vec<(usize, &[u32])> = slots.iter().map(|&slot| (slot, &prompt[..])).collect();
         for &slot in slots {
-            self.point_lineage_home(slot)?;
+            self.reset_lineage(slot)?;
         }
         self.prefill(&prompts, &vec![0; slots.len()])?;
         (0..slots.len()).map(|i| self.read_logits(i)).collect()
     }
 
-    /// Starts a search in each of the slots given: feeds the prompt and takes the first step. What the slots were made for
-    /// (rows, suppressed tokens) is as it was; the other options are each search's own.
+    /// Starts a search in each of the given slots: prefill of the prompt, and the first decode step. Each search has its own
+    /// options, except those given to [`new`](Self::new) that determine the shape of the slots (rows, suppressed tokens).
     pub fn start(&mut self, searches: &[(usize, &Decode, &AsrOptions)]) -> Result<()> {
         let _range = range("start");
         let mut rest = searches;
         while !rest.is_empty() {
-            // as many prompts as one pass has rows for
+            // As many prompts as fit in one prefill.
             let mut tokens = 0;
             let fits = |&(_, decode, _): &&(usize, &Decode, &AsrOptions)| {
                 tokens += decode.prompt.tokens.len();
@@ -169,7 +171,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.list_rows()
     }
 
-    /// Most tokens of prompts or texts in one pass.
+    /// Most tokens of prompts or texts in one pass of the decoder.
     pub(super) fn prompt_capacity(&self) -> usize {
         self.state.sizes.rows().max(self.state.sizes.positions)
     }
@@ -182,22 +184,23 @@ impl<'m, B: Backend> Slots<'m, B> {
             let prefix: Vec<i32> = decode.prompt.prefix().iter().map(|&id| id as i32).collect();
             let slot_options = slot_options(decode, options, self.state.sizes.positions);
             self.state.start(be, slot, &slot_options, &prefix)?;
-            self.held[slot] = Some(Held {
-                began: self.readback.asked(),
+            self.active[slot] = Some(ActiveSearch {
+                first_snapshot: self.readback.asked(),
                 sampling: matches!(slot_options.search, Search::Sample { .. }),
                 live: vec![true; slot_options.search.width()],
             });
         }
-        // logits after the last token of each prompt, which the search begins with, and at each start of transcript
+        // Logits after the last token of each prompt, for the first decode step, and after each start of transcript, for the
+        // probability of no speech.
         let prompts: Vec<(usize, &[u32])> = searches.iter().map(|&(s, d, _)| (s, &d.prompt.tokens[..])).collect();
         let wanted: Vec<usize> = searches.iter().map(|(_, d, _)| d.prompt.tokens.len() - 1).collect();
         let starts = searches.iter().map(|(_, d, _)| d.prompt.sot);
         let wanted: Vec<usize> = wanted.into_iter().chain(starts).collect();
         self.prefill(&prompts, &wanted)?;
         if let Some(token) = self.special.no_speech {
-            let asked = searches.iter().map(|&(slot, ..)| slot as i32);
-            let asked: Vec<i32> = std::iter::repeat_n(-1, count).chain(asked).collect();
-            be.write(&mut self.picked_index.buf, 0, &asked)?;
+            let slots = searches.iter().map(|&(slot, ..)| slot as i32);
+            let slots: Vec<i32> = std::iter::repeat_n(-1, count).chain(slots).collect();
+            be.write(&mut self.picked_index.buf, 0, &slots)?;
             let no_speech = &mut self.state.no_speech;
             ops::token_probability(be, no_speech, &self.logits, &self.picked_index, token as usize)?;
         }
@@ -211,8 +214,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         ops::advance_search(be, &mut self.picked, &mut self.state)
     }
 
-    /// One pass over whole prompts, each on the first cache row of its slot. Leaves in `self.logits` those after token
-    /// `wanted[i]` of prompt `i % prompts.len()`.
+    /// Prefill: one pass over whole prompts, each in the first cache row of its slot. Row `i` of `self.logits` has the logits
+    /// after token `wanted[i]` of prompt `i % prompts.len()`.
     fn prefill(&mut self, prompts: &[(usize, &[u32])], wanted: &[usize]) -> Result<()> {
         let be = &self.model.be;
         let first = write_prompts(be, &mut self.prompt_rows, prompts, self.state.sizes.beams)?;
@@ -226,8 +229,9 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.model.logits(&mut self.logits, &self.picked_hidden)
     }
 
-    /// One pass over texts that are known, each in a slot whose search has ended and whose audio is still there: fills the
-    /// matrix of `pass`, and gives `hidden` the hidden states `[R, C]`. `known` says which rows are whose.
+    /// Alignment pass: one pass of the decoder over known texts (teacher forcing), for token times. Each text is in a slot whose
+    /// search has ended and whose cross-attention cache is still valid. Fills the matrix of `pass`, and calls `hidden` with the
+    /// hidden states `[R, C]`. `known` has the rows of each text.
     pub(super) fn listen<T>(
         &mut self,
         texts: &[(usize, &[u32])],
@@ -241,16 +245,16 @@ impl<'m, B: Backend> Slots<'m, B> {
         let Slots { model, caches, scratch, state, prompt_rows, .. } = self;
         for &(slot, tokens) in texts {
             let first = slot * state.sizes.beams;
-            let home = vec![first as i32; tokens.len()];
-            model.be.write(&mut state.lineage.buf, first * state.sizes.positions, &home)?;
+            let own_row = vec![first as i32; tokens.len()];
+            model.be.write(&mut state.lineage.buf, first * state.sizes.positions, &own_row)?;
         }
         write_prompts(&model.be, prompt_rows, texts, state.sizes.beams)?;
         model.decode_aligning(scratch, caches, prompt_rows, &state.lineage, known, pass)?;
         hidden(&scratch.hidden)
     }
 
-    /// Takes one step in all busy slots. All that a step needs lies on the device, so the number of rows is the only thing
-    /// in which one differs from another.
+    /// Runs one decode step in all busy slots. All inputs of a step are on the device, so steps with the same number of rows
+    /// can replay the same graph.
     pub fn step(&mut self) -> Result<()> {
         let Slots { model, caches, scratch, state, rows, logits, graphs, .. } = self;
         let be = &model.be;
@@ -269,58 +273,60 @@ impl<'m, B: Backend> Slots<'m, B> {
         })
     }
 
-    /// Asks for a look at the searches as the steps queued so far leave them. The next [`collect`](Self::collect) sees it
-    /// if it has arrived by then, the one after that in any case.
+    /// Requests a readback of the search state after the steps queued so far. The next [`collect`](Self::collect) uses it if it is
+    /// complete by then; the one after that waits for it.
     pub fn look(&mut self) -> Result<()> {
         let _range = range("look");
         self.readback.ask(&self.model.be, &self.state)
     }
 
-    /// The slots whose search has ended, as far as the looks show, each with what it found; they are empty afterwards.
+    /// The results of the searches that have ended, according to the completed readbacks, with their slots. The slots are free
+    /// afterwards.
     pub fn collect(&mut self) -> Result<Vec<(usize, Decoded)>> {
         let _range = range("collect");
         let be = &self.model.be;
-        let mut found = Vec::new();
-        while let Some(look) = self.readback.next(be)? {
-            for (slot, place) in self.held.iter_mut().enumerate() {
-                let Some(held) = place.as_mut().filter(|held| held.began <= look.number) else { continue };
-                if look.is_done(slot) {
-                    let (tokens, sum) = look.best(slot);
-                    let no_speech_prob = self.special.no_speech.map(|_| f64::from(look.no_speech(slot)));
-                    found.push((slot, Decoded { tokens, sum, no_speech_prob }));
-                    *place = None;
-                } else if held.sampling {
-                    (0..held.live.len()).for_each(|beam| held.live[beam] = look.is_live(slot, beam));
+        let mut ended = Vec::new();
+        while let Some(snapshot) = self.readback.next(be)? {
+            for (slot, entry) in self.active.iter_mut().enumerate() {
+                let search = entry.as_mut().filter(|search| search.first_snapshot <= snapshot.number);
+                let Some(search) = search else { continue };
+                if snapshot.is_done(slot) {
+                    let (tokens, sum) = snapshot.best(slot);
+                    let no_speech_prob = self.special.no_speech.map(|_| f64::from(snapshot.no_speech(slot)));
+                    ended.push((slot, Decoded { tokens, sum, no_speech_prob }));
+                    *entry = None;
+                } else if search.sampling {
+                    (0..search.live.len()).for_each(|beam| search.live[beam] = snapshot.is_live(slot, beam));
                 }
             }
         }
-        for &(slot, _) in &found {
+        for &(slot, _) in &ended {
             self.state.clear(be, slot)?;
         }
         self.list_rows()?;
-        Ok(found)
+        Ok(ended)
     }
 
     /// Frees slots whose searches were abandoned.
     pub fn abandon(&mut self, slots: &[usize]) -> Result<()> {
         for &slot in slots {
-            self.held[slot] = None;
+            self.active[slot] = None;
             self.state.clear(&self.model.be, slot)?;
         }
         self.list_rows()
     }
 
-    /// Makes the rows that go on, as far as the host knows, the rows of the next step. One too many does no harm: nothing
-    /// is written for it.
+    /// Uploads the rows of the next step: the unfinished beams and samples, as far as the host knows. A row that has ended on
+    /// the device in the meantime does no harm: the device ignores it.
     fn list_rows(&mut self) -> Result<()> {
         let beams = self.state.sizes.beams;
-        let live = |(slot, held): (usize, &Option<Held>)| {
-            let rows = held.iter().flat_map(|held| held.live.iter().enumerate().filter(|(_, live)| **live));
+        let live = |(slot, search): (usize, &Option<ActiveSearch>)| {
+            let rows = search.iter().flat_map(|search| search.live.iter().enumerate().filter(|(_, live)| **live));
             rows.map(|(beam, _)| slot * beams + beam).collect::<Vec<usize>>()
         };
-        let rows: Vec<usize> = self.held.iter().enumerate().flat_map(live).collect();
-        let begun = self.held.iter().flatten().any(|held| held.began == self.readback.asked());
-        if rows == self.listed && !begun {
+        let rows: Vec<usize> = self.active.iter().enumerate().flat_map(live).collect();
+        let started = self.active.iter().flatten().any(|search| search.first_snapshot == self.readback.asked());
+        if rows == self.listed && !started {
             return Ok(());
         }
         let be = &self.model.be;
@@ -338,15 +344,15 @@ impl<'m, B: Backend> Slots<'m, B> {
         Ok(logits)
     }
 
-    /// A pass of a prompt reads position `p` of its cache row where the lineage says; before a search has started,
-    /// that may be a row of the last one.
-    fn point_lineage_home(&mut self, slot: usize) -> Result<()> {
+    /// Points the lineage of the slot's first position to its own first cache row. Attention reads the cache through the
+    /// lineage, which may still point to a beam of the previous search.
+    fn reset_lineage(&mut self, slot: usize) -> Result<()> {
         let first = slot * self.state.sizes.beams;
         self.model.be.write(&mut self.state.lineage.buf, first * self.state.sizes.positions, &[first as i32])
     }
 }
 
-/// Makes the tokens of each slot's prompt the rows of a pass; where each prompt begins.
+/// Uploads the tokens of each slot's prompt as the rows of a prefill. Returns the first row of each prompt.
 fn write_prompts<B: Backend>(
     be: &B,
     rows: &mut StepRows<B>,
@@ -375,7 +381,8 @@ fn slot_options(decode: &Decode, options: &AsrOptions, positions: usize) -> Slot
     };
     let prefix = decode.prompt.prefix().len();
     let most = options.max_new_tokens.unwrap_or(usize::MAX).max(prefix + 1);
-    // timestamps are 20 ms apart; faster-whisper rounds half to even, which no option in hundredths meets
+    // Timestamps are 20 ms apart. faster-whisper rounds half to even; options in multiples of 0.01 s other than ties of 0.5
+    // give the same result.
     let max_initial = (options.max_initial_timestamp * crate::units::EncoderFrame::PER_SECOND as f64).round();
     SlotOptions {
         search,

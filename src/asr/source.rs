@@ -1,4 +1,4 @@
-//! Clips to decode and where their results go: the interface between the scheduler and its callers.
+//! The interface between the scheduler and its callers: [`Source`] provides clips to decode and takes their results.
 
 use std::ops::Range;
 
@@ -11,28 +11,28 @@ use super::token_times::{Text, TokenTimes};
 use crate::error::Error;
 use crate::error::Result;
 
-/// A clip to decode. Clips are known by the number their source gives them.
+/// A clip to decode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clip {
-    /// Its number.
+    /// Identifies the clip in its source.
     pub id: usize,
-    /// Where it is; see [`Clips`].
+    /// Its samples or mel frames; see [`Clips`].
     pub range: Range<usize>,
-    /// Whether [`Source::begin`] wants the logits after `<|startoftranscript|>`, to tell the language.
+    /// Whether [`Source::begin`] needs the logits after `<|startoftranscript|>`, for language detection.
     pub detect_language: bool,
 }
 
 /// Provides clips to decode and takes their results.
 pub trait Source {
-    /// The next clip; `None` if there is none, or none before another is finished. It may be asked for before a slot is
+    /// The next clip. `None` if there are no more, or none until another clip is finished. Prefetch calls this before a slot is
     /// free.
     fn next(&mut self) -> Option<Clip>;
-    /// How to decode clip `id`, which has been encoded; `None` if it is not to be decoded now. `logits` `[V]` follow
-    /// `<|startoftranscript|>`, if wanted.
+    /// The first search of clip `id`, which has been encoded. `None` if the clip is not decoded now. `logits` `[V]`: those after
+    /// `<|startoftranscript|>`, if [`Clip::detect_language`] is set.
     fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>>;
-    /// Takes the result of clip `id`. Another search of the same clip, or `None` if it is finished.
+    /// Takes the result of clip `id`. Returns another search of the same clip, or `None` if the clip is finished.
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
-    /// The text of the finished clip `id` whose token times are needed; called only with
+    /// The text of the finished clip `id`, if its token times are needed. Called only with
     /// [`word_timestamps`](super::AsrOptions::word_timestamps).
     fn wants_times(&mut self, id: usize) -> Option<Text> {
         let _ = id;
@@ -43,17 +43,18 @@ pub trait Source {
         let _ = (id, times);
         Ok(())
     }
-    /// The samples that clip `id` is a range of, where clips are of several recordings; all clips have such samples, or none.
+    /// The samples of the recording of clip `id`, for a source of several recordings. Either all clips have such samples, or
+    /// none has.
     fn samples(&self, id: usize) -> Option<&[f32]> {
         let _ = id;
         None
     }
-    /// The options of clip `id`, where they are not those of all clips. They need slots of the same kind.
+    /// The options of clip `id`, if they differ from the scheduler's. They must need slots of the same shape.
     fn options(&self, id: usize) -> Option<&AsrOptions> {
         let _ = id;
         None
     }
-    /// Whether clip `id` was abandoned: its decoding stops, and no result is returned.
+    /// Whether clip `id` was abandoned. If so, its decoding stops, and it has no result.
     fn is_abandoned(&self, id: usize) -> bool {
         let _ = id;
         false

@@ -7,17 +7,17 @@ use crate::engine::Backend;
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 
-/// What -1 among the suppressed tokens stands for.
+/// The meaning of -1 in [`AsrOptions::suppress_tokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MinusOne {
-    /// The list of the model's `generation_config.json`, as CTranslate2 and so WhisperX read it.
+    /// The list of the model's `generation_config.json`, as in CTranslate2 and WhisperX.
     ModelList,
-    /// Tokens of symbols that are not spoken, and the task tokens (with or without -1), as in openai-whisper and
-    /// faster-whisper.
+    /// Tokens of symbols that are not spoken, as in openai-whisper and faster-whisper. The task tokens are suppressed with or
+    /// without -1.
     NonSpeech,
 }
 
-/// The lists for a run.
+/// The suppressed tokens for a run.
 ///
 /// # Errors
 /// [`Error::Config`] if a suppressed token is not in the vocabulary.
@@ -40,7 +40,7 @@ pub fn suppressed<B: Backend>(
         (MinusOne::ModelList, Some(list)) => {
             always.extend(list.iter().filter(|_| with_list).filter_map(in_vocab(vocab)))
         }
-        // a model without a list gets openai-whisper's
+        // A model without a list gets openai-whisper's.
         (MinusOne::ModelList, None) | (MinusOne::NonSpeech, _) => {
             if with_list {
                 always.extend(tokenizer.non_speech_tokens()?);
@@ -67,7 +67,7 @@ fn in_vocab(vocab: usize) -> impl Fn(&i64) -> Option<u32> {
     move |&id| u32::try_from(id).ok().filter(|&id| (id as usize) < vocab)
 }
 
-/// Tokens that steer the decoder and that it must not write.
+/// Tokens of the prompt that must not be in a transcript.
 fn task_tokens(tokenizer: &Tokenizer) -> impl Iterator<Item = u32> {
     let special = tokenizer.special;
     let optional = [special.transcribe, special.translate, special.sot_prev, special.sot_lm, special.no_speech];

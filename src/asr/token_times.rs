@@ -1,8 +1,8 @@
-//! Token times by dynamic time warping over the decoder's cross-attention weights.
+//! Token times by dynamic time warping (DTW) over the decoder's cross-attention weights.
 //!
-//! The decoder processes the text once more in one pass, after the task tokens only: earlier prompt text is not in the audio. The pass uses
-//! the slot that decoded the text, while its encoder output is still loaded. Only the first frame and the probability of every token are
-//! copied to the host.
+//! The decoder processes the decoded text again in one pass. The prompt of this pass has only the task tokens, because previous
+//! text is not in the audio. The pass runs in the slot that decoded the text, while the cross-attention cache is still valid.
+//! Only the first frame and the probability of every token are copied to the host.
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
@@ -17,16 +17,16 @@ use crate::units::EncoderFrame;
 
 /// Tokens whose logits are computed at once: enough to amortise reading the embedding matrix.
 pub(super) const LOGITS: usize = 64;
-/// Tokens around a text: start, language, task, no timestamps, end, and some to spare.
-const AROUND: usize = 8;
+/// Most tokens besides the text: start of transcript, language, task, no timestamps, end of text, and a margin.
+const EXTRA_TOKENS: usize = 8;
 
-/// Most tokens of a pass for one text.
+/// Most tokens of one text in a pass, for a decoder with `positions` positions.
 pub(super) const fn most_tokens(positions: usize) -> usize {
-    let most = positions / 2 + AROUND;
+    let most = positions / 2 + EXTRA_TOKENS;
     if most < positions { most } else { positions }
 }
 
-/// A text whose token times are needed.
+/// A decoded text whose token times are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     /// `<|startoftranscript|>`, language and task.
@@ -40,13 +40,13 @@ pub struct Text {
 /// The times of the tokens of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenTimes {
-    /// Where each token begins, from the start of the clip, and in the end where the last one ends.
+    /// Start of each token, relative to the clip, and the end of the last token: one item more than there are tokens.
     pub starts: Vec<EncoderFrame>,
-    /// Probability of each token among all text tokens.
+    /// Probability of each token: softmax over the text tokens.
     pub probabilities: Vec<f64>,
 }
 
-/// A text and its audio.
+/// A text and the encoder output of its clip.
 pub(super) struct TimedText<'a, B: Backend> {
     /// The slot that decoded it.
     pub slot: usize,
@@ -57,7 +57,7 @@ pub(super) struct TimedText<'a, B: Backend> {
 }
 
 impl<B: Backend> TimedText<'_, B> {
-    /// The decoder's input: task, no timestamps, text, end.
+    /// The decoder's input: task tokens, no timestamps, text, end of text.
     fn tokens(&self, special: &Special) -> Vec<u32> {
         let Text { task, tokens, .. } = &self.text;
         let rest = std::iter::once(special.no_timestamps).chain(tokens.iter().copied()).chain([special.eot]);
@@ -65,7 +65,7 @@ impl<B: Backend> TimedText<'_, B> {
     }
 }
 
-/// Ids the pass needs.
+/// Special tokens of the pass.
 struct Special {
     eot: u32,
     no_timestamps: u32,
@@ -76,22 +76,22 @@ pub(super) struct TokenAligner<'m, B: Backend> {
     model: &'m Whisper<B>,
     special: Special,
     pass: AlignmentPass<B>,
-    /// `[N]` tokens asked about.
+    /// `[N]` tokens of all texts.
     labels: Tensor<B, i32>,
-    /// `[N]` how likely they are.
+    /// `[N]` their probabilities.
     probability: Tensor<B, f32>,
-    /// `[N]` where they begin.
+    /// `[N]` their first frames.
     starts: Tensor<B, i32>,
-    /// `[64]` rows that some of them come after.
-    some: Tensor<B, i32>,
-    /// `[64, C]` their hidden states.
+    /// `[64]` rows that predict a group of these tokens.
+    row_index: Tensor<B, i32>,
+    /// `[64, C]` hidden states of these rows.
     hidden: Tensor<B>,
-    /// `[64, V]`
+    /// `[64, V]` logits of these rows.
     logits: Tensor<B, f32>,
 }
 
 impl<'m, B: TimeWarp> TokenAligner<'m, B> {
-    /// Room for the texts of these slots.
+    /// Allocates buffers for the texts of these slots.
     pub fn new(model: &'m Whisper<B>, slots: &Slots<B>, options: &AsrOptions) -> Result<Self> {
         let (be, rows) = (&model.be, slots.prompt_capacity());
         let (vocab, width) = (model.config.vocab_size, model.config.d_model);
@@ -103,22 +103,22 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
             labels: Tensor::zeros(be, &[rows])?,
             probability: Tensor::zeros(be, &[rows])?,
             starts: Tensor::zeros(be, &[rows])?,
-            some: Tensor::zeros(be, &[LOGITS])?,
+            row_index: Tensor::zeros(be, &[LOGITS])?,
             hidden: Tensor::zeros(be, &[LOGITS, width])?,
             logits: Tensor::zeros(be, &[LOGITS, vocab])?,
             model,
         })
     }
 
-    /// The times of each text, as many texts in a pass as it has rows for.
+    /// The token times of each text, in passes of as many texts as fit.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a text without tokens or frames, or with more of them than the model has positions or a window.
-    pub fn times(&mut self, slots: &mut Slots<B>, known: &[TimedText<B>]) -> Result<Vec<TokenTimes>> {
+    /// [`Error::Shape`] for a text without tokens or frames, or with more tokens than [`most_tokens`]; errors of the device.
+    pub fn times(&mut self, slots: &mut Slots<B>, texts: &[TimedText<B>]) -> Result<Vec<TokenTimes>> {
         let _range = range("listen");
         let most = most_tokens(self.model.config.max_target_positions).min(slots.prompt_capacity());
-        let mut times = Vec::with_capacity(known.len());
-        let mut rest = known;
+        let mut times = Vec::with_capacity(texts.len());
+        let mut rest = texts;
         while !rest.is_empty() {
             let mut rows = 0;
             let fits = |text: &&TimedText<B>| {
@@ -144,28 +144,29 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
             let (rows, frames) = (first..first + tokens.len(), text.text.frames);
             known.push(KnownTokens { rows: rows.clone(), frames, encoded: text.audio });
             // Row i predicts token i + 1; the last row of the text predicts the end of the text.
-            let writing = first + text.text.task.len()..rows.end - 1;
-            index.extend(writing.clone().map(|row| row as i32));
+            let predicting = first + text.text.task.len()..rows.end - 1;
+            index.extend(predicting.clone().map(|row| row as i32));
             labels.extend(text.text.tokens.iter().map(|&id| id as i32).chain([self.special.eot as i32]));
-            places.push(WarpPlace { rows: writing, frames });
+            places.push(WarpPlace { rows: predicting, frames });
             first = rows.end;
         }
         let texts: Vec<(usize, &[u32])> =
             group.iter().zip(&tokens).map(|(text, tokens)| (text.slot, &tokens[..])).collect();
-        let TokenAligner { model, special, pass, labels: asked, probability, starts, some, hidden, logits, .. } = self;
+        let TokenAligner { model, special, pass, labels: label_ids, probability, starts, row_index, hidden, logits } =
+            self;
         let be = &model.be;
-        asked.reshape(&[labels.len()])?;
-        be.write(&mut asked.buf, 0, &labels)?;
+        label_ids.reshape(&[labels.len()])?;
+        be.write(&mut label_ids.buf, 0, &labels)?;
         probability.reshape(&[labels.len()])?;
         slots.listen(&texts, &known, pass, |states| {
             for (group, rows) in index.chunks(LOGITS).enumerate() {
-                some.reshape(&[rows.len()])?;
-                be.write(&mut some.buf, 0, rows)?;
+                row_index.reshape(&[rows.len()])?;
+                be.write(&mut row_index.buf, 0, rows)?;
                 hidden.reshape(&[rows.len(), model.config.d_model])?;
-                ops::gather_rows(be, hidden, states, some)?;
+                ops::gather_rows(be, hidden, states, row_index)?;
                 logits.reshape(&[rows.len(), model.config.vocab_size])?;
                 model.logits(logits, hidden)?;
-                label_probability(be, probability, logits, asked, group * LOGITS, special.eot as usize)?;
+                label_probability(be, probability, logits, label_ids, group * LOGITS, special.eot as usize)?;
             }
             Ok(())
         })?;
@@ -173,28 +174,29 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
         starts.reshape(&[places.tokens()])?;
         time_warp(be, starts, &pass.matrix, &places)?;
         let (starts, probabilities) = (starts.to_host(be)?, probability.to_host(be)?);
-        Ok(answers(&places, &starts, &probabilities))
+        Ok(split_by_text(&places, &starts, &probabilities))
     }
 }
 
-/// The results of each text, which are concatenated.
-fn answers<B: Backend>(places: &WarpPlaces<B>, starts: &[i32], probabilities: &[f32]) -> Vec<TokenTimes> {
+/// Splits the concatenated results of a pass by text.
+fn split_by_text<B: Backend>(places: &WarpPlaces<B>, starts: &[i32], probabilities: &[f32]) -> Vec<TokenTimes> {
     let mut at = 0;
     let one = |place: &WarpPlace| {
-        let own = at..at + place.rows.len();
-        at = own.end;
+        let range = at..at + place.rows.len();
+        at = range.end;
         let frame = |start: &i32| EncoderFrame(usize::try_from(*start).unwrap_or_default());
-        let texts = own.start..own.end - 1;
+        // The last item is end-of-text: its start is the end of the last token, and its probability is not needed.
+        let without_end = range.start..range.end - 1;
         TokenTimes {
-            starts: starts[own].iter().map(frame).collect(),
-            probabilities: probabilities[texts].iter().map(|p| f64::from(*p)).collect(),
+            starts: starts[range].iter().map(frame).collect(),
+            probabilities: probabilities[without_end].iter().map(|p| f64::from(*p)).collect(),
         }
     };
     places.host.iter().map(one).collect()
 }
 
-fn check<B: Backend>(known: &TimedText<B>, rows: usize, most: usize) -> Result<()> {
-    let Text { tokens, frames, .. } = &known.text;
+fn check<B: Backend>(text: &TimedText<B>, rows: usize, most: usize) -> Result<()> {
+    let Text { tokens, frames, .. } = &text.text;
     if !tokens.is_empty() && *frames > 0 && rows <= most {
         return Ok(());
     }

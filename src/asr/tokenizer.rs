@@ -1,4 +1,4 @@
-//! Text to token ids and back, and the ids that mean something to the decoder.
+//! Tokenizer of Whisper (byte-level BPE): text to token ids and back, special tokens, suppressed token lists.
 
 mod find;
 mod ranks;
@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::guard::guard;
 use crate::units::{EncoderFrame, Seconds};
 
-/// A `tokenizer.json` in the layout Whisper's checkpoints have: text tokens first, then `<|endoftext|>` and the other
-/// special tokens, timestamps last.
+/// A tokenizer in the layout of Whisper's checkpoints: text tokens first, then `<|endoftext|>` and the other special tokens,
+/// timestamps last.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// Where it was read from; for messages.
+    /// Its file, for error messages.
     path: PathBuf,
     /// The special tokens.
     pub special: SpecialTokens,
@@ -23,13 +23,13 @@ pub struct Tokenizer {
     pub languages: Vec<(&'static str, u32)>,
 }
 
-/// Upper bound on the id of a special token; the largest published one is 51865. Loops run over the ids below them.
+/// Upper bound on the id of a special token, which bounds loops over the ids below it. The largest published id is 51865.
 const MAX_ID: u32 = 1 << 20;
 
-/// Ids found by content. `None`: this tokenizer has no such token.
+/// Ids of the special tokens, looked up by content. `None`: the tokenizer has no such token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// `<|endoftext|>`; all text tokens lie below.
+    /// `<|endoftext|>`; all text tokens have lower ids.
     pub eot: u32,
     /// `<|startoftranscript|>`
     pub sot: u32,
@@ -39,25 +39,25 @@ pub struct SpecialTokens {
     pub transcribe: Option<u32>,
     /// `<|startoflm|>`
     pub sot_lm: Option<u32>,
-    /// `<|startofprev|>`: before text that comes earlier.
+    /// `<|startofprev|>`: precedes previous text.
     pub sot_prev: Option<u32>,
     /// `<|nospeech|>`, called `<|nocaptions|>` before large-v3.
     pub no_speech: Option<u32>,
     /// `<|notimestamps|>`
     pub no_timestamps: u32,
-    /// `<|0.00|>`: the first of the timestamps, 0.02 s apart, which are all later ids.
+    /// `<|0.00|>`: the first timestamp. Timestamps are 0.02 s apart and have all ids from here on.
     pub timestamp_begin: u32,
 }
 
 impl SpecialTokens {
-    /// All there are.
+    /// All special tokens that the tokenizer has.
     fn all(&self) -> impl Iterator<Item = u32> {
         let optional = [self.translate, self.transcribe, self.sot_lm, self.sot_prev, self.no_speech];
         let needed = [self.eot, self.sot, self.no_timestamps, self.timestamp_begin];
         optional.into_iter().flatten().chain(needed)
     }
 
-    /// The ids the decoding rules need.
+    /// The ids for the logit rules.
     pub fn rule_tokens(&self) -> RuleTokens {
         RuleTokens {
             eot: self.eot as i32,
@@ -68,8 +68,8 @@ impl SpecialTokens {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder. `multilingual`: whether the model was trained with languages and
-    /// tasks; English-only models have those tokens too, and no use for them.
+    /// Reads `tokenizer.json` of a model folder. `multilingual`: whether the model was trained with language and task tokens.
+    /// (Tokenizers of English-only models have these tokens too, but the models do not use them.)
     ///
     /// # Errors
     /// [`Error::Model`] naming the file, and the token if one is missing.
@@ -77,14 +77,14 @@ impl Tokenizer {
         Self::read(&folder.join("tokenizer.json"), 0, multilingual)
     }
 
-    /// Parses the bytes of a `tokenizer.json`; `path` names it in messages.
+    /// Parses the bytes of a `tokenizer.json`; `path` is used in error messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(path: &Path, bytes: &[u8], multilingual: bool) -> Result<Self> {
         let damaged =
             |reason: String| Error::model(path, format!("is not a tokenizer: {reason}; fetch the model again"));
-        // The reader of tokenizers panics at JSON that ends or breaks within a decoder.
+        // The crate tokenizers panics on JSON that is invalid within a decoder, so check the syntax first.
         serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| damaged(e.to_string()))?;
         let inner = guard(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(damaged)?;
         Self::new(inner.map_err(|e| damaged(e.to_string()))?, path, multilingual)
@@ -107,10 +107,10 @@ impl Tokenizer {
         Ok(Tokenizer { inner, path: path.to_path_buf(), special, languages })
     }
 
-    /// Whether a model of `vocab` tokens can have been trained with this tokenizer.
+    /// Checks that a model with a vocabulary of `vocab` tokens can belong to this tokenizer.
     ///
     /// # Errors
-    /// [`Error::Model`] if a special token is beyond them.
+    /// [`Error::Model`] if the id of a special token is not below `vocab`.
     pub fn check_vocab(&self, vocab: usize) -> Result<()> {
         let languages = self.languages.iter().map(|&(_, id)| id);
         let highest = self.special.all().chain(languages).max().unwrap_or_default();
@@ -124,7 +124,7 @@ impl Tokenizer {
         Err(Error::model(&self.path, reason))
     }
 
-    /// Whether prompts name a language and a task.
+    /// Whether prompts have a language and a task token.
     pub fn is_multilingual(&self) -> bool {
         !self.languages.is_empty()
     }
@@ -134,10 +134,10 @@ impl Tokenizer {
         self.languages.iter().find(|(c, _)| *c == code).map(|&(_, id)| id)
     }
 
-    /// `<|startofprev|>`, which any prompt of earlier text or hotwords needs.
+    /// `<|startofprev|>`, which prompts with previous text or hotwords need.
     ///
     /// # Errors
-    /// [`Error::Model`] if this tokenizer has none.
+    /// [`Error::Model`] if the tokenizer has no such token.
     pub(super) fn sot_prev(&self) -> Result<u32> {
         self.special.sot_prev.ok_or_else(|| missing(&self.path, "<|startofprev|>"))
     }
@@ -145,7 +145,7 @@ impl Tokenizer {
     /// `<|translate|>`.
     ///
     /// # Errors
-    /// [`Error::Model`] if this tokenizer has none.
+    /// [`Error::Model`] if the tokenizer has no such token.
     pub(super) fn translate(&self) -> Result<u32> {
         self.special.translate.ok_or_else(|| missing(&self.path, "<|translate|>"))
     }
@@ -160,8 +160,8 @@ impl Tokenizer {
         Ok(encoding.map_err(|e| refuse(e.to_string()))?.get_ids().to_vec())
     }
 
-    /// The text of the tokens, special tokens and timestamps left out. Bytes that are not UTF-8 (a character cut off
-    /// by the token limit) become U+FFFD.
+    /// The text of the tokens, without special tokens and timestamps. Invalid UTF-8 (such as a character that is cut off by the
+    /// token limit) becomes U+FFFD.
     ///
     /// # Errors
     /// [`Error::Model`] if the tokenizer cannot decode.
@@ -176,22 +176,23 @@ impl Tokenizer {
         token >= self.special.timestamp_begin
     }
 
-    /// The time of a timestamp token from the start of the window.
+    /// The time of a timestamp token, relative to the start of the window.
     pub fn timestamp(&self, token: u32) -> Seconds {
         EncoderFrame(token.saturating_sub(self.special.timestamp_begin) as usize).to_seconds()
     }
 
-    /// Ids of tokens that write symbols nobody says (brackets, notes, speaker dashes), as faster-whisper and
-    /// openai-whisper list them for `suppress_tokens = -1`. Sorted.
+    /// Ids of tokens of symbols that are not spoken (brackets, notes, speaker dashes): the list of faster-whisper and
+    /// openai-whisper for `suppress_tokens = -1`. Sorted.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn non_speech_tokens(&self) -> Result<Vec<u32>> {
         const SYMBOLS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 << >> <<< >>> -- --- -( -[ (' (\" (( )) \
                                ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪";
-        // U+2640 to U+267F: if such a symbol takes several tokens, its first two bytes have no other use in speech
+        // U+2640 to U+267F: if such a symbol has several tokens, suppressing the first one (its first two bytes) is enough, because
+        // no spoken text contains these bytes.
         const NOTES: &str = "♩ ♪ ♫ ♬ ♭ ♮ ♯";
-        // hyphens and quotes are wanted within words, not at their beginning
+        // Hyphens and apostrophes are allowed within words, but not at the beginning of a word.
         let mut ids = Vec::new();
         for text in [" -", " '"] {
             ids.extend(self.encode(text)?.first());
@@ -210,7 +211,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Ids of text tokens with a digit or one of `%$£`, in order.
+    /// Ids of text tokens that contain a digit or one of `%$£`. Sorted.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
@@ -244,7 +245,7 @@ fn find_special(inner: &tokenizers::Tokenizer, path: &Path) -> Result<SpecialTok
         sot_prev: find("<|startofprev|>"),
         no_speech: find("<|nospeech|>").or_else(|| find("<|nocaptions|>")),
         no_timestamps,
-        // the first tokenizers published had no entries for the timestamps, whose ids follow all the same
+        // The first published tokenizers have no entries for the timestamps; their ids follow `<|notimestamps|>` nevertheless.
         timestamp_begin: find("<|0.00|>").unwrap_or(no_timestamps.saturating_add(1)),
     };
     if let Some(id) = special.all().find(|id| *id > MAX_ID) {

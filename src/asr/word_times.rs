@@ -1,13 +1,17 @@
-//! Word times from token times: splitting into words, punctuation, and corrections of typical errors.
+//! Word times from token times: splitting tokens into words, merging punctuation, and heuristic corrections.
 //!
-//! A word is what follows a space, or, in languages that write none, every character or token. Punctuation belongs to the
-//! word before it, opening brackets and quotes to the one after. Whisper tends to stretch a word over the pause next to
-//! it: words at the end of a sentence and after a pause are cut to twice the usual length of a word, and a segment's
-//! timestamps are believed rather than a much longer word at its edge.
+//! * A word begins with a space. In languages without spaces every character or token is a word.
+//! * Punctuation belongs to the word before it; opening brackets and quotes belong to the word after it.
+//! * Cross-attention tends to stretch a word over an adjacent pause. So words at the end of a sentence and after a pause are
+//!   cut to twice the median duration of a word. Where a word at the edge of a segment is much longer than the segment's
+//!   timestamp allows, the timestamp is used.
 //!
 //! Source: openai-whisper `timing.py` (`add_word_timestamps`, `merge_punctuations`) and `tokenizer.py`
-//! (`split_to_word_tokens`). Unlike there, a translation is split at its spaces, whatever language was spoken; a word that
-//! is nothing but spaces is left out; broken characters at the end of a text are not lost; and the pause before a chunk of detected speech is the one that was detected.
+//! (`split_to_word_tokens`). Differences:
+//! * a translation is split at its spaces, whatever the spoken language is;
+//! * a word that consists of spaces only is dropped;
+//! * incomplete characters at the end of a text are kept;
+//! * the pause before a chunk of detected speech is taken from voice activity detection.
 
 use super::options::Task;
 use super::prompt::Prompt;
@@ -17,29 +21,30 @@ use crate::error::Result;
 use crate::types::{Segment, TimeSource, Word};
 use crate::units::{EncoderFrame, MelFrame, Seconds};
 
-/// Languages whose words are not apart.
+/// Languages written without spaces between words.
 const WITHOUT_SPACES: [&str; 6] = ["zh", "ja", "th", "lo", "my", "yue"];
-/// What belongs to the word after it, and to the one before it.
+/// Punctuation that belongs to the word after it.
 const OPENING: &str = "\"'“¿([{-";
+/// Punctuation that belongs to the word before it.
 const CLOSING: &str = "\"'.。,，!！?？:：”)]}、";
 const SENTENCE_ENDS: &str = ".。!！?？";
 const PUNCTUATION: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
-/// No word is usually longer than this, whatever the others are; seconds.
-const LONGEST_USUAL: f64 = 0.7;
-/// By how much a segment's timestamp must contradict a word to be believed; seconds.
-const CONTRADICTION: f64 = 0.5;
+/// Upper limit of the median word duration, in seconds.
+const MAX_MEDIAN: f64 = 0.7;
+/// Least difference, in seconds, between a segment's timestamp and the word at its edge for the timestamp to be used.
+const MIN_DIFFERENCE: f64 = 0.5;
 
-/// How a language sets its words apart.
+/// How a language separates words in writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
-    /// By spaces.
+    /// With spaces.
     Spaces,
-    /// Not at all.
+    /// Without spaces.
     Nothing,
 }
 
 impl Spacing {
-    /// Of a text in the language with this code; translations are in English.
+    /// The spacing of a text in the language with this code; translations are in English.
     pub fn of(language: Option<&str>, task: Task) -> Self {
         match language {
             Some(code) if task == Task::Transcribe && WITHOUT_SPACES.contains(&code) => Spacing::Nothing,
@@ -51,7 +56,7 @@ impl Spacing {
 /// A word with its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WordTokens {
-    /// As decoded, spaces included.
+    /// Decoded text, including spaces.
     pub word: String,
     /// Its tokens.
     pub tokens: Vec<u32>,
@@ -68,7 +73,7 @@ pub fn split_words(tokenizer: &Tokenizer, tokens: &[u32], spacing: Spacing) -> R
     }
     let mut words: Vec<WordTokens> = Vec::new();
     for part in parts {
-        let begins = part.word.starts_with(' ') || PUNCTUATION.contains(bare(&part.word));
+        let begins = part.word.starts_with(' ') || PUNCTUATION.contains(strip(&part.word));
         match words.last_mut().filter(|_| !begins) {
             Some(word) => {
                 word.word.push_str(&part.word);
@@ -80,12 +85,12 @@ pub fn split_words(tokenizer: &Tokenizer, tokens: &[u32], spacing: Spacing) -> R
     Ok(words)
 }
 
-/// A word without the spaces around it; the four separators of ASCII, too, are spaces to the reference.
-fn bare(word: &str) -> &str {
+/// A word without white space at both ends. The reference's `str.strip` also removes the four ASCII separators.
+fn strip(word: &str) -> &str {
     word.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
-/// The shortest runs of tokens that are whole characters.
+/// Splits tokens into the shortest ranges that decode to complete characters.
 fn split_characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>> {
     let full: Vec<char> = tokenizer.decode(tokens)?.chars().collect();
     let mut parts = Vec::new();
@@ -93,7 +98,7 @@ fn split_characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTok
     for end in 1..=tokens.len() {
         let word = tokenizer.decode(&tokens[begin..end])?;
         let broken = word.chars().position(|c| c == char::REPLACEMENT_CHARACTER);
-        // what is broken in the whole text, too, will not get better with the next token
+        // A replacement character that is in the decoded whole text, too, is not completed by the next token.
         if broken.is_none_or(|at| full.get(offset + at) == Some(&char::REPLACEMENT_CHARACTER)) {
             offset += word.chars().count();
             parts.push(WordTokens { word, tokens: tokens[begin..end].to_vec() });
@@ -106,22 +111,22 @@ fn split_characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTok
     Ok(parts)
 }
 
-/// A word and when it was said.
+/// A word with its time and probability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
-    /// As decoded, spaces included. Empty: it has become part of another.
+    /// Decoded text, including spaces. Empty if the word was merged into another one.
     pub word: String,
-    /// How many tokens it has.
+    /// Number of its tokens.
     pub tokens: usize,
-    /// From the start of the clip.
+    /// Start, relative to the clip.
     pub start: Seconds,
-    /// From the start of the clip.
+    /// End, relative to the clip.
     pub end: Seconds,
-    /// The mean of its tokens'.
+    /// Mean probability of its tokens.
     pub probability: f64,
 }
 
-/// The words of a text, with the times of its tokens.
+/// Splits the tokens of a text into words, and computes the time and probability of each word from its tokens.
 ///
 /// # Errors
 /// As [`Tokenizer::decode`].
@@ -131,24 +136,24 @@ pub fn timings(tokenizer: &Tokenizer, tokens: &[u32], spacing: Spacing, times: &
     for WordTokens { word, tokens } in split_words(tokenizer, tokens, spacing)? {
         let next = at + tokens.len();
         let start_of = |token: usize| times.starts.get(token).copied().unwrap_or_default().to_seconds();
-        let own = times.probabilities.get(at..next).unwrap_or_default();
-        let probability = own.iter().sum::<f64>() / tokens.len().max(1) as f64;
+        let probabilities = times.probabilities.get(at..next).unwrap_or_default();
+        let probability = probabilities.iter().sum::<f64>() / tokens.len().max(1) as f64;
         timings.push(Timing { word, tokens: tokens.len(), start: start_of(at), end: start_of(next), probability });
         at = next;
     }
     Ok(timings)
 }
 
-/// How long words usually are.
+/// Typical duration of the words of a clip, in seconds.
 #[derive(Clone, Copy)]
-struct Usual {
-    /// The median, no more than [`LONGEST_USUAL`]; seconds.
+struct Typical {
+    /// The median, at most [`MAX_MEDIAN`].
     median: f64,
-    /// What is longer than that is suspicious.
+    /// Longest plausible duration: twice the median.
     longest: f64,
 }
 
-impl Usual {
+impl Typical {
     fn of(timings: &[Timing]) -> Self {
         let mut lengths: Vec<f64> =
             timings.iter().map(|t| t.end.0 - t.start.0).filter(|length| *length != 0.0).collect();
@@ -159,33 +164,33 @@ impl Usual {
             odd if odd % 2 == 1 => lengths[middle],
             _ => (lengths[middle - 1] + lengths[middle]) / 2.0,
         };
-        let median = median.min(LONGEST_USUAL);
-        Usual { median, longest: 2.0 * median }
+        let median = median.min(MAX_MEDIAN);
+        Typical { median, longest: 2.0 * median }
     }
 }
 
-/// Cuts what ends a sentence, and what follows such an end, to the longest usual length.
-fn cut_at_sentences(timings: &mut [Timing], usual: Usual) {
-    if usual.median == 0.0 {
+/// Cuts punctuation that ends a sentence, and the word after it, to the longest plausible duration.
+fn cut_at_sentences(timings: &mut [Timing], typical: Typical) {
+    if typical.median == 0.0 {
         return;
     }
     for i in 1..timings.len() {
-        if timings[i].end.0 - timings[i].start.0 <= usual.longest {
+        if timings[i].end.0 - timings[i].start.0 <= typical.longest {
             continue;
         }
         if SENTENCE_ENDS.contains(&timings[i].word) {
-            timings[i].end = timings[i].start + Seconds(usual.longest);
+            timings[i].end = timings[i].start + Seconds(typical.longest);
         } else if SENTENCE_ENDS.contains(&timings[i - 1].word) {
-            timings[i].start = timings[i].end - Seconds(usual.longest);
+            timings[i].start = timings[i].end - Seconds(typical.longest);
         }
     }
 }
 
-/// Makes punctuation part of its word; what has become part of another is empty afterwards.
+/// Merges punctuation into the word that it belongs to. Merged items are empty afterwards.
 fn merge_punctuation(timings: &mut [Timing]) {
     let mut following = timings.len().saturating_sub(1);
     for i in (0..following).rev() {
-        if timings[i].word.starts_with(' ') && OPENING.contains(bare(&timings[i].word)) {
+        if timings[i].word.starts_with(' ') && OPENING.contains(strip(&timings[i].word)) {
             let word = std::mem::take(&mut timings[i].word);
             timings[following].word.insert_str(0, &word);
             timings[following].tokens += std::mem::take(&mut timings[i].tokens);
@@ -205,14 +210,15 @@ fn merge_punctuation(timings: &mut [Timing]) {
     }
 }
 
-/// As the reference rounds: half to even, after the multiplication.
-fn hundredths(seconds: f64) -> f64 {
+/// Rounds to 0.01 s like the reference: half to even, after the multiplication.
+fn round_to_hundredths(seconds: f64) -> f64 {
     (seconds * 100.0).round_ties_even() / 100.0
 }
 
-/// Gives the segments of one clip, whose texts the `timings` are the words of, their words, and the segments the start of
-/// their first word and the end of their last. Tokens below `eot` are text. The clip begins at `offset`; `last_speech` is when somebody spoke last
-/// before it.
+/// Adds words to the segments of one clip, and moves the start and end of each segment to those of its words.
+///
+/// `timings`: the words of all segments, in order. Tokens below `eot` are text. `offset`: start of the clip in the recording.
+/// `last_speech`: end of the last speech before the clip.
 pub fn add_words(
     eot: u32,
     segments: &mut [Segment],
@@ -220,8 +226,8 @@ pub fn add_words(
     offset: Seconds,
     mut last_speech: Seconds,
 ) {
-    let usual = Usual::of(&timings);
-    cut_at_sentences(&mut timings, usual);
+    let typical = Typical::of(&timings);
+    cut_at_sentences(&mut timings, typical);
     merge_punctuation(&mut timings);
     let mut rest = timings.into_iter();
     for segment in segments {
@@ -231,33 +237,33 @@ pub fn add_words(
             let Some(timing) = rest.next() else { break };
             taken += timing.tokens;
             if !timing.word.is_empty() {
-                let at = |time: Seconds| hundredths(offset.0 + time.0);
-                words.push(Placed { start: at(timing.start), end: at(timing.end), timing });
+                let at = |time: Seconds| round_to_hundredths(offset.0 + time.0);
+                words.push(RecordingWord { start: at(timing.start), end: at(timing.end), timing });
             }
         }
         if !words.is_empty() {
-            cut_after_pause(&mut words, usual, last_speech.0);
-            agree(&mut words, usual, segment);
+            cut_after_pause(&mut words, typical, last_speech.0);
+            reconcile(&mut words, typical, segment);
             last_speech = segment.end;
         }
-        segment.words = Some(words.into_iter().filter_map(Placed::into_word).collect());
+        segment.words = Some(words.into_iter().filter_map(RecordingWord::into_word).collect());
     }
 }
 
-/// A word in the recording; seconds.
-struct Placed {
+/// A word with times relative to the recording, in seconds.
+struct RecordingWord {
     start: f64,
     end: f64,
     timing: Timing,
 }
 
-impl Placed {
+impl RecordingWord {
     fn length(&self) -> f64 {
         self.end - self.start
     }
 
     fn into_word(self) -> Option<Word> {
-        let word = bare(&self.timing.word);
+        let word = strip(&self.timing.word);
         let word = Word {
             word: word.to_owned(),
             start: Some(Seconds(self.start)),
@@ -271,53 +277,53 @@ impl Placed {
     }
 }
 
-/// Cuts the first two words after a pause, which tend to reach into it.
-fn cut_after_pause(words: &mut [Placed], usual: Usual, last_speech: f64) {
+/// Cuts the first two words after a pause, which tend to extend into the pause.
+fn cut_after_pause(words: &mut [RecordingWord], typical: Typical, last_speech: f64) {
     let Some((first, rest)) = words.split_first_mut() else { return };
     let second = rest.first_mut();
-    let both_long = second.as_ref().is_some_and(|second| second.end - first.start > 2.0 * usual.longest);
-    if first.end - last_speech <= 4.0 * usual.median || !(first.length() > usual.longest || both_long) {
+    let both_long = second.as_ref().is_some_and(|second| second.end - first.start > 2.0 * typical.longest);
+    if first.end - last_speech <= 4.0 * typical.median || !(first.length() > typical.longest || both_long) {
         return;
     }
-    if let Some(second) = second.filter(|second| second.length() > usual.longest) {
-        let boundary = (second.end / 2.0).max(second.end - usual.longest);
+    if let Some(second) = second.filter(|second| second.length() > typical.longest) {
+        let boundary = (second.end / 2.0).max(second.end - typical.longest);
         first.end = boundary;
         second.start = boundary;
     }
-    first.start = (first.end - usual.longest).max(0.0);
+    first.start = (first.end - typical.longest).max(0.0);
 }
 
-/// Where a word at the edge of a segment is much longer than the segment's timestamp says, the timestamp is right; else the
-/// segment begins and ends with its words.
-fn agree(words: &mut [Placed], usual: Usual, segment: &mut Segment) {
+/// Reconciles the edges of a segment with its first and last word. If a word extends beyond the segment's timestamp by more than
+/// [`MIN_DIFFERENCE`], the word is cut; otherwise the segment gets the start or end of the word.
+fn reconcile(words: &mut [RecordingWord], typical: Typical, segment: &mut Segment) {
     let (start, end) = (segment.start.0, segment.end.0);
     if let Some(first) = words.first_mut() {
-        if start < first.end && start - CONTRADICTION > first.start {
-            first.start = (first.end - usual.median).min(start).max(0.0);
+        if start < first.end && start - MIN_DIFFERENCE > first.start {
+            first.start = (first.end - typical.median).min(start).max(0.0);
         } else {
             segment.start = Seconds(first.start);
         }
     }
     if let Some(last) = words.last_mut() {
-        if end > last.start && end + CONTRADICTION < last.end {
-            last.end = (last.start + usual.median).max(end);
+        if end > last.start && end + MIN_DIFFERENCE < last.end {
+            last.end = (last.start + typical.median).max(end);
         } else {
             segment.end = Seconds(last.end);
         }
     }
 }
 
-/// Segments of one clip that wait for the times of their words.
+/// Segments of one clip that wait for their word times.
 #[derive(Clone, Debug)]
 pub(super) struct Untimed {
-    /// All of them, empty ones too.
+    /// All segments, including empty ones.
     pub segments: Vec<Segment>,
     text: Text,
     spacing: Spacing,
 }
 
 impl Untimed {
-    /// The segments of a clip of that many mel frames, written after a prompt. `None`: there is no text among them.
+    /// The segments of a clip of `frames` mel frames that was decoded with `prompt`. `None` if they have no text.
     pub fn new(
         tokenizer: &Tokenizer,
         task: Task,
@@ -341,12 +347,12 @@ impl Untimed {
         Some(Untimed { segments: segments.to_vec(), text, spacing: Spacing::of(spoken, task) })
     }
 
-    /// What is to be found out.
+    /// The text whose token times are needed.
     pub fn text(&self) -> Text {
         self.text.clone()
     }
 
-    /// The segments with their words; see [`add_words`].
+    /// Returns the segments with their words; see [`add_words`].
     pub fn timed(
         mut self,
         tokenizer: &Tokenizer,

@@ -1,7 +1,8 @@
-//! The log-mel features of Kaldi, which speaker embeddings are trained on: what a backend computes them from.
+//! Parameters of Kaldi's log-mel filterbank features (fbank), the input of speaker embedding networks: window function, mel
+//! filters, frame counts. The backends compute the features.
 //!
-//! Each frame on its own: 400 samples times a gain, less their mean, preemphasis, a taper, zeros up to 512, power spectrum,
-//! triangles on the mel scale, natural logarithm. Frames begin every 160 samples, and only where they lie in the recording.
+//! Steps for each frame: 400 samples times a gain, mean subtraction, preemphasis, window function, zero padding to 512, power
+//! spectrum, triangular mel filters, natural logarithm. Frames begin every 160 samples and lie completely in the recording.
 //!
 //! Source: Kaldi `feat/feature-fbank.cc` and `mel-computations.cc`, as in torchaudio `compliance/kaldi.py` with its defaults.
 
@@ -10,57 +11,57 @@ use crate::units::{MelFrame, SAMPLE_RATE};
 
 /// Samples of a frame, 25 ms.
 pub const FRAME: usize = 400;
-/// Samples from frame to frame, 10 ms.
+/// Hop from frame to frame in samples, 10 ms.
 pub const SHIFT: usize = MelFrame::SAMPLES;
 /// Length of the Fourier transform.
 pub const FFT: usize = 512;
 /// Bins of its one-sided spectrum, `0 Hz ..= 8000 Hz` in steps of 31.25 Hz.
 pub const SPECTRUM: usize = FFT / 2 + 1;
-/// Each sample of a frame loses this much of the one before it; the first loses it of itself.
+/// Preemphasis coefficient: `x[i] - 0.97 x[i - 1]`, and `x[0] - 0.97 x[0]` for the first sample of a frame.
 pub const PREEMPHASIS: f32 = 0.97;
-/// Least power of a band before the logarithm: the distance from 1 to the next f32.
+/// Floor of the power of a band before the logarithm: f32 epsilon.
 pub const FLOOR: f32 = f32::EPSILON;
-/// Most bands: one for each bin.
+/// Most mel bands: one for each bin below the Nyquist frequency.
 pub const MOST_BANDS: usize = 256;
 
-/// Where the lowest band begins, in Hz.
+/// Lower edge of the lowest band, in Hz.
 const LOWEST_HZ: f64 = 20.0;
 
-/// What a frame is multiplied with, sample by sample.
+/// Window function of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taper {
     /// `0.54 - 0.46 cos`: WeSpeaker's.
     Hamming,
-    /// `(0.5 - 0.5 cos)^0.85`: Kaldi's own, its default.
+    /// `(0.5 - 0.5 cos)^0.85`: Kaldi's default.
     Povey,
 }
 
-/// What may differ from one user of the features to the other.
+/// Settings of the features that differ between embedding networks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fbank {
     /// `M`: mel bands, 4 to [`MOST_BANDS`].
     pub bands: usize,
-    /// The taper of a frame.
+    /// The window function.
     pub taper: Taper,
-    /// Samples are multiplied by this first. Kaldi's are 16-bit integers, so samples in `[-1, 1]` take 32768.
+    /// Factor of the samples. Kaldi expects 16-bit integers, so the factor of samples in `[-1, 1]` is 32768.
     pub gain: f32,
 }
 
 impl Fbank {
-    /// As WeSpeaker's networks hear samples in `[-1, 1]`.
+    /// WeSpeaker's settings, for samples in `[-1, 1]`.
     pub fn wespeaker(bands: usize) -> Self {
         Fbank { bands, taper: Taper::Hamming, gain: 32768.0 }
     }
 
-    /// As 3D-Speaker's networks hear samples in `[-1, 1]`: `speakerlab/process/processor.py::FBank`.
+    /// 3D-Speaker's settings, for samples in `[-1, 1]`: `speakerlab/process/processor.py::FBank`.
     pub fn three_d_speaker(bands: usize) -> Self {
         Fbank { bands, taper: Taper::Povey, gain: 1.0 }
     }
 
-    /// The same, if it can be computed.
+    /// Returns `self` if the settings are valid.
     ///
     /// # Errors
-    /// [`Error::Config`] for too few or too many bands, or a gain that is no positive number.
+    /// [`Error::Config`] for too few or too many bands, or a gain that is not finite and positive.
     pub fn checked(self) -> Result<Self> {
         if !(4..=MOST_BANDS).contains(&self.bands) {
             return Err(Error::config("bands", self.bands, format!("expected 4 to {MOST_BANDS} mel bands")));
@@ -71,7 +72,7 @@ impl Fbank {
         Ok(self)
     }
 
-    /// The taper, [`FRAME`] values.
+    /// The values of the window function, `[FRAME]`.
     pub fn taper(&self) -> Vec<f32> {
         let cosine = |i: usize| (std::f64::consts::TAU * i as f64 / (FRAME - 1) as f64).cos();
         let value = |i: usize| match self.taper {
@@ -81,8 +82,8 @@ impl Fbank {
         (0..FRAME).map(|i| value(i) as f32).collect()
     }
 
-    /// The triangles: `[M, SPECTRUM]`, row-major. They are triangles over mel, not over Hz, and of height 1; the topmost bin
-    /// belongs to none. Bands narrower than a bin may be all zeros.
+    /// The mel filters: `[M, SPECTRUM]`, row-major. They are triangular on the mel scale (not in Hz), with a peak of 1. The
+    /// weight of the topmost bin is 0. Filters of bands narrower than a bin may be all zeros.
     pub fn filters(&self) -> Vec<f32> {
         let nyquist = SAMPLE_RATE as f64 / 2.0;
         let (lowest, highest) = (mel(LOWEST_HZ), mel(nyquist));
@@ -100,12 +101,12 @@ impl Fbank {
     }
 }
 
-/// Frames of this many samples.
+/// Number of frames in `samples` samples.
 pub fn frames(samples: usize) -> usize {
     samples.checked_sub(FRAME).map_or(0, |rest| rest / SHIFT + 1)
 }
 
-/// Samples of this many frames.
+/// Number of samples that `frames` frames cover.
 pub fn samples(frames: usize) -> usize {
     frames.checked_sub(1).map_or(0, |steps| steps * SHIFT + FRAME)
 }

@@ -1,4 +1,4 @@
-//! The mel filterbank of Whisper's front end.
+//! Mel filterbank of Whisper's log-mel spectrogram.
 
 use crate::units::SAMPLE_RATE;
 
@@ -11,7 +11,7 @@ pub const N_BINS: usize = N_FFT / 2 + 1;
 /// Hz per mel below [`BREAK_HZ`], where the scale is linear. Slaney 1998, Auditory Toolbox.
 const HZ_PER_MEL: f64 = 200.0 / 3.0;
 
-/// Where the scale turns logarithmic, in Hz.
+/// Above this frequency the scale is logarithmic, in Hz.
 const BREAK_HZ: f64 = 1000.0;
 
 /// [`BREAK_HZ`] in mel.

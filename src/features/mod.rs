@@ -1,4 +1,4 @@
-//! Spectral features of the networks: log-mel spectrograms and filterbanks.
+//! Spectral features: mel filterbanks of Whisper and of Kaldi (speaker embeddings).
 
 pub mod fbank;
 pub mod mel;

@@ -1,10 +1,10 @@
-//! Frame scores to speech spans: hysteresis, and a cut at the weakest score where speech runs too long.
+//! Frame scores to speech spans: hysteresis thresholding, and cuts at the lowest score in speech that is too long.
 
 use crate::types::Span;
 use crate::units::{FrameGrid, Seconds};
 
-/// A shorter region is no region. `pyannote.core.Segment` calls anything up to a microsecond empty.
-const SHORTEST: f64 = 1e-6;
+/// Regions up to this length are dropped, in seconds: `pyannote.core.Segment` treats them as empty.
+const MIN_DURATION: f64 = 1e-6;
 
 /// Thresholds of [`binarize`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,27 +13,28 @@ pub struct Hysteresis {
     pub onset: f64,
     /// Speech ends with a score below this.
     pub offset: f64,
-    /// Speech that runs longer is cut, in seconds. Infinity: never.
+    /// Longer speech is cut, in seconds. Infinity: never.
     pub max_duration: Seconds,
 }
 
-/// Regions of speech, in order, in seconds. Neighbours may touch (where speech was cut) but never overlap.
+/// Regions of speech, in order, in seconds. Adjacent regions may touch (where speech was cut) but never overlap.
 ///
 /// `scores` holds one probability per frame of `grid`. Speech begins in the middle of the first frame above `onset` and
-/// ends in the middle of the first one below `offset`. Once it has lasted longer than `max_duration`, it is cut at the
-/// lowest score of the second half of the frames collected, and goes on from there. A score that is not a number
-/// changes nothing.
+/// ends in the middle of the first frame below `offset`. Speech longer than `max_duration` is cut at the lowest score in
+/// the second half of its collected frames, and a new region begins there. A NaN score is neither above nor below a
+/// threshold.
 ///
-/// This is WhisperX's `Binarize`, with its habits, because a transcript hangs on where the cuts are:
-/// - (a) a frame that finds the region too long is not tested against `offset`; speech then ends a frame later;
-/// - (b) the collected frames are the one at which the previous region ended (or frame 0), then those after the one
-///   that began this region: the frame that began it is never cut at, the stale one only if `max_duration` is
-///   shorter than a step;
-/// - (c) a region still open at the end ends in the middle of the last frame, half a frame before the recording does;
-/// - after a cut the length is tested again only at the next frame, and the piece before the cut may exceed
+/// This reproduces WhisperX's `Binarize` including its quirks, because the cuts determine the transcript:
+/// - (a) a frame at which the region is too long is not compared with `offset`; speech then ends one frame later;
+/// - (b) the collected frames are the frame at which the previous region ended (or frame 0), then the frames after the first
+///   frame of this region. So the first frame is never a cut, and the stale frame of the previous region is a cut only if
+///   `max_duration` is shorter than a step;
+/// - (c) a region that is open at the end of the scores ends in the middle of the last frame, half a frame before the end of
+///   the recording;
+/// - (d) after a cut the length is tested again only at the next frame, and the piece before the cut may exceed
 ///   `max_duration` by up to one step.
 ///
-/// Each was weighed: none moves a boundary by more than a frame or two, so there is no second mode.
+/// No quirk moves a boundary by more than two frames, so there is no mode without them.
 ///
 /// Source: WhisperX `vads/pyannote.py::Binarize` (m-bain/whisperX 2cfd7b7), without padding and minimum durations,
 /// which WhisperX never sets; hysteresis from Gelly & Gauvain 2015.
@@ -41,15 +42,15 @@ pub fn binarize(scores: &[f32], grid: FrameGrid, options: &Hysteresis) -> Vec<Sp
     let mut regions = Vec::new();
     let Some(&first) = scores.first() else { return regions };
     let mut keep = |start: f64, end: f64| {
-        if end - start > SHORTEST {
+        if end - start > MIN_DURATION {
             regions.push(Span::new(start, end));
         }
     };
-    // Scores are f32, and NumPy 2 compares them with a Python number in f32.
+    // NumPy 2 compares f32 scores with a Python float in f32.
     let (onset, offset) = (options.onset as f32, options.offset as f32);
     let mut start = grid.middle(0);
     let mut active = first > onset;
-    // Frames among which a cut may be made; see (b) for the first of them.
+    // Candidate frames for a cut; see (b) for the first.
     let mut collected = vec![0];
     for (index, &score) in scores.iter().enumerate().skip(1) {
         let time = grid.middle(index);
@@ -60,7 +61,7 @@ pub fn binarize(scores: &[f32], grid: FrameGrid, options: &Hysteresis) -> Vec<Sp
             continue;
         }
         if time - start > options.max_duration.0 {
-            let cut = weakest_of_second_half(&collected, scores);
+            let cut = lowest_of_second_half(&collected, scores);
             let at = grid.middle(collected[cut]);
             keep(start, at);
             start = at;
@@ -78,8 +79,8 @@ pub fn binarize(scores: &[f32], grid: FrameGrid, options: &Hysteresis) -> Vec<Sp
     regions
 }
 
-/// Position in `frames` of the lowest score of its second half; the first of equals. `frames` is never empty.
-fn weakest_of_second_half(frames: &[usize], scores: &[f32]) -> usize {
+/// Index in `frames` of the lowest score of its second half. Ties: the lowest index wins. `frames` is never empty.
+fn lowest_of_second_half(frames: &[usize], scores: &[f32]) -> usize {
     let half = frames.len() / 2;
     (half..frames.len()).fold(half, |best, i| if scores[frames[i]] < scores[frames[best]] { i } else { best })
 }

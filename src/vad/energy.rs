@@ -1,19 +1,23 @@
-//! `--vad energy`: speech is where several bands stand out of the noise at once. No model.
+//! Energy-based voice activity detection (`--vad energy`): mel band levels above an adaptive noise floor, without a model.
 //!
 //! | step | |
 //! |---|---|
 //! | level | every 10 ms, the power of 25 ms in nine mel bands above 200 Hz, in dB, averaged over 70 ms |
-//! | floor | in each band, the level that a tenth of the 30 s around are below |
-//! | score | mean over the bands of level minus floor, 0 to 30 dB; 6 dB is even odds of speech |
-//! | spans | [`binarize`], pauses under 0.5 s filled, speech under 0.1 s dropped, 0.2 s added at both ends |
+//! | floor | in each band, the 10th percentile of the level in the 30 s around |
+//! | score | mean over the bands of level minus floor, clamped to 0 to 30 dB; a probability of 0.5 at 6 dB |
+//! | spans | [`binarize`], pauses under 0.5 s filled, speech under 0.1 s dropped, 0.2 s of padding at both ends |
 //! | cut | speech longer than `chunk_size` is cut in its quietest 0.3 s (see [`split_long`]) |
 //!
-//! The bands matter: hum, rumble and hiss fill some of them all the time and are their floor, whereas speech rises in
-//! most. Against the reference turns of eight 18 to 30 s recordings (six of them meetings with distant microphones,
-//! frames of 10 ms, no collar): 9.0 % of the time is wrong, 5.5 % missed and 3.6 % false; Silero's default is wrong in
-//! 11.0 %, nearly all missed, since those turns span short pauses (`tests/vad_audio.rs` holds these numbers to what it
-//! measures). What it cannot do is tell speech from other sounds that come and go: music, typing, laughter. And where
-//! nobody pauses for breath in 30 s, quiet speech is taken for the floor.
+//! The bands separate speech from steady noise: hum, rumble and hiss have a constant level in a few bands and become their
+//! floor; speech rises above the floor in most bands.
+//!
+//! Error against the reference turns of eight 18 to 30 s recordings (six of them meetings with distant microphones; frames of
+//! 10 ms, no collar): 9.0 % of the time is wrong, 5.5 % missed and 3.6 % false. For comparison, Silero's default is wrong in
+//! 11.0 %, nearly all missed, because the reference turns include short pauses. `tests/vad_audio.rs` compares these numbers
+//! with measured ones.
+//!
+//! Limits: other sounds of changing level (music, typing, laughter) count as speech. In 30 s of speech without a pause, quiet
+//! speech raises the floor and is missed.
 
 use realfft::RealFftPlanner;
 
@@ -25,45 +29,45 @@ use crate::types::Span;
 use crate::units::{FrameGrid, MelFrame, Seconds};
 
 const HOP: usize = MelFrame::SAMPLES;
-/// The lowest of ten mel bands, 0 to 520 Hz around 240 Hz, holds hum and rumble and is left out.
+/// Bands used: ten mel bands without the lowest (0 to 520 Hz, peak at 240 Hz), which contains hum and rumble.
 const BANDS: usize = 9;
 const SMOOTHING_FRAMES: usize = 7;
 const FLOOR_FRAMES: usize = 30 * MelFrame::PER_SECOND;
-/// The floor is found anew for every stretch of this length.
+/// Frames between two updates of the floor.
 const FLOOR_STEP: usize = MelFrame::PER_SECOND;
 const FLOOR_QUANTILE: f64 = 0.1;
-/// A band that stands out by more than this counts as this, in dB.
-const LOUDEST: f32 = 30.0;
-/// Hiss of -70 dB below full scale is added to every band, so that silence is silence and not a floor of minus
-/// infinity over which the faintest dither towers.
-const HISS: f32 = 1e-7;
-/// Score of even odds, and by how many dB the odds grow by e. With the default offset of 0.363 speech ends at 3.2 dB.
-/// These, and the durations below, were chosen on the recordings named above, between steady noise (white, brown, mains
-/// hum: never above 2 dB) and quiet speech.
-const EVEN: f32 = 6.0;
+/// Upper clamp of level minus floor in a band, in dB.
+const MAX_ABOVE_FLOOR: f32 = 30.0;
+/// Noise power added to every band, 70 dB below full scale. Without it digital silence has a floor of minus infinity, and the
+/// faintest dither would be detected.
+const NOISE_POWER: f32 = 1e-7;
+/// Logistic function of the score: its midpoint (probability 0.5), and the dB by which the odds grow by e. With the default
+/// offset of 0.363 speech ends at 3.2 dB. These values and the durations below were tuned on the recordings named above,
+/// between steady noise (white, brown, mains hum: never above 2 dB) and quiet speech.
+const MIDPOINT: f32 = 6.0;
 const SCALE: f32 = 5.0;
 const CUT_FRAMES: usize = 31;
 const MIN_SILENCE: f64 = 0.5;
 const MIN_SPEECH: f64 = 0.1;
 const PAD: f64 = 0.2;
 
-/// Spans of speech in `samples` (16 kHz, in `[-1, 1]`), in order, apart or touching, none longer than `chunk_size`.
+/// Spans of speech in `samples` (16 kHz, in `[-1, 1]`), in order, without overlap, none longer than `chunk_size`.
 ///
-/// `onset` and `offset` are probabilities in (0, 1); see [`scores`] for what they are probabilities of.
+/// `onset` and `offset` are thresholds of [`scores`], in (0, 1).
 ///
 /// # Errors
-/// [`Error::Config`] if the Fourier transform cannot be planned: never, for its fixed length.
+/// [`Error::Config`] if the Fourier transform fails; its length is fixed, so it does not.
 pub fn speech(samples: &[f32], onset: f64, offset: f64, chunk_size: Seconds) -> Result<Vec<Span>> {
     let scores = scores(samples)?;
     let grid = FrameGrid { start: 0.0, step: 1.0 / MelFrame::PER_SECOND as f64, duration: 0.01 };
     let hysteresis = Hysteresis { onset, offset, max_duration: Seconds(f64::INFINITY) };
     let raw = binarize(&scores, grid, &hysteresis);
-    let spans = tidy(&raw, Seconds::from_samples(samples.len()).0);
+    let spans = clean_up(&raw, Seconds::from_samples(samples.len()).0);
     Ok(split_long(&spans, chunk_size, |window| quietest(&scores, window)))
 }
 
-/// One value in `(0, 1)` for each 10 ms of `samples`, the last one begun included: 0.14 where no band stands out of the
-/// noise around, 0.5 where the bands do by 6 dB in the mean, near 1 for clear speech.
+/// The probability of speech for each 10 ms of `samples` (a partial last frame included), in (0, 1): about 0.23 if no band is
+/// above its floor, 0.5 if the bands are 6 dB above it on average, near 1 for clear speech.
 ///
 /// # Errors
 /// As [`speech`].
@@ -72,17 +76,18 @@ pub fn scores(samples: &[f32]) -> Result<Vec<f32>> {
     let floors: Vec<[f32; BANDS]> = (0..levels.len()).step_by(FLOOR_STEP).map(|at| floor(&levels, at)).collect();
     let score = |(index, level): (usize, &[f32; BANDS])| {
         let floor = &floors[index / FLOOR_STEP];
-        let sum: f32 = level.iter().zip(floor).map(|(l, f)| (l - f).clamp(0.0, LOUDEST)).sum();
-        1.0 / (1.0 + ((EVEN - sum / BANDS as f32) / SCALE).exp())
+        let sum: f32 = level.iter().zip(floor).map(|(l, f)| (l - f).clamp(0.0, MAX_ABOVE_FLOOR)).sum();
+        1.0 / (1.0 + ((MIDPOINT - sum / BANDS as f32) / SCALE).exp())
     };
     Ok(levels.iter().enumerate().map(score).collect())
 }
 
-/// Level of each band in each frame, in dB.
+/// Level of each band in each frame, in dB relative to white noise of variance 1.
 fn levels(samples: &[f32]) -> Result<Vec<[f32; BANDS]>> {
     let window: Vec<f32> =
         (0..N_FFT).map(|i| (0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / N_FFT as f64).cos()) as f32).collect();
-    // Power per bin of white noise of variance one; filters of `mel_filterbank` sum to one per 40 Hz.
+    // The filter output of white noise with variance 1: its power per bin, over the 40 Hz of a bin, because the filters of
+    // `mel_filterbank` have an area of 1 in Hz.
     let white: f32 = window.iter().map(|w| w * w).sum::<f32>() / 40.0;
     let filters = mel_filterbank(BANDS + 1);
     let fft = RealFftPlanner::<f32>::new().plan_fft_forward(N_FFT);
@@ -90,7 +95,7 @@ fn levels(samples: &[f32]) -> Result<Vec<[f32; BANDS]>> {
     let mut power = [0.0; N_BINS];
     let mut out = Vec::with_capacity(samples.len().div_ceil(HOP));
     for start in (0..samples.len()).step_by(HOP) {
-        // The window is centred on its hop.
+        // The window is centred on the hop.
         let lead = (N_FFT - HOP) / 2;
         for (i, (x, w)) in frame.iter_mut().zip(&window).enumerate() {
             let sample = (start + i).checked_sub(lead).and_then(|at| samples.get(at)).copied().unwrap_or(0.0);
@@ -102,15 +107,15 @@ fn levels(samples: &[f32]) -> Result<Vec<[f32; BANDS]>> {
         let mut level = [0.0; BANDS];
         for (level, filter) in level.iter_mut().zip(filters.chunks_exact(N_BINS).skip(1)) {
             let sum: f32 = filter.iter().zip(&power).map(|(f, p)| f * p).sum();
-            // A sample that is not a number is no sound.
-            *level = 10.0 * (if sum.is_finite() { sum / white } else { 0.0 } + HISS).log10();
+            // Frames with NaN or infinite samples count as silence.
+            *level = 10.0 * (if sum.is_finite() { sum / white } else { 0.0 } + NOISE_POWER).log10();
         }
         out.push(level);
     }
     Ok(out)
 }
 
-/// Mean over [`SMOOTHING_FRAMES`], fewer at the ends.
+/// Moving average over [`SMOOTHING_FRAMES`], fewer at the ends.
 fn smooth(levels: &[[f32; BANDS]]) -> Vec<[f32; BANDS]> {
     let mean = |index: usize| {
         let from = index.saturating_sub(SMOOTHING_FRAMES / 2);
@@ -120,7 +125,7 @@ fn smooth(levels: &[[f32; BANDS]]) -> Vec<[f32; BANDS]> {
     (0..levels.len()).map(mean).collect()
 }
 
-/// Noise floor of each band for the stretch of [`FLOOR_STEP`] frames that begins at `at`.
+/// Noise floor of each band for the [`FLOOR_STEP`] frames that begin at frame `at`.
 fn floor(levels: &[[f32; BANDS]], at: usize) -> [f32; BANDS] {
     let middle = at + FLOOR_STEP / 2;
     let from = middle.saturating_sub(FLOOR_FRAMES / 2).min(levels.len().saturating_sub(FLOOR_FRAMES));
@@ -132,8 +137,9 @@ fn floor(levels: &[[f32; BANDS]], at: usize) -> [f32; BANDS] {
     })
 }
 
-/// Fills pauses, drops what is too short, pads. The pads of neighbours cannot meet: a pause left is longer than both.
-fn tidy(raw: &[Span], duration: f64) -> Vec<Span> {
+/// Fills short pauses, drops short spans, pads the rest. Padded spans cannot overlap: every remaining pause is longer than two
+/// paddings.
+fn clean_up(raw: &[Span], duration: f64) -> Vec<Span> {
     let mut joined: Vec<Span> = Vec::new();
     for &span in raw {
         match joined.last_mut() {
@@ -145,8 +151,8 @@ fn tidy(raw: &[Span], duration: f64) -> Vec<Span> {
     long_enough.map(|span| Span::new((span.start.0 - PAD).max(0.0), (span.end.0 + PAD).min(duration))).collect()
 }
 
-/// Where in `window` the mean score of [`CUT_FRAMES`] is lowest: the middle of a pause rather than the gap within a
-/// word. The end of `window` if there are no scores.
+/// The time in `window` at which the mean score of [`CUT_FRAMES`] is lowest. The mean prefers the middle of a pause to a gap
+/// within a word. The end of `window` if it has no scores.
 fn quietest(scores: &[f32], window: Span) -> Seconds {
     let frame = |time: Seconds| (time.0 * MelFrame::PER_SECOND as f64).ceil() as usize;
     let (from, until) = (frame(window.start), frame(window.end).min(scores.len()));

@@ -1,19 +1,18 @@
-//! Speech spans to chunks: VAD cut and merge.
+//! VAD cut and merge: speech spans to chunks of bounded length.
 
 use crate::types::{Chunk, Span};
 use crate::units::Seconds;
 
-/// Joins spans into chunks of at most `chunk_size`, greedily and in order; the silence between the spans of a chunk
-/// stays in it.
+/// Merges spans into chunks of at most `chunk_size`, greedily and in order. The silence between the spans of a chunk is part of
+/// the chunk.
 ///
-/// `spans` must be in order, must not overlap and must not be empty of time (every method of [`vad`](crate::vad) gives
-/// them so). A new chunk begins with the span that would make the current one longer than `chunk_size`; exactly
-/// `chunk_size` still fits. A span that is longer by itself becomes a chunk by itself: [`split_long`] goes before.
-/// No spans give no chunks. There is no padding and no overlap: a chunk runs from its first span's start to its last
-/// span's end.
+/// `spans` must be in order, without overlap, and none may be empty (every method of [`vad`](crate::vad) guarantees this).
+/// A span that would make the current chunk longer than `chunk_size` begins a new chunk; exactly `chunk_size` fits. A span
+/// longer than `chunk_size` is a chunk of its own; call [`split_long`] before to avoid this. A chunk begins with its first
+/// span and ends with its last; there is no padding and no overlap.
 ///
 /// Source: WhisperX `vads/vad.py::Vad.merge_chunks` (m-bain/whisperX 2cfd7b7), the "VAD cut & merge" of Bain et al.
-/// 2023 (arXiv:2303.00747). Same comparisons in the same f64 arithmetic, so the same chunks.
+/// 2023 (arXiv:2303.00747). The comparisons and the f64 arithmetic are the same, so the chunks are identical.
 pub fn merge_chunks(spans: &[Span], chunk_size: Seconds) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
     for &span in spans {
@@ -28,9 +27,9 @@ pub fn merge_chunks(spans: &[Span], chunk_size: Seconds) -> Vec<Chunk> {
     chunks
 }
 
-/// Cuts every span longer than `max`, leaving the others alone. `cut` chooses the moment: it is given the stretch in
-/// which the cut must lie (the second half of the longest piece allowed, so that pieces are neither too long nor
-/// slivers) and what it returns is clamped to that stretch.
+/// Cuts every span longer than `max`; other spans are not changed. `cut` chooses the time of a cut. Its argument is the allowed
+/// range, the second half of the longest allowed piece, so that pieces have at least half of `max`, except the last. The result
+/// is clamped to this range.
 pub fn split_long(spans: &[Span], max: Seconds, mut cut: impl FnMut(Span) -> Seconds) -> Vec<Span> {
     let mut out = Vec::with_capacity(spans.len());
     if max.0.is_nan() || max.0 <= 0.0 {
@@ -41,7 +40,7 @@ pub fn split_long(spans: &[Span], max: Seconds, mut cut: impl FnMut(Span) -> Sec
         while rest.duration() > max.0 {
             let window = Span::new(rest.start.0 + max.0 / 2.0, rest.start.0 + max.0);
             let chosen = cut(window).0;
-            // A cut that is not a number must not end the recording: take the latest moment instead.
+            // A NaN would end the loop and make the rest of the recording NaN; cut at the latest allowed time instead.
             let at = if chosen.is_nan() { window.end.0 } else { chosen.clamp(window.start.0, window.end.0) };
             out.push(Span::new(rest.start.0, at));
             rest.start = Seconds(at);
@@ -51,7 +50,7 @@ pub fn split_long(spans: &[Span], max: Seconds, mut cut: impl FnMut(Span) -> Sec
     out
 }
 
-/// The latest moment allowed: cuts for [`split_long`] where nothing is known about the sound.
+/// The latest allowed time: a `cut` of [`split_long`] for callers without frame scores.
 pub fn cut_late(window: Span) -> Seconds {
     window.end
 }

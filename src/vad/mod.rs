@@ -1,12 +1,12 @@
-//! Voice activity detection: a recording to spans of speech, and spans to chunks of at most 30 s.
+//! Voice activity detection (VAD): a recording to spans of speech, and spans to chunks of at most 30 s.
 //!
 //! | file | |
 //! |---|---|
 //! | [`energy`] | a detector without a model |
 //! | [`silero`] | the Silero network, and its published rules from probabilities to spans |
-//! | [`pyannote`] | PyanNet slid over the recording, as WhisperX does |
-//! | [`mod@binarize`] | frame scores to spans, as WhisperX does with pyannote's scores |
-//! | [`merge`] | spans to chunks, as WhisperX does |
+//! | [`pyannote`] | PyanNet in overlapping windows of the recording, as in WhisperX |
+//! | [`mod@binarize`] | frame scores to spans, as in WhisperX for pyannote's scores |
+//! | [`merge`] | spans to chunks, as in WhisperX |
 
 pub mod binarize;
 pub mod energy;
@@ -25,7 +25,7 @@ use crate::models::silero::Silero;
 use crate::types::{Chunk, Span};
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 
-/// How to find speech: the values of `--vad_method`.
+/// Voice activity detectors: the values of `--vad_method`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VadMethod {
     /// The whole recording is speech.
@@ -44,8 +44,9 @@ impl VadMethod {
     /// pyannote's, all others Silero's. Opening the file verifies it.
     pub fn of_network(path: &Path) -> Self {
         let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
-        let says_so = || Weights::open_file(path).is_ok_and(|weights| !weights.facts()[pyannet::METADATA].is_null());
-        let pyannote = is("bin") || is("ckpt") || path.is_dir() || is("safetensors") && says_so();
+        let has_metadata =
+            || Weights::open_file(path).is_ok_and(|weights| !weights.facts()[pyannet::METADATA].is_null());
+        let pyannote = is("bin") || is("ckpt") || path.is_dir() || is("safetensors") && has_metadata();
         if pyannote { VadMethod::Pyannote } else { VadMethod::Silero }
     }
 }
@@ -75,14 +76,14 @@ impl std::fmt::Display for VadMethod {
     }
 }
 
-/// Settings of every method. The defaults are WhisperX's.
+/// Options of all methods. The defaults are WhisperX's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VadOptions {
     /// Speech begins above this score, in (0, 1). `--vad_onset`, 0.500.
     pub onset: f64,
-    /// Speech ends below this score, in (0, 1). `--vad_offset`, 0.363. Silero has its own, 0.15 below the onset.
+    /// Speech ends below this score, in (0, 1). `--vad_offset`, 0.363. Silero ignores it and uses 0.15 below the onset.
     pub offset: f64,
-    /// Longest span and longest chunk, in seconds. `--chunk_size`, 30: what one pass of the recogniser hears.
+    /// Longest span and longest chunk, in seconds. `--chunk_size`, 30: the length of Whisper's window.
     pub chunk_size: Seconds,
 }
 
@@ -93,15 +94,18 @@ impl Default for VadOptions {
 }
 
 impl VadOptions {
+    /// Validates the options.
+    ///
     /// # Errors
-    /// [`Error::Config`] naming the option that cannot be honoured.
+    /// [`Error::Config`] naming the option that is invalid.
     pub fn check(&self) -> Result<()> {
         for (option, value) in [("vad_onset", self.onset), ("vad_offset", self.offset)] {
             if !(value > 0.0 && value < 1.0) {
                 return Err(Error::config(option, value, "must be above 0 and below 1"));
             }
         }
-        // Below a second Silero's rules leave no room for speech; above 30 the recogniser would not hear the rest.
+        // Below one second Silero's rules leave no room for speech. Whisper's window is 30 s; the rest of a longer chunk would
+        // be lost.
         if !(self.chunk_size.0 >= 1.0 && self.chunk_size.0 <= 30.0) {
             return Err(Error::config("chunk_size", self.chunk_size.0, "must be 1 to 30 seconds"));
         }
@@ -109,7 +113,7 @@ impl VadOptions {
     }
 }
 
-/// A method with the model it needs.
+/// A voice activity detector with its model.
 pub enum Detector {
     /// See [`VadMethod::None`].
     None,
@@ -119,18 +123,18 @@ pub enum Detector {
     Silero(Box<Silero>),
     /// See [`VadMethod::Pyannote`].
     Pyannote(Box<dyn FrameScores>),
-    /// The diarizer's segmentation network, which runs in any case; its scores go to [`chunks_of_scores`]. Without a diarizer,
-    /// as [`Energy`](Self::Energy).
+    /// The diarizer's segmentation network: the caller passes its scores to [`chunks_of_scores`]. The methods of this type
+    /// have no scores and use [`Energy`](Self::Energy).
     Diarizer,
 }
 
 impl Detector {
-    /// Gets `method` ready. `network` is the file `silero_vad.onnx` of the Silero project (or a safetensors file,
-    /// see [`Silero::open`]), or pyannote's `pytorch_model.bin` (see [`PyanNet::open`](crate::models::pyannet::PyanNet::open)),
-    /// which will run on `be`; the other methods do not look at it.
+    /// Loads the detector of `method`. `network`: for Silero the file `silero_vad.onnx` of the Silero project or a safetensors
+    /// file (see [`Silero::open`]); for pyannote `pytorch_model.bin` (see
+    /// [`PyanNet::open`](crate::models::pyannet::PyanNet::open)), which runs on `be`. Other methods ignore it.
     ///
     /// # Errors
-    /// [`Error::Weights`] or [`Error::Model`] if the file is missing or is not this network.
+    /// [`Error::Weights`] or [`Error::Model`] if the file is missing or has another network.
     pub fn load<B: SegmentationOps>(be: &B, method: VadMethod, network: &Path) -> Result<Self> {
         Ok(match method {
             VadMethod::None => Detector::None,
@@ -140,11 +144,11 @@ impl Detector {
         })
     }
 
-    /// Speech in `samples` (16 kHz mono in `[-1, 1]`): spans in order, never overlapping, none longer than
-    /// `options.chunk_size`, all within the recording. None at all where nobody speaks.
+    /// Speech in `samples` (16 kHz mono in `[-1, 1]`): spans in order, without overlap, none longer than
+    /// `options.chunk_size`, all within the recording. Empty if no speech is detected.
     ///
     /// # Errors
-    /// [`Error::Config`] if an option cannot be honoured.
+    /// [`Error::Config`] for an invalid option; errors of the device.
     pub fn speech(&self, samples: &[f32], options: &VadOptions) -> Result<Vec<Span>> {
         options.check()?;
         let spans = match self {
@@ -156,13 +160,13 @@ impl Detector {
             Detector::Silero(network) => {
                 silero::speech(samples, network, &silero::SileroOptions::new(options.onset, options.chunk_size))
             }
-            // WhisperX keeps the frame by which a piece before a cut may exceed the chunk.
+            // As in WhisperX, a piece before a cut may be one frame longer than `chunk_size`; `split_long` below cuts it.
             Detector::Pyannote(network) => pyannote::speech(samples, network.as_ref(), options)?,
         };
         Ok(merge::split_long(&spans, options.chunk_size, merge::cut_late))
     }
 
-    /// [`speech`](Self::speech), merged into chunks of at most `options.chunk_size`.
+    /// [`speech`](Self::speech), merged to chunks of at most `options.chunk_size`.
     ///
     /// # Errors
     /// As [`speech`](Self::speech).
@@ -171,11 +175,11 @@ impl Detector {
     }
 }
 
-/// Speech by scores of pyannote's network that are there already, as [`Detector::Pyannote`] finds it, merged into chunks;
-/// the recording ends at `end`.
+/// Chunks of speech from scores that pyannote's network has already computed, by the rules of [`Detector::Pyannote`]. The
+/// recording ends at `end`.
 ///
 /// # Errors
-/// [`Error::Config`] if an option cannot be honoured.
+/// [`Error::Config`] for an invalid option.
 pub fn chunks_of_scores(scores: &[f32], grid: FrameGrid, end: Seconds, options: &VadOptions) -> Result<Vec<Chunk>> {
     options.check()?;
     let spans = pyannote::spans(scores, grid, end, options);

@@ -1,15 +1,14 @@
-//! `--vad pyannote`, WhisperX's default: PyanNet slid over the recording, its scores added up where windows overlap, and
-//! from those to spans.
+//! Voice activity detection with pyannote's PyanNet (`--vad pyannote`), WhisperX's default: overlapping windows, aggregated
+//! frame scores, spans.
 //!
 //! | step | |
 //! |---|---|
-//! | windows | as long as the network's, a tenth of that apart; one more, filled up with zeros, where samples are left |
-//! | score | of the most likely speaker of each frame (of a powerset network: whether anybody speaks) |
-//! | overlap | mean of the windows that see a frame, weighted by a Hamming window |
-//! | spans | [`binarize`](super::binarize): hysteresis, and a cut where speech runs too long |
+//! | windows | the network's window length, with a hop of a tenth of it; a last window padded with zeros for the remaining samples |
+//! | score | per frame, the probability of the most likely speaker (for a powerset network: of any speech) |
+//! | overlap | mean over the windows that contain the frame, weighted by a Hamming window |
+//! | spans | [`binarize`](super::binarize): hysteresis, and cuts in speech that is too long |
 //!
-//! Windows go through the network a few at a time, so that memory does not grow with the recording but by the two numbers
-//! of each frame (17 ms).
+//! Windows are computed in small batches. Memory grows with the recording only by two numbers per frame (17 ms).
 //!
 //! Source: pyannote.audio 4.0 `core/inference.py::Inference.slide`, `aggregate` (MIT), as WhisperX `vads/pyannote.py` calls
 //! them (m-bain/whisperX 2cfd7b7).
@@ -24,25 +23,25 @@ use crate::models::pyannet::{PyanNet, SpeechCurve};
 use crate::types::Span;
 use crate::units::{FrameGrid, Seconds};
 
-/// A network on some device, that scores recordings: the device is known to whoever opened it.
+/// A segmentation network with its device. The trait hides the type of the backend.
 pub trait FrameScores: Send + Sync {
-    /// One score in `[0, 1]` for each frame of the grid.
+    /// The score of each frame of [`grid`](Self::grid), in `[0, 1]`, for a recording of 16 kHz samples.
     ///
     /// # Errors
-    /// Those of the device.
+    /// Errors of the device.
     fn scores(&self, samples: &[f32]) -> Result<Vec<f32>>;
-    /// When the frames are.
+    /// The times of the frames.
     fn grid(&self) -> FrameGrid;
 }
 
-/// A network and its device.
+/// PyanNet and its device.
 pub struct Pyannote<B: SegmentationOps> {
     be: B,
     network: PyanNet<B>,
 }
 
 impl<B: SegmentationOps> Pyannote<B> {
-    /// Opens pyannote's `pytorch_model.bin`, or what [`PyanNet::open`] reads besides.
+    /// Opens pyannote's `pytorch_model.bin`, or another format of [`PyanNet::open`].
     ///
     /// # Errors
     /// As [`PyanNet::open`].
@@ -50,14 +49,14 @@ impl<B: SegmentationOps> Pyannote<B> {
         Ok(Self::new(be, PyanNet::open(be, path)?))
     }
 
-    /// A network that is loaded already.
+    /// From a loaded network.
     pub fn new(be: &B, network: PyanNet<B>) -> Self {
         Pyannote { be: be.clone(), network }
     }
 }
 
 impl<B: SegmentationOps> FrameScores for Pyannote<B> {
-    /// See [`SpeechCurve`]. A recording without a sample has no frames.
+    /// See [`SpeechCurve`]. An empty recording has no frames.
     fn scores(&self, samples: &[f32]) -> Result<Vec<f32>> {
         if samples.is_empty() {
             return Ok(Vec::new());
@@ -76,20 +75,19 @@ impl<B: SegmentationOps> FrameScores for Pyannote<B> {
     }
 }
 
-/// Spans of speech in `samples` (16 kHz): in order, never overlapping, none longer than `options.chunk_size` by more than a
-/// frame.
+/// Spans of speech in `samples` (16 kHz): in order, without overlap, at most one frame longer than `options.chunk_size`.
 ///
 /// # Errors
-/// Those of the device.
+/// Errors of the device.
 pub fn speech(samples: &[f32], network: &dyn FrameScores, options: &VadOptions) -> Result<Vec<Span>> {
     Ok(spans(&network.scores(samples)?, network.grid(), Seconds::from_samples(samples.len()), options))
 }
 
-/// The same from scores that are there already; the recording ends at `end`.
+/// Spans of speech from computed scores. The recording ends at `end`.
 pub fn spans(scores: &[f32], grid: FrameGrid, end: Seconds, options: &VadOptions) -> Vec<Span> {
     let VadOptions { onset, offset, chunk_size } = *options;
     let spans = binarize(scores, grid, &Hysteresis { onset, offset, max_duration: chunk_size });
-    // The last frame's middle may lie behind the end, which nobody downstream expects.
+    // The middle of the last frame may lie after the end of the recording; clip the spans to it.
     let within = |span: &Span| (span.start < end).then(|| Span::new(span.start.0, span.end.0.min(end.0)));
     spans.iter().filter_map(within).collect()
 }

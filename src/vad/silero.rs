@@ -1,42 +1,42 @@
-//! `--vad silero`: the network of [`models::silero`](crate::models::silero), and from its probabilities to spans.
+//! Voice activity detection with Silero (`--vad silero`): the probabilities of [`models::silero`](crate::models::silero) to spans.
 
 use crate::models::silero::{Silero, WINDOW};
 use crate::types::Span;
 use crate::units::{SAMPLE_RATE, Seconds};
 
-/// Where speech that runs too long is cut.
+/// Where speech that is too long is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LongSpeech {
-    /// In its longest silence. Silero 6's default, and so WhisperX's.
+    /// In the longest silence: the default of Silero 6, and of WhisperX.
     LongestSilence,
-    /// In its last silence: older Silero, and faster-whisper 1.2.
+    /// In the last silence: older versions of Silero, and faster-whisper 1.2.
     LastSilence,
 }
 
-/// Settings of [`spans`]. [`new`](Self::new) gives those of the published function; WhisperX sets `threshold` to
-/// `--vad_onset` and `max_speech` to `--chunk_size`, and never uses `--vad_offset` here.
+/// Options of [`spans`]. [`new`](Self::new) has the defaults of the published function. As in WhisperX, `threshold` is
+/// `--vad_onset`, `max_speech` is `--chunk_size`, and `--vad_offset` is not used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SileroOptions {
-    /// A probability at or above this is speech.
+    /// Speech begins at a probability at or above this.
     pub threshold: f64,
-    /// Within speech, a probability below this may end it.
+    /// Silence begins at a probability below this.
     pub neg_threshold: f64,
-    /// Speech not longer than this is dropped.
+    /// Speech up to this length is dropped.
     pub min_speech: Seconds,
-    /// Speech ends only with this much silence after it.
+    /// Speech ends if silence lasts this long.
     pub min_silence: Seconds,
-    /// Added to both ends of speech, or half of the silence to its neighbour where there is less of it.
+    /// Padding at both ends of speech; half of the silence between two spans if that is shorter than two paddings.
     pub speech_pad: Seconds,
-    /// Speech that runs longer, pads included, is cut in a silence, or where it stands if it has none.
+    /// Longest speech, padding included. Longer speech is cut in a silence, or at this length if there is none.
     pub max_speech: Seconds,
-    /// A silence within speech counts for `max_speech` only if it is longer than this.
+    /// Speech longer than `max_speech` is cut only in silences longer than this.
     pub min_silence_at_max_speech: Seconds,
-    /// In which silence.
+    /// Which silence is cut.
     pub long_speech: LongSpeech,
 }
 
 impl SileroOptions {
-    /// The published settings for this threshold.
+    /// The published defaults, for this threshold and longest speech.
     pub fn new(threshold: f64, max_speech: Seconds) -> Self {
         SileroOptions {
             threshold,
@@ -51,27 +51,26 @@ impl SileroOptions {
     }
 }
 
-/// Spans of speech in `samples` (16 kHz), in order, apart, none longer than `options.max_speech`.
+/// Spans of speech in `samples` (16 kHz), in order, without overlap, none longer than `options.max_speech`.
 pub fn speech(samples: &[f32], network: &Silero, options: &SileroOptions) -> Vec<Span> {
     spans(&network.probabilities(samples), samples.len(), options)
 }
 
-/// Speech in samples.
+/// A span of speech, in samples.
 #[derive(Clone, Copy)]
 struct Region {
     start: i64,
     end: i64,
 }
 
-/// Spans of speech from one probability per [`WINDOW`] of a recording of `num_samples` samples.
-///
-/// Same integers as the published function gives, as seconds.
+/// Spans of speech from one probability per [`WINDOW`] of a recording of `num_samples` samples. They are the published
+/// function's sample indices, converted to seconds.
 ///
 /// Source: silero-vad 6.2 `utils_vad.py::get_speech_timestamps_from_probs` with `use_max_poss_sil_at_max_speech`
 /// (snakers4/silero-vad, MIT).
 pub fn spans(probabilities: &[f32], num_samples: usize, options: &SileroOptions) -> Vec<Span> {
     let num_samples = num_samples as i64;
-    let mut regions = find(probabilities, num_samples, options);
+    let mut regions = unpadded(probabilities, num_samples, options);
     pad(&mut regions, num_samples, samples_of(options.speech_pad));
     let time = |sample: i64| Seconds(sample as f64 / SAMPLE_RATE as f64);
     regions.iter().map(|r| Span { start: time(r.start), end: time(r.end) }).collect()
@@ -81,18 +80,18 @@ fn samples_of(time: Seconds) -> f64 {
     SAMPLE_RATE as f64 * time.0
 }
 
-/// A silence within speech, in samples: its start, and its end unless we are still in it.
+/// A silence within speech, in samples: its start, and its end if it has ended.
 type Silence = (i64, Option<i64>);
 
-/// Speech without its pads.
-fn find(probabilities: &[f32], num_samples: i64, options: &SileroOptions) -> Vec<Region> {
+/// Regions of speech without padding.
+fn unpadded(probabilities: &[f32], num_samples: i64, options: &SileroOptions) -> Vec<Region> {
     let max_speech = samples_of(options.max_speech) - WINDOW as f64 - 2.0 * samples_of(options.speech_pad);
     let (min_speech, min_silence) = (samples_of(options.min_speech), samples_of(options.min_silence));
     let long_silence = samples_of(options.min_silence_at_max_speech);
     let longest = options.long_speech == LongSpeech::LongestSilence;
     let mut regions = Vec::new();
     let mut speech_start: Option<i64> = None;
-    // Where the silence we are in began, while it is too short to end the speech.
+    // Start of the current silence, as long as it is too short to end the speech.
     let mut silence_start: Option<i64> = None;
     let mut silences: Vec<Silence> = Vec::new();
     for (index, &probability) in probabilities.iter().enumerate() {
@@ -138,13 +137,14 @@ fn find(probabilities: &[f32], num_samples: i64, options: &SileroOptions) -> Vec
     regions
 }
 
-/// The longest silence; the first of equals. (For [`LongSpeech::LastSilence`] there is only the last one.)
+/// The longest silence. Ties: the first wins. (With [`LongSpeech::LastSilence`] there is at most one.)
 fn silence_to_cut(silences: &[Silence]) -> Option<Silence> {
     let length = |silence: Silence| silence.1.map_or(0, |end| end - silence.0);
     silences.iter().copied().reduce(|best, next| if length(next) > length(best) { next } else { best })
 }
 
-/// Widens each region by `pad` samples, or by half of the silence between two where that is less.
+/// Pads each region by `pad` samples at both ends, or by half of the silence between two regions if it is shorter than two
+/// paddings.
 fn pad(regions: &mut [Region], num_samples: i64, pad: f64) {
     if let Some(first) = regions.first_mut() {
         first.start = (first.start as f64 - pad).max(0.0) as i64;

@@ -15,34 +15,34 @@ use crate::asr::{AsrOptions, Tokenizer};
 use crate::error::Result;
 use crate::types::{Chunk, Segment};
 
-/// A message to a caller.
+/// A message from the worker to a caller.
 pub(super) enum Message {
-    /// The segments of the next chunk, and the share of all work done.
+    /// The segments of the next chunk, and the share of all work done, in `[0, 1]`.
     Chunk(Vec<Segment>, f64),
-    /// The end: the language, or the error.
+    /// The last message: the language, or the error.
     End(Result<Option<Language>>),
 }
 
-/// The result that a caller needs.
+/// The requested result.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goal {
     /// The transcript.
     Text,
-    /// The language only.
+    /// Only the language.
     Language,
 }
 
 /// The channel to a caller.
 pub(super) struct Caller {
     pub tell: Sender<Message>,
-    /// Whether the caller has left.
+    /// Whether the caller has abandoned the recording.
     pub gone: Arc<AtomicBool>,
 }
 
 impl Caller {
-    /// Sends a message, unless the caller has left.
-    pub fn tell(&self, told: Message) {
-        if self.tell.send(told).is_err() {
+    /// Sends a message. If the caller no longer receives, the recording counts as abandoned.
+    pub fn tell(&self, message: Message) {
+        if self.tell.send(message).is_err() {
             self.gone.store(true, Ordering::Relaxed);
         }
     }
@@ -73,61 +73,61 @@ impl DecodeSetup {
 
 /// A recording in the shared slots.
 pub(super) struct Recording {
-    known: DecodeSetup,
+    setup: DecodeSetup,
     samples: Arc<Vec<f32>>,
     chunks: Vec<Chunk>,
-    wanted: Goal,
-    /// Whether the language is known.
-    settled: bool,
+    goal: Goal,
+    /// Whether the language is known, so that decoding can start.
+    language_known: bool,
     votes: Vote,
-    /// Chunks whose language was detected.
-    heard: usize,
-    /// Whether the next one is being detected.
-    listening: bool,
+    /// Number of chunks whose language was detected.
+    detected: usize,
+    /// Whether the language of the next chunk is being detected.
+    detecting: bool,
     /// Chunks that have not been started, in order.
-    rest: VecDeque<usize>,
+    remaining: VecDeque<usize>,
     work: ChunkDecoding,
     pub caller: Caller,
 }
 
 impl Recording {
-    /// A recording of which nothing is decoded. There must be chunks.
+    /// A recording before decoding. It must have chunks.
     pub fn new(
-        mut known: DecodeSetup,
+        mut setup: DecodeSetup,
         samples: Arc<Vec<f32>>,
         chunks: Vec<Chunk>,
         spoken: Spoken,
-        wanted: Goal,
+        goal: Goal,
         caller: Caller,
     ) -> Result<Self> {
-        let settled = match spoken {
+        let language_known = match spoken {
             Spoken::Known(language) => {
-                known.language = language;
+                setup.language = language;
                 true
             }
             Spoken::Unknown => false,
         };
         Ok(Recording {
-            work: ChunkDecoding::new(&known.setup(), chunks.len())?,
-            rest: (0..chunks.len()).collect(),
-            known,
+            work: ChunkDecoding::new(&setup.setup(), chunks.len())?,
+            remaining: (0..chunks.len()).collect(),
+            setup,
             samples,
             chunks,
-            wanted,
-            settled,
+            goal,
+            language_known,
             votes: Vote::default(),
-            heard: 0,
-            listening: false,
+            detected: 0,
+            detecting: false,
             caller,
         })
     }
 
     pub fn options(&self) -> &AsrOptions {
-        &self.known.options
+        &self.setup.options
     }
 
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.known.tokenizer
+        &self.setup.tokenizer
     }
 
     pub fn samples(&self) -> &[f32] {
@@ -135,68 +135,69 @@ impl Recording {
     }
 
     pub fn language(&self) -> Option<Language> {
-        self.known.language
+        self.setup.language
     }
 
-    /// Whether its caller has left.
+    /// Whether the caller has abandoned it.
     pub fn is_abandoned(&self) -> bool {
         self.caller.gone.load(Ordering::Relaxed)
     }
 
-    /// How many slots it could use.
+    /// Number of slots that it could use.
     pub fn demand(&self) -> usize {
-        match self.wanted {
+        match self.goal {
             Goal::Text => self.work.undone(),
             Goal::Language => 1,
         }
     }
 
-    /// The next clip, by the number of its chunk. Until the language is known, one at a time.
+    /// The next clip; its id is the index of its chunk. Until the language is known, there is one clip at a time.
     pub fn next(&mut self) -> Option<Clip> {
-        let (id, detect_language) = if self.settled {
-            (self.rest.pop_front()?, self.known.setup().detects_each())
-        } else if self.listening {
+        let (id, detect_language) = if self.language_known {
+            (self.remaining.pop_front()?, self.setup.setup().detects_each())
+        } else if self.detecting {
             return None;
         } else {
-            self.listening = true;
-            (self.heard, true)
+            self.detecting = true;
+            (self.detected, true)
         };
         Some(Clip { id, range: range_of(&self.chunks[id]), detect_language })
     }
 
-    /// See [`Source::begin`](crate::asr::source::Source::begin). The chunk that decides the language is decoded at once;
-    /// others are decoded later.
+    /// See [`Source::begin`](crate::asr::source::Source::begin). During language detection, the chunk that decides the language is
+    /// decoded at once, because it is already encoded; the others are decoded later.
     pub fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
-        if !self.settled {
-            self.listening = false;
+        if !self.language_known {
+            self.detecting = false;
             self.vote(logits.unwrap_or_default());
-            if !self.settled || self.wanted == Goal::Language {
+            if !self.language_known || self.goal == Goal::Language {
                 return Ok(None);
             }
-            self.rest.retain(|chunk| *chunk != id);
+            self.remaining.retain(|chunk| *chunk != id);
         }
-        let setup = self.known.setup();
+        let setup = self.setup.setup();
         let each = setup.detects_each();
         self.work.begin(&setup, id, logits.filter(|_| each)).map(Some)
     }
 
-    /// Adds the language of one more chunk to the vote.
+    /// Adds the language of the next chunk to the vote. The language is known if its probability is above the threshold, or after
+    /// the last chunk for detection.
     fn vote(&mut self, logits: &[f32]) {
-        let DecodeSetup { tokenizer, options, .. } = &self.known;
-        self.heard += 1;
+        let DecodeSetup { tokenizer, options, .. } = &self.setup;
+        self.detected += 1;
         let winner = language::rank(tokenizer, logits).first().copied();
         let decided = winner.and_then(|winner| self.votes.add(winner, options.language_detection_threshold));
-        let is_last = self.heard >= options.language_detection_segments.min(self.chunks.len());
+        let is_last = self.detected >= options.language_detection_segments.min(self.chunks.len());
         if decided.is_some() || is_last {
-            self.known.language = decided.or_else(|| self.votes.majority()).map(Language::from);
-            self.settled = true;
+            self.setup.language = decided.or_else(|| self.votes.majority()).map(Language::from);
+            self.language_known = true;
         }
     }
 
     /// See [`Source::finish`](crate::asr::source::Source::finish).
     pub fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>> {
-        let again = self.work.finish(&self.known.setup(), &self.chunks, id, decoded)?;
-        self.tell();
+        let again = self.work.finish(&self.setup.setup(), &self.chunks, id, decoded)?;
+        self.send_finished();
         Ok(again)
     }
 
@@ -207,22 +208,23 @@ impl Recording {
 
     /// See [`Source::timed`](crate::asr::source::Source::timed).
     pub fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
-        self.work.timed(&self.known.setup(), &self.chunks, id, times)?;
-        self.tell();
+        self.work.timed(&self.setup.setup(), &self.chunks, id, times)?;
+        self.send_finished();
         Ok(())
     }
 
-    fn tell(&mut self) {
+    /// Sends the chunks that are finished, in order.
+    fn send_finished(&mut self) {
         while let Some((segments, progress)) = self.work.told() {
             self.caller.tell(Message::Chunk(segments, progress));
         }
     }
 
-    /// Whether all results have been sent, except the end.
+    /// Whether all results have been sent, except the end message.
     pub fn is_over(&self) -> bool {
-        match self.wanted {
+        match self.goal {
             Goal::Text => self.work.is_over(),
-            Goal::Language => self.settled,
+            Goal::Language => self.language_known,
         }
     }
 }

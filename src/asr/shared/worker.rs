@@ -16,14 +16,14 @@ use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 
-/// The parameters of a slot allocation. Recordings with equal parameters can share slots without an influence on their results.
+/// The parameters of a slot allocation. Recordings of equal shape can share slots without an effect on their results.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
-    /// Addresses of model and tokenizer; the recordings keep them alive.
+    /// Addresses of model and tokenizer, which identify them; the recordings keep both alive.
     model: [usize; 2],
     /// Most slots.
     slots: usize,
-    /// Rows of each.
+    /// Cache rows per slot.
     rows: usize,
     cross: CrossKind,
     word_times: bool,
@@ -31,6 +31,8 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// The shape of the slots for a recording with these options.
+    ///
     /// # Errors
     /// As [`suppressed`].
     pub fn of<B: Backend>(model: &Arc<Whisper<B>>, tokenizer: &Arc<Tokenizer>, options: &AsrOptions) -> Result<Self> {
@@ -48,7 +50,7 @@ impl Shape {
 /// The queue of new recordings.
 struct Inbox<B: Backend> {
     state: Mutex<State<B>>,
-    /// Signalled when a recording was added, or the queue was closed.
+    /// Signalled when a recording is added, or the queue is closed.
     changed: Condvar,
 }
 
@@ -72,7 +74,7 @@ impl<B: Backend> Inbox<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until there is a recording; returns its model. `None`: the queue is closed.
+    /// Blocks until there is a recording, and returns its model. `None`: the queue is closed.
     fn wait(&self) -> Option<Arc<Whisper<B>>> {
         let mut state = self.lock();
         loop {
@@ -86,7 +88,7 @@ impl<B: Backend> Inbox<B> {
         }
     }
 
-    /// Closes the queue. Callers of recordings in it get an error.
+    /// Closes the queue and drops its recordings; their callers get an error.
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -99,7 +101,7 @@ impl<B: Backend> Inbox<B> {
 impl<B: Backend> Arrivals for Inbox<B> {
     fn take(&self) -> Vec<Recording> {
         let mut state = self.lock();
-        // The thread that takes the recordings owns a reference to the model.
+        // The worker thread, which takes the recordings, has its own reference to the model.
         state.model = None;
         std::mem::take(&mut state.recordings)
     }
@@ -123,10 +125,10 @@ impl<B: TimeWarp> Worker<B> {
     /// [`Error::Config`] if the system cannot start a thread.
     pub fn start(shape: Shape) -> Result<Self> {
         let inbox = Arc::new(Inbox::new());
-        let (its_inbox, its_shape) = (inbox.clone(), shape.clone());
+        let (thread_inbox, thread_shape) = (inbox.clone(), shape.clone());
         let thread = std::thread::Builder::new().name("diarist-slots".into());
         let thread = thread
-            .spawn(move || serve(&its_inbox, &its_shape))
+            .spawn(move || serve(&thread_inbox, &thread_shape))
             .map_err(|e| Error::config("threads", 1, format!("the thread that decodes did not start: {e}")))?;
         Ok(Worker { shape, inbox, thread: Some(thread) })
     }
@@ -141,7 +143,7 @@ impl<B: Backend> Worker<B> {
     pub fn put(&self, model: Arc<Whisper<B>>, recording: Recording) {
         let mut state = self.inbox.lock();
         if state.closed {
-            return; // its caller hears that nobody is there
+            return; // the recording is dropped, which disconnects the caller's channel
         }
         state.recordings.push(recording);
         state.model = Some(model);
@@ -154,7 +156,7 @@ impl<B: Backend> Worker<B> {
         self.inbox.lock().present == 0
     }
 
-    /// Whether its thread has ended or is ending.
+    /// Whether the thread has ended or is ending.
     pub fn is_closed(&self) -> bool {
         self.inbox.lock().closed
     }
@@ -168,22 +170,22 @@ impl<B: Backend> Drop for Worker<B> {
     }
 }
 
-/// Closes the queue when its thread ends, also by a panic.
-struct Closing<'a, B: Backend>(&'a Inbox<B>);
+/// Drop guard that closes the queue when the worker thread ends, also by a panic.
+struct CloseOnDrop<'a, B: Backend>(&'a Inbox<B>);
 
-impl<B: Backend> Drop for Closing<'_, B> {
+impl<B: Backend> Drop for CloseOnDrop<'_, B> {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
-/// The thread's main loop: allocates slots when there are recordings, and frees them when there are none.
+/// The worker thread's main loop: allocates slots when there are recordings, and frees them when there are none.
 fn serve<B: TimeWarp>(inbox: &Inbox<B>, shape: &Shape) {
-    let _closing = Closing(inbox);
+    let _closing = CloseOnDrop(inbox);
     while let Some(model) = inbox.wait() {
         let mut multiplexer = Multiplexer::new(inbox, shape.slots);
         let result = decode(&model, shape, &mut multiplexer);
-        // Slots and model are freed before the last caller continues, because it may need the memory.
+        // Free slots and model before `close` sends the last caller its end message: the caller may need the memory.
         drop(model);
         multiplexer.close(result);
     }
@@ -201,7 +203,7 @@ fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Mult
             let before = multiplexer.clips();
             scheduler.run(&Clips::Samples(&[]), multiplexer)?;
             idle = if multiplexer.clips() == before { idle + 1 } else { 0 };
-            // A recording may have been added after the first failure; after the second, none can be served.
+            // One run without a clip can be a recording that was added at its end. After two, no recording makes progress.
             if idle == 2 {
                 return Err(super::broken_off());
             }

@@ -1,4 +1,4 @@
-//! Where the vocabulary of a checkpoint is.
+//! Finding and reading the vocabulary of a checkpoint: `tokenizer.json`, `.tiktoken`, ggml, CTranslate2.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,18 @@ use super::{Tokenizer, ranks};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Checkpoint, Files, Format};
 
-/// The vocabularies of openai-whisper, by whether they are multilingual.
+/// File name of openai-whisper's vocabulary.
 const fn tiktoken(multilingual: bool) -> &'static str {
     if multilingual { "multilingual.tiktoken" } else { "gpt2.tiktoken" }
 }
 
 impl Tokenizer {
-    /// Reads the vocabulary of a checkpoint: what is in the file itself (ggml), [`Checkpoint::tokenizer`], or a file beside
-    /// the weights: `tokenizer.json`, `multilingual.tiktoken` or `gpt2.tiktoken`, and CTranslate2's `vocabulary.json` or
-    /// `vocabulary.txt`.
+    /// Reads the vocabulary of a checkpoint. It is in the file of the weights (ggml), in [`Checkpoint::tokenizer`], or in a file
+    /// in the folder of the weights: `tokenizer.json`, `multilingual.tiktoken` or `gpt2.tiktoken`, or CTranslate2's
+    /// `vocabulary.json` or `vocabulary.txt`.
     ///
     /// # Errors
-    /// [`Error::Model`] if there is none, or if it does not belong to the model.
+    /// [`Error::Model`] if there is no vocabulary, or if it does not belong to the model.
     pub fn of(checkpoint: &Checkpoint, files: &Files) -> Result<Self> {
         let (path, vocab) = (&checkpoint.path, files.config.vocab_size);
         let multilingual = files.is_multilingual();
@@ -25,13 +25,13 @@ impl Tokenizer {
             let tokens = files.weights.vocabulary().map(<[u8]>::to_vec).collect();
             Self::from_ranks(path, tokens, vocab, multilingual)
         } else {
-            let beside = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new("")) };
+            let folder = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new("")) };
             let found = match (&checkpoint.tokenizer, checkpoint.format) {
-                (_, Format::HuggingFace) => Some(beside.join("tokenizer.json")),
+                (_, Format::HuggingFace) => Some(folder.join("tokenizer.json")),
                 (given, Format::CTranslate2) => {
-                    in_folder(beside).or_else(|| given.clone()).or_else(|| any(beside, multilingual))
+                    tokenizer_json(folder).or_else(|| given.clone()).or_else(|| any_vocabulary(folder, multilingual))
                 }
-                (given, _) => given.clone().or_else(|| any(beside, multilingual)),
+                (given, _) => given.clone().or_else(|| any_vocabulary(folder, multilingual)),
             };
             let found = found.ok_or_else(|| {
                 let name = tiktoken(multilingual);
@@ -43,7 +43,7 @@ impl Tokenizer {
             Self::read(&found, vocab, multilingual)
         }?;
         tokenizer.check_vocab(vocab)?;
-        // A folder of single files has models of several vocabularies.
+        // A folder of single-file checkpoints can contain models with different vocabularies, so check the exact size.
         let end = tokenizer.special.timestamp_begin as usize + ranks::TIMESTAMPS;
         if matches!(checkpoint.format, Format::OpenAi | Format::Ggml) && end != vocab {
             let reason = format!("is for a model of {end} tokens, and {} has {vocab}", path.display());
@@ -52,11 +52,11 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Reads a `tokenizer.json`, or the tokens of a `.tiktoken` file or of CTranslate2's vocabulary for a model of `vocab`
-    /// tokens.
+    /// Reads a vocabulary file: `tokenizer.json`, a `.tiktoken` file, or CTranslate2's vocabulary, for a model with a vocabulary
+    /// of `vocab` tokens.
     ///
     /// # Errors
-    /// [`Error::Model`] naming the file, and what is wrong with it.
+    /// [`Error::Model`] with the file and the reason.
     pub fn read(path: &Path, vocab: usize, multilingual: bool) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| {
             Error::model(path, format!("cannot be read ({e}); fetch the model again, or add its tokenizer.json"))
@@ -73,7 +73,7 @@ impl Tokenizer {
         Self::from_ranks(path, tokens, vocab, multilingual)
     }
 
-    /// Parses the text of a `.tiktoken` file; `path` names it in messages.
+    /// Parses the text of a `.tiktoken` file; `path` is used in error messages.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -81,7 +81,8 @@ impl Tokenizer {
         Self::from_ranks(path, ranks::parse_tiktoken(path, text)?, vocab, multilingual)
     }
 
-    /// Text tokens by their bytes, in the order of their ids, for a model of `vocab` tokens; `path` names them in messages.
+    /// Builds a tokenizer from the bytes of the text tokens, in the order of their ids, for a model with a vocabulary of `vocab`
+    /// tokens. `path` is used in error messages.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -90,12 +91,13 @@ impl Tokenizer {
     }
 }
 
-fn in_folder(folder: &Path) -> Option<PathBuf> {
+fn tokenizer_json(folder: &Path) -> Option<PathBuf> {
     Some(folder.join("tokenizer.json")).filter(|path| path.is_file())
 }
 
-/// A vocabulary beside the weights. That of openai-whisper comes first: its name says which models it is for.
-fn any(folder: &Path, multilingual: bool) -> Option<PathBuf> {
+/// The first vocabulary file in the folder of the weights. openai-whisper's comes first, because its name states whether it is
+/// multilingual.
+fn any_vocabulary(folder: &Path, multilingual: bool) -> Option<PathBuf> {
     let names = [tiktoken(multilingual), "tokenizer.json", "vocabulary.json", "vocabulary.txt"];
     names.into_iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }

@@ -1,9 +1,9 @@
-//! A tokenizer from its tokens alone, in the order in which they were learnt: the vocabularies of openai-whisper
-//! (`multilingual.tiktoken`, `gpt2.tiktoken`), of ggml files and of CTranslate2's folders.
+//! BPE tokenizers from a ranked list of tokens without merges: the vocabularies of openai-whisper (`multilingual.tiktoken`,
+//! `gpt2.tiktoken`), of ggml files and of CTranslate2 folders.
 //!
-//! A byte-level BPE joins the pair whose token comes first in that order, until no pair makes a token. So a token is made of
-//! the two parts that are left when its bytes are joined by the tokens before it alone: these are the merges that a
-//! `tokenizer.json` lists.
+//! Byte-level BPE repeatedly joins the adjacent pair whose token has the lowest rank. The merges that a `tokenizer.json` lists
+//! are recovered from the ranks: encoding the bytes of a token with only the tokens of lower rank leaves two parts, and these
+//! are its merge.
 //!
 //! Source: openai-whisper 20250625 `tokenizer.py::get_encoding`; transformers
 //! `convert_slow_tokenizer.py::TikTokenConverter`.
@@ -23,21 +23,22 @@ use crate::guard::guard;
 
 /// Timestamps from 0 to 30 s, 0.02 s apart.
 pub(super) const TIMESTAMPS: usize = 1501;
-/// Special tokens beside languages and timestamps.
-const NAMED: usize = 8;
-/// Text tokens and all others of English-only models; multilingual ones have one text token more.
+/// Number of special tokens besides languages and timestamps.
+const NUM_SPECIAL: usize = 8;
+/// Number of text tokens of English-only models; multilingual models have one more.
 const ENGLISH: usize = 50_256;
+/// Number of all tokens of English-only models.
 const ENGLISH_VOCAB: usize = 51_864;
-/// Longest token: the longest of the published ones has 128 bytes. The work for one grows with the square of its length.
+/// Longest token in bytes, because finding a merge takes quadratic time. The longest published token has 128 bytes.
 const MAX_TOKEN: usize = 256;
 
-/// The text tokens of a `.tiktoken` file: base64 and the rank on each line, in the order of the ranks.
+/// Parses the text tokens of a `.tiktoken` file: each line has a token in base64 and its rank, in the order of the ranks.
 pub(super) fn parse_tiktoken(path: &Path, text: &str) -> Result<Vec<Vec<u8>>> {
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let parse = || {
             let (token, rank) = line.split_once(' ')?;
-            // The empty token of the multilingual vocabulary.
+            // `=` is the empty token of the multilingual vocabulary.
             let bytes = if token == "=" { Vec::new() } else { STANDARD.decode(token).ok()? };
             (rank.trim().parse() == Ok(tokens.len())).then_some(bytes)
         };
@@ -49,7 +50,8 @@ pub(super) fn parse_tiktoken(path: &Path, text: &str) -> Result<Vec<Vec<u8>>> {
     Ok(tokens)
 }
 
-/// The text tokens of CTranslate2's `vocabulary.json`, or `vocabulary.txt`, one on each line: all before `<|endoftext|>`.
+/// Parses the text tokens of CTranslate2's `vocabulary.json` (a list) or `vocabulary.txt` (one per line): all tokens before
+/// `<|endoftext|>`.
 pub(super) fn parse_ctranslate2(path: &Path, text: &str) -> Result<Vec<Vec<u8>>> {
     let json = path.extension().is_some_and(|extension| extension == "json");
     let listed: Vec<String> = if json {
@@ -67,13 +69,13 @@ pub(super) fn parse_ctranslate2(path: &Path, text: &str) -> Result<Vec<Vec<u8>>>
     tokens.map(to_bytes).collect()
 }
 
-/// A tokenizer for a model of `vocab` tokens: the text `tokens`, then `<|endoftext|>` and the other special ones, of which
-/// the last are the timestamps. There are as many languages as there is room for.
+/// Builds the tokenizer of a model with a vocabulary of `vocab` tokens: the text `tokens`, `<|endoftext|>` and the other special
+/// tokens, the timestamps. The number of languages follows from `vocab`.
 pub(super) fn build(path: &Path, mut tokens: Vec<Vec<u8>>, vocab: usize) -> Result<Tokenizer> {
     let fail = |reason: String| Error::model(path, reason);
     if vocab >= ENGLISH_VOCAB {
         let expected = ENGLISH + usize::from(vocab > ENGLISH_VOCAB);
-        // Some lists go on with special tokens.
+        // Some lists continue with special tokens.
         let surplus =
             tokens.get(expected..).map(|rest| rest.iter().all(|token| token.is_empty() || token.starts_with(b"<|")));
         if surplus != Some(true) {
@@ -83,7 +85,8 @@ pub(super) fn build(path: &Path, mut tokens: Vec<Vec<u8>>, vocab: usize) -> Resu
         }
         tokens.truncate(expected);
     }
-    let languages = vocab.checked_sub(tokens.len() + NAMED + TIMESTAMPS).filter(|count| *count <= LANGUAGES.len());
+    let languages =
+        vocab.checked_sub(tokens.len() + NUM_SPECIAL + TIMESTAMPS).filter(|count| *count <= LANGUAGES.len());
     let languages = languages
         .ok_or_else(|| fail(format!("has {} text tokens, which do not fit a model of {vocab} tokens", tokens.len())))?;
     let inner = guard(|| model(&tokens)).map_err(&fail)?.map_err(&fail)?;
@@ -101,9 +104,9 @@ pub(super) fn build(path: &Path, mut tokens: Vec<Vec<u8>>, vocab: usize) -> Resu
     Ok(tokenizer)
 }
 
-/// In the order of their ids. The timestamps are known by their ids alone.
+/// The special tokens in the order of their ids, without timestamps, which are identified by id only.
 fn special_tokens(languages: usize, vocab: usize) -> impl Iterator<Item = String> {
-    // Renamed with large-v3, which has one more language.
+    // Renamed in large-v3, whose vocabulary has one more language.
     let no_speech = if vocab > ENGLISH_VOCAB + 1 { "nospeech" } else { "nocaptions" };
     let codes = LANGUAGES.iter().take(languages).map(|(code, _)| *code);
     let tasks = ["translate", "transcribe", "startoflm", "startofprev", no_speech, "notimestamps"];
@@ -111,10 +114,10 @@ fn special_tokens(languages: usize, vocab: usize) -> impl Iterator<Item = String
     names.map(|name| format!("<|{name}|>"))
 }
 
-/// Tokens and merges under the characters of byte-level BPE.
+/// The BPE model: vocabulary and merges, with bytes to_characters as the characters of byte-level BPE.
 fn model(tokens: &[Vec<u8>]) -> std::result::Result<BPE, String> {
     let characters = byte_characters();
-    let written = |bytes: &[u8]| -> String { bytes.iter().map(|byte| characters[usize::from(*byte)]).collect() };
+    let to_characters = |bytes: &[u8]| -> String { bytes.iter().map(|byte| characters[usize::from(*byte)]).collect() };
     let mut ranks: HashMap<&[u8], u32> = HashMap::with_capacity(tokens.len());
     let mut vocab = Vocab::default();
     for (token, id) in tokens.iter().zip(0..) {
@@ -122,22 +125,23 @@ fn model(tokens: &[Vec<u8>]) -> std::result::Result<BPE, String> {
             return Err(format!("has a token of {} bytes, expected at most {MAX_TOKEN}", token.len()));
         }
         ranks.insert(token, id);
-        vocab.insert(written(token), id);
+        vocab.insert(to_characters(token), id);
     }
     let mut merges = Merges::new();
     for (token, rank) in tokens.iter().zip(0..) {
-        let parts = seam(token, rank, &ranks).map(|at| token.split_at(at));
-        // A single byte that is no token cannot be joined with anything.
+        let parts = merge_point(token, rank, &ranks).map(|at| token.split_at(at));
+        // A part can be a single byte without a token, which BPE cannot merge.
         if let Some((left, right)) = parts.filter(|(left, right)| ranks.contains_key(left) && ranks.contains_key(right))
         {
-            merges.push((written(left), written(right)));
+            merges.push((to_characters(left), to_characters(right)));
         }
     }
     BPE::builder().vocab_and_merges(vocab, merges).build().map_err(|e| format!("is not a vocabulary: {e}"))
 }
 
-/// Where the two parts of a token meet, joined by the tokens before it; `None` if there are not two.
-fn seam(token: &[u8], rank: u32, ranks: &HashMap<&[u8], u32>) -> Option<usize> {
+/// Byte offset between the two parts of a token that remain after merging its bytes with tokens of lower rank. `None` if the
+/// number of parts is not two.
+fn merge_point(token: &[u8], rank: u32, ranks: &HashMap<&[u8], u32>) -> Option<usize> {
     let mut ends: Vec<usize> = (0..=token.len()).collect();
     let joined = |from: usize, to: usize| ranks.get(&token[from..to]).copied().filter(|found| *found < rank);
     let mut pairs: Vec<Option<u32>> = ends.windows(3).map(|pair| joined(pair[0], pair[2])).collect();
@@ -146,7 +150,7 @@ fn seam(token: &[u8], rank: u32, ranks: &HashMap<&[u8], u32>) -> Option<usize> {
         let (_, first) = known.min()?;
         ends.remove(first + 1);
         pairs.remove(first);
-        // The joined part has new neighbours.
+        // Update the pairs on both sides of the joined part.
         for at in [first.checked_sub(1), Some(first)].into_iter().flatten().filter(|at| at + 2 < ends.len()) {
             pairs[at] = joined(ends[at], ends[at + 2]);
         }
@@ -154,15 +158,15 @@ fn seam(token: &[u8], rank: u32, ranks: &HashMap<&[u8], u32>) -> Option<usize> {
     (pairs.len() == 1).then(|| ends[1])
 }
 
-/// The character that stands for each byte: itself if it can be seen, else one from U+0100 on.
+/// The character of each byte in byte-level BPE: itself if it is printable, else the next one from U+0100 on.
 ///
 /// Source: openai/gpt-2 `encoder.py::bytes_to_unicode`.
 fn byte_characters() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| {
-        let is_seen = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-        let code = if is_seen { byte as u32 } else { next };
-        next += u32::from(!is_seen);
+        let is_printable = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let code = if is_printable { byte as u32 } else { next };
+        next += u32::from(!is_printable);
         char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
     })
 }
