@@ -84,8 +84,9 @@ impl<B: SegmentationOps> SincNet<B> {
         })
     }
 
-    /// Features `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, one every `step` samples, which must be a
-    /// multiple of the stride. The filters run once over the samples, whatever the overlap of the windows.
+    /// Features `[B, T, 60]` of `windows` windows of `samples` `[1, S, 1]`, one every `step` samples. If there are several
+    /// windows, `step` must be a multiple of the stride. The filters run once over the samples, whatever the overlap of
+    /// the windows.
     pub fn run(
         &self,
         be: &B,
