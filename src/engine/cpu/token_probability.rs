@@ -1,4 +1,4 @@
-//! `token_probability`: the probability of one token after some rows.
+//! `token_probability`: the probability of one token in some rows of logits, for the no-speech probability.
 
 use super::Cpu;
 use crate::engine::Tensor;
