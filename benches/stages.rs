@@ -1,8 +1,8 @@
 //! Benchmarks of the stages of transcription, with the built-in model on the built-in conversation.
 //!
 //! `cargo bench --bench stages` reports time, and seconds of audio per second as elements. Silero is measured only if
-//! `silero_vad.onnx` is in `$DIARIST_SHARED/models/silero` (default `../shared`). The built-in network is tiny; for the speed
-//! of published models see `benches/peers/` and `benches/ops.rs`.
+//! `silero_vad.onnx` is in `$DIARIST_SHARED/models/silero` (default `../shared`). The built-in network is tiny; for the
+//! speed of published models see `benches/peers/` and `benches/ops.rs`.
 
 #![allow(missing_docs)] // criterion's macro generates an undocumented function
 

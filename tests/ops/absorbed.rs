@@ -129,7 +129,8 @@ fn linear_by_head_matches_f64() {
     }
 }
 
-/// The kind depends only on heads and rows. If it is absorbed for some number of rows, it is absorbed for every smaller one.
+/// The kind depends only on heads and rows. If it is absorbed for some number of rows, it is absorbed for every smaller
+/// one.
 #[test]
 fn few_heads_are_absorbed() {
     let cpu = Cpu::new(Some(1)).unwrap();

@@ -1,4 +1,5 @@
-//! `ctc_viterbi` against an exhaustive search over all paths in f64, and against torchaudio and WhisperX in random cases.
+//! `ctc_viterbi` against an exhaustive search over all paths in f64, and against torchaudio and WhisperX in random
+//! cases.
 
 use std::ops::Range;
 

@@ -56,8 +56,8 @@ fn conv2d() {
         let want: Vec<f64> = x.chunks_exact(map).flat_map(|x| convolved(x, [frames, bands], &filter)).collect();
         let added = random(4, want.len());
         let name = format!("conv2d {frames} x {bands}, {:?}", filter.shape);
-        // For sums of products below 1. Winograd's transformed values are up to 100 times as large as the inputs and cancel,
-        // so its rounding errors are larger.
+        // For sums of products below 1. Winograd's transformed values are up to 100 times as large as the inputs and
+        // cancel, so its rounding errors are larger.
         let is_transformed = taps == 3 && stride == 1 && inputs > 1;
         let atol = if is_transformed { 1.2e-5 } else { 2e-6 } * ((taps * taps * inputs) as f64).sqrt();
         for cpu in cpus() {

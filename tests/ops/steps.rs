@@ -94,8 +94,8 @@ fn cross_store_refuses_slots_out_of_range() {
     assert!(cpu.cross_store(&mut cache, &[0, 1], &kv).is_err());
 }
 
-/// Three rows decoded for some steps, of which two swap or share parents, against attention over the true history of each
-/// row.
+/// Three rows decoded for some steps, of which two swap or share parents, against attention over the true history of
+/// each row.
 #[test]
 fn self_attention_step_follows_the_lineage() {
     for (heads, head_dim) in [(1, 1), (2, 8), (3, 64), (1, 33)] {

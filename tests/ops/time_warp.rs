@@ -132,8 +132,8 @@ fn weights_and_matrix() {
     }
 }
 
-/// Reference of `time_warp` in f64: the DTW recursion, then backtracking. As in openai-whisper, if the first two predecessors
-/// tie below the third, the third is taken, for costs and path.
+/// Reference of `time_warp` in f64: the DTW recursion, then backtracking. As in openai-whisper, if the first two
+/// predecessors tie below the third, the third is taken, for costs and path.
 fn dtw_f64(matrix: &[f32], rows: usize, columns: usize) -> Vec<i32> {
     let mut cost = vec![vec![f64::INFINITY; columns + 1]; rows + 1];
     cost[0][0] = 0.0;

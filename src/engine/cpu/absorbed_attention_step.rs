@@ -1,13 +1,13 @@
-//! `absorbed_attention_step`: cross-attention of a decode step to the encoder output itself, which is stored once for all
-//! decoder layers and is both keys and values.
+//! `absorbed_attention_step`: cross-attention of a decode step to the encoder output itself, which is stored once for
+//! all decoder layers and is both keys and values.
 //!
-//! Scores are sums over the `C` values of a frame; the weighted mean is a sum over frames. To read memory only once, the
-//! frames are processed in tiles that fit the second-level cache: scores of the tile, their exponentials, and the tile's
-//! part of the weighted mean, by an online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867). Meanwhile the next tile is
-//! prefetched: every step of the inner loops prefetches the cache lines one tile ahead of its own.
+//! Scores are sums over the `C` values of a frame; the weighted mean is a sum over frames. To read memory only once,
+//! the frames are processed in tiles that fit the second-level cache: scores of the tile, their exponentials, and the
+//! tile's part of the weighted mean, by an online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867). Meanwhile the
+//! next tile is prefetched: every step of the inner loops prefetches the cache lines one tile ahead of its own.
 //!
-//! Splits of [`SPLIT`] frames are computed independently and merged in order, so that a single chunk keeps several threads
-//! busy. The boundaries of splits depend only on the frame. Journal: docs/kernels/cpu-attention.md.
+//! Splits of [`SPLIT`] frames are computed independently and merged in order, so that a single chunk keeps several
+//! threads busy. The boundaries of splits depend only on the frame. Journal: docs/kernels/cpu-attention.md.
 
 use std::cell::Cell;
 
@@ -26,7 +26,8 @@ const SPLIT: usize = 384;
 const TILE: usize = 128;
 /// Values per column block: two cache lines, which are two vectors of AVX-512 and four of AVX2.
 const BLOCK: usize = 32;
-/// Largest number of rows per task. With more rows, as in prompts, the frames are read again, which limits scratch memory.
+/// Largest number of rows per task. With more rows, as in prompts, the frames are read again, which limits scratch
+/// memory.
 const MAX_ROWS: usize = 8;
 /// Largest number of runs whose partial results are in memory at once.
 const MAX_RUNS: usize = 16;
@@ -262,7 +263,8 @@ fn even_part(num: usize, most: usize) -> usize {
     num.div_ceil(num.div_ceil(most).max(1))
 }
 
-/// `scores[n, t] = queries[n] . tile[t]`; `scores` `[N, TILE]`, `queries` `[N, stride]`, `tile` and `next` `[frames, stride]`.
+/// `scores[n, t] = queries[n] . tile[t]`; `scores` `[N, TILE]`, `queries` `[N, stride]`, `tile` and `next`
+/// `[frames, stride]`.
 #[inline(always)]
 fn all_scores<I: Isa, const NV: usize>(
     isa: I,

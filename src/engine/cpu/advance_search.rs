@@ -253,8 +253,8 @@ impl Slot<'_> {
         }
     }
 
-    /// Sets the row's input of the next pass. Its keys and values are written to its own cache row; `lineage` has pointed
-    /// there for all later positions since the search started.
+    /// Sets the row's input of the next pass. Its keys and values are written to its own cache row; `lineage` has
+    /// pointed there for all later positions since the search started.
     fn feed(&mut self, row: usize, candidate: Candidate) {
         self.token[row] = candidate.token;
         self.position[row] = (self.options.prompt + self.step()) as i32;

@@ -1,7 +1,8 @@
 //! `clip_conv`: 1-D convolutions over clips of different lengths; the output may be some columns of a wider tensor.
 //!
-//! A task is a block of output rows. The input windows are gathered first if they are not contiguous in memory or need the
-//! batch norm. Then the block is multiplied while it is in the second-level cache, and the epilogue is applied in place.
+//! A task is a block of output rows. The input windows are gathered first if they are not contiguous in memory or need
+//! the batch norm. Then the block is multiplied while it is in the second-level cache, and the epilogue is applied in
+//! place.
 
 use std::cell::Cell;
 
@@ -191,7 +192,8 @@ impl Kernel for Scale<'_> {
     }
 }
 
-/// The product of a block with a weight of few outputs. Taps are read directly from `x`, or from `rows` after a batch norm.
+/// The product of a block with a weight of few outputs. Taps are read directly from `x`, or from `rows` after a batch
+/// norm.
 struct Narrow<'b, 'a, 'o> {
     block: &'b Block<'a>,
     /// The input rows after batch norm and ReLU, if the convolution has them.

@@ -1,7 +1,7 @@
 //! `conv2d`: 2-D convolutions over feature maps `[T, H, C]`.
 //!
-//! Convolutions of nine taps and stride 1 use [`winograd`]. The others are matrix products over windows: the receptive field
-//! of an output has `taps * C` contiguous values in each input row.
+//! Convolutions of nine taps and stride 1 use [`winograd`]. The others are matrix products over windows: the receptive
+//! field of an output has `taps * C` contiguous values in each input row.
 //!
 //! Journal: docs/kernels/conv2d-cpu.md.
 
@@ -211,7 +211,8 @@ pub(super) fn panel_width(level: Level) -> usize {
     level.run(Width)
 }
 
-/// `MR` rows times a panel: each sum is one chain of fused multiply-adds over the spans; `weights` `[spans * length, NR]`.
+/// `MR` rows times a panel: each sum is one chain of fused multiply-adds over the spans; `weights`
+/// `[spans * length, NR]`.
 ///
 /// 12 x 2 vectors with 32 registers, so that a panel has 32 channels; 6 x 2 with 16 registers.
 #[inline(always)]

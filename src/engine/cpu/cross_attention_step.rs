@@ -25,14 +25,14 @@ pub enum CrossCacheType {
     F32,
     /// Keys and values in f16, rounded to nearest: half the memory traffic of f32.
     F16,
-    /// Keys and values as 8-bit integers, with one scale per key and one per channel of the values: a quarter of the memory
-    /// traffic of f32.
+    /// Keys and values as 8-bit integers, with one scale per key and one per channel of the values: a quarter of the
+    /// memory traffic of f32.
     Int8,
 }
 
-/// [`CrossCacheType::Auto`] stores the encoder output for at most this number of heads times rows of a search. A step then
-/// reads `4 T C` bytes less per layer and chunk, and computes `4 T C` more operations per head and row. That is faster if
-/// reading a byte takes longer than that many operations: 8 to 20 on machines with vector units
+/// [`CrossCacheType::Auto`] stores the encoder output for at most this number of heads times rows of a search. A step
+/// then reads `4 T C` bytes less per layer and chunk, and computes `4 T C` more operations per head and row. That is
+/// faster if reading a byte takes longer than that many operations: 8 to 20 on machines with vector units
 /// (docs/kernels/cpu-attention.md).
 const AUTO_ABSORBED: usize = 16;
 
@@ -59,8 +59,8 @@ pub struct CrossCache {
     values: Store,
 }
 
-/// The packed operands of all slots and heads. A part is the operand of one slot and head, in panels; all parts have the
-/// same length.
+/// The packed operands of all slots and heads. A part is the operand of one slot and head, in panels; all parts have
+/// the same length.
 enum Store {
     F32(Aligned<f32>),
     F16(Aligned<f16>),

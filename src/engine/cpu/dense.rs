@@ -10,8 +10,8 @@ use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
-/// Frames of features per thread. In a dense block they take 4 KiB for every second frame, which fills the second-level cache
-/// of a server core.
+/// Frames of features per thread. In a dense block they take 4 KiB for every second frame, which fills the second-level
+/// cache of a server core.
 const FRAMES_PER_THREAD: usize = 512;
 
 impl Dense for Cpu {
@@ -133,8 +133,8 @@ fn by_clip(
     cpu.threads.run(|| parts.par_iter_mut().for_each(|(out, first)| each(out, *first)));
 }
 
-/// Segment pooling of one clip: `out` `[S, K]`, `x` `[T, K]`. Sums over a segment's frames are f32; the sum of the segments
-/// is f64.
+/// Segment pooling of one clip: `out` `[S, K]`, `x` `[T, K]`. Sums over a segment's frames are f32; the sum of the
+/// segments is f64.
 fn contexts(out: &mut [f32], x: &[f32], width: usize) {
     let mut total = vec![0.0f64; width];
     for (out, x) in out.chunks_exact_mut(width).zip(x.chunks(SEGMENT * width)) {

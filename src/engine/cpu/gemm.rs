@@ -1,18 +1,19 @@
 //! The matrix product (GEMM) of most ops: rows of activations times a packed weight, with f32 accumulators.
 //!
-//! Every element of the result is one chain of fused multiply-adds over `k = 0, 1, ..., K - 1`, starting from zero: the same
-//! additions in the same order for one row or a thousand, on one thread or many, with every instruction set. Blocking only
-//! determines which chains advance together. This is why no general GEMM crate is used: those choose the order of additions
-//! from the shape of the whole product.
+//! Every element of the result is one chain of fused multiply-adds over `k = 0, 1, ..., K - 1`, starting from zero: the
+//! same additions in the same order for one row or a thousand, on one thread or many, with every instruction set.
+//! Blocking only determines which chains advance together. This is why no general GEMM crate is used: those choose the
+//! order of additions from the shape of the whole product.
 //!
 //! Blocking: a tile of 6 rows x `NR` outputs is in registers. A block of `KC` rows of a panel (24 KiB) stays in the
-//! first-level cache while all activation rows of the task are multiplied with it. The activation rows of a task stay in the
-//! second-level cache during all panels. Weights narrower than f32 are widened into the first-level block by the first tile
-//! that reads them. A decode step has few rows and is limited by memory bandwidth: there, six to twelve rows are multiplied
-//! with each half of a panel at once ([`few_rows`](super::few_rows)).
+//! first-level cache while all activation rows of the task are multiplied with it. The activation rows of a task stay
+//! in the second-level cache during all panels. Weights narrower than f32 are widened into the first-level block by the
+//! first tile that reads them. A decode step has few rows and is limited by memory bandwidth: there, six to twelve rows
+//! are multiplied with each half of a panel at once ([`few_rows`](super::few_rows)).
 //!
 //! Source of the scheme: Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", with rows of
-//! activations left unpacked, since a tile reads only one value of each row at a time. Journal: docs/kernels/cpu-gemm.md.
+//! activations left unpacked, since a tile reads only one value of each row at a time. Journal:
+//! docs/kernels/cpu-gemm.md.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -31,13 +32,14 @@ use crate::engine::Epilogue;
 
 /// Rows of a register tile: 6 x `NR` accumulators leave room for the operands on every instruction set.
 const TILE_ROWS: usize = 6;
-/// Values of the first-level block of a panel, `KC * NR`: 24 KiB as f32, half of the first-level cache of a server core. The
-/// other half is for the activations, or for the other hardware thread of the core.
+/// Values of the first-level block of a panel, `KC * NR`: 24 KiB as f32, half of the first-level cache of a server
+/// core. The other half is for the activations, or for the other hardware thread of the core.
 const BLOCK_VALUES: usize = 6144;
-/// Activations of one task, `rows * K`: 768 KiB, which fit the second-level cache of a server core together with a panel.
+/// Activations of one task, `rows * K`: 768 KiB, which fit the second-level cache of a server core together with a
+/// panel.
 const TASK_VALUES: usize = 196_608;
-/// Largest number of rows for which weights narrower than f32 are widened again for every [`MOST_ROWS`] rows, instead of
-/// once into the first-level cache: storing the widened weights costs more than a few conversions.
+/// Largest number of rows for which weights narrower than f32 are widened again for every [`MOST_ROWS`] rows, instead
+/// of once into the first-level cache: storing the widened weights costs more than a few conversions.
 const MOST_HALVED: usize = 48;
 /// Fewest multiply-adds worth a task on another thread.
 const MIN_TASK: usize = 1 << 16;
@@ -212,8 +214,8 @@ fn advance_block<I: Isa, T: Stored<I>, const NV: usize>(
     }
 }
 
-/// [`advance`] for weights narrower than f32. They are widened while the first tile reads them, so that memory access and
-/// arithmetic overlap, and stored in `wide` for the other tiles.
+/// [`advance`] for weights narrower than f32. They are widened while the first tile reads them, so that memory access
+/// and arithmetic overlap, and stored in `wide` for the other tiles.
 #[inline(always)]
 fn widen_advance<I: Isa, T: Stored<I>, const NV: usize>(
     isa: I,
@@ -237,8 +239,8 @@ fn widen_advance<I: Isa, T: Stored<I>, const NV: usize>(
     advance::<I, f32, NV>(isa, rows, wide, span, sums);
 }
 
-/// Rows of the next tile. Seven to eleven rows are divided into two tiles, because a tile of one or two rows is limited by
-/// the latency of its multiply-adds.
+/// Rows of the next tile. Seven to eleven rows are divided into two tiles, because a tile of one or two rows is limited
+/// by the latency of its multiply-adds.
 fn tile_height(left: usize) -> usize {
     if left > TILE_ROWS && left < 2 * TILE_ROWS { left.div_ceil(2) } else { left.min(TILE_ROWS) }
 }

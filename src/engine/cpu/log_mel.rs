@@ -1,6 +1,7 @@
 //! `log_mel`: Whisper's log-mel spectrogram.
 //!
-//! The Fourier transform is f64: it is a small part of the work, and the logarithm amplifies rounding errors in quiet bins.
+//! The Fourier transform is f64: it is a small part of the work, and the logarithm amplifies rounding errors in quiet
+//! bins.
 
 use std::sync::Arc;
 

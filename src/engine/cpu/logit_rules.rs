@@ -1,4 +1,5 @@
-//! `logit_rules`: suppression, n-gram, repetition and timestamp rules on the logits. This is the reference implementation.
+//! `logit_rules`: suppression, n-gram, repetition and timestamp rules on the logits. This is the reference
+//! implementation.
 //!
 //! Order and effect are CTranslate2's (`src/decoding_utils.cc`, `ApplyTimestampRules` in `src/models/whisper.cc`);
 //! without n-gram and repetition rules they are also openai-whisper's and transformers'.
@@ -222,8 +223,8 @@ mod tests {
         assert_eq!(allowed(&timed, &[11], &logits), vec![0, 1, 3, 4, 5, 6, 7]);
         // After text: text, or any later timestamp.
         assert_eq!(allowed(&timed, &[11, 4], &logits), all_but(&[2, 8, 9, 10, 11]));
-        // After text and a timestamp: the same or a later timestamp, or end-of-text (7 is a task token; CTranslate2 allows
-        // it).
+        // After text and a timestamp: the same or a later timestamp, or end-of-text (7 is a task token; CTranslate2
+        // allows it).
         assert_eq!(allowed(&timed, &[11, 4, 13], &logits), vec![6, 7, 13, 14, 15, 16, 17, 18, 19]);
         // After a pair: text.
         assert_eq!(allowed(&timed, &[11, 4, 13, 13], &logits), vec![0, 1, 3, 4, 5, 6, 7]);

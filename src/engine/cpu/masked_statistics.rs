@@ -1,5 +1,5 @@
-//! `masked_statistics`: statistics pooling, the weighted mean and standard deviation over the frames of each speaker. Sums
-//! are f64, in the order of the frames.
+//! `masked_statistics`: statistics pooling, the weighted mean and standard deviation over the frames of each speaker.
+//! Sums are f64, in the order of the frames.
 
 use rayon::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Packed weights for the matrix product: panels of `NR` output features, `K` rows of `NR` values each, so that a panel is
-//! read sequentially.
+//! Packed weights for the matrix product: panels of `NR` output features, `K` rows of `NR` values each, so that a panel
+//! is read sequentially.
 
 use bytemuck::Zeroable;
 use half::f16;
@@ -11,8 +11,8 @@ use crate::engine::weights::{HostInt8, HostMatrix, WeightRef};
 /// The storage type of weights. Products are always computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
-    /// f16 for a matrix whose values can all be represented exactly in f16, f32 for any other. Published Whisper checkpoints
-    /// are exact in f16: half the memory traffic, identical results. 8-bit weights stay 8-bit.
+    /// f16 for a matrix whose values can all be represented exactly in f16, f32 for any other. Published Whisper
+    /// checkpoints are exact in f16: half the memory traffic, identical results. 8-bit weights stay 8-bit.
     #[default]
     Auto,
     /// f32.

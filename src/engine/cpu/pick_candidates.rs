@@ -1,7 +1,9 @@
-//! `pick_candidates`: top-k tokens for beam search, or a random draw for sampling. This is the reference implementation.
+//! `pick_candidates`: top-k tokens for beam search, or a random draw for sampling. This is the reference
+//! implementation.
 //!
-//! The vocabulary is processed in blocks. The inner loops have independent lanes, so that the compiler vectorises them for
-//! every instruction set with bit-identical results. Sums are f32 per lane within a block, then f64 over the blocks.
+//! The vocabulary is processed in blocks. The inner loops have independent lanes, so that the compiler vectorises them
+//! for every instruction set with bit-identical results. Sums are f32 per lane within a block, then f64 over the
+//! blocks.
 
 use rayon::prelude::*;
 
@@ -246,8 +248,8 @@ fn invert_cdf(logits: &[f32], max: f32, sharpness: f32, uniform: f32) -> usize {
             left -= sum;
             continue;
         }
-        // Lane sums round differently from this running sum. If it does not quite reach the sum of the block, the last token
-        // with a weight is drawn.
+        // Lane sums round differently from this running sum. If it does not quite reach the sum of the block, the last
+        // token with a weight is drawn.
         for (i, &logit) in block.iter().enumerate() {
             let weight = f64::from(exp_nonpositive((logit - max) * sharpness));
             if weight > 0.0 {

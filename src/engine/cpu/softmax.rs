@@ -35,7 +35,8 @@ pub(super) fn exp_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) -> f32 {
     exp_below(isa, row, scale, scale * max)
 }
 
-/// Replaces a row of scores `s` by `e^(scale s - top)` and returns the sum; `top` must be at least the largest `scale s`.
+/// Replaces a row of scores `s` by `e^(scale s - top)` and returns the sum; `top` must be at least the largest
+/// `scale s`.
 #[inline(always)]
 pub(super) fn exp_below<I: Isa>(isa: I, row: &mut [f32], scale: f32, top: f32) -> f32 {
     let scale_vector = isa.splat_f32s(scale);

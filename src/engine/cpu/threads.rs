@@ -1,8 +1,8 @@
 //! Thread pools of the CPU backend, and how concurrent callers share the cores.
 //!
-//! A single caller uses all threads. Concurrent callers use pools of fewer threads each: an op that is divided among fewer
-//! threads spends less time on packing and synchronisation, and together the callers still keep every core busy. Results do
-//! not depend on the number of threads, see [`gemm`](super::gemm). Journal: docs/kernels/cpu-threads.md.
+//! A single caller uses all threads. Concurrent callers use pools of fewer threads each: an op that is divided among
+//! fewer threads spends less time on packing and synchronisation, and together the callers still keep every core busy.
+//! Results do not depend on the number of threads, see [`gemm`](super::gemm). Journal: docs/kernels/cpu-threads.md.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,7 +77,8 @@ impl Threads {
         OWNER.get() == self.id
     }
 
-    /// How often the threads are halved for this number of callers: as often as possible while every share has a caller.
+    /// How often the threads are halved for this number of callers: as often as possible while every share has a
+    /// caller.
     fn halvings(&self, callers: usize) -> usize {
         (1..=self.shares.len()).rev().find(|halvings| self.shares_of(*halvings) <= callers).unwrap_or(0)
     }

@@ -1,5 +1,5 @@
-//! wav2vec2: the [`Wav2Vec2Ops`] primitives on the CPU. Convolutions are matrix products over windows of the input, except
-//! those over samples (`sample_conv`).
+//! wav2vec2: the [`Wav2Vec2Ops`] primitives on the CPU. Convolutions are matrix products over windows of the input,
+//! except those over samples (`sample_conv`).
 
 use rayon::prelude::*;
 

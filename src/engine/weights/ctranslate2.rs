@@ -7,14 +7,15 @@
 //! | u32, variables | number of variables, then the variables |
 //! | u32, aliases | from version 3 on: number of aliases, then two strings for each, the alias and the name |
 //!
-//! A variable is its name (a string); u8 number of axes and a u32 for each; from version 4 on u8 type and u32 number of bytes,
-//! before version 4 u8 bytes per element and u32 number of elements; the data.
+//! A variable is its name (a string); u8 number of axes and a u32 for each; from version 4 on u8 type and u32 number of
+//! bytes, before version 4 u8 bytes per element and u32 number of elements; the data.
 //!
 //! A string is a u16 length and that many bytes, the last of which is zero. The scales of a quantised weight `W` are in
-//! `W_scale`: one per row of an 8-bit weight, a single one for a 16-bit weight (1000 if there is none). Value = integer /
-//! scale.
+//! `W_scale`: one per row of an 8-bit weight, a single one for a 16-bit weight (1000 if there is none). Value = integer
+//! / scale.
 //!
-//! Source: CTranslate2 4.8 `src/models/model.cc` (`Model::load`, `ensure_dtype`), `python/ctranslate2/specs/model_spec.py`.
+//! Source: CTranslate2 4.8 `src/models/model.cc` (`Model::load`, `ensure_dtype`),
+//! `python/ctranslate2/specs/model_spec.py`.
 
 use std::collections::HashMap;
 

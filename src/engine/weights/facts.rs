@@ -9,8 +9,8 @@ use super::pickle::{Id, Node, Pickle};
 
 /// The entries of the checkpoint's dictionary that are read.
 const ENTRIES: [&str; 3] = ["hyper_parameters", "pyannote.audio", "dims"];
-/// Largest number of values read per entry; real ones have a few dozen. Nested references in a small pickle can expand to an
-/// exponential number of values.
+/// Largest number of values read per entry; real ones have a few dozen. Nested references in a small pickle can expand
+/// to an exponential number of values.
 const MAX_VALUES: usize = 4096;
 /// Largest nesting depth.
 const MAX_DEPTH: usize = 16;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::place::Place;
 
-/// Largest number of tensors, or of aliases, in a CTranslate2 or ggml file; Whisper large has about 1300. An entry of such a
-/// file takes a few bytes, but a [`Place`] takes hundreds, so the limit bounds the memory for a damaged file.
+/// Largest number of tensors, or of aliases, in a CTranslate2 or ggml file; Whisper large has about 1300. An entry of
+/// such a file takes a few bytes, but a [`Place`] takes hundreds, so the limit bounds the memory for a damaged file.
 pub(super) const MAX_TENSORS: usize = 1 << 14;
 
 /// The contents of a file.

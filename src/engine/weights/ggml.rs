@@ -5,7 +5,7 @@
 //! | u32 | the magic number `ggml` |
 //! | 11 i32 | the ten sizes of openai-whisper's `dims`, then the type of the file |
 //! | i32, i32, f32... | mel filters: bins, frequencies, values |
-//! | i32, tokens | number of tokens; for each a u32 length and that many bytes; in the order of their ids, without special tokens |
+//! | i32, tokens | number of text tokens; u32 length and bytes of each, in the order of ids, without special tokens |
 //! | tensors, to the end | i32 axes, i32 length of the name, i32 type; the axes, last one first; the name; the data |
 //!
 //! Tensor names are those of openai-whisper. The mel filters of the file are not used; they are computed.

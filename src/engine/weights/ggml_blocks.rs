@@ -1,5 +1,5 @@
-//! Dequantisation of ggml blocks (q4_0, q4_1, q5_0, q5_1, q8_0): 32 elements with a common scale, and in the `_1` types a
-//! common minimum.
+//! Dequantisation of ggml blocks (q4_0, q4_1, q5_0, q5_1, q8_0): 32 elements with a common scale, and in the `_1` types
+//! a common minimum.
 //!
 //! | type | layout of a block | value of an element |
 //! |---|---|---|

@@ -1,12 +1,12 @@
 //! A safe reader of Python pickles, which executes no calls.
 //!
-//! A pickle is a program for a stack machine that can import and call any Python function. This reader has the stack and
-//! the memo, but no imports and no calls. It builds strings, numbers, tuples, lists and dictionaries. An import is recorded
-//! as its name ([`Node::Global`]), and a call is recorded with its arguments ([`Node::Call`]). The reader of checkpoints
-//! interprets the few calls it knows and ignores the rest.
+//! A pickle is a program for a stack machine that can import and call any Python function. This reader has the stack
+//! and the memo, but no imports and no calls. It builds strings, numbers, tuples, lists and dictionaries. An import is
+//! recorded as its name ([`Node::Global`]), and a call is recorded with its arguments ([`Node::Call`]). The reader of
+//! checkpoints interprets the few calls it knows and ignores the rest.
 //!
-//! Time and memory are linear in the length of the input: every opcode creates at most one node, only bytes of the input are
-//! copied, and there is no recursion.
+//! Time and memory are linear in the length of the input: every opcode creates at most one node, only bytes of the
+//! input are copied, and there is no recursion.
 //!
 //! Source: CPython's `pickletools.py` for the opcodes, their arguments and their order on the stack.
 
@@ -314,8 +314,8 @@ impl Machine<'_> {
         self.push(node)
     }
 
-    /// Adds values to the container below them on the stack. If that is another node, such as a recorded call, the values are
-    /// dropped.
+    /// Adds values to the container below them on the stack. If that is another node, such as a recorded call, the
+    /// values are dropped.
     fn fill(&mut self, opcode: u8) -> Result<()> {
         let items = match opcode {
             b'a' | b'b' => vec![self.pop()?], // APPEND, BUILD

@@ -55,8 +55,8 @@ impl Place {
         Place { name, encoding: Encoding::Plain(dtype), shape, strides: None, range }
     }
 
-    /// A part of the tensor, without copying. `None` if the rows are out of range, the shape has another number of elements,
-    /// or the tensor is not contiguous.
+    /// A part of the tensor, without copying. `None` if the rows are out of range, the shape has another number of
+    /// elements, or the tensor is not contiguous.
     pub fn part(&self, part: &Part) -> Option<Self> {
         let mut place = Place { name: part.name.clone(), ..self.clone() };
         if let Some(rows) = &part.rows {

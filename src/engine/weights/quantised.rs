@@ -8,8 +8,8 @@ use super::{HostInt8, HostMatrix, HostWeight, Weights};
 use crate::error::{Error, Result};
 
 impl Weights {
-    /// A weight, checked against `shape`, whose first axis is output features. 8-bit integers stay 8-bit, all other types
-    /// are converted to f32.
+    /// A weight, checked against `shape`, whose first axis is output features. 8-bit integers stay 8-bit, all other
+    /// types are converted to f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).

@@ -1,12 +1,13 @@
-//! Reader of PyTorch checkpoints, in the zip format and in the legacy format before PyTorch 1.6: the byte ranges of tensors.
+//! Reader of PyTorch checkpoints, in the zip format and in the legacy format before PyTorch 1.6: the byte ranges of
+//! tensors.
 //!
-//! No code in the file is executed ([`pickle`](super::pickle)). Every tensor is checked to be within its storage, and every
-//! storage within the file, before the tensors are listed.
+//! No code in the file is executed ([`pickle`](super::pickle)). Every tensor is checked to be within its storage, and
+//! every storage within the file, before the tensors are listed.
 //!
 //! | | zip format | legacy format |
 //! |---|---|---|
 //! | dictionary | `NAME/data.pkl` | the fourth pickle, after a magic number, a version, and byte order and type sizes |
-//! | storages | `NAME/data/KEY` | after a fifth pickle with the list of their keys: number of elements, then the elements |
+//! | storages | `NAME/data/KEY` | after a fifth pickle, the list of keys: number of elements, then the elements |
 //!
 //! Source: PyTorch 2.15 `torch/serialization.py` (`_save`, `_legacy_save`), `torch/_utils.py` (`_rebuild_tensor_v2`).
 
@@ -149,8 +150,8 @@ fn widths(values: &Pickle) -> Result<HashMap<String, usize>> {
     Ok(storages.flatten().map(|storage| (storage.key.to_string(), storage.width)).collect())
 }
 
-/// A reference to a storage in the pickle: `("storage", class, key, device, elements)`, in the legacy format followed by a
-/// view, `(key, first element, elements)`, or None.
+/// A reference to a storage in the pickle: `("storage", class, key, device, elements)`, in the legacy format followed
+/// by a view, `(key, first element, elements)`, or None.
 struct Storage<'a> {
     key: &'a str,
     dtype: Dtype,

@@ -1,9 +1,9 @@
-//! Winograd convolution F(4x4, 3x3), for nine taps and stride 1: a tile of 4 x 4 outputs takes 36 products for each pair of
-//! channels instead of 144.
+//! Winograd convolution F(4x4, 3x3), for nine taps and stride 1: a tile of 4 x 4 outputs takes 36 products for each
+//! pair of channels instead of 144.
 //!
 //! Each piece of the output is computed in three steps while it is in the second-level cache: tiles of 6 x 6 inputs are
-//! transformed; each of the 36 points is multiplied with the same point of the transformed weights; the sums are transformed
-//! back. Tiles are independent, so the result does not depend on the division into pieces.
+//! transformed; each of the 36 points is multiplied with the same point of the transformed weights; the sums are
+//! transformed back. Tiles are independent, so the result does not depend on the division into pieces.
 //!
 //! Source: Lavin & Gray 2016 (arXiv:1509.09308), section 4.3. Journal: docs/kernels/conv2d-cpu.md.
 
@@ -211,7 +211,8 @@ impl Tiles<'_, '_> {
     }
 }
 
-/// Transforms vector `v` of the channels of a tile, `rows` `[6][6, vectors]`. The points are `step` apart in `transformed`.
+/// Transforms vector `v` of the channels of a tile, `rows` `[6][6, vectors]`. The points are `step` apart in
+/// `transformed`.
 #[inline(always)]
 fn transform_tile<I: Isa>(
     isa: I,
