@@ -198,7 +198,7 @@ fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> 
     Ok(())
 }
 
-/// Checks the input of [`average_linkage`].
+/// Checks the input of [`average_linkage()`].
 fn check_linked(input: &Linked) -> Result<()> {
     let op = "average_linkage";
     check_rows(op, "embeddings", input.embeddings.len(), input.size)?;
@@ -219,7 +219,7 @@ fn check_linked(input: &Linked) -> Result<()> {
     Ok(())
 }
 
-/// Checks the input of [`vbx`].
+/// Checks the input of [`vbx()`].
 fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
     if phi.is_empty() || features.len() != labels.len() * phi.len() {
         return Err(wrong("vbx", "features", format!("[{}, {}]", labels.len(), phi.len()), features.len()));
@@ -242,7 +242,7 @@ fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
     Ok(())
 }
 
-/// Checks the input of [`reconstruct`].
+/// Checks the input of [`reconstruct()`].
 fn check_votes(
     activity: &Activity,
     labels: &[Option<usize>],

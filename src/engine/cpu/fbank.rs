@@ -14,7 +14,7 @@ use crate::features::fbank::{FFT, FLOOR, FRAME, Fbank, PREEMPHASIS, SHIFT, SPECT
 /// Frames per task.
 const FRAMES_PER_TASK: usize = 100;
 
-/// Constants of [`fbank`].
+/// Constants of `fbank`.
 pub struct FbankPlan {
     gain: f64,
     /// `[FRAME]`
