@@ -1,9 +1,9 @@
-//! One group for each op of the CPU backend, at the sizes Whisper base and small give it.
+//! Benchmarks of the ops of the CPU backend, at the sizes of Whisper base and small.
 //!
-//! `cargo bench --bench ops` reports time and throughput: operations per second where arithmetic is the limit (2 for
-//! each multiply-add), bytes per second where memory is. Compare with `peak`, measured in the same run.
+//! `cargo bench --bench ops` reports time and throughput: operations per second where arithmetic is the limit (2 per
+//! multiply-add), bytes per second where memory is the limit. Compare with `peak`, which is measured in the same run.
 
-#![allow(missing_docs)] // the macro of the benchmark harness writes a function without
+#![allow(missing_docs)] // criterion's macro generates an undocumented function
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use diarist::engine::weights::HostMatrix;
 use diarist::engine::{Backend, Epilogue, StepRows, Tensor, ops};
 use diarist::units::MelFrame;
 
-/// Frames of a 30 s window in the encoder.
+/// Encoder frames of a 30 s window.
 const FRAMES: usize = 1500;
 
 fn cpu() -> Cpu {
@@ -41,7 +41,7 @@ fn step_rows(cpu: &Cpu, num_rows: usize, position: i32) -> StepRows<Cpu> {
     rows
 }
 
-/// What the processor can do: multiply-adds in registers, and a sum over 256 MB, on all threads.
+/// Peak performance of the CPU on all threads: multiply-adds in registers, and reading 256 MB of memory.
 fn peak(c: &mut Criterion) {
     struct Fma(u64);
     impl pulp::WithSimd for Fma {
@@ -98,7 +98,7 @@ fn linear(c: &mut Criterion) {
     }
 }
 
-/// The largest weight of a decode step, read once for a few rows.
+/// The largest weight of a decode step, read once for all rows.
 fn logits(c: &mut Criterion) {
     let cpu = cpu();
     let (vocab, width) = (51_865, 512);
@@ -162,7 +162,7 @@ fn cross_attention_step(c: &mut Criterion) {
     }
 }
 
-/// The same over the encoder output itself.
+/// Cross-attention to the encoder output itself, without projected keys and values.
 fn absorbed_attention_step(c: &mut Criterion) {
     let cpu = cpu();
     let (heads, width) = (8, 512);
@@ -181,7 +181,7 @@ fn absorbed_attention_step(c: &mut Criterion) {
     }
 }
 
-/// The products before and after it.
+/// The per-head products of absorbed attention: queries before it, weighted means after it.
 fn linear_by_head(c: &mut Criterion) {
     let cpu = cpu();
     let (heads, width) = (8, 512);
@@ -234,7 +234,7 @@ fn log_mel(c: &mut Criterion) {
     group.bench_function("30 s", |b| b.iter(|| ops::log_mel(&cpu, &mut out, &audio, &plan)));
 }
 
-/// Two minutes of speech in eight segments, 15 letters a second of 32 classes.
+/// Two minutes of speech in eight segments: 15 letters per second, 32 classes.
 fn ctc_viterbi(c: &mut Criterion) {
     const SEGMENTS: usize = 8;
     const ROWS: usize = 749;

@@ -1,10 +1,10 @@
-//! One group for each stage a recording passes through, with the built-in model on the built-in conversation.
+//! Benchmarks of the stages of transcription, with the built-in model on the built-in conversation.
 //!
-//! `cargo bench --bench stages` reports time, and seconds of sound per second as elements. Silero is timed where the file
-//! `silero_vad.onnx` is: in `$DIARIST_SHARED/models/silero` (default `../shared`). The network is tiny; for the speed of
-//! the published sizes see `benches/peers/` and `benches/ops.rs`.
+//! `cargo bench --bench stages` reports time, and seconds of audio per second as elements. Silero is measured only if
+//! `silero_vad.onnx` is in `$DIARIST_SHARED/models/silero` (default `../shared`). The built-in network is tiny; for the
+//! speed of published models see `benches/peers/` and `benches/ops.rs`.
 
-#![allow(missing_docs)] // the macro of the benchmark harness writes a function without
+#![allow(missing_docs)] // criterion's macro generates an undocumented function
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ fn pipeline() -> Pipeline<Cpu> {
     Pipeline::builtin(&Cpu::new(None).expect("threads start"), Detector::Energy).expect("the built-in model")
 }
 
-/// A group whose throughput is in seconds of sound.
+/// A group whose throughput is in seconds of audio.
 fn group<'a>(c: &'a mut Criterion, name: &str, samples: usize) -> BenchmarkGroup<'a, WallTime> {
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements((samples / SAMPLE_RATE) as u64));
@@ -47,13 +47,13 @@ fn vad(c: &mut Criterion) {
     let network = shared.join("models/silero/silero_vad.onnx");
     let mut group = group(c, "vad", samples.len());
     for method in [VadMethod::Energy, VadMethod::Silero] {
-        // Without its file Silero is left out.
+        // Silero is skipped without its file.
         let Ok(detector) = Detector::load(&cpu, method, &network) else { continue };
         group.bench_function(method.to_string(), |b| b.iter(|| detector.chunks(&samples, &VadOptions::default())));
     }
 }
 
-/// A window of the conversation, as the model hears it.
+/// The conversation, padded or cut to one Whisper window: `[1, S]`.
 fn window(pipeline: &Pipeline<Cpu>) -> Tensor<Cpu> {
     let mut samples = conversation();
     samples.resize(pipeline.recognizer.whisper.config.window_samples(), 0.0);
@@ -76,11 +76,11 @@ fn encoder(c: &mut Criterion) {
     let mut scratch = model.encoder_scratch(1).expect("memory");
     model.encode(&mut scratch, &audio).expect("a window");
     let mut group = group(c, "encoder", audio.len());
-    // The spectrogram is there already.
+    // `encode` above has computed the spectrogram.
     group.bench_function("one window", |b| b.iter(|| model.encode_mel(&mut scratch, 1)));
 }
 
-/// One token for each of `slots` chunks, twenty tokens into the transcript: the decoder and the logits.
+/// One decode step, decoder and logits, for each of `slots` chunks at position 20.
 fn decode_step(c: &mut Criterion) {
     const POSITION: i32 = 20;
     let pipeline = pipeline();

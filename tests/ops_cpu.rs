@@ -1,5 +1,5 @@
-//! Every op of the CPU backend against the plainest loop in f64, over odd sizes; and every row computed alone against
-//! the same row computed in a batch, bit for bit.
+//! Every op of the CPU backend against a reference in f64, with sizes that are not multiples of the blocking. Every row
+//! computed alone must be bit-identical to the same row in a batch.
 
 #[path = "ops/absorbed.rs"]
 mod absorbed;

@@ -32,10 +32,10 @@ pub enum Epilogue {
 pub enum CrossKind {
     /// Keys and values, projected once for each chunk and decoder layer: `2 T C` values per layer.
     Projected,
-    /// The encoder output `x` itself, once for all layers. The key projection is absorbed into the queries and the value
-    /// projection is applied to the weighted mean: `score = (W_k^T q) . x` and `out = W_v (sum of p x) + b_v`. Both are
-    /// equal to [`Projected`](Self::Projected) in real arithmetic. A step reads half the bytes per layer and does `H`
-    /// times as many multiplications.
+    /// The encoder output `x` itself, once for all layers. The key projection is absorbed into the queries and the
+    /// value projection is applied to the weighted mean: `score = (W_k^T q) . x` and `out = W_v (sum of p x) + b_v`.
+    /// Both are equal to [`Projected`](Self::Projected) in real arithmetic. A step reads half the bytes per layer and
+    /// does `H` times as many multiplications.
     Absorbed,
 }
 
@@ -92,8 +92,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// The self-attention cache of one decoder layer: keys and values of the text positions, `rows x L x C` each, in a
     /// device-specific layout.
     type SelfCache: Send + Sync;
-    /// The cross-attention cache of one decoder layer: keys and values of the encoder output, `slots x T x C` each, in a
-    /// device-specific layout.
+    /// The cross-attention cache of one decoder layer: keys and values of the encoder output, `slots x T x C` each, in
+    /// a device-specific layout.
     type CrossCache: Send + Sync;
     /// The encoder output itself, `slots x T x C`, in a device-specific layout.
     type EncodedCache: Send + Sync;
@@ -118,16 +118,17 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     /// Runs `f`, a sequence of ops that is repeated often. A device with a high launch cost may record the sequence and
     /// run the recording the next time, without calling `f`.
     ///
-    /// Within one `recorded`, calls with equal keys must run equal ops: the same shapes and scalars, on tensors that are
-    /// not reallocated while `recorded` is in use. `f` must not copy data between host and device.
+    /// Within one `recorded`, calls with equal keys must run equal ops: the same shapes and scalars, on tensors that
+    /// are not reallocated while `recorded` is in use. `f` must not copy data between host and device.
     fn replay(&self, recorded: &mut Self::GraphCache, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
         let _ = (recorded, key);
         f()
     }
 
-    /// Queues the ops and writes of `f` on a second stream. They wait for all work queued before; work queued afterwards
-    /// does not wait for them until [`join`](Self::join) is called with the returned fence. Before that call no other op
-    /// may access what `f` writes, or write what it reads. A device without concurrent streams runs `f` in order.
+    /// Queues the ops and writes of `f` on a second stream. They wait for all work queued before; work queued
+    /// afterwards does not wait for them until [`join`](Self::join) is called with the returned fence. Before that call
+    /// no other op may access what `f` writes, or write what it reads. A device without concurrent streams runs `f` in
+    /// order.
     fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<Self::Fence>;
     /// Makes all work queued from now on wait for the work that `fence` marks.
     fn join(&self, fence: &Self::Fence) -> Result<()>;
@@ -168,8 +169,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     fn write_act(&self, dst: &mut Self::Buffer<Self::Act>, at: usize, src: &[f32]) -> Result<()>;
     /// Copies device activations to host f32, converting the type.
     fn read_act(&self, dst: &mut [f32], src: &Self::Buffer<Self::Act>, at: usize) -> Result<()>;
-    /// Prepares a weight `[N, K]` (output features first, as checkpoints store it). 8-bit weights stay 8-bit, unless this
-    /// device was opened with another compute type.
+    /// Prepares a weight `[N, K]` (output features first, as checkpoints store it). 8-bit weights stay 8-bit, unless
+    /// this device was opened with another compute type.
     fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Self::Matrix>;
     /// `(N, K)` of a prepared weight.
     fn matrix_shape(&self, matrix: &Self::Matrix) -> (usize, usize);
@@ -180,8 +181,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     fn mel_plan(&self, n_mels: usize) -> Result<Self::MelPlan>;
     /// Whisper's log-mel spectrogram: `audio` `[B, S]` in `[-1, 1]`, 16 kHz, already padded to the window; `out`
     /// `[B, F, M]`, `F = S / 160` (frames first, so that a convolution reads contiguous memory). Steps: reflect padding
-    /// of 200, Hann window of 400, hop of 160, power spectrum, mel filterbank, `log10` of at least 1e-10, lower limit at
-    /// the clip's maximum - 8, `(x + 4) / 4`.
+    /// of 200, Hann window of 400, hop of 160, power spectrum, mel filterbank, `log10` of at least 1e-10, lower limit
+    /// at the clip's maximum - 8, `(x + 4) / 4`.
     fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &Self::MelPlan) -> Result<()>;
 
     // ---- networks ----
@@ -195,8 +196,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
         bias: Option<&Tensor<Self, f32>>,
         epilogue: Epilogue,
     ) -> Result<()>;
-    /// Block-diagonal linear layer, one block per head: columns `h N / H ..` of `out` `[R, N]` are computed from columns
-    /// `h K ..` of `x` `[R, H K]`; weight `[N, K]`, bias `[N]`.
+    /// Block-diagonal linear layer, one block per head: columns `h N / H ..` of `out` `[R, N]` are computed from
+    /// columns `h K ..` of `x` `[R, H K]`; weight `[N, K]`, bias `[N]`.
     fn linear_by_head(
         &self,
         out: &mut Tensor<Self>,
@@ -320,7 +321,8 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
         slot: &Tensor<Self, i32>,
         token: usize,
     ) -> Result<()>;
-    /// Gathers `token` and `position` of `rows` from the state of the cache rows in `rows.row`, which the host has written.
+    /// Gathers `token` and `position` of `rows` from the state of the cache rows in `rows.row`, which the host has
+    /// written.
     fn list_rows(&self, rows: &mut StepRows<Self>, state: &DecodeState<Self>) -> Result<()>;
     /// Packs the results of every slot for one copy to the host: `out` `[S, W]`, with the columns of
     /// [`result_column`](super::decode::result_column), then `live` `[K]`, then `best_tokens` `[G]`.
@@ -348,9 +350,9 @@ pub trait Backend: Clone + Send + Sync + Sized + 'static {
     // ---- alignment ----
 
     /// CTC forced alignment (Viterbi): the best path of each segment's labels through its rows of `log_probs` `[R, V]`,
-    /// natural logarithms. [`CtcTopology`] defines the allowed paths, [`CtcSpans`] the result. Sums are f32, in the order
-    /// of the rows. Ties: the path that stays in its state, then the one that comes from a blank, then the one that comes
-    /// from a label.
+    /// natural logarithms. [`CtcTopology`] defines the allowed paths, [`CtcSpans`] the result. Sums are f32, in the
+    /// order of the rows. Ties: the path that stays in its state, then the one that comes from a blank, then the one
+    /// that comes from a label.
     fn ctc_viterbi(
         &self,
         out: &mut CtcSpans<Self>,

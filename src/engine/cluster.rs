@@ -3,8 +3,8 @@
 //! All arithmetic is f64, because hard decisions depend on it. The free functions check every shape once, as
 //! [`ops`](super::ops) does for `Backend`.
 //!
-//! Every primitive has a default implementation on the host, which is also the reference for the CUDA kernels. Inputs and
-//! results are on the host: the embeddings are there already, and the results are small. Intermediate results, of a
+//! Every primitive has a default implementation on the host, which is also the reference for the CUDA kernels. Inputs
+//! and results are on the host: the embeddings are there already, and the results are small. Intermediate results, of a
 //! linkage of a hundred thousand steps or of the iterations of VBx, stay on the device.
 
 pub(super) mod average_linkage;
@@ -21,9 +21,9 @@ pub(super) use vbx::{begin, prepare};
 use super::cpu::Cpu;
 use crate::error::{Error, Result};
 
-/// Number of partial sums in a sum over the dimensions of an embedding: partial sum `i` adds every 16th term from term `i`
-/// on, then the partial sums are added pairwise as a tree. The CUDA kernels add in the same order with half a warp, so
-/// that distances and similarities are bit-identical on every device.
+/// Number of partial sums in a sum over the dimensions of an embedding: partial sum `i` adds every 16th term from term
+/// `i` on, then the partial sums are added pairwise as a tree. The CUDA kernels add in the same order with half a warp,
+/// so that distances and similarities are bit-identical on every device.
 pub const LANES: usize = 16;
 
 /// The activity of speakers in overlapping windows, and the positions of the windows in the recording.
@@ -44,8 +44,8 @@ pub struct Activity<'a> {
 /// A device that can cluster.
 pub trait Cluster {
     /// Agglomerative clustering with centroid linkage: all N - 1 merges of `points` `[N, D]`, in the order of SciPy's
-    /// `linkage(points, "centroid")`. Each merge joins the two clusters with the closest centroids. Ties: the pair with the
-    /// lowest indices. Fewer merges if distances are NaN.
+    /// `linkage(points, "centroid")`. Each merge joins the two clusters with the closest centroids. Ties: the pair with
+    /// the lowest indices. Fewer merges if distances are NaN.
     ///
     /// # Errors
     /// Those of the device.
@@ -53,16 +53,17 @@ pub trait Cluster {
         Ok(linkage::centroid_linkage(points, size))
     }
 
-    /// Agglomerative clustering with average linkage: the cluster of each embedding, `[N]`, numbered in the order of their
-    /// first embeddings. The two clusters with the lowest merge cost are merged, as long as that cost is at most the
-    /// threshold.
+    /// Agglomerative clustering with average linkage: the cluster of each embedding, `[N]`, numbered in the order of
+    /// their first embeddings. The two clusters with the lowest merge cost are merged, as long as that cost is at most
+    /// the threshold.
     ///
     /// cost(p, q) = 1 - S_p . S_q / (n_p n_q) + penalty x apart / (apart + same + prior)
     ///
-    /// `S` is the sum of a cluster's embeddings, each weighted by its frames, and `n` the sum of these frames, so the first
-    /// part is the weighted mean cosine distance of all pairs. The second part counts pairs of embeddings from the same
-    /// window, each with the lower of its two numbers of frames: `apart` for different speakers of that window, `same` for
-    /// the same speaker. Ties: the pair with the lowest indices; the index of a cluster is that of its last embedding.
+    /// `S` is the sum of a cluster's embeddings, each weighted by its frames, and `n` the sum of these frames, so the
+    /// first part is the weighted mean cosine distance of all pairs. The second part counts pairs of embeddings from
+    /// the same window, each with the lower of its two numbers of frames: `apart` for different speakers of that
+    /// window, `same` for the same speaker. Ties: the pair with the lowest indices; the index of a cluster is that of
+    /// its last embedding.
     ///
     /// # Errors
     /// Those of the device.
@@ -70,8 +71,8 @@ pub trait Cluster {
         Ok(average_linkage::average_linkage(input))
     }
 
-    /// VBx: clusters `features` `[N, E]`, whose between-speaker variances are `phi` `[E]`, starting from the labels `[N]` of
-    /// another clustering.
+    /// VBx: clusters `features` `[N, E]`, whose between-speaker variances are `phi` `[E]`, starting from the labels
+    /// `[N]` of another clustering.
     ///
     /// # Errors
     /// Those of the device.
@@ -79,8 +80,8 @@ pub trait Cluster {
         Ok(vbx::vbx(features, phi, labels, options))
     }
 
-    /// 1 + cosine similarity (2 - cosine distance) of each embedding of `voices` `[V, D]` and each of `centroids` `[K, D]`:
-    /// `[V, K]`. NaN for embeddings with NaN.
+    /// 1 + cosine similarity (2 - cosine distance) of each embedding of `voices` `[V, D]` and each of `centroids`
+    /// `[K, D]`: `[V, K]`. NaN for embeddings with NaN.
     ///
     /// # Errors
     /// Those of the device.
@@ -98,8 +99,9 @@ pub trait Cluster {
     }
 
     /// Reconstruction: whether each cluster speaks in each frame of the recording, `[T, speakers]`. In frame `t` the
-    /// `count[t]` clusters that are active in the most windows speak. Ties: the lowest cluster wins. `labels` `[W, S]` are
-    /// the clusters of the speakers of each window. `speakers` is at least the number of clusters and the largest `count`.
+    /// `count[t]` clusters that are active in the most windows speak. Ties: the lowest cluster wins. `labels` `[W, S]`
+    /// are the clusters of the speakers of each window. `speakers` is at least the number of clusters and the largest
+    /// `count`.
     ///
     /// # Errors
     /// Those of the device.
@@ -196,7 +198,7 @@ fn check_rows(op: &'static str, what: &'static str, len: usize, size: usize) -> 
     Ok(())
 }
 
-/// Checks the input of [`average_linkage`].
+/// Checks the input of [`average_linkage()`].
 fn check_linked(input: &Linked) -> Result<()> {
     let op = "average_linkage";
     check_rows(op, "embeddings", input.embeddings.len(), input.size)?;
@@ -217,7 +219,7 @@ fn check_linked(input: &Linked) -> Result<()> {
     Ok(())
 }
 
-/// Checks the input of [`vbx`].
+/// Checks the input of [`vbx()`].
 fn check_vbx(features: &[f64], phi: &[f64], labels: &[usize]) -> Result<()> {
     if phi.is_empty() || features.len() != labels.len() * phi.len() {
         return Err(wrong("vbx", "features", format!("[{}, {}]", labels.len(), phi.len()), features.len()));
@@ -240,7 +242,7 @@ fn check_activity(op: &'static str, activity: &Activity) -> Result<()> {
     Ok(())
 }
 
-/// Checks the input of [`reconstruct`].
+/// Checks the input of [`reconstruct()`].
 fn check_votes(
     activity: &Activity,
     labels: &[Option<usize>],

@@ -15,9 +15,9 @@ pub enum CtcTopology {
     /// labels are optional, but required between two equal labels.
     #[default]
     Ctc,
-    /// The trellis of WhisperX: a label takes one row, and blanks follow until the next label; these blanks belong to the
-    /// label. The path ends in the row with the best score for the last label and its blanks, not necessarily the last
-    /// row.
+    /// The trellis of WhisperX: a label takes one row, and blanks follow until the next label; these blanks belong to
+    /// the label. The path ends in the row with the best score for the last label and its blanks, not necessarily the
+    /// last row.
     Trellis,
 }
 

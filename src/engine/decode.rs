@@ -90,7 +90,8 @@ pub struct SlotOptions {
     pub prefix: usize,
     /// Largest number of generated tokens, forced prefix included; at least `prefix + 1`.
     pub limit: usize,
-    /// The score of a hypothesis is its sum of log-probabilities over `len ^ length_penalty`, `len` without end-of-text.
+    /// The score of a hypothesis is its sum of log-probabilities over `len ^ length_penalty`, `len` without
+    /// end-of-text.
     pub length_penalty: f32,
     /// Logits of tokens already generated are divided by this if positive, multiplied by it if negative; 1 is off.
     pub repetition_penalty: f32,
@@ -311,8 +312,8 @@ impl<B: Backend> DecodeState<B> {
         })
     }
 
-    /// Starts a search in `slot`. The caller must prefill the prompt and forced prefix into the slot's first cache row; the
-    /// logits of the last token are those of the first step.
+    /// Starts a search in `slot`. The caller must prefill the prompt and forced prefix into the slot's first cache row;
+    /// the logits of the last token are those of the first step.
     ///
     /// `prefix` holds [`SlotOptions::prefix`] tokens.
     pub fn start(&mut self, be: &B, slot: usize, options: &SlotOptions, prefix: &[i32]) -> Result<()> {
@@ -330,7 +331,8 @@ impl<B: Backend> DecodeState<B> {
         live[0] = 1;
         be.write(&mut self.live.buf, first, &live)?;
         be.write(&mut self.history.buf, first * self.sizes.new_tokens, prefix)?;
-        // A row that is listed but not live still writes keys and values. They must go to a position that is never read.
+        // A row that is listed but not live still writes keys and values. They must go to a position that is never
+        // read.
         let fed = options.prompt + options.prefix;
         be.write(&mut self.token.buf, first, &vec![0; beams])?;
         be.write(&mut self.position.buf, first, &vec![fed as i32; beams])?;
@@ -368,8 +370,9 @@ mod tests {
         }
     }
 
-    /// Rows of the slot's previous search still have the positions at which it ended, perhaps within the new prompt. The
-    /// host may list them before it knows that they are not live; they must not overwrite the prompt's keys and values.
+    /// Rows of the slot's previous search still have the positions at which it ended, perhaps within the new prompt.
+    /// The host may list them before it knows that they are not live; they must not overwrite the prompt's keys and
+    /// values.
     #[test]
     fn rows_of_the_previous_search_write_after_the_new_prompt() -> Result<()> {
         let be = crate::engine::cpu::Cpu::new(Some(1))?;

@@ -2,9 +2,9 @@
 //!
 //! All arithmetic is f32, because embeddings are compared with a threshold.
 //!
-//! Clips of different lengths are concatenated without padding: a tensor `[R, C]` has one row per frame of every clip, see
-//! [`Clips`]. Each layer of a dense block appends its channels to those of the layers before. The tensor of a block is
-//! allocated as wide as its result; a layer reads the first columns and writes the next ones.
+//! Clips of different lengths are concatenated without padding: a tensor `[R, C]` has one row per frame of every clip,
+//! see [`Clips`]. Each layer of a dense block appends its channels to those of the layers before. The tensor of a block
+//! is allocated as wide as its result; a layer reads the first columns and writes the next ones.
 //!
 //! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
@@ -18,8 +18,8 @@ use crate::error::Result;
 
 /// Largest number of taps over time of a [`ClipConv`].
 pub const MOST_TAPS: usize = 5;
-/// Frames per segment in segment pooling: the context of a frame is its segment's mean plus its clip's. The last segment
-/// of a clip may be shorter. Source: 3D-Speaker `models/campplus/layers.py::CAMLayer.seg_pooling`.
+/// Frames per segment in segment pooling: the context of a frame is its segment's mean plus its clip's. The last
+/// segment of a clip may be shorter. Source: 3D-Speaker `models/campplus/layers.py::CAMLayer.seg_pooling`.
 pub const SEGMENT: usize = 100;
 
 /// The row offsets of concatenated clips of different lengths.
@@ -165,8 +165,8 @@ pub trait Dense: SegmentationOps {
     fn clip_weight_shape(&self, weight: &Self::ClipWeight) -> (usize, usize);
 
     /// Gathers clips of features and subtracts each band's mean over the clip: `out` `[R, M, 1]`, row `r` from row
-    /// `index[r]` of `features` `[F, M]`. The mean is summed in f32 or wider, in an order that depends only on the length of
-    /// the clip.
+    /// `index[r]` of `features` `[F, M]`. The mean is summed in f32 or wider, in an order that depends only on the
+    /// length of the clip.
     fn centre_clips(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -174,8 +174,8 @@ pub trait Dense: SegmentationOps {
         index: &Tensor<Self, i32>,
         clips: &Clips<Self>,
     ) -> Result<()>;
-    /// 2-D convolution over each clip, padded with `taps / 2` zeros on all sides of the clip: `out` `[R, H / stride, O]`
-    /// (rounded up), `x` `[R, H, C]`; a tensor added by `after` has the shape of `out`.
+    /// 2-D convolution over each clip, padded with `taps / 2` zeros on all sides of the clip: `out`
+    /// `[R, H / stride, O]` (rounded up), `x` `[R, H, C]`; a tensor added by `after` has the shape of `out`.
     fn clip_conv2d(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -193,10 +193,11 @@ pub trait Dense: SegmentationOps {
         conv: &ClipConv<Self>,
         clips: [&Clips<Self>; 2],
     ) -> Result<()>;
-    /// Segment pooling: the mean of each segment's frames plus the mean of its clip's frames: `out` `[S, K]`, `x` `[R, K]`.
+    /// Segment pooling: the mean of each segment's frames plus the mean of its clip's frames: `out` `[S, K]`, `x`
+    /// `[R, K]`.
     fn segment_context(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()>;
-    /// Statistics pooling: mean and standard deviation over the frames of each clip: `out` `[N, 2, K]`, `x` `[R, K]`. The
-    /// variance is divided by the number of frames minus one, so the deviations of a clip of one frame are NaN.
+    /// Statistics pooling: mean and standard deviation over the frames of each clip: `out` `[N, 2, K]`, `x` `[R, K]`.
+    /// The variance is divided by the number of frames minus one, so the deviations of a clip of one frame are NaN.
     fn clip_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()>;
 }
 

@@ -1,8 +1,8 @@
 //! Primitives of ResNet speaker embeddings (fbank features, 2-D convolutions, statistics pooling): the [`EmbeddingOps`]
 //! trait.
 //!
-//! A feature map is `[N, T, H, C]`: time, then frequency, channels contiguous. PyTorch's order is `[N, C, H, T]`; weights
-//! are transposed when they are loaded.
+//! A feature map is `[N, T, H, C]`: time, then frequency, channels contiguous. PyTorch's order is `[N, C, H, T]`;
+//! weights are transposed when they are loaded.
 //!
 //! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
@@ -44,20 +44,20 @@ pub trait EmbeddingOps: Dense {
     /// Batch size in windows: enough to keep the device busy, few enough for its memory.
     fn picture_batch(&self) -> usize;
 
-    /// Kaldi fbank features: `out` `[R, M]`, `samples` `[S]`. Row `r` is computed from the [`FRAME`](fbank::FRAME) samples
-    /// from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].
+    /// Kaldi fbank features: `out` `[R, M]`, `samples` `[S]`. Row `r` is computed from the [`FRAME`](fbank::FRAME)
+    /// samples from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].
     fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &Self::FbankPlan) -> Result<()>;
     /// Gathers windows of features and subtracts each band's mean over the window: `out` `[N, T, M, 1]`, `features`
-    /// `[R, M]`; window `n` is rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that depends
-    /// only on `T`.
+    /// `[R, M]`; window `n` is rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that
+    /// depends only on `T`.
     fn centre_windows(&self, out: &mut Tensor<Self>, features: &Tensor<Self, f32>, first: &[usize]) -> Result<()>;
-    /// 2-D convolution with f32 accumulators: `out` `[N, T / stride, H / stride, O]` (rounded up, both strides equal), `x`
-    /// `[N, T, H, C]`. The receptive field of output `(t, h)` begins at
+    /// 2-D convolution with f32 accumulators: `out` `[N, T / stride, H / stride, O]` (rounded up, both strides equal),
+    /// `x` `[N, T, H, C]`. The receptive field of output `(t, h)` begins at
     /// `(t * stride - taps / 2, h * stride - taps / 2)`.
     fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Self::Filter, after: After<Self>)
     -> Result<()>;
-    /// Masked statistics pooling: weighted mean and standard deviation over time for each speaker: `out` `[N, S, 2, K]`, `x`
-    /// `[N, T, H, C]` with `K = H * C`, `masks` `[N, S, T]` (weights from 0 to 1).
+    /// Masked statistics pooling: weighted mean and standard deviation over time for each speaker: `out`
+    /// `[N, S, 2, K]`, `x` `[N, T, H, C]` with `K = H * C`, `masks` `[N, S, T]` (weights from 0 to 1).
     ///
     /// With weights `w`, `v = sum w + e` and `e = `[`MASK_EPS`]: the mean is `m = sum w x / v`, the deviation
     /// `sqrt(sum w (x - m)^2 / (v - sum w^2 / v + e))`, all in f32 or wider. A mask of zeros gives zeros.

@@ -1,5 +1,5 @@
-//! The compute engine: tensors, the primitive operations (ops) every device implements ([`Backend`]), and the readers of
-//! checkpoints.
+//! The compute engine: tensors, the primitive operations (ops) every device implements ([`Backend`]), and the readers
+//! of checkpoints.
 //!
 //! Models and stages are generic over [`Backend`] and never name a device. The functions of [`ops`] check every shape
 //! once, then call the backend, which relies on these checks.

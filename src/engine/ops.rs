@@ -21,8 +21,8 @@ pub(super) fn check(op: &'static str, what: &'static str, got: &[usize], expecte
     Err(wrong(op, what, format!("{expected:?}"), format!("{got:?}")))
 }
 
-/// Checks the shapes of a 1-D convolution without padding: `out` `[B, (F - W) / stride + 1, N]`, `x` `[B, F, C]`, weight
-/// `[N, W * C]`, bias `[N]`.
+/// Checks the shapes of a 1-D convolution without padding: `out` `[B, (F - W) / stride + 1, N]`, `x` `[B, F, C]`,
+/// weight `[N, W * C]`, bias `[N]`.
 pub(super) fn check_windows<B: Backend>(
     op: &'static str,
     [out, x]: [&[usize]; 2],

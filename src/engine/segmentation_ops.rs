@@ -42,8 +42,8 @@ pub struct InstanceNorm<B: Backend> {
 
 /// Overlapping windows that share one convolution over their common samples.
 ///
-/// The samples of each window are normalised by one scale and one shift. A convolution is linear, so the frames of a window
-/// are the shared frames times its scale, plus its shift times the sum of the filter.
+/// The samples of each window are normalised by one scale and one shift. A convolution is linear, so the frames of a
+/// window are the shared frames times its scale, plus its shift times the sum of the filter.
 pub struct Overlap<'a, B: Backend> {
     /// `[B, 2]` scale and shift of each window's samples.
     pub affine: &'a Tensor<B, f32>,
@@ -88,11 +88,11 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         stride: usize,
         activation: Activation,
     ) -> Result<()>;
-    /// Max pooling of [`POOL`] frames, instance norm, leaky ReLU: `out` `[B, F / POOL, C]` from `x` `[B, F, C]`. The norm is
-    /// over the frames of each channel of each clip, so a bias before it has no effect.
+    /// Max pooling of [`POOL`] frames, instance norm, leaky ReLU: `out` `[B, F / POOL, C]` from `x` `[B, F, C]`. The
+    /// norm is over the frames of each channel of each clip, so a bias before it has no effect.
     fn pool_norm(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, norm: &InstanceNorm<Self>) -> Result<()>;
-    /// [`pool_norm`](Self::pool_norm) of the absolute values of overlapping windows: `x` `[R, C]`, window `b` has `frames`
-    /// rows from row `b * hop` on.
+    /// [`pool_norm`](Self::pool_norm) of the absolute values of overlapping windows: `x` `[R, C]`, window `b` has
+    /// `frames` rows from row `b * hop` on.
     fn overlap_pool_norm(
         &self,
         out: &mut Tensor<Self, f32>,

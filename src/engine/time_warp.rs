@@ -1,9 +1,9 @@
 //! Token timestamps from cross-attention by dynamic time warping (DTW): the [`TimeWarp`] primitives.
 //!
-//! Some cross-attention heads of Whisper's decoder (the alignment heads) attend to the frames in which the next token is
-//! spoken. Their attention weights are combined into one matrix `[tokens, frames]`, and the DTW path through it gives
-//! the first frame of every token. Only those frames are copied to the host. The free functions of this module check
-//! every shape once.
+//! Some cross-attention heads of Whisper's decoder (the alignment heads) attend to the frames in which the next token
+//! is spoken. Their attention weights are combined into one matrix `[tokens, frames]`, and the DTW path through it
+//! gives the first frame of every token. Only those frames are copied to the host. The free functions of this module
+//! check every shape once.
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
@@ -104,10 +104,11 @@ pub trait TimeWarp: Backend {
         first: usize,
         scale: f32,
     ) -> Result<()>;
-    /// Adds heads to the alignment matrix of a text. `weights` `[A, L, F]` are normalised in place, frame by frame, to mean
-    /// 0 and variance 1 over the `L` tokens (0 where all tokens have the same weight), then smoothed over time by a median
-    /// filter of [`MEDIAN_WIDTH`] frames. `share` times the sum over the heads goes to rows `first .. first + L` and the
-    /// first `F` columns of `matrix` `[R, T]`. With fewer than 4 frames the filter is skipped.
+    /// Adds heads to the alignment matrix of a text. `weights` `[A, L, F]` are normalised in place, frame by frame, to
+    /// mean 0 and variance 1 over the `L` tokens (0 where all tokens have the same weight), then smoothed over time by
+    /// a median filter of [`MEDIAN_WIDTH`] frames. `share` times the sum over the heads goes to rows
+    /// `first .. first + L` and the first `F` columns of `matrix` `[R, T]`. With fewer than 4 frames the filter is
+    /// skipped.
     fn alignment_matrix(
         &self,
         matrix: &mut Tensor<Self, f32>,
@@ -117,10 +118,10 @@ pub trait TimeWarp: Backend {
         before: Before,
     ) -> Result<()>;
     /// Dynamic time warping: `out` `[N]` is the first frame of each token on the path of the largest sum through its
-    /// text's part of `matrix` `[R, T]`. The path leads from the first token and frame to the last ones; each step advances
-    /// by one token, one frame or both. Sums are f32. The diagonal predecessor, or the one of the earlier token, is taken
-    /// only if its cost is strictly lower than both others; otherwise the predecessor of the earlier frame is taken, even
-    /// if the other two tie below it. The reference does the same.
+    /// text's part of `matrix` `[R, T]`. The path leads from the first token and frame to the last ones; each step
+    /// advances by one token, one frame or both. Sums are f32. The diagonal predecessor, or the one of the earlier
+    /// token, is taken only if its cost is strictly lower than both others; otherwise the predecessor of the earlier
+    /// frame is taken, even if the other two tie below it. The reference does the same.
     fn time_warp(
         &self,
         out: &mut Tensor<Self, i32>,

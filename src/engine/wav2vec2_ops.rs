@@ -1,4 +1,5 @@
-//! Primitives of wav2vec2 (convolutions over samples, batches of clips of different lengths): the [`Wav2Vec2Ops`] trait.
+//! Primitives of wav2vec2 (convolutions over samples, batches of clips of different lengths): the [`Wav2Vec2Ops`]
+//! trait.
 //!
 //! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
@@ -46,8 +47,8 @@ pub struct SampleConv<B: Backend> {
     pub eps: f32,
 }
 
-/// Largest number of taps and largest stride of a convolution over samples: a CUDA kernel keeps the taps of each channel in
-/// registers.
+/// Largest number of taps and largest stride of a convolution over samples: a CUDA kernel keeps the taps of each
+/// channel in registers.
 pub const MAX_SAMPLE_TAPS: usize = 16;
 /// Largest number of channels of a convolution over samples: two per thread of a CUDA block.
 pub const MAX_SAMPLE_CHANNELS: usize = 512;
@@ -65,9 +66,9 @@ pub trait Wav2Vec2Ops: TimeWarp {
         stride: usize,
         epilogue: Epilogue,
     ) -> Result<()>;
-    /// Convolution over samples without padding, instance norm (each channel of each clip over the clip's own frames), GELU:
-    /// `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, 1]`, lengths in frames of `out`; padding frames are set to 0. A
-    /// bias of the convolution has no effect.
+    /// Convolution over samples without padding, instance norm (each channel of each clip over the clip's own frames),
+    /// GELU: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, 1]`, lengths in frames of `out`; padding frames are
+    /// set to 0. A bias of the convolution has no effect.
     fn conv1d_channel_norm(
         &self,
         out: &mut Tensor<Self>,
@@ -88,9 +89,9 @@ pub trait Wav2Vec2Ops: TimeWarp {
         eps: f32,
     ) -> Result<()>;
     /// Grouped convolution of the positional embedding:
-    /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, separately for each group of `C / G`
-    /// channels: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` per group, bias `[C]`. Padding frames are read as
-    /// zeros, and set to 0 in `out`.
+    /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, separately for each group of
+    /// `C / G` channels: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` per group, bias `[C]`. Padding frames
+    /// are read as zeros, and set to 0 in `out`.
     fn positional_conv(
         &self,
         out: &mut Tensor<Self>,
@@ -99,8 +100,8 @@ pub trait Wav2Vec2Ops: TimeWarp {
         bias: &Tensor<Self, f32>,
         lengths: &Lengths<Self>,
     ) -> Result<()>;
-    /// [`Backend::attention`] with a padding mask: the frames of a clip attend only to the clip's own frames; padding frames
-    /// of `out` are set to 0.
+    /// [`Backend::attention`] with a padding mask: the frames of a clip attend only to the clip's own frames; padding
+    /// frames of `out` are set to 0.
     fn attention_within(
         &self,
         out: &mut Tensor<Self>,
@@ -109,9 +110,9 @@ pub trait Wav2Vec2Ops: TimeWarp {
         scale: f32,
         lengths: &Lengths<Self>,
     ) -> Result<()>;
-    /// `out` `[R, V]` = `log_softmax(logits + bias)`, natural logarithm, `logits` `[R, V]`, bias `[V]`. If `wildcard` is the
-    /// blank's class, `out` is `[R, V + 1]`: the last column is the wildcard class, for characters that the network has no
-    /// class for. It is the maximum of all classes except the blank.
+    /// `out` `[R, V]` = `log_softmax(logits + bias)`, natural logarithm, `logits` `[R, V]`, bias `[V]`. If `wildcard`
+    /// is the blank's class, `out` is `[R, V + 1]`: the last column is the wildcard class, for characters that the
+    /// network has no class for. It is the maximum of all classes except the blank.
     fn log_softmax(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -148,7 +149,8 @@ pub fn conv1d_valid<B: Wav2Vec2Ops>(
     be.conv1d_valid(out, x, weight, bias, stride, epilogue)
 }
 
-/// Checks the shapes of a convolution over samples: `x` `[B, F, 1]`, `out` `[B, (F - W) / stride + 1, N]`, weight `[N, W]`.
+/// Checks the shapes of a convolution over samples: `x` `[B, F, 1]`, `out` `[B, (F - W) / stride + 1, N]`, weight
+/// `[N, W]`.
 fn check_samples<B: Backend>(op: &'static str, out: &Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
     let &[n, taps] = conv.weight.shape() else {
         return Err(wrong(op, "weight", "[N, W]".into(), format!("{:?}", conv.weight.shape())));

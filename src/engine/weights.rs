@@ -1,8 +1,8 @@
 //! Readers of checkpoints: safetensors, PyTorch, CTranslate2 and whisper.cpp (ggml).
 //!
-//! Files are memory-mapped. A tensor is checked against the shape the model expects and converted on the host when it is
-//! requested, one at a time. Each format has its own reader, which lists the tensors with their byte ranges; [`Weights`]
-//! is common to all formats.
+//! Files are memory-mapped. A tensor is checked against the shape the model expects and converted on the host when it
+//! is requested, one at a time. Each format has its own reader, which lists the tensors with their byte ranges;
+//! [`Weights`] is common to all formats.
 
 #![allow(unsafe_code)] // only for the memory map
 
@@ -38,7 +38,8 @@ use self::made_up::made_up;
 use self::place::{Encoding, Place, row_major, to_f32};
 use crate::error::{Error, Result};
 
-/// File names of weights in a model folder: the single file, or the index of several shards. The first one found is read.
+/// File names of weights in a model folder: the single file, or the index of several shards. The first one found is
+/// read.
 pub const LAYOUTS: [(&str, &str); 2] =
     [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 
@@ -168,11 +169,11 @@ impl Weights {
         Ok(Weights { shards, index, origin, facts, vocabulary, seed: None })
     }
 
-    /// Random weights under every name and in every shape, for measuring speed without a checkpoint. The same seed gives
-    /// the same weights. Sums keep the magnitude of their inputs, and norms are the identity. Attention, which averages,
-    /// has a smaller weight than the rest; otherwise every step would choose the same token. So tokens depend on the audio
-    /// and on earlier tokens. The best token leads by a quarter of the logits' standard deviation on average, far more than
-    /// rounding errors.
+    /// Random weights under every name and in every shape, for measuring speed without a checkpoint. The same seed
+    /// gives the same weights. Sums keep the magnitude of their inputs, and norms are the identity. Attention, which
+    /// averages, has a smaller weight than the rest; otherwise every step would choose the same token. So tokens depend
+    /// on the audio and on earlier tokens. The best token leads by a quarter of the logits' standard deviation on
+    /// average, far more than rounding errors.
     pub fn random(seed: u64) -> Self {
         let origin = PathBuf::from("random weights");
         let (shards, index, vocabulary) = (Vec::new(), HashMap::new(), Vec::new());
@@ -185,8 +186,8 @@ impl Weights {
         Weights { index, ..self }
     }
 
-    /// Splits and renames tensors: `parts` returns, for the name and shape of each tensor of the file, the parts that the
-    /// model requests. A tensor without parts is dropped; nothing is copied.
+    /// Splits and renames tensors: `parts` returns, for the name and shape of each tensor of the file, the parts that
+    /// the model requests. A tensor without parts is dropped; nothing is copied.
     ///
     /// # Errors
     /// [`Error::Weights`] if a part is outside of its tensor or has another number of elements.
@@ -210,9 +211,9 @@ impl Weights {
         &self.origin
     }
 
-    /// Metadata of the first file. PyTorch: `hyper_parameters`, `pyannote.audio` and `dims`, as data; no code of the pickle
-    /// is executed. Safetensors: its metadata. CTranslate2: `spec`, `revision` and `version`. Ggml: `dims`, with the names
-    /// of openai-whisper.
+    /// Metadata of the first file. PyTorch: `hyper_parameters`, `pyannote.audio` and `dims`, as data; no code of the
+    /// pickle is executed. Safetensors: its metadata. CTranslate2: `spec`, `revision` and `version`. Ggml: `dims`, with
+    /// the names of openai-whisper.
     pub fn facts(&self) -> &Value {
         &self.facts
     }
@@ -328,8 +329,8 @@ impl Weights {
 fn map(path: &Path) -> Result<Bytes> {
     let file = File::open(path).map_err(|e| Error::weights(path, "*", format!("cannot be opened: {e}")))?;
     // SAFETY: the map is read-only and private to this process. If another process truncates the file while it is
-    // mapped, reading it faults (SIGBUS). We accept this, as other safetensors loaders do, in order not to copy gigabytes
-    // of weights.
+    // mapped, reading it faults (SIGBUS). We accept this, as other safetensors loaders do, in order not to copy
+    // gigabytes of weights.
     let map = unsafe { memmap2::Mmap::map(&file) };
     Ok(Bytes::Mapped(map.map_err(|e| Error::weights(path, "*", format!("cannot be mapped: {e}")))?))
 }

@@ -1,4 +1,4 @@
-//! Attention to the encoder output itself, and the products of each head that go with it.
+//! `absorbed_attention_step` and `linear_by_head` against references in f64.
 
 use diarist::engine::cpu::{Cpu, CrossCacheType, WeightType};
 use diarist::engine::weights::HostMatrix;
@@ -7,7 +7,7 @@ use diarist::engine::{Backend, CrossKind, StepRows, Tensor, ops};
 use crate::attention::attend_f64;
 use crate::common::*;
 
-/// Three chunks in slots 2, 0, 3 of four, five rows each.
+/// Three chunks, stored in [`SLOTS`], with five rows each.
 struct Absorbed {
     frames: usize,
     heads: usize,
@@ -16,6 +16,7 @@ struct Absorbed {
     encoded: Vec<f32>,
 }
 
+/// The slots of the three chunks, of four slots.
 const SLOTS: [usize; 3] = [2, 0, 3];
 const BEAMS: usize = 5;
 const SCALE: f32 = 0.75;
@@ -28,7 +29,7 @@ impl Absorbed {
     fn run(&self, cpu: &Cpu, q: &[f32], row: &[i32]) -> Vec<f32> {
         let (frames, width) = (self.frames, self.width);
         let mut cache = cpu.encoded_cache(4, frames, width, self.heads).unwrap();
-        // Stored twice, to see that a slot can be used again.
+        // Slot 0 is stored twice: a slot can be reused.
         let before = tensor(cpu, &[1, frames, width], &random(61, frames * width));
         cpu.encoded_store(&mut cache, &[0], &before).unwrap();
         cpu.encoded_store(&mut cache, &SLOTS, &tensor(cpu, &[3, frames, width], &self.encoded)).unwrap();
@@ -57,13 +58,13 @@ impl Absorbed {
 
 #[test]
 fn absorbed_attention_step_matches_f64() {
-    // Around tiles of 4 and 128 frames, splits of 384, blocks of 32 values, tiles of 6 and 12 queries.
+    // Sizes around tiles of 4 and 128 frames, splits of 384, blocks of 32 values, tiles of 6 and 12 queries.
     for (frames, heads, width) in [(1, 1, 1), (33, 2, 16), (131, 3, 33), (385, 1, 64), (515, 7, 40), (1500, 1, 96)] {
         let absorbed = Absorbed::new(frames, heads, width);
-        // Beams of three slots, then a prompt of eleven rows; and with few frames, too many runs to be computed at once.
-        let again = if frames < 40 { 20 } else { 0 };
+        // Beams of three slots, then a prompt of eleven rows. With few frames also more runs than are computed at once.
+        let extra_runs = if frames < 40 { 20 } else { 0 };
         let row = [0, 2, 4, 10, 11, 12, 13, 14, 15].into_iter().chain([3; 11]);
-        let row: Vec<i32> = row.chain((0..again).map(|i| [10, 1][i % 2])).collect();
+        let row: Vec<i32> = row.chain((0..extra_runs).map(|i| [10, 1][i % 2])).collect();
         let q = random(62, row.len() * heads * width);
         let [one, two] = cpus();
         let all = absorbed.run(&one, &q, &row);
@@ -79,7 +80,7 @@ fn absorbed_attention_step_matches_f64() {
 }
 
 #[test]
-fn encoded_store_and_rows_refuse_a_slot_that_is_not_there() {
+fn encoded_store_and_rows_refuse_slots_out_of_range() {
     let cpu = Cpu::new(Some(1)).unwrap();
     let mut cache = cpu.encoded_cache(2, 3, 4, 1).unwrap();
     let encoded = tensor(&cpu, &[1, 3, 4], &[0.0; 12]);
@@ -128,7 +129,8 @@ fn linear_by_head_matches_f64() {
     }
 }
 
-/// The choice must not know of the batch, and what is absorbed with many rows is with fewer.
+/// The kind depends only on heads and rows. If it is absorbed for some number of rows, it is absorbed for every smaller
+/// one.
 #[test]
 fn few_heads_are_absorbed() {
     let cpu = Cpu::new(Some(1)).unwrap();

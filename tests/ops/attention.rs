@@ -1,11 +1,11 @@
-//! `attention` against f64.
+//! `attention` against a reference in f64.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::{Tensor, ops};
 
 use crate::common::*;
 
-/// `softmax(scale q k^T) v` of one query over `keys`, `values` `[T][D]`, in f64.
+/// Reference in f64: `softmax(scale q k^T) v` of one query over `keys`, `values` `[T][D]`.
 pub fn attend_f64(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f64) -> Vec<f64> {
     let dot = |key: &&[f32]| query.iter().zip(*key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * scale;
     let scores: Vec<f64> = keys.iter().map(dot).collect();

@@ -1,14 +1,14 @@
-//! Random inputs, comparisons, and the two machines under test.
+//! Random inputs, comparisons, and the two CPU backends under test.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::{Backend, Tensor};
 
-/// Backends with one and with two threads: results must not differ by a bit.
+/// Backends with one and with two threads; their results must be bit-identical.
 pub fn cpus() -> [Cpu; 2] {
     [1, 2].map(|threads| Cpu::new(Some(threads)).unwrap())
 }
 
-/// Uniform in `[-1, 1)`; the same for the same seed. Source: xorshift64*, Vigna 2016.
+/// Uniform random values in `[-1, 1)`, reproducible for a seed. Source: xorshift64*, Vigna 2016.
 pub fn random(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -33,7 +33,7 @@ pub fn fill(cpu: &Cpu, t: &mut Tensor<Cpu, i32>, values: &[i32]) {
     cpu.write(&mut t.buf, 0, values).unwrap();
 }
 
-/// `|got - want| <= atol + rtol |want|` everywhere; NaN fails.
+/// Asserts `|got - want| <= atol + rtol |want|` for all elements; NaN fails.
 pub fn assert_close(case: &str, got: &[f32], want: &[f64], atol: f64, rtol: f64) {
     assert_eq!(got.len(), want.len(), "{case}: length");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
@@ -42,7 +42,7 @@ pub fn assert_close(case: &str, got: &[f32], want: &[f64], atol: f64, rtol: f64)
     }
 }
 
-/// The same bits everywhere.
+/// Asserts bit-identical values.
 pub fn assert_same(case: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{case}: length");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
@@ -50,13 +50,14 @@ pub fn assert_same(case: &str, got: &[f32], want: &[f32]) {
     }
 }
 
+/// All elements of a tensor, on the host.
 pub fn host(cpu: &Cpu, t: &Tensor<Cpu>) -> Vec<f32> {
     let mut out = vec![0.0; t.len()];
     cpu.read_act(&mut out, &t.buf, 0).unwrap();
     out
 }
 
-/// `erf` by its Taylor series, which converges everywhere and is exact to 1e-12 for `|x| < 3.5`; 1 beyond 6.
+/// `erf`: by its Taylor series, exact to 1e-12, for `|x| <= 3.5`, otherwise by a continued fraction.
 pub fn erf(x: f64) -> f64 {
     if x.abs() > 3.5 {
         // Lentz's continued fraction of erfc.
@@ -75,6 +76,7 @@ pub fn erf(x: f64) -> f64 {
     2.0 / std::f64::consts::PI.sqrt() * sum
 }
 
+/// GELU with the exact error function.
 pub fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + erf(x / 2f64.sqrt()))
 }

@@ -1,4 +1,5 @@
-//! `ctc_viterbi` against every path there is, in f64, and against torchaudio and WhisperX over random cases.
+//! `ctc_viterbi` against an exhaustive search over all paths in f64, and against torchaudio and WhisperX in random
+//! cases.
 
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ impl Case {
     }
 }
 
-/// Case `c` of `tests/reference/ctc.py`; the last `long` of them are long ones.
+/// Case `c` of `tests/reference/ctc.py`, short or `long`.
 pub fn seeded_case(c: u64, long: bool) -> Case {
     let name = format!("ctc{c}");
     let draw = |i: usize| golden::seeded::bits(9, &name, i as u64);
@@ -43,7 +44,7 @@ pub fn seeded_case(c: u64, long: bool) -> Case {
     Case { log_probs: (0..rows * classes).map(log_prob).collect(), classes, labels, blank }
 }
 
-/// Start, end and score of each label; the path's log-probability.
+/// The result of an alignment: start, end and score of each label, and the log-probability of the path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub spans: Vec<(usize, usize, f32)>,
@@ -65,7 +66,7 @@ impl Answer {
     }
 }
 
-/// All cases in one call. They must have one blank and one number of classes.
+/// Aligns all cases in one call. They must have the same blank and number of classes.
 fn align(cpu: &Cpu, cases: &[&Case], topology: CtcTopology) -> Vec<Answer> {
     let (classes, blank) = (cases[0].classes, cases[0].blank);
     assert!(cases.iter().all(|case| (case.classes, case.blank) == (classes, blank)));
@@ -96,8 +97,8 @@ fn align_one(cpu: &Cpu, case: &Case, topology: CtcTopology) -> Answer {
     align(cpu, &[case], topology).remove(0)
 }
 
-/// What a path of classes spells: runs count once, blanks not at all.
-fn spelled(path: &[usize], blank: usize) -> Vec<i32> {
+/// Collapses a CTC path to its labels: repeats are merged, then blanks are removed.
+fn collapse(path: &[usize], blank: usize) -> Vec<i32> {
     let mut out = Vec::new();
     for (t, class) in path.iter().enumerate() {
         if *class != blank && (t == 0 || path[t - 1] != *class) {
@@ -107,13 +108,13 @@ fn spelled(path: &[usize], blank: usize) -> Vec<i32> {
     out
 }
 
-/// The log-probability of the best of all `V^T` paths that spell the labels.
+/// The log-probability of the best of all `V^T` paths that collapse to the labels.
 fn best_of_all(case: &Case) -> f64 {
     let (rows, classes) = (case.rows(), case.classes);
     let mut best = f64::NEG_INFINITY;
     for number in 0..classes.pow(rows as u32) {
         let path: Vec<usize> = (0..rows as u32).map(|t| number / classes.pow(t) % classes).collect();
-        if spelled(&path, case.blank) == case.labels {
+        if collapse(&path, case.blank) == case.labels {
             best = best.max(path.iter().enumerate().map(|(t, class)| case.at(t, *class)).sum());
         }
     }
@@ -140,7 +141,7 @@ fn no_path_is_better() {
         found += 1;
         assert!((f64::from(got.total) - want).abs() < 1e-4, "{seed}: {got:?}, want {want}");
         let path = got.path(&case);
-        assert_eq!(spelled(&path, blank), case.labels, "{seed}: {path:?}");
+        assert_eq!(collapse(&path, blank), case.labels, "{seed}: {path:?}");
         let sum: f64 = path.iter().enumerate().map(|(t, class)| case.at(t, *class)).sum();
         assert!((sum - want).abs() < 1e-4, "{seed}: the path {path:?} adds up to {sum}, want {want}");
         for (j, (start, end, score)) in got.spans.iter().enumerate() {
@@ -166,7 +167,7 @@ fn paths_are_those_of_torchaudio() {
 }
 
 #[test]
-fn the_table_of_torchaudio() {
+fn the_example_of_torchaudio() {
     let goldens = golden::json("ctc/paths.json");
     let [cpu, _] = cpus();
     let rows: Vec<Vec<f64>> = serde_json::from_value(goldens["table"].clone()).unwrap();
@@ -219,9 +220,9 @@ fn the_trellis_is_that_of_whisperx() {
     }
 }
 
-/// A segment's answer does not depend, in any bit, on its neighbours or on the number of threads.
+/// The result of a segment is bit-identical whatever the other segments of the call and the number of threads.
 #[test]
-fn segments_do_not_know_of_each_other() {
+fn segments_are_independent() {
     let [one, two] = cpus();
     let cases: Vec<Case> = (3000..3008).map(|c| seeded_case(c, true)).collect();
     for topology in [CtcTopology::Ctc, CtcTopology::Trellis] {
@@ -244,7 +245,7 @@ fn segments_do_not_know_of_each_other() {
 }
 
 #[test]
-fn hopeless_probabilities_and_wrong_labels_are_refused() {
+fn zero_probabilities_and_wrong_labels_are_refused() {
     let [cpu, _] = cpus();
     for bad in [f32::NEG_INFINITY, f32::NAN] {
         let case = Case { log_probs: vec![bad; 12], classes: 3, labels: vec![1, 2], blank: 0 };

@@ -1,4 +1,4 @@
-//! The primitives of `engine/dense.rs` against the plainest loops in f64.
+//! The primitives of `engine/dense.rs` against references in f64.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
@@ -9,7 +9,7 @@ use diarist::engine::weights::HostMatrix;
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
 use crate::residual::convolved;
 
-/// Sizes of a convolution over time.
+/// Sizes of a 1-D convolution.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     outputs: usize,
@@ -17,11 +17,11 @@ struct Sizes {
     inputs: usize,
     stride: usize,
     dilation: usize,
-    /// Columns of `x`, of `out`, and the first one of the result.
+    /// Columns of `x`, columns of `out`, first output column of the convolution.
     columns: [usize; 3],
 }
 
-/// The sums of one clip `x` `[T, width]`, `[T', N]`.
+/// Reference in f64 for one clip: `[T', N]` from `x` `[T, width]`.
 fn sums(x: &[f64], weight: &[f32], bias: &[f32], sizes: Sizes) -> Vec<f64> {
     let Sizes { outputs, taps, inputs, stride, dilation, columns: [width, ..] } = sizes;
     let frames = x.len() / width;
@@ -40,7 +40,7 @@ fn sums(x: &[f64], weight: &[f32], bias: &[f32], sizes: Sizes) -> Vec<f64> {
     (0..frames.div_ceil(stride) * outputs).map(|at| value(at / outputs, at % outputs)).collect()
 }
 
-/// The columns of the result.
+/// The output columns of the convolution.
 fn columns(out: &[f32], sizes: Sizes) -> Vec<f32> {
     let [_, width, first] = sizes.columns;
     out.chunks_exact(width).flat_map(|row| row[first..first + sizes.outputs].to_vec()).collect()
@@ -95,7 +95,7 @@ fn clip_conv() {
             assert_close(&name, &got, &want, atol, 1e-6);
             let relu: Vec<f64> = want.iter().map(|v| v.max(0.0)).collect();
             assert_close(&name, &run(&x, &lengths, Finish::Relu, None), &relu, atol, 1e-6);
-            // A gate for each hundred frames of the result.
+            // One gate per segment of the output.
             let segments: usize = lengths.iter().map(|length| length.div_ceil(stride).div_ceil(SEGMENT)).sum();
             let gates = random(4, segments * outputs);
             let mut first = 0;
@@ -120,7 +120,7 @@ fn clip_conv() {
                 let want = by_clip(&(0..x.len()).map(scaled).collect::<Vec<f64>>()).concat();
                 assert_close(&name, &run(&x, &lengths, Finish::Store, Some(&before)), &want, atol, 1e-6);
             }
-            // A clip alone.
+            // One clip alone.
             let rows = |clips: std::ops::Range<usize>| clips.map(|i| lengths[i].div_ceil(stride)).sum::<usize>();
             let alone = run(&x[10 * width..140 * width], &lengths[3..4], Finish::Store, None);
             assert_same(&name, &alone, &got[rows(0..3) * outputs..rows(0..4) * outputs]);
@@ -212,16 +212,16 @@ fn means_of_clips() {
         let mut out = Tensor::zeros(&cpu, &[lengths.len(), 2, width]).unwrap();
         dense::clip_statistics(&cpu, &mut out, &there, &clips).unwrap();
         let got = host(&cpu, &out);
-        // One frame has no deviation.
+        // The deviations of a clip of one frame are NaN.
         assert!(got[width..2 * width].iter().all(|v| v.is_nan()));
         assert_close("clip_statistics", &got[..width], &statistics[..width], 1e-6, 1e-6);
         assert_close("clip_statistics", &got[2 * width..], &statistics[2 * width..], 1e-6, 1e-6);
-        // The same rows, read from other places.
-        let place = |r: usize| (r * 17 + 3) % (rows + 5);
+        // The same rows, permuted and gathered by the index.
+        let permuted = |r: usize| (r * 17 + 3) % (rows + 5);
         let mut features = vec![f32::NAN; (rows + 5) * width];
-        (0..rows).for_each(|r| features[place(r) * width..][..width].copy_from_slice(&x[r * width..][..width]));
+        (0..rows).for_each(|r| features[permuted(r) * width..][..width].copy_from_slice(&x[r * width..][..width]));
         let features = tensor(&cpu, &[rows + 5, width], &features);
-        let index: Vec<usize> = (0..rows).map(place).collect();
+        let index: Vec<usize> = (0..rows).map(permuted).collect();
         let mut out = Tensor::zeros(&cpu, &[rows, width, 1]).unwrap();
         dense::centre_clips(&cpu, &mut out, &features, &index, &clips).unwrap();
         assert_close("centre_clips", &host(&cpu, &out), &centred, 1e-6, 1e-6);
@@ -234,7 +234,7 @@ fn means_of_clips() {
 }
 
 #[test]
-fn clips_and_shapes_that_cannot_be() {
+fn invalid_clips_and_shapes_are_refused() {
     let [cpu, _] = cpus();
     assert!(Clips::new(&cpu, &[3, 0, 2]).is_err());
     assert!(Clips::<Cpu>::new(&cpu, &[]).unwrap().rows() == 0);

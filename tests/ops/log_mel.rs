@@ -1,4 +1,4 @@
-//! `log_mel` against a discrete Fourier transform by its definition, in f64.
+//! `log_mel` against a reference in f64, with a discrete Fourier transform by its definition.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::{Backend, Tensor, ops};
@@ -6,7 +6,7 @@ use diarist::features::mel_filterbank;
 
 use crate::common::*;
 
-/// `[F, M]` of one clip, by the definition in `Backend::log_mel`.
+/// Reference in f64 for one clip: `[F, M]`, by the definition in `Backend::log_mel`.
 fn log_mel_f64(audio: &[f32], n_mels: usize) -> Vec<f64> {
     let filters = mel_filterbank(n_mels);
     let sample = |at: isize| {

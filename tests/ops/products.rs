@@ -1,4 +1,4 @@
-//! `linear`, `logits`, `conv1d`, `layer_norm`, and the small ops around them.
+//! `linear`, `logits`, `conv1d`, `layer_norm`, `add_positions`, `gather_rows` and `embed` against references in f64.
 
 use diarist::engine::cpu::{Cpu, WeightType};
 use diarist::engine::weights::HostMatrix;
@@ -6,7 +6,7 @@ use diarist::engine::{Backend, Epilogue, StepRows, Tensor, ops};
 
 use crate::common::*;
 
-/// `(R, N, K)`, all odd in some way: below, at and above tiles of 6 rows, panels of 64 outputs and blocks of 128 inputs.
+/// `(R, N, K)`: sizes below, at and above tiles of 6 rows, panels of 64 outputs and blocks of 128 inputs.
 const SHAPES: [(usize, usize, usize); 9] = [
     (1, 1, 1),
     (1, 31, 33),
@@ -52,7 +52,7 @@ fn linear_matches_f64() {
         for cpu in cpus() {
             let case = format!("{rows}x{n}x{k}, {} threads", cpu.threads());
             let run = |epilogue| linear(&cpu, &x, &w, Some(&bias), &before, epilogue);
-            // Sums of K products below 1: rounding grows like sqrt(K) 2^-24.
+            // Rounding errors of sums of K products below 1 grow like sqrt(K) 2^-24.
             assert_close(&case, &run(Epilogue::Store), &sums, 1e-5, 1e-6);
             let want: Vec<f64> = sums.iter().map(|s| gelu(*s)).collect();
             assert_close(&format!("gelu {case}"), &run(Epilogue::GeluErf), &want, 1e-5, 1e-6);
@@ -146,7 +146,7 @@ fn conv1d_matches_f64() {
 fn layer_norm_matches_f64() {
     for (rows, width) in [(1, 1), (3, 31), (7, 64), (5, 257), (123, 384)] {
         let (x, gamma, beta) = (random(8, rows * width), random(9, width), random(10, width));
-        // One case with a variance below epsilon, for epsilon to show.
+        // One case has a variance below epsilon, so that epsilon matters.
         let (gain, offset) = if width == 31 { (3e-3, 0.0) } else { (3.0, 2.0) };
         let x: Vec<f32> = x.iter().map(|v| gain * v + offset).collect();
         let mut want = Vec::new();

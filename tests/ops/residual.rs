@@ -1,4 +1,4 @@
-//! The primitives of `engine/residual.rs` against the plainest loops in f64.
+//! The primitives of `engine/embedding_ops.rs` against references in f64.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
@@ -6,7 +6,7 @@ use diarist::engine::embedding_ops::{self, After, FilterShape, HostFilter, MASK_
 
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
 
-/// `[T', H', O]` of one picture `[T, H, C]`, in f64.
+/// Reference of the 2-D convolution in f64: `[T', H', O]` from one feature map `[T, H, C]`.
 pub fn convolved(x: &[f32], [frames, bands]: [usize; 2], filter: &HostFilter) -> Vec<f64> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
     let value = |t: usize, h: usize, o: usize| {
@@ -51,12 +51,13 @@ fn conv2d() {
         ([4, 3], [32, 1, 16, 1]),
     ] {
         let (batch, filter) = (3, filter(outputs, taps, inputs, stride));
-        let picture = frames * bands * inputs;
-        let x = random(1, batch * picture);
-        let want: Vec<f64> = x.chunks_exact(picture).flat_map(|x| convolved(x, [frames, bands], &filter)).collect();
+        let map = frames * bands * inputs;
+        let x = random(1, batch * map);
+        let want: Vec<f64> = x.chunks_exact(map).flat_map(|x| convolved(x, [frames, bands], &filter)).collect();
         let added = random(4, want.len());
         let name = format!("conv2d {frames} x {bands}, {:?}", filter.shape);
-        // Products of numbers below 1. Winograd's points are up to 100 times as large as the inputs, and cancel.
+        // For sums of products below 1. Winograd's transformed values are up to 100 times as large as the inputs and
+        // cancel, so its rounding errors are larger.
         let is_transformed = taps == 3 && stride == 1 && inputs > 1;
         let atol = if is_transformed { 1.2e-5 } else { 2e-6 } * ((taps * taps * inputs) as f64).sqrt();
         for cpu in cpus() {
@@ -75,15 +76,15 @@ fn conv2d() {
             assert_close(&name, &run(&x, batch, After::Relu), &relu, atol, 1e-6);
             let sums: Vec<f64> = want.iter().zip(&added).map(|(v, a)| (v + f64::from(*a)).max(0.0)).collect();
             assert_close(&name, &run(&x, batch, After::AddRelu(&added_there)), &sums, atol, 1e-6);
-            // A picture alone.
-            let alone = run(&x[picture..2 * picture], 1, After::Store);
+            // One feature map alone.
+            let alone = run(&x[map..2 * map], 1, After::Store);
             assert_same(&name, &alone, &plain[alone.len()..2 * alone.len()]);
         }
     }
 }
 
 #[test]
-fn filters_and_shapes_that_cannot_be() {
+fn invalid_filters_and_shapes_are_refused() {
     let [cpu, _] = cpus();
     for sizes in
         [[8, 3, 16, 1], [16, 3, 8, 1], [16, 5, 16, 1], [16, 3, 16, 3], [16, 3, 1, 2], [16, 1, 1, 1], [0, 3, 16, 1]]
@@ -137,7 +138,7 @@ fn masked_statistics() {
     for [frames, bands, channels] in [[1, 1, 16], [125, 10, 16], [40, 3, 32]] {
         let (batch, speakers, width) = (2, 5, bands * channels);
         let x: Vec<f32> = random(6, batch * frames * width).iter().map(|v| v * 2.0 + 3.0).collect();
-        // All, one frame, some, weights between 0 and 1, nothing.
+        // Masks: all frames, one frame, some frames, weights between 0 and 1, no frame.
         let weight = |s: usize, t: usize, random: f32| match s {
             0 => 1.0,
             1 => f32::from(u8::from(t == frames / 2)),
@@ -156,7 +157,7 @@ fn masked_statistics() {
             let divisor = total - mask.iter().map(|w| w * w).sum::<f32>() / total + MASK_EPS;
             let mean: Vec<f64> = (0..width).map(|k| sum(&|t| at(t, k)) / f64::from(total)).collect();
             want.extend(&mean);
-            // Rounding of a mean must not show where a single frame's deviation is divided by next to nothing.
+            // The deviation of a single frame is 0. The reference would divide its rounding error by the epsilon.
             let single = mask.iter().filter(|w| **w > 0.0).count() == 1;
             let deviation = |k: usize| (sum(&|t| (at(t, k) - mean[k]).powi(2)) / f64::from(divisor)).sqrt();
             want.extend((0..width).map(|k| if single { 0.0 } else { deviation(k) }));
@@ -167,7 +168,7 @@ fn masked_statistics() {
             let mut out = Tensor::zeros(&cpu, &[batch, speakers, 2, width]).unwrap();
             embedding_ops::masked_statistics(&cpu, &mut out, &x, &masks).unwrap();
             let got = host(&cpu, &out);
-            // The mask of weights with a single frame is single too, but its weight is not 1.
+            // With one frame in all, the mask of weights also has a single frame, but of a weight other than 1.
             if frames > 1 {
                 assert_close("masked_statistics", &got, &want, 1e-5, 1e-5);
             } else {

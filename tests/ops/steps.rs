@@ -1,4 +1,4 @@
-//! The two attentions of a decode step.
+//! `self_attention_step` and `cross_attention_step` against references in f64.
 
 use diarist::engine::cpu::{Cpu, CrossCacheType};
 use diarist::engine::{Backend, StepRows, Tensor, ops};
@@ -14,10 +14,11 @@ struct Cross {
     frames: usize,
     heads: usize,
     head_dim: usize,
-    /// Three chunks, stored in slots 2, 0, 3 of four.
+    /// `[3, T, 2 C]` keys and values of three chunks, stored in [`SLOTS`].
     kv: Vec<f32>,
 }
 
+/// The slots of the three chunks, of four slots.
 const SLOTS: [usize; 3] = [2, 0, 3];
 const BEAMS: usize = 5;
 
@@ -34,9 +35,9 @@ impl Cross {
         let width = self.width();
         let mut cache = cpu.cross_cache(4, self.frames, width, self.heads).unwrap();
         let kv = tensor(cpu, &[3, self.frames, 2 * width], &self.kv);
-        // Stored twice, to see that a slot can be used again.
-        let swapped = tensor(cpu, &[1, self.frames, 2 * width], &random(31, self.frames * 2 * width));
-        cpu.cross_store(&mut cache, &[0], &swapped).unwrap();
+        // Slot 0 is stored twice: a slot can be reused.
+        let overwritten = tensor(cpu, &[1, self.frames, 2 * width], &random(31, self.frames * 2 * width));
+        cpu.cross_store(&mut cache, &[0], &overwritten).unwrap();
         cpu.cross_store(&mut cache, &SLOTS, &kv).unwrap();
         let mut out = Tensor::zeros(cpu, &[row.len(), width]).unwrap();
         let rows = step_rows(cpu, &vec![0; row.len()], row);
@@ -85,7 +86,7 @@ fn cross_attention_step_matches_f64() {
 }
 
 #[test]
-fn cross_store_refuses_a_slot_that_is_not_there() {
+fn cross_store_refuses_slots_out_of_range() {
     let cpu = Cpu::new(Some(1)).unwrap();
     let mut cache = cpu.cross_cache(2, 3, 4, 1).unwrap();
     let kv = tensor(&cpu, &[1, 3, 8], &[0.0; 24]);
@@ -93,13 +94,13 @@ fn cross_store_refuses_a_slot_that_is_not_there() {
     assert!(cpu.cross_store(&mut cache, &[0, 1], &kv).is_err());
 }
 
-/// Two hypotheses of one slot and one of another, decoded for some steps with beams that swap parents, against the
-/// same attention over the history each row has really seen.
+/// Three rows decoded for some steps, of which two swap or share parents, against attention over the true history of
+/// each row.
 #[test]
 fn self_attention_step_follows_the_lineage() {
     for (heads, head_dim) in [(1, 1), (2, 8), (3, 64), (1, 33)] {
         let (width, positions, num_rows) = (heads * head_dim, 7, 3);
-        // What each row's parent is before each step; rows 0 and 1 swap or merge, row 2 stands alone.
+        // Parent of each row before each step: rows 0 and 1 swap or share parents, row 2 is independent.
         let parents = [[0, 1, 2], [0, 0, 2], [1, 0, 2], [1, 1, 2], [0, 1, 2]];
         let runs = cpus().map(|cpu| {
             let mut cache = cpu.self_cache(num_rows, positions, width, heads).unwrap();
@@ -130,7 +131,7 @@ fn self_attention_step_follows_the_lineage() {
     }
 }
 
-/// Attention of the last `[3 C]` of a history over all of it.
+/// Attention of the last `[3 C]` row of a history over all rows.
 fn attend_history(history: &[Vec<f32>], heads: usize, head_dim: usize) -> Vec<f64> {
     let width = heads * head_dim;
     let part = |which: usize, h: usize| -> Vec<&[f32]> {
@@ -140,7 +141,7 @@ fn attend_history(history: &[Vec<f32>], heads: usize, head_dim: usize) -> Vec<f6
     (0..heads).flat_map(head).collect()
 }
 
-/// A prompt fed in one pass gives the bits of the same prompt fed token by token.
+/// Prefilling a prompt in one pass is bit-identical to decoding it token by token.
 #[test]
 fn prefill_equals_steps() {
     let (heads, head_dim, prompt) = (2, 64, 6);

@@ -1,4 +1,4 @@
-//! The primitives of `engine/time_warp.rs` against the plainest loops in f64, and time warping against every step there is.
+//! The primitives of `engine/time_warp.rs` against references in f64.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
@@ -6,17 +6,18 @@ use diarist::engine::time_warp::{self, Before, HeadColumns, WarpPlace, WarpPlace
 
 use crate::common::{assert_close, assert_same, cpus, indices, random, tensor};
 
-/// What `attention_weights` and `alignment_matrix` make of two layers, `[T, F]` of a text in rows `first ..`.
+/// A case of `attention_weights` and `alignment_matrix`: two layers, and a text whose tokens are rows `first ..`.
 struct Layers {
     frames: usize,
     tokens: usize,
     width: usize,
     first: usize,
-    /// First columns of the heads of both layers.
+    /// First columns of the queries and keys of each head, for both layers.
     heads: [Vec<[usize; 2]>; 2],
 }
 
 impl Layers {
+    /// Columns and rows of the queries, and rows of the keys.
     fn sizes(&self) -> [usize; 3] {
         let columns = self.heads.iter().flatten().flatten().max().unwrap() + self.width;
         [columns, self.first + self.tokens + 2, self.frames + 3]
@@ -28,7 +29,7 @@ impl Layers {
         (q, random(70 + layer as u64, frames * columns))
     }
 
-    /// The matrix, and the weights of the last layer before they were brought to mean 0.
+    /// The alignment matrix, and the attention weights of the last layer before normalisation.
     fn run(&self, cpu: &Cpu) -> (Vec<f32>, Vec<f32>) {
         let [columns, rows, frames] = self.sizes();
         let mut matrix = tensor(cpu, &[rows, frames], &vec![7.0; rows * frames]);
@@ -51,6 +52,7 @@ impl Layers {
         (matrix.to_host(cpu).unwrap(), last)
     }
 
+    /// Reference of `attention_weights` for one head.
     fn weights(&self, layer: usize, head: usize) -> Vec<Vec<f64>> {
         let ([columns, ..], (q, keys)) = (self.sizes(), self.input(layer));
         let [query, key] = self.heads[layer][head];
@@ -67,6 +69,7 @@ impl Layers {
         (0..self.tokens).map(row).collect()
     }
 
+    /// Reference of `alignment_matrix`.
     fn want(&self) -> Vec<f64> {
         let [_, rows, frames] = self.sizes();
         let mut matrix = vec![7.0; rows * frames];
@@ -92,16 +95,16 @@ impl Layers {
     }
 }
 
-/// Of the seven values around one, mirrored at the ends; fewer than four are left alone.
+/// Median of the seven values around `t`, with reflection at the ends; the value itself in rows of fewer than four.
 fn median(row: &[f64], t: usize) -> f64 {
     if row.len() < 4 {
         return row[t];
     }
-    let mirrored = |at: i64| {
+    let reflected = |at: i64| {
         let at = at.unsigned_abs() as usize;
         if at < row.len() { at } else { 2 * (row.len() - 1) - at }
     };
-    let mut around: Vec<f64> = (t as i64 - 3..=t as i64 + 3).map(|at| row[mirrored(at)]).collect();
+    let mut around: Vec<f64> = (t as i64 - 3..=t as i64 + 3).map(|at| row[reflected(at)]).collect();
     around.sort_by(f64::total_cmp);
     around[3]
 }
@@ -114,7 +117,7 @@ fn weights_and_matrix() {
         let heads = [vec![[0, width], [width, 0]], vec![[2, 1]]];
         let layers = Layers { frames, tokens, width, first, heads };
         let case = format!("{frames} frames, {tokens} tokens of {width}");
-        // A token alone, and a frame alone, are their own mean: nothing is left but rounding, which is not looked at.
+        // With a single token or frame, normalisation leaves only rounding errors, so the matrix is not compared.
         let degenerate = frames == 1 || tokens == 1;
         for cpu in cpus() {
             let (matrix, weights) = layers.run(&cpu);
@@ -129,18 +132,18 @@ fn weights_and_matrix() {
     }
 }
 
-/// The first frame of each token, by the recursion written down, in f64. Where two ways are equally good and better than
-/// the third, the reference takes the third; so must the costs.
-fn plain(matrix: &[f32], rows: usize, columns: usize) -> Vec<i32> {
+/// Reference of `time_warp` in f64: the DTW recursion, then backtracking. As in openai-whisper, if the first two
+/// predecessors tie below the third, the third is taken, for costs and path.
+fn dtw_f64(matrix: &[f32], rows: usize, columns: usize) -> Vec<i32> {
     let mut cost = vec![vec![f64::INFINITY; columns + 1]; rows + 1];
     cost[0][0] = 0.0;
     let from = |cost: &[Vec<f64>], i: usize, j: usize| {
-        let ways = [(i - 1, j - 1), (i - 1, j), (i, j - 1)];
-        let [both, token, frame] = ways.map(|(i, j)| cost[i][j]);
+        let predecessors = [(i - 1, j - 1), (i - 1, j), (i, j - 1)];
+        let [both, token, frame] = predecessors.map(|(i, j)| cost[i][j]);
         match () {
-            () if both < token.min(frame) => ways[0],
-            () if token < both.min(frame) => ways[1],
-            () => ways[2],
+            () if both < token.min(frame) => predecessors[0],
+            () if token < both.min(frame) => predecessors[1],
+            () => predecessors[2],
         }
     };
     for i in 1..=rows {
@@ -158,9 +161,9 @@ fn plain(matrix: &[f32], rows: usize, columns: usize) -> Vec<i32> {
     starts
 }
 
-/// Thousands of matrices, twenty to a call. Values are quarters, so that sums are exact and many ways are equally good.
+/// Thousands of matrices, twenty per call. Values are multiples of 1/4, so that sums are exact and many paths tie.
 #[test]
-fn paths() {
+fn time_warp_matches_the_recursion() {
     for (call, cpu) in (0..120).flat_map(|call| cpus().map(|cpu| (call, cpu))) {
         let draws: Vec<usize> = random(80 + call, 40).iter().map(|v| ((v + 1.0) * 1000.0) as usize).collect();
         let (mut places, mut want, mut first) = (Vec::new(), Vec::new(), 0);
@@ -172,7 +175,7 @@ fn paths() {
             let of_row = |i: usize| random(1000 * call + (first + i) as u64, stride);
             let matrix: Vec<f32> = (0..rows).flat_map(of_row).map(|v| (v * 4.0).round() / 4.0).collect();
             let own: Vec<f32> = matrix.chunks_exact(stride).flat_map(|row| row[..columns].to_vec()).collect();
-            want.extend(plain(&own, rows, columns));
+            want.extend(dtw_f64(&own, rows, columns));
             places.push(WarpPlace { rows: first..first + rows, frames: columns });
             first += rows;
             values.extend(matrix);
@@ -186,7 +189,7 @@ fn paths() {
 }
 
 #[test]
-fn numbers_that_are_none_do_not_lead_out() {
+fn nan_and_infinity_do_not_lead_out_of_the_matrix() {
     for cpu in cpus() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let matrix = tensor(&cpu, &[5, 6], &[bad; 30]);

@@ -1,4 +1,4 @@
-//! The primitives of `engine/waveform.rs` against the plainest loops in f64, clips of different lengths in one batch.
+//! The primitives of `engine/wav2vec2_ops.rs` against references in f64, with clips of different lengths in one batch.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::wav2vec2_ops::{self, Lengths, SampleConv};
@@ -7,14 +7,14 @@ use diarist::engine::{Backend, Epilogue, Tensor};
 
 use crate::common::{assert_close, assert_same, cpus, gelu, host, random, tensor};
 
-/// Fillings of a batch that no result may show.
-const FILLING: f32 = 1e6;
+/// Value of padding frames; it must not influence any result.
+const PADDING: f32 = 1e6;
 
-/// `[B, T, C]` random, with `FILLING` past each clip's length.
+/// Random values `[B, T, C]`, with padding after each clip's length.
 fn ragged(seed: u64, lengths: &[usize], frames: usize, width: usize) -> Vec<f32> {
     let mut values = random(seed, lengths.len() * frames * width);
     for (clip, length) in values.chunks_exact_mut(frames * width).zip(lengths) {
-        clip[length * width..].fill(FILLING);
+        clip[length * width..].fill(PADDING);
     }
     values
 }
@@ -48,7 +48,7 @@ fn conv1d_valid() {
     }
 }
 
-/// `[B, T, N]` of the convolution over samples, in f64.
+/// Reference of the convolution over samples in f64: `[B * T]` frames of `[N]`.
 fn convolved(x: &[f32], samples: usize, weight: &[f32], [width, taps, stride]: [usize; 3]) -> Vec<Vec<f64>> {
     let frames = (samples - taps) / stride + 1;
     let frame = |clip: &[f32], t: usize| -> Vec<f64> {
@@ -59,6 +59,7 @@ fn convolved(x: &[f32], samples: usize, weight: &[f32], [width, taps, stride]: [
     x.chunks_exact(samples).flat_map(|clip| (0..frames).map(move |t| frame(clip, t))).collect()
 }
 
+/// Normalises to mean 0 and variance 1.
 fn unit(values: &[f64], eps: f64) -> Vec<f64> {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -77,7 +78,7 @@ fn sample_conv(cpu: &Cpu, [width, taps, stride]: [usize; 3], bias: bool) -> Samp
     }
 }
 
-/// Samples with an offset: the second moments then cancel nearly.
+/// The samples have an offset, so that the variance is a small difference of large second moments.
 #[test]
 fn conv1d_channel_norm() {
     for sizes in [[3, 10, 5], [17, 3, 1], [512, 16, 16], [33, 1, 2]] {
@@ -96,7 +97,7 @@ fn conv1d_channel_norm() {
         for cpu in cpus() {
             let conv = sample_conv(&cpu, sizes, false);
             let x = tensor(&cpu, &[lengths.len(), samples, 1], &x);
-            let mut out = tensor(&cpu, &[lengths.len(), frames, width], &vec![FILLING; want.len()]);
+            let mut out = tensor(&cpu, &[lengths.len(), frames, width], &vec![PADDING; want.len()]);
             let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
             wav2vec2_ops::conv1d_channel_norm(&cpu, &mut out, &x, &conv, &lengths).unwrap();
             assert_close(&format!("conv1d_channel_norm {sizes:?}"), &host(&cpu, &out), &want, 1e-4, 1e-4);
@@ -175,7 +176,7 @@ fn positional_conv() {
             let parts = weight.chunks_exact(channels * taps * channels);
             let weights: Vec<_> = parts.map(|values| cpu.matrix(&part(values)).unwrap()).collect();
             let (x, bias) = (tensor(&cpu, &[3, frames, width], &x), tensor(&cpu, &[width], &bias));
-            let mut out = tensor(&cpu, &[3, frames, width], &vec![FILLING; 3 * frames * width]);
+            let mut out = tensor(&cpu, &[3, frames, width], &vec![PADDING; 3 * frames * width]);
             let lengths = Lengths::new(&cpu, lengths.to_vec()).unwrap();
             wav2vec2_ops::positional_conv(&cpu, &mut out, &x, &weights, &bias, &lengths).unwrap();
             assert_close(&format!("positional_conv {groups} x {taps}"), &host(&cpu, &out), &want, 1e-4, 1e-5);
@@ -186,13 +187,13 @@ fn positional_conv() {
     }
 }
 
-/// Attention that was compared elsewhere, of each clip without its filling.
+/// Compared with `attention` of each clip alone, without padding.
 #[test]
 fn attention_within() {
     let (lengths, frames, width, heads) = ([50, 1, 0, 33], 50, 12, 2);
     let qkv = ragged(11, &lengths, frames, 3 * width);
     for cpu in cpus() {
-        let mut out = tensor(&cpu, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
+        let mut out = tensor(&cpu, &[4, frames, width], &vec![PADDING; 4 * frames * width]);
         let all = tensor(&cpu, &[4, frames, 3 * width], &qkv);
         let real = Lengths::new(&cpu, lengths.to_vec()).unwrap();
         wav2vec2_ops::attention_within(&cpu, &mut out, &all, heads, 0.5, &real).unwrap();

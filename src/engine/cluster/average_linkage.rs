@@ -1,8 +1,9 @@
 //! Agglomerative clustering with average linkage, and a penalty for pairs that the segmentation network separated.
 //!
 //! Sums of embeddings replace the distance matrix, so memory is linear in the number of embeddings; time is quadratic.
-//! Each cluster keeps its nearest neighbour among the later clusters. When the neighbour is merged, the stored cost becomes
-//! a lower bound. The cluster with the lowest bound of all is searched again (Müllner 2011, the generic algorithm).
+//! Each cluster keeps its nearest neighbour among the later clusters. When the neighbour is merged, the stored cost
+//! becomes a lower bound. The cluster with the lowest bound of all is searched again (Müllner 2011, the generic
+//! algorithm).
 
 use rayon::prelude::*;
 
@@ -34,8 +35,8 @@ pub struct Linked<'a> {
 }
 
 impl Linked<'_> {
-    /// The penalty for two clusters that share windows: as different speakers for `apart` frames, as the same speaker for
-    /// `same` frames.
+    /// The penalty for two clusters that share windows: as different speakers for `apart` frames, as the same speaker
+    /// for `same` frames.
     fn penalty(&self, apart: u32, same: u32) -> f64 {
         let (apart, same) = (f64::from(apart), f64::from(same));
         if apart > 0.0 { self.penalty * apart / (apart + same + self.prior) } else { 0.0 }
@@ -52,7 +53,8 @@ impl Linked<'_> {
 
 /// Replaces the index of a nearest cluster that was merged; the stored cost is then a lower bound.
 const STALE: usize = usize::MAX;
-/// Fewest values worth several threads: below, waking them takes longer than the work, about a quarter of a millisecond.
+/// Fewest values worth several threads: below, waking them takes longer than the work, about a quarter of a
+/// millisecond.
 const PARALLEL_VALUES: usize = 1 << 19;
 /// Clusters searched in one pass, so that each sum is read from memory once for all of them.
 const SEARCH_BATCH: usize = 16;
@@ -198,7 +200,8 @@ impl<'a> Clusters<'a> {
         self.places[y] = Place { frames, nearest: NO_NEAREST };
     }
 
-    /// Makes cluster `at` the current one: counts the frames that each other cluster shares with it in the same windows.
+    /// Makes cluster `at` the current one: counts the frames that each other cluster shares with it in the same
+    /// windows.
     fn count_shared_frames(&mut self, at: usize) {
         self.apart.fill(0);
         self.same.fill(0);
@@ -302,7 +305,8 @@ mod tests {
         }
     }
 
-    /// Reference implementation: recomputes the cost of all pairs of clusters over all pairs of embeddings for each merge.
+    /// Reference implementation: recomputes the cost of all pairs of clusters over all pairs of embeddings for each
+    /// merge.
     fn naive(input: &Linked) -> Vec<usize> {
         let mut clusters: Vec<Vec<usize>> = (0..input.frames.len()).map(|at| vec![at]).collect();
         let cost = |p: &[usize], q: &[usize]| {

@@ -1,9 +1,9 @@
 //! Agglomerative clustering with centroid linkage, in memory linear in the number of points.
 //!
 //! SciPy keeps the matrix of all distances, which is 11 GB for ten hours of speech. Here each cluster keeps its nearest
-//! neighbour among the later clusters only. A merge moves one centroid and removes another; where one of the two was the
-//! nearest neighbour, the stored distance becomes a lower bound. A cluster whose bound is the smallest of all is searched
-//! again before it may merge; most never are. (Müllner 2011, the generic algorithm.)
+//! neighbour among the later clusters only. A merge moves one centroid and removes another; where one of the two was
+//! the nearest neighbour, the stored distance becomes a lower bound. A cluster whose bound is the smallest of all is
+//! searched again before it may merge; most never are. (Müllner 2011, the generic algorithm.)
 
 use rayon::prelude::*;
 
@@ -28,8 +28,8 @@ struct Active {
     /// Its number in [`Merge`].
     number: usize,
     size: usize,
-    /// The nearest cluster among those with a higher index, and its squared distance. [`STALE`]: the distance is a lower
-    /// bound.
+    /// The nearest cluster among those with a higher index, and its squared distance. [`STALE`]: the distance is a
+    /// lower bound.
     nearest: (usize, f64),
 }
 
@@ -89,7 +89,8 @@ fn update_nearest(clusters: &mut [Option<Active>], centroids: &[f64], dim: usize
     }
 }
 
-/// Fewest values worth several threads: below, waking them takes longer than the work, about a quarter of a millisecond.
+/// Fewest values worth several threads: below, waking them takes longer than the work, about a quarter of a
+/// millisecond.
 const PARALLEL_VALUES: usize = 1 << 19;
 /// Clusters searched in one pass, so that each centroid is read from memory once for all of them.
 const SEARCH_BATCH: usize = 16;

@@ -1,7 +1,7 @@
 //! VBx (variational Bayes clustering of embeddings) on the host.
 //!
-//! Landini et al. (2022), "Bayesian HMM clustering of x-vector sequences (VBx)"; the variant without speaker transitions,
-//! as in pyannote's community-1. Numbers in parentheses are equations of the paper.
+//! Landini et al. (2022), "Bayesian HMM clustering of x-vector sequences (VBx)"; the variant without speaker
+//! transitions, as in pyannote's community-1. Numbers in parentheses are equations of the paper.
 
 use rayon::prelude::*;
 
@@ -93,7 +93,8 @@ struct Speakers {
     variances: Vec<f64>,
 }
 
-/// Initial responsibilities `[N, K]`: the softmax of logits that are `sureness` for the given label and 0 for the others.
+/// Initial responsibilities `[N, K]`: the softmax of logits that are `sureness` for the given label and 0 for the
+/// others.
 pub fn start(labels: &[usize], speakers: usize, sureness: f64) -> Vec<f64> {
     let total = sureness.exp() + (speakers as f64 - 1.0);
     let share = |label: usize, speaker: usize| if label == speaker { sureness.exp() / total } else { 1.0 / total };

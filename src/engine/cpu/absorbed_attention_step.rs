@@ -1,14 +1,13 @@
-//! `absorbed_attention_step`: the heads of a decode step attend to the encoder's output itself, which is stored once for
-//! all decoder layers and serves as keys and as values.
+//! `absorbed_attention_step`: cross-attention of a decode step to the encoder output itself, which is stored once for
+//! all decoder layers and is both keys and values.
 //!
-//! A frame is `C` values long, and scores need a sum over them where the mean needs one over the frames. So the frames
-//! pass by in tiles that fit the second-level cache: scores of the tile (sums along the vectors), their exponentials, and
-//! the tile's part of the mean (sums across them), by an online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867).
-//! Memory is read once. While a tile is computed with, the next one is fetched: every step of the inner loops asks for
-//! the lines that lie one tile behind its own.
+//! Scores are sums over the `C` values of a frame; the weighted mean is a sum over frames. To read memory only once,
+//! the frames are processed in tiles that fit the second-level cache: scores of the tile, their exponentials, and the
+//! tile's part of the weighted mean, by an online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867). Meanwhile the
+//! next tile is prefetched: every step of the inner loops prefetches the cache lines one tile ahead of its own.
 //!
-//! Splits of [`SPLIT`] frames are computed apart and joined in order, so that a single chunk keeps several threads busy;
-//! where they begin depends on the frame alone. Journal: docs/kernels/cpu-attention.md.
+//! Splits of [`SPLIT`] frames are computed independently and merged in order, so that a single chunk keeps several
+//! threads busy. The boundaries of splits depend only on the frame. Journal: docs/kernels/cpu-attention.md.
 
 use std::cell::Cell;
 
@@ -21,18 +20,19 @@ use super::{Cpu, out_of_range};
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
-/// Frames whose softmax is computed by one task; a multiple of [`TILE`].
+/// Frames per task; a multiple of [`TILE`].
 const SPLIT: usize = 384;
-/// Frames that pass by together: 256 KiB of them for a model of width 512.
+/// Frames per tile: 256 KiB for a model of width 512.
 const TILE: usize = 128;
-/// Values of a column block: two cache lines, which is two vectors of AVX-512 and four of AVX2.
+/// Values per column block: two cache lines, which are two vectors of AVX-512 and four of AVX2.
 const BLOCK: usize = 32;
-/// Rows of one task, and runs of rows whose means are kept at once. More of them, in prompts, read the frames again instead of
-/// filling memory.
+/// Largest number of rows per task. With more rows, as in prompts, the frames are read again, which limits scratch
+/// memory.
 const MAX_ROWS: usize = 8;
+/// Largest number of runs whose partial results are in memory at once.
 const MAX_RUNS: usize = 16;
 
-/// The encoder output, `[slots, T, stride]`; what is behind the `C` values of a frame is zero.
+/// The encoder output, `[slots, T, stride]`; the `C` values of each frame are padded with zeros.
 pub struct EncodedCache {
     slots: usize,
     frames: usize,
@@ -68,7 +68,7 @@ pub(super) fn encoded_store(cache: &mut EncodedCache, slots: &[usize], encoded: 
     Ok(())
 }
 
-/// Neighbouring rows of one slot.
+/// Adjacent rows of one slot, at most [`MAX_ROWS`].
 struct Run {
     first_row: usize,
     rows: usize,
@@ -94,11 +94,11 @@ pub(super) fn absorbed_attention_step(
     Ok(())
 }
 
-/// All heads of some runs: `out` is theirs alone, `q` `[R, H C]`.
+/// Attention of all heads of some runs: `out` has only the rows of these runs, `q` `[R, H C]` has all rows.
 fn attend_runs(cpu: &Cpu, out: &mut [f32], q: &[f32], cache: &EncodedCache, runs: &[Run], scale: f32) {
     let (heads, width, stride) = (cache.heads, cache.width, cache.stride);
     let splits = cache.frames.div_ceil(SPLIT);
-    // For each run, split by split: means [queries, stride], then [queries, 2] largest score and total weight.
+    // Layout for each run and split: sums [queries, stride], then [queries, 2] largest score and total weight.
     let part_len = |run: &Run| run.rows * heads * (stride + 2);
     let mut partial = PARTIAL.take();
     partial.reserve(runs.iter().map(part_len).sum::<usize>() * splits);
@@ -120,13 +120,13 @@ fn attend_runs(cpu: &Cpu, out: &mut [f32], q: &[f32], cache: &EncodedCache, runs
         let (of_run, after) = parts.split_at(part_len(run) * splits);
         parts = after;
         for (query, mean) in means.by_ref().take(run.rows * heads).enumerate() {
-            join(mean, of_run, run.rows * heads, query, stride);
+            merge_splits(mean, of_run, run.rows * heads, query, stride);
         }
     }
     PARTIAL.set(partial);
 }
 
-/// Cuts the rows, `[R]` cache rows, into runs of a slot each.
+/// Divides the cache rows `[R]` into runs of one slot each.
 fn runs(cache: &EncodedCache, rows: &[i32], beams: usize) -> Result<Vec<Run>> {
     let mut runs: Vec<Run> = Vec::new();
     for (r, row) in rows.iter().enumerate() {
@@ -141,13 +141,13 @@ fn runs(cache: &EncodedCache, rows: &[i32], beams: usize) -> Result<Vec<Run>> {
 }
 
 thread_local! {
-    /// Means of all splits of a step.
+    /// Partial results of all splits of a step.
     static PARTIAL: Cell<Aligned<f32>> = Cell::default();
-    /// Queries `[N, stride]` and scores `[N, TILE]` of one task, kept by each thread from one task to the next.
+    /// Queries `[N, stride]` and scores `[N, TILE]` of one task, reused by the tasks of a thread.
     static SCRATCH: Cell<[Aligned<f32>; 2]> = Cell::default();
 }
 
-/// The softmax-weighted sums of one split of a slot, and what is needed to join them: into `part`, for queries `[N, C]`.
+/// Attention of queries `[N, C]` to one split of a slot. Writes the partial result to `part`, see [`attend_runs`].
 fn attend(
     level: Level,
     part: &mut [f32],
@@ -177,8 +177,8 @@ fn attend(
     SCRATCH.set(scratch);
 }
 
-/// Joins what the splits found for one query. `parts`: see [`attend_runs`].
-fn join(mean: &mut [f32], parts: &[f32], num: usize, query: usize, stride: usize) {
+/// Merges the partial results of all splits for one query. `parts`: see [`attend_runs`].
+fn merge_splits(mean: &mut [f32], parts: &[f32], num: usize, query: usize, stride: usize) {
     let parts = parts.chunks_exact(num * (stride + 2));
     let part = |part: &'_ [f32]| -> (f32, f32) { (part[num * stride + 2 * query], part[num * stride + 2 * query + 1]) };
     let top = parts.clone().map(|p| part(p).0).fold(f32::MIN, f32::max);
@@ -192,7 +192,7 @@ fn join(mean: &mut [f32], parts: &[f32], num: usize, query: usize, stride: usize
     }
 }
 
-/// One split, `N` queries.
+/// Attention of `N` queries to one split.
 struct Split<'a> {
     /// `[N, stride]`
     sums: &'a mut [f32],
@@ -204,7 +204,7 @@ struct Split<'a> {
     queries: &'a [f32],
     /// `[frames, stride]`
     frames: &'a [f32],
-    /// What lies behind `frames`, and will probably be wanted next.
+    /// The values after `frames`, prefetched during the last tile.
     ahead: &'a [f32],
     stride: usize,
     scale: f32,
@@ -244,7 +244,7 @@ fn scale_row<I: Isa>(isa: I, x: &mut [f32], factor: f32) {
     }
 }
 
-/// `$call` with the constant `$name` that equals `$height`, for each of the heights listed.
+/// Calls `$call` with `$height` as the constant `$name`, for the listed heights.
 macro_rules! with_height {
     ($height:expr, [$($h:literal)*], $name:ident => $call:expr) => {
         match $height {
@@ -257,13 +257,14 @@ macro_rules! with_height {
     };
 }
 
-/// `num` cut into equal parts of at most `most`: the size of a part.
+/// The size of a part if `num` is divided evenly into as few parts of at most `most` as possible.
 #[inline(always)]
 fn even_part(num: usize, most: usize) -> usize {
     num.div_ceil(num.div_ceil(most).max(1))
 }
 
-/// `scores[n, t] = queries[n] . tile[t]`; `scores` `[N, TILE]`, `queries` `[N, stride]`, `tile` and `next` `[frames, stride]`.
+/// `scores[n, t] = queries[n] . tile[t]`; `scores` `[N, TILE]`, `queries` `[N, stride]`, `tile` and `next`
+/// `[frames, stride]`.
 #[inline(always)]
 fn all_scores<I: Isa, const NV: usize>(
     isa: I,
@@ -293,7 +294,7 @@ fn all_scores<I: Isa, const NV: usize>(
     }
 }
 
-/// Scores of `FR` frames and `QR` queries: `scores[n TILE + t]`.
+/// [`all_scores`] for `FR` frames and `QR` queries: `scores[n * TILE + t]`.
 #[inline(always)]
 fn score_tile<I: Isa, const FR: usize, const QR: usize>(
     isa: I,
@@ -314,7 +315,7 @@ fn score_tile<I: Isa, const FR: usize, const QR: usize>(
     let mut sums = [[isa.splat_f32s(0.0); QR]; FR];
     let in_block = BLOCK / I::F32_LANES;
     for block in 0..vectors / in_block {
-        // The second line of each block; the first one is fetched by `sum_tile`.
+        // Prefetches the second line of each block; `sum_tile` prefetches the first.
         for i in 0..FR {
             if let Some(line) = next.get(i * stride + block * BLOCK + BLOCK / 2) {
                 isa.prefetch(line);

@@ -1,7 +1,7 @@
-//! What a search does with the candidates of a step: hypotheses that end, beams that go on. This loop is the
-//! definition. It touches a few hundred numbers per slot.
+//! `advance_search`: one step of beam search with length penalty and patience, or of sampling. This is the reference
+//! implementation. It touches only a few hundred numbers per slot.
 //!
-//! Beam search is CTranslate2's (`BeamSearch::search` in `src/decoding.cc`), sampling its `GreedySearch`.
+//! Source: CTranslate2 `src/decoding.cc`, `BeamSearch::search` and, for sampling, `GreedySearch`.
 
 use super::Cpu;
 use crate::engine::StepRows;
@@ -29,7 +29,7 @@ fn options(state: &DecodeState<Cpu>, slot: usize) -> Option<SlotOptions> {
     SlotOptions::unpack(ints, floats)
 }
 
-/// The slot of a cache row and its options, if the row takes part in a search that goes on.
+/// The slot of a cache row and its options; `None` if the row is not live or its search has ended.
 pub(super) fn active(state: &DecodeState<Cpu>, row: usize) -> Option<(usize, SlotOptions)> {
     let slot = row / state.sizes.beams;
     if state.live.buf[row] == 0 || state.done.buf[slot] != 0 {
@@ -66,11 +66,11 @@ fn slot_of(state: &mut DecodeState<Cpu>, slot: usize, options: SlotOptions) -> S
     }
 }
 
-/// The score CTranslate2 gives a candidate that must not be chosen at the first step after a forced prefix.
+/// The score that CTranslate2 gives to a forbidden candidate at the first step after a forced prefix.
 const REJECTED: f32 = -1e10;
 
-/// One slot's share of a [`DecodeState`](crate::engine::decode::DecodeState). `K` rows, `G` new tokens, `L` positions,
-/// `N` candidates.
+/// One slot of a [`DecodeState`](crate::engine::decode::DecodeState). `K` rows, `G` new tokens, `L` positions, `N`
+/// candidates.
 pub(super) struct Slot<'a> {
     pub options: SlotOptions,
     pub special: RuleTokens,
@@ -103,7 +103,7 @@ pub(super) struct Slot<'a> {
     pub candidate_score: &'a [f32],
 }
 
-/// A way to go on: from which row, with which token.
+/// A continuation of row `origin` by one token.
 #[derive(Clone, Copy)]
 struct Candidate {
     origin: usize,
@@ -112,7 +112,7 @@ struct Candidate {
 }
 
 impl Slot<'_> {
-    /// Takes one step, if the slot has candidates.
+    /// Does one step of the search, if the slot has candidates.
     pub(super) fn advance(&mut self) {
         if *self.done != 0 || self.candidate_count.iter().all(|&count| count == 0) {
             return;
@@ -133,7 +133,7 @@ impl Slot<'_> {
         self.step() + 1 >= self.options.limit
     }
 
-    /// The best `2 * beams` candidates of all rows, best first; of equals the one of the lower row, then token.
+    /// The best `2 * beams` candidates of all rows, best first. Ties: the lower row, then the lower token.
     fn merge_candidates(&self, beams: usize) -> Vec<Candidate> {
         let per_row = self.candidate_token.len() / self.live.len();
         let mut all: Vec<Candidate> = (0..self.live.len())
@@ -186,7 +186,7 @@ impl Slot<'_> {
         let first_step = self.step() == self.options.prefix;
         let drawn: Vec<(usize, Candidate)> = (0..samples)
             .filter_map(|sample| {
-                // the first step has one row, which draws for all samples
+                // At the first step there is one row, which draws for all samples.
                 let (origin, at) = if first_step { (0, sample) } else { (sample, sample * per_row) };
                 (self.candidate_count[origin] > 0).then(|| {
                     let (token, score) = (self.candidate_token[at], self.candidate_score[at]);
@@ -214,7 +214,7 @@ impl Slot<'_> {
         }
     }
 
-    /// Counts a hypothesis that has ended, and keeps it if it is the best so far.
+    /// Counts a finished hypothesis, and stores it if it is the best so far.
     fn register(&mut self, candidate: Candidate) {
         let step = self.step();
         let ended = candidate.token == self.special.eot;
@@ -236,11 +236,11 @@ impl Slot<'_> {
         }
     }
 
-    /// Makes the candidates the slot's rows: each inherits its origin's tokens and cache lineage.
+    /// Replaces the slot's rows by the candidates; each takes over the history and lineage of its origin.
     fn branch(&mut self, next: &[Candidate]) {
         let (rows, step) = (self.live.len(), self.step());
         let (width, positions) = (self.history.len() / rows, self.lineage.len() / rows);
-        // positions before the first generated token are shared by all rows of the slot and never change
+        // Lineage of the positions before the first generated token is the same for all rows of the slot.
         let fed = self.options.prompt + self.options.prefix..self.options.prompt + step;
         let (history, lineage) = (self.history.to_vec(), self.lineage.to_vec());
         for (row, &candidate) in next.iter().enumerate() {
@@ -253,8 +253,8 @@ impl Slot<'_> {
         }
     }
 
-    /// Sets what the row feeds to the next pass: its keys and values go to its own cache row, where `lineage` has
-    /// pointed for all positions to come since the search started.
+    /// Sets the row's input of the next pass. Its keys and values are written to its own cache row; `lineage` has
+    /// pointed there for all later positions since the search started.
     fn feed(&mut self, row: usize, candidate: Candidate) {
         self.token[row] = candidate.token;
         self.position[row] = (self.options.prompt + self.step()) as i32;

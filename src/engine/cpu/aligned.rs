@@ -17,8 +17,8 @@ impl<T: Zeroable + Copy> Aligned<T> {
     pub fn zeros(len: usize) -> Self {
         let slack = LINE / size_of::<T>();
         let buf = vec![T::zeroed(); len + slack];
-        // `align_offset` may fail, returning `usize::MAX` (it never does outside const evaluation). Then the slice is not
-        // aligned, which costs only speed.
+        // `align_offset` may fail, returning `usize::MAX` (it never does outside const evaluation). Then the slice is
+        // not aligned, which costs only speed.
         let start = buf.as_ptr().align_offset(LINE).min(slack);
         Aligned { buf, start, len }
     }

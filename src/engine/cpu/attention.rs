@@ -1,6 +1,7 @@
-//! Softmax attention as two products of the kernel in [`gemm`](super::gemm): queries times packed keys, and the softmax
-//! of that times packed values. Every query is treated alone, over all keys in order, so the blocking does not show in
-//! the result.
+//! Softmax attention as two products by [`gemm`](super::gemm): queries times packed keys, and the softmax of the scores
+//! times packed values.
+//!
+//! Every query is computed independently, over all keys in order, so the result does not depend on the blocking.
 
 use std::cell::Cell;
 
@@ -14,11 +15,11 @@ use super::matrix::{PanelData, Panels};
 use super::softmax::exp_row;
 use crate::engine::{Epilogue, Tensor};
 
-/// Queries of one task: 48 rows of 1500 scores fit the second-level cache with room for the keys passing by.
+/// Queries per task: 48 rows of 1500 scores fit the second-level cache, with room for the keys streamed through it.
 const QUERIES_PER_TASK: usize = 48;
 
-/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With `lengths`, see
-/// [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
+/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With
+/// `lengths`, see [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
 pub(super) fn attention(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,
@@ -61,7 +62,7 @@ struct Shape {
 struct Head<'a> {
     clip: usize,
     head: usize,
-    /// `[T]` rows of `[D]`, as many as the clip has frames of its own
+    /// `[T]` rows of `[D]`, one per frame of the clip, without padding.
     out: Vec<&'a mut [f32]>,
 }
 
@@ -94,17 +95,17 @@ impl Head<'_> {
     }
 }
 
-/// Values of [`pack_keys`]' result.
+/// Length of the result of [`pack_keys`].
 fn key_len(frames: usize, head_dim: usize, nr: usize) -> usize {
     frames.next_multiple_of(nr) * head_dim
 }
 
-/// Values of [`pack_values`]' result.
+/// Length of the result of [`pack_values`].
 fn value_len(frames: usize, head_dim: usize, nr: usize) -> usize {
     head_dim.next_multiple_of(nr) * frames
 }
 
-/// Keys `[T]` of `[D]` to panels `[ceil(T / NR), D, NR]`: scores are a product over `D`.
+/// Packs keys, `[T]` rows of `[D]`, into panels `[ceil(T / NR), D, NR]`: scores are a product over `D`.
 pub(super) fn pack_keys<'a>(out: &mut [f32], key: impl Fn(usize) -> &'a [f32], frames: usize, nr: usize) {
     let panel_len = out.len() / frames.div_ceil(nr).max(1);
     for (p, panel) in out.chunks_exact_mut(panel_len.max(1)).enumerate() {
@@ -120,7 +121,7 @@ pub(super) fn pack_keys<'a>(out: &mut [f32], key: impl Fn(usize) -> &'a [f32], f
     }
 }
 
-/// Values `[T]` of `[D]` to panels `[ceil(D / NR), T, NR]`: the result is a product over `T`.
+/// Packs values, `[T]` rows of `[D]`, into panels `[ceil(D / NR), T, NR]`: the result is a product over `T`.
 pub(super) fn pack_values<'a>(out: &mut [f32], value: impl Fn(usize) -> &'a [f32], head_dim: usize, nr: usize) {
     let panel_len = out.len() / head_dim.div_ceil(nr).max(1);
     for (p, panel) in out.chunks_exact_mut(panel_len.max(1)).enumerate() {
@@ -133,9 +134,9 @@ pub(super) fn pack_values<'a>(out: &mut [f32], value: impl Fn(usize) -> &'a [f32
 }
 
 thread_local! {
-    /// Scores of one task, `[queries, T]`, kept by each thread from one task to the next.
+    /// Scores of one task, `[queries, T]`, reused by the tasks of a thread.
     static SCORES: Cell<Aligned<f32>> = Cell::default();
-    /// Packed keys and values of one head, likewise.
+    /// Packed keys and values of one head, reused likewise.
     static PACKED: Cell<[Aligned<f32>; 2]> = Cell::default();
 }
 
@@ -148,7 +149,7 @@ pub(super) struct Attend<'t, 'o> {
     /// `N = D`, `K = T`
     pub values: Panels<'t>,
     pub scale: f32,
-    /// `[D]` for each query
+    /// `[D]` for each query.
     pub out: &'t mut [&'o mut [f32]],
 }
 
@@ -177,7 +178,7 @@ impl Attend<'_, '_> {
     }
 }
 
-/// [`exp_row`] of some rows; the sums.
+/// Applies [`exp_row`] to some rows and returns their sums.
 struct ExpRows<'t, 'o> {
     rows: &'t mut [&'o mut [f32]],
     scale: f32,

@@ -1,7 +1,8 @@
-//! `clip_conv`: convolutions over the frames of clips of different lengths, whose result may be some columns of a wider tensor.
+//! `clip_conv`: 1-D convolutions over clips of different lengths; the output may be some columns of a wider tensor.
 //!
-//! A task is a block of rows of the result. What a row sees is gathered first where it is not one run of memory, or is scaled
-//! and shifted; then the block is multiplied while it is in the second-level cache, and finished where it lies.
+//! A task is a block of output rows. The input windows are gathered first if they are not contiguous in memory or need
+//! the batch norm. Then the block is multiplied while it is in the second-level cache, and the epilogue is applied in
+//! place.
 
 use std::cell::Cell;
 
@@ -17,12 +18,12 @@ use crate::engine::dense::{Affine, ClipConv, Clips, Finish, MOST_TAPS, SEGMENT};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Epilogue, Tensor};
 
-/// Most rows of a task: with a thousand columns they fill 384 KiB of the second-level cache.
+/// Largest number of rows per task: with a thousand columns they fill 384 KiB of the second-level cache.
 const TASK_ROWS: usize = 96;
 /// A multiple of the height of every register tile.
 const ROW_STEP: usize = 12;
 
-/// A weight `[N, W * K]` in panels: those of `gemm`, or, for few outputs, the narrower ones of `conv2d`.
+/// A weight `[N, W * K]` in panels: the panels of `gemm` or, for few outputs, the narrower ones of `conv2d`.
 pub struct ClipWeight {
     pub(super) matrix: Matrix,
     is_narrow: bool,
@@ -38,8 +39,8 @@ impl ClipWeight {
 }
 
 thread_local! {
-    /// What the rows of a task see, kept by each thread from one task to the next.
-    static SEEN: Cell<Aligned<f32>> = Cell::default();
+    /// Gathered windows of one task, reused by the tasks of a thread.
+    static WINDOWS: Cell<Aligned<f32>> = Cell::default();
 }
 
 /// See [`Dense::clip_conv`](crate::engine::dense::Dense::clip_conv).
@@ -56,64 +57,64 @@ pub(super) fn clip_conv(
     }
     let block = rows.div_ceil(2 * cpu.threads.width()).next_multiple_of(ROW_STEP).min(TASK_ROWS);
     let task = |(i, out): (usize, &mut [f32])| {
-        let sees = Sees::new(i * block, out.len() / width, conv, clips);
-        let block = Block { x: &x.buf[..x.len()], width: x.width(), conv, sees };
-        let mut seen = SEEN.take();
-        block.run(cpu, out, width, &mut seen);
-        SEEN.set(seen);
+        let sources = Sources::new(i * block, out.len() / width, conv, clips);
+        let block = Block { x: &x.buf[..x.len()], width: x.width(), conv, sources };
+        let mut scratch = WINDOWS.take();
+        block.run(cpu, out, width, &mut scratch);
+        WINDOWS.set(scratch);
     };
     cpu.threads.run(|| out.buf[..len].par_chunks_mut(block * width).with_max_len(1).enumerate().for_each(task));
 }
 
-/// Which rows of `x` each row of a block sees.
-struct Sees {
-    /// `[rows, W]`; `None` is past an edge of the clip.
+/// The input rows of each output row of a block.
+struct Sources {
+    /// `[rows, W]` row of `x`; `None` is padding.
     taps: Vec<Option<usize>>,
-    /// `[rows]`: the segment that the row is in.
+    /// `[rows]` segment of the output row.
     segments: Vec<usize>,
 }
 
-impl Sees {
+impl Sources {
     fn new(first: usize, rows: usize, conv: &ClipConv<Cpu>, [inputs, outputs]: [&Clips<Cpu>; 2]) -> Self {
         let &ClipConv { taps, stride, dilation, .. } = conv;
         let starts = outputs.starts();
         let mut clip = starts.partition_point(|start| *start <= first) - 1;
-        let mut sees = Sees { taps: Vec::with_capacity(rows * taps), segments: Vec::with_capacity(rows) };
+        let mut sources = Sources { taps: Vec::with_capacity(rows * taps), segments: Vec::with_capacity(rows) };
         for row in first..first + rows {
             while starts[clip + 1] <= row {
                 clip += 1;
             }
             let (begin, end) = (inputs.starts()[clip], inputs.starts()[clip + 1]);
             let frame = row - starts[clip];
-            sees.segments.push(outputs.segments()[clip] + frame / SEGMENT);
+            sources.segments.push(outputs.segments()[clip] + frame / SEGMENT);
             let at = |tap: usize| (begin + frame * stride + tap * dilation).checked_sub(taps / 2 * dilation);
-            sees.taps.extend((0..taps).map(|tap| at(tap).filter(|row| (begin..end).contains(row))));
+            sources.taps.extend((0..taps).map(|tap| at(tap).filter(|row| (begin..end).contains(row))));
         }
-        sees
+        sources
     }
 }
 
-/// Some rows of the result.
+/// Some output rows.
 struct Block<'a> {
     x: &'a [f32],
     /// Columns of `x`.
     width: usize,
     conv: &'a ClipConv<'a, Cpu>,
-    sees: Sees,
+    sources: Sources,
 }
 
 impl Block<'_> {
-    /// Fills in the columns of `out` `[rows, width]`; `seen` is room.
-    fn run(&self, cpu: &Cpu, out: &mut [f32], width: usize, seen: &mut Aligned<f32>) {
+    /// Computes the columns of `out` `[rows, width]`.
+    fn run(&self, cpu: &Cpu, out: &mut [f32], width: usize, scratch: &mut Aligned<f32>) {
         let ClipConv { weight, bias, column, .. } = *self.conv;
         let bias = bias.map(|bias| &bias.buf[..weight.matrix.n]);
         let mut out: Vec<&mut [f32]> =
             out.chunks_exact_mut(width).map(|row| &mut row[column..column + weight.matrix.n]).collect();
         if weight.is_narrow {
-            let rows = self.conv.before.map(|_| self.rows(cpu, seen));
+            let rows = self.conv.before.map(|_| self.rows(cpu, scratch));
             cpu.level.run(Narrow { block: self, rows: rows.as_deref(), out: &mut out, bias });
         } else {
-            let rows = self.rows(cpu, seen);
+            let rows = self.rows(cpu, scratch);
             let panels = weight.matrix.panels();
             let finish = gemm::Finish { bias, epilogue: Epilogue::Store };
             let all = 0..panels.n.div_ceil(panels.nr);
@@ -123,7 +124,7 @@ impl Block<'_> {
             Finish::Store => {}
             Finish::Relu => out.iter_mut().for_each(|row| row.iter_mut().for_each(|v| *v = v.max(0.0))),
             Finish::Gate(gates) => {
-                for (row, segment) in out.iter_mut().zip(&self.sees.segments) {
+                for (row, segment) in out.iter_mut().zip(&self.sources.segments) {
                     let gates = &gates.buf[segment * row.len()..][..row.len()];
                     row.iter_mut().zip(gates).for_each(|(v, gate)| *v *= gate);
                 }
@@ -131,8 +132,8 @@ impl Block<'_> {
         }
     }
 
-    /// What each row sees, `[W * K]`: where it is one run of `x` already, there.
-    fn rows<'s>(&'s self, cpu: &Cpu, seen: &'s mut Aligned<f32>) -> Vec<&'s [f32]> {
+    /// The window of each row, `[W * K]`: a slice of `x` if it is contiguous there, otherwise a copy in `scratch`.
+    fn rows<'s>(&'s self, cpu: &Cpu, scratch: &'s mut Aligned<f32>) -> Vec<&'s [f32]> {
         let (taps, depth) = (self.conv.taps, self.conv.weight.matrix.k);
         let k = depth / taps;
         let run = |row: &[Option<usize>]| {
@@ -140,30 +141,30 @@ impl Block<'_> {
             let joined = taps == 1 || (self.width == k && self.conv.dilation == 1 && row[taps - 1].is_some());
             (joined && self.conv.before.is_none()).then(|| &self.x[first * self.width..][..depth])
         };
-        let rows: Vec<Option<&[f32]>> = self.sees.taps.chunks_exact(taps).map(run).collect();
-        seen.reserve(rows.len() * depth);
+        let rows: Vec<Option<&[f32]>> = self.sources.taps.chunks_exact(taps).map(run).collect();
+        scratch.reserve(rows.len() * depth);
         if let Some(before) = self.conv.before {
-            cpu.level.run(Scale { seen: &mut seen[..rows.len() * depth], block: self, before });
+            cpu.level.run(Scale { out: &mut scratch[..rows.len() * depth], block: self, before });
         } else {
-            let gathered = self.sees.taps.chunks_exact(taps).zip(seen.chunks_exact_mut(depth)).zip(&rows);
-            for ((row, seen), _) in gathered.filter(|(_, run)| run.is_none()) {
-                for (row, seen) in row.iter().zip(seen.chunks_exact_mut(k)) {
+            let gathered = self.sources.taps.chunks_exact(taps).zip(scratch.chunks_exact_mut(depth)).zip(&rows);
+            for ((row, window), _) in gathered.filter(|(_, run)| run.is_none()) {
+                for (row, to) in row.iter().zip(window.chunks_exact_mut(k)) {
                     match row {
-                        Some(row) => seen.copy_from_slice(&self.x[row * self.width..][..k]),
-                        None => seen.fill(0.0),
+                        Some(row) => to.copy_from_slice(&self.x[row * self.width..][..k]),
+                        None => to.fill(0.0),
                     }
                 }
             }
         }
-        let seen = &seen[..rows.len() * depth];
-        rows.iter().zip(seen.chunks_exact(depth)).map(|(row, seen)| row.unwrap_or(seen)).collect()
+        let windows = &scratch[..rows.len() * depth];
+        rows.iter().zip(windows.chunks_exact(depth)).map(|(row, window)| row.unwrap_or(window)).collect()
     }
 }
 
-/// What the rows of a block see, each through its one tap: scaled, shifted and cut off below zero.
+/// Batch norm and ReLU of the input rows of a block, for convolutions of one tap.
 struct Scale<'a> {
     /// `[rows, K]`
-    seen: &'a mut [f32],
+    out: &'a mut [f32],
     block: &'a Block<'a>,
     before: &'a Affine<Cpu>,
 }
@@ -173,15 +174,15 @@ impl Kernel for Scale<'_> {
 
     #[inline(always)]
     fn run<I: Isa, const NV: usize>(self, isa: I) {
-        let Block { x, width, ref sees, .. } = *self.block;
+        let Block { x, width, ref sources, .. } = *self.block;
         let k = self.before.scale.len();
         let (scale, scale_tail) = I::as_simd_f32s(&self.before.scale.buf[..k]);
         let (shift, shift_tail) = I::as_simd_f32s(&self.before.shift.buf[..k]);
         let zero = isa.splat_f32s(0.0);
-        for (seen, row) in self.seen.chunks_exact_mut(k).zip(sees.taps.iter().flatten()) {
+        for (out, row) in self.out.chunks_exact_mut(k).zip(sources.taps.iter().flatten()) {
             let (from, from_tail) = I::as_simd_f32s(&x[row * width..][..k]);
-            let (seen, tail) = I::as_mut_simd_f32s(seen);
-            for (i, v) in seen.iter_mut().enumerate() {
+            let (out, tail) = I::as_mut_simd_f32s(out);
+            for (i, v) in out.iter_mut().enumerate() {
                 *v = isa.max_f32s(isa.mul_add_f32s(from[i], scale[i], shift[i]), zero);
             }
             for (i, v) in tail.iter_mut().enumerate() {
@@ -191,10 +192,11 @@ impl Kernel for Scale<'_> {
     }
 }
 
-/// A block times a weight of few outputs: each tap of each row is read where it lies, unless it had to be scaled first.
+/// The product of a block with a weight of few outputs. Taps are read directly from `x`, or from `rows` after a batch
+/// norm.
 struct Narrow<'b, 'a, 'o> {
     block: &'b Block<'a>,
-    /// What each row sees, where it is scaled.
+    /// The input rows after batch norm and ReLU, if the convolution has them.
     rows: Option<&'b [&'b [f32]]>,
     out: &'b mut [&'o mut [f32]],
     bias: Option<&'b [f32]>,
@@ -212,7 +214,7 @@ impl Kernel for Narrow<'_, '_, '_> {
 impl Narrow<'_, '_, '_> {
     #[inline(always)]
     fn tiles<I: Isa, const NV: usize, const MR: usize>(self, isa: I) {
-        let Block { x, width, conv, ref sees } = *self.block;
+        let Block { x, width, conv, ref sources } = *self.block;
         let (taps, matrix) = (conv.taps, &conv.weight.matrix);
         let (k, nr) = (matrix.k / taps, NV * I::F32_LANES);
         let PanelData::F32(weights) = matrix.panels().data else { return };
@@ -220,9 +222,9 @@ impl Narrow<'_, '_, '_> {
         for first in (0..self.out.len()).step_by(MR) {
             let mut spans: [[&[f32]; MR]; MOST_TAPS] = [[&[]; MR]; MOST_TAPS];
             for (tap, span) in spans[..taps].iter_mut().enumerate() {
-                for (i, seen) in span.iter_mut().enumerate() {
+                for (i, input) in span.iter_mut().enumerate() {
                     let row = (first + i).min(self.out.len() - 1);
-                    *seen = match (self.rows, sees.taps[row * taps + tap]) {
+                    *input = match (self.rows, sources.taps[row * taps + tap]) {
                         (Some(rows), _) => rows[row],
                         (None, Some(row)) => &x[row * width..][..k],
                         (None, None) => &zeros,

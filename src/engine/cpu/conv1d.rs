@@ -1,7 +1,7 @@
 //! `conv1d`: convolution over time as a matrix product over windows of the input.
 //!
-//! Frames come first and channels are contiguous, so the window of an output frame is `W * C` contiguous values. Only the
-//! windows at the edges of a clip are copied, to pad them.
+//! Frames come first and channels are contiguous, so the window of an output frame is `W * C` contiguous values. Only
+//! the windows at the edges of a clip are copied, to pad them.
 
 use super::{Cpu, Matrix, gemm};
 use crate::engine::{Epilogue, Tensor};

@@ -1,5 +1,7 @@
-//! `conv2d`: convolutions over pictures. Those of nine taps and stride 1 go through [`winograd`](super::winograd); the others
-//! through windows: in a picture `[T, H, C]` what an output sees of one row is one contiguous run of `taps * C` values.
+//! `conv2d`: 2-D convolutions over feature maps `[T, H, C]`.
+//!
+//! Convolutions of nine taps and stride 1 use [`winograd`]. The others are matrix products over windows: the receptive
+//! field of an output has `taps * C` contiguous values in each input row.
 //!
 //! Journal: docs/kernels/conv2d-cpu.md.
 
@@ -14,7 +16,7 @@ use crate::engine::Tensor;
 use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 
-/// Outputs of one task of windows, about.
+/// Approximate number of outputs per task of [`Windows`].
 const OUTPUTS_PER_TASK: usize = 480;
 
 /// Weights and bias of a convolution.
@@ -49,18 +51,18 @@ impl Filter {
     }
 }
 
-/// What becomes of the sums of a piece of the result.
+/// The epilogue of a [`Piece`]: bias, residual connection and ReLU.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
     /// `[O]`
     pub bias: &'a [f32],
-    /// Like the piece.
+    /// The residual, of the shape of the piece.
     pub added: Option<&'a [f32]>,
     pub relu: bool,
 }
 
 impl Finish<'_> {
-    /// `out` `[NR']` at `at` of the piece, from the sums of the channels from `channel` on.
+    /// Stores the channels from `channel` on of one output, whose values begin at `out[at]`.
     #[inline(always)]
     pub fn store<I: Isa>(&self, isa: I, out: &mut [f32], at: usize, sums: &[I::f32s], channel: usize) {
         let channels = (sums.len() * I::F32_LANES).min(self.bias.len() - channel);
@@ -77,15 +79,15 @@ impl Finish<'_> {
     }
 }
 
-/// Some rows of the result of one picture.
+/// One task: some output rows of one feature map.
 pub(super) struct Piece<'a> {
-    /// The picture `[T, H, C]`.
+    /// The input feature map `[T, H, C]`.
     pub x: &'a [f32],
     /// `T`
     pub frames: usize,
     /// `H`
     pub bands: usize,
-    /// The first row of the result.
+    /// The first output row.
     pub first: usize,
     /// `[rows, H', O]`
     pub out: &'a mut [f32],
@@ -99,7 +101,7 @@ pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: 
     pictures(cpu, out, x, filter, after, std::iter::repeat_n(frames, batch));
 }
 
-/// The same of pictures one behind the other, of these numbers of frames: `out` `[.., H', O]`, `x` `[.., H, C]`.
+/// [`conv2d`] over concatenated feature maps with these numbers of frames: `out` `[.., H', O]`, `x` `[.., H, C]`.
 pub(super) fn pictures(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,
@@ -126,9 +128,9 @@ pub(super) fn pictures(
             Weights::Winograd(_) => winograd::rows_per_piece(rows, columns),
         };
         let x = &x.buf[read..][..frames * bands * shape.inputs];
-        let (picture, others) = rest.split_at_mut(rows * row);
+        let (map, others) = rest.split_at_mut(rows * row);
         (rest, read) = (others, read + x.len());
-        for (i, out) in picture.chunks_mut(rows_per_piece * row).enumerate() {
+        for (i, out) in map.chunks_mut(rows_per_piece * row).enumerate() {
             let added = added.map(|added| &added[begin..begin + out.len()]);
             let finish = Finish { bias: &filter.bias, added, relu: !matches!(after, After::Store) };
             begin += out.len();
@@ -142,7 +144,7 @@ pub(super) fn pictures(
     cpu.threads.run(|| pieces.par_iter_mut().with_max_len(1).for_each(run));
 }
 
-/// A piece by windows of the picture.
+/// A piece as a matrix product over windows of the input.
 struct Windows<'p, 'a> {
     piece: &'p mut Piece<'a>,
     weight: &'p Matrix,
@@ -164,12 +166,12 @@ impl Windows<'_, '_> {
         let FilterShape { outputs, taps, inputs, stride } = shape;
         let PanelData::F32(weights) = self.weight.panels().data else { return };
         let (columns, half, run) = (bands.div_ceil(stride[1]), taps / 2, taps * inputs);
-        // The rows that an output row sees, each between zeros.
-        let padded = (bands + 2 * half) * inputs;
-        let mut seen = vec![0.0; taps * padded];
+        // The input rows of one output row, padded with zeros on both sides.
+        let padded_len = (bands + 2 * half) * inputs;
+        let mut padded = vec![0.0; taps * padded_len];
         for (t, out) in out.chunks_exact_mut(columns * outputs).enumerate() {
-            for (tap, seen) in seen.chunks_exact_mut(padded).enumerate() {
-                let middle = &mut seen[half * inputs..][..bands * inputs];
+            for (tap, padded) in padded.chunks_exact_mut(padded_len).enumerate() {
+                let middle = &mut padded[half * inputs..][..bands * inputs];
                 match ((first + t) * stride[0] + tap).checked_sub(half).filter(|row| *row < frames) {
                     Some(row) => middle.copy_from_slice(&x[row * bands * inputs..][..bands * inputs]),
                     None => middle.fill(0.0),
@@ -182,7 +184,7 @@ impl Windows<'_, '_> {
                     for (tap, windows) in windows[..taps].iter_mut().enumerate() {
                         for (i, window) in windows.iter_mut().enumerate() {
                             let column = (h + i).min(columns - 1);
-                            *window = &seen[tap * padded + column * stride[1] * inputs..][..run];
+                            *window = &padded[tap * padded_len + column * stride[1] * inputs..][..run];
                         }
                     }
                     let sums = tile::<I, NV, MR>(isa, &windows[..taps], weights);
@@ -196,7 +198,7 @@ impl Windows<'_, '_> {
     }
 }
 
-/// Output channels of a panel: what [`tile`] has room for in the registers.
+/// Output channels per panel, chosen so that the accumulators of [`tile`] fit into the registers.
 pub(super) fn panel_width(level: Level) -> usize {
     struct Width;
     impl Kernel for Width {
@@ -209,9 +211,10 @@ pub(super) fn panel_width(level: Level) -> usize {
     level.run(Width)
 }
 
-/// `MR` rows times a panel: each sum is one chain of fused multiply-adds over the spans, `weights` `[spans * length, NR]`.
+/// `MR` rows times a panel: each sum is one chain of fused multiply-adds over the spans; `weights`
+/// `[spans * length, NR]`.
 ///
-/// 12 x 2 vectors where there are 32 registers, so that 32 channels fill a panel; 6 x 2 where there are 16.
+/// 12 x 2 vectors with 32 registers, so that a panel has 32 channels; 6 x 2 with 16 registers.
 #[inline(always)]
 pub(super) fn tile<I: Isa, const NV: usize, const MR: usize>(
     isa: I,
@@ -223,8 +226,8 @@ pub(super) fn tile<I: Isa, const NV: usize, const MR: usize>(
     for rows in spans {
         let (block, rest) = weights.split_at(rows[0].len());
         weights = rest;
-        // Written out, for closures would not be compiled for the instruction set; cut to the length of `block`, so that
-        // the loop needs no bounds checks.
+        // Loops instead of closures, which would not be compiled for the instruction set. The slices have the length of
+        // `block`, so that the loop needs no bounds checks.
         let mut x: [&[f32]; MR] = [&[]; MR];
         for i in 0..MR {
             x[i] = &rows[i][..block.len()];

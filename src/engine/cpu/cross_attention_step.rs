@@ -1,5 +1,6 @@
-//! `cross_attention_step`: the rows of a decode step attend to the encoder frames of their chunk. Keys and values are
-//! packed once per chunk, and read once per step for all beams of the chunk.
+//! `cross_attention_step`: cross-attention of the rows of a decode step to the encoder frames of their chunk.
+//!
+//! Keys and values are packed once per chunk, and read once per step for all beams of the chunk.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -12,25 +13,27 @@ use super::{Cpu, out_of_range};
 use crate::engine::{CrossKind, StepRows, Tensor};
 use crate::error::Result;
 
-/// What decoders keep of the encoder's output, and how it is stored; products are computed in f32.
+/// The contents and storage type of the cross-attention cache. Products are always computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CrossCacheType {
-    /// The output itself where that is the quicker way, else keys and values, in f32.
+    /// The encoder output if that is faster, otherwise keys and values, in f32.
     #[default]
     Auto,
-    /// The output itself, in f32.
+    /// The encoder output, in f32; see [`CrossKind::Absorbed`].
     Absorbed,
     /// Keys and values in f32.
     F32,
-    /// f16, rounding to nearest: half the memory traffic of a decode step's largest part.
+    /// Keys and values in f16, rounded to nearest: half the memory traffic of f32.
     F16,
-    /// 8-bit integers, with one scale for each key and one for each channel of the values: a quarter of it.
+    /// Keys and values as 8-bit integers, with one scale per key and one per channel of the values: a quarter of the
+    /// memory traffic of f32.
     Int8,
 }
 
-/// Most heads of all rows of a search for which [`CrossCacheType::Auto`] keeps the output itself. A step then reads `4 T C`
-/// bytes less for each layer and chunk, and computes `4 T C` operations more for each head and row: it is quicker if a byte
-/// takes longer than as many operations, which is 8 to 20 of them on machines with vector units (docs/kernels/cpu-attention.md).
+/// [`CrossCacheType::Auto`] stores the encoder output for at most this number of heads times rows of a search. A step
+/// then reads `4 T C` bytes less per layer and chunk, and computes `4 T C` more operations per head and row. That is
+/// faster if reading a byte takes longer than that many operations: 8 to 20 on machines with vector units
+/// (docs/kernels/cpu-attention.md).
 const AUTO_ABSORBED: usize = 16;
 
 impl CrossCacheType {
@@ -43,7 +46,7 @@ impl CrossCacheType {
     }
 }
 
-/// Encoder keys and values of one decoder layer: for each slot and head, keys in panels over frames
+/// The cross-attention cache of one decoder layer: for each slot and head, keys in panels over frames
 /// `[ceil(T / NR), D, NR]` and values in panels over channels `[ceil(D / NR), T, NR]`.
 pub struct CrossCache {
     slots: usize,
@@ -56,18 +59,19 @@ pub struct CrossCache {
     values: Store,
 }
 
-/// Parts of equal length, one for each slot and head; a part is one operand in panels.
+/// The packed operands of all slots and heads. A part is the operand of one slot and head, in panels; all parts have
+/// the same length.
 enum Store {
     F32(Aligned<f32>),
     F16(Aligned<f16>),
-    /// `scales` has one value for each output feature, a part's worth for each part.
+    /// `scales` has one value per output feature of each part.
     Int8 {
         values: Aligned<i8>,
         scales: Vec<f32>,
     },
 }
 
-/// The shape of a part: output features and depth, as in [`Panels`].
+/// The shape of a part: output features, input features and panel width, as in [`Panels`].
 #[derive(Clone, Copy)]
 struct Part {
     n: usize,
@@ -109,7 +113,7 @@ impl Store {
         Panels { n: part.n, k: part.k, nr: part.nr, data }
     }
 
-    /// Fills each part by `pack(part index, part)`; parts for which `wanted` is false stay as they are.
+    /// Fills each part with `pack(part index, part)`; parts for which `wanted` is false are not changed.
     fn fill(&mut self, part: Part, wanted: impl Fn(usize) -> bool + Sync, pack: impl Fn(usize, &mut [f32]) + Sync) {
         let len = part.len();
         match self {
@@ -137,7 +141,7 @@ impl Store {
     }
 }
 
-/// Panels of f32 to 8-bit integers and a scale for each output feature.
+/// Quantises f32 panels to 8-bit integers with one scale per output feature.
 fn quantise(values: &mut [i8], scales: &mut [f32], wide: &[f32], part: Part) {
     let panel_len = part.k * part.nr;
     scales.fill(0.0);

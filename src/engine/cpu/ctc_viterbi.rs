@@ -1,8 +1,8 @@
 //! `ctc_viterbi`: CTC forced alignment by the Viterbi algorithm, with backtracking.
 //!
-//! The trellis has two scores per label and row: `label[j]`, of the best path that ends in label `j`, and `blank[j]`, of
-//! the best path that ends in a blank after `j` labels. Both depend only on the previous row, so all labels of a row are
-//! computed by one vectorised loop. For backtracking, one byte per label and row stores the predecessors.
+//! The trellis has two scores per label and row: `label[j]`, of the best path that ends in label `j`, and `blank[j]`,
+//! of the best path that ends in a blank after `j` labels. Both depend only on the previous row, so all labels of a row
+//! are computed by one vectorised loop. For backtracking, one byte per label and row stores the predecessors.
 //!
 //! In each row, only labels are computed that a path can have reached and from which it can still reach the last label.
 
@@ -93,8 +93,8 @@ impl Spans<'_> {
     }
 }
 
-/// The range of `j` in row `t` that lies on a complete path: at most `t` labels fit before row `t`, and the remaining labels
-/// must fit into the remaining rows.
+/// The range of `j` in row `t` that lies on a complete path: at most `t` labels fit before row `t`, and the remaining
+/// labels must fit into the remaining rows.
 fn band(t: usize, rows: usize, labels: usize) -> std::ops::RangeInclusive<usize> {
     (labels + t).saturating_sub(rows)..=t.min(labels)
 }
@@ -197,8 +197,8 @@ impl Kernel for Ctc<'_, '_> {
     fn run<I: Isa, const NV: usize>(self, _: I) -> [f32; 2] {
         let (segment, count) = (self.segment, self.segment.labels.len());
         let rows = segment.rows();
-        // Added to a path from one label to the next without a blank: 0, or minus infinity if the labels are equal. Label
-        // `L` does not exist; its entry stays minus infinity.
+        // Added to a path from one label to the next without a blank: 0, or minus infinity if the labels are equal.
+        // Label `L` does not exist; its entry stays minus infinity.
         let mut skip = vec![f32::NEG_INFINITY; count + 1];
         for (skip, pair) in skip[1..].iter_mut().zip(segment.labels.windows(2)) {
             if pair[0] != pair[1] {
@@ -239,8 +239,8 @@ impl Kernel for Ctc<'_, '_> {
     }
 }
 
-/// The forward pass of the WhisperX trellis: cell `j` after `t` rows is the score of the best path with `j` labels. Returns
-/// the best score of the last cell, and the number of rows after which it is reached.
+/// The forward pass of the WhisperX trellis: cell `j` after `t` rows is the score of the best path with `j` labels.
+/// Returns the best score of the last cell, and the number of rows after which it is reached.
 struct Trellis<'a, 'b> {
     segment: &'a Segment<'b>,
     /// `[T, L + 1]`

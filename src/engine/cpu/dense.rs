@@ -1,4 +1,4 @@
-//! The primitives of [`Dense`].
+//! CAM++ speaker embeddings: the [`Dense`] primitives on the CPU.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
-/// Frames of features for each thread: what they become in a dense block, 4 KiB for every other frame, fills the second-level
+/// Frames of features per thread. In a dense block they take 4 KiB for every second frame, which fills the second-level
 /// cache of a server core.
 const FRAMES_PER_THREAD: usize = 512;
 
@@ -115,7 +115,7 @@ impl Dense for Cpu {
     }
 }
 
-/// Runs `each` over the rows of every clip of `out` `[R, width]`, with the clip's first row.
+/// Calls `each` for every clip, with its rows of `out` `[R, width]` and its first row.
 fn by_clip(
     cpu: &Cpu,
     out: &mut Tensor<Cpu, f32>,
@@ -133,7 +133,8 @@ fn by_clip(
     cpu.threads.run(|| parts.par_iter_mut().for_each(|(out, first)| each(out, *first)));
 }
 
-/// `out` `[S, K]` of a clip `x` `[T, K]`. A segment is summed in f32, frame after frame, the clip in f64, segment after segment.
+/// Segment pooling of one clip: `out` `[S, K]`, `x` `[T, K]`. Sums over a segment's frames are f32; the sum of the
+/// segments is f64.
 fn contexts(out: &mut [f32], x: &[f32], width: usize) {
     let mut total = vec![0.0f64; width];
     for (out, x) in out.chunks_exact_mut(width).zip(x.chunks(SEGMENT * width)) {
@@ -151,7 +152,7 @@ fn contexts(out: &mut [f32], x: &[f32], width: usize) {
     }
 }
 
-/// `out` `[2, K]` of a clip `x` `[T, K]`. Sums run over the frames in order, in f64.
+/// Statistics pooling of one clip: `out` `[2, K]`, `x` `[T, K]`. Sums are f64, in the order of the frames.
 fn statistics(out: &mut [f32], x: &[f32], width: usize) {
     let frames = (x.len() / width) as f64;
     let mut mean = vec![0.0f64; width];

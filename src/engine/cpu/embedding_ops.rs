@@ -1,4 +1,4 @@
-//! The primitives of [`EmbeddingOps`].
+//! ResNet speaker embeddings: the [`EmbeddingOps`] primitives on the CPU.
 
 use super::{Cpu, FbankPlan, Filter, conv2d, fbank, masked_statistics};
 use crate::engine::Tensor;
@@ -6,7 +6,7 @@ use crate::engine::embedding_ops::{After, EmbeddingOps, FilterShape, HostFilter}
 use crate::error::Result;
 use crate::features::fbank::Fbank;
 
-/// Most windows at once: more would only take memory, 30 MB each in WeSpeaker's sizes.
+/// Largest batch in windows: more would only cost memory, 30 MB each for WeSpeaker.
 const MOST_PICTURES: usize = 32;
 
 impl EmbeddingOps for Cpu {

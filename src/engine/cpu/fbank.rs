@@ -1,4 +1,4 @@
-//! `fbank`: Kaldi's log-mel features; and `centre_windows`. The transform runs in f64, as that of `log_mel` does.
+//! `fbank`: Kaldi's log-mel features; and `centre_windows`. The Fourier transform is f64, as in `log_mel`.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::engine::Tensor;
 use crate::error::{Error, Result};
 use crate::features::fbank::{FFT, FLOOR, FRAME, Fbank, PREEMPHASIS, SHIFT, SPECTRUM};
 
-/// Frames of one task.
+/// Frames per task.
 const FRAMES_PER_TASK: usize = 100;
 
-/// Constants of the features.
+/// Constants of `fbank`.
 pub struct FbankPlan {
     gain: f64,
     /// `[FRAME]`
@@ -33,16 +33,16 @@ impl FbankPlan {
         }
     }
 
-    /// `out` `[R, M]` of the frames from the first of `samples` on.
+    /// The features `out` `[R, M]` of the first `R` frames of `samples`.
     fn block(&self, out: &mut [f32], samples: &[f32]) -> Result<()> {
         let mut frame = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
         let mut scratch = self.fft.make_scratch_vec();
         let mut power = [0.0; SPECTRUM];
-        for (out, heard) in out.chunks_exact_mut(self.bands.len()).zip(samples.windows(FRAME).step_by(SHIFT)) {
+        for (out, window) in out.chunks_exact_mut(self.bands.len()).zip(samples.windows(FRAME).step_by(SHIFT)) {
             frame.fill(0.0);
-            let mean = heard.iter().map(|v| f64::from(*v)).sum::<f64>() / FRAME as f64;
-            let level = |at: usize| self.gain * (f64::from(heard[at]) - mean);
+            let mean = window.iter().map(|v| f64::from(*v)).sum::<f64>() / FRAME as f64;
+            let level = |at: usize| self.gain * (f64::from(window[at]) - mean);
             for (at, (value, taper)) in frame.iter_mut().zip(&self.taper).enumerate() {
                 *value = (level(at) - f64::from(PREEMPHASIS) * level(at.saturating_sub(1))) * taper;
             }
@@ -76,13 +76,13 @@ pub(super) fn centre_windows(cpu: &Cpu, out: &mut Tensor<Cpu>, features: &Tensor
     let len = out.len();
     cpu.threads.run(|| {
         out.buf[..len].par_chunks_exact_mut(frames * bands).zip(first).for_each(|(out, first)| {
-            let heard = &features.buf[first * bands..][..out.len()];
+            let window = &features.buf[first * bands..][..out.len()];
             let mut mean = vec![0.0f64; bands];
-            for row in heard.chunks_exact(bands) {
+            for row in window.chunks_exact(bands) {
                 mean.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
             }
             mean.iter_mut().for_each(|sum| *sum /= frames as f64);
-            for (out, row) in out.chunks_exact_mut(bands).zip(heard.chunks_exact(bands)) {
+            for (out, row) in out.chunks_exact_mut(bands).zip(window.chunks_exact(bands)) {
                 for ((out, v), mean) in out.iter_mut().zip(row).zip(&mean) {
                     *out = (f64::from(*v) - mean) as f32;
                 }

@@ -10,11 +10,11 @@ pub(super) const MOST_ROWS: usize = 12;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Adds the products over `span` to the running sums `[rows, NR]` of six to twelve rows; `block` `[span, NR]`, `ahead` are
-/// the weights that follow it.
+/// Adds the products over `span` to the running sums `[rows, NR]` of six to twelve rows; `block` `[span, NR]`, `ahead`
+/// are the weights that follow it.
 ///
-/// The number of accumulators is that of a tile of six rows, but they cover all rows over one half of the panel's columns,
-/// then over the other half. So each weight is read and widened once. `ahead` is prefetched meanwhile.
+/// The number of accumulators is that of a tile of six rows, but they cover all rows over one half of the panel's
+/// columns, then over the other half. So each weight is read and widened once. `ahead` is prefetched meanwhile.
 #[inline(always)]
 pub(super) fn advance_halves<I: Isa, T: Stored<I>, const NV: usize, const HV: usize>(
     isa: I,

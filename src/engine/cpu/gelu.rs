@@ -2,7 +2,7 @@
 
 use super::isa::Isa;
 
-/// `x = gelu_erf(x)`
+/// Replaces each value `x` by `gelu_erf(x)`.
 #[inline(always)]
 pub(super) fn in_place<I: Isa>(isa: I, x: &mut [f32]) {
     let (vectors, tail) = I::as_mut_simd_f32s(x);
@@ -17,7 +17,7 @@ pub(super) fn in_place<I: Isa>(isa: I, x: &mut [f32]) {
 
 /// `x/2 (1 + erf(x / sqrt 2))`, absolute error below 1e-6.
 ///
-/// `erf` is a rational function of degree 13/8 on `[-4, 4]`, constant outside.
+/// `erf` is approximated by a rational function of degree 13/8 on `[-4, 4]`, and constant outside.
 /// Source of the coefficients: Eigen `MathFunctionsImpl.h::generic_fast_erf`, also XLA `math.cc::ErfImpl32`.
 #[inline(always)]
 pub(super) fn gelu_erf<I: Isa>(isa: I, x: I::f32s) -> I::f32s {

@@ -1,17 +1,19 @@
-//! The matrix product under most ops: rows of activations times a weight in panels, f32 sums.
+//! The matrix product (GEMM) of most ops: rows of activations times a packed weight, with f32 accumulators.
 //!
-//! Every element of the result is one chain of fused multiply-adds over `k = 0, 1, ..., K - 1`, starting from zero:
-//! the same additions in the same order for one row or a thousand, on one thread or many, and with every instruction
-//! set. Blocking only decides which chains advance together. (That is why this is not a general GEMM crate: those
-//! choose their order of additions from the shape of the whole problem.)
+//! Every element of the result is one chain of fused multiply-adds over `k = 0, 1, ..., K - 1`, starting from zero: the
+//! same additions in the same order for one row or a thousand, on one thread or many, with every instruction set.
+//! Blocking only determines which chains advance together. This is why no general GEMM crate is used: those choose the
+//! order of additions from the shape of the whole product.
 //!
-//! Blocking: a tile of 6 rows x `NR` outputs lives in registers; `KC` rows of a panel (24 KiB) stay in the first-level
-//! cache while all rows of the block pass by; the rows of a block stay in the second level while all panels pass by.
-//! Weights narrower than f32 are widened into that first-level block by the first tile that needs them. A decode step has few
-//! rows, and waits for memory: seven to twelve of them go over each half of a panel at once ([`few_rows`](super::few_rows)).
+//! Blocking: a tile of 6 rows x `NR` outputs is in registers. A block of `KC` rows of a panel (24 KiB) stays in the
+//! first-level cache while all activation rows of the task are multiplied with it. The activation rows of a task stay
+//! in the second-level cache during all panels. Weights narrower than f32 are widened into the first-level block by the
+//! first tile that reads them. A decode step has few rows and is limited by memory bandwidth: there, six to twelve rows
+//! are multiplied with each half of a panel at once ([`few_rows`](super::few_rows)).
 //!
 //! Source of the scheme: Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", with rows of
-//! activations left unpacked, since a tile reads only one value of each row at a time. Journal: docs/kernels/cpu-gemm.md.
+//! activations left unpacked, since a tile reads only one value of each row at a time. Journal:
+//! docs/kernels/cpu-gemm.md.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -30,15 +32,16 @@ use crate::engine::Epilogue;
 
 /// Rows of a register tile: 6 x `NR` accumulators leave room for the operands on every instruction set.
 const TILE_ROWS: usize = 6;
-/// Values of the first-level block of a panel, `KC * NR`: 24 KiB as f32, half of the first-level
-/// cache of a server core, because its other half belongs to the activations or to a neighbouring hardware thread.
+/// Values of the first-level block of a panel, `KC * NR`: 24 KiB as f32, half of the first-level cache of a server
+/// core. The other half is for the activations, or for the other hardware thread of the core.
 const BLOCK_VALUES: usize = 6144;
-/// Activations of one task, `rows * K`: 768 KiB, which the second-level cache of a server core holds beside a panel.
+/// Activations of one task, `rows * K`: 768 KiB, which fit the second-level cache of a server core together with a
+/// panel.
 const TASK_VALUES: usize = 196_608;
-/// Most rows for which weights narrower than f32 are widened again for every [`MOST_ROWS`] of them, rather than once into
-/// first-level cache: storing them costs more than a few conversions.
+/// Largest number of rows for which weights narrower than f32 are widened again for every [`MOST_ROWS`] rows, instead
+/// of once into the first-level cache: storing the widened weights costs more than a few conversions.
 const MOST_HALVED: usize = 48;
-/// Fewest multiply-adds worth handing to another thread.
+/// Fewest multiply-adds worth a task on another thread.
 const MIN_TASK: usize = 1 << 16;
 
 /// `out[r] = rows(r) W^T + bias`, then the epilogue; `out` `[num_rows, N]`, `rows(r)` `[K]`, bias `[N]`.
@@ -58,14 +61,14 @@ pub(super) fn gemm<'a>(
         let rows: Vec<&[f32]> = (*first_row..*first_row + out.len()).map(&rows).collect();
         Product { rows: &rows, weight, panels: panels.clone(), finish, out }.run(cpu.level);
     };
-    // Not worth waking a thread for.
+    // Too little work to wake another thread.
     if num_rows * weight.k * weight.n < 2 * MIN_TASK {
         return tasks.iter_mut().for_each(run);
     }
     cpu.threads.run(|| tasks.par_iter_mut().with_max_len(1).for_each(run));
 }
 
-/// What happens to a finished sum.
+/// Bias and epilogue of a product.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
     /// `[N]`
@@ -73,7 +76,7 @@ pub(super) struct Finish<'a> {
     pub epilogue: Epilogue,
 }
 
-/// A rectangle of the result: some rows, some panels.
+/// A block of the result: some rows, some panels.
 struct Task<'a> {
     first_row: usize,
     panels: Range<usize>,
@@ -81,10 +84,10 @@ struct Task<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-/// Cuts `out` into tasks: blocks of rows if there are many, groups of panels too if there are few.
+/// Divides `out` into tasks: blocks of rows if there are many rows, otherwise also groups of panels.
 fn split<'a>(threads: usize, num_rows: usize, weight: Panels, out: &'a mut [f32]) -> Vec<Task<'a>> {
     let num_panels = weight.n.div_ceil(weight.nr);
-    // With few rows to a task, fetching the weights anew for each task would show.
+    // At least 96 rows per task, because every task reads the weights from memory again.
     let most_rows = (TASK_VALUES / weight.k.max(1)).clamp(96, 192).next_multiple_of(TILE_ROWS);
     let rows_per_task = num_rows.div_ceil(threads).next_multiple_of(TILE_ROWS).min(most_rows);
     let (rows_per_task, groups) = if num_rows >= 8 * TILE_ROWS * threads {
@@ -111,7 +114,7 @@ fn split<'a>(threads: usize, num_rows: usize, weight: Panels, out: &'a mut [f32]
     tasks
 }
 
-/// The product of some rows with some panels, on one thread.
+/// The product of some rows with some panels, on the calling thread.
 pub(super) struct Product<'t, 'o> {
     /// The activations, each `[K]`.
     pub rows: &'t [&'t [f32]],
@@ -132,7 +135,7 @@ impl Product<'_, '_> {
     }
 }
 
-/// What a product needs besides its operands, kept by each thread from one product to the next.
+/// Scratch memory, reused by the products of a thread.
 #[derive(Default)]
 struct Scratch {
     /// Running sums of one panel, `[rows, NR]`.
@@ -185,7 +188,7 @@ impl Kernel for ProductWith<'_, '_, '_> {
     }
 }
 
-/// [`advance`] in the way that suits the number of rows.
+/// [`advance`] with the fastest loop for the number of rows.
 #[inline(always)]
 fn advance_block<I: Isa, T: Stored<I>, const NV: usize>(
     isa: I,
@@ -211,8 +214,8 @@ fn advance_block<I: Isa, T: Stored<I>, const NV: usize>(
     }
 }
 
-/// [`advance`] for weights narrower than f32. They are widened while the first tile reads them, so that memory and
-/// arithmetic overlap, and kept in `wide` for the other tiles.
+/// [`advance`] for weights narrower than f32. They are widened while the first tile reads them, so that memory access
+/// and arithmetic overlap, and stored in `wide` for the other tiles.
 #[inline(always)]
 fn widen_advance<I: Isa, T: Stored<I>, const NV: usize>(
     isa: I,
@@ -236,7 +239,8 @@ fn widen_advance<I: Isa, T: Stored<I>, const NV: usize>(
     advance::<I, f32, NV>(isa, rows, wide, span, sums);
 }
 
-/// Rows of the next tile. Seven to eleven are halved: a tile of one or two rows would wait for its own sums.
+/// Rows of the next tile. Seven to eleven rows are divided into two tiles, because a tile of one or two rows is limited
+/// by the latency of its multiply-adds.
 fn tile_height(left: usize) -> usize {
     if left > TILE_ROWS && left < 2 * TILE_ROWS { left.div_ceil(2) } else { left.min(TILE_ROWS) }
 }
@@ -281,8 +285,8 @@ fn advance_tile<I: Isa, T: Stored<I>, const NV: usize, const MR: usize, const KE
     let wide = I::as_mut_simd_f32s(wide).0.as_chunks_mut::<NV>().0;
     let wide = if KEEP { &mut wide[..block.len()] } else { wide };
     let Some(sums) = I::as_mut_simd_f32s(sums).0.as_chunks_mut::<NV>().0.first_chunk_mut::<MR>() else { return };
-    // Written out, for closures would not be compiled for the instruction set; cut to the length of `block`, so that
-    // the loop needs no bounds checks.
+    // Loops instead of closures, which would not be compiled for the instruction set. The slices have the length of
+    // `block`, so that the loop needs no bounds checks.
     let mut x: [&[f32]; MR] = [&[]; MR];
     for i in 0..MR {
         x[i] = &rows[i][span.start..span.end][..block.len()];
@@ -306,7 +310,7 @@ fn advance_tile<I: Isa, T: Stored<I>, const NV: usize, const MR: usize, const KE
     *sums = tile;
 }
 
-/// Scales, adds the bias, applies the epilogue: `sums` `[NR]` to `out`, the row's columns from `column`.
+/// Stores `sums` `[NR]` to `out`, the columns of a row from `column` on, with scales, bias and epilogue.
 #[inline(always)]
 fn store<I: Isa>(isa: I, sums: &[f32], out: &mut [f32], data: PanelData, column: usize, finish: Finish) {
     let (sums, _) = I::as_simd_f32s(sums);
@@ -330,7 +334,7 @@ fn store<I: Isa>(isa: I, sums: &[f32], out: &mut [f32], data: PanelData, column:
     }
 }
 
-/// One vector of results from one vector of sums.
+/// Applies scale, bias and epilogue to one vector of sums.
 #[inline(always)]
 fn finished<I: Isa>(
     isa: I,
@@ -356,7 +360,7 @@ mod tests {
     use super::*;
     use crate::engine::weights::HostMatrix;
 
-    /// Fused multiply-adds in one order have one result, whatever the width of the vectors.
+    /// The order of the fused multiply-adds does not depend on the width of the vectors.
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         for num_rows in [5, 8, 17, 50] {

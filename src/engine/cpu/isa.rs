@@ -1,6 +1,7 @@
 //! Runtime dispatch of SIMD kernels: AVX-512, AVX2 with FMA, NEON, or scalar, detected once at start.
 //!
-//! A kernel is written once, generic over [`Isa`], and compiled once per instruction set; [`Level::run`] selects the copy.
+//! A kernel is written once, generic over [`Isa`], and compiled once per instruction set; [`Level::run`] selects the
+//! copy.
 
 use half::f16;
 use pulp::{Simd, WithSimd};
@@ -44,8 +45,9 @@ impl Isa for pulp::x86::V3 {
 
     #[inline(always)]
     fn widen_f16(self, src: [f16; 8]) -> Self::f32s {
-        // F16C is not part of this instruction set in `pulp`. Exponent and mantissa of an f16, shifted to their places in
-        // an f32, are the number times 2^-112, because the exponent bias is 15 instead of 127. This includes subnormals.
+        // F16C is not part of this instruction set in `pulp`. Exponent and mantissa of an f16, shifted to their places
+        // in an f32, are the number times 2^-112, because the exponent bias is 15 instead of 127. This includes
+        // subnormals.
         let bits: Self::u32s = pulp::cast(self.avx2._mm256_cvtepu16_epi32(pulp::cast(src)));
         let magnitude = self.and_u32s(bits, self.splat_u32s(0x7fff));
         let magnitude = self.wrapping_dyn_shl_u32s(magnitude, self.splat_u32s(13));

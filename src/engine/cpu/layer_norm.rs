@@ -10,8 +10,8 @@ use crate::engine::Tensor;
 /// Fewest values per task.
 const MIN_VALUES: usize = 1 << 16;
 
-/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`. With `gelu`:
-/// see [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu).
+/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`. With
+/// `gelu`: see [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu).
 pub(super) fn layer_norm(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,
@@ -76,7 +76,8 @@ pub(super) fn row<I: Isa>(isa: I, out: &mut [f32], x: &[f32], gamma: &[f32], bet
     }
 }
 
-/// The sum of `f(x)`, in an order that depends only on the length; `scalar` is `f` for the values after the last vector.
+/// The sum of `f(x)`, in an order that depends only on the length; `scalar` is `f` for the values after the last
+/// vector.
 #[inline(always)]
 fn sum<I: Isa>(isa: I, x: &[f32], f: impl Fn(I::f32s) -> I::f32s, scalar: impl Fn(f32) -> f32) -> f32 {
     let (vectors, tail) = I::as_simd_f32s(x);

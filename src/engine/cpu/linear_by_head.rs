@@ -1,5 +1,5 @@
-//! `linear_by_head`: block-diagonal linear layer, one product per head with its own columns of the input and rows of the
-//! weight.
+//! `linear_by_head`: block-diagonal linear layer, one product per head with its own columns of the input and rows of
+//! the weight.
 
 use std::cell::Cell;
 

@@ -1,5 +1,7 @@
-//! `log_mel`: Whisper's log-mel spectrogram. The transform runs in f64: it is a small part of the work, and rounding in
-//! quiet bins is what the logarithm shows.
+//! `log_mel`: Whisper's log-mel spectrogram.
+//!
+//! The Fourier transform is f64: it is a small part of the work, and the logarithm amplifies rounding errors in quiet
+//! bins.
 
 use std::sync::Arc;
 
@@ -12,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::features::mel_filterbank;
 use crate::units::MelFrame;
 
-/// `N_FFT`: samples of a frame, 25 ms.
+/// `N_FFT`: samples per frame, 25 ms.
 const WINDOW: usize = 400;
-/// Frequencies of a frame.
+/// Frequency bins per frame.
 const BINS: usize = WINDOW / 2 + 1;
-/// Frames of one task.
+/// Frames per task.
 const FRAMES_PER_TASK: usize = 100;
 
 /// Constants of the transform.
@@ -26,14 +28,14 @@ pub struct MelPlan {
     bands: Vec<Band>,
 }
 
-/// A row of a filterbank without its zeros.
+/// One row of a filterbank, without leading and trailing zeros.
 pub(super) struct Band {
     first_bin: usize,
     weights: Vec<f64>,
 }
 
 impl Band {
-    /// The power of the band, from that of each bin.
+    /// The power of the band, from the power of each bin.
     pub fn of(&self, power: &[f64]) -> f64 {
         self.weights.iter().zip(&power[self.first_bin..]).map(|(w, p)| w * p).sum()
     }
@@ -53,7 +55,7 @@ impl MelPlan {
     pub(super) fn new(n_mels: usize) -> Self {
         let window = (0..WINDOW).map(|i| {
             let phase = std::f64::consts::TAU * i as f64 / WINDOW as f64;
-            // torch computes the window in f32 and the checkpoints were trained on that.
+            // Rounded to f32: torch computes the window in f32, and the checkpoints were trained with it.
             f64::from((0.5 - 0.5 * phase.cos()) as f32)
         });
         MelPlan {
@@ -89,7 +91,7 @@ pub(super) fn log_mel(cpu: &Cpu, out: &mut Tensor<Cpu>, audio: &Tensor<Cpu, f32>
 }
 
 impl MelPlan {
-    /// `log10` of the band powers of the frames from `first_frame`, floored at 1e-10; `out` `[frames, M]`.
+    /// `log10` of the band powers, at least 1e-10, of the frames from `first_frame` on; `out` `[frames, M]`.
     fn block(&self, out: &mut [f32], clip: &[f32], first_frame: usize) -> Result<()> {
         let mut samples = self.fft.make_input_vec();
         let mut spectrum = self.fft.make_output_vec();
@@ -117,7 +119,7 @@ impl MelPlan {
     }
 }
 
-/// The frame centred at sample `centre` of a clip that continues mirrored at its first and last sample.
+/// The frame centred at sample `centre`, with reflect padding at the first and last sample of the clip.
 fn reflect(samples: &mut [f64], clip: &[f32], centre: usize) {
     let last = clip.len() - 1;
     for (i, s) in samples.iter_mut().enumerate() {

@@ -1,4 +1,5 @@
-//! The rules a token must pass before it is scored. This loop is their definition.
+//! `logit_rules`: suppression, n-gram, repetition and timestamp rules on the logits. This is the reference
+//! implementation.
 //!
 //! Order and effect are CTranslate2's (`src/decoding_utils.cc`, `ApplyTimestampRules` in `src/models/whisper.cc`);
 //! without n-gram and repetition rules they are also openai-whisper's and transformers'.
@@ -31,11 +32,10 @@ pub(super) fn logit_rules(cpu: &Cpu, logits: &mut Tensor<Cpu, f32>, rows: &StepR
     });
 }
 
-/// What the logit of a forbidden token becomes: the log-softmax that follows gives it no probability, and unlike
-/// minus infinity it survives arithmetic.
+/// The logit of a forbidden token. Its probability after log-softmax is 0, and unlike minus infinity it gives no NaN.
 pub(super) const FORBIDDEN: f32 = f32::MIN;
 
-/// What the rules know of one row.
+/// The inputs of the rules for one row.
 pub(super) struct Row<'a> {
     pub options: &'a SlotOptions,
     pub special: RuleTokens,
@@ -45,7 +45,7 @@ pub(super) struct Row<'a> {
     pub generated: &'a [i32],
 }
 
-/// The rules on the logits `[V]` of one row.
+/// Applies all rules to the logits `[V]` of one row, as a [`Kernel`].
 struct Apply<'a> {
     logits: &'a mut [f32],
     row: Row<'a>,
@@ -85,7 +85,7 @@ fn forbid(logits: &mut [f32], tokens: &[i32]) {
     }
 }
 
-/// Once per distinct token, however often it occurred.
+/// Applies the penalty once to each distinct token, however often it occurred.
 fn penalize_repetition(logits: &mut [f32], generated: &[i32], penalty: f32) {
     for (i, &token) in generated.iter().enumerate() {
         if generated[..i].contains(&token) {
@@ -109,7 +109,8 @@ fn forbid_ngrams(logits: &mut [f32], generated: &[i32], size: usize) {
     }
 }
 
-/// Timestamps come in pairs, do not go back, and are preferred when together they are likelier than any one text token.
+/// Timestamps come in pairs and never decrease. If the total probability of all timestamps is higher than that of every
+/// single text token, a timestamp is forced.
 #[inline(always)]
 fn timestamp_rules(logits: &mut [f32], row: &Row, max_initial: usize) {
     let begin = row.special.timestamp_begin as usize;
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn repetition_moves_logits_away_from_likely_once() {
+    fn repetition_penalty_applies_once_per_token() {
         let penalized = SlotOptions { repetition_penalty: 2.0, ..options() };
         let mut logits = [1.0, -1.0, 0.0, 3.0];
         let row = Row {
@@ -213,26 +214,27 @@ mod tests {
     #[test]
     fn timestamps_come_in_rising_pairs() {
         let timed = SlotOptions { max_initial_timestamp: Some(4), ..options() };
-        // text far likelier than all timestamps together, so that only the structure is seen
+        // Text is far likelier than all timestamps together, so only the pairing and order rules have an effect.
         let mut logits = [0.0; VOCAB];
         logits[..9].fill(20.0);
         let first: Vec<usize> = (9..=13).collect();
         assert_eq!(allowed(&timed, &[], &logits), first);
-        // directly after the first timestamp: text or the end
+        // After the first timestamp: text or end-of-text.
         assert_eq!(allowed(&timed, &[11], &logits), vec![0, 1, 3, 4, 5, 6, 7]);
-        // text, then any later timestamp
+        // After text: text, or any later timestamp.
         assert_eq!(allowed(&timed, &[11, 4], &logits), all_but(&[2, 8, 9, 10, 11]));
-        // text and timestamp: the same or a later timestamp, or the end (7 is a task token, as CTranslate2 allows)
+        // After text and a timestamp: the same or a later timestamp, or end-of-text (7 is a task token; CTranslate2
+        // allows it).
         assert_eq!(allowed(&timed, &[11, 4, 13], &logits), vec![6, 7, 13, 14, 15, 16, 17, 18, 19]);
-        // a pair, then text
+        // After a pair: text.
         assert_eq!(allowed(&timed, &[11, 4, 13, 13], &logits), vec![0, 1, 3, 4, 5, 6, 7]);
-        // after a forced prefix the first free step is not a beginning
+        // After a forced prefix, the first free step does not need a timestamp.
         let prefixed = SlotOptions { prefix: 2, ..timed };
         assert_eq!(allowed(&prefixed, &[9, 4], &logits), all_but(&[2, 8]));
     }
 
     #[test]
-    fn timestamps_win_together() {
+    fn a_timestamp_is_forced_by_the_total_probability_of_timestamps() {
         let timed = SlotOptions { max_initial_timestamp: Some(4), ..options() };
         let mut logits = [0.0; VOCAB];
         logits[4] = 2.0; // one timestamp has 0.0, but eight of them ln(8) = 2.08

@@ -1,10 +1,10 @@
-//! `logits`: the decoder's output against the tied embedding, `[V, C]`.
+//! `logits`: the product of the decoder output with the tied embedding `[V, C]`.
 
 use super::{Cpu, Matrix, linear};
 use crate::engine::{Epilogue, Tensor};
 
-/// See [`Backend::logits`](crate::engine::Backend::logits): `out` `[R, V]`, `x` `[R, C]`. The plain product: on this
-/// device activations are f32 anyway.
+/// See [`Backend::logits`](crate::engine::Backend::logits): `out` `[R, V]`, `x` `[R, C]`. The same as `linear`, because
+/// activations on this device are f32.
 pub(super) fn logits(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, x: &Tensor<Cpu>, table: &Matrix) {
     linear::linear(cpu, out, x, table, None, Epilogue::Store);
 }

@@ -1,5 +1,7 @@
-//! `lstm`: a bidirectional LSTM layer. Clips of one direction go through a step together, so that the weights of the state
-//! are fetched once for all of them; directions and groups of clips go to different threads.
+//! `lstm`: a bidirectional LSTM layer.
+//!
+//! The clips of a group do each time step together, so that the recurrent weights are read once for all of them. Each
+//! direction of each group is a task of its own.
 
 use rayon::prelude::*;
 
@@ -8,7 +10,7 @@ use super::isa::{Isa, Kernel};
 use super::{Cpu, Matrix, softmax};
 use crate::engine::{Epilogue, Tensor};
 
-/// Most clips of a group: their rows stay in the first-level cache beside a block of weights.
+/// Largest number of clips per group: their states fit the first-level cache together with a block of weights.
 const MOST_CLIPS: usize = 24;
 
 /// See [`SegmentationOps::lstm`](crate::engine::segmentation_ops::SegmentationOps::lstm).
@@ -18,7 +20,7 @@ pub(super) fn lstm(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, gates: [&mut Tensor<Cp
         return;
     }
     let (hidden, len) = (width / 2, out.len());
-    // Where each direction of each clip puts its states.
+    // The output rows of each clip, for each direction.
     let mut places: [Vec<Vec<&mut [f32]>>; 2] = Default::default();
     for clip in out.buf[..len].chunks_exact_mut(frames * width) {
         let (forward, backward) = clip.chunks_exact_mut(width).map(|frame| frame.split_at_mut(hidden)).unzip();
@@ -38,11 +40,11 @@ pub(super) fn lstm(cpu: &Cpu, out: &mut Tensor<Cpu, f32>, gates: [&mut Tensor<Cp
     cpu.threads.run(|| tasks.par_iter_mut().with_max_len(1).for_each(|task| task.run(cpu, hidden, frames)));
 }
 
-/// Some clips in one direction.
+/// A group of clips in one direction.
 struct Group<'a> {
     /// `[T, 4 H]` of each clip.
     gates: Vec<&'a mut [f32]>,
-    /// `[T]` states of each clip, `[H]` each.
+    /// The output of each clip: `[T]` rows of `[H]`.
     out: Vec<Vec<&'a mut [f32]>>,
     state: &'a Matrix,
     reverse: bool,
@@ -74,7 +76,7 @@ impl Group<'_> {
     }
 }
 
-/// One clip's step from gates to state.
+/// One time step of one clip: the LSTM cell.
 struct Cell<'a> {
     /// `[4, H]` input, forget, cell, output.
     gates: &'a [f32],
@@ -110,7 +112,7 @@ fn sigmoid<I: Isa>(isa: I, x: I::f32s) -> I::f32s {
     isa.div_f32s(one, isa.add_f32s(one, softmax::exp(isa, negative)))
 }
 
-/// Within 2e-7: `2 sigmoid(2 x) - 1`.
+/// `tanh x = 2 sigmoid(2 x) - 1`, within 2e-7.
 #[inline(always)]
 fn tanh<I: Isa>(isa: I, x: I::f32s) -> I::f32s {
     let two = isa.splat_f32s(2.0);

@@ -1,5 +1,5 @@
-//! Weights as the product kernel reads them: panels of `NR` output features, `K` rows of `NR` values each, so that one
-//! pass over a panel is one contiguous stream.
+//! Packed weights for the matrix product: panels of `NR` output features, `K` rows of `NR` values each, so that a panel
+//! is read sequentially.
 
 use bytemuck::Zeroable;
 use half::f16;
@@ -8,18 +8,18 @@ use super::aligned::Aligned;
 
 use crate::engine::weights::{HostInt8, HostMatrix, WeightRef};
 
-/// How weights are stored. Products are always computed in f32.
+/// The storage type of weights. Products are always computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
-    /// f16 for a matrix whose every value f16 can represent exactly (true of published Whisper checkpoints: half the
-    /// memory traffic, not one bit changed), f32 for any other. 8-bit integers stay what they are.
+    /// f16 for a matrix whose values can all be represented exactly in f16, f32 for any other. Published Whisper
+    /// checkpoints are exact in f16: half the memory traffic, identical results. 8-bit weights stay 8-bit.
     #[default]
     Auto,
     /// f32.
     F32,
-    /// f16, rounding to nearest.
+    /// f16, rounded to nearest.
     F16,
-    /// 8-bit integers with one scale for each output feature: those of the checkpoint, or `round(127 w / max |w|)`.
+    /// 8-bit integers with one scale per output feature: those of the checkpoint, or `round(127 w / max |w|)`.
     Int8,
 }
 
@@ -37,14 +37,14 @@ enum Storage {
     Int8 { values: Aligned<i8>, scales: Vec<f32> },
 }
 
-/// A borrowed `[N, K]` operand in panels: `[ceil(N / NR), K, NR]`, the last panel filled up with zeros.
+/// A borrowed `[N, K]` operand in panels: `[ceil(N / NR), K, NR]`, the last panel padded with zeros.
 #[derive(Clone, Copy)]
 pub(super) struct Panels<'a> {
     /// `N`: output features.
     pub n: usize,
     /// `K`: input features.
     pub k: usize,
-    /// `NR`: output features of one panel.
+    /// `NR`: output features per panel.
     pub nr: usize,
     /// The values.
     pub data: PanelData<'a>,
@@ -109,7 +109,7 @@ impl Matrix {
         Panels { n: self.n, k: self.k, nr: self.nr, data }
     }
 
-    /// Row `n` of the weight, as f32, into `out` `[K]`.
+    /// Copies row `n` of the weight, as f32, to `out` `[K]`.
     pub(super) fn read_row(&self, n: usize, out: &mut [f32]) {
         let first = n / self.nr * self.nr * self.k + n % self.nr;
         for (k, o) in out.iter_mut().enumerate() {
@@ -127,7 +127,7 @@ fn absmax(row: &[f32]) -> f32 {
     row.iter().fold(0.0, |max, v| max.max(v.abs()))
 }
 
-/// `[ceil(N / NR), K, NR]` from the value at `(n, k)`.
+/// Packs panels `[ceil(N / NR), K, NR]` of the values `value(n, k)`.
 fn panels<T: Zeroable + Copy>(n: usize, k: usize, nr: usize, value: impl Fn(usize, usize) -> T) -> Aligned<T> {
     let mut out = Aligned::zeros(n.div_ceil(nr) * nr * k);
     for (panel_index, panel) in out.chunks_exact_mut(nr * k).enumerate() {

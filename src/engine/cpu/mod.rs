@@ -1,8 +1,8 @@
 //! The CPU backend: f32 activations, all cores, the widest vector instructions of the machine, no `unsafe`.
 //!
 //! Each op has its own file. Most ops call the matrix product of `gemm`: a convolution is a product over windows of its
-//! input, attention is two products with a softmax between them, and a decode step reads its weights and its cache through
-//! the same kernel.
+//! input, attention is two products with a softmax between them, and a decode step reads its weights and its cache
+//! through the same kernel.
 
 #![forbid(unsafe_code)]
 

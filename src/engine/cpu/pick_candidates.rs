@@ -1,8 +1,9 @@
-//! The best candidates of a row, or a random one. This loop is the definition.
+//! `pick_candidates`: top-k tokens for beam search, or a random draw for sampling. This is the reference
+//! implementation.
 //!
-//! The vocabulary is walked in blocks whose inner loops have no dependence between neighbours, so that the compiler
-//! can use vector instructions whatever their width (and gives the same bits with any of them); sums are lane sums per
-//! block (f32), then block by block (f64).
+//! The vocabulary is processed in blocks. The inner loops have independent lanes, so that the compiler vectorises them
+//! for every instruction set with bit-identical results. Sums are f32 per lane within a block, then f64 over the
+//! blocks.
 
 use rayon::prelude::*;
 
@@ -52,7 +53,7 @@ struct Picked {
     scores: Vec<f32>,
 }
 
-/// What a row knows besides its logits.
+/// The inputs of one row besides its logits.
 struct Context<'a> {
     options: &'a SlotOptions,
     score: f32,
@@ -60,7 +61,7 @@ struct Context<'a> {
     step: u32,
 }
 
-/// The search for the candidates of one row `[V]`.
+/// Picks the candidates of one row of logits `[V]`.
 struct Pick<'a> {
     logits: &'a [f32],
     row: Context<'a>,
@@ -85,7 +86,7 @@ fn pick(logits: &[f32], row: &Context) -> Picked {
             Picked { tokens, scores }
         }
         Search::Sample { samples, temperature } => {
-            // at the first step there is one row, which draws for all samples
+            // At the first step there is one row, which draws for all samples.
             let first_step = row.step as usize == options.prefix;
             let drawn = if first_step { 0..samples as u32 } else { row.sample..row.sample + 1 };
             let draw = |sample| Draw { seed: options.seed, stream: options.stream, sample, step: row.step };
@@ -98,12 +99,12 @@ fn pick(logits: &[f32], row: &Context) -> Picked {
     }
 }
 
-/// Elements per block: a multiple of the lanes, small enough for f32 lane sums to stay exact to an ulp or two.
+/// Elements per block: a multiple of the lanes, small enough that f32 lane sums are exact to an ulp or two.
 const BLOCK: usize = 1024;
-/// Independent sums and maxima: a register or two of any instruction set.
+/// Number of independent partial sums and maxima: one or more registers of every instruction set.
 const LANES: usize = 16;
 
-/// The largest value; the smallest f32 if there are none. NaN is never larger.
+/// The largest value; `f32::MIN` if there are none. NaN is ignored.
 #[inline(always)]
 pub(super) fn max(values: &[f32]) -> f32 {
     let mut lanes = [f32::MIN; LANES];
@@ -118,10 +119,10 @@ pub(super) fn max(values: &[f32]) -> f32 {
     lanes.iter().copied().fold(rest, larger)
 }
 
-/// `exp(x)` for `x <= 0`, within 2 ulp; 0 below -87, where f32 has no normal numbers left.
+/// `exp(x)` for `x <= 0`, within 2 ulp; 0 below -87, where the result would be subnormal.
 ///
-/// Cody-Waite reduction by ln 2 in two parts and a degree-6 polynomial, so that a loop over it vectorises, which calls
-/// to `f32::exp` do not.
+/// Cody-Waite reduction by ln 2 in two parts and a degree-6 polynomial. Loops over it are vectorised, unlike calls of
+/// `f32::exp`.
 #[inline(always)]
 pub(super) fn exp_nonpositive(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the nearest integer in the low mantissa bits
@@ -165,17 +166,17 @@ pub(super) fn log_sum_exp(values: &[f32]) -> f32 {
     max + sum_exp(values, max, 1.0).ln() as f32
 }
 
-/// The `tokens.len()` best tokens of a row by `score + log_softmax(logits)`, best first; of equals the lower id first.
+/// The `tokens.len()` best tokens of a row by `score + log_softmax(logits)`, best first. Ties: the lower id first.
 #[inline(always)]
 pub(super) fn best(tokens: &mut [i32], scores: &mut [f32], logits: &[f32], score: f32) {
     let wanted = tokens.len();
     let normalizer = log_sum_exp(logits);
-    // `max` leaves no NaN, whatever the network made of it
+    // `max` replaces NaN by `f32::MIN`.
     let total = |logit: f32| ((logit - normalizer) + score).max(f32::MIN);
     let mut found = 0;
     let mut worst = f32::NEG_INFINITY;
     for (index, block) in logits.chunks(LANES * 4).enumerate() {
-        // rounding is monotone, so the best of a block has the best total
+        // Rounding is monotonic, so the best logit of a block has the best total.
         if found == wanted && total(max(block)) <= worst {
             continue;
         }
@@ -195,19 +196,19 @@ pub(super) fn best(tokens: &mut [i32], scores: &mut [f32], logits: &[f32], score
     }
 }
 
-/// What names one random draw. Nothing of it depends on the batch.
+/// The key of one random draw. It does not depend on the batch.
 #[derive(Clone, Copy)]
 pub(super) struct Draw {
     pub seed: u64,
     pub stream: [u32; 2],
-    /// Which of the slot's samples.
+    /// Index among the samples of the slot.
     pub sample: u32,
-    /// Tokens generated before.
+    /// Number of tokens generated before.
     pub step: u32,
 }
 
 impl Draw {
-    /// A number in `[0, 1)` with 24 random bits: two rounds of splitmix64's output function over the names.
+    /// A uniform number in `[0, 1)` with 24 random bits: two rounds of splitmix64's output function over the key.
     pub(super) fn uniform(self) -> f32 {
         let mix = |z: u64| {
             let z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -223,7 +224,7 @@ impl Draw {
 }
 
 /// Draws a token from `softmax(logits / temperature)` (the best one at temperature 0) with the uniform number of
-/// `draw`. Returns it and its log-probability, which is never tempered.
+/// `draw`. Returns the token and its log-probability at temperature 1.
 #[inline(always)]
 pub(super) fn sample(logits: &[f32], temperature: f32, draw: Draw) -> (i32, f32) {
     let largest = max(logits);
@@ -236,7 +237,7 @@ pub(super) fn sample(logits: &[f32], temperature: f32, draw: Draw) -> (i32, f32)
     (token as i32, logits[token] - normalizer)
 }
 
-/// The token at which the running sum of weights passes `uniform` of the total.
+/// Inverse transform sampling: the first token at which the running sum of weights exceeds `uniform` times the total.
 #[inline(always)]
 fn invert_cdf(logits: &[f32], max: f32, sharpness: f32, uniform: f32) -> usize {
     let mut left = f64::from(uniform) * sum_exp(logits, max, sharpness);
@@ -247,7 +248,8 @@ fn invert_cdf(logits: &[f32], max: f32, sharpness: f32, uniform: f32) -> usize {
             left -= sum;
             continue;
         }
-        // lane sums round differently from this running sum: if it does not quite arrive, the last possible token is it
+        // Lane sums round differently from this running sum. If it does not quite reach the sum of the block, the last
+        // token with a weight is drawn.
         for (i, &logit) in block.iter().enumerate() {
             let weight = f64::from(exp_nonpositive((logit - max) * sharpness));
             if weight > 0.0 {

@@ -17,9 +17,9 @@ const ROWS: usize = 4;
 
 /// See [`Wav2Vec2Ops::conv1d_channel_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_channel_norm).
 ///
-/// The norm is folded into the weights before the convolution. With `y = w.x` for a window `x`, the mean of `y` over the
-/// frames of a clip is `w.m` and its variance `w^T (R - m m^T) w`, where `m` and `R` are the mean and the second moments of
-/// the windows. They are computed from the samples, without any `y`.
+/// The norm is folded into the weights before the convolution. With `y = w.x` for a window `x`, the mean of `y` over
+/// the frames of a clip is `w.m` and its variance `w^T (R - m m^T) w`, where `m` and `R` are the mean and the second
+/// moments of the windows. They are computed from the samples, without any `y`.
 pub(super) fn channel_norm(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

@@ -1,4 +1,4 @@
-//! The primitives of [`SegmentationOps`].
+//! PyanNet: the [`SegmentationOps`] primitives on the CPU.
 
 use rayon::prelude::*;
 
@@ -9,10 +9,10 @@ use crate::engine::weights::HostMatrix;
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-/// Values that a task activates.
+/// Values per task of an activation function.
 const PIECE: usize = 1 << 14;
 
-/// Windows at once: a few hundred megabytes.
+/// Batch size in windows: a few hundred megabytes.
 const WINDOWS: usize = 32;
 
 impl SegmentationOps for Cpu {
@@ -93,7 +93,7 @@ impl SegmentationOps for Cpu {
     }
 }
 
-/// Scale and shift that bring these samples to mean `beta` and standard deviation `gamma`.
+/// Scale and shift that normalise these samples to mean `beta` and standard deviation `gamma`.
 fn affine(samples: &[f32], [gamma, beta]: [f32; 2]) -> [f32; 2] {
     let count = samples.len() as f64;
     let mean = samples.iter().map(|v| f64::from(*v)).sum::<f64>() / count;

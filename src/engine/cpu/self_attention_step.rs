@@ -1,4 +1,4 @@
-//! `self_attention_step`: the rows of a decode step attend to the text before them.
+//! `self_attention_step`: causal self-attention of the rows of a decode step, with the key-value cache.
 
 use rayon::prelude::*;
 
@@ -8,7 +8,7 @@ use super::{Cpu, out_of_range};
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
-/// Multiply-adds below which a step stays on the calling thread.
+/// Fewest multiply-adds for which a step uses several threads.
 const MIN_TASK: usize = 1 << 17;
 
 /// Keys and values of the text positions of one decoder layer, both `[cache rows, L, C]`.
@@ -76,7 +76,7 @@ fn places(cache: &SelfCache, rows: &StepRows<Cpu>, num_rows: usize) -> Result<Ve
     Ok(places)
 }
 
-/// Where in the cache the positions `0 ..= position` of a row lie: offsets in values.
+/// The offsets in the cache of positions `0 ..= position` of a row, in values.
 fn sources(cache: &SelfCache, lineage: &Tensor<Cpu, i32>, row: usize, position: usize) -> Result<Vec<usize>> {
     let table = &lineage.buf[row * lineage.width()..][..=position];
     let offset = |(p, source): (usize, &i32)| {
@@ -87,7 +87,7 @@ fn sources(cache: &SelfCache, lineage: &Tensor<Cpu, i32>, row: usize, position: 
     found.ok_or_else(|| out_of_range("self_attention_step", "lineage", cache.rows, "an entry outside"))
 }
 
-/// One row, all heads.
+/// Attention of one row, all heads.
 struct Row<'a> {
     /// `[C]`
     out: &'a mut [f32],
@@ -105,7 +105,7 @@ impl Kernel for Row<'_> {
     fn run<I: Isa, const NV: usize>(self, isa: I) {
         let head_dim = self.cache.width / self.cache.heads;
         let num_positions = self.sources.len();
-        // [H, positions]; positions are walked in the outer loop, so that the cache is read in whole rows.
+        // [H, positions]. The outer loop is over positions, so that the cache is read in whole rows.
         let mut scores = vec![0.0; self.cache.heads * num_positions];
         for (p, source) in self.sources.iter().enumerate() {
             let keys = &self.cache.keys[*source..source + self.cache.width];
@@ -129,7 +129,7 @@ impl Kernel for Row<'_> {
     }
 }
 
-/// `a . b`, in an order that depends on the length only.
+/// The dot product `a . b`, in an order that depends only on the length.
 #[inline(always)]
 fn dot<I: Isa>(isa: I, a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_tail), (b, b_tail)) = (I::as_simd_f32s(a), I::as_simd_f32s(b));

@@ -1,8 +1,8 @@
-//! `exp` on vectors, and the softmax of a row of attention scores.
+//! Vectorised `exp`, and the exponentials and sums of the softmax over a row of attention scores.
 
 use super::isa::Isa;
 
-/// `e^x` for `x <= 88`, relative error below 1e-7; below -87.3, where `e^x` stops being a normal number, 1.2e-38.
+/// `e^x` for `x <= 88`, relative error below 1e-7. Below -87.3, where `e^x` would be subnormal, the result is 1.2e-38.
 ///
 /// `x = n ln 2 + r`, `|r| <= ln 2 / 2`; `e^r` by a polynomial of degree 6, `2^n` by adding `n` to the exponent.
 /// Source of the coefficients and of the split of ln 2: Cephes `expf.c` (S. Moshier).
@@ -27,15 +27,16 @@ pub(super) fn exp<I: Isa>(isa: I, x: I::f32s) -> I::f32s {
 
 /// Replaces a row of scores `s` by `e^(scale (s - max s))` and returns the sum of the row.
 ///
-/// Not yet divided by the sum: the caller divides its result instead, which has fewer elements. The order of the
-/// additions depends on the length of the row only.
+/// The row is not divided by the sum: the caller divides its result instead, which has fewer elements. The order of the
+/// additions depends only on the length of the row.
 #[inline(always)]
 pub(super) fn exp_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) -> f32 {
     let max = max_row(isa, row);
     exp_below(isa, row, scale, scale * max)
 }
 
-/// Replaces a row of scores `s` by `e^(scale s - top)`, `top` being no less than any `scale s`, and returns their sum.
+/// Replaces a row of scores `s` by `e^(scale s - top)` and returns the sum; `top` must be at least the largest
+/// `scale s`.
 #[inline(always)]
 pub(super) fn exp_below<I: Isa>(isa: I, row: &mut [f32], scale: f32, top: f32) -> f32 {
     let scale_vector = isa.splat_f32s(scale);

@@ -1,8 +1,8 @@
-//! The threads of the backend, and who has how many of them.
+//! Thread pools of the CPU backend, and how concurrent callers share the cores.
 //!
-//! A caller alone has all of them. Of several at once each has a part: an op cut for fewer threads has less to pack, to hand over and to
-//! wait for at its end, and all of them together still keep every core busy. Results do not depend on it: see
-//! [`gemm`](super::gemm). Journal: docs/kernels/cpu-threads.md.
+//! A single caller uses all threads. Concurrent callers use pools of fewer threads each: an op that is divided among
+//! fewer threads spends less time on packing and synchronisation, and together the callers still keep every core busy.
+//! Results do not depend on the number of threads, see [`gemm`](super::gemm). Journal: docs/kernels/cpu-threads.md.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,37 +10,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// How many pools there may be for one share of the processor. Passes are of very different lengths: a step of the decoder must not wait
-/// for the end of somebody's speaker embedding, but have its turn as the system's scheduler gives turns.
+/// Largest number of pools per share of the cores. The pools of a share compete for its cores by the scheduling of the
+/// operating system. So a short pass, such as a decode step, does not wait for the end of a long one, such as a speaker
+/// embedding.
 const POOLS_PER_SHARE: usize = 4;
 
-/// All threads of one backend.
+/// The thread pools of one backend.
 pub(super) struct Threads {
     id: usize,
     count: usize,
-    /// Callers inside [`run`](Self::run).
+    /// Number of callers inside [`run`](Self::run).
     callers: AtomicUsize,
-    /// One pool of all threads.
+    /// The pool of all threads.
     whole: Arc<Pool>,
-    /// Pools of half as many threads each, of a quarter, and so on down to one; started when first needed.
+    /// Pools of half of the threads, of a quarter, and so on down to one thread; started when first needed.
     shares: Vec<Mutex<Vec<Arc<Pool>>>>,
 }
 
 struct Pool {
     threads: ThreadPool,
-    /// Callers that it works for or that wait for it.
+    /// Number of callers that run on it or wait for it.
     callers: AtomicUsize,
 }
 
 static NEXT_ID: AtomicUsize = AtomicUsize::new(1);
 
 thread_local! {
-    /// Whose thread this is; 0 is nobody's.
+    /// The [`Threads::id`] that this thread belongs to; 0 for threads outside of all pools.
     static OWNER: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Threads {
-    /// `None` is one for each core.
+    /// Starts the pool of all threads; `None` is one thread per core.
     pub fn start(count: Option<usize>) -> Result<Self, ThreadPoolBuildError> {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let whole = Arc::new(Pool::start(id, count.unwrap_or(0), "")?);
@@ -53,7 +54,7 @@ impl Threads {
         self.count
     }
 
-    /// How many threads an op called here has.
+    /// Number of threads that an op called from this thread would use.
     pub fn width(&self) -> usize {
         if self.is_here() {
             rayon::current_num_threads()
@@ -62,12 +63,12 @@ impl Threads {
         }
     }
 
-    /// Runs `f` on as many threads as this caller's share is, or where it is if that is one of them.
+    /// Runs `f` on a pool with this caller's share of the threads, or directly if this thread belongs to a pool.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         if self.is_here() {
             return f();
         }
-        let (_caller, callers) = Counted::one_more(&self.callers);
+        let (_caller, callers) = CountGuard::increment(&self.callers);
         let taken = self.take(self.halvings(callers));
         taken.0.threads.install(f)
     }
@@ -76,34 +77,35 @@ impl Threads {
         OWNER.get() == self.id
     }
 
-    /// How often the threads are halved for so many callers: as often as leaves no share without a caller.
+    /// How often the threads are halved for this number of callers: as often as possible while every share has a
+    /// caller.
     fn halvings(&self, callers: usize) -> usize {
         (1..=self.shares.len()).rev().find(|halvings| self.shares_of(*halvings) <= callers).unwrap_or(0)
     }
 
-    /// How many shares make up all threads.
+    /// Number of shares after this number of halvings.
     fn shares_of(&self, halvings: usize) -> usize {
         self.count / (self.count >> halvings)
     }
 
-    /// An idle pool of a share's width, or else the one with the fewest callers.
-    fn take(&self, halvings: usize) -> Taken {
-        let Some(pools) = halvings.checked_sub(1).map(|at| &self.shares[at]) else { return Taken::of(&self.whole) };
+    /// An idle pool with a share of the threads, otherwise a new one, otherwise the one with the fewest callers.
+    fn take(&self, halvings: usize) -> PoolGuard {
+        let Some(pools) = halvings.checked_sub(1).map(|at| &self.shares[at]) else { return PoolGuard::of(&self.whole) };
         let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
         let callers = |pool: &Arc<Pool>| pool.callers.load(Ordering::Relaxed);
         let least = pools.iter().min_by_key(|pool| callers(pool)).cloned();
         if let Some(idle) = least.as_ref().filter(|pool| callers(pool) == 0) {
-            return Taken::of(idle);
+            return PoolGuard::of(idle);
         }
         if pools.len() < POOLS_PER_SHARE * self.shares_of(halvings) {
             let width = self.count >> halvings;
             if let Ok(pool) = Pool::start(self.id, width, &format!("{width}.{}-", pools.len())) {
                 pools.push(Arc::new(pool));
-                return Taken::of(&pools[pools.len() - 1]);
+                return PoolGuard::of(&pools[pools.len() - 1]);
             }
         }
-        // Where no more threads can be had, those that are there must do.
-        Taken::of(least.as_ref().unwrap_or(&self.whole))
+        // The limit is reached, or the system cannot start more threads: share an existing pool.
+        PoolGuard::of(least.as_ref().unwrap_or(&self.whole))
     }
 }
 
@@ -119,34 +121,34 @@ impl Pool {
     }
 }
 
-/// A pool that one caller more works with, until dropped.
-struct Taken(Arc<Pool>);
+/// A pool in use by one caller. Counts the caller until it is dropped.
+struct PoolGuard(Arc<Pool>);
 
-impl Taken {
+impl PoolGuard {
     fn of(pool: &Arc<Pool>) -> Self {
         pool.callers.fetch_add(1, Ordering::Relaxed);
-        Taken(pool.clone())
+        PoolGuard(pool.clone())
     }
 }
 
-impl Drop for Taken {
+impl Drop for PoolGuard {
     fn drop(&mut self) {
         self.0.callers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// One of those that a number counts, until dropped.
-struct Counted<'a>(&'a AtomicUsize);
+/// Decrements a counter when it is dropped.
+struct CountGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
-    /// And the number with it.
-    fn one_more(number: &'a AtomicUsize) -> (Self, usize) {
-        let others = number.fetch_add(1, Ordering::Relaxed);
-        (Counted(number), others + 1)
+impl<'a> CountGuard<'a> {
+    /// Increments the counter; returns its new value.
+    fn increment(counter: &'a AtomicUsize) -> (Self, usize) {
+        let others = counter.fetch_add(1, Ordering::Relaxed);
+        (CountGuard(counter), others + 1)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for CountGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -159,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    /// The threads that so many callers get who are all there at once.
+    /// The number of threads that each of `callers` concurrent callers gets.
     fn widths(threads: &Threads, callers: usize) -> Vec<usize> {
         let (all, seen) = (Barrier::new(callers), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
@@ -180,23 +182,23 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_alone_has_all_threads_and_several_have_parts() {
+    fn concurrent_callers_share_the_threads() {
         assert_eq!(widths(&Threads::start(Some(3)).unwrap(), 4), [3, 3, 1, 1]);
         let threads = Threads::start(Some(8)).unwrap();
         assert_eq!(widths(&threads, 9), [8, 4, 4, 2, 2, 2, 2, 1, 1]);
-        assert_eq!(widths(&threads, 2), [8, 4], "those that are gone count no more");
+        assert_eq!(widths(&threads, 2), [8, 4], "callers that have returned still count");
     }
 
     #[test]
-    fn callers_take_different_parts_and_stay_where_they_are() {
+    fn concurrent_callers_use_different_pools_and_do_not_change_them() {
         let threads = Threads::start(Some(2)).unwrap();
         assert_eq!(threads.run(|| (threads.width(), rayon::current_num_threads())), (2, 2));
         let (first, second) = (Barrier::new(2), Barrier::new(2));
         let name = || std::thread::current().name().unwrap_or_default().to_owned();
         let (one, other) = std::thread::scope(|scope| {
-            // Takes one of the two small pools, and keeps it until the other caller has the other.
+            // Uses one of the two small pools until the other caller has the other one.
             let one = scope.spawn(|| {
-                let _before = Counted::one_more(&threads.callers);
+                let _before = CountGuard::increment(&threads.callers);
                 threads.run(|| {
                     first.wait();
                     second.wait();
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_gives_the_share_back() {
+    fn a_panic_releases_the_pool() {
         let threads = Threads::start(Some(2)).unwrap();
         let panics = || threads.run(|| panic!("on purpose"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());

@@ -205,7 +205,8 @@ enum Step {
     Frame,
 }
 
-/// Dynamic time warping of one text: the first frame of each token, see [`TimeWarp::time_warp`]. `rows` are `stride` apart.
+/// Dynamic time warping of one text: the first frame of each token, see [`TimeWarp::time_warp`]. `rows` are `stride`
+/// apart.
 fn warp(starts: &mut [i32], rows: &[f32], stride: usize, frames: usize) {
     let tokens = starts.len();
     let mut steps = vec![Step::Frame; tokens * frames];

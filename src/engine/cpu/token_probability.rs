@@ -1,10 +1,10 @@
-//! `token_probability`: the probability of one token after some rows.
+//! `token_probability`: the probability of one token in some rows of logits, for the no-speech probability.
 
 use super::Cpu;
 use crate::engine::Tensor;
 
-/// See [`Backend::token_probability`](crate::engine::Backend::token_probability): `out` `[S]`, `logits` `[R, V]`, `slot`
-/// `[R]`.
+/// See [`Backend::token_probability`](crate::engine::Backend::token_probability): `out` `[S]`, `logits` `[R, V]`,
+/// `slot` `[R]`.
 pub(super) fn token_probability(
     out: &mut Tensor<Cpu, f32>,
     logits: &Tensor<Cpu, f32>,

@@ -1,5 +1,5 @@
-//! The primitives of [`Wav2Vec2Ops`]. Convolutions are the product kernel over windows of their input, but for those over
-//! samples.
+//! wav2vec2: the [`Wav2Vec2Ops`] primitives on the CPU. Convolutions are matrix products over windows of the input,
+//! except those over samples (`sample_conv`).
 
 use rayon::prelude::*;
 
@@ -70,9 +70,9 @@ impl Wav2Vec2Ops for Cpu {
         for (clip, length) in lengths.host.iter().enumerate() {
             let x = &x.buf[clip * frames * width..][..length * width];
             let out = &mut out.buf[clip * frames * width..][..length * width];
-            // One group at a time, its channels side by side, with the zeros before and after: a window is then a run.
+            // Group by group: a copy with contiguous channels and zero padding, in which every window is contiguous.
             let mut padded = vec![0.0; (length + taps) * group_width];
-            let mut heard = vec![0.0; length * group_width];
+            let mut activated = vec![0.0; length * group_width];
             for (group, weight) in weights.iter().enumerate() {
                 let channels = group * group_width..(group + 1) * group_width;
                 let inner = padded[taps / 2 * group_width..].chunks_exact_mut(group_width);
@@ -81,11 +81,11 @@ impl Wav2Vec2Ops for Cpu {
                 }
                 let row = |t: usize| &padded[t * group_width..][..weight.k];
                 let bias = Some(&bias.buf[channels.clone()]);
-                gemm::gemm(self, row, *length, weight.panels(), bias, Epilogue::GeluErf, &mut heard);
+                gemm::gemm(self, row, *length, weight.panels(), bias, Epilogue::GeluErf, &mut activated);
                 let pairs = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
-                for ((out, x), heard) in pairs.zip(heard.chunks_exact(group_width)) {
-                    let sums = out[channels.clone()].iter_mut().zip(&x[channels.clone()]).zip(heard);
-                    sums.for_each(|((out, x), heard)| *out = x + heard);
+                for ((out, x), activated) in pairs.zip(activated.chunks_exact(group_width)) {
+                    let sums = out[channels.clone()].iter_mut().zip(&x[channels.clone()]).zip(activated);
+                    sums.for_each(|((out, x), activated)| *out = x + activated);
                 }
             }
         }

@@ -1,20 +1,21 @@
-//! The tensors of CTranslate2's `model.bin`, by their place in the file.
+//! Reader of CTranslate2's `model.bin`: the byte ranges of tensors.
 //!
-//! | field | |
+//! | field | contents |
 //! |---|---|
 //! | u32 | binary version |
 //! | string, u32 | name and revision of the specification |
-//! | u32, variables | how many, and they themselves |
-//! | u32, aliases | from version 3 on: how many, and for each two strings, the alias and the name |
+//! | u32, variables | number of variables, then the variables |
+//! | u32, aliases | from version 3 on: number of aliases, then two strings for each, the alias and the name |
 //!
-//! A variable is a string, its name; u8 axes and a u32 for each; from version 4 on u8 type and u32 bytes, before that u8 bytes
-//! of an element and u32 elements; the data.
+//! A variable is its name (a string); u8 number of axes and a u32 for each; from version 4 on u8 type and u32 number of
+//! bytes, before version 4 u8 bytes per element and u32 number of elements; the data.
 //!
-//! A string is a u16 length, that many bytes, the last of which is zero. A quantised weight `W` has its scales in `W_scale`:
-//! one for each row of an 8-bit weight, a single one for a 16-bit weight (1000 where there is none). They divide: value =
-//! integer / scale.
+//! A string is a u16 length and that many bytes, the last of which is zero. The scales of a quantised weight `W` are in
+//! `W_scale`: one per row of an 8-bit weight, a single one for a 16-bit weight (1000 if there is none). Value = integer
+//! / scale.
 //!
-//! Source: CTranslate2 4.8 `src/models/model.cc` (`Model::load`, `ensure_dtype`), `python/ctranslate2/specs/model_spec.py`.
+//! Source: CTranslate2 4.8 `src/models/model.cc` (`Model::load`, `ensure_dtype`),
+//! `python/ctranslate2/specs/model_spec.py`.
 
 use std::collections::HashMap;
 
@@ -25,11 +26,11 @@ use super::cursor::{Cursor, elements};
 use super::found::{Found, MAX_TENSORS, Unreadable};
 use super::place::Place;
 
-/// Newest binary version read.
+/// Newest supported binary version.
 const NEWEST: u32 = 6;
-/// Most axes of a variable: convolutions have three.
+/// Largest number of axes of a variable; convolutions have three.
 const MAX_AXES: usize = 8;
-/// The scale of 16-bit weights that have none of their own: `Quantize::global_int16_scale`.
+/// The default scale of 16-bit weights: `Quantize::global_int16_scale`.
 pub(super) const GLOBAL_INT16_SCALE: f32 = 1000.0;
 
 /// Whether the bytes begin with a version and the name of a specification.
@@ -71,7 +72,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
     Ok(Found { places: variables.into_values().collect(), facts, ..Found::default() })
 }
 
-/// Of variables or aliases.
+/// Reads the number of variables or aliases, at most [`MAX_TENSORS`].
 fn count(cursor: &mut Cursor) -> Result<usize, String> {
     let count = cursor.size()?;
     if count > MAX_TENSORS {
@@ -103,12 +104,12 @@ fn variable(cursor: &mut Cursor, version: u32) -> Result<Place, Unreadable> {
     Ok(Place::plain(name, dtype, shape, cursor.skip(len)?))
 }
 
-/// An element type by its number: the order of `enum class DataType`.
+/// The element type of a number of `enum class DataType`.
 fn element(kind: u8) -> Option<Dtype> {
     [Dtype::F32, Dtype::I8, Dtype::I16, Dtype::I32, Dtype::F16, Dtype::BF16].get(usize::from(kind)).copied()
 }
 
-/// Before version 4 only the width of the elements was stored.
+/// The element type in files before version 4, which store only the width of the elements.
 fn element_of_width(width: u8) -> Option<Dtype> {
     match width {
         1 => Some(Dtype::I8),

@@ -1,11 +1,11 @@
-//! Little-endian numbers and strings from the beginning of a file to its end.
+//! Sequential reading of little-endian numbers from a byte slice.
 
 use std::ops::Range;
 
-/// Result with the reason why the bytes cannot be read on.
+/// The error is the reason, as text.
 type Result<T> = std::result::Result<T, String>;
 
-/// The bytes of a file and how far they are read.
+/// The bytes of a file, and the current position.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     pub at: usize,
@@ -20,7 +20,7 @@ impl<'a> Cursor<'a> {
         self.at >= self.bytes.len()
     }
 
-    /// The place of the next `len` bytes, which are skipped.
+    /// Skips the next `len` bytes and returns their range.
     pub fn skip(&mut self, len: usize) -> Result<Range<usize>> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len());
         let end =
@@ -28,6 +28,7 @@ impl<'a> Cursor<'a> {
         Ok(std::mem::replace(&mut self.at, end)..end)
     }
 
+    /// Reads the next `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let bytes = self.bytes;
         Ok(&bytes[self.skip(len)?])
@@ -51,7 +52,7 @@ impl<'a> Cursor<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// A size of 32 bits; one that is negative as a signed number is beyond what any field of a checkpoint needs.
+    /// Reads a 32-bit size of at most `i32::MAX`.
     pub fn size(&mut self) -> Result<usize> {
         let value = self.u32()?;
         let reason = || format!("the size {value} at byte {} is not possible", self.at - 4);
@@ -59,7 +60,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The product of the axes, if memory could hold so many elements.
+/// The number of elements of a shape.
+///
+/// # Errors
+/// If it overflows.
 pub(super) fn elements(shape: &[usize]) -> Result<usize> {
     let product = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
     product.ok_or_else(|| format!("the shape {shape:?} is not possible"))

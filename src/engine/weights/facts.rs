@@ -1,31 +1,33 @@
-//! What a checkpoint of PyTorch says of itself beside its tensors, as JSON: the sizes its network was built with, and
-//! pyannote's specification of what it was trained for. Objects become what their pickle writes down of them
-//! (`{"class": "module.Name", "arguments": [...], "state": {...}}`); none is made.
+//! Metadata of a PyTorch checkpoint as JSON: the hyperparameters of the network, and pyannote's task specification.
+//!
+//! Python objects are not constructed. Their pickle is written as
+//! `{"class": "module.Name", "arguments": [...], "state": {...}}`.
 
 use serde_json::{Map, Value};
 
 use super::pickle::{Id, Node, Pickle};
 
-/// The entries of a checkpoint's dictionary that are read.
-const NAMED: [&str; 3] = ["hyper_parameters", "pyannote.audio", "dims"];
-/// Most values read of an entry. A pickle can name one value a thousand times over, and that one another, and so on; the
-/// specification of a network has a few dozen.
-const MOST: usize = 4096;
-/// Most levels of them.
-const DEEPEST: usize = 16;
+/// The entries of the checkpoint's dictionary that are read.
+const ENTRIES: [&str; 3] = ["hyper_parameters", "pyannote.audio", "dims"];
+/// Largest number of values read per entry; real ones have a few dozen. Nested references in a small pickle can expand
+/// to an exponential number of values.
+const MAX_VALUES: usize = 4096;
+/// Largest nesting depth.
+const MAX_DEPTH: usize = 16;
 
-/// The entries of [`NAMED`] in a checkpoint's dictionary; null for what is too much, too deep or of no interest.
+/// The [`ENTRIES`] of a checkpoint's dictionary. Values beyond the limits, or of other types, are null.
 pub(super) fn facts(values: &Pickle) -> Value {
     let top = values.pairs(values.root).unwrap_or_default();
     let entry = |name: &&str| {
         let (_, value) = top.iter().rev().find(|(key, _)| values.text(*key) == Some(name))?;
-        Some((name.to_string(), Reader { values, left: MOST }.read(*value, DEEPEST)))
+        Some((name.to_string(), Reader { values, left: MAX_VALUES }.read(*value, MAX_DEPTH)))
     };
-    Value::Object(NAMED.iter().filter_map(entry).collect())
+    Value::Object(ENTRIES.iter().filter_map(entry).collect())
 }
 
 struct Reader<'a> {
     values: &'a Pickle,
+    /// Values that may still be read.
     left: usize,
 }
 

@@ -1,14 +1,14 @@
-//! The format of a file of weights, recognised by its first bytes, and the reader for it.
+//! Detection of checkpoint formats by their first bytes, and dispatch to the readers.
 
 use super::found::{Found, Unreadable};
 use super::{ctranslate2, ggml, safetensors, torch};
 
-/// The format of one file of weights.
+/// The format of a checkpoint file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
     /// Hugging Face's safetensors.
     SafeTensors,
-    /// A checkpoint of PyTorch.
+    /// A PyTorch checkpoint.
     Torch,
     /// CTranslate2's `model.bin`.
     CTranslate2,
@@ -17,10 +17,10 @@ pub enum FileFormat {
 }
 
 impl FileFormat {
-    /// Bytes at the beginning of a file that tell its format.
+    /// Number of bytes at the beginning of a file that [`of`](Self::of) needs.
     pub const HEAD: usize = 128;
 
-    /// The format that a file begins with.
+    /// The format of a file that begins with these bytes; `None` if it is unknown.
     pub fn of(head: &[u8]) -> Option<Self> {
         if torch::is_checkpoint(head) {
             Some(FileFormat::Torch)
@@ -34,8 +34,7 @@ impl FileFormat {
     }
 }
 
-/// What a file holds. Whatever begins like none of the formats is left to the reader of safetensors, whose reason is as good as
-/// any.
+/// Reads a checkpoint. Unknown formats are given to the safetensors reader, which reports why they cannot be read.
 pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
     if bytes.get(257..262) == Some(b"ustar") {
         let cure = "is in PyTorch's format of before 2017; load it there and save it anew";

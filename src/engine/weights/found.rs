@@ -1,4 +1,4 @@
-//! The result of reading a file of weights.
+//! The result of a checkpoint reader, and its errors.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::place::Place;
 
-/// Most tensors, or aliases of them, in a file whose entries take a few bytes each while a [`Place`] takes hundreds. Whisper
-/// large has about 1300.
+/// Largest number of tensors, or of aliases, in a CTranslate2 or ggml file; Whisper large has about 1300. An entry of
+/// such a file takes a few bytes, but a [`Place`] takes hundreds, so the limit bounds the memory for a damaged file.
 pub(super) const MAX_TENSORS: usize = 1 << 14;
 
-/// What a reader finds in a file.
+/// The contents of a file.
 #[derive(Default)]
 pub(super) struct Found {
     pub places: Vec<Place>,
@@ -20,11 +20,11 @@ pub(super) struct Found {
     pub vocabulary: Vec<Range<usize>>,
 }
 
-/// Why a reader finds nothing.
+/// Why a file cannot be read.
 pub(super) enum Unreadable {
-    /// The bytes are not what the format asks for.
+    /// The bytes violate the format. The message is only a detail.
     Damaged(String),
-    /// The file may be in order, but cannot be used; the reason says so by itself.
+    /// The file may be valid, but is not supported. The message is complete.
     Unsupported(String),
 }
 

@@ -1,14 +1,14 @@
-//! The tensors and the vocabulary of a whisper.cpp model file, by their place in it.
+//! Reader of whisper.cpp model files (ggml): the byte ranges of tensors and vocabulary.
 //!
-//! | field | |
+//! | field | contents |
 //! |---|---|
-//! | u32 | `ggml` as a number |
-//! | 11 i32 | the sizes of openai-whisper's `dims`, and a type number of the file as a whole |
+//! | u32 | the magic number `ggml` |
+//! | 11 i32 | the ten sizes of openai-whisper's `dims`, then the type of the file |
 //! | i32, i32, f32... | mel filters: bins, frequencies, values |
-//! | i32, tokens | u32 length, that many bytes; in the order of their ids, without the special ones |
+//! | i32, tokens | number of text tokens; u32 length and bytes of each, in the order of ids, without special tokens |
 //! | tensors, to the end | i32 axes, i32 length of the name, i32 type; the axes, last one first; the name; the data |
 //!
-//! Names are those of openai-whisper. The mel filters are not used: they are computed.
+//! Tensor names are those of openai-whisper. The mel filters of the file are not used; they are computed.
 //!
 //! Source: whisper.cpp 1.9 `models/convert-pt-to-ggml.py`, `src/whisper.cpp` (`whisper_model_load`).
 
@@ -22,7 +22,7 @@ use super::place::{Encoding, Place};
 
 /// `ggml` as a little-endian number.
 pub(super) const MAGIC: &[u8] = b"lmgg";
-/// In the order of the file.
+/// The sizes of the header, in the order of the file.
 const DIMS: [&str; 10] = [
     "n_vocab",
     "n_audio_ctx",
@@ -35,9 +35,9 @@ const DIMS: [&str; 10] = [
     "n_text_layer",
     "n_mels",
 ];
-/// Frequencies of a spectrum of 400 samples.
+/// Frequency bins of a spectrum of 400 samples.
 const FREQUENCIES: usize = 201;
-/// Most axes of a tensor, as in ggml.
+/// Largest number of axes of a tensor, as in ggml.
 const MAX_AXES: usize = 4;
 
 pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
@@ -89,7 +89,7 @@ fn tensor(cursor: &mut Cursor) -> Result<Place, Unreadable> {
     Ok(Place { name, encoding, shape, strides: None, range: cursor.skip(bytes)? })
 }
 
-/// By the number of `enum ggml_type`.
+/// The encoding of a number of `enum ggml_type`.
 fn encoding(kind: u32) -> Option<Encoding> {
     match kind {
         0 => Some(Encoding::Plain(Dtype::F32)),

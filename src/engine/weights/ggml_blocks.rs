@@ -1,24 +1,25 @@
-//! The quantised types of whisper.cpp's files: blocks of 32 elements with a common scale, and a minimum in those that end
-//! in `_1`.
+//! Dequantisation of ggml blocks (q4_0, q4_1, q5_0, q5_1, q8_0): 32 elements with a common scale, and in the `_1` types
+//! a common minimum.
 //!
-//! | type | bytes of a block | an element |
+//! | type | layout of a block | value of an element |
 //! |---|---|---|
-//! | q4_0 | f16 `d`, 16 of nibbles | `d (q - 8)` |
-//! | q4_1 | f16 `d`, f16 `m`, 16 of nibbles | `d q + m` |
-//! | q5_0 | f16 `d`, u32 of fifth bits, 16 of nibbles | `d (q - 16)` |
-//! | q5_1 | f16 `d`, f16 `m`, u32 of fifth bits, 16 of nibbles | `d q + m` |
-//! | q8_0 | f16 `d`, 32 integers | `d q` |
+//! | q4_0 | f16 `d`, 16 bytes of nibbles | `d (q - 8)` |
+//! | q4_1 | f16 `d`, f16 `m`, 16 bytes of nibbles | `d q + m` |
+//! | q5_0 | f16 `d`, u32 of fifth bits, 16 bytes of nibbles | `d (q - 16)` |
+//! | q5_1 | f16 `d`, f16 `m`, u32 of fifth bits, 16 bytes of nibbles | `d q + m` |
+//! | q8_0 | f16 `d`, 32 i8 | `d q` |
 //!
-//! The lower nibbles are elements 0 to 15, the upper ones 16 to 31. All arithmetic is f32, one rounding for each operation.
+//! The lower nibbles are elements 0 to 15, the upper ones 16 to 31. All arithmetic is f32, with a rounding after each
+//! operation (no fused multiply-add).
 //!
 //! Source: ggml `ggml-common.h`, `ggml-quants.c` (`dequantize_row_*`).
 
 use half::f16;
 
-/// Elements of a block.
+/// Elements per block.
 const LEN: usize = 32;
 
-/// A type of block.
+/// A quantised type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocks {
     Q4_0,
@@ -29,7 +30,7 @@ pub(super) enum Blocks {
 }
 
 impl Blocks {
-    /// By the number of `enum ggml_type`.
+    /// The type of a number of `enum ggml_type`.
     pub fn of_type(number: u32) -> Option<Self> {
         match number {
             2 => Some(Blocks::Q4_0),
@@ -41,7 +42,7 @@ impl Blocks {
         }
     }
 
-    /// Bytes of one block.
+    /// Bytes per block.
     fn size(self) -> usize {
         match self {
             Blocks::Q4_0 => 18,
@@ -57,7 +58,7 @@ impl Blocks {
         if count.is_multiple_of(LEN) { (count / LEN).checked_mul(self.size()) } else { None }
     }
 
-    /// The elements of whole blocks.
+    /// Converts whole blocks to f32.
     pub fn dequantise(self, bytes: &[u8]) -> Vec<f32> {
         let blocks = bytes.chunks_exact(self.size());
         let mut out = vec![0.0; blocks.len() * LEN];
@@ -81,7 +82,7 @@ impl Blocks {
     }
 }
 
-/// Elements from 16 bytes of nibbles and a fifth bit for each of the 32.
+/// Unpacks 32 elements from 16 bytes of nibbles and their fifth bits.
 fn nibbles(bytes: &[u8], fifths: u32, out: &mut [f32], value: impl Fn(u32) -> f32) {
     for (i, out) in out.iter_mut().enumerate() {
         let nibble = bytes[i % 16] >> (i / 16 * 4) & 15;

@@ -1,4 +1,4 @@
-//! Weights on the host, on their way from a file to a device.
+//! Weights on the host, after reading from a file and before upload to a device.
 
 /// A weight `[N, K]` on the host, row-major.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct HostMatrix {
 /// A weight `[N, K]` of 8-bit integers on the host, row-major, as a quantised checkpoint stores it.
 #[derive(Clone, Debug)]
 pub struct HostInt8 {
-    /// `N * K` integers; a value is an integer times the scale of its row.
+    /// `N * K` integers; each value is an integer times the scale of its row.
     pub values: Vec<i8>,
     /// `N` scales.
     pub scales: Vec<f32>,
@@ -24,7 +24,7 @@ pub struct HostInt8 {
     pub cols: usize,
 }
 
-/// A weight `[N, K]` in the numbers of its file.
+/// A weight `[N, K]` in the storage type of its file.
 #[derive(Clone, Debug)]
 pub enum HostWeight {
     /// Floating point.
@@ -58,7 +58,7 @@ impl<'a> From<&'a HostWeight> for WeightRef<'a> {
 }
 
 impl HostInt8 {
-    /// The same weight as floating-point numbers.
+    /// Converts to f32.
     pub fn to_float(&self) -> HostMatrix {
         let mut values = Vec::with_capacity(self.values.len());
         for (row, scale) in self.values.chunks_exact(self.cols.max(1)).zip(&self.scales) {
@@ -69,7 +69,7 @@ impl HostInt8 {
 }
 
 impl HostWeight {
-    /// Adds the rows of another weight of the same width below these. Integers stay integers if both weights are.
+    /// Appends the rows of another weight of the same width. The result has 8-bit integers only if both weights do.
     pub fn append(&mut self, below: HostWeight) {
         match (&mut *self, below) {
             (HostWeight::Int8(above), HostWeight::Int8(below)) => {
@@ -89,7 +89,7 @@ impl HostWeight {
         }
     }
 
-    /// Multiplies each row by a factor. Integers stay what they are.
+    /// Multiplies each row by a factor. For 8-bit integers only the scales change.
     pub fn scale_rows(&mut self, factors: &[f32]) {
         match self {
             HostWeight::Int8(weight) => weight.scales.iter_mut().zip(factors).for_each(|(scale, f)| *scale *= f),
@@ -101,7 +101,7 @@ impl HostWeight {
         }
     }
 
-    /// The same weight as floating-point numbers.
+    /// Converts to f32.
     pub fn into_float(self) -> HostMatrix {
         match self {
             HostWeight::Float(weight) => weight,
@@ -109,7 +109,8 @@ impl HostWeight {
         }
     }
 
-    /// A convolution `[N, C * taps]`, channel by channel as checkpoints store it, rearranged tap by tap: `[N, taps * C]`.
+    /// Transposes the weight of a convolution from `[N, C * taps]` (channel by channel, as in checkpoints) to
+    /// `[N, taps * C]` (tap by tap).
     #[must_use]
     pub fn tap_by_tap(self, taps: usize) -> Self {
         match self {

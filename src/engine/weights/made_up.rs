@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// Uniform numbers, each block of 4096 from a generator of its own, so that all cores can work.
+/// Uniform random values. Each block of 4096 has its own generator, so that blocks are computed in parallel.
 pub(super) fn made_up(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let fan_in: usize = shape[1..].iter().product();
     let scale = match (shape.len(), name) {

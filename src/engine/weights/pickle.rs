@@ -1,16 +1,18 @@
-//! A pickle read as data. A pickle is a program for a machine that may call any function by its name; this machine has
-//! the stack and the memo and none of the calls. Strings, numbers, tuples, lists and dictionaries are built. A name
-//! ([`Node::Global`]) stays a name, and what a call of it would have made ([`Node::Call`]) stays that call, written
-//! down: the reader of a checkpoint asks for the few it knows and leaves the rest lying.
+//! A safe reader of Python pickles, which executes no calls.
 //!
-//! Costs are bounded by the length of the input: no opcode makes more nodes than it has bytes, nothing is copied but
-//! what the bytes spell out, and nothing is recursive.
+//! A pickle is a program for a stack machine that can import and call any Python function. This reader has the stack
+//! and the memo, but no imports and no calls. It builds strings, numbers, tuples, lists and dictionaries. An import is
+//! recorded as its name ([`Node::Global`]), and a call is recorded with its arguments ([`Node::Call`]). The reader of
+//! checkpoints interprets the few calls it knows and ignores the rest.
 //!
-//! Source: the opcodes, their arguments and their order on the stack are those of CPython's `pickletools.py`.
+//! Time and memory are linear in the length of the input: every opcode creates at most one node, only bytes of the
+//! input are copied, and there is no recursion.
+//!
+//! Source: CPython's `pickletools.py` for the opcodes, their arguments and their order on the stack.
 
 use std::collections::HashMap;
 
-/// Result with the reason why the bytes are no pickle that this machine reads.
+/// The error is the reason, as text.
 type Result<T> = std::result::Result<T, String>;
 
 /// Index of a node in its [`Pickle`].
@@ -19,29 +21,29 @@ pub(super) type Id = usize;
 /// A value of a pickle.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// What nobody asks for: None, bytes, and the texts of protocol 0.
+    /// Values that are not needed: None, bytes, long integers, and strings and floats of protocol 0.
     Plain,
     Float(f64),
-    /// Integers, and booleans as Python counts them.
+    /// Integers, and booleans as 0 and 1.
     Int(i64),
     Text(String),
     Tuple(Vec<Id>),
     List(Vec<Id>),
-    /// In order of insertion; a later pair of the same key wins.
+    /// In order of insertion; of pairs with the same key, the last one counts.
     Dict(Vec<(Id, Id)>),
-    /// A name that would have been imported.
+    /// An import, not executed.
     Global(Box<Name>),
-    /// What `callable(*arguments)` would have made, and the state that would have been given to it then.
+    /// A call `callable(*arguments)`, not executed, and the state that the BUILD opcode would set on its result.
     Call {
         callable: Id,
         arguments: Id,
         state: Option<Id>,
     },
-    /// What the file keeps outside of the pickle: a storage.
+    /// A persistent id: data that the file stores outside of the pickle, which is a storage.
     Persistent(Id),
 }
 
-/// What a pickle would have imported.
+/// The qualified name of an import.
 #[derive(Debug)]
 pub(super) struct Name {
     module: String,
@@ -52,9 +54,9 @@ pub(super) struct Name {
 #[derive(Debug)]
 pub(super) struct Pickle {
     nodes: Vec<Node>,
-    /// The value the pickle stands for.
+    /// The result of the pickle.
     pub root: Id,
-    /// Bytes read, those of the opcode that ends it included.
+    /// Number of bytes read, the STOP opcode included.
     pub len: usize,
 }
 
@@ -71,12 +73,12 @@ impl Pickle {
         .run()
     }
 
-    /// A node. Ids come from this pickle, so they are in range.
+    /// The node of an id. Panics for ids of other pickles.
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[id]
     }
 
-    /// The items of a tuple or list.
+    /// The items of a tuple or list; `None` for other nodes, as in all methods below.
     pub fn items(&self, id: Id) -> Option<&[Id]> {
         match self.node(id) {
             Node::Tuple(items) | Node::List(items) => Some(items),
@@ -88,28 +90,28 @@ impl Pickle {
         if let Node::Text(text) = self.node(id) { Some(text) } else { None }
     }
 
-    /// A number that is not negative.
+    /// An integer that is not negative.
     pub fn size(&self, id: Id) -> Option<usize> {
         if let Node::Int(value) = self.node(id) { usize::try_from(*value).ok() } else { None }
     }
 
-    /// `(module, name)` of a name.
+    /// `(module, name)` of an import.
     pub fn global(&self, id: Id) -> Option<(&str, &str)> {
         if let Node::Global(global) = self.node(id) { Some((&global.module, &global.name)) } else { None }
     }
 
-    /// Everything that is kept outside of the pickle.
+    /// All persistent ids.
     pub fn persistent(&self) -> impl Iterator<Item = Id> {
         (0..self.nodes.len()).filter(|id| matches!(self.nodes[*id], Node::Persistent(_)))
     }
 
-    /// The pairs of a dictionary, or of the ordered one of Python's library.
+    /// The pairs of a `dict`, `OrderedDict` or `defaultdict`.
     pub fn pairs(&self, id: Id) -> Option<&[(Id, Id)]> {
         if let Node::Dict(pairs) = self.node(id) { Some(pairs) } else { None }
     }
 }
 
-/// The bytes and how far they are read.
+/// The bytes, and the current position.
 struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -128,18 +130,18 @@ impl<'a> Input<'a> {
         Ok(self.take(1)?[0])
     }
 
-    /// A little-endian number of `width` bytes, at most 8.
+    /// Reads a little-endian number of `width` bytes, at most 8.
     fn number(&mut self, width: usize) -> Result<u64> {
         Ok(self.take(width)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    /// Bytes whose count stands before them, in `width` bytes.
+    /// Reads bytes with a length prefix of `width` bytes.
     fn counted(&mut self, width: usize) -> Result<&'a [u8]> {
         let len = self.number(width)?;
         self.take(usize::try_from(len).map_err(|_| "names an impossible length".to_string())?)
     }
 
-    /// Up to the next line feed, which is left out.
+    /// Reads up to the next line feed, which is dropped.
     fn line(&mut self) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let len = rest.iter().position(|byte| *byte == b'\n').ok_or("ends within a line")?;
@@ -152,7 +154,7 @@ fn text(bytes: &[u8]) -> Node {
     Node::Text(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// A little-endian two's complement number of any width; one beyond 64 bits is nothing a tensor is described by.
+/// A little-endian two's complement integer of any width; more than 64 bits give [`Node::Plain`].
 fn long(bytes: &[u8]) -> Node {
     let Some(last) = bytes.last() else { return Node::Int(0) };
     if bytes.len() > 8 {
@@ -168,7 +170,7 @@ struct Machine<'a> {
     input: Input<'a>,
     nodes: Vec<Node>,
     stack: Vec<Id>,
-    /// Heights of the stack.
+    /// Heights of the stack at each MARK.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
 }
@@ -203,7 +205,7 @@ impl Machine<'_> {
         self.stack.last().copied().ok_or_else(|| "looks at an empty stack".into())
     }
 
-    /// What was pushed since the last mark.
+    /// Pops all values since the last MARK.
     fn pop_mark(&mut self) -> Result<Vec<Id>> {
         let from = self.marks.pop().ok_or("goes back to a mark that is not there")?;
         Ok(self.stack.split_off(from.min(self.stack.len())))
@@ -211,7 +213,7 @@ impl Machine<'_> {
 
     fn step(&mut self, opcode: u8) -> Result<()> {
         match opcode {
-            // ---- the frame around the values ----
+            // ---- protocol and stack ----
             0x80 => self.input.take(1).map(drop), // PROTO
             0x95 => self.input.take(8).map(drop), // FRAME
             b'(' => {
@@ -312,7 +314,8 @@ impl Machine<'_> {
         self.push(node)
     }
 
-    /// Adds to the container under the values. Adding to what is none, an object this machine did not make, adds nothing.
+    /// Adds values to the container below them on the stack. If that is another node, such as a recorded call, the
+    /// values are dropped.
     fn fill(&mut self, opcode: u8) -> Result<()> {
         let items = match opcode {
             b'a' | b'b' => vec![self.pop()?], // APPEND, BUILD
@@ -363,7 +366,7 @@ impl Machine<'_> {
         self.push(node)
     }
 
-    /// A call, written down. Only an empty dictionary is made: what follows in the pickle fills it.
+    /// Records a call. `OrderedDict` and `defaultdict` are created as empty dictionaries; later opcodes fill them.
     fn call(&self, callable: Id, arguments: Id) -> Node {
         let known = match &self.nodes[callable] {
             Node::Global(global) => (global.module.as_str(), global.name.as_str()),
@@ -376,7 +379,7 @@ impl Machine<'_> {
     }
 }
 
-/// Keys and values by turns.
+/// Pairs of alternating keys and values.
 fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>> {
     if !items.len().is_multiple_of(2) {
         return Err("has a key without a value".into());

@@ -1,4 +1,4 @@
-//! A tensor of a checkpoint by its place in the file, and its bytes as numbers.
+//! The location of a tensor in a checkpoint file, and the conversion of its bytes to f32.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,17 +9,17 @@ use safetensors::Dtype;
 use super::Part;
 use super::ggml_blocks::Blocks;
 
-/// How the elements of a tensor are stored.
+/// The storage type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// One by one.
+    /// Single elements.
     Plain(Dtype),
-    /// In the blocks of 32 of whisper.cpp.
+    /// Quantised blocks of 32 elements, as in ggml.
     Blocks(Blocks),
 }
 
 impl Encoding {
-    /// Bytes of `count` elements; `None` if they do not fill whole blocks, or are beyond any memory.
+    /// Bytes of `count` elements; `None` if `count` is not a whole number of blocks, or the size overflows.
     pub fn bytes(self, count: usize) -> Option<usize> {
         match self {
             Encoding::Plain(dtype) => count.checked_mul(dtype.bitsize() / 8),
@@ -37,15 +37,15 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// A tensor and where it is.
+/// The name, type, shape and location of a tensor.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub name: String,
     pub encoding: Encoding,
     pub shape: Vec<usize>,
-    /// Distance of neighbours along each axis, in elements; `None` for a tensor that is contiguous and row-major.
+    /// Strides in elements; `None` for a contiguous row-major tensor.
     pub strides: Option<Vec<usize>>,
-    /// Bytes of the file from the first element to the last.
+    /// Byte range in the file, from the first element to the last.
     pub range: Range<usize>,
 }
 
@@ -55,7 +55,8 @@ impl Place {
         Place { name, encoding: Encoding::Plain(dtype), shape, strides: None, range }
     }
 
-    /// A part of it by the same bytes; `None` if it does not have the rows, or as many elements as the shape.
+    /// A part of the tensor, without copying. `None` if the rows are out of range, the shape has another number of
+    /// elements, or the tensor is not contiguous.
     pub fn part(&self, part: &Part) -> Option<Self> {
         let mut place = Place { name: part.name.clone(), ..self.clone() };
         if let Some(rows) = &part.rows {
@@ -63,7 +64,7 @@ impl Place {
             if self.strides.is_some() || rows.start > rows.end || rows.end > count {
                 return None;
             }
-            // Tensors are read in whole rows of whole blocks, so this divides.
+            // Exact: the readers accept only tensors whose rows are whole blocks.
             let row = self.range.len() / count.max(1);
             place.range = self.range.start + rows.start * row..self.range.start + rows.end * row;
             place.shape[0] = rows.len();
@@ -79,7 +80,7 @@ impl Place {
     }
 }
 
-/// Little-endian bytes to f32; `None` for a type that is not a float of at most 32 bits.
+/// Converts little-endian elements to f32; `None` for integer types and f64.
 pub(super) fn to_f32(encoding: Encoding, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(match encoding {
         Encoding::Plain(Dtype::F32) => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
@@ -90,7 +91,7 @@ pub(super) fn to_f32(encoding: Encoding, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
-/// A few thousand numbers at a time, so that no second copy of a large tensor is held.
+/// Converts a few thousand values at a time, to avoid an aligned copy of the whole tensor.
 fn widen_f16(bytes: &[u8]) -> Vec<f32> {
     use half::slice::HalfFloatSliceExt;
     let mut out = vec![0.0; bytes.len() / 2];
@@ -103,9 +104,9 @@ fn widen_f16(bytes: &[u8]) -> Vec<f32> {
     out
 }
 
-/// Elements of `width` bytes, copied from wherever `strides` says they are. `bytes` was checked to hold the last of them.
+/// Copies a strided tensor with elements of `width` bytes to row-major order. The last element must be within `bytes`.
 pub(super) fn row_major(bytes: &[u8], width: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
-    // The product of the other sizes may be no `usize` where one is 0.
+    // If one size is 0, the product of the others may overflow.
     let count: usize = if shape.contains(&0) { 0 } else { shape.iter().product() };
     let mut out = Vec::with_capacity(count * width);
     let mut at = vec![0; shape.len()];

@@ -1,4 +1,4 @@
-//! The quantised weights of CTranslate2: integers, and beside them the scales that divide them.
+//! Quantised weights of CTranslate2: integers with scales in a second tensor; value = integer / scale.
 
 use ::safetensors::Dtype;
 
@@ -8,8 +8,8 @@ use super::{HostInt8, HostMatrix, HostWeight, Weights};
 use crate::error::{Error, Result};
 
 impl Weights {
-    /// A weight in the numbers of its file, checked against `shape`, whose first axis is output features. 8-bit integers
-    /// stay what they are, the rest becomes f32.
+    /// A weight, checked against `shape`, whose first axis is output features. 8-bit integers stay 8-bit, all other
+    /// types are converted to f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -22,7 +22,8 @@ impl Weights {
         Ok(HostWeight::Float(HostMatrix { values: self.tensor(name, shape)?, rows, cols }))
     }
 
-    /// Rows, and numbers of a row. A tensor without elements may have sizes whose product is no `usize`.
+    /// Rows, and values per row. An error if there are no axes or the product overflows, which is possible for a tensor
+    /// without elements.
     fn matrix_sizes(&self, name: &str, shape: &[usize]) -> Result<(usize, usize)> {
         let refused = || Error::weights(&self.origin, name, format!("is not a matrix: its shape is {shape:?}"));
         let (rows, cols) = shape.split_first().ok_or_else(refused)?;
@@ -30,12 +31,13 @@ impl Weights {
         Ok((*rows, cols))
     }
 
-    /// Whether integers are a quantised weight: there are scales beside it, or the file is one of CTranslate2.
+    /// Whether an integer tensor is a quantised weight: it has scales, or the file is a CTranslate2 model.
     pub(super) fn is_quantised(&self, name: &str) -> bool {
         self.contains(&format!("{name}_scale")) || self.facts["spec"].is_string()
     }
 
-    /// A weight of CTranslate2's 8-bit integers, whose scales divide.
+    /// A CTranslate2 weight of 8-bit integers with one scale per row. The scales of the result are reciprocals, so they
+    /// multiply.
     pub(super) fn int8(&self, name: &str, shape: &[usize]) -> Result<HostInt8> {
         let (rows, cols) = self.matrix_sizes(name, shape)?;
         let (_, bytes) = self.bytes(name, shape)?;
@@ -44,7 +46,7 @@ impl Weights {
         Ok(HostInt8 { values, scales, rows, cols })
     }
 
-    /// Values of CTranslate2's 16-bit integers, whose one scale divides.
+    /// The values of a CTranslate2 weight of 16-bit integers with a single scale.
     pub(super) fn int16(&self, name: &str, bytes: &[u8]) -> Result<Vec<f32>> {
         let scale = format!("{name}_scale");
         let shape = self.shape(&scale).unwrap_or_default();
@@ -58,7 +60,7 @@ impl Weights {
         Ok(bytes.as_chunks().0.iter().map(|b| f32::from(i16::from_le_bytes(*b)) * factor).collect())
     }
 
-    /// `1 / scale`, as CTranslate2 computes it. Integers times what is given back are finite.
+    /// `1 / scale`, as CTranslate2 computes it. An error if a 16-bit integer times the result could be infinite or NaN.
     fn reciprocals(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (encoding, bytes) = self.bytes(name, shape)?;
         let not_float = || Error::weights(&self.origin, name, format!("is {encoding}, expected f32"));

@@ -1,4 +1,4 @@
-//! The tensors of a safetensors file.
+//! Reader of safetensors files: the byte ranges of tensors, and the metadata.
 
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::found::Found;
 use super::place::Place;
 
-/// The tensors, and the metadata as JSON.
+/// Reads the header of a file: tensors, and metadata as JSON.
 pub(super) fn read(bytes: &[u8]) -> Result<Found, String> {
-    // Checks that every tensor lies within the file, that none overlap, and that sizes match shapes.
+    // Checks that all tensors are within the file, that none overlap, and that sizes match shapes.
     SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     let data = header + size_of::<u64>();

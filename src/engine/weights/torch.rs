@@ -1,11 +1,13 @@
-//! The tensors of a PyTorch checkpoint, in the zip format of today and in the bare one before PyTorch 1.6, by their
-//! place in the file. Nothing in the file is executed ([`pickle`](super::pickle)), and every tensor is checked to lie
-//! within its storage, and every storage within the file, before any of them is listed.
+//! Reader of PyTorch checkpoints, in the zip format and in the legacy format before PyTorch 1.6: the byte ranges of
+//! tensors.
 //!
-//! | | zip | bare |
+//! No code in the file is executed ([`pickle`](super::pickle)). Every tensor is checked to be within its storage, and
+//! every storage within the file, before the tensors are listed.
+//!
+//! | | zip format | legacy format |
 //! |---|---|---|
-//! | values | `NAME/data.pkl` | the fourth pickle, after a magic number, a version and a note of byte order and widths |
-//! | storages | `NAME/data/KEY` | behind a fifth pickle, the list of their keys: a count of elements, then the elements |
+//! | dictionary | `NAME/data.pkl` | the fourth pickle, after a magic number, a version, and byte order and type sizes |
+//! | storages | `NAME/data/KEY` | after a fifth pickle, the list of keys: number of elements, then the elements |
 //!
 //! Source: PyTorch 2.15 `torch/serialization.py` (`_save`, `_legacy_save`), `torch/_utils.py` (`_rebuild_tensor_v2`).
 
@@ -23,24 +25,25 @@ use super::pickle::{Id, Node, Pickle};
 use super::place::{Encoding, Place};
 use crate::guard::guard;
 
-/// Result with the reason why a file cannot be used.
+/// The error is the reason, as text.
 type Result<T> = std::result::Result<T, String>;
 
-/// The magic number of a bare checkpoint, `0x1950a86a20f9469cfc6c`, as a pickle without its protocol.
+/// The magic number of the legacy format, `0x1950a86a20f9469cfc6c`, as a pickle without the protocol opcode.
 const MAGIC: [u8; 13] = [0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
-/// Largest pickle read. That of a network of a billion parameters has a few hundred kilobytes.
+/// Largest pickle read, in bytes. That of a network of a billion parameters has a few hundred kilobytes.
 const MAX_PICKLE: usize = 16 << 20;
-/// Most axes of a tensor: convolutions over volumes have five.
+/// Largest number of axes of a tensor; 3-D convolutions have five.
 const MAX_AXES: usize = 8;
-/// Where training frameworks keep the weights among the rest of a checkpoint's dictionary.
+/// Keys under which training frameworks store the state dict within a checkpoint.
 const NESTED: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// Whether the bytes are a checkpoint of PyTorch rather than safetensors, whose ninth byte is always a brace.
+/// Whether the bytes are a PyTorch checkpoint rather than safetensors, whose ninth byte is always a brace.
 pub(super) fn is_checkpoint(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") && bytes.get(8) != Some(&b'{') || after_magic(bytes).is_some()
 }
 
-/// Where a bare checkpoint goes on after its magic number. From protocol 4 on a frame of eight bytes is around that.
+/// The position after the magic number of the legacy format. From pickle protocol 4 on, a FRAME opcode with eight bytes
+/// precedes the number.
 fn after_magic(bytes: &[u8]) -> Option<usize> {
     let at = match bytes {
         [0x80, 4 | 5, 0x95, ..] => 11,
@@ -50,14 +53,14 @@ fn after_magic(bytes: &[u8]) -> Option<usize> {
     bytes.get(at..)?.starts_with(&MAGIC).then_some(at + MAGIC.len())
 }
 
-/// All tensors of a checkpoint's dictionary, or of the one among its values that holds the weights; and its
+/// Reads all tensors of the state dict, which is the checkpoint's dictionary or one of its [`NESTED`] values, and the
 /// [`facts`].
 pub(super) fn read(bytes: &[u8]) -> Result<Found> {
-    let (places, facts) = after_magic(bytes).map_or_else(|| zipped(bytes), |at| bare(bytes, at))?;
+    let (places, facts) = after_magic(bytes).map_or_else(|| read_zip(bytes), |at| read_legacy(bytes, at))?;
     Ok(Found { places, facts, ..Found::default() })
 }
 
-/// An element type by the name of its storage class.
+/// The element type of a storage class, and its size in bytes.
 fn element(storage: &str) -> Option<(Dtype, usize)> {
     Some(match storage {
         "FloatStorage" => (Dtype::F32, 4),
@@ -79,7 +82,7 @@ fn pickle(bytes: &[u8]) -> Result<Pickle> {
     read.map_err(|reason| format!("its pickle {reason}"))
 }
 
-fn zipped(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
+fn read_zip(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
     let files = guard(|| entries(bytes))??;
     let prefix = files.keys().filter_map(|name| name.strip_suffix("data.pkl")).min_by_key(|prefix| prefix.len());
     let prefix = prefix.filter(|prefix| prefix.matches('/').count() <= 1).ok_or("has no data.pkl")?;
@@ -92,7 +95,7 @@ fn zipped(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
     Ok((list(&values, |key| files.get(&format!("{prefix}data/{key}")).cloned())?, facts(&values)))
 }
 
-/// Where the files of the archive are. PyTorch stores without compression, so that they can be mapped.
+/// The byte ranges of the files in the archive. PyTorch stores them uncompressed, so that they can be memory-mapped.
 fn entries(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
     let mut files = HashMap::new();
@@ -110,8 +113,8 @@ fn entries(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
     Ok(files)
 }
 
-/// A bare checkpoint; its second pickle begins at `at`.
-fn bare(bytes: &[u8], mut at: usize) -> Result<(Vec<Place>, Value)> {
+/// Reads the legacy format; the second pickle begins at `at`.
+fn read_legacy(bytes: &[u8], mut at: usize) -> Result<(Vec<Place>, Value)> {
     let mut next = || -> Result<Pickle> {
         let read = pickle(&bytes[at..])?;
         at += read.len;
@@ -141,14 +144,14 @@ fn bare(bytes: &[u8], mut at: usize) -> Result<(Vec<Place>, Value)> {
     Ok((list(&values, |key| storages.get(key).cloned())?, facts(&values)))
 }
 
-/// Bytes of an element of each storage.
+/// Bytes per element of each storage, by key.
 fn widths(values: &Pickle) -> Result<HashMap<String, usize>> {
     let storages = values.persistent().map(|id| Storage::of(values, id));
     Ok(storages.flatten().map(|storage| (storage.key.to_string(), storage.width)).collect())
 }
 
-/// What the pickle says of a storage: `("storage", class, key, device, elements)`, in the bare format with a view of a
-/// part of it behind: `(key, first element, elements)` or None.
+/// A reference to a storage in the pickle: `("storage", class, key, device, elements)`, in the legacy format followed
+/// by a view, `(key, first element, elements)`, or None.
 struct Storage<'a> {
     key: &'a str,
     dtype: Dtype,
@@ -159,7 +162,7 @@ struct Storage<'a> {
 }
 
 impl<'a> Storage<'a> {
-    /// `None` for what is no storage of a known element type.
+    /// `None` for values other than storages of known element types.
     fn of(values: &'a Pickle, persistent: Id) -> Option<Self> {
         let Node::Persistent(id) = values.node(persistent) else { return None };
         let (head, view) = values.items(*id)?.split_at_checked(5)?;
@@ -175,7 +178,7 @@ impl<'a> Storage<'a> {
     }
 }
 
-/// The tensors of the dictionary of weights; `place` finds the bytes of a storage.
+/// Lists the tensors of the state dict; `place` returns the byte range of a storage.
 fn list(values: &Pickle, place: impl Fn(&str) -> Option<Range<usize>>) -> Result<Vec<Place>> {
     let top = values.pairs(values.root).ok_or("holds no dictionary; a whole module was saved, not its state_dict")?;
     let named = |pairs: &[(Id, Id)]| -> Result<Vec<Place>> {
@@ -200,7 +203,7 @@ fn list(values: &Pickle, place: impl Fn(&str) -> Option<Range<usize>>) -> Result
     Ok(direct)
 }
 
-/// What the pickle says of a tensor.
+/// A tensor as described in the pickle.
 struct Tensor<'a> {
     storage: Storage<'a>,
     offset: usize,
@@ -209,7 +212,7 @@ struct Tensor<'a> {
 }
 
 impl<'a> Tensor<'a> {
-    /// The call that would have made it; `None` for anything else.
+    /// Reads the recorded call of a `_rebuild_tensor` or `_rebuild_parameter` function; `None` for other values.
     fn of(values: &'a Pickle, id: Id) -> Option<Self> {
         let Node::Call { callable, arguments, .. } = values.node(id) else { return None };
         let arguments = values.items(*arguments)?;
@@ -223,7 +226,7 @@ impl<'a> Tensor<'a> {
                 let storage = Storage::of(values, storage)?;
                 Some(Tensor { storage, offset: values.size(offset)?, shape: sizes(shape)?, strides: sizes(strides)? })
             }
-            // A parameter is the tensor it was made of, one level down and no further.
+            // A parameter wraps a tensor. Nested parameters are refused, which bounds the recursion.
             ("torch._utils", "_rebuild_parameter") => {
                 let inner = *arguments.first()?;
                 let Node::Call { callable, .. } = values.node(inner) else { return None };
@@ -259,7 +262,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// Whether row-major order is the order in memory. An axis of one element has no neighbours to be apart from.
+/// Whether a tensor is contiguous and row-major. The strides of axes of size 1 are ignored.
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = 1;
     for (size, stride) in shape.iter().zip(strides).rev().filter(|(size, _)| **size != 1) {

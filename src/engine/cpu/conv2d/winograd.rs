@@ -1,9 +1,9 @@
-//! The convolutions of nine taps and stride 1, by Winograd's F(4x4, 3x3): a tile of 4 x 4 outputs takes 36 products for each
+//! Winograd convolution F(4x4, 3x3), for nine taps and stride 1: a tile of 4 x 4 outputs takes 36 products for each
 //! pair of channels instead of 144.
 //!
-//! A piece of the result goes through three steps while it is in the second-level cache: tiles of 6 x 6 inputs are
-//! transformed, each of the 36 points is multiplied with that point of the transformed weights, sums are transformed back.
-//! No tile sees another one, so no bit depends on how the result is divided.
+//! Each piece of the output is computed in three steps while it is in the second-level cache: tiles of 6 x 6 inputs are
+//! transformed; each of the 36 points is multiplied with the same point of the transformed weights; the sums are
+//! transformed back. Tiles are independent, so the result does not depend on the division into pieces.
 //!
 //! Source: Lavin & Gray 2016 (arXiv:1509.09308), section 4.3. Journal: docs/kernels/conv2d-cpu.md.
 
@@ -16,16 +16,16 @@ use super::super::matrix::PanelData;
 use super::{Piece, tile};
 use crate::engine::embedding_ops::FilterShape;
 
-/// Outputs of a tile, in each direction.
+/// Outputs of a tile in each dimension.
 const OUT: usize = 4;
-/// Inputs of a tile, in each direction.
+/// Inputs of a tile in each dimension.
 const IN: usize = OUT + 2;
 /// Points of a transformed tile.
 const POINTS: usize = IN * IN;
-/// Most tiles of a piece: as many as the second-level cache can hold, transformed, of 64 channels.
+/// Largest number of tiles per piece: with 64 channels, the transformed tiles fill the second-level cache.
 const MOST_TILES: usize = 60;
 
-/// From 3 taps to 6 points.
+/// The weight transform, from 3 taps to 6 points.
 const WEIGHTS: [[f64; 3]; IN] = [
     [1.0 / 4.0, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
@@ -52,20 +52,20 @@ pub(super) fn weights(values: &[f32], shape: &FilterShape) -> Vec<Vec<f32>> {
     (0..POINTS).map(point).collect()
 }
 
-/// Rows of the result that make a good piece, of `rows` with `columns` each.
+/// Output rows per piece, for an output of `rows` by `columns`.
 pub(super) fn rows_per_piece(rows: usize, columns: usize) -> usize {
     let per_row = columns.div_ceil(OUT);
     OUT * (MOST_TILES / per_row).clamp(1, rows.div_ceil(OUT))
 }
 
-/// What a piece needs besides its operands, kept by each thread from one piece to the next.
+/// Scratch memory, reused by the pieces of a thread.
 #[derive(Default)]
 struct Scratch {
     /// Transformed inputs, `[36, tiles, C]` with a gap between points.
-    heard: Aligned<f32>,
-    /// Sums, `[36, tiles, O]` likewise.
+    transformed: Aligned<f32>,
+    /// Sums, `[36, tiles, O]` with a gap between points.
     sums: Aligned<f32>,
-    /// A tile at the edge, `[6, 6, C]`.
+    /// A tile padded with zeros at the edge, `[6, 6, C]`.
     edge: Aligned<f32>,
 }
 
@@ -73,7 +73,7 @@ thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
-/// Values from point to point: an odd number of cache lines, so that the points of a tile do not compete for places in the cache.
+/// Stride from point to point: an odd number of cache lines, to avoid cache conflicts between the points of a tile.
 fn gapped(values: usize) -> usize {
     ((values / 16) | 1) * 16
 }
@@ -85,7 +85,7 @@ pub(super) fn run(level: Level, piece: &mut Piece, points: &[Matrix]) {
     let rows = piece.out.len() / (piece.bands * outputs);
     let tiles = per_row * rows.div_ceil(OUT);
     let mut scratch = SCRATCH.take();
-    scratch.heard.reserve(POINTS * gapped(tiles * inputs));
+    scratch.transformed.reserve(POINTS * gapped(tiles * inputs));
     scratch.sums.reserve(POINTS * gapped(tiles * outputs));
     scratch.edge.reserve(POINTS * inputs);
     level.run(Tiles { piece, points, scratch: &mut scratch, per_row, rows, tiles });
@@ -97,7 +97,7 @@ struct Tiles<'p, 'a> {
     points: &'p [Matrix],
     scratch: &'p mut Scratch,
     per_row: usize,
-    /// Rows of the result.
+    /// Output rows.
     rows: usize,
     tiles: usize,
 }
@@ -107,7 +107,7 @@ impl Kernel for Tiles<'_, '_> {
 
     #[inline(always)]
     fn run<I: Isa, const NV: usize>(mut self, isa: I) {
-        self.hear(isa);
+        self.transform(isa);
         if I::F32_LANES == 16 {
             self.multiply::<I, 2, 12>(isa)
         } else {
@@ -118,26 +118,27 @@ impl Kernel for Tiles<'_, '_> {
 }
 
 impl Tiles<'_, '_> {
-    /// First row and column of the result that a tile holds, from the piece's first row on.
+    /// First output row and column of a tile, relative to the first row of the piece.
     #[inline(always)]
     fn place(&self, tile: usize) -> [usize; 2] {
         [tile / self.per_row * OUT, tile % self.per_row * OUT]
     }
 
+    /// Transforms the inputs of all tiles.
     #[inline(always)]
-    fn hear<I: Isa>(&mut self, isa: I) {
+    fn transform<I: Isa>(&mut self, isa: I) {
         let Piece { x, frames, bands, first, .. } = *self.piece;
         let inputs = self.piece.shape.inputs;
         let vectors = inputs / I::F32_LANES;
         let step = gapped(self.tiles * inputs) / I::F32_LANES;
         for tile in 0..self.tiles {
             let [row, column] = self.place(tile);
-            // Rows and columns from here on are seen, counted from 1.
+            // First input row and column, counted from 1; 0 is the padding.
             let (row, inside) = (first + row, |at: usize, size: usize| at > 0 && at + IN <= size + 1);
-            let mut seen: [&[I::f32s]; IN] = [&[]; IN];
+            let mut rows: [&[I::f32s]; IN] = [&[]; IN];
             if inside(row, frames) && inside(column, bands) {
-                for (i, seen) in seen.iter_mut().enumerate() {
-                    *seen = I::as_simd_f32s(&x[((row + i - 1) * bands + column - 1) * inputs..][..IN * inputs]).0;
+                for (i, input) in rows.iter_mut().enumerate() {
+                    *input = I::as_simd_f32s(&x[((row + i - 1) * bands + column - 1) * inputs..][..IN * inputs]).0;
                 }
             } else {
                 let edge = &mut self.scratch.edge[..POINTS * inputs];
@@ -149,24 +150,25 @@ impl Tiles<'_, '_> {
                         edge.fill(0.0);
                     }
                 }
-                for (i, seen) in seen.iter_mut().enumerate() {
-                    *seen = I::as_simd_f32s(&edge[i * IN * inputs..][..IN * inputs]).0;
+                for (i, input) in rows.iter_mut().enumerate() {
+                    *input = I::as_simd_f32s(&edge[i * IN * inputs..][..IN * inputs]).0;
                 }
             }
-            let (heard, _) = I::as_mut_simd_f32s(&mut self.scratch.heard[..]);
+            let (transformed, _) = I::as_mut_simd_f32s(&mut self.scratch.transformed[..]);
             for v in 0..vectors {
-                hear_tile(isa, &mut heard[tile * vectors + v..], step, seen, vectors, v);
+                transform_tile(isa, &mut transformed[tile * vectors + v..], step, rows, vectors, v);
             }
         }
     }
 
+    /// Multiplies each point with the weights of that point.
     #[inline(always)]
     fn multiply<I: Isa, const NV: usize, const MR: usize>(&mut self, isa: I) {
         let FilterShape { outputs, inputs, .. } = self.piece.shape;
-        let (heard_step, sums_step) = (gapped(self.tiles * inputs), gapped(self.tiles * outputs));
-        let heard = self.scratch.heard.chunks_exact(heard_step);
+        let (transformed_step, sums_step) = (gapped(self.tiles * inputs), gapped(self.tiles * outputs));
+        let transformed = self.scratch.transformed.chunks_exact(transformed_step);
         let sums = self.scratch.sums.chunks_exact_mut(sums_step);
-        for ((heard, sums), weight) in heard.zip(sums).zip(self.points) {
+        for ((transformed, sums), weight) in transformed.zip(sums).zip(self.points) {
             let PanelData::F32(weights) = weight.panels().data else { return };
             for (panel, weights) in weights.chunks_exact(NV * I::F32_LANES * inputs).enumerate() {
                 let channel = panel * NV * I::F32_LANES;
@@ -174,7 +176,7 @@ impl Tiles<'_, '_> {
                 for first in (0..self.tiles).step_by(MR) {
                     let mut rows: [&[f32]; MR] = [&[]; MR];
                     for (i, row) in rows.iter_mut().enumerate() {
-                        *row = &heard[(first + i).min(self.tiles - 1) * inputs..][..inputs];
+                        *row = &transformed[(first + i).min(self.tiles - 1) * inputs..][..inputs];
                     }
                     let found = tile::<I, NV, MR>(isa, &[rows], weights);
                     for (i, found) in found.iter().enumerate().take(self.tiles - first) {
@@ -186,6 +188,7 @@ impl Tiles<'_, '_> {
         }
     }
 
+    /// Transforms the sums back and applies the epilogue.
     #[inline(always)]
     fn finish<I: Isa>(&mut self, isa: I) {
         let (outputs, bands) = (self.piece.shape.outputs, self.piece.bands);
@@ -208,26 +211,34 @@ impl Tiles<'_, '_> {
     }
 }
 
-/// One vector of channels of a tile: its points, `step` apart in `heard`, from vector `v` of `seen` `[6][6, vectors]`.
+/// Transforms vector `v` of the channels of a tile, `rows` `[6][6, vectors]`. The points are `step` apart in
+/// `transformed`.
 #[inline(always)]
-fn hear_tile<I: Isa>(isa: I, heard: &mut [I::f32s], step: usize, seen: [&[I::f32s]; IN], vectors: usize, v: usize) {
+fn transform_tile<I: Isa>(
+    isa: I,
+    transformed: &mut [I::f32s],
+    step: usize,
+    rows: [&[I::f32s]; IN],
+    vectors: usize,
+    v: usize,
+) {
     let mut over_bands = [[isa.splat_f32s(0.0); IN]; IN];
     for i in 0..IN {
-        let row = &seen[i][v..][..(IN - 1) * vectors + 1];
+        let row = &rows[i][v..][..(IN - 1) * vectors + 1];
         let row = [row[0], row[vectors], row[2 * vectors], row[3 * vectors], row[4 * vectors], row[5 * vectors]];
         over_bands[i] = transform_inputs(isa, row);
     }
-    let heard = &mut heard[..(POINTS - 1) * step + 1];
+    let transformed = &mut transformed[..(POINTS - 1) * step + 1];
     for j in 0..IN {
         let [a, b, c, d, e, f] = over_bands;
         let column = transform_inputs(isa, [a[j], b[j], c[j], d[j], e[j], f[j]]);
         for i in 0..IN {
-            heard[(i * IN + j) * step] = column[i];
+            transformed[(i * IN + j) * step] = column[i];
         }
     }
 }
 
-/// One vector of channels of a tile's outputs, from its points, `step` apart in `sums`.
+/// Transforms one vector of channels of a tile back; its points are `step` apart in `sums`.
 #[inline(always)]
 fn finish_tile<I: Isa>(isa: I, sums: &[I::f32s], step: usize) -> [[I::f32s; OUT]; OUT] {
     let sums = &sums[..(POINTS - 1) * step + 1];
@@ -253,7 +264,7 @@ fn times<I: Isa>(isa: I, factor: f32, x: I::f32s, y: I::f32s) -> I::f32s {
     isa.mul_add_f32s(isa.splat_f32s(factor), x, y)
 }
 
-/// From 6 inputs to 6 points.
+/// The input transform, from 6 inputs to 6 points.
 #[inline(always)]
 fn transform_inputs<I: Isa>(isa: I, [x0, x1, x2, x3, x4, x5]: [I::f32s; IN]) -> [I::f32s; IN] {
     let (even, odd) = (times(isa, -4.0, x2, x4), times(isa, -4.0, x1, x3));
@@ -268,7 +279,7 @@ fn transform_inputs<I: Isa>(isa: I, [x0, x1, x2, x3, x4, x5]: [I::f32s; IN]) -> 
     ]
 }
 
-/// From 6 points to 4 outputs.
+/// The output transform, from 6 points to 4 outputs.
 #[inline(always)]
 fn transform_sums<I: Isa>(isa: I, [y0, y1, y2, y3, y4, y5]: [I::f32s; IN]) -> [I::f32s; OUT] {
     let (even, odd) = (isa.add_f32s(y1, y2), isa.sub_f32s(y1, y2));
