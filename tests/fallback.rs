@@ -1,5 +1,5 @@
-//! Temperature fallback, splitting at timestamps, windows and prompts, against faster-whisper's code on scripted results of
-//! searches (`tests/reference/sequential.py`).
+//! Temperature fallback, splitting at timestamps, windows and prompts, against faster-whisper's code on scripted
+//! results of searches (`tests/reference/sequential.py`).
 
 #![allow(clippy::unwrap_used)] // tests may panic
 
@@ -138,7 +138,8 @@ fn needs_shared_splitting_matches_faster_whisper() {
         assert_eq!(split.pieces.len(), want.len(), "{name}: number of segments");
         for (piece, want) in split.pieces.iter().zip(want) {
             assert_eq!(piece.tokens, ids(&want["tokens"]), "{name}");
-            // In faster-whisper, text before the first timestamp would begin before the recording; here it begins with the window.
+            // In faster-whisper, text before the first timestamp would begin before the recording; here it begins with
+            // the window.
             let start = want["start"].as_f64().expect("start").max(seek as f64 / 100.0);
             assert_near(name, MelFrame(seek + piece.start.0).to_seconds().0, start);
             let end = want["end"].as_f64().expect("end").max(seek as f64 / 100.0);
@@ -170,7 +171,8 @@ fn needs_shared_prompts_match_faster_whisper() {
         let prompt = Prompt::new(&tokenizer, &parts, POSITIONS).expect("a prompt");
         let want = ids(&case["prompt"]);
         if want.len() >= POSITIONS || want.len() - prompt.len >= POSITIONS / 2 {
-            // faster-whisper accepts these prompts, but they leave no position for the transcript. Here they are truncated.
+            // faster-whisper accepts these prompts, but they leave no position for the transcript. Here they are
+            // truncated.
             assert!(prompt.tokens.len() < want.len() && prompt.limit(POSITIONS) > prompt.prefix().len());
             continue;
         }

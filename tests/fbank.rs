@@ -52,9 +52,9 @@ fn needs_shared_features_are_kaldis() {
             let loudest = want.iter().fold(f32::MIN, |max, v| max.max(*v));
             for (got, want) in got.iter().zip(want) {
                 let (apart, below) = ((got - want).abs(), loudest - want);
-                // Kaldi's Fourier transform is in f32: its rounding noise, 2^-20 of the loudest amplitude, shows in bands far
-                // below it (118 dB in this recording). torchaudio's f32 values differ from Kaldi's by up to 0.019 and 0.030, and
-                // 7 % of them by more than 0.001.
+                // Kaldi's Fourier transform is in f32: its rounding noise, 2^-20 of the loudest amplitude, shows in
+                // bands far below it (118 dB in this recording). torchaudio's f32 values differ from Kaldi's by up to
+                // 0.019 and 0.030, and 7 % of them by more than 0.001.
                 let noise = if below < 14.0 { 0.0 } else { 1e-6 * (below / 2.0).exp() };
                 assert!(apart <= 1e-3 + noise, "{file}, frame {at}: got {got}, want {want}");
                 near += usize::from(apart <= 1e-3);

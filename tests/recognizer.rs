@@ -1,4 +1,5 @@
-//! Another implementation of [`Recognizer`] (greedy CTC decoding with wav2vec2) in the whole pipeline, with words and speakers.
+//! Another implementation of [`Recognizer`] (greedy CTC decoding with wav2vec2) in the whole pipeline, with words and
+//! speakers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -141,7 +142,8 @@ fn a_ctc_recogniser_works_in_the_whole_pipeline() {
     assert!(transcript.turns.len() > 10 && transcript.diarization.is_some());
 }
 
-/// The capabilities of a recogniser determine the stages. Whisper supports word times, so its language is detected first.
+/// The capabilities of a recogniser determine the stages. Whisper supports word times, so its language is detected
+/// first.
 #[test]
 fn capabilities_of_whisper_are_those_of_its_checkpoint() {
     let pipeline: Pipeline<Cpu, WhisperRecognizer<Cpu>> =

@@ -316,8 +316,9 @@ fn concurrent_transcripts_are_the_same_as_alone() {
     });
 }
 
-/// Throughput of eight recordings of one chunk: without shared slots, with one caller after another, with concurrent callers, and
-/// as chunks of one recording, which is the upper bound for sharing. `cargo test --test shared_slots -- --ignored --nocapture`
+/// Throughput of eight recordings of one chunk: without shared slots, with one caller after another, with concurrent
+/// callers, and as chunks of one recording, which is the upper bound for sharing. `cargo test --test shared_slots --
+/// --ignored --nocapture`
 #[test]
 #[ignore = "takes long (.ci/long)"]
 #[allow(clippy::print_stderr)]

@@ -1,4 +1,5 @@
-//! Transcription of whole recordings: against faster-whisper with a random checkpoint, and invariants with the built-in model.
+//! Transcription of whole recordings: against faster-whisper with a random checkpoint, and invariants with the built-in
+//! model.
 
 #![allow(clippy::unwrap_used)] // tests may panic
 

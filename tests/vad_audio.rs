@@ -1,4 +1,5 @@
-//! Voice activity detection on audio: Silero's network against onnxruntime, the energy detector against reference turns.
+//! Voice activity detection on audio: Silero's network against onnxruntime, the energy detector against reference
+//! turns.
 
 mod common;
 
@@ -144,7 +145,8 @@ fn needs_shared_silero_detects_speech_but_not_silence() {
     assert!(chunks[0].segments.len() >= 3 && chunks[0].span.start.0 < 0.5 && chunks[0].span.end.0 > 10.0);
 }
 
-/// Missed and false speech of `detector` against the reference turns, in per cent of the time, and the number of recordings.
+/// Missed and false speech of `detector` against the reference turns, in per cent of the time, and the number of
+/// recordings.
 fn error_against_turns(detector: &Detector) -> (f64, f64, usize) {
     let (mut missed, mut false_speech, mut total, mut speech, mut recordings) = (0, 0, 0, 0, 0);
     for name in ["ami/ami.rttm", "dialogue/sample.rttm", "dialogue/falcon.rttm"] {
@@ -226,7 +228,8 @@ fn energy_detects_no_speech_in_silence_noise_and_hum() {
     }
 }
 
-/// Synthetic speech: bursts of noise ("syllables" of 150 ms with gaps of 50 ms) at times where `is_speech`, over faint noise.
+/// Synthetic speech: bursts of noise ("syllables" of 150 ms with gaps of 50 ms) at times where `is_speech`, over faint
+/// noise.
 fn syllables(samples: usize, is_speech: impl Fn(f64) -> bool) -> Vec<f32> {
     let mut out = noise(0.002, samples);
     for (i, (x, loud)) in out.iter_mut().zip(noise(0.2, samples)).enumerate() {
@@ -249,8 +252,9 @@ fn energy_finds_the_start_and_end_of_speech() {
     }
 }
 
-/// Spans have no systematic offset. Frames are 10 ms long, so a single span may be off by 5 ms; the mean over bursts at all phases
-/// of a frame must not be. With equal thresholds for onset and offset, smoothing moves both ends symmetrically.
+/// Spans have no systematic offset. Frames are 10 ms long, so a single span may be off by 5 ms; the mean over bursts at
+/// all phases of a frame must not be. With equal thresholds for onset and offset, smoothing moves both ends
+/// symmetrically.
 #[test]
 fn energy_spans_have_no_systematic_offset() {
     const PHASES: usize = 16;

@@ -1,5 +1,6 @@
-//! Word times from cross-attention against openai-whisper: alignment matrices and DTW paths of random models, splitting of text
-//! into words, heuristic corrections of random times; then whole transcripts. Goldens: `tests/reference/word_times.py`.
+//! Word times from cross-attention against openai-whisper: alignment matrices and DTW paths of random models, splitting
+//! of text into words, heuristic corrections of random times; then whole transcripts. Goldens:
+//! `tests/reference/word_times.py`.
 
 #![allow(clippy::unwrap_used)] // tests may panic
 

@@ -1,5 +1,5 @@
-//! CTC paths, word times, labels and dictionaries. An utterance that is refused has a reason and does not affect the others of
-//! its batch.
+//! CTC paths, word times, labels and dictionaries. An utterance that is refused has a reason and does not affect the
+//! others of its batch.
 
 use std::path::Path;
 
@@ -97,8 +97,9 @@ fn a_text_becomes_labels_and_words() {
     let dictionary = dictionary(text);
     let source = "  Ab 42\t\u{130}\u{e9}-a'|  ";
     let labels = Labels::new(source, "en", &dictionary, LabelPolicy::Written);
-    // Class 8 (wildcard): unknown characters, including the dotted capital I, whose lower case has two characters; the hyphen,
-    // whose class is the blank; and the bar, which is the delimiter. If both cases have a class, the later one counts.
+    // Class 8 (wildcard): unknown characters, including the dotted capital I, whose lower case has two characters; the
+    // hyphen, whose class is the blank; and the bar, which is the delimiter. If both cases have a class, the later one
+    // counts.
     assert_eq!(labels.labels, [2, 7, 1, 8, 8, 1, 8, 4, 8, 2, 5, 8]);
     let words: Vec<_> = labels.words.iter().map(|word| (word.labels.clone(), word.wildcard)).collect();
     assert_eq!(words, [(0..2, false), (3..5, true), (6..12, false)]);

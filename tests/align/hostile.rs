@@ -15,7 +15,8 @@ fn sound() -> Vec<f32> {
     seeded::audio_f32(710, SECONDS as usize * 16_000)
 }
 
-/// Aligns `bad` between two good segments. Asserts that the good ones are aligned, and returns the result of the bad one.
+/// Aligns `bad` between two good segments. Asserts that the good ones are aligned, and returns the result of the bad
+/// one.
 fn between(bad: Segment) -> Vec<Segment> {
     let cpu = Cpu::new(Some(2)).unwrap();
     let (before, after) = (segment(0.5, 2.0, "before"), segment(10.0, 12.0, "and after"));

@@ -13,8 +13,8 @@ use super::{network, small_config};
 
 const CLASSES: usize = 12;
 
-/// Random labels, and emissions for them: normalised random log-probabilities in which the logit of the true class is higher by
-/// `margin`. Labels last 1 to 3 rows, with 1 to 4 rows of blank before each.
+/// Random labels, and emissions for them: normalised random log-probabilities in which the logit of the true class is
+/// higher by `margin`. Labels last 1 to 3 rows, with 1 to 4 rows of blank before each.
 fn speech(seed: u64, count: usize, margin: f32) -> (Vec<i32>, Vec<f32>) {
     let draw = |name: &str, i: usize| seeded::bits(seed, name, i as u64);
     let labels: Vec<i32> = (0..count).map(|i| 1 + (draw("label", i) % (CLASSES as u64 - 1)) as i32).collect();
@@ -110,8 +110,8 @@ fn the_path_is_that_of_an_exact_search() {
 fn a_narrow_band_and_a_short_history_suffice_for_clear_speech() {
     let (labels, log_probs) = speech(6, 4000, 6.0);
     let want = exact(&labels, &log_probs);
-    // A band of a hundredth of the labels. Then a history of about two thousand rows, so that many rows are emitted before all
-    // paths share them.
+    // A band of a hundredth of the labels. Then a history of about two thousand rows, so that many rows are emitted
+    // before all paths share them.
     let narrow = Limits { width: 40, ..Limits::default() };
     assert_same(&search(&labels, &log_probs, narrow).unwrap(), &want);
     let short = Limits { width: 400, history: 400_000 };
@@ -165,8 +165,8 @@ fn windows_keep_every_row_once() {
 
 #[test]
 fn rows_of_a_window_are_those_of_one_pass() {
-    // Without attention, and with a positional convolution narrower than the context, the receptive field of a row in the middle
-    // of a window is inside the window. So its emissions are those of a single pass.
+    // Without attention, and with a positional convolution narrower than the context, the receptive field of a row in
+    // the middle of a window is inside the window. So its emissions are those of a single pass.
     let cpu = Cpu::new(Some(2)).unwrap();
     let mut shape = small_config();
     shape["num_hidden_layers"] = 0.into();

@@ -1,5 +1,5 @@
-//! [`Aligner`](diarist::align::Aligner) on a small random network: order of results, independence of the batch, sentences,
-//! characters, interpolation, progress, cancellation.
+//! [`Aligner`](diarist::align::Aligner) on a small random network: order of results, independence of the batch,
+//! sentences, characters, interpolation, progress, cancellation.
 
 use diarist::align::{AlignOptions, Interpolate, Watch};
 use diarist::engine::cpu::Cpu;

@@ -149,7 +149,8 @@ fn a_character_after_a_sentence_is_not_repeated() {
 #[test]
 fn a_segment_is_cut_at_the_end_of_the_audio() {
     let (got, theirs) = difference("end_behind_audio");
-    // The rows are the same. WhisperX divides the eight seconds of the segment by them, diarist the three seconds of audio.
+    // The rows are the same. WhisperX divides the eight seconds of the segment by them, diarist the three seconds of
+    // audio.
     let scale = |time: f64| 17.0 + (time - 17.0) * 3.0 / 8.0;
     for (got, theirs) in words(&got).iter().zip(&theirs) {
         assert!((got.1.unwrap() - scale(theirs.1.unwrap())).abs() < 0.002, "{got:?}, {theirs:?}");

@@ -1,8 +1,8 @@
 //! Words with weights quantised by CTranslate2's converter, against faster-whisper with the same files.
 //!
-//! Over all recordings at least 95 % of the words are equal; over a fifth of the recordings at least 93 % for int8. They differ
-//! because CTranslate2 also quantises activations to 8 bits, which changes 6 % of its own words (its int8 and float32 words in
-//! the golden differ by that much), whereas diarist keeps activations in f32.
+//! Over all recordings at least 95 % of the words are equal; over a fifth of the recordings at least 93 % for int8.
+//! They differ because CTranslate2 also quantises activations to 8 bits, which changes 6 % of its own words (its int8
+//! and float32 words in the golden differ by that much), whereas diarist keeps activations in f32.
 
 use diarist::pipeline::WordTimes;
 use diarist::vad::VadMethod;

@@ -31,7 +31,8 @@ fn engine(model: PathBuf) -> EngineBuilder {
     Engine::builder().model(model.to_str().unwrap()).device(Device::Cpu)
 }
 
-/// Samples of a recording in the shared folder. `FOLDER/*`: all recordings of a folder, concatenated in order of their names.
+/// Samples of a recording in the shared folder. `FOLDER/*`: all recordings of a folder, concatenated in order of their
+/// names.
 fn samples(name: &str) -> Vec<f32> {
     let decode = |path| audio::decode(path, &DecodeOptions::default(), audio::unwatched).unwrap().samples;
     let Some(folder) = name.strip_suffix("/*") else { return decode(&common::shared(name)) };

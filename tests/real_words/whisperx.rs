@@ -7,8 +7,8 @@ use diarist::vad::VadMethod;
 use super::{engine, equal_words, list, number, text, tiny_en, transcribe};
 use crate::common::{json, shared};
 
-/// Tolerance of times in seconds. Chunks are cut at frames of 17 ms, of which one may differ, and whisperx's last chunk may end
-/// after the recording.
+/// Tolerance of times in seconds. Chunks are cut at frames of 17 ms, of which one may differ, and whisperx's last chunk
+/// may end after the recording.
 const NEAR: f64 = 0.05;
 
 /// Options without temperature fallback: whisperx accepts the thresholds but ignores them.

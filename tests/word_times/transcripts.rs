@@ -31,11 +31,11 @@ fn sample(detector: Detector, change: impl FnOnce(&mut AsrOptions)) -> Vec<Segme
 }
 
 /// Asserts the invariants of words:
-/// * They contain the whole text. (A segment of a single punctuation mark is merged into the word before it, and words move up a
-///   segment, as in the reference.)
+/// * They contain the whole text. (A segment of a single punctuation mark is merged into the word before it, and words
+///   move up a segment, as in the reference.)
 /// * Their times are in order.
-/// * They are within their segment, except a word at its edge that contradicts the segment's timestamp: the reference gives it
-///   the median duration, at most 0.7 s, which may extend beyond the edge.
+/// * They are within their segment, except a word at its edge that contradicts the segment's timestamp: the reference
+///   gives it the median duration, at most 0.7 s, which may extend beyond the edge.
 #[track_caller]
 fn check_words(segments: &[Segment]) {
     assert!(segments.len() >= 2, "{segments:?}");
