@@ -1,4 +1,4 @@
-//! The pipeline's stage of word times: when it runs, what it says, how it is stopped, and what is kept from file to file.
+//! The alignment stage of the pipeline: when it runs, what it reports, cancellation, and the cache of aligners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,11 +31,14 @@ fn aligned() -> Options {
     options(WordTimes::Aligned(AlignOptions::default()))
 }
 
+/// Records all events, and cancels after a stage.
 #[derive(Default)]
 struct Listener {
     stages: Vec<&'static str>,
+    /// Seconds aligned so far.
     aligned: f64,
-    complaints: Vec<(String, String, Instead)>,
+    /// Language, reason, and what is used instead of alignment.
+    unaligned: Vec<(String, String, Instead)>,
     stop_after: Option<&'static str>,
 }
 
@@ -52,7 +55,7 @@ impl Observer for Listener {
     }
 
     fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
-        self.complaints.push((language.into(), reason.into(), instead));
+        self.unaligned.push((language.into(), reason.into(), instead));
     }
 
     fn is_cancelled(&self) -> bool {
@@ -65,14 +68,14 @@ fn sources(transcript: &Transcript) -> Vec<Option<TimeSource>> {
 }
 
 #[test]
-fn alignment_is_a_stage_that_reports_and_can_be_stopped() {
+fn alignment_reports_progress_and_can_be_cancelled() {
     let pipeline = pipeline();
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
     assert_eq!(listener.stages, ["audio", "vad", "asr", "align"]);
-    assert!(listener.aligned > 10.0 && listener.complaints.is_empty(), "{:?}", listener.complaints);
-    let heard = sources(&transcript).iter().filter(|source| **source == Some(TimeSource::Aligned)).count();
-    assert!(heard >= 40, "{heard} words of {}", transcript.word_segments.len());
+    assert!(listener.aligned > 10.0 && listener.unaligned.is_empty(), "{:?}", listener.unaligned);
+    let aligned_words = sources(&transcript).iter().filter(|source| **source == Some(TimeSource::Aligned)).count();
+    assert!(aligned_words >= 40, "{aligned_words} words of {}", transcript.word_segments.len());
     let text = |words: &[diarist::types::Word]| words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
     let of_segments: Vec<String> = transcript.segments.iter().flat_map(|s| text(s.words.as_ref().unwrap())).collect();
     assert_eq!(text(&transcript.word_segments), of_segments);
@@ -84,15 +87,15 @@ fn alignment_is_a_stage_that_reports_and_can_be_stopped() {
     }
     let bare = pipeline.transcribe(SAMPLE, &options(WordTimes::None), &mut ()).unwrap();
     assert!(bare.word_segments.is_empty() && bare.segments.iter().all(|segment| segment.words.is_none()));
-    let said =
+    let texts =
         |transcript: &Transcript| transcript.segments.iter().map(|s| s.text.trim().to_string()).collect::<Vec<_>>();
-    assert_eq!(said(&bare).join(" "), said(&transcript).join(" "));
+    assert_eq!(texts(&bare).join(" "), texts(&transcript).join(" "));
 }
 
 #[test]
-fn an_aligner_is_looked_for_once() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
+fn an_aligner_is_loaded_once() {
+    let loads = Arc::new(AtomicUsize::new(0));
+    let count = loads.clone();
     let find = move |language: &str, load: &mut LoadAligner<'_>| {
         assert_eq!(language, "en");
         count.fetch_add(1, Ordering::Relaxed);
@@ -104,26 +107,26 @@ fn an_aligner_is_looked_for_once() {
     let mut named = aligned();
     named.asr.language = Some("English".into());
     assert_eq!(pipeline.transcribe(SAMPLE, &named, &mut ()).unwrap().word_segments, first.word_segments);
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
 
 #[test]
-fn without_an_aligner_the_recogniser_is_asked() {
+fn without_an_aligner_word_times_come_from_the_recogniser() {
     let find = |language: &str, _: &mut LoadAligner<'_>| Err(Error::config("language", language, "nobody knows it"));
     let mut pipeline = Pipeline { aligners: Aligners::new(Box::new(find)), ..pipeline() };
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
-    let [(language, reason, instead)] = listener.complaints.as_slice() else { panic!("{:?}", listener.complaints) };
+    let [(language, reason, instead)] = listener.unaligned.as_slice() else { panic!("{:?}", listener.unaligned) };
     assert_eq!((language.as_str(), *instead), ("en", Instead::Dtw));
     assert!(reason.contains("nobody knows it"), "{reason}");
     assert!(transcript.word_segments.len() > 40);
     assert!(sources(&transcript).iter().all(|source| *source == Some(TimeSource::Dtw)));
-    let asked_for = pipeline.transcribe(SAMPLE, &options(WordTimes::Dtw), &mut ()).unwrap();
-    assert_eq!(asked_for.segments, transcript.segments);
-    let whisper = Arc::get_mut(&mut pipeline.recognizer.whisper).expect("nobody else holds it");
+    let dtw = pipeline.transcribe(SAMPLE, &options(WordTimes::Dtw), &mut ()).unwrap();
+    assert_eq!(dtw.segments, transcript.segments);
+    let whisper = Arc::get_mut(&mut pipeline.recognizer.whisper).expect("the only reference");
     whisper.generation.alignment_heads = None;
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
-    assert_eq!(listener.complaints[0].2, Instead::Nothing);
+    assert_eq!(listener.unaligned[0].2, Instead::Nothing);
     assert!(transcript.word_segments.is_empty() && !transcript.segments.is_empty());
 }

@@ -1,7 +1,7 @@
 //! Greedy search against transformers, beam search and language detection against CTranslate2, on random checkpoints;
-//! and that nothing depends on what else is in the batch.
+//! independence of results from the batch.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod common;
 
@@ -31,7 +31,7 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("a list").iter().map(|id| count(id) as u32).collect()
 }
 
-/// Both ways to attend to the audio: whichever the device chooses, the tokens are the reference's.
+/// Both kinds of cross-attention; the tokens are the reference's with either.
 const CROSS: [CrossCacheType; 2] = [CrossCacheType::F32, CrossCacheType::Absorbed];
 
 fn load(config: &Value, cross: CrossCacheType) -> Whisper<Cpu> {
@@ -52,7 +52,7 @@ fn clips(model: &Whisper<Cpu>, seeds: &[u64]) -> (Clips<'static, Cpu>, Vec<Range
     (Clips::Recording { mel, frames }, ranges)
 }
 
-/// The last tokens of the run of task tokens end the prompt; what follows is a forced prefix.
+/// The prompt of `tokens`: it ends with the last task token; the tokens after it are the forced prefix.
 fn prompt_of(tokens: &[u32], vocab: usize) -> Prompt {
     let special = special_tokens(vocab);
     let sot = tokens.iter().position(|&id| id == special.sot).expect("a start");
@@ -60,10 +60,11 @@ fn prompt_of(tokens: &[u32], vocab: usize) -> Prompt {
     Prompt { tokens: tokens.to_vec(), sot, len: sot + task }
 }
 
-/// Clips with a search each, handed out in some order.
+/// A source of clips with one search each.
 struct Script {
     ranges: Vec<Range<usize>>,
     searches: Vec<Decode>,
+    /// Clip ids; the next one is last.
     order: Vec<usize>,
     found: Vec<Option<Decoded>>,
     cancel_after: usize,
@@ -89,7 +90,7 @@ impl Source for Script {
     }
 }
 
-/// How a batch is put together; must not matter.
+/// The composition of a batch, on which results must not depend.
 #[derive(Clone, Copy)]
 struct Batch {
     slots: usize,
@@ -114,7 +115,7 @@ fn decode(
     let (clips, ranges) = clips(model, seeds);
     let mut order: Vec<usize> = (0..seeds.len()).collect();
     if !batch.backwards {
-        order.reverse(); // handed out from the end
+        order.reverse(); // the next one is last
     }
     let found = vec![None; seeds.len()];
     let mut script = Script { ranges, searches: searches.to_vec(), order, found, cancel_after: usize::MAX };
@@ -162,17 +163,17 @@ fn greedy_matches(cross: CrossCacheType) {
     assert_eq!(compared, cases.len());
 }
 
-/// The options of a case of `beam.json`, or `None` for what is left out on purpose.
+/// The options of a case of `beam.json`; `None` for cases that are deliberately different here.
 fn beam_options(case: &Value, prompt: &Prompt) -> Option<(AsrOptions, Suppressed)> {
     let options = &case["options"];
     let number = |key: &str| options[key].as_f64().expect("a number");
     let most = count(&options["max_length"]);
     let limit = (most / 2).min(most + 1 - prompt.len);
     if limit <= prompt.prefix().len() {
-        return None; // nothing to write: prompts leave room for a token
+        return None; // the limit leaves no token to decode, which prompts do not allow here
     }
     if number("length_penalty") == 0.0 && number("num_hypotheses") > 1.0 {
-        return None; // there the search goes on for the other hypotheses, which nobody asks for here
+        return None; // CTranslate2 continues the search for further hypotheses; here only the best one is returned
     }
     let options = AsrOptions {
         beam_size: count(&options["beam_size"]),
@@ -257,7 +258,7 @@ fn needs_shared_languages_match_ctranslate2() {
     }
 }
 
-/// Clips with prompts of different lengths, some with forced prefixes, some beam searches and some samplings.
+/// Searches with prompts of different lengths, with and without forced prefixes, by beam search and by sampling.
 fn mixed(model: &Whisper<Cpu>) -> (AsrOptions, Vec<u64>, Vec<Decode>) {
     let special = special_tokens(model.config.vocab_size);
     let options = AsrOptions {
@@ -285,7 +286,7 @@ fn mixed(model: &Whisper<Cpu>) -> (AsrOptions, Vec<u64>, Vec<Decode>) {
     (options, seeds, searches)
 }
 
-/// A checkpoint that ends transcripts often, after different numbers of tokens.
+/// A random checkpoint whose transcripts end after different numbers of tokens.
 fn small_model(cross: CrossCacheType) -> Whisper<Cpu> {
     let mut config = common::json("whisper/greedy.json")["configs"]["english-64"].clone();
     config["weights"]["eot_gain"] = 3.0.into();
@@ -293,18 +294,21 @@ fn small_model(cross: CrossCacheType) -> Whisper<Cpu> {
 }
 
 #[test]
-fn nothing_depends_on_the_batch() {
-    CROSS.into_iter().for_each(the_batch_changes_nothing);
+fn results_do_not_depend_on_the_batch() {
+    CROSS.into_iter().for_each(check_independence_of_the_batch);
 }
 
-fn the_batch_changes_nothing(cross: CrossCacheType) {
+fn check_independence_of_the_batch(cross: CrossCacheType) {
     let model = small_model(cross);
     let (options, seeds, searches) = mixed(&model);
     let suppressed = Suppressed { always: vec![1, 2, 7], begin: vec![220, 50256] };
     let run = |batch| decode(&model, &options, &suppressed, &seeds, &searches, batch);
     let alone = run(Batch { slots: 1, backwards: false, steps_per_readback: 1 });
     let lengths: Vec<usize> = alone.iter().map(|found| found.tokens.len()).collect();
-    assert!(lengths.iter().any(|len| *len != lengths[0]), "all equally long: slots are never refilled, {lengths:?}");
+    assert!(
+        lengths.iter().any(|len| *len != lengths[0]),
+        "all have the same length, so slots are never refilled: {lengths:?}"
+    );
     for (slots, backwards, steps_per_readback) in
         [(3, false, 1), (3, true, 1), (8, false, 1), (8, true, 5), (2, true, 7)]
     {
@@ -317,7 +321,7 @@ fn the_batch_changes_nothing(cross: CrossCacheType) {
 }
 
 #[test]
-fn samples_follow_the_seed() {
+fn samples_depend_on_seed_and_stream_only() {
     let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     let hot: Vec<Decode> = searches.iter().map(|search| Decode { temperature: 1.0, ..search.clone() }).collect();
@@ -326,7 +330,7 @@ fn samples_follow_the_seed() {
     assert_eq!(first, decode(&model, &options, &none, &seeds, &hot, ANY_BATCH));
     let other = AsrOptions { seed: 6, ..options.clone() };
     assert_ne!(first, decode(&model, &other, &none, &seeds, &hot, ANY_BATCH));
-    // the same audio and prompt, another stream
+    // The same audio and prompt with different streams.
     let streams: Vec<Decode> = (0..3).map(|i| Decode { stream: [i, 0], ..hot[0].clone() }).collect();
     let found = decode(&model, &options, &none, &[500; 3], &streams, ANY_BATCH);
     assert!(found[0] != found[1] || found[1] != found[2]);
@@ -348,7 +352,7 @@ fn more_samples_are_never_worse() {
 }
 
 #[test]
-fn limits_and_forced_prefixes_are_kept() {
+fn limits_and_forced_prefixes_are_respected() {
     let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     for most in [1, 4, 24] {
@@ -364,7 +368,7 @@ fn limits_and_forced_prefixes_are_kept() {
 }
 
 #[test]
-fn cancelling_stops() {
+fn cancellation_ends_decoding() {
     let model = small_model(CrossCacheType::Auto);
     let (options, seeds, searches) = mixed(&model);
     let special = special_tokens(model.config.vocab_size);

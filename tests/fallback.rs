@@ -1,7 +1,7 @@
-//! Which results are believed, where transcripts are cut, where the next window begins, what prompts hold: against
-//! faster-whisper's own code on scripted results (`tests/reference/sequential.py`).
+//! Temperature fallback, splitting at timestamps, windows and prompts, against faster-whisper's code on scripted
+//! results of searches (`tests/reference/sequential.py`).
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod common;
 
@@ -27,11 +27,11 @@ fn ids(value: &Value) -> Vec<u32> {
 
 fn assert_near(what: &str, got: f64, want: f64) {
     let difference = (got - want).abs();
-    // scores pass through f32; written so that NaN fails
+    // Scores are rounded to f32. The comparison fails for NaN.
     assert!(difference <= 1e-6 * want.abs().max(1.0), "{what}: got {got}, want {want}");
 }
 
-/// The options of the script, changed by a case.
+/// The default options of the golden, with the changes of a case.
 fn options(changes: &Value) -> AsrOptions {
     let mut options =
         AsrOptions { without_timestamps: false, condition_on_previous_text: true, ..AsrOptions::default() };
@@ -94,7 +94,7 @@ fn fallback_matches_faster_whisper() {
         assert_eq!(accepted.tokens, chosen.tokens, "{name}");
         assert_near(name, accepted.temperature, case["temperature"].as_f64().expect("a temperature"));
         assert_near(name, accepted.compression_ratio, case["compression_ratio"].as_f64().expect("a ratio"));
-        // an empty transcript has no mean in faster-whisper
+        // faster-whisper's mean of an empty transcript is NaN.
         if let Some(mean) = case["avg_logprob"].as_f64() {
             assert_near(name, accepted.avg_logprob, mean);
         }
@@ -116,7 +116,7 @@ fn attempt(case: &Value, options: &AsrOptions) -> Attempt {
     }
 }
 
-/// CTranslate2's score back to the summed log-probability.
+/// The summed log-probability from CTranslate2's score: undoes the length penalty.
 fn sum_of(case: &Value, tokens: usize, options: &AsrOptions) -> f32 {
     let score = case["score"].as_f64().unwrap_or(0.0);
     (score * (tokens as f64).powf(options.length_penalty)) as f32
@@ -138,7 +138,8 @@ fn needs_shared_splitting_matches_faster_whisper() {
         assert_eq!(split.pieces.len(), want.len(), "{name}: number of segments");
         for (piece, want) in split.pieces.iter().zip(want) {
             assert_eq!(piece.tokens, ids(&want["tokens"]), "{name}");
-            // text before any timestamp would begin before the recording; here it begins with the window
+            // In faster-whisper, text before the first timestamp would begin before the recording; here it begins with
+            // the window.
             let start = want["start"].as_f64().expect("start").max(seek as f64 / 100.0);
             assert_near(name, MelFrame(seek + piece.start.0).to_seconds().0, start);
             let end = want["end"].as_f64().expect("end").max(seek as f64 / 100.0);
@@ -170,7 +171,8 @@ fn needs_shared_prompts_match_faster_whisper() {
         let prompt = Prompt::new(&tokenizer, &parts, POSITIONS).expect("a prompt");
         let want = ids(&case["prompt"]);
         if want.len() >= POSITIONS || want.len() - prompt.len >= POSITIONS / 2 {
-            // faster-whisper lets these through, and CTranslate2 then has nothing left to write
+            // faster-whisper accepts these prompts, but they leave no position for the transcript. Here they are
+            // truncated.
             assert!(prompt.tokens.len() < want.len() && prompt.limit(POSITIONS) > prompt.prefix().len());
             continue;
         }
@@ -188,22 +190,22 @@ fn needs_shared_windows_match_faster_whisper() {
     let mut checked = 0;
     for case in golden["cases"].as_array().expect("cases") {
         if case["options"]["initial_prompt"].is_array() {
-            continue; // prompts are text here
+            continue; // initial prompts as token lists are not supported
         }
-        walk(case, &tokenizer);
+        decode_windows(case, &tokenizer);
         checked += 1;
     }
     assert_eq!(checked, 16);
 }
 
-/// Walks one recording with scripted results.
-fn walk(case: &Value, tokenizer: &Tokenizer) {
+/// Decodes one recording window by window, with scripted results of the searches.
+fn decode_windows(case: &Value, tokenizer: &Tokenizer) {
     let name = case["name"].as_str().expect("a name");
     let options = options(&case["options"]);
     let setup = Setup { tokenizer, options: &options, positions: POSITIONS, language: tokenizer.language_token("en") };
     let frames = case["content_frames"].as_u64().expect("frames") as usize;
     let mut observer = ();
-    let mut source = Sequential::new(setup, frames, 1500, &mut observer).expect("a walk");
+    let mut source = Sequential::new(setup, frames, 1500, &mut observer).expect("a source");
     let mut results = case["results"].as_array().expect("results").iter();
     let mut prompts = Vec::new();
     while let Some(clip) = source.next() {

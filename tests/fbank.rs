@@ -1,4 +1,4 @@
-//! Kaldi's features against torchaudio's and against Kaldi's own, and the triangles of their filterbank.
+//! Kaldi's filterbank features (fbank) against torchaudio and Kaldi, and the sum of the mel filters.
 
 mod common;
 
@@ -8,12 +8,12 @@ use diarist::engine::cpu::Cpu;
 use diarist::engine::embedding_ops::{self, EmbeddingOps};
 use diarist::features::fbank::{FRAME, Fbank, SHIFT, SPECTRUM, Taper, frames, samples};
 
-fn features(options: Fbank, heard: &[f32]) -> Vec<f32> {
+fn features(options: Fbank, audio: &[f32]) -> Vec<f32> {
     let be = Cpu::new(Some(2)).unwrap();
     let plan = embedding_ops::fbank_plan(&be, &options).unwrap();
-    let mut out = Tensor::zeros(&be, &[frames(heard.len()), be.fbank_bands(&plan)]).unwrap();
-    let heard = Tensor::from_host(&be, &[heard.len()], heard).unwrap();
-    embedding_ops::fbank(&be, &mut out, &heard, &plan).unwrap();
+    let mut out = Tensor::zeros(&be, &[frames(audio.len()), be.fbank_bands(&plan)]).unwrap();
+    let audio = Tensor::from_host(&be, &[audio.len()], audio).unwrap();
+    embedding_ops::fbank(&be, &mut out, &audio, &plan).unwrap();
     out.to_host(&be).unwrap()
 }
 
@@ -21,13 +21,13 @@ fn features(options: Fbank, heard: &[f32]) -> Vec<f32> {
 fn features_are_torchaudios() {
     let golden = Golden::open("resnet34/voices.safetensors");
     let meta = &golden.meta()["features"];
-    let heard = seeded::audio_f32(meta["audio_seed"].as_u64().unwrap(), meta["samples"].as_u64().unwrap() as usize);
+    let audio = seeded::audio_f32(meta["audio_seed"].as_u64().unwrap(), meta["samples"].as_u64().unwrap() as usize);
     for (name, options) in
         [("hamming 80", Fbank::wespeaker(80)), ("povey 23", Fbank { bands: 23, taper: Taper::Povey, gain: 32768.0 })]
     {
         let (shape, want) = golden.f32(name);
-        assert_eq!(shape, [frames(heard.len()), options.bands]);
-        let worst = assert_close(name, &features(options, &heard), &want, 1e-3, 0.0);
+        assert_eq!(shape, [frames(audio.len()), options.bands]);
+        let worst = assert_close(name, &features(options, &audio), &want, 1e-3, 0.0);
         eprintln!("{name}: largest difference {worst:e}");
     }
     let (_, want) = golden.f32("silence");
@@ -38,22 +38,23 @@ fn features_are_torchaudios() {
 #[ignore = "needs ../shared"]
 fn needs_shared_features_are_kaldis() {
     let path = shared("fixtures/fbank/test.wav");
-    let heard =
+    let audio =
         diarist::audio::decode(&path, &Default::default(), |_| std::ops::ControlFlow::Continue(())).unwrap().samples;
     for (file, bands) in [("test.txt", 23), ("test-40.txt", 40)] {
         let text = std::fs::read_to_string(path.with_file_name(file)).unwrap();
         let want: Vec<f32> =
             text.split_once('[').unwrap().1.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        // The samples of Kaldi's test are fractions of 1 too.
-        let got = features(Fbank { bands, taper: Taper::Povey, gain: 32768.0 }, &heard);
+        // The samples here are in [-1, 1]; Kaldi's are 16-bit integers.
+        let got = features(Fbank { bands, taper: Taper::Povey, gain: 32768.0 }, &audio);
         assert_eq!(got.len(), want.len(), "{file}");
         let (mut near, mut worst) = (0, [0.0f32; 2]);
         for (at, (got, want)) in got.chunks_exact(bands).zip(want.chunks_exact(bands)).enumerate() {
             let loudest = want.iter().fold(f32::MIN, |max, v| max.max(*v));
             for (got, want) in got.iter().zip(want) {
                 let (apart, below) = ((got - want).abs(), loudest - want);
-                // Kaldi transforms in f32: a 2^-20th of the loudest amplitude is noise in the bands far below it (118 dB in
-                // this recording). torchaudio's f32 is up to 0.019 and 0.030 from Kaldi's, 7 % of values more than 0.001.
+                // Kaldi's Fourier transform is in f32: its rounding noise, 2^-20 of the loudest amplitude, shows in
+                // bands far below it (118 dB in this recording). torchaudio's f32 values differ from Kaldi's by up to
+                // 0.019 and 0.030, and 7 % of them by more than 0.001.
                 let noise = if below < 14.0 { 0.0 } else { 1e-6 * (below / 2.0).exp() };
                 assert!(apart <= 1e-3 + noise, "{file}, frame {at}: got {got}, want {want}");
                 near += usize::from(apart <= 1e-3);
@@ -67,11 +68,11 @@ fn needs_shared_features_are_kaldis() {
 }
 
 #[test]
-fn a_frame_knows_no_other() {
-    let heard = seeded::audio_f32(630, samples(250));
-    let all = features(Fbank::wespeaker(80), &heard);
+fn frames_are_independent() {
+    let audio = seeded::audio_f32(630, samples(250));
+    let all = features(Fbank::wespeaker(80), &audio);
     for frame in [0, 1, 99, 100, 101, 249] {
-        let alone = features(Fbank::wespeaker(80), &heard[frame * SHIFT..][..FRAME]);
+        let alone = features(Fbank::wespeaker(80), &audio[frame * SHIFT..][..FRAME]);
         assert!(alone.iter().zip(&all[frame * 80..]).all(|(a, b)| a.to_bits() == b.to_bits()), "frame {frame}");
     }
     assert_eq!([frames(0), frames(399), frames(400), frames(559), frames(560)], [0, 0, 1, 1, 2]);
@@ -79,11 +80,11 @@ fn a_frame_knows_no_other() {
 }
 
 #[test]
-fn triangles_meet() {
+fn mel_filters_sum_to_one() {
     for bands in [4, 23, 80, 128] {
         let filters = Fbank::wespeaker(bands).filters();
         assert_eq!(filters.len(), bands * SPECTRUM);
-        // Between the peaks of the first and the last band every bin is shared out in whole.
+        // Between the peaks of the first and the last band, the weights of every bin sum to 1.
         let sum = |bin: usize| filters.iter().skip(bin).step_by(SPECTRUM).sum::<f32>();
         let peak = |band: usize| {
             let row = &filters[band * SPECTRUM..][..SPECTRUM];
@@ -97,7 +98,7 @@ fn triangles_meet() {
 }
 
 #[test]
-fn impossible_options_are_refused() {
+fn invalid_options_and_shapes_are_refused() {
     let be = Cpu::new(Some(1)).unwrap();
     let good = Fbank::wespeaker(80);
     for (bad, says) in [
@@ -110,12 +111,12 @@ fn impossible_options_are_refused() {
         assert!(error.contains(says), "{error}");
     }
     let plan = embedding_ops::fbank_plan(&be, &good).unwrap();
-    let heard = Tensor::from_host(&be, &[399], &[0.0; 399]).unwrap();
+    let audio = Tensor::from_host(&be, &[399], &[0.0; 399]).unwrap();
     let mut out = Tensor::zeros(&be, &[0, 80]).unwrap();
-    assert!(embedding_ops::fbank(&be, &mut out, &heard, &plan).unwrap_err().to_string().contains("400"));
-    let heard = Tensor::from_host(&be, &[720], &[0.0; 720]).unwrap();
+    assert!(embedding_ops::fbank(&be, &mut out, &audio, &plan).unwrap_err().to_string().contains("400"));
+    let audio = Tensor::from_host(&be, &[720], &[0.0; 720]).unwrap();
     for shape in [[2, 80], [3, 79]] {
         let mut out = Tensor::zeros(&be, &shape).unwrap();
-        assert!(embedding_ops::fbank(&be, &mut out, &heard, &plan).is_err(), "{shape:?}");
+        assert!(embedding_ops::fbank(&be, &mut out, &audio, &plan).is_err(), "{shape:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The mel filterbank against the one openai-whisper ships.
+//! Whisper's mel filterbank against the one that openai-whisper ships.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn filterbank_matches_openai_whisper() {
         let (got, want) = (mel_filterbank(n_mels), whisper_filters(n_mels));
         assert_eq!(got.len(), want.len());
         for (i, (&g, &w)) in got.iter().zip(&want).enumerate() {
-            // Bit-equal where this was written; another libm may round a logarithm differently.
+            // Equal bit for bit with the libm of the golden; another libm may round a logarithm differently.
             let (band, bin) = (i / N_BINS, i % N_BINS);
             assert!((g - w).abs() <= 2e-7 * w.abs(), "{n_mels} mels, band {band}, bin {bin}: {g} against {w}");
         }
@@ -29,7 +29,7 @@ fn filterbank_matches_openai_whisper() {
 }
 
 #[test]
-fn filterbank_of_any_size_is_finite_and_covers_the_spectrum() {
+fn filterbanks_of_any_size_are_finite_and_cover_the_spectrum() {
     for n_mels in [1, 2, 13, 40, 80, 200, 256] {
         let filters = mel_filterbank(n_mels);
         assert_eq!(filters.len(), n_mels * N_BINS);

@@ -1,7 +1,7 @@
-//! Real recordings with published weights: the words, tokens, times and probabilities of faster-whisper and whisperx.
-//! Goldens: `tests/reference/faster_whisper_real.py`, `tests/reference/whisperx_real.py`.
+//! Transcripts of real recordings with published weights against faster-whisper and whisperx: words, tokens, times,
+//! probabilities. Goldens: `tests/reference/faster_whisper_real.py`, `tests/reference/whisperx_real.py`.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod common;
 #[path = "real_words/needs_real_needs_shared.rs"]

@@ -1,4 +1,5 @@
-//! Another recogniser behind [`Recognizer`]: greedy CTC decoding of a wav2vec2, through the whole pipeline to words and speakers.
+//! Another implementation of [`Recognizer`] (greedy CTC decoding with wav2vec2) in the whole pipeline, with words and
+//! speakers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use diarist::vad::Detector;
 use diarist::{Error, Result};
 use serde_json::Value;
 
-/// The likeliest class of every frame, without repetitions and blanks.
+/// Greedy CTC decoding: the most probable class of every frame, without repetitions and blanks.
 struct GreedyCtc {
     be: Cpu,
     network: Wav2Vec2<Cpu>,
@@ -50,7 +51,7 @@ impl GreedyCtc {
         let emissions = self.network.emissions(&self.be, &[samples])?;
         let classes = self.characters.len();
         let values = emissions.log_probs.to_host(&self.be)?;
-        // The last column is not a class.
+        // The last column is the wildcard.
         let frames = values.chunks_exact(classes + 1).take(emissions.frames[0]);
         let best = frames.map(|frame| (1..classes).fold(0, |best, at| if frame[at] > frame[best] { at } else { best }));
         let mut classes: Vec<usize> = best.collect();
@@ -107,7 +108,7 @@ fn letter(character: char) -> Option<char> {
 }
 
 #[test]
-fn a_ctc_recogniser_goes_through_to_words_and_speakers() {
+fn a_ctc_recogniser_works_in_the_whole_pipeline() {
     let be = Cpu::new(None).unwrap();
     let diarizer = Diarizer::builtin(&be).unwrap();
     let pipeline = Pipeline {
@@ -126,12 +127,13 @@ fn a_ctc_recogniser_goes_through_to_words_and_speakers() {
     let transcript = pipeline.transcribe(Input::Samples(&samples), &options, &mut ()).unwrap();
 
     let script: Value = serde_json::from_str(SAMPLE_SCRIPT).unwrap();
-    // The small network writes few spaces, so letters are compared.
+    // The small network emits few spaces, so letters are compared instead of words.
     let letters = |texts: Vec<&str>| texts.concat().chars().filter_map(letter).collect::<Vec<char>>();
-    let said = letters(script["turns"].as_array().unwrap().iter().map(|turn| turn["text"].as_str().unwrap()).collect());
+    let spoken =
+        letters(script["turns"].as_array().unwrap().iter().map(|turn| turn["text"].as_str().unwrap()).collect());
     let found = letters(transcript.word_segments.iter().map(|word| word.word.as_str()).collect());
-    let wrong = errors(&said, &found).rate();
-    assert!(wrong < 0.4, "{wrong}: {found:?}");
+    let error_rate = errors(&spoken, &found).rate();
+    assert!(error_rate < 0.4, "{error_rate}: {found:?}");
     assert_eq!(transcript.language.as_deref(), Some("en"));
     assert!(transcript.segments.iter().any(|segment| !segment.tokens.is_empty()));
     assert!(
@@ -140,7 +142,8 @@ fn a_ctc_recogniser_goes_through_to_words_and_speakers() {
     assert!(transcript.turns.len() > 10 && transcript.diarization.is_some());
 }
 
-/// What a recogniser declares decides which stages run: Whisper can give word times, so its language is detected first.
+/// The capabilities of a recogniser determine the stages. Whisper supports word times, so its language is detected
+/// first.
 #[test]
 fn capabilities_of_whisper_are_those_of_its_checkpoint() {
     let pipeline: Pipeline<Cpu, WhisperRecognizer<Cpu>> =

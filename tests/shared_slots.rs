@@ -1,6 +1,6 @@
-//! Callers of one pipeline at the same time: what each of them gets is what it would get alone, and in time.
+//! Concurrent callers of one pipeline: results are the same as for a single caller, and short recordings do not wait.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ struct Recording {
     chunks: Vec<Chunk>,
 }
 
-/// The built-in sample from `start` on, cut into `count` chunks of `seconds`; they overlap if need be.
+/// The built-in sample from `start` on, in `count` chunks of `seconds`. They overlap if the sample is too short.
 fn cut(start: f64, seconds: f64, count: usize) -> Recording {
     let options = audio::DecodeOptions::default();
     let whole = audio::decode_bytes(assets::SAMPLE, "sample", &options, |_| ControlFlow::Continue(())).unwrap();
@@ -36,7 +36,7 @@ fn pipeline() -> Pipeline<Cpu> {
     Pipeline::builtin(&Cpu::new(Some(2)).unwrap(), Detector::Energy).unwrap()
 }
 
-/// Quick ones.
+/// Options for fast decoding.
 fn base() -> AsrOptions {
     AsrOptions {
         language: Some("en".into()),
@@ -48,8 +48,8 @@ fn base() -> AsrOptions {
     }
 }
 
-/// Every first attempt is doubtful, so that chunks are decoded again, by drawing lots.
-fn doubting(seed: u64) -> AsrOptions {
+/// Options with which every first attempt fails the thresholds, so that chunks are decoded again by sampling.
+fn with_fallback(seed: u64) -> AsrOptions {
     let base = base();
     AsrOptions {
         temperatures: vec![0.0, 0.8],
@@ -84,16 +84,16 @@ fn together(
 }
 
 #[test]
-fn a_pipeline_may_be_used_by_several_threads() {
+fn a_pipeline_is_send_and_sync() {
     fn is_shared<T: Send + Sync>() {}
     is_shared::<Pipeline<Cpu>>();
     is_shared::<Pipeline<diarist::engine::cuda::Cuda<half::f16>>>();
 }
 
-/// Recordings with options that differ as much as they may in the same slots, and some that need slots of other kinds.
+/// Recordings with all options that may differ in the same slots, and some that need slots of other shapes.
 fn callers() -> Vec<(Recording, AsrOptions)> {
-    let timestamps = AsrOptions { without_timestamps: false, ..doubting(9) };
-    let undecided = AsrOptions {
+    let timestamps = AsrOptions { without_timestamps: false, ..with_fallback(9) };
+    let detect_language = AsrOptions {
         language: None,
         language_detection_segments: 3,
         language_detection_threshold: 1.0,
@@ -106,9 +106,9 @@ fn callers() -> Vec<(Recording, AsrOptions)> {
     let words = AsrOptions { word_timestamps: true, ..base() };
     let wide = AsrOptions { beam_size: 4, ..base() };
     vec![
-        (cut(0.0, 4.0, 6), doubting(5)),
+        (cut(0.0, 4.0, 6), with_fallback(5)),
         (cut(1.0, 3.0, 1), timestamps),
-        (cut(2.0, 5.0, 4), undecided),
+        (cut(2.0, 5.0, 4), detect_language),
         (cut(0.5, 2.0, 5), each),
         (cut(3.0, 4.0, 2), penalties),
         (cut(2.5, 6.0, 1), patient),
@@ -118,7 +118,7 @@ fn callers() -> Vec<(Recording, AsrOptions)> {
 }
 
 #[test]
-fn callers_at_once_read_as_alone() {
+fn concurrent_callers_get_the_same_results_as_alone() {
     let pipeline = pipeline();
     let callers = callers();
     let want: Vec<AsrResult> =
@@ -133,26 +133,27 @@ fn callers_at_once_read_as_alone() {
                 let (pipeline, start) = (&pipeline, &start);
                 scope.spawn(move || {
                     start.wait();
-                    let mut told = Told::default();
-                    let found = together(pipeline, recording, options, &mut told).unwrap();
+                    let mut reported = Reported::default();
+                    let found = together(pipeline, recording, options, &mut reported).unwrap();
                     assert_eq!(found, *want, "caller {i}, round {round}");
-                    assert_eq!((told.chunks, told.progress), (recording.chunks.len(), 1.0));
-                    assert_eq!(told.segments, found.segments);
+                    assert_eq!((reported.chunks, reported.progress), (recording.chunks.len(), 1.0));
+                    assert_eq!(reported.segments, found.segments);
                 });
             }
         });
     }
-    assert_eq!(Arc::strong_count(&pipeline.recognizer.whisper), 1, "slots that nobody uses were kept");
+    assert_eq!(Arc::strong_count(&pipeline.recognizer.whisper), 1, "unused slots were not freed");
 }
 
+/// Records what an observer is called with.
 #[derive(Default)]
-struct Told {
+struct Reported {
     chunks: usize,
     segments: Vec<Segment>,
     progress: f64,
 }
 
-impl Observer for Told {
+impl Observer for Reported {
     fn chunk(&mut self, segments: &[Segment], progress: f64) {
         assert!(progress > self.progress);
         self.progress = progress;
@@ -162,7 +163,7 @@ impl Observer for Told {
 }
 
 #[test]
-fn languages_are_those_found_alone() {
+fn detected_languages_are_the_same_as_alone() {
     let pipeline = pipeline();
     let WhisperRecognizer { whisper, tokenizer, slots } = &pipeline.recognizer;
     let recording = cut(0.0, 4.0, 4);
@@ -179,100 +180,103 @@ fn languages_are_those_found_alone() {
         let found = slots.detect_language(whisper, tokenizer, &recording.samples, chunks, &options, &mut ()).unwrap();
         assert_eq!(found, want, "{segments} chunks");
     }
-    let told = AsrOptions { language: Some("English".into()), ..base() };
-    let found = slots.detect_language(whisper, tokenizer, &recording.samples, chunks, &told, &mut ()).unwrap();
+    let known = AsrOptions { language: Some("English".into()), ..base() };
+    let found = slots.detect_language(whisper, tokenizer, &recording.samples, chunks, &known, &mut ()).unwrap();
     assert_eq!(found, Some(("en".into(), None)));
 }
 
-/// Calls something at the first chunk, and writes its name down at each.
-struct Diary<'a, F: FnMut()> {
+/// Appends its name to a shared log at each chunk, and calls `at_first` at the first chunk.
+struct Logger<'a, F: FnMut()> {
     name: char,
-    diary: &'a Mutex<String>,
+    log: &'a Mutex<String>,
     at_first: Option<F>,
 }
 
-impl<F: FnMut()> Observer for Diary<'_, F> {
+impl<F: FnMut()> Observer for Logger<'_, F> {
     fn chunk(&mut self, _: &[Segment], _: f64) {
-        self.diary.lock().unwrap().push(self.name);
+        self.log.lock().unwrap().push(self.name);
         if let Some(mut f) = self.at_first.take() {
             f();
         }
     }
 }
 
-/// A recording that comes when a long one has begun is finished long before that.
+/// A short recording that is added after the start of a long one is finished before it.
 #[test]
 fn a_short_recording_does_not_wait_for_a_long_one() {
     let pipeline = pipeline();
     let (long, short) = (cut(0.0, 4.0, 60), cut(0.0, 4.0, 2));
-    let diary = Mutex::new(String::new());
+    let log = Mutex::new(String::new());
     let (begun, wait) = channel::<()>();
     std::thread::scope(|scope| {
-        let (pipeline, short, diary) = (&pipeline, &short, &diary);
+        let (pipeline, short, log) = (&pipeline, &short, &log);
         scope.spawn(move || {
             wait.recv().unwrap();
-            let mut observer = Diary { name: 's', diary, at_first: None::<fn()> };
+            let mut observer = Logger { name: 's', log, at_first: None::<fn()> };
             together(pipeline, short, &base(), &mut observer).unwrap();
         });
         let at_first = Some(|| begun.send(()).unwrap());
-        together(pipeline, &long, &base(), &mut Diary { name: 'l', diary, at_first }).unwrap();
+        together(pipeline, &long, &base(), &mut Logger { name: 'l', log, at_first }).unwrap();
     });
-    let diary = diary.into_inner().unwrap();
-    assert_eq!((diary.matches('l').count(), diary.matches('s').count()), (60, 2));
-    assert!(diary.rfind('s').unwrap() < 30, "{diary}");
+    let log = log.into_inner().unwrap();
+    assert_eq!((log.matches('l').count(), log.matches('s').count()), (60, 2));
+    assert!(log.rfind('s').unwrap() < 30, "{log}");
 }
 
-/// Leaves after some chunks, in one way or another.
+/// Cancels or panics after some chunks.
 struct Leaving {
-    left: usize,
+    /// Chunks until then.
+    remaining: usize,
     panics: bool,
-    told: Sender<()>,
+    /// Receives a message at that chunk.
+    leaving: Sender<()>,
 }
 
 impl Observer for Leaving {
     fn chunk(&mut self, _: &[Segment], _: f64) {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
-            self.told.send(()).unwrap();
-            assert!(!self.panics, "a caller that breaks off");
+        self.remaining = self.remaining.saturating_sub(1);
+        if self.remaining == 0 {
+            self.leaving.send(()).unwrap();
+            assert!(!self.panics, "a caller that panics");
         }
     }
 
     fn is_cancelled(&self) -> bool {
-        self.left == 0
+        self.remaining == 0
     }
 }
 
-/// Whether a caller stops or falls over: its slots go to the others, who do not notice, and nothing of it is left.
+/// A caller cancels or panics: its slots are reused, other callers are not affected, and its recording is freed.
 #[test]
-fn who_leaves_leaves_nothing_behind() {
+fn a_caller_that_cancels_or_panics_does_not_affect_others() {
     let pipeline = pipeline();
     let (long, other, late) = (cut(0.0, 4.0, 60), cut(1.0, 3.0, 8), cut(2.0, 4.0, 1));
-    let options = doubting(3);
+    let options = with_fallback(3);
     let want = [&other, &late].map(|recording| alone(&pipeline, recording, &options));
     for panics in [false, true] {
-        let (told, has_left) = channel();
+        let (leaving, has_left) = channel();
         std::thread::scope(|scope| {
-            let leaving = scope.spawn(|| together(&pipeline, &long, &options, &mut Leaving { left: 2, panics, told }));
+            let left =
+                scope.spawn(|| together(&pipeline, &long, &options, &mut Leaving { remaining: 2, panics, leaving }));
             let staying = scope.spawn(|| together(&pipeline, &other, &options, &mut ()));
             has_left.recv().unwrap();
-            match leaving.join() {
+            match left.join() {
                 Ok(result) => assert!(!panics && matches!(result, Err(Error::Cancelled))),
                 Err(_) => assert!(panics),
             }
             assert_eq!(together(&pipeline, &late, &options, &mut ()).unwrap(), want[1]);
             assert_eq!(staying.join().unwrap().unwrap(), want[0]);
         });
-        // The end of the last one is told when everything has been given back.
+        // The last caller gets its end message after slots and recordings have been freed.
         assert_eq!(together(&pipeline, &late, &options, &mut ()).unwrap(), want[1]);
-        assert_eq!(Arc::strong_count(&long.samples), 1, "somebody still holds the recording of one who left");
+        assert_eq!(Arc::strong_count(&long.samples), 1, "the recording of the caller that left is not freed");
         assert_eq!(Arc::strong_count(&pipeline.recognizer.whisper), 1);
     }
 }
 
-/// What is wrong with a caller's wishes is said to it at once, whoever else is there.
+/// Invalid options are refused before a recording is queued.
 #[test]
-fn impossible_wishes_are_refused_at_the_door() {
+fn invalid_options_are_refused_before_queueing() {
     let pipeline = pipeline();
     let recording = cut(0.0, 4.0, 2);
     let unknown = AsrOptions { language: Some("Klingon".into()), ..base() };
@@ -296,9 +300,9 @@ fn impossible_wishes_are_refused_at_the_door() {
     assert!(matches!(result, Err(Error::Cancelled)));
 }
 
-/// Whole transcripts, aligned, by as many callers as come.
+/// Whole transcripts with alignment, by concurrent callers.
 #[test]
-fn whole_transcripts_read_as_alone() {
+fn concurrent_transcripts_are_the_same_as_alone() {
     let pipeline = pipeline();
     let mut options = Options { asr: base(), ..Options::default() };
     options.words = diarist::pipeline::WordTimes::Aligned(diarist::align::AlignOptions::default());
@@ -312,8 +316,9 @@ fn whole_transcripts_read_as_alone() {
     });
 }
 
-/// Eight recordings of one chunk: each alone, one caller after another, all at once, and as chunks of one recording, which is
-/// the most that sharing can bring. `cargo test --test shared_slots -- --ignored --nocapture`
+/// Throughput of eight recordings of one chunk: without shared slots, with one caller after another, with concurrent
+/// callers, and as chunks of one recording, which is the upper bound for sharing. `cargo test --test shared_slots --
+/// --ignored --nocapture`
 #[test]
 #[ignore = "takes long (.ci/long)"]
 #[allow(clippy::print_stderr)]

@@ -1,6 +1,6 @@
-//! Text and ids, on the built-in tokenizer and on the published ones.
+//! Encoding, decoding and special tokens, with the built-in tokenizer and the published ones.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod common;
 
@@ -14,26 +14,26 @@ fn built_in() -> Tokenizer {
 }
 
 #[test]
-fn text_survives() {
-    check_that_text_survives(&[built_in()]);
+fn text_round_trips() {
+    check_round_trip(&[built_in()]);
 }
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_text_survives() {
-    check_that_text_survives(&[51864, 51865].map(common::tokenizer::published));
+fn needs_shared_text_round_trips() {
+    check_round_trip(&[51864, 51865].map(common::tokenizer::published));
 }
 
-fn check_that_text_survives(tokenizers: &[Tokenizer]) {
+fn check_round_trip(tokenizers: &[Tokenizer]) {
     for tokenizer in tokenizers {
         for text in [" And so, my fellow Americans", " £5 — naïve 日本語 🎧", "\n two  spaces", ""] {
             let ids = tokenizer.encode(text).unwrap();
             assert!(ids.iter().all(|&id| id < tokenizer.special.eot));
             assert_eq!(tokenizer.decode(&ids).unwrap(), text);
             let special = tokenizer.special;
-            let dressed: Vec<u32> =
+            let with_special: Vec<u32> =
                 [special.sot, special.timestamp_begin + 7].into_iter().chain(ids).chain([special.eot]).collect();
-            assert_eq!(tokenizer.decode(&dressed).unwrap(), text);
+            assert_eq!(tokenizer.decode(&with_special).unwrap(), text);
         }
     }
 }
@@ -57,8 +57,8 @@ fn needs_shared_special_tokens_are_found_by_content() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_symbols_that_are_not_spoken() {
-    // openai-whisper's list, as the published multilingual checkpoints carry it in `suppress_tokens`
+fn needs_shared_non_speech_tokens_are_openai_whispers() {
+    // openai-whisper's list: `suppress_tokens` of the published multilingual checkpoints.
     #[rustfmt::skip]
     let want = [
         1, 2, 7, 8, 9, 10, 14, 25, 26, 27, 28, 29, 31, 58, 59, 60, 61, 62, 63, 90, 91, 92, 93, 359, 503, 522, 542, 873,
@@ -72,13 +72,13 @@ fn needs_shared_symbols_that_are_not_spoken() {
 }
 
 #[test]
-fn numerals_are_all_tokens_that_write_them() {
+fn numeral_tokens_cover_numbers_but_not_words() {
     check_numerals(&built_in());
 }
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_numerals_are_all_tokens_that_write_them() {
+fn needs_shared_numeral_tokens_cover_numbers_but_not_words() {
     check_numerals(&common::tokenizer::published(51865));
 }
 
@@ -93,7 +93,7 @@ fn check_numerals(tokenizer: &Tokenizer) {
 }
 
 #[test]
-fn a_tokenizer_of_another_kind_is_refused_with_file_token_and_cure() {
+fn missing_special_tokens_are_errors_with_file_and_advice() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/tokenizer.json");
     let text = std::fs::read_to_string(path).unwrap();
     for (token, multilingual) in
@@ -112,9 +112,9 @@ fn a_tokenizer_of_another_kind_is_refused_with_file_token_and_cure() {
     assert!(garbage.contains("t.json"), "{garbage}");
 }
 
-/// Ids that would overflow, or that loops over all ids below would never reach.
+/// Ids that would overflow, or make loops over all lower ids too long.
 #[test]
-fn absurd_ids_are_refused() {
+fn special_tokens_with_huge_ids_are_refused() {
     let text = diarist::assets::MODEL.tokenizer;
     let mut json: serde_json::Value = serde_json::from_str(text).unwrap();
     let tokens = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"];
@@ -129,7 +129,7 @@ fn absurd_ids_are_refused() {
     }
 }
 
-/// Found by fuzzing: the library that reads it panics at JSON that breaks off within the decoder.
+/// Found by fuzzing: the crate tokenizers panics on JSON that is truncated within the decoder.
 #[test]
 fn a_damaged_file_is_refused() {
     let text = diarist::assets::MODEL.tokenizer;

@@ -1,7 +1,7 @@
-//! From samples to segments: whole transcripts against faster-whisper on a random checkpoint, and what must hold for any
-//! model on the built-in one.
+//! Transcription of whole recordings: against faster-whisper with a random checkpoint, and invariants with the built-in
+//! model.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod common;
 
@@ -86,15 +86,15 @@ fn built_in() -> (Whisper<Cpu>, Tokenizer) {
     (model, tokenizer)
 }
 
-/// A minute of seeded sounds and chunks of different lengths in it, the last one cut off by its end.
+/// A minute of seeded noise, and chunks of different lengths; the last one extends beyond its end.
 fn minute() -> (Vec<f32>, Vec<Chunk>) {
     let spans = [(0.0, 4.0), (4.5, 11.3), (12.0, 12.4), (15.0, 25.0), (30.2, 37.0), (41.0, 50.5), (55.0, 60.5)];
     let chunk = |(start, end)| Chunk { span: Span::new(start, end), segments: vec![Span::new(start, end)] };
     (seeded::audio_f32(7, 60 * 16_000), spans.into_iter().map(chunk).collect())
 }
 
-/// Every first attempt is doubtful, so that chunks are decoded again.
-fn doubting() -> AsrOptions {
+/// Options with which every first attempt fails the thresholds, so that chunks are decoded again.
+fn with_fallback() -> AsrOptions {
     AsrOptions {
         language: Some("en".into()),
         beam_size: 3,
@@ -134,14 +134,14 @@ fn chunks_do_not_depend_on_the_batch_size() {
     let (audio, chunks) = minute();
     for timestamps in [false, true] {
         let run = |batch_size| -> AsrResult {
-            let options = AsrOptions { batch_size, without_timestamps: !timestamps, ..doubting() };
+            let options = AsrOptions { batch_size, without_timestamps: !timestamps, ..with_fallback() };
             let mut watch = Watch::default();
             let result = transcribe(&model, &tokenizer, &audio, Chunks::Speech(&chunks), &options, &mut watch).unwrap();
             assert_eq!((watch.calls, watch.segments, watch.progress), (chunks.len(), result.segments.len(), 1.0));
             result
         };
         let alone = run(1);
-        assert!(!alone.segments.is_empty(), "the model said nothing; the test sees nothing");
+        assert!(!alone.segments.is_empty(), "no segments to compare");
         assert!(alone.segments.iter().any(|s| s.temperature == Some(1.0)), "nothing was decoded again");
         for batch_size in [3, 8] {
             assert_eq!(run(batch_size), alone, "batch size {batch_size}");
@@ -164,7 +164,7 @@ fn windows_cover_the_recording() {
         without_timestamps: false,
         condition_on_previous_text: true,
         temperatures: vec![0.0],
-        ..doubting()
+        ..with_fallback()
     };
     let mut watch = Watch::default();
     let result = transcribe(&model, &tokenizer, &audio, Chunks::Windows, &options, &mut watch).unwrap();
@@ -174,9 +174,9 @@ fn windows_cover_the_recording() {
 }
 
 #[test]
-fn silence_and_nothing_are_no_error() -> Result<()> {
+fn silence_and_empty_recordings_are_no_error() -> Result<()> {
     let (model, tokenizer) = built_in();
-    let options = AsrOptions { language: None, ..doubting() };
+    let options = AsrOptions { language: None, ..with_fallback() };
     let empty = transcribe(&model, &tokenizer, &[], Chunks::Windows, &options, &mut ())?;
     assert_eq!(empty.segments, []);
     let empty = transcribe(&model, &tokenizer, &[], Chunks::Speech(&[]), &options, &mut ())?;
@@ -184,34 +184,34 @@ fn silence_and_nothing_are_no_error() -> Result<()> {
     let silence = AsrOptions { no_speech_threshold: Some(-1.0), ..options };
     let (audio, chunks) = minute();
     let result = transcribe(&model, &tokenizer, &audio, Chunks::Speech(&chunks), &silence, &mut ())?;
-    assert_eq!(result.segments, [], "every chunk is taken for silence");
+    assert_eq!(result.segments, [], "every chunk counts as no speech");
     assert!(result.language_probability.is_some_and(|p| p > 0.0 && p <= 1.0));
     Ok(())
 }
 
 #[test]
-fn cancelling_and_impossible_wishes_are_errors() {
+fn cancellation_and_invalid_options_are_errors() {
     let (model, tokenizer) = built_in();
     let (audio, chunks) = minute();
     let run = |options: AsrOptions, watch: &mut Watch| {
         transcribe(&model, &tokenizer, &audio, Chunks::Speech(&chunks), &options, watch)
     };
     let cancelled =
-        run(AsrOptions { batch_size: 1, ..doubting() }, &mut Watch { cancel_after: Some(2), ..Watch::default() });
+        run(AsrOptions { batch_size: 1, ..with_fallback() }, &mut Watch { cancel_after: Some(2), ..Watch::default() });
     assert!(matches!(cancelled, Err(Error::Cancelled)));
-    let unknown = AsrOptions { language: Some("Klingon".into()), ..doubting() };
-    let unheard = AsrOptions { language: Some("yue".into()), ..doubting() };
-    let no_token = AsrOptions { suppress_tokens: vec![1 << 40], ..doubting() };
-    for (options, word) in [(unknown, "Klingon"), (unheard, "yue"), (no_token, "suppress_tokens")] {
+    let unknown = AsrOptions { language: Some("Klingon".into()), ..with_fallback() };
+    let unsupported = AsrOptions { language: Some("yue".into()), ..with_fallback() };
+    let no_token = AsrOptions { suppress_tokens: vec![1 << 40], ..with_fallback() };
+    for (options, word) in [(unknown, "Klingon"), (unsupported, "yue"), (no_token, "suppress_tokens")] {
         let message = run(options, &mut Watch::default()).unwrap_err().to_string();
         assert!(message.contains(word), "{message}");
     }
     let long = [Chunk { span: Span::new(0.0, 11.0), segments: vec![] }];
-    let message = transcribe(&model, &tokenizer, &audio, Chunks::Speech(&long), &doubting(), &mut ());
+    let message = transcribe(&model, &tokenizer, &audio, Chunks::Speech(&long), &with_fallback(), &mut ());
     assert!(message.unwrap_err().to_string().contains("chunk_size"));
     let english = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin");
     let english = Tokenizer::open(&english, false).unwrap();
-    let translate = AsrOptions { language: None, task: Task::Translate, ..doubting() };
+    let translate = AsrOptions { language: None, task: Task::Translate, ..with_fallback() };
     let refused = transcribe(&model, &english, &audio, Chunks::Speech(&chunks), &translate, &mut ());
     assert!(refused.unwrap_err().to_string().contains("English only"));
 }

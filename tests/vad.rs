@@ -1,4 +1,4 @@
-//! Voice activity: the rules from scores to spans and chunks, against WhisperX, silero-vad and faster-whisper.
+//! Voice activity detection: from scores to spans and chunks, against WhisperX, silero-vad and faster-whisper.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn span_list(value: &Value) -> Vec<Span> {
     list(value).iter().map(|pair| Span::new(number(&pair[0]), number(&pair[1]))).collect()
 }
 
-/// Equal but for the last bit that `serde_json` may lose in reading a number.
+/// Asserts equal spans, up to the rounding of numbers by `serde_json`.
 #[track_caller]
 fn assert_spans(what: &str, got: &[Span], want: &[Span]) {
     assert_eq!(got.len(), want.len(), "{what}: number of spans");
@@ -116,7 +116,7 @@ fn silero_spans_match_silero_vad_and_faster_whisper() {
 }
 
 #[test]
-fn none_takes_everything_in_windows() {
+fn none_splits_the_whole_recording_into_chunks() {
     let options = VadOptions { chunk_size: Seconds(10.0), ..VadOptions::default() };
     let got = Detector::None.speech(&vec![0.0; 25 * SAMPLE_RATE], &options).unwrap();
     assert_eq!(got, [Span::new(0.0, 10.0), Span::new(10.0, 20.0), Span::new(20.0, 25.0)]);
@@ -125,7 +125,7 @@ fn none_takes_everything_in_windows() {
 }
 
 #[test]
-fn options_that_cannot_be_honoured_are_refused() {
+fn invalid_options_are_refused() {
     for method in ["none", "energy", "silero", "pyannote"] {
         assert_eq!(method.parse::<VadMethod>().unwrap().to_string(), method);
     }
@@ -144,7 +144,7 @@ fn options_that_cannot_be_honoured_are_refused() {
     }
 }
 
-/// Spans in order, apart, of positive length.
+/// Spans in order, without overlap, of positive length.
 fn any_spans() -> impl Strategy<Value = Vec<Span>> {
     prop::collection::vec((0.0..20.0f64, 0.001..45.0f64), 0..60).prop_map(|pairs| {
         let mut time = 0.0;
@@ -158,11 +158,11 @@ fn any_spans() -> impl Strategy<Value = Vec<Span>> {
 }
 
 proptest! {
-    // A failure prints the smallest case; there is no file of old ones beside the tests.
+    // A failure prints the minimal case; there is no file of past failures.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn merged_chunks_hold_every_span_in_order_and_fit(spans in any_spans(), size in 1.0..30.0f64) {
+    fn merged_chunks_contain_every_span_in_order_and_fit(spans in any_spans(), size in 1.0..30.0f64) {
         let chunks = merge_chunks(&spans, Seconds(size));
         let inside: Vec<Span> = chunks.iter().flat_map(|c| c.segments.clone()).collect();
         prop_assert_eq!(&inside, &spans);
@@ -172,7 +172,7 @@ proptest! {
             prop_assert!(chunk.span.duration() <= size || chunk.segments.len() == 1);
         }
         for pair in chunks.windows(2) {
-            // Greedy: the first span of a chunk did not fit in the one before.
+            // Greedy: the first span of a chunk does not fit in the previous chunk.
             prop_assert!(pair[1].segments[0].end.0 - pair[0].span.start.0 > size);
         }
     }
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn binarized_regions_are_ordered_and_apart(
+    fn binarized_regions_are_ordered_and_do_not_overlap(
         scores in prop::collection::vec(prop_oneof![0.0..1.0f32, Just(f32::NAN)], 0..400),
         onset in 0.05..0.95f64, offset in 0.05..0.95f64, longest in 0.5..30.0f64,
     ) {
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn silero_spans_are_ordered_apart_and_fit(
+    fn silero_spans_are_ordered_do_not_overlap_and_fit(
         runs in prop::collection::vec((0.0..1.0f32, 1..60usize), 0..80), size in 1.0..30.0f64, last in any::<bool>(),
     ) {
         let curve: Vec<f32> = runs.iter().flat_map(|&(p, n)| vec![p; n]).collect();

@@ -1,4 +1,5 @@
-//! Voice activity in sound: Silero's network against onnxruntime, the energy detector against reference turns.
+//! Voice activity detection on audio: Silero's network against onnxruntime, the energy detector against reference
+//! turns.
 
 mod common;
 
@@ -26,7 +27,7 @@ fn network() -> Silero {
     Silero::open(&shared("models/silero/silero_vad.onnx")).expect("the Silero network")
 }
 
-/// Reference turns of an RTTM file, by recording.
+/// The reference turns of each recording in an RTTM file.
 fn turns(path: &Path) -> HashMap<String, Vec<Span>> {
     let mut out: HashMap<String, Vec<Span>> = HashMap::new();
     for line in std::fs::read_to_string(path).expect("an RTTM file").lines() {
@@ -37,7 +38,7 @@ fn turns(path: &Path) -> HashMap<String, Vec<Span>> {
     out
 }
 
-/// Missed and false speech, in frames of 10 ms.
+/// Number of frames of 10 ms with missed and with false speech.
 fn errors(got: &[Span], want: &[Span], frames: usize) -> (usize, usize) {
     let mask = |spans: &[Span]| {
         let mut mask = vec![false; frames];
@@ -52,7 +53,7 @@ fn errors(got: &[Span], want: &[Span], frames: usize) -> (usize, usize) {
     (count(false, true), count(true, false))
 }
 
-/// Largest difference over every curve that came from the network, and what the network gives for silence.
+/// Probabilities of every golden curve that was computed by the network.
 #[test]
 #[ignore = "needs ../shared"]
 fn needs_shared_silero_probabilities_match_onnxruntime() {
@@ -60,7 +61,7 @@ fn needs_shared_silero_probabilities_match_onnxruntime() {
     let (golden, curves) = (json("silero/spans.json"), Golden::open("silero/probabilities.safetensors"));
     let mut worst = 0.0f32;
     for curve in golden["curves"].as_array().expect("an array") {
-        // Curves without a sound were drawn, for the spans.
+        // Curves without audio are synthetic: they are for the tests of spans.
         if curve["audio_seed"].is_null() && curve["file"].is_null() {
             continue;
         }
@@ -82,7 +83,7 @@ fn needs_shared_silero_probabilities_match_onnxruntime() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_silero_of_a_window_depends_on_the_past_only() {
+fn needs_shared_silero_is_causal() {
     let network = network();
     let audio = common::seeded::audio_f32(3, 200 * WINDOW + 17);
     let whole = network.probabilities(&audio);
@@ -94,7 +95,7 @@ fn needs_shared_silero_of_a_window_depends_on_the_past_only() {
     assert!(network.probabilities(&[0.0; 1])[0] < 0.5);
 }
 
-fn fails(path: &Path) -> String {
+fn open_error(path: &Path) -> String {
     match Silero::open(path) {
         Ok(_) => panic!("{} was accepted", path.display()),
         Err(error) => error.to_string(),
@@ -103,21 +104,21 @@ fn fails(path: &Path) -> String {
 
 #[test]
 fn silero_refuses_another_checkpoint() {
-    assert!(fails(&data("chunks/scores.safetensors")).contains("stft_conv.weight"));
-    assert!(fails(&data("no such file.safetensors")).contains("cannot be opened"));
-    assert!(fails(&data("no such file.onnx")).contains("cannot be read"));
-    assert!(fails(&data("chunks/chunks.json")).contains("ONNX"));
+    assert!(open_error(&data("chunks/scores.safetensors")).contains("stft_conv.weight"));
+    assert!(open_error(&data("no such file.safetensors")).contains("cannot be opened"));
+    assert!(open_error(&data("no such file.onnx")).contains("cannot be read"));
+    assert!(open_error(&data("chunks/chunks.json")).contains("ONNX"));
 }
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_silero_refuses_a_checkpoint_that_is_cut_off() {
+fn needs_shared_silero_refuses_a_truncated_checkpoint() {
     let whole = std::fs::read(shared("models/silero/silero_vad.onnx")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.onnx");
     for length in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(fails(&path).contains("damaged"), "{length} bytes");
+        assert!(open_error(&path).contains("damaged"), "{length} bytes");
     }
 }
 
@@ -133,7 +134,7 @@ fn needs_shared_silero_reads_the_safetensors_layout_too() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_silero_finds_speech_and_nothing_in_silence() {
+fn needs_shared_silero_detects_speech_but_not_silence() {
     let network = network();
     let detector = Detector::Silero(Box::new(network));
     let options = VadOptions::default();
@@ -144,8 +145,8 @@ fn needs_shared_silero_finds_speech_and_nothing_in_silence() {
     assert!(chunks[0].segments.len() >= 3 && chunks[0].span.start.0 < 0.5 && chunks[0].span.end.0 > 10.0);
 }
 
-/// Missed and false speech of `detector` over the reference turns, in per cent of the time, and how many recordings they
-/// are of.
+/// Missed and false speech of `detector` against the reference turns, in per cent of the time, and the number of
+/// recordings.
 fn error_against_turns(detector: &Detector) -> (f64, f64, usize) {
     let (mut missed, mut false_speech, mut total, mut speech, mut recordings) = (0, 0, 0, 0, 0);
     for name in ["ami/ami.rttm", "dialogue/sample.rttm", "dialogue/falcon.rttm"] {
@@ -163,11 +164,11 @@ fn error_against_turns(detector: &Detector) -> (f64, f64, usize) {
         }
     }
     let percent = |part: usize| 100.0 * part as f64 / total as f64;
-    assert!(speech * 2 > total && speech < total, "a detector of all or nothing must not pass");
+    assert!(speech * 2 > total && speech < total, "a constant detector must not pass");
     (percent(missed), percent(false_speech), recordings)
 }
 
-/// The numbers in the documentation of `vad::energy` are those measured here.
+/// Compares the error rates in the documentation of `vad::energy` with measured ones.
 #[test]
 #[ignore = "needs ../shared"]
 fn needs_shared_energy_error_against_reference_turns_is_the_documented_one() {
@@ -180,7 +181,7 @@ fn needs_shared_energy_error_against_reference_turns_is_the_documented_one() {
     eprintln!("energy: {measured}");
     assert_eq!(recordings, 8);
     assert!(docs.contains(&measured), "measured {measured}; change the documentation of src/vad/energy.rs");
-    assert!(wrong < 9.5, "documented, but worse than when the constants were chosen");
+    assert!(wrong < 9.5, "worse than when the constants were tuned");
     let network = network();
     let (missed, false_speech, _) = error_against_turns(&Detector::Silero(Box::new(network)));
     let measured = format!("Silero's default is wrong in {:.1} %", missed + false_speech);
@@ -212,7 +213,7 @@ fn noise(amplitude: f32, samples: usize) -> Vec<f32> {
 }
 
 #[test]
-fn energy_hears_nothing_in_silence_noise_and_hum() {
+fn energy_detects_no_speech_in_silence_noise_and_hum() {
     let seconds = 40 * SAMPLE_RATE;
     let hum = |i: usize| 0.1 * (std::f32::consts::TAU * 50.0 * i as f32 / SAMPLE_RATE as f32).sin();
     let with_hum: Vec<f32> = noise(0.01, seconds).iter().enumerate().map(|(i, x)| x + hum(i)).collect();
@@ -227,12 +228,13 @@ fn energy_hears_nothing_in_silence_noise_and_hum() {
     }
 }
 
-/// Noise that comes and goes, over a faint one: "syllables" of 150 ms, 50 ms apart.
-fn babble(samples: usize, talking: impl Fn(f64) -> bool) -> Vec<f32> {
+/// Synthetic speech: bursts of noise ("syllables" of 150 ms with gaps of 50 ms) at times where `is_speech`, over faint
+/// noise.
+fn syllables(samples: usize, is_speech: impl Fn(f64) -> bool) -> Vec<f32> {
     let mut out = noise(0.002, samples);
     for (i, (x, loud)) in out.iter_mut().zip(noise(0.2, samples)).enumerate() {
         let time = i as f64 / SAMPLE_RATE as f64;
-        if talking(time) && time % 0.2 < 0.15 {
+        if is_speech(time) && time % 0.2 < 0.15 {
             *x += loud;
         }
     }
@@ -240,23 +242,24 @@ fn babble(samples: usize, talking: impl Fn(f64) -> bool) -> Vec<f32> {
 }
 
 #[test]
-fn energy_finds_the_bounds_of_speech() {
-    let samples = babble(20 * SAMPLE_RATE, |t| (2.0..5.0).contains(&t) || (8.0..9.0).contains(&t));
+fn energy_finds_the_start_and_end_of_speech() {
+    let samples = syllables(20 * SAMPLE_RATE, |t| (2.0..5.0).contains(&t) || (8.0..9.0).contains(&t));
     let got = Detector::Energy.speech(&samples, &VadOptions::default()).unwrap();
     assert_eq!(got.len(), 2, "{got:?}");
     for (span, (start, end)) in got.iter().zip([(2.0, 4.95), (8.0, 8.95)]) {
-        // 0.2 s are added on purpose.
+        // Spans have 0.2 s of padding.
         assert!((span.start.0 - (start - 0.2)).abs() < 0.06 && (span.end.0 - (end + 0.2)).abs() < 0.06, "{span:?}");
     }
 }
 
-/// Frames are 10 ms long, so one span may be off by 5; the mean over bursts that begin at every phase of a frame may not.
-/// With one threshold for both ends nothing else is lopsided: what is early at the start is late at the end.
+/// Spans have no systematic offset. Frames are 10 ms long, so a single span may be off by 5 ms; the mean over bursts at
+/// all phases of a frame must not be. With equal thresholds for onset and offset, smoothing moves both ends
+/// symmetrically.
 #[test]
-fn energy_spans_lie_where_the_sound_is() {
+fn energy_spans_have_no_systematic_offset() {
     const PHASES: usize = 16;
-    // A frame is heard in its middle, and a span ends in the first frame after it: see `vad::binarize`.
-    let habit = 0.005;
+    // `vad::binarize` begins and ends a span in the middle of a frame, so spans are half a frame late.
+    let binarize_offset = 0.005;
     let shift = |phase: usize| {
         let (start, end) = (48_000 + phase * 160 / PHASES, 80_000 + phase * 160 / PHASES);
         let mut samples = noise(0.002, 8 * SAMPLE_RATE);
@@ -264,17 +267,17 @@ fn energy_spans_lie_where_the_sound_is() {
         samples[start..end].copy_from_slice(&burst[start..end]);
         let got = energy::speech(&samples, 0.5, 0.5, Seconds(30.0)).unwrap();
         assert_eq!(got.len(), 1, "{got:?}");
-        (got[0].start.0 + got[0].end.0) / 2.0 - (start + end) as f64 / 2.0 / SAMPLE_RATE as f64 - habit
+        (got[0].start.0 + got[0].end.0) / 2.0 - (start + end) as f64 / 2.0 / SAMPLE_RATE as f64 - binarize_offset
     };
     let mean = (0..PHASES).map(shift).sum::<f64>() / PHASES as f64;
-    eprintln!("energy: spans lie {:.2} ms off", 1000.0 * mean);
-    assert!(mean.abs() < 0.002, "spans lie {:.2} ms off", 1000.0 * mean);
+    eprintln!("energy: spans are {:.2} ms late", 1000.0 * mean);
+    assert!(mean.abs() < 0.002, "spans are {:.2} ms late", 1000.0 * mean);
 }
 
 #[test]
-fn energy_cuts_long_speech_where_it_is_quietest() {
-    // 70 s without a pause of half a second, but one of 0.3 s at 21 s and one at 43 s.
-    let samples = babble(75 * SAMPLE_RATE, |t| t < 70.0 && !(21.0..21.3).contains(&t) && !(43.0..43.3).contains(&t));
+fn energy_cuts_long_speech_at_the_quietest_point() {
+    // 70 s without a pause of half a second, but with pauses of 0.3 s at 21 s and 43 s.
+    let samples = syllables(75 * SAMPLE_RATE, |t| t < 70.0 && !(21.0..21.3).contains(&t) && !(43.0..43.3).contains(&t));
     let scores = energy::scores(&samples).unwrap();
     assert_eq!(scores.len(), 7500);
     let got = Detector::Energy.speech(&samples, &VadOptions::default()).unwrap();

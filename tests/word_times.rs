@@ -1,7 +1,8 @@
-//! Word times from cross-attention, against openai-whisper: the matrix and the path of random models, words of texts, and
-//! what is made of drawn times; then whole transcripts. Goldens: `tests/reference/word_times.py`.
+//! Word times from cross-attention against openai-whisper: alignment matrices and DTW paths of random models, splitting
+//! of text into words, heuristic corrections of random times; then whole transcripts. Goldens:
+//! `tests/reference/word_times.py`.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which may
+#![allow(clippy::unwrap_used)] // tests may panic
 
 mod common;
 #[path = "word_times/transcripts.rs"]
@@ -29,7 +30,7 @@ use diarist::units::Seconds;
 use diarist::{Result, asr};
 use serde_json::Value;
 
-/// All forms in which a device may keep the audio; that of int8 changes what the decoder hears a little.
+/// The kinds of cross-attention cache that do not change results. (The int8 cache changes them slightly.)
 const CROSS: [CrossCacheType; 2] = [CrossCacheType::F32, CrossCacheType::Absorbed];
 
 fn count(value: &Value) -> usize {
@@ -63,8 +64,8 @@ fn features(model: &Whisper<Cpu>, case: &Value) -> Vec<f32> {
     seeded::features(seed, model.config.num_mel_bins, 2 * model.config.max_source_positions)
 }
 
-/// All tokens the decoder is fed.
-fn fed(case: &Value, vocab: usize) -> Vec<u32> {
+/// All input tokens of the decoder.
+fn input_tokens(case: &Value, vocab: usize) -> Vec<u32> {
     let special = special_tokens(vocab);
     let mut tokens = ids(&case["task"]);
     tokens.push(special.no_timestamps);
@@ -73,7 +74,7 @@ fn fed(case: &Value, vocab: usize) -> Vec<u32> {
     tokens
 }
 
-/// The matrix of all texts in one pass, one after another: `[R, T]`.
+/// The alignment matrix of all texts in one pass, `[R, T]`: the rows of the texts one after another.
 fn matrix(model: &Whisper<Cpu>, cases: &[&Value]) -> Tensor<Cpu, f32> {
     let be = &model.be;
     let cross = model.cross_kind(1);
@@ -87,7 +88,7 @@ fn matrix(model: &Whisper<Cpu>, cases: &[&Value]) -> Tensor<Cpu, f32> {
         model.fill_slots(&mut caches, &[slot], &mut encoder).unwrap();
         let out = encoder.out.to_host(be).unwrap();
         encoded.push(Tensor::from_host(be, encoder.out.shape(), &out).unwrap());
-        let tokens = fed(case, model.config.vocab_size);
+        let tokens = input_tokens(case, model.config.vocab_size);
         rows.push(token.len()..token.len() + tokens.len());
         position.extend(0..tokens.len() as i32);
         row.extend(vec![slot as i32; tokens.len()]);
@@ -103,21 +104,21 @@ fn matrix(model: &Whisper<Cpu>, cases: &[&Value]) -> Tensor<Cpu, f32> {
     let mut pass = model.alignment_pass(token.len(), 100, cross).unwrap();
     let frames = |case: &Value| count(&case["mel_frames"]) / 2;
     let texts = cases.iter().zip(&rows).zip(&encoded);
-    let heard: Vec<KnownTokens<Cpu>> = texts
+    let known: Vec<KnownTokens<Cpu>> = texts
         .map(|((case, rows), encoded)| KnownTokens { rows: rows.clone(), frames: frames(case), encoded })
         .collect();
-    model.decode_aligning(&mut scratch, &mut caches, &step, &lineage, &heard, &mut pass).unwrap();
+    model.decode_aligning(&mut scratch, &mut caches, &step, &lineage, &known, &mut pass).unwrap();
     pass.matrix
 }
 
-/// Rows of the text in its own part of the matrix: one for each token, and one for what comes after.
+/// Rows of the text within its part of the matrix: one for each token, and one for end-of-text.
 fn text_rows(case: &Value) -> Range<usize> {
     let task = list(&case["task"]).len();
     task..task + list(&case["tokens"]).len() + 1
 }
 
 #[test]
-fn the_matrix_is_the_references() {
+fn the_alignment_matrix_is_the_references() {
     let golden = common::json("word_times/models.json");
     let matrices = Golden::open("word_times/matrices.safetensors");
     let cases = list(&golden["cases"]);
@@ -136,17 +137,17 @@ fn the_matrix_is_the_references() {
                 };
                 let got = columns(&together, first);
                 assert_close(&format!("{key} {cross:?}"), &got, &want, 1e-4, 1e-4);
-                assert_eq!(got, columns(&matrix(&model, &[case]), 0), "{key} {cross:?}: its batch shows");
-                first += fed(case, model.config.vocab_size).len();
+                assert_eq!(got, columns(&matrix(&model, &[case]), 0), "{key} {cross:?}: depends on the batch");
+                first += input_tokens(case, model.config.vocab_size).len();
             }
         }
     }
 }
 
-/// Clips whose texts are known: whatever the search finds, it is those that are listened for.
+/// A source of clips with known texts: token times are requested for these, not for the texts that the search finds.
 struct Known<'a> {
     cases: &'a [&'a Value],
-    /// Handed out from the end.
+    /// Clip ids; the next one is last.
     order: Vec<usize>,
     window: usize,
     prompt: Prompt,
@@ -183,7 +184,7 @@ impl Source for Known<'_> {
     }
 }
 
-/// The times of all texts, found in so many slots.
+/// The token times of all texts, computed in `slots` slots.
 fn times(model: &Whisper<Cpu>, cases: &[&Value], slots: usize, beams: usize, order: Vec<usize>) -> Vec<TokenTimes> {
     let window = 2 * model.config.max_source_positions;
     let mut values: Vec<f32> = cases.iter().flat_map(|case| features(model, case)).collect();
@@ -200,11 +201,11 @@ fn times(model: &Whisper<Cpu>, cases: &[&Value], slots: usize, beams: usize, ord
     let prompt = Prompt { tokens: vec![special.sot, special.no_timestamps], sot: 0, len: 2 };
     let mut source = Known { cases, order, window, prompt, times: vec![None; cases.len()] };
     scheduler.run(&Clips::Recording { mel, frames }, &mut source).unwrap();
-    source.times.into_iter().map(|times| times.expect("every clip was listened to")).collect()
+    source.times.into_iter().map(|times| times.expect("times of every clip")).collect()
 }
 
 #[test]
-fn times_of_tokens_are_the_references_in_any_batch() {
+fn token_times_are_the_references_in_any_batch() {
     let golden = common::json("word_times/models.json");
     let cases = list(&golden["cases"]);
     for (name, config) in golden["models"].as_object().unwrap() {
@@ -222,15 +223,19 @@ fn times_of_tokens_are_the_references_in_any_batch() {
                 assert_close(&case["name"].to_string(), &got, &want, 1e-5, 1e-3);
             }
             let backwards = (0..cases.len()).collect();
-            assert_eq!(alone, times(&model, &cases, cases.len(), 1, backwards), "{name} {cross:?}: the batch shows");
-            assert_eq!(alone, times(&model, &cases, 2, 3, forwards), "{name} {cross:?}: the beams show");
+            assert_eq!(
+                alone,
+                times(&model, &cases, cases.len(), 1, backwards),
+                "{name} {cross:?}: depends on the batch"
+            );
+            assert_eq!(alone, times(&model, &cases, 2, 3, forwards), "{name} {cross:?}: depends on the beams");
         }
     }
 }
 
 #[test]
 #[ignore = "needs ../shared"]
-fn needs_shared_words_of_these_times_are_the_references() {
+fn needs_shared_words_of_token_times_are_the_references() {
     let golden = common::json("word_times/models.json");
     for (name, config) in golden["models"].as_object().unwrap() {
         for cross in CROSS {
@@ -280,7 +285,7 @@ fn needs_shared_words_of_texts_are_the_references() {
             let counts: Vec<usize> = words.iter().map(|word| word.tokens.len()).collect();
             assert_eq!(counts, list(&case["counts"]).iter().map(count).collect::<Vec<_>>(), "{want:?}");
         }
-        // Nothing of a text is lost, however broken it is.
+        // No token is lost, even if the text is not valid UTF-8.
         let broken: Vec<u32> = (100..256).chain(94..100).collect();
         let words = split_words(&tokenizer, &broken, Spacing::Spaces).unwrap();
         assert_eq!(words.iter().flat_map(|word| word.tokens.clone()).collect::<Vec<_>>(), broken);
@@ -289,13 +294,13 @@ fn needs_shared_words_of_texts_are_the_references() {
 }
 
 #[test]
-fn drawn_times_become_the_words_of_the_reference() {
+fn corrections_of_random_times_are_the_references() {
     const TEXT: u32 = 7;
     const STAMP: u32 = 50300;
-    /// The parser's rounding of numbers with all their digits.
+    /// Tolerance for the rounding of the JSON parser.
     const READ: f64 = 1e-9;
     let golden = common::json("word_times/words.json");
-    let mut cut = 0;
+    let mut changed = 0;
     for (number_of_case, case) in list(&golden["heuristics"]).iter().enumerate() {
         let spans = |key: &str| -> Vec<[f64; 2]> {
             list(&case[key]).iter().map(|span| [number(&span[0]), number(&span[1])]).collect()
@@ -316,7 +321,7 @@ fn drawn_times_become_the_words_of_the_reference() {
             let (got, near) = ([segment.start.0, segment.end.0], |a: f64, b: f64| (a - b).abs() <= READ);
             assert!(near(got[0], *start) && near(got[1], *end), "case {number_of_case}: {got:?}, want {after:?}");
         }
-        cut += usize::from(before != after);
+        changed += usize::from(before != after);
         for (segment, want) in segments.iter().zip(list(&case["words"])) {
             let words = segment.words.as_ref().unwrap();
             let want = list(want).iter().filter(|word| !word[0].as_str().unwrap().trim().is_empty());
@@ -331,10 +336,10 @@ fn drawn_times_become_the_words_of_the_reference() {
             assert!(words.iter().all(|word| word.source == Some(TimeSource::Dtw)));
         }
     }
-    assert!(cut > 100, "only {cut} cases change a segment");
+    assert!(changed > 100, "only {changed} cases change a segment");
 }
 
-/// The first frames of the tokens on the way through one matrix `[rows, columns]`.
+/// The first frame of each token on the DTW path through a matrix `[rows, columns]`.
 fn warp(be: &Cpu, matrix: &[f32], rows: usize, columns: usize) -> Vec<usize> {
     let matrix = Tensor::from_host(be, &[rows, columns], matrix).unwrap();
     let places = WarpPlaces::new(be, vec![WarpPlace { rows: 0..rows, frames: columns }]).unwrap();
@@ -344,7 +349,7 @@ fn warp(be: &Cpu, matrix: &[f32], rows: usize, columns: usize) -> Vec<usize> {
 }
 
 #[test]
-fn paths_are_the_references() {
+fn dtw_paths_are_the_references() {
     let be = Cpu::new(Some(1)).unwrap();
     for case in list(&common::json("word_times/words.json")["warps"]) {
         let rows = list(&case["matrix"]);

@@ -52,11 +52,12 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
         &self.dictionary
     }
 
-    /// Aligns the words of `segments` to `audio` (16 kHz mono in `[-1, 1]`). `language` is the code of the spoken language.
+    /// Aligns the words of `segments` to `audio` (16 kHz mono in `[-1, 1]`). `language` is the code of the spoken
+    /// language.
     ///
     /// Returns segments in order of time. Each input segment is split into its sentences; every sentence keeps the
-    /// recogniser's fields of its segment. If a segment cannot be aligned, [`Segment::unaligned`] has the reason, and the
-    /// times of its words are interpolated over the segment (see [`AlignOptions::interpolate`]).
+    /// recogniser's fields of its segment. If a segment cannot be aligned, [`Segment::unaligned`] has the reason, and
+    /// the times of its words are interpolated over the segment (see [`AlignOptions::interpolate`]).
     ///
     /// # Errors
     /// [`Error::Config`] for an invalid option; [`Error::Cancelled`]; errors of the device.

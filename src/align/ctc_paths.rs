@@ -34,7 +34,8 @@ pub struct LabelSpan {
 pub enum Refusal {
     /// There are no labels.
     NoLabels,
-    /// There are fewer rows than labels. [`CtcTopology::Ctc`] needs one more row for the blank between two equal labels.
+    /// There are fewer rows than labels. [`CtcTopology::Ctc`] needs one more row for the blank between two equal
+    /// labels.
     TooLong {
         /// Labels, plus the mandatory blanks.
         needed: usize,

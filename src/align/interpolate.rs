@@ -7,8 +7,8 @@ use crate::types::Span;
 
 /// Fills in the times of words that have none, unless `method` is [`Interpolate::Ignore`].
 ///
-/// `letters`: the number of letters of each word. `whole`: the span of the segment, which all words share if none of them
-/// has a time.
+/// `letters`: the number of letters of each word. `whole`: the span of the segment, which all words share if none of
+/// them has a time.
 pub fn interpolate(times: &mut [Option<Span>], letters: &[usize], whole: Span, method: Interpolate) {
     if method == Interpolate::Ignore {
         return;

@@ -10,7 +10,8 @@ use super::numerals;
 pub enum LabelPolicy {
     /// Spoken form: numbers as words, wildcards for letters and symbols without a class, no labels for punctuation.
     Spoken,
-    /// One label per character, as in WhisperX: a wildcard for each character without a class, a delimiter for each space.
+    /// One label per character, as in WhisperX: a wildcard for each character without a class, a delimiter for each
+    /// space.
     Written,
 }
 
@@ -32,8 +33,8 @@ pub struct Word {
     pub text: Range<usize>,
     /// Its range in [`Labels::characters`].
     pub characters: Range<usize>,
-    /// Its range in [`Labels::labels`]; empty if no character of the word has a label. A number that is spoken in several
-    /// words contains delimiters.
+    /// Its range in [`Labels::labels`]; empty if no character of the word has a label. A number that is spoken in
+    /// several words contains delimiters.
     pub labels: Range<usize>,
     /// Whether all of its labels are wildcards.
     pub wildcard: bool,
@@ -119,8 +120,8 @@ impl Labeller<'_> {
         self.out.words.push(Word { text: start..end, characters, labels, wildcard });
     }
 
-    /// Adds the labels of a word with digits in spoken form. Returns false if there is no spoken form, or if the network has
-    /// classes for the digits.
+    /// Adds the labels of a word with digits in spoken form. Returns false if there is no spoken form, or if the
+    /// network has classes for the digits.
     fn number(&mut self, word: &str) -> bool {
         if !word.chars().any(|c| c.is_ascii_digit() && self.dictionary.class(c).is_none()) {
             return false;

@@ -1,11 +1,11 @@
 //! Online CTC Viterbi search (banded, bounded memory) for recordings of any length.
 //!
-//! [`ctc_paths()`](super::ctc_paths()) stores a backpointer for every row and label, tens of gigabytes for two hours of speech.
-//! This search, for [`CtcTopology::Ctc`] only, bounds both dimensions:
-//! * Labels: it evaluates a band of at most `WIDTH` labels around the most probable ones, ten minutes of speech. The search is
-//!   exact for shorter texts.
-//! * Rows: when all surviving paths share their beginning, that beginning is emitted and its backpointers are freed. If the
-//!   backpointers exceed `HISTORY` bytes before that, the older half of the currently best path is emitted.
+//! [`ctc_paths()`](super::ctc_paths()) stores a backpointer for every row and label, tens of gigabytes for two hours of
+//! speech. This search, for [`CtcTopology::Ctc`] only, bounds both dimensions:
+//! * Labels: it evaluates a band of at most `WIDTH` labels around the most probable ones, ten minutes of speech. The
+//!   search is exact for shorter texts.
+//! * Rows: when all surviving paths share their beginning, that beginning is emitted and its backpointers are freed. If
+//!   the backpointers exceed `HISTORY` bytes before that, the older half of the currently best path is emitted.
 //!
 //! The search runs on the CPU; rows are copied from the device window by window.
 //!
@@ -25,7 +25,8 @@ const PRUNE_INTERVAL: usize = 64;
 /// Rows between two tracebacks.
 const TRACEBACK_INTERVAL: usize = 1024;
 
-/// Backpointer of state `label[j]`, in the bits `LABEL_MASK`: the same label, the blank before it, or the previous label.
+/// Backpointer of state `label[j]`, in the bits `LABEL_MASK`: the same label, the blank before it, or the previous
+/// label.
 const STAY: u8 = 0;
 const FROM_BLANK: u8 = 1;
 const FROM_LABEL: u8 = 2;
@@ -33,8 +34,8 @@ const LABEL_MASK: u8 = 3;
 /// Backpointer of state `blank[j]`, one bit: set for `label[j - 1]`, clear for the same blank.
 const BLANK_FROM_LABEL: u8 = 4;
 
-/// A CTC state: `2 j` is the blank after `j` labels, `2 j + 1` is label `j`. Paths are monotonic in these numbers, and two
-/// best paths never cross.
+/// A CTC state: `2 j` is the blank after `j` labels, `2 j + 1` is label `j`. Paths are monotonic in these numbers, and
+/// two best paths never cross.
 type State = usize;
 
 /// Bounds of the search. Tests use smaller ones.
@@ -65,8 +66,8 @@ pub struct LongSearch<'a> {
     now: Scores,
     before: Scores,
     emission: Vec<f32>,
-    /// `[L + 1]` log-weight of the transition from label `j - 1` to label `j` without a blank: minus infinity if they are
-    /// equal, else 0.
+    /// `[L + 1]` log-weight of the transition from label `j - 1` to label `j` without a blank: minus infinity if they
+    /// are equal, else 0.
     skip: Vec<f32>,
     /// `[L + 1]` least number of rows for the labels from `j` on.
     needed: Vec<usize>,
@@ -81,8 +82,8 @@ pub struct LongSearch<'a> {
 }
 
 /// Log-probabilities of the best path to each state, `[1 + L + 1]`: item `j + 1` is label `j`, and the blank after `j`
-/// labels. Item 0 is a sentinel of minus infinity: there is no label before the first. States outside the band have minus
-/// infinity.
+/// labels. Item 0 is a sentinel of minus infinity: there is no label before the first. States outside the band have
+/// minus infinity.
 struct Scores {
     label: Vec<f32>,
     blank: Vec<f32>,
@@ -255,7 +256,8 @@ impl<'a> LongSearch<'a> {
         self.band = band;
     }
 
-    /// Rescales the scores so that the best is zero, and narrows the band to its width by dropping the less probable end.
+    /// Rescales the scores so that the best is zero, and narrows the band to its width by dropping the less probable
+    /// end.
     fn prune_band(&mut self) {
         let Range { mut start, mut end } = self.band.clone();
         let items = start + 1..end + 1;

@@ -25,13 +25,13 @@ impl Timed for Char {
     }
 }
 
-/// Makes the times of words, characters and segments monotonic. Segments that do not overlap, and whose words lie inside
-/// them, are not changed.
+/// Makes the times of words, characters and segments monotonic. Segments that do not overlap, and whose words lie
+/// inside them, are not changed.
 pub fn make_monotonic(segments: &mut [Segment]) {
     order(segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten()).collect());
     order(segments.iter_mut().flat_map(|segment| segment.chars.iter_mut().flatten()).collect());
-    // A segment begins with its first and ends with its last timed word. A segment without timed words is clamped between
-    // the segments before and after it.
+    // A segment begins with its first and ends with its last timed word. A segment without timed words is clamped
+    // between the segments before and after it.
     let first = |segment: &Segment| segment.words.iter().flatten().find_map(|word| word.start);
     let last = |segment: &Segment| segment.words.iter().flatten().rev().find_map(|word| word.end);
     let mut next = Seconds(f64::INFINITY);

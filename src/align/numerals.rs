@@ -1,7 +1,8 @@
 //! Numbers to words for alignment: `$5.50` is aligned as "five dollars and fifty cents".
 //!
 //! The words come from the crate num2words, which supports English, French and Ukrainian. In other languages digits are
-//! wildcards. A number that can be read in several ways gets one reading: forced alignment tolerates some wrong letters.
+//! wildcards. A number that can be read in several ways gets one reading: forced alignment tolerates some wrong
+//! letters.
 
 use num2words::{Currency, Lang, Num2Words};
 
@@ -50,8 +51,8 @@ const UKRAINIAN: Reading = Reading {
     halved_years: false,
 };
 
-/// The spoken form of a word with digits. `None` if the language is not supported, the word has no digit, or the library
-/// has no words for a number.
+/// The spoken form of a word with digits. `None` if the language is not supported, the word has no digit, or the
+/// library has no words for a number.
 pub fn spoken(word: &str, language: &str) -> Option<String> {
     let reading = match language {
         "en" => ENGLISH,
@@ -70,8 +71,8 @@ pub fn spoken(word: &str, language: &str) -> Option<String> {
             }
             None if first == '%' => (reading.percent.to_string(), &rest[1..]),
             None => {
-                // Other characters, such as the letters of `mp3`, are copied up to the next number. A currency sign ends
-                // them, because it is read with the number after it.
+                // Other characters, such as the letters of `mp3`, are copied up to the next number. A currency sign
+                // ends them, because it is read with the number after it.
                 let end = rest[first.len_utf8()..].char_indices().map(|(i, c)| (i + first.len_utf8(), c));
                 let mut end = end.filter(|(_, c)| c.is_ascii_digit() || *c == '%' || currency(*c).is_some());
                 let end = end.next().map_or(rest.len(), |(i, _)| i);
@@ -180,7 +181,8 @@ fn digits(text: &str) -> Option<&str> {
     (end > 0).then(|| &text[..end])
 }
 
-/// Calls num2words, with the decimal separator replaced by the spoken one. Guarded, because the library panics on some inputs.
+/// Calls num2words, with the decimal separator replaced by the spoken one. Guarded, because the library panics on some
+/// inputs.
 fn words(reading: &Reading, text: &str, form: impl FnOnce(Num2Words) -> Num2Words) -> Option<String> {
     let said = guard(|| form(Num2Words::parse(text)?.lang((reading.lang)())).to_words().ok()).ok().flatten()?;
     let (theirs, ours) = reading.point;

@@ -19,8 +19,9 @@ pub enum Interpolate {
 /// Options of [`Aligner`](super::Aligner).
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlignOptions {
-    /// The paths that the search allows. [`CtcTopology::Trellis`] is WhisperX's, and selects WhisperX's labels too: every
-    /// character without a class, including punctuation and digits, is a wildcard, and a word ends where the next one begins.
+    /// The paths that the search allows. [`CtcTopology::Trellis`] is WhisperX's, and selects WhisperX's labels too:
+    /// every character without a class, including punctuation and digits, is a wildcard, and a word ends where the next
+    /// one begins.
     pub topology: CtcTopology,
     /// The times of words that were not aligned.
     pub interpolate: Interpolate,

@@ -7,8 +7,8 @@ use crate::guard::guard;
 
 /// Splits a text into sentences, as ranges of its words. Every word is in exactly one range; the ranges are in order.
 ///
-/// Sentence boundaries come from Wikimedia's crate sentencex, which knows abbreviations of some thirty languages and has
-/// general rules for the others.
+/// Sentence boundaries come from Wikimedia's crate sentencex, which knows abbreviations of some thirty languages and
+/// has general rules for the others.
 pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>> {
     // If the library panics, the whole text is one sentence.
     let ends: Vec<usize> = guard(|| {
@@ -32,7 +32,8 @@ pub fn sentences(text: &str, language: &str, words: &[Word]) -> Vec<Range<usize>
     out
 }
 
-/// Whether a word is a capital letter with a full stop: an initial of a name, or French "M.", not the end of a sentence.
+/// Whether a word is a capital letter with a full stop: an initial of a name, or French "M.", not the end of a
+/// sentence.
 fn is_initial(word: &str) -> bool {
     let mut characters = word.chars();
     characters.next().is_some_and(char::is_uppercase) && characters.as_str() == "."

@@ -1,9 +1,9 @@
 //! Overlapping windows of long segments, and batches of short ones.
 //!
-//! The network was trained on utterances of up to half a minute, and the cost of its attention is quadratic in the length. A
-//! longer segment is split into windows that overlap. Rows near the edge of a window lack context on one side; they are
-//! dropped, and the overlapping window supplies them. Windows begin at multiples of the network's hop, so that the kept rows
-//! are on the same grid as those of a single pass.
+//! The network was trained on utterances of up to half a minute, and the cost of its attention is quadratic in the
+//! length. A longer segment is split into windows that overlap. Rows near the edge of a window lack context on one
+//! side; they are dropped, and the overlapping window supplies them. Windows begin at multiples of the network's hop,
+//! so that the kept rows are on the same grid as those of a single pass.
 
 use std::ops::Range;
 
@@ -24,8 +24,8 @@ pub struct Window {
     pub rows: Range<usize>,
 }
 
-/// The windows of a segment of `samples` samples. Their kept rows, concatenated, are the `config.frames(samples)` rows of a
-/// single pass.
+/// The windows of a segment of `samples` samples. Their kept rows, concatenated, are the `config.frames(samples)` rows
+/// of a single pass.
 pub fn windows(config: &Config, samples: usize) -> Vec<Window> {
     let (rows, hop) = (config.frames(samples), config.hop());
     let count = samples.div_ceil(WINDOW).clamp(1, rows.max(1));
@@ -40,8 +40,9 @@ pub fn windows(config: &Config, samples: usize) -> Vec<Window> {
     (0..count).map(window).collect()
 }
 
-/// Groups clips into batches of similar length, to minimise padding. `lengths`: the clips' lengths in samples. A batch has at
-/// most `limit` samples including padding, unless a single clip is longer. Returns the indices of each batch's clips.
+/// Groups clips into batches of similar length, to minimise padding. `lengths`: the clips' lengths in samples. A batch
+/// has at most `limit` samples including padding, unless a single clip is longer. Returns the indices of each batch's
+/// clips.
 pub fn batches(lengths: &[usize], limit: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|clip| std::cmp::Reverse(lengths[*clip]));

@@ -7,8 +7,8 @@ use crate::units::Seconds;
 
 /// Emission rows to times: the rows of an utterance divide its duration evenly, as in WhisperX.
 ///
-/// This differs from the network's hop, because the last samples may not fill a row: times are up to one row later than the
-/// middle of the row's receptive field.
+/// This differs from the network's hop, because the last samples may not fill a row: times are up to one row later than
+/// the middle of the row's receptive field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     /// Start of the utterance.
@@ -27,8 +27,8 @@ impl Clock {
     }
 }
 
-/// Rounds to three decimals like Python's `round(value, 3)`: correctly rounded from the exact binary value. Multiplying by
-/// 1000 first would round twice.
+/// Rounds to three decimals like Python's `round(value, 3)`: correctly rounded from the exact binary value. Multiplying
+/// by 1000 first would round twice.
 pub fn thousandths(value: f64) -> f64 {
     format!("{value:.3}").parse().unwrap_or(value)
 }

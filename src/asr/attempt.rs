@@ -21,8 +21,8 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// The prompt of a clip. `previous`: tokens of the text before it. `language`: token of the clip's own language, if it was
-    /// detected. `prefix`: whether the transcript begins with the prefix of the options.
+    /// The prompt of a clip. `previous`: tokens of the text before it. `language`: token of the clip's own language, if
+    /// it was detected. `prefix`: whether the transcript begins with the prefix of the options.
     pub fn prompt(&self, previous: &[u32], language: Option<u32>, prefix: bool) -> Result<Prompt> {
         let parts = PromptParts {
             previous,
@@ -68,8 +68,8 @@ pub enum Outcome {
 }
 
 impl Trial {
-    /// A clip with its prompt. `id` must be unique among the clips of a run, and the same in every run, for reproducible
-    /// sampling.
+    /// A clip with its prompt. `id` must be unique among the clips of a run, and the same in every run, for
+    /// reproducible sampling.
     pub fn new(id: usize, prompt: Prompt) -> Self {
         Trial { prompt, fallback: Fallback::default(), id }
     }

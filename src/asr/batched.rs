@@ -1,7 +1,7 @@
 //! Batched decoding of independent chunks from voice activity detection, in all slots at once.
 //!
-//! WhisperX decodes each chunk once. Here a chunk whose result fails the thresholds is decoded again at a higher temperature
-//! while the others continue. The text of chunks that pass is the same as WhisperX's.
+//! WhisperX decodes each chunk once. Here a chunk whose result fails the thresholds is decoded again at a higher
+//! temperature while the others continue. The text of chunks that pass is the same as WhisperX's.
 
 use std::ops::Range;
 
@@ -193,8 +193,8 @@ fn window_of(chunk: &Chunk) -> MelFrame {
     MelFrame((chunk.span.duration() * MelFrame::PER_SECOND as f64).max(0.0) as usize)
 }
 
-/// The segments of a chunk: one without timestamps, one per piece between timestamps otherwise, none if the attempt counts as
-/// no speech. Segments may have empty text.
+/// The segments of a chunk: one without timestamps, one per piece between timestamps otherwise, none if the attempt
+/// counts as no speech. Segments may have empty text.
 fn segments_of(chunk: &Chunk, attempt: &Attempt, setup: &Setup) -> Result<Vec<Segment>> {
     if is_no_speech(attempt, setup.options) {
         return Ok(Vec::new());

@@ -9,11 +9,11 @@ use crate::units::{EncoderFrame, MelFrame};
 
 /// The audio of all clips of a run.
 pub enum Clips<'a, B: Backend> {
-    /// Clips are ranges of samples. Each clip is zero-padded to the window, and its log-mel spectrogram is normalised on its
-    /// own, as in WhisperX.
+    /// Clips are ranges of samples. Each clip is zero-padded to the window, and its log-mel spectrogram is normalised
+    /// on its own, as in WhisperX.
     Samples(&'a [f32]),
-    /// Clips are ranges of mel frames. The log-mel spectrogram is that of the whole recording, normalised as a whole, as in
-    /// openai-whisper and faster-whisper.
+    /// Clips are ranges of mel frames. The log-mel spectrogram is that of the whole recording, normalised as a whole,
+    /// as in openai-whisper and faster-whisper.
     Recording {
         /// `[F + 1, M]`; the last row is the padding, all zeros.
         mel: Tensor<B>,
@@ -66,7 +66,8 @@ impl<'a, B: Backend> Clips<'a, B> {
     }
 }
 
-/// Encodes ranges of samples, possibly of different recordings, as for [`Clips::Samples`]. The result is in `scratch.out`.
+/// Encodes ranges of samples, possibly of different recordings, as for [`Clips::Samples`]. The result is in
+/// `scratch.out`.
 ///
 /// # Errors
 /// As [`Clips::encode`].

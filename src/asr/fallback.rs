@@ -73,8 +73,8 @@ impl Fallback {
             return Verdict::Retry(next);
         }
         let best = self.best_not_repetitive.take().or(self.best.take()).unwrap_or(attempt);
-        // The reported temperature is the last one tried, as in faster-whisper. It decides whether the text becomes the next
-        // window's prompt.
+        // The reported temperature is the last one tried, as in faster-whisper. It decides whether the text becomes the
+        // next window's prompt.
         Verdict::Accept(Attempt { temperature: last, ..best })
     }
 }
@@ -89,14 +89,15 @@ fn is_above(value: Option<f64>, threshold: Option<f64>) -> bool {
     matches!((value, threshold), (Some(value), Some(threshold)) if value > threshold)
 }
 
-/// Whether an accepted attempt counts as no speech: `<|nospeech|>` is above its threshold, and the mean log-probability of the
-/// text is not.
+/// Whether an accepted attempt counts as no speech: `<|nospeech|>` is above its threshold, and the mean log-probability
+/// of the text is not.
 pub fn is_no_speech(attempt: &Attempt, options: &AsrOptions) -> bool {
     let likely = options.log_prob_threshold.is_some_and(|least| attempt.avg_logprob > least);
     is_above(attempt.no_speech_prob, options.no_speech_threshold) && !likely
 }
 
-/// Compression ratio of a text: bytes of its UTF-8 over bytes compressed by zlib at the default level. 0 for an empty text.
+/// Compression ratio of a text: bytes of its UTF-8 over bytes compressed by zlib at the default level. 0 for an empty
+/// text.
 pub fn compression_ratio(text: &str) -> f64 {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     // Writing to memory does not fail; if it did, the text would count as not repetitive.
@@ -106,8 +107,9 @@ pub fn compression_ratio(text: &str) -> f64 {
 
 /// Mean log-probability per token. `sum` and the mean include end-of-text; `tokens` does not.
 ///
-/// faster-whisper computes the sum from CTranslate2's score by undoing the length penalty, with the same result. It gets NaN for
-/// an empty transcript, because CTranslate2 divides its score by zero; here the mean is the log-probability of end-of-text.
+/// faster-whisper computes the sum from CTranslate2's score by undoing the length penalty, with the same result. It
+/// gets NaN for an empty transcript, because CTranslate2 divides its score by zero; here the mean is the
+/// log-probability of end-of-text.
 pub fn mean_log_probability(sum: f32, tokens: usize) -> f64 {
     f64::from(sum) / (tokens + 1) as f64
 }

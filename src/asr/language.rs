@@ -18,8 +18,8 @@ pub struct Detected {
     pub probability: f64,
 }
 
-/// All languages in descending order of probability, from the logits `[V]` after `<|startoftranscript|>`. Ties: the lower
-/// token first. Empty for an English-only model.
+/// All languages in descending order of probability, from the logits `[V]` after `<|startoftranscript|>`. Ties: the
+/// lower token first. Empty for an English-only model.
 pub fn rank(tokenizer: &Tokenizer, logits: &[f32]) -> Vec<Detected> {
     let logit = |token: u32| f64::from(logits.get(token as usize).copied().unwrap_or(f32::MIN));
     let max = tokenizer.languages.iter().map(|&(_, token)| logit(token)).fold(f64::MIN, f64::max);
@@ -86,7 +86,8 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// Adds the most probable language of a window. Returns it if its probability is above `threshold`, which ends the vote.
+    /// Adds the most probable language of a window. Returns it if its probability is above `threshold`, which ends the
+    /// vote.
     pub fn add(&mut self, winner: Detected, threshold: f64) -> Option<Detected> {
         self.winners.push(winner);
         (winner.probability > threshold).then_some(winner)

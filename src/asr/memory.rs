@@ -1,7 +1,8 @@
 //! Memory planning: the bytes that decoding allocates on a device, computed before the first allocation.
 //!
-//! Slots need most of it: the self-attention cache of every beam, and the cross-attention cache of every decoder layer (with
-//! [`CrossKind::Absorbed`] all layers share the encoder output instead). If memory is short, the number of slots is reduced.
+//! Slots need most of it: the self-attention cache of every beam, and the cross-attention cache of every decoder layer
+//! (with [`CrossKind::Absorbed`] all layers share the encoder output instead). If memory is short, the number of slots
+//! is reduced.
 
 use super::options::AsrOptions;
 use super::prefetch::GROUPS;
@@ -27,8 +28,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for `slots` slots, activations of `bytes` bytes per number, an encoder batch of `encoder_batch` clips, and
-    /// cross-attention of the kind `cross`.
+    /// The plan for `slots` slots, activations of `bytes` bytes per number, an encoder batch of `encoder_batch` clips,
+    /// and cross-attention of the kind `cross`.
     pub fn new(
         config: &Config,
         options: &AsrOptions,
@@ -49,9 +50,9 @@ impl Plan {
         // Encoder output of prefetched clips, and the keys and values of one clip that is loaded into a slot.
         let ahead = (GROUPS * clips + 2) * frames * width * bytes + clips * frames * WORD;
         let pass_rows = rows.max(positions);
-        // Cross-attention: its cache, its partial sums, and its queries per row. Projected: 66 numbers for each head and each
-        // 256 frames. Absorbed: a weighted mean of the encoder output for each head and each 384 frames, at most 64 rows at a
-        // time.
+        // Cross-attention: its cache, its partial sums, and its queries per row. Projected: 66 numbers for each head
+        // and each 256 frames. Absorbed: a weighted mean of the encoder output for each head and each 384 frames, at
+        // most 64 rows at a time.
         let (audio, partial, queries) = match cross {
             CrossKind::Projected => (2 * layers * audio, pass_rows * frames.div_ceil(256) * 66, 0),
             CrossKind::Absorbed => (audio, pass_rows.min(64) * frames.div_ceil(384) * (width + 2), 2 * heads * width),
@@ -71,14 +72,15 @@ impl Plan {
     }
 }
 
-/// Bytes for word times: encoder output of every slot, kept until its text is decoded; keys and values of one layer and clip,
-/// and the attention weights of its heads; the alignment matrix and the backpointers of all texts of a pass; logits of
-/// [`LOGITS`] tokens.
+/// Bytes for word times: encoder output of every slot, kept until its text is decoded; keys and values of one layer and
+/// clip, and the attention weights of its heads; the alignment matrix and the backpointers of all texts of a pass;
+/// logits of [`LOGITS`] tokens.
 fn word_times(config: &Config, slots: usize, bytes: usize, pass_rows: usize) -> usize {
     let (frames, width) = (config.max_source_positions, config.d_model);
     let audio = (slots + 2) * frames * width * bytes;
     let weights = config.decoder_attention_heads * most_tokens(config.max_target_positions) * frames * WORD;
-    // Backpointers of dynamic time warping: two words for 32 tokens and one diagonal. A text has tokens + frames diagonals.
+    // Backpointers of dynamic time warping: two words for 32 tokens and one diagonal. A text has tokens + frames
+    // diagonals.
     let steps = (pass_rows / 32 + slots) * (config.max_target_positions + frames) * 2 * WORD;
     let logits = LOGITS * (config.vocab_size * WORD + width * bytes);
     audio + weights + steps + pass_rows * (frames + 4) * WORD + logits

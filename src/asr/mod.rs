@@ -1,7 +1,8 @@
 //! Speech recognition with Whisper: chunks to tokens to text.
 //!
-//! [`transcribe`] decodes the chunks of a recording, or its windows without voice activity detection, in decoder slots of one
-//! device. A slot is the key-value cache and the search state of one clip; all busy slots form the batch of a decode step.
+//! [`transcribe`] decodes the chunks of a recording, or its windows without voice activity detection, in decoder slots
+//! of one device. A slot is the key-value cache and the search state of one clip; all busy slots form the batch of a
+//! decode step.
 //!
 //! | file | |
 //! |---|---|
@@ -83,12 +84,13 @@ pub enum Chunks<'a> {
 
 /// Callbacks for progress and cancellation.
 pub trait Observer {
-    /// Called when a chunk or window and all earlier ones are finished, with its segments, and the share of all work done, in
-    /// `[0, 1]`.
+    /// Called when a chunk or window and all earlier ones are finished, with its segments, and the share of all work
+    /// done, in `[0, 1]`.
     fn chunk(&mut self, segments: &[Segment], progress: f64) {
         let _ = (segments, progress);
     }
-    /// Whether to stop as soon as possible. Called before every decode step, or every few milliseconds with shared slots.
+    /// Whether to stop as soon as possible. Called before every decode step, or every few milliseconds with shared
+    /// slots.
     fn is_cancelled(&self) -> bool {
         false
     }
@@ -121,8 +123,8 @@ impl AsrResult {
 /// Transcribes `samples` (16 kHz mono in `[-1, 1]`).
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) for an option that is invalid, or that this model does not support (such as a
-/// language); [`Error::Cancelled`](crate::Error::Cancelled); errors of the model and the device.
+/// [`Error::Config`](crate::Error::Config) for an option that is invalid, or that this model does not support (such as
+/// a language); [`Error::Cancelled`](crate::Error::Cancelled); errors of the model and the device.
 pub fn transcribe<B: TimeWarp>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
@@ -169,8 +171,8 @@ pub fn transcribe<B: TimeWarp>(
     Ok(AsrResult::new(segments, language))
 }
 
-/// Detects the language of a recording: its code and probability, as [`transcribe`] detects it. For callers that need the
-/// language before the transcript. `None` for a recording without chunks or windows, and for an English-only model.
+/// Detects the language of a recording: its code and probability, as [`transcribe`] detects it. For callers that need
+/// the language before the transcript. `None` for a recording without chunks or windows, and for an English-only model.
 ///
 /// # Errors
 /// As [`transcribe`].
@@ -196,9 +198,9 @@ pub fn detect_language<B: TimeWarp>(
     Ok(language.map(|language| (language.code.to_string(), language.probability)))
 }
 
-/// Whether a model is multilingual, that is, trained with language and task tokens; an argument of [`Tokenizer::open`]. If the
-/// checkpoint has no such field, the size of the vocabulary decides: the published English-only models have 51864 tokens, the
-/// others more.
+/// Whether a model is multilingual, that is, trained with language and task tokens; an argument of [`Tokenizer::open`].
+/// If the checkpoint has no such field, the size of the vocabulary decides: the published English-only models have
+/// 51864 tokens, the others more.
 pub fn is_multilingual<B: Backend>(model: &Whisper<B>) -> bool {
     model.generation.is_multilingual.unwrap_or(model.config.vocab_size >= 51_865)
 }
@@ -216,8 +218,8 @@ fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chu
     }
 }
 
-/// The requested language, or else the detected one. `None` for an English-only model, and if there is no clip to detect it
-/// from.
+/// The requested language, or else the detected one. `None` for an English-only model, and if there is no clip to
+/// detect it from.
 fn decide_language<B: TimeWarp>(
     scheduler: &mut Scheduler<B>,
     tokenizer: &Tokenizer,

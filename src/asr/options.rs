@@ -33,7 +33,8 @@ pub struct AsrOptions {
     pub repetition_penalty: f64,
     /// No n-gram of this many tokens is emitted twice; 0 is off.
     pub no_repeat_ngram_size: usize,
-    /// Sampling temperatures (temperature fallback), tried in this order until a result passes the two thresholds below.
+    /// Sampling temperatures (temperature fallback), tried in this order until a result passes the two thresholds
+    /// below.
     pub temperatures: Vec<f64>,
     /// A result with a higher compression ratio is repetitive, and the next temperature is tried. `None`: not checked.
     pub compression_ratio_threshold: Option<f64>,
@@ -45,7 +46,8 @@ pub struct AsrOptions {
     pub condition_on_previous_text: bool,
     /// The text of a window decoded at a temperature above this is not part of the next window's prompt.
     pub prompt_reset_on_temperature: f64,
-    /// Previous text in the prompt, for names, spelling and style. Used for every chunk; without VAD, for the first window.
+    /// Previous text in the prompt, for names, spelling and style. Used for every chunk; without VAD, for the first
+    /// window.
     pub initial_prompt: Option<String>,
     /// Words to favour: part of every prompt, unless there is a `prefix`.
     pub hotwords: Option<String>,
@@ -53,8 +55,8 @@ pub struct AsrOptions {
     pub prefix: Option<String>,
     /// Whether the first token may not be a blank or end-of-text.
     pub suppress_blank: bool,
-    /// Token ids that are never emitted; -1 stands for the model's own list (without VAD, as in faster-whisper: for all tokens
-    /// of symbols that are not spoken, and the task tokens).
+    /// Token ids that are never emitted; -1 stands for the model's own list (without VAD, as in faster-whisper: for all
+    /// tokens of symbols that are not spoken, and the task tokens).
     pub suppress_tokens: Vec<i64>,
     /// Whether to suppress every token with a digit or one of `%$£`, so that numbers are written as words.
     pub suppress_numerals: bool,
@@ -66,8 +68,8 @@ pub struct AsrOptions {
     pub max_initial_timestamp: f64,
     /// Most tokens of a chunk's transcript, if lower than what the model's positions allow.
     pub max_new_tokens: Option<usize>,
-    /// The parts of the recording to transcribe: alternating starts and ends in seconds. A last start without an end means the
-    /// end of the recording. Empty: all of it. Only without VAD.
+    /// The parts of the recording to transcribe: alternating starts and ends in seconds. A last start without an end
+    /// means the end of the recording. Empty: all of it. Only without VAD.
     pub clip_timestamps: Vec<f64>,
     /// Whether to detect the language of each chunk or window.
     pub multilingual: bool,

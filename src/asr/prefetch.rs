@@ -87,8 +87,8 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
         Ok(())
     }
 
-    /// Loads an encoded clip into `slot`. Returns the clip and its buffer `[1, T, C]`, which the caller must return with
-    /// [`give_back`](Self::give_back).
+    /// Loads an encoded clip into `slot`. Returns the clip and its buffer `[1, T, C]`, which the caller must return
+    /// with [`give_back`](Self::give_back).
     pub fn load(&mut self, encoded: Encoded<B>, slots: &mut Slots<B>, slot: usize) -> Result<(Clip, Tensor<B>)> {
         self.model.be.join(&encoded.fence)?;
         slots.load_encoded(slot, &encoded.audio, &mut self.kv)?;

@@ -37,13 +37,13 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Builds the prompt for a decoder with `positions` positions. Previous text, hotwords and prefix are each truncated to
-    /// `positions / 2 - 1` tokens. Previous text is truncated further if all three would leave less than 16 positions for the
-    /// transcript.
+    /// Builds the prompt for a decoder with `positions` positions. Previous text, hotwords and prefix are each
+    /// truncated to `positions / 2 - 1` tokens. Previous text is truncated further if all three would leave less than
+    /// 16 positions for the transcript.
     ///
     /// # Errors
-    /// [`Error::Model`] if the tokenizer lacks a required token; [`Error::Config`] if the prompt leaves no position for the
-    /// transcript.
+    /// [`Error::Model`] if the tokenizer lacks a required token; [`Error::Config`] if the prompt leaves no position for
+    /// the transcript.
     ///
     /// Source: faster-whisper `transcribe.py::get_prompt`.
     pub fn new(tokenizer: &Tokenizer, parts: &PromptParts, positions: usize) -> Result<Self> {
@@ -96,8 +96,8 @@ impl Prompt {
         &self.tokens[self.len..]
     }
 
-    /// Most tokens of the transcript after this prompt, forced prefix included: half of the positions, or the remaining ones if
-    /// they are fewer. The last token is not fed to the decoder, so it needs no position.
+    /// Most tokens of the transcript after this prompt, forced prefix included: half of the positions, or the remaining
+    /// ones if they are fewer. The last token is not fed to the decoder, so it needs no position.
     ///
     /// Source: CTranslate2 `whisper.cc`, `decoding_options.max_length`.
     pub fn limit(&self, positions: usize) -> usize {

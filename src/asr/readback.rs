@@ -1,5 +1,5 @@
-//! Asynchronous, double-buffered readback of the search state. Each request is one small copy that completes while the next
-//! decode steps run, so the device never waits for the host.
+//! Asynchronous, double-buffered readback of the search state. Each request is one small copy that completes while the
+//! next decode steps run, so the device never waits for the host.
 
 use crate::engine::decode::{DecodeSizes, DecodeState, result_column};
 use crate::engine::{Backend, Tensor, ops};

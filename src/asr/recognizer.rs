@@ -21,8 +21,9 @@ pub struct Capabilities {
 
 /// A speech recogniser: chunks of audio in, segments with text and tokens out.
 ///
-/// Among [`AsrOptions`], [`language`](AsrOptions::language) and [`word_timestamps`](AsrOptions::word_timestamps) apply to every
-/// recogniser that supports them. The others are Whisper's; a recogniser without prompts or timestamps ignores them.
+/// Among [`AsrOptions`], [`language`](AsrOptions::language) and [`word_timestamps`](AsrOptions::word_timestamps) apply
+/// to every recogniser that supports them. The others are Whisper's; a recogniser without prompts or timestamps ignores
+/// them.
 pub trait Recognizer: Send + Sync {
     /// What this recogniser supports.
     fn capabilities(&self) -> Capabilities;
@@ -39,12 +40,12 @@ pub trait Recognizer: Send + Sync {
         observer: &mut dyn Observer,
     ) -> Result<Option<(String, Option<f64>)>>;
 
-    /// Recognises the chunks of a recording. `samples`: the whole recording, 16 kHz mono in `[-1, 1]`. Segments are in order of
-    /// time.
+    /// Recognises the chunks of a recording. `samples`: the whole recording, 16 kHz mono in `[-1, 1]`. Segments are in
+    /// order of time.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for invalid options; [`Error::Cancelled`](crate::Error::Cancelled) if the observer
-    /// cancelled; errors of the device.
+    /// [`Error::Config`](crate::Error::Config) for invalid options; [`Error::Cancelled`](crate::Error::Cancelled) if
+    /// the observer cancelled; errors of the device.
     fn recognise(
         &self,
         samples: &Arc<Vec<f32>>,

@@ -1,5 +1,5 @@
-//! Continuous batching: when a search ends, its slot gets the next clip, or the same clip at a higher temperature, while the
-//! other slots continue. No clip waits for the slowest of a batch.
+//! Continuous batching: when a search ends, its slot gets the next clip, or the same clip at a higher temperature,
+//! while the other slots continue. No clip waits for the slowest of a batch.
 
 use std::ops::Range;
 
@@ -72,8 +72,8 @@ impl<'m, B: TimeWarp> Scheduler<'m, B> {
                 }
                 self.slots.step()?;
             }
-            // Readback and encoding are asynchronous, and the device still has steps to run. So the host prepares the next
-            // clips before it collects results.
+            // Readback and encoding are asynchronous, and the device still has steps to run. So the host prepares the
+            // next clips before it collects results.
             self.slots.look()?;
             self.prefetcher.prepare(clips, source)?;
             self.collect(source)?;

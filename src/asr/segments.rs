@@ -3,8 +3,8 @@
 use super::tokenizer::Tokenizer;
 use crate::units::{EncoderFrame, MelFrame};
 
-/// A piece of a transcript between two timestamps. Times are relative to the start of the window. They are in mel frames,
-/// because a piece may end with the audio, which need not be a multiple of 20 ms.
+/// A piece of a transcript between two timestamps. Times are relative to the start of the window. They are in mel
+/// frames, because a piece may end with the audio, which need not be a multiple of 20 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Its start.
@@ -20,14 +20,15 @@ pub struct Piece {
 pub struct Split {
     /// The pieces in order.
     pub pieces: Vec<Piece>,
-    /// The part after the last cut, if it has no timestamp at its end. The next window decodes it again. Without a next window
-    /// it ends with the audio.
+    /// The part after the last cut, if it has no timestamp at its end. The next window decodes it again. Without a next
+    /// window it ends with the audio.
     pub unfinished: Option<Piece>,
     /// Start of the next window, relative to the start of this one.
     pub advance: MelFrame,
 }
 
-/// Whether the transcript ends with a single timestamp (the token before it is text), which means that no speech follows.
+/// Whether the transcript ends with a single timestamp (the token before it is text), which means that no speech
+/// follows.
 pub(super) fn ends_in_single(tokenizer: &Tokenizer, tokens: &[u32]) -> bool {
     matches!(*tokens, [.., text, last] if !tokenizer.is_timestamp(text) && tokenizer.is_timestamp(last))
 }

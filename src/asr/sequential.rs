@@ -1,8 +1,9 @@
-//! Sequential decoding without voice activity detection: each window begins where the transcript of the previous one ends. The
-//! text so far is its prompt if requested ([`condition_on_previous_text`](super::AsrOptions::condition_on_previous_text)).
+//! Sequential decoding without voice activity detection: each window begins where the transcript of the previous one
+//! ends. The text so far is its prompt if requested
+//! ([`condition_on_previous_text`](super::AsrOptions::condition_on_previous_text)).
 //!
-//! With word times the next window begins where the last word ends, unless the transcript ends with a single timestamp, which
-//! means that no speech follows.
+//! With word times the next window begins where the last word ends, unless the transcript ends with a single timestamp,
+//! which means that no speech follows.
 //!
 //! Source: faster-whisper `transcribe.py::generate_segments`.
 
@@ -91,7 +92,8 @@ impl<'a> Sequential<'a> {
         self.segments
     }
 
-    /// Length of the window at `seek` in mel frames. It ends with its clip at the latest. 0 at the end of the last clip.
+    /// Length of the window at `seek` in mel frames. It ends with its clip at the latest. 0 at the end of the last
+    /// clip.
     fn window_frames(&self) -> usize {
         let end = self.clips.last().map_or(0, |clip| clip.end);
         self.window.min(end.saturating_sub(self.seek))
@@ -163,8 +165,8 @@ impl<'a> Sequential<'a> {
         pieces.pieces.iter().map(one).collect()
     }
 
-    /// Start of the next window, relative to this one, from the word times: the end of the last word, unless the transcript is
-    /// complete.
+    /// Start of the next window, relative to this one, from the word times: the end of the last word, unless the
+    /// transcript is complete.
     fn advance(&mut self, segments: &[Segment], window: Window) -> MelFrame {
         let words = segments.iter().rev().flat_map(|segment| segment.words.iter().flatten().rev());
         let last_word = words.map(|word| word.end).next().flatten();

@@ -1,8 +1,8 @@
 //! Shared decoder slots: recordings of concurrent callers are decoded in one batch.
 //!
-//! A caller sends its recording to a worker thread that owns the slots, and receives each chunk when it is finished. Free slots
-//! are assigned to the recordings round robin, so a short recording does not wait for the end of a long one. No result depends
-//! on other recordings.
+//! A caller sends its recording to a worker thread that owns the slots, and receives each chunk when it is finished.
+//! Free slots are assigned to the recordings round robin, so a short recording does not wait for the end of a long one.
+//! No result depends on other recordings.
 //!
 //! | file | |
 //! |---|---|
@@ -38,9 +38,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The decoder slots of one device, for any number of concurrent callers.
 ///
-/// Recordings share slots if they need slots of the same shape: the same model, [`batch_size`](AsrOptions::batch_size), cache
-/// rows per slot, suppressed tokens, and word times or not. All other options may differ. There are workers for at most two
-/// shapes at once; a recording of a third shape gets slots of its own, as with [`transcribe`](super::transcribe).
+/// Recordings share slots if they need slots of the same shape: the same model, [`batch_size`](AsrOptions::batch_size),
+/// cache rows per slot, suppressed tokens, and word times or not. All other options may differ. There are workers for
+/// at most two shapes at once; a recording of a third shape gets slots of its own, as with
+/// [`transcribe`](super::transcribe).
 pub struct SharedSlots<B: Backend> {
     /// Least recently used first.
     workers: Mutex<Vec<Worker<B>>>,
@@ -79,7 +80,8 @@ impl<B: TimeWarp> SharedSlots<B> {
         super::transcribe(model, tokenizer, samples, chunks, options, observer)
     }
 
-    /// [`detect_language`](super::detect_language) together with concurrent callers. Only [`Observer::is_cancelled`] is called.
+    /// [`detect_language`](super::detect_language) together with concurrent callers. Only [`Observer::is_cancelled`] is
+    /// called.
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe).
@@ -147,7 +149,8 @@ fn prepare<B: Backend>(
     Ok(spoken)
 }
 
-/// The worker of this shape. If there is none, starts one, replacing an idle worker at the limit. `None`: all workers are busy.
+/// The worker of this shape. If there is none, starts one, replacing an idle worker at the limit. `None`: all workers
+/// are busy.
 fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<Option<&Worker<B>>> {
     workers.retain(|worker| !worker.is_closed());
     let worker = match workers.iter().position(|worker| *worker.shape() == shape) {
@@ -171,8 +174,8 @@ struct Pending {
 }
 
 impl Pending {
-    /// Forwards the results of `chunks` chunks to the observer until the end or cancellation. Returns all segments and the
-    /// language.
+    /// Forwards the results of `chunks` chunks to the observer until the end or cancellation. Returns all segments and
+    /// the language.
     fn forward_results(&self, chunks: usize, observer: &mut dyn Observer) -> Result<(Vec<Segment>, Option<Language>)> {
         let (mut segments, mut received) = (Vec::new(), 0);
         loop {

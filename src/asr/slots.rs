@@ -136,7 +136,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.model.fill_slots(&mut self.caches, slots, encoded)
     }
 
-    /// Fills the cross-attention cache of `slot` from the encoder output `encoded` `[1, T, C]`. `kv` `[1, T, 2 C]` is scratch.
+    /// Fills the cross-attention cache of `slot` from encoder output `[1, T, C]`. `kv` `[1, T, 2 C]` is scratch.
     pub fn load_encoded(&mut self, slot: usize, encoded: &Tensor<B>, kv: &mut Tensor<B>) -> Result<()> {
         self.model.fill_slots_from(&mut self.caches, &[slot], encoded, kv)
     }
@@ -152,8 +152,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         (0..slots.len()).map(|i| self.read_logits(i)).collect()
     }
 
-    /// Starts a search in each of the given slots: prefill of the prompt, and the first decode step. Each search has its own
-    /// options, except those given to [`new`](Self::new) that determine the shape of the slots (rows, suppressed tokens).
+    /// Starts a search in each of the given slots: prefill of the prompt, and the first decode step. Each search has its
+    /// own options, except rows and suppressed tokens, which [`new`](Self::new) has fixed.
     pub fn start(&mut self, searches: &[(usize, &Decode, &AsrOptions)]) -> Result<()> {
         let _range = range("start");
         let mut rest = searches;
@@ -190,8 +190,8 @@ impl<'m, B: Backend> Slots<'m, B> {
                 live: vec![true; slot_options.search.width()],
             });
         }
-        // Logits after the last token of each prompt, for the first decode step, and after each start of transcript, for the
-        // probability of no speech.
+        // Logits after the last token of each prompt, for the first decode step, and after each start of transcript,
+        // for the probability of no speech.
         let prompts: Vec<(usize, &[u32])> = searches.iter().map(|&(s, d, _)| (s, &d.prompt.tokens[..])).collect();
         let wanted: Vec<usize> = searches.iter().map(|(_, d, _)| d.prompt.tokens.len() - 1).collect();
         let starts = searches.iter().map(|(_, d, _)| d.prompt.sot);
@@ -214,8 +214,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         ops::advance_search(be, &mut self.picked, &mut self.state)
     }
 
-    /// Prefill: one pass over whole prompts, each in the first cache row of its slot. Row `i` of `self.logits` has the logits
-    /// after token `wanted[i]` of prompt `i % prompts.len()`.
+    /// Prefill: one pass over whole prompts, each in the first cache row of its slot. Row `i` of `self.logits` has the
+    /// logits after token `wanted[i]` of prompt `i % prompts.len()`.
     fn prefill(&mut self, prompts: &[(usize, &[u32])], wanted: &[usize]) -> Result<()> {
         let be = &self.model.be;
         let first = write_prompts(be, &mut self.prompt_rows, prompts, self.state.sizes.beams)?;
@@ -229,9 +229,9 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.model.logits(&mut self.logits, &self.picked_hidden)
     }
 
-    /// Alignment pass: one pass of the decoder over known texts (teacher forcing), for token times. Each text is in a slot whose
-    /// search has ended and whose cross-attention cache is still valid. Fills the matrix of `pass`, and calls `hidden` with the
-    /// hidden states `[R, C]`. `known` has the rows of each text.
+    /// Alignment pass: one pass of the decoder over known texts (teacher forcing), for token times. Each text is in a
+    /// slot whose search has ended and whose cross-attention cache is still valid. Fills the matrix of `pass`, and
+    /// calls `hidden` with the hidden states `[R, C]`. `known` has the rows of each text.
     pub(super) fn listen<T>(
         &mut self,
         texts: &[(usize, &[u32])],
@@ -253,8 +253,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         hidden(&scratch.hidden)
     }
 
-    /// Runs one decode step in all busy slots. All inputs of a step are on the device, so steps with the same number of rows
-    /// can replay the same graph.
+    /// Runs one decode step in all busy slots. All inputs of a step are on the device, so steps with the same number of
+    /// rows can replay the same graph.
     pub fn step(&mut self) -> Result<()> {
         let Slots { model, caches, scratch, state, rows, logits, graphs, .. } = self;
         let be = &model.be;
@@ -273,15 +273,14 @@ impl<'m, B: Backend> Slots<'m, B> {
         })
     }
 
-    /// Requests a readback of the search state after the steps queued so far. The next [`collect`](Self::collect) uses it if it is
-    /// complete by then; the one after that waits for it.
+    /// Requests a readback of the search state after the steps queued so far. The next [`collect`](Self::collect) uses
+    /// it if it is complete by then; the one after that waits for it.
     pub fn look(&mut self) -> Result<()> {
         let _range = range("look");
         self.readback.ask(&self.model.be, &self.state)
     }
 
-    /// The results of the searches that have ended, according to the completed readbacks, with their slots. The slots are free
-    /// afterwards.
+    /// The slots and results of the searches that have ended, as of the completed readbacks. Frees these slots.
     pub fn collect(&mut self) -> Result<Vec<(usize, Decoded)>> {
         let _range = range("collect");
         let be = &self.model.be;
@@ -316,8 +315,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         self.list_rows()
     }
 
-    /// Uploads the rows of the next step: the unfinished beams and samples, as far as the host knows. A row that has ended on
-    /// the device in the meantime does no harm: the device ignores it.
+    /// Uploads the rows of the next step: the unfinished beams and samples, as far as the host knows. A row that has
+    /// ended on the device in the meantime does no harm: the device ignores it.
     fn list_rows(&mut self) -> Result<()> {
         let beams = self.state.sizes.beams;
         let live = |(slot, search): (usize, &Option<ActiveSearch>)| {
@@ -344,8 +343,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         Ok(logits)
     }
 
-    /// Points the lineage of the slot's first position to its own first cache row. Attention reads the cache through the
-    /// lineage, which may still point to a beam of the previous search.
+    /// Points the lineage of the slot's first position to its own first cache row. Attention reads the cache through
+    /// the lineage, which may still point to a beam of the previous search.
     fn reset_lineage(&mut self, slot: usize) -> Result<()> {
         let first = slot * self.state.sizes.beams;
         self.model.be.write(&mut self.state.lineage.buf, first * self.state.sizes.positions, &[first as i32])
@@ -381,8 +380,7 @@ fn slot_options(decode: &Decode, options: &AsrOptions, positions: usize) -> Slot
     };
     let prefix = decode.prompt.prefix().len();
     let most = options.max_new_tokens.unwrap_or(usize::MAX).max(prefix + 1);
-    // Timestamps are 20 ms apart. faster-whisper rounds half to even; options in multiples of 0.01 s other than ties of 0.5
-    // give the same result.
+    // Timestamps are 20 ms apart. faster-whisper rounds half to even, which differs for 0.01 s, 0.05 s, 0.09 s and so on.
     let max_initial = (options.max_initial_timestamp * crate::units::EncoderFrame::PER_SECOND as f64).round();
     SlotOptions {
         search,

@@ -24,11 +24,11 @@ pub struct Clip {
 
 /// Provides clips to decode and takes their results.
 pub trait Source {
-    /// The next clip. `None` if there are no more, or none until another clip is finished. Prefetch calls this before a slot is
-    /// free.
+    /// The next clip. `None` if there are no more, or none until another clip is finished. Prefetch calls this before a
+    /// slot is free.
     fn next(&mut self) -> Option<Clip>;
-    /// The first search of clip `id`, which has been encoded. `None` if the clip is not decoded now. `logits` `[V]`: those after
-    /// `<|startoftranscript|>`, if [`Clip::detect_language`] is set.
+    /// The first search of clip `id`, which has been encoded. `None` if the clip is not decoded now. `logits` `[V]`:
+    /// those after `<|startoftranscript|>`, if [`Clip::detect_language`] is set.
     fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>>;
     /// Takes the result of clip `id`. Returns another search of the same clip, or `None` if the clip is finished.
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
@@ -43,8 +43,8 @@ pub trait Source {
         let _ = (id, times);
         Ok(())
     }
-    /// The samples of the recording of clip `id`, for a source of several recordings. Either all clips have such samples, or
-    /// none has.
+    /// The samples of the recording of clip `id`, for a source of several recordings. Either all clips have such
+    /// samples, or none has.
     fn samples(&self, id: usize) -> Option<&[f32]> {
         let _ = id;
         None

@@ -12,8 +12,8 @@ use crate::models::whisper::Whisper;
 pub enum MinusOne {
     /// The list of the model's `generation_config.json`, as in CTranslate2 and WhisperX.
     ModelList,
-    /// Tokens of symbols that are not spoken, as in openai-whisper and faster-whisper. The task tokens are suppressed with or
-    /// without -1.
+    /// Tokens of symbols that are not spoken, as in openai-whisper and faster-whisper. The task tokens are suppressed
+    /// with or without -1.
     NonSpeech,
 }
 

@@ -1,8 +1,8 @@
 //! Token times by dynamic time warping (DTW) over the decoder's cross-attention weights.
 //!
-//! The decoder processes the decoded text again in one pass. The prompt of this pass has only the task tokens, because previous
-//! text is not in the audio. The pass runs in the slot that decoded the text, while the cross-attention cache is still valid.
-//! Only the first frame and the probability of every token are copied to the host.
+//! The decoder processes the decoded text again in one pass. The prompt of this pass has only the task tokens, because
+//! previous text is not in the audio. The pass runs in the slot that decoded the text, while the cross-attention cache
+//! is still valid. Only the first frame and the probability of every token are copied to the host.
 //!
 //! Source: openai-whisper `timing.py::find_alignment`.
 
@@ -113,7 +113,8 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
     /// The token times of each text, in passes of as many texts as fit.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a text without tokens or frames, or with more tokens than [`most_tokens`]; errors of the device.
+    /// [`Error::Shape`] for a text without tokens or frames, or with more tokens than [`most_tokens`]; errors of the
+    /// device.
     pub fn times(&mut self, slots: &mut Slots<B>, texts: &[TimedText<B>]) -> Result<Vec<TokenTimes>> {
         let _range = range("listen");
         let most = most_tokens(self.model.config.max_target_positions).min(slots.prompt_capacity());

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::guard::guard;
 use crate::units::{EncoderFrame, Seconds};
 
-/// A tokenizer in the layout of Whisper's checkpoints: text tokens first, then `<|endoftext|>` and the other special tokens,
-/// timestamps last.
+/// A tokenizer in the layout of Whisper's checkpoints: text tokens first, then `<|endoftext|>` and the other special
+/// tokens, timestamps last.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// Its file, for error messages.
@@ -23,7 +23,8 @@ pub struct Tokenizer {
     pub languages: Vec<(&'static str, u32)>,
 }
 
-/// Upper bound on the id of a special token, which bounds loops over the ids below it. The largest published id is 51865.
+/// Upper bound on the id of a special token, which bounds loops over the ids below it. The largest published id is
+/// 51865.
 const MAX_ID: u32 = 1 << 20;
 
 /// Ids of the special tokens, looked up by content. `None`: the tokenizer has no such token.
@@ -68,8 +69,8 @@ impl SpecialTokens {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model folder. `multilingual`: whether the model was trained with language and task tokens.
-    /// (Tokenizers of English-only models have these tokens too, but the models do not use them.)
+    /// Reads `tokenizer.json` of a model folder. `multilingual`: whether the model was trained with language and task
+    /// tokens. (Tokenizers of English-only models have these tokens too, but the models do not use them.)
     ///
     /// # Errors
     /// [`Error::Model`] naming the file, and the token if one is missing.
@@ -160,8 +161,8 @@ impl Tokenizer {
         Ok(encoding.map_err(|e| refuse(e.to_string()))?.get_ids().to_vec())
     }
 
-    /// The text of the tokens, without special tokens and timestamps. Invalid UTF-8 (such as a character that is cut off by the
-    /// token limit) becomes U+FFFD.
+    /// The text of the tokens, without special tokens and timestamps. Invalid UTF-8 (such as a character that is cut
+    /// off by the token limit) becomes U+FFFD.
     ///
     /// # Errors
     /// [`Error::Model`] if the tokenizer cannot decode.
@@ -189,8 +190,8 @@ impl Tokenizer {
     pub fn non_speech_tokens(&self) -> Result<Vec<u32>> {
         const SYMBOLS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 << >> <<< >>> -- --- -( -[ (' (\" (( )) \
                                ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪";
-        // U+2640 to U+267F: if such a symbol has several tokens, suppressing the first one (its first two bytes) is enough, because
-        // no spoken text contains these bytes.
+        // U+2640 to U+267F: if such a symbol has several tokens, suppressing the first one (its first two bytes) is
+        // enough, because no spoken text contains these bytes.
         const NOTES: &str = "♩ ♪ ♫ ♬ ♭ ♮ ♯";
         // Hyphens and apostrophes are allowed within words, but not at the beginning of a word.
         let mut ids = Vec::new();
@@ -245,7 +246,8 @@ fn find_special(inner: &tokenizers::Tokenizer, path: &Path) -> Result<SpecialTok
         sot_prev: find("<|startofprev|>"),
         no_speech: find("<|nospeech|>").or_else(|| find("<|nocaptions|>")),
         no_timestamps,
-        // The first published tokenizers have no entries for the timestamps; their ids follow `<|notimestamps|>` nevertheless.
+        // The first published tokenizers have no entries for the timestamps; their ids follow `<|notimestamps|>`
+        // nevertheless.
         timestamp_begin: find("<|0.00|>").unwrap_or(no_timestamps.saturating_add(1)),
     };
     if let Some(id) = special.all().find(|id| *id > MAX_ID) {

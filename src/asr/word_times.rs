@@ -2,9 +2,9 @@
 //!
 //! * A word begins with a space. In languages without spaces every character or token is a word.
 //! * Punctuation belongs to the word before it; opening brackets and quotes belong to the word after it.
-//! * Cross-attention tends to stretch a word over an adjacent pause. So words at the end of a sentence and after a pause are
-//!   cut to twice the median duration of a word. Where a word at the edge of a segment is much longer than the segment's
-//!   timestamp allows, the timestamp is used.
+//! * Cross-attention tends to stretch a word over an adjacent pause. So words at the end of a sentence and after a
+//!   pause are cut to twice the median duration of a word. Where a word at the edge of a segment is much longer than
+//!   the segment's timestamp allows, the timestamp is used.
 //!
 //! Source: openai-whisper `timing.py` (`add_word_timestamps`, `merge_punctuations`) and `tokenizer.py`
 //! (`split_to_word_tokens`). Differences:
@@ -217,8 +217,8 @@ fn round_to_hundredths(seconds: f64) -> f64 {
 
 /// Adds words to the segments of one clip, and moves the start and end of each segment to those of its words.
 ///
-/// `timings`: the words of all segments, in order. Tokens below `eot` are text. `offset`: start of the clip in the recording.
-/// `last_speech`: end of the last speech before the clip.
+/// `timings`: the words of all segments, in order. Tokens below `eot` are text. `offset`: start of the clip in the
+/// recording. `last_speech`: end of the last speech before the clip.
 pub fn add_words(
     eot: u32,
     segments: &mut [Segment],
@@ -293,8 +293,8 @@ fn cut_after_pause(words: &mut [RecordingWord], typical: Typical, last_speech: f
     first.start = (first.end - typical.longest).max(0.0);
 }
 
-/// Reconciles the edges of a segment with its first and last word. If a word extends beyond the segment's timestamp by more than
-/// [`MIN_DIFFERENCE`], the word is cut; otherwise the segment gets the start or end of the word.
+/// Reconciles the edges of a segment with its first and last word. If a word extends beyond the segment's timestamp by
+/// more than [`MIN_DIFFERENCE`], the word is cut; otherwise the segment gets the start or end of the word.
 fn reconcile(words: &mut [RecordingWord], typical: Typical, segment: &mut Segment) {
     let (start, end) = (segment.start.0, segment.end.0);
     if let Some(first) = words.first_mut() {

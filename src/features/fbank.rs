@@ -1,8 +1,9 @@
-//! Parameters of Kaldi's log-mel filterbank features (fbank), the input of speaker embedding networks: window function, mel
-//! filters, frame counts. The backends compute the features.
+//! Parameters of Kaldi's log-mel filterbank features (fbank), the input of speaker embedding networks: window function,
+//! mel filters, frame counts. The backends compute the features.
 //!
-//! Steps for each frame: 400 samples times a gain, mean subtraction, preemphasis, window function, zero padding to 512, power
-//! spectrum, triangular mel filters, natural logarithm. Frames begin every 160 samples and lie completely in the recording.
+//! Steps for each frame: 400 samples times a gain, mean subtraction, preemphasis, window function, zero padding to 512,
+//! power spectrum, triangular mel filters, natural logarithm. Frames begin every 160 samples and lie completely in the
+//! recording.
 //!
 //! Source: Kaldi `feat/feature-fbank.cc` and `mel-computations.cc`, as in torchaudio `compliance/kaldi.py` with its defaults.
 
@@ -82,8 +83,8 @@ impl Fbank {
         (0..FRAME).map(|i| value(i) as f32).collect()
     }
 
-    /// The mel filters: `[M, SPECTRUM]`, row-major. They are triangular on the mel scale (not in Hz), with a peak of 1. The
-    /// weight of the topmost bin is 0. Filters of bands narrower than a bin may be all zeros.
+    /// The mel filters: `[M, SPECTRUM]`, row-major. They are triangular on the mel scale (not in Hz), with a peak of 1.
+    /// The weight of the topmost bin is 0. Filters of bands narrower than a bin may be all zeros.
     pub fn filters(&self) -> Vec<f32> {
         let nyquist = SAMPLE_RATE as f64 / 2.0;
         let (lowest, highest) = (mel(LOWEST_HZ), mel(nyquist));

@@ -20,17 +20,17 @@ pub struct Hysteresis {
 /// Regions of speech, in order, in seconds. Adjacent regions may touch (where speech was cut) but never overlap.
 ///
 /// `scores` holds one probability per frame of `grid`. Speech begins in the middle of the first frame above `onset` and
-/// ends in the middle of the first frame below `offset`. Speech longer than `max_duration` is cut at the lowest score in
-/// the second half of its collected frames, and a new region begins there. A NaN score is neither above nor below a
+/// ends in the middle of the first frame below `offset`. Speech longer than `max_duration` is cut at the lowest score
+/// in the second half of its collected frames, and a new region begins there. A NaN score is neither above nor below a
 /// threshold.
 ///
 /// This reproduces WhisperX's `Binarize` including its quirks, because the cuts determine the transcript:
 /// - (a) a frame at which the region is too long is not compared with `offset`; speech then ends one frame later;
-/// - (b) the collected frames are the frame at which the previous region ended (or frame 0), then the frames after the first
-///   frame of this region. So the first frame is never a cut, and the stale frame of the previous region is a cut only if
-///   `max_duration` is shorter than a step;
-/// - (c) a region that is open at the end of the scores ends in the middle of the last frame, half a frame before the end of
-///   the recording;
+/// - (b) the collected frames are the frame at which the previous region ended (or frame 0), then the frames after the
+///   first frame of this region. So the first frame is never a cut, and the stale frame of the previous region is a cut
+///   only if `max_duration` is shorter than a step;
+/// - (c) a region that is open at the end of the scores ends in the middle of the last frame, half a frame before the
+///   end of the recording;
 /// - (d) after a cut the length is tested again only at the next frame, and the piece before the cut may exceed
 ///   `max_duration` by up to one step.
 ///

@@ -1,4 +1,5 @@
-//! Energy-based voice activity detection (`--vad energy`): mel band levels above an adaptive noise floor, without a model.
+//! Energy-based voice activity detection (`--vad energy`): mel band levels above an adaptive noise floor, without a
+//! model.
 //!
 //! | step | |
 //! |---|---|
@@ -8,16 +9,16 @@
 //! | spans | [`binarize`], pauses under 0.5 s filled, speech under 0.1 s dropped, 0.2 s of padding at both ends |
 //! | cut | speech longer than `chunk_size` is cut in its quietest 0.3 s (see [`split_long`]) |
 //!
-//! The bands separate speech from steady noise: hum, rumble and hiss have a constant level in a few bands and become their
-//! floor; speech rises above the floor in most bands.
+//! The bands separate speech from steady noise: hum, rumble and hiss have a constant level in a few bands and become
+//! their floor; speech rises above the floor in most bands.
 //!
-//! Error against the reference turns of eight 18 to 30 s recordings (six of them meetings with distant microphones; frames of
-//! 10 ms, no collar): 9.0 % of the time is wrong, 5.5 % missed and 3.6 % false. For comparison, Silero's default is wrong in
-//! 11.0 %, nearly all missed, because the reference turns include short pauses. `tests/vad_audio.rs` compares these numbers
-//! with measured ones.
+//! Error against the reference turns of eight 18 to 30 s recordings (six of them meetings with distant microphones;
+//! frames of 10 ms, no collar): 9.0 % of the time is wrong, 5.5 % missed and 3.6 % false. For comparison, Silero's
+//! default is wrong in 11.0 %, nearly all missed, because the reference turns include short pauses.
+//! `tests/vad_audio.rs` compares these numbers with measured ones.
 //!
-//! Limits: other sounds of changing level (music, typing, laughter) count as speech. In 30 s of speech without a pause, quiet
-//! speech raises the floor and is missed.
+//! Limits: other sounds of changing level (music, typing, laughter) count as speech. In 30 s of speech without a pause,
+//! quiet speech raises the floor and is missed.
 
 use realfft::RealFftPlanner;
 
@@ -38,12 +39,12 @@ const FLOOR_STEP: usize = MelFrame::PER_SECOND;
 const FLOOR_QUANTILE: f64 = 0.1;
 /// Upper clamp of level minus floor in a band, in dB.
 const MAX_ABOVE_FLOOR: f32 = 30.0;
-/// Noise power added to every band, 70 dB below full scale. Without it digital silence has a floor of minus infinity, and the
-/// faintest dither would be detected.
+/// Noise power added to every band, 70 dB below full scale. Without it digital silence has a floor of minus infinity,
+/// and the faintest dither would be detected.
 const NOISE_POWER: f32 = 1e-7;
-/// Logistic function of the score: its midpoint (probability 0.5), and the dB by which the odds grow by e. With the default
-/// offset of 0.363 speech ends at 3.2 dB. These values and the durations below were tuned on the recordings named above,
-/// between steady noise (white, brown, mains hum: never above 2 dB) and quiet speech.
+/// Logistic function of the score: its midpoint (probability 0.5), and the dB by which the odds grow by e. With the
+/// default offset of 0.363 speech ends at 3.2 dB. These values and the durations below were tuned on the recordings
+/// named above, between steady noise (white, brown, mains hum: never above 2 dB) and quiet speech.
 const MIDPOINT: f32 = 6.0;
 const SCALE: f32 = 5.0;
 const CUT_FRAMES: usize = 31;
@@ -66,8 +67,8 @@ pub fn speech(samples: &[f32], onset: f64, offset: f64, chunk_size: Seconds) -> 
     Ok(split_long(&spans, chunk_size, |window| quietest(&scores, window)))
 }
 
-/// The probability of speech for each 10 ms of `samples` (a partial last frame included), in (0, 1): about 0.23 if no band is
-/// above its floor, 0.5 if the bands are 6 dB above it on average, near 1 for clear speech.
+/// The probability of speech for each 10 ms of `samples` (a partial last frame included), in (0, 1): about 0.23 if no
+/// band is above its floor, 0.5 if the bands are 6 dB above it on average, near 1 for clear speech.
 ///
 /// # Errors
 /// As [`speech`].
@@ -86,8 +87,8 @@ pub fn scores(samples: &[f32]) -> Result<Vec<f32>> {
 fn levels(samples: &[f32]) -> Result<Vec<[f32; BANDS]>> {
     let window: Vec<f32> =
         (0..N_FFT).map(|i| (0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / N_FFT as f64).cos()) as f32).collect();
-    // The filter output of white noise with variance 1: its power per bin, over the 40 Hz of a bin, because the filters of
-    // `mel_filterbank` have an area of 1 in Hz.
+    // The filter output of white noise with variance 1: its power per bin, over the 40 Hz of a bin, because the filters
+    // of `mel_filterbank` have an area of 1 in Hz.
     let white: f32 = window.iter().map(|w| w * w).sum::<f32>() / 40.0;
     let filters = mel_filterbank(BANDS + 1);
     let fft = RealFftPlanner::<f32>::new().plan_fft_forward(N_FFT);
@@ -137,8 +138,8 @@ fn floor(levels: &[[f32; BANDS]], at: usize) -> [f32; BANDS] {
     })
 }
 
-/// Fills short pauses, drops short spans, pads the rest. Padded spans cannot overlap: every remaining pause is longer than two
-/// paddings.
+/// Fills short pauses, drops short spans, pads the rest. Padded spans cannot overlap: every remaining pause is longer
+/// than two paddings.
 fn clean_up(raw: &[Span], duration: f64) -> Vec<Span> {
     let mut joined: Vec<Span> = Vec::new();
     for &span in raw {
@@ -151,8 +152,8 @@ fn clean_up(raw: &[Span], duration: f64) -> Vec<Span> {
     long_enough.map(|span| Span::new((span.start.0 - PAD).max(0.0), (span.end.0 + PAD).min(duration))).collect()
 }
 
-/// The time in `window` at which the mean score of [`CUT_FRAMES`] is lowest. The mean prefers the middle of a pause to a gap
-/// within a word. The end of `window` if it has no scores.
+/// The time in `window` at which the mean score of [`CUT_FRAMES`] is lowest. The mean prefers the middle of a pause to
+/// a gap within a word. The end of `window` if it has no scores.
 fn quietest(scores: &[f32], window: Span) -> Seconds {
     let frame = |time: Seconds| (time.0 * MelFrame::PER_SECOND as f64).ceil() as usize;
     let (from, until) = (frame(window.start), frame(window.end).min(scores.len()));

@@ -3,13 +3,13 @@
 use crate::types::{Chunk, Span};
 use crate::units::Seconds;
 
-/// Merges spans into chunks of at most `chunk_size`, greedily and in order. The silence between the spans of a chunk is part of
-/// the chunk.
+/// Merges spans into chunks of at most `chunk_size`, greedily and in order. The silence between the spans of a chunk is
+/// part of the chunk.
 ///
-/// `spans` must be in order, without overlap, and none may be empty (every method of [`vad`](crate::vad) guarantees this).
-/// A span that would make the current chunk longer than `chunk_size` begins a new chunk; exactly `chunk_size` fits. A span
-/// longer than `chunk_size` is a chunk of its own; call [`split_long`] before to avoid this. A chunk begins with its first
-/// span and ends with its last; there is no padding and no overlap.
+/// `spans` must be in order, without overlap, and none may be empty (every method of [`vad`](crate::vad) guarantees
+/// this). A span that would make the current chunk longer than `chunk_size` begins a new chunk; exactly `chunk_size`
+/// fits. A span longer than `chunk_size` is a chunk of its own; call [`split_long`] before to avoid this. A chunk
+/// begins with its first span and ends with its last; there is no padding and no overlap.
 ///
 /// Source: WhisperX `vads/vad.py::Vad.merge_chunks` (m-bain/whisperX 2cfd7b7), the "VAD cut & merge" of Bain et al.
 /// 2023 (arXiv:2303.00747). The comparisons and the f64 arithmetic are the same, so the chunks are identical.
@@ -27,9 +27,9 @@ pub fn merge_chunks(spans: &[Span], chunk_size: Seconds) -> Vec<Chunk> {
     chunks
 }
 
-/// Cuts every span longer than `max`; other spans are not changed. `cut` chooses the time of a cut. Its argument is the allowed
-/// range, the second half of the longest allowed piece, so that pieces have at least half of `max`, except the last. The result
-/// is clamped to this range.
+/// Cuts every span longer than `max`; other spans are not changed. `cut` chooses the time of a cut. Its argument is the
+/// allowed range, the second half of the longest allowed piece, so that pieces have at least half of `max`, except the
+/// last. The result is clamped to this range.
 pub fn split_long(spans: &[Span], max: Seconds, mut cut: impl FnMut(Span) -> Seconds) -> Vec<Span> {
     let mut out = Vec::with_capacity(spans.len());
     if max.0.is_nan() || max.0 <= 0.0 {

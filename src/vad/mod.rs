@@ -104,8 +104,8 @@ impl VadOptions {
                 return Err(Error::config(option, value, "must be above 0 and below 1"));
             }
         }
-        // Below one second Silero's rules leave no room for speech. Whisper's window is 30 s; the rest of a longer chunk would
-        // be lost.
+        // Below one second Silero's rules leave no room for speech. Whisper's window is 30 s; the rest of a longer
+        // chunk would be lost.
         if !(self.chunk_size.0 >= 1.0 && self.chunk_size.0 <= 30.0) {
             return Err(Error::config("chunk_size", self.chunk_size.0, "must be 1 to 30 seconds"));
         }
@@ -123,14 +123,14 @@ pub enum Detector {
     Silero(Box<Silero>),
     /// See [`VadMethod::Pyannote`].
     Pyannote(Box<dyn FrameScores>),
-    /// The diarizer's segmentation network: the caller passes its scores to [`chunks_of_scores`]. The methods of this type
-    /// have no scores and use [`Energy`](Self::Energy).
+    /// The diarizer's segmentation network: the caller passes its scores to [`chunks_of_scores`]. The methods of this
+    /// type have no scores and use [`Energy`](Self::Energy).
     Diarizer,
 }
 
 impl Detector {
-    /// Loads the detector of `method`. `network`: for Silero the file `silero_vad.onnx` of the Silero project or a safetensors
-    /// file (see [`Silero::open`]); for pyannote `pytorch_model.bin` (see
+    /// Loads the detector of `method`. `network`: for Silero the file `silero_vad.onnx` of the Silero project or a
+    /// safetensors file (see [`Silero::open`]); for pyannote `pytorch_model.bin` (see
     /// [`PyanNet::open`](crate::models::pyannet::PyanNet::open)), which runs on `be`. Other methods ignore it.
     ///
     /// # Errors
@@ -160,7 +160,8 @@ impl Detector {
             Detector::Silero(network) => {
                 silero::speech(samples, network, &silero::SileroOptions::new(options.onset, options.chunk_size))
             }
-            // As in WhisperX, a piece before a cut may be one frame longer than `chunk_size`; `split_long` below cuts it.
+            // As in WhisperX, a piece before a cut may be one frame longer than `chunk_size`; `split_long` below cuts
+            // it.
             Detector::Pyannote(network) => pyannote::speech(samples, network.as_ref(), options)?,
         };
         Ok(merge::split_long(&spans, options.chunk_size, merge::cut_late))
@@ -175,8 +176,8 @@ impl Detector {
     }
 }
 
-/// Chunks of speech from scores that pyannote's network has already computed, by the rules of [`Detector::Pyannote`]. The
-/// recording ends at `end`.
+/// Chunks of speech from scores that pyannote's network has already computed, by the rules of [`Detector::Pyannote`].
+/// The recording ends at `end`.
 ///
 /// # Errors
 /// [`Error::Config`] for an invalid option.

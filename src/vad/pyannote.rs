@@ -1,9 +1,9 @@
-//! Voice activity detection with pyannote's PyanNet (`--vad pyannote`), WhisperX's default: overlapping windows, aggregated
-//! frame scores, spans.
+//! Voice activity detection with pyannote's PyanNet (`--vad pyannote`), WhisperX's default: overlapping windows,
+//! aggregated frame scores, spans.
 //!
 //! | step | |
 //! |---|---|
-//! | windows | the network's window length, with a hop of a tenth of it; a last window padded with zeros for the remaining samples |
+//! | windows | as long as the network's, with a hop of a tenth; the last one is padded with zeros |
 //! | score | per frame, the probability of the most likely speaker (for a powerset network: of any speech) |
 //! | overlap | mean over the windows that contain the frame, weighted by a Hamming window |
 //! | spans | [`binarize`](super::binarize): hysteresis, and cuts in speech that is too long |
@@ -75,7 +75,8 @@ impl<B: SegmentationOps> FrameScores for Pyannote<B> {
     }
 }
 
-/// Spans of speech in `samples` (16 kHz): in order, without overlap, at most one frame longer than `options.chunk_size`.
+/// Spans of speech in `samples` (16 kHz): in order, without overlap, at most one frame longer than
+/// `options.chunk_size`.
 ///
 /// # Errors
 /// Errors of the device.

@@ -1,4 +1,5 @@
-//! Voice activity detection with Silero (`--vad silero`): the probabilities of [`models::silero`](crate::models::silero) to spans.
+//! Voice activity detection with Silero (`--vad silero`): the probabilities of
+//! [`models::silero`](crate::models::silero) to spans.
 
 use crate::models::silero::{Silero, WINDOW};
 use crate::types::Span;
@@ -143,8 +144,8 @@ fn silence_to_cut(silences: &[Silence]) -> Option<Silence> {
     silences.iter().copied().reduce(|best, next| if length(next) > length(best) { next } else { best })
 }
 
-/// Pads each region by `pad` samples at both ends, or by half of the silence between two regions if it is shorter than two
-/// paddings.
+/// Pads each region by `pad` samples at both ends, or by half of the silence between two regions if it is shorter than
+/// two paddings.
 fn pad(regions: &mut [Region], num_samples: i64, pad: f64) {
     if let Some(first) = regions.first_mut() {
         first.start = (first.start as f64 - pad).max(0.0) as i64;

@@ -1,4 +1,5 @@
-//! From log-probabilities to words: what cannot be aligned says why, and the rest of the batch does not notice.
+//! CTC paths, word times, labels and dictionaries. An utterance that is refused has a reason and does not affect the
+//! others of its batch.
 
 use std::path::Path;
 
@@ -13,8 +14,8 @@ use diarist::units::Seconds;
 const BLANK: usize = 0;
 const CLASSES: usize = 5;
 
-/// Rows in which one class has most of the probability, 0.92, and the others 0.02 each.
-fn heard(cpu: &Cpu, classes: &[usize]) -> Tensor<Cpu, f32> {
+/// Log-probabilities with one row per item of `classes`: 0.92 for that class, 0.02 for each of the others.
+fn log_probs_of(cpu: &Cpu, classes: &[usize]) -> Tensor<Cpu, f32> {
     let row = |class: usize| (0..CLASSES).map(move |c| if c == class { 0.92f32.ln() } else { 0.02f32.ln() });
     let values: Vec<f32> = classes.iter().flat_map(|class| row(*class)).collect();
     Tensor::from_host(cpu, &[classes.len(), CLASSES], &values).unwrap()
@@ -32,24 +33,24 @@ fn assert_spans(got: &[LabelSpan], want: &[LabelSpan]) {
 }
 
 #[test]
-fn letters_last_as_long_as_they_are_heard() {
+fn labels_span_the_rows_in_which_they_are_most_probable() {
     let cpu = Cpu::new(Some(1)).unwrap();
-    // "ab b" with pauses before, between and after.
-    let log_probs = heard(&cpu, &[0, 1, 1, 2, 0, 0, 2, 2, 2, 0, 0]);
+    // Labels a, b, b with blanks before, between and after.
+    let log_probs = log_probs_of(&cpu, &[0, 1, 1, 2, 0, 0, 2, 2, 2, 0, 0]);
     let utterance = [Utterance { rows: 0..11, labels: &[1, 2, 2] }];
     let found = ctc_paths(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Ctc).unwrap().remove(0).unwrap();
     assert_spans(&found, &[span(1, 3, 0.92), span(3, 4, 0.92), span(6, 9, 0.92)]);
-    // WhisperX gives a pause to the letter before it, and ends where it has heard the last one.
-    let log_probs = heard(&cpu, &[0, 1, 0, 0, 2, 0]);
+    // WhisperX's topology adds blanks to the label before them, and ends with the first row of the last label.
+    let log_probs = log_probs_of(&cpu, &[0, 1, 0, 0, 2, 0]);
     let utterance = [Utterance { rows: 0..6, labels: &[1, 2] }];
     let found = ctc_paths(&cpu, &log_probs, &utterance, BLANK, CtcTopology::Trellis).unwrap().remove(0).unwrap();
     assert_spans(&found, &[span(1, 4, 0.92), span(4, 5, 0.92)]);
 }
 
 #[test]
-fn a_refusal_says_why_and_keeps_to_itself() {
+fn a_refused_utterance_does_not_affect_its_batch() {
     let cpu = Cpu::new(Some(1)).unwrap();
-    let log_probs = heard(&cpu, &[1, 2, 3, 0, 4, 4]);
+    let log_probs = log_probs_of(&cpu, &[1, 2, 3, 0, 4, 4]);
     let utterance = |rows: std::ops::Range<usize>, labels| Utterance { rows, labels };
     let batch = [
         utterance(0..6, &[][..]),
@@ -65,7 +66,7 @@ fn a_refusal_says_why_and_keeps_to_itself() {
     assert_spans(found[3].as_ref().unwrap(), &[span(0, 1, 0.92), span(1, 2, 0.92), span(2, 3, 0.92)]);
     assert_eq!(found[4], Err(Refusal::TooLong { needed: 1, rows: 0 }));
     assert!(found[2].as_ref().unwrap_err().to_string().contains("needs 5 frames"));
-    // Without the rule for repeated labels three rows are enough.
+    // The trellis needs no blank between equal labels, so three rows are enough.
     let found = ctc_paths(&cpu, &log_probs, &batch[2..3], BLANK, CtcTopology::Trellis).unwrap();
     assert!(found[0].is_ok());
     let silent = Tensor::from_host(&cpu, &[2, CLASSES], &[f32::NEG_INFINITY; 2 * CLASSES]).unwrap();
@@ -74,9 +75,9 @@ fn a_refusal_says_why_and_keeps_to_itself() {
 }
 
 #[test]
-fn words_have_the_time_of_their_letters() {
+fn word_times_are_those_of_their_labels() {
     let labels = [span(1, 3, 0.5), span(3, 4, 0.25), span(6, 9, 1.0), span(10, 12, 0.1234)];
-    // 12 rows of 20 ms, and 2 ms more, as the field of the last row makes it.
+    // 12 rows of 20 ms, plus 2 ms, because the receptive field is longer than the hop.
     let clock = Clock { start: Seconds(10.0), duration: Seconds(0.242), rows: 12 };
     let timed = words(&labels, &[0..2, 2..2, 3..4, 4..5], clock);
     let first = timed[0].unwrap();
@@ -96,8 +97,9 @@ fn a_text_becomes_labels_and_words() {
     let dictionary = dictionary(text);
     let source = "  Ab 42\t\u{130}\u{e9}-a'|  ";
     let labels = Labels::new(source, "en", &dictionary, LabelPolicy::Written);
-    // Unknown characters, the dotted capital I among them, whose lower case is two, are class 8; so are the hyphen, which
-    // has the blank's class, and the bar, which is no character of a word. Of two cases the later class counts.
+    // Class 8 (wildcard): unknown characters, including the dotted capital I, whose lower case has two characters; the
+    // hyphen, whose class is the blank; and the bar, which is the delimiter. If both cases have a class, the later one
+    // counts.
     assert_eq!(labels.labels, [2, 7, 1, 8, 8, 1, 8, 4, 8, 2, 5, 8]);
     let words: Vec<_> = labels.words.iter().map(|word| (word.labels.clone(), word.wildcard)).collect();
     assert_eq!(words, [(0..2, false), (3..5, true), (6..12, false)]);
@@ -110,7 +112,7 @@ fn a_text_becomes_labels_and_words() {
 }
 
 #[test]
-fn languages_without_spaces_go_by_character() {
+fn languages_without_spaces_have_a_word_per_character() {
     let dictionary = dictionary(r#"{"<pad>": 0, "|": 1, "\u4f60": 2, "\u597d": 3}"#);
     let labels = Labels::new("\u{4f60} \u{597d}\u{ff01}", "zh", &dictionary, LabelPolicy::Written);
     assert_eq!(labels.labels, [2, 3, 8]);
@@ -120,7 +122,7 @@ fn languages_without_spaces_go_by_character() {
 }
 
 #[test]
-fn a_dictionary_must_be_of_its_network() {
+fn invalid_dictionaries_are_refused() {
     for (text, reason) in [("[]", "not a table"), (r#"{"a": 8}"#, "class 8, of 8"), (r#"{"a": -1}"#, "class -1")] {
         let error = Dictionary::parse(text, Path::new("vocab.json"), 0, 8).unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("vocab.json"), "{text}: {error}");

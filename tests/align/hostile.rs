@@ -1,4 +1,4 @@
-//! Whatever is given, the result says what was wrong, and everything else is aligned.
+//! Invalid and unusual input: the result has the reason for what is not aligned, and everything else is aligned.
 
 use diarist::align::{AlignOptions, Interpolate};
 use diarist::engine::cpu::Cpu;
@@ -15,7 +15,8 @@ fn sound() -> Vec<f32> {
     seeded::audio_f32(710, SECONDS as usize * 16_000)
 }
 
-/// Aligns `bad` between two segments that are good, and looks at those.
+/// Aligns `bad` between two good segments. Asserts that the good ones are aligned, and returns the result of the bad
+/// one.
 fn between(bad: Segment) -> Vec<Segment> {
     let cpu = Cpu::new(Some(2)).unwrap();
     let (before, after) = (segment(0.5, 2.0, "before"), segment(10.0, 12.0, "and after"));
@@ -37,12 +38,12 @@ fn between(bad: Segment) -> Vec<Segment> {
     bad
 }
 
-/// One segment whose words are all there, spread over `times`, with a reason.
-fn assert_spread(found: &[Segment], words: usize, times: (f64, f64), reason: &str) {
+/// Asserts that all `words` words are interpolated over `times`, and that every segment has the `reason`.
+fn assert_interpolated(found: &[Segment], words: usize, times: (f64, f64), reason: &str) {
     let mut all = Vec::new();
     for segment in found {
-        let said = segment.unaligned.as_deref().unwrap_or_default();
-        assert!(said.contains(reason), "{segment:?}");
+        let unaligned = segment.unaligned.as_deref().unwrap_or_default();
+        assert!(unaligned.contains(reason), "{segment:?}");
         all.extend(segment.words.iter().flatten());
     }
     assert_eq!(all.len(), words, "{found:?}");
@@ -53,25 +54,25 @@ fn assert_spread(found: &[Segment], words: usize, times: (f64, f64), reason: &st
 }
 
 #[test]
-fn more_text_than_the_audio_can_hold() {
+fn text_too_long_for_the_audio_is_interpolated() {
     let found = between(segment(3.0, 3.5, "this is far more than anyone could say in half a second, believe me"));
-    assert_spread(&found, 14, (3.0, 3.5), "frames at least");
+    assert_interpolated(&found, 14, (3.0, 3.5), "frames at least");
     let words = found[0].words.as_ref().unwrap();
-    let long = |i: usize| words[i].end.unwrap().0 - words[i].start.unwrap().0;
-    assert!(long(5) > 2.0 * long(10), "by letters: {words:?}");
+    let duration = |i: usize| words[i].end.unwrap().0 - words[i].start.unwrap().0;
+    assert!(duration(5) > 2.0 * duration(10), "not in proportion to the letters: {words:?}");
 }
 
 #[test]
-fn nothing_to_hear() {
+fn text_without_labels_is_interpolated() {
     for (text, words) in [("", 0), ("   ", 0), ("... !?", 2), ("😀 🎉🎉", 2)] {
         let found = between(segment(3.0, 5.0, text));
-        assert_spread(&found, words, (3.0, 5.0), "no character that could be heard");
+        assert_interpolated(&found, words, (3.0, 5.0), "no character that could be heard");
         assert!(!found.is_empty());
     }
 }
 
 #[test]
-fn only_digits_and_mixed_scripts() {
+fn digits_are_aligned_and_unknown_scripts_are_wildcards() {
     for (text, sources) in [
         ("42 007", [TimeSource::Aligned, TimeSource::Aligned]),
         ("дом home", [TimeSource::Wildcard, TimeSource::Aligned]),
@@ -86,38 +87,38 @@ fn only_digits_and_mixed_scripts() {
 }
 
 #[test]
-fn times_that_make_no_sense() {
+fn invalid_segment_times_have_a_reason() {
     let text = "some words";
-    assert_spread(&between(segment(30.0, 31.0, text)), 2, (30.0, 31.0), "the audio ends at 20.000 s");
-    assert_spread(&between(segment(4.0, 4.0, text)), 2, (4.0, 4.0), "no length");
-    assert_spread(&between(segment(5.0, 4.0, text)), 2, (5.0, 5.0), "ends before it begins");
-    assert_spread(&between(segment(f64::NAN, f64::NAN, text)), 2, (2.0, 10.0), "not numbers");
-    assert_spread(&between(segment(3.0, f64::INFINITY, text)), 2, (3.0, 10.0), "not numbers");
-    assert_spread(&between(segment(f64::NEG_INFINITY, 5.0, text)), 2, (2.0, 5.0), "not numbers");
-    // Shorter than what one row hears.
-    assert_spread(&between(segment(4.0, 4.01, text)), 2, (4.0, 4.01), "frames at least");
-    // A part of it is there.
+    assert_interpolated(&between(segment(30.0, 31.0, text)), 2, (30.0, 31.0), "the audio ends at 20.000 s");
+    assert_interpolated(&between(segment(4.0, 4.0, text)), 2, (4.0, 4.0), "no length");
+    assert_interpolated(&between(segment(5.0, 4.0, text)), 2, (5.0, 5.0), "ends before it begins");
+    assert_interpolated(&between(segment(f64::NAN, f64::NAN, text)), 2, (2.0, 10.0), "not numbers");
+    assert_interpolated(&between(segment(3.0, f64::INFINITY, text)), 2, (3.0, 10.0), "not numbers");
+    assert_interpolated(&between(segment(f64::NEG_INFINITY, 5.0, text)), 2, (2.0, 5.0), "not numbers");
+    // Shorter than the receptive field of one row.
+    assert_interpolated(&between(segment(4.0, 4.01, text)), 2, (4.0, 4.01), "frames at least");
+    // The part before the end of the audio is aligned.
     let found = between(segment(18.0, 99.0, text));
     assert!(found[0].unaligned.is_none() && found[0].end.0 <= SECONDS, "{found:?}");
 }
 
 #[test]
-fn sound_that_is_no_sound() {
+fn nan_samples_and_empty_audio() {
     let cpu = Cpu::new(Some(2)).unwrap();
     let aligner = small_aligner(&cpu);
     let given = || vec![segment(0.0, 2.0, "one"), segment(3.0, 5.0, "two")];
     let mut audio = sound();
     audio[3_000] = f32::NAN;
     let found = aligner.segments(&cpu, &audio, given(), "en", &AlignOptions::default(), &mut ()).unwrap();
-    assert_spread(&found[..1], 1, (0.0, 2.0), "cannot have been said");
+    assert_interpolated(&found[..1], 1, (0.0, 2.0), "cannot have been said");
     assert_eq!(found[1].unaligned, None);
     let found = aligner.segments(&cpu, &[], given(), "en", &AlignOptions::default(), &mut ()).unwrap();
-    assert_spread(&found, 2, (0.0, 5.0), "the audio ends at 0.000 s");
+    assert_interpolated(&found, 2, (0.0, 5.0), "the audio ends at 0.000 s");
     assert!(aligner.segments(&cpu, &audio, Vec::new(), "en", &AlignOptions::default(), &mut ()).unwrap().is_empty());
 }
 
 #[test]
-fn a_network_without_a_delimiter() {
+fn a_network_without_a_delimiter_aligns_words() {
     let cpu = Cpu::new(Some(2)).unwrap();
     let aligner = aligner(&cpu, &small_config(), 7, &small_vocab(false));
     for topology in [CtcTopology::Ctc, CtcTopology::Trellis] {
@@ -153,7 +154,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn words_never_vanish_overlap_or_run_backwards(
+    fn words_are_complete_ordered_and_do_not_overlap(
         given in prop::collection::vec((any_time(), any_time(), any_text()), 0..6),
         language in prop::sample::select(vec!["en", "fr", "uk", "de", "ja", "xx", ""]),
         trellis in any::<bool>(),
@@ -162,7 +163,7 @@ proptest! {
         let cpu = Cpu::new(Some(1)).unwrap();
         let topology = if trellis { CtcTopology::Trellis } else { CtcTopology::Ctc };
         let options = AlignOptions { topology, interpolate, characters: true, ..AlignOptions::default() };
-        // A field of the recogniser's says which segment a sentence is from.
+        // `avg_logprob`, which alignment copies, identifies the segment of a sentence.
         let tagged = given.iter().enumerate().map(|(i, (start, end, text))| Segment {
             avg_logprob: Some(i as f64),
             ..segment(*start, *end, text)
@@ -171,7 +172,7 @@ proptest! {
         let found = small_aligner(&cpu).segments(&cpu, &sound(), segments, language, &options, &mut ()).unwrap();
         prop_assert!(found.len() >= given.len());
         let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
-        let mut all: Vec<String> = given.iter().map(|given| letters(&given.2)).collect();
+        let mut remaining: Vec<String> = given.iter().map(|given| letters(&given.2)).collect();
         let mut before = 0.0;
         let mut end_before = 0.0;
         for segment in &found {
@@ -180,10 +181,10 @@ proptest! {
             let written = letters(&segment.text);
             let words = segment.words.as_ref().unwrap();
             prop_assert_eq!(&written, &words.iter().map(|word| word.word.as_str()).collect::<String>());
-            // Its text is the next of what was given.
-            let of = &mut all[segment.avg_logprob.unwrap() as usize];
-            prop_assert!(of.starts_with(&written), "{written:?} of {of:?}");
-            *of = of.split_off(written.len());
+            // The sentence is the next part of its segment's text.
+            let text = &mut remaining[segment.avg_logprob.unwrap() as usize];
+            prop_assert!(text.starts_with(&written), "{written:?} of {text:?}");
+            *text = text.split_off(written.len());
             for word in words {
                 let (Some(start), Some(end)) = (word.start, word.end) else {
                     prop_assert!(interpolate == Interpolate::Ignore && word.source.is_none(), "{word:?}");
@@ -194,6 +195,6 @@ proptest! {
                 before = end.0;
             }
         }
-        prop_assert!(all.iter().all(String::is_empty), "missing: {all:?}");
+        prop_assert!(remaining.iter().all(String::is_empty), "missing: {remaining:?}");
     }
 }

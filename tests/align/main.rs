@@ -1,4 +1,4 @@
-//! Alignment: from texts and log-probabilities to sentences and words with their times.
+//! Forced alignment: sentences, words and characters with times, on random networks and against WhisperX.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -21,7 +21,7 @@ use diarist::types::Segment;
 use diarist::units::Seconds;
 use serde_json::{Value, json};
 
-/// A network with random weights, narrow and shallow, that knows the letters of English.
+/// The config of a small network with random weights and classes for the letters of English.
 fn small_config() -> Value {
     json!({
         "model_type": "wav2vec2", "vocab_size": 29, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -31,7 +31,7 @@ fn small_config() -> Value {
     })
 }
 
-/// Its `vocab.json`; the delimiter may be missing.
+/// The `vocab.json` of the small network, with or without a delimiter.
 fn small_vocab(delimiter: bool) -> String {
     let mut vocab = serde_json::Map::from_iter([("<pad>".to_string(), json!(0))]);
     vocab.extend(('a'..='z').zip(2..).map(|(letter, class)| (letter.to_string(), json!(class))));

@@ -1,4 +1,4 @@
-//! Numbers are looked for as they are said, and punctuation is not looked for.
+//! Labels of text: numbers in spoken form, punctuation without labels, sentence splitting.
 
 use diarist::align::numerals::spoken;
 use diarist::align::{Dictionary, LabelPolicy, Labels};
@@ -9,21 +9,21 @@ fn english() -> Dictionary {
     Dictionary::parse(&small_vocab(true), std::path::Path::new("vocab.json"), 0, 29).unwrap()
 }
 
-/// Labels as letters: `_` the delimiter, `*` the wildcard.
+/// The labels of a text as letters; `_` is the delimiter, `*` the wildcard.
 fn letters(text: &str, language: &str) -> String {
-    let spelling = Labels::new(text, language, &english(), LabelPolicy::Spoken);
+    let labels = Labels::new(text, language, &english(), LabelPolicy::Spoken);
     let letter = |class: &i32| match class {
         1 => '_',
         28 => '\'',
         29 => '*',
         class => char::from(b'a' + (*class - 2) as u8),
     };
-    spelling.labels.iter().map(letter).collect()
+    labels.labels.iter().map(letter).collect()
 }
 
 #[test]
-fn numbers_are_read_aloud() {
-    for (written, said) in [
+fn numbers_have_a_spoken_form() {
+    for (written, words) in [
         ("42", "forty-two"),
         ("$5.50", "five dollars and fifty cents"),
         ("£3,", "three pounds ,"),
@@ -42,13 +42,13 @@ fn numbers_are_read_aloud() {
         ("5:30", "five : thirty"),
         ("007", "zero zero seven"),
     ] {
-        assert_eq!(spoken(written, "en").as_deref(), Some(said), "{written}");
+        assert_eq!(spoken(written, "en").as_deref(), Some(words), "{written}");
     }
     assert_eq!(spoken("3,5%", "fr").as_deref(), Some("trois virgule cinq pour cent"));
     assert_eq!(spoken("1er", "fr").as_deref(), Some("premier"));
     assert_eq!(spoken("42", "uk").as_deref(), Some("сорок два"));
-    // Longer than any number with a name: digit by digit.
-    assert_eq!(spoken(&"9".repeat(40), "en").map(|said| said.matches("nine").count()), Some(40));
+    // Too long to be read as one number: digit by digit.
+    assert_eq!(spoken(&"9".repeat(40), "en").map(|words| words.matches("nine").count()), Some(40));
     for none in ["", "word", "%", "$", "€€", "½"] {
         assert_eq!(spoken(none, "en"), None, "{none}");
     }
@@ -56,29 +56,29 @@ fn numbers_are_read_aloud() {
 }
 
 #[test]
-fn one_written_word_is_several_spoken_ones() {
+fn a_number_of_several_spoken_words_is_one_word() {
     assert_eq!(letters("Pay $5.50 now!", "en"), "pay_five_dollars_and_fifty_cents_now");
-    let spelling = Labels::new("Pay $5.50 now!", "en", &english(), LabelPolicy::Spoken);
-    let words: Vec<_> = spelling.words.iter().map(|word| (word.labels.len(), word.wildcard)).collect();
+    let labels = Labels::new("Pay $5.50 now!", "en", &english(), LabelPolicy::Spoken);
+    let words: Vec<_> = labels.words.iter().map(|word| (word.labels.len(), word.wildcard)).collect();
     assert_eq!(words, [(3, false), (28, false), (3, false)]);
-    // No library for German, and letters of a script the network does not know: something is said, nobody knows what.
+    // Wildcards: digits in German, which num2words does not support, and letters of a script without classes.
     assert_eq!(letters("Pay $5.50 now!", "de"), "pay_****_now");
     assert_eq!(letters("дом & garden", "en"), "***_*_garden");
     assert!(Labels::new("дом", "en", &english(), LabelPolicy::Spoken).words[0].wildcard);
 }
 
 #[test]
-fn a_network_with_digits_is_given_digits() {
+fn digits_with_classes_are_not_spelled_out() {
     let vocab = r#"{"<pad>": 0, "|": 1, "4": 2, "2": 3, "k": 4}"#;
     let dictionary = Dictionary::parse(vocab, std::path::Path::new("vocab.json"), 0, 5).unwrap();
     assert_eq!(Labels::new("42k", "en", &dictionary, LabelPolicy::Spoken).labels, [2, 3, 4]);
 }
 
 #[test]
-fn punctuation_is_silent_and_apostrophes_are_alike() {
+fn punctuation_has_no_labels_and_apostrophes_are_equal() {
     assert_eq!(letters("«Well»… it’s — (so) it's", "en"), "well_it's_so_it's");
-    let spelling = Labels::new("a — b", "en", &english(), LabelPolicy::Spoken);
-    assert!(spelling.words[1].labels.is_empty() && spelling.labels.len() == 3);
+    let labels = Labels::new("a — b", "en", &english(), LabelPolicy::Spoken);
+    assert!(labels.words[1].labels.is_empty() && labels.labels.len() == 3);
     assert_eq!(letters("— a", "en"), "a");
     for silent in ["?!…", "— – ·", "😀 🎉", "  "] {
         assert!(Labels::new(silent, "en", &english(), LabelPolicy::Spoken).is_silent(), "{silent}");
@@ -86,12 +86,12 @@ fn punctuation_is_silent_and_apostrophes_are_alike() {
 }
 
 #[test]
-fn without_a_delimiter_words_follow_each_other() {
+fn without_a_delimiter_class_words_are_adjacent() {
     let dictionary = Dictionary::parse(&small_vocab(false), std::path::Path::new("vocab.json"), 0, 29).unwrap();
-    let spelling = Labels::new("ab 12 c", "en", &dictionary, LabelPolicy::Spoken);
-    assert_eq!(spelling.labels.len(), 2 + "twelve".len() + 1);
-    assert_eq!(spelling.words[2].labels, 8..9);
-    // Some networks name it by the space.
+    let labels = Labels::new("ab 12 c", "en", &dictionary, LabelPolicy::Spoken);
+    assert_eq!(labels.labels.len(), 2 + "twelve".len() + 1);
+    assert_eq!(labels.words[2].labels, 8..9);
+    // The delimiter of some networks is a space.
     let dictionary = Dictionary::parse(r#"{"_": 0, " ": 1, "a": 2}"#, std::path::Path::new("v"), 0, 3).unwrap();
     assert_eq!(Labels::new("a a", "en", &dictionary, LabelPolicy::Spoken).labels, [2, 1, 2]);
 }
@@ -104,7 +104,7 @@ fn sentences(text: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn sentences_end_where_a_reader_ends_them() {
+fn sentences_are_split_in_many_languages() {
     let cases: [(&str, &str, &[&str]); 9] = [
         ("en", " Dr. Smith paid 3.5 dollars. He left!", &["Dr. Smith paid 3.5 dollars.", "He left!"]),
         ("en", "Well... maybe. \"Who knows?\" Nobody.", &["Well... maybe.", "\"Who knows?\"", "Nobody."]),

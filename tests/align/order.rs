@@ -1,4 +1,4 @@
-//! Segments that overlap are put in order; those that do not stay as they are.
+//! Monotonic times, interpolation and rounding.
 
 use diarist::align::Interpolate;
 use diarist::align::interpolate::interpolate;
@@ -25,12 +25,12 @@ fn times(segments: &[Segment]) -> Vec<(f64, f64)> {
 }
 
 #[test]
-fn overlapping_segments_are_put_in_order() {
+fn overlapping_segments_become_monotonic() {
     let mut fine = vec![with_words(&[(0.0, 1.0), (1.0, 2.0)]), with_words(&[(2.0, 2.5)]), with_words(&[(3.0, 3.0)])];
     let before = fine.clone();
     make_monotonic(&mut fine);
     assert_eq!(fine, before);
-    // A little too long, and much too early.
+    // The first segment ends after the start of the second; the third begins before the end of the first.
     let mut segments =
         vec![with_words(&[(0.0, 1.0), (2.0, 4.0)]), with_words(&[(3.0, 5.0), (5.0, 6.0)]), with_words(&[(1.0, 7.0)])];
     make_monotonic(&mut segments);
@@ -45,14 +45,14 @@ fn overlapping_segments_are_put_in_order() {
 }
 
 #[test]
-fn a_segment_without_times_stays_between_its_neighbours() {
+fn a_segment_without_word_times_is_clamped_between_its_neighbours() {
     let mut segments = vec![with_words(&[(0.0, 4.0)]), segment(1.0, 9.0, "?"), with_words(&[(5.0, 6.0)])];
     make_monotonic(&mut segments);
     assert_eq!((segments[1].start, segments[1].end), (Seconds(4.0), Seconds(5.0)));
 }
 
 #[test]
-fn a_segment_without_any_time_is_shared_by_its_letters() {
+fn without_any_word_time_words_divide_the_segment_by_letters() {
     let whole = Span::new(10.0, 14.0);
     for method in [Interpolate::Nearest, Interpolate::Linear] {
         let mut times = vec![None; 3];
@@ -65,8 +65,8 @@ fn a_segment_without_any_time_is_shared_by_its_letters() {
 }
 
 #[test]
-fn numbers_are_rounded_as_python_rounds_them() {
-    // By python3 -c 'print(round(x, 3))'.
+fn times_are_rounded_like_python() {
+    // From python3 -c 'print(round(x, 3))'.
     for (value, rounded) in
         [(0.0625, 0.062), (0.1875, 0.188), (2.6755, 2.675), (1.0005, 1.0), (0.5125, 0.512), (0.0, 0.0)]
     {

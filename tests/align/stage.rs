@@ -1,4 +1,5 @@
-//! The stage on a small random network: results in order, independent of their batch, sentences, characters, progress.
+//! [`Aligner`](diarist::align::Aligner) on a small random network: order of results, independence of the batch,
+//! sentences, characters, interpolation, progress, cancellation.
 
 use diarist::align::{AlignOptions, Interpolate, Watch};
 use diarist::engine::cpu::Cpu;
@@ -11,7 +12,7 @@ use super::{segment, small_aligner, texts};
 
 const MINUTE: usize = 60 * 16_000;
 
-fn five() -> Vec<Segment> {
+fn five_segments() -> Vec<Segment> {
     vec![
         Segment {
             avg_logprob: Some(-0.25),
@@ -29,7 +30,8 @@ fn five() -> Vec<Segment> {
 fn segments_become_sentences_with_words() {
     let cpu = Cpu::new(Some(2)).unwrap();
     let audio = seeded::audio_f32(700, MINUTE);
-    let found = small_aligner(&cpu).segments(&cpu, &audio, five(), "en", &AlignOptions::default(), &mut ()).unwrap();
+    let found =
+        small_aligner(&cpu).segments(&cpu, &audio, five_segments(), "en", &AlignOptions::default(), &mut ()).unwrap();
     let sentences: Vec<&str> = found.iter().map(|segment| segment.text.as_str()).collect();
     let want = [
         "Hello there.",
@@ -64,22 +66,22 @@ fn results_do_not_depend_on_the_batch() {
         let options = AlignOptions { batch_seconds: Seconds(seconds), characters: true, ..AlignOptions::default() };
         aligner.segments(&cpu, &audio, segments, "en", &options, &mut ()).unwrap()
     };
-    let together = run(five(), 60.0);
-    assert_eq!(together, run(five(), 0.001));
-    let alone: Vec<Segment> = five().into_iter().flat_map(|segment| run(vec![segment], 60.0)).collect();
+    let together = run(five_segments(), 60.0);
+    assert_eq!(together, run(five_segments(), 0.001));
+    let alone: Vec<Segment> = five_segments().into_iter().flat_map(|segment| run(vec![segment], 60.0)).collect();
     assert_eq!(together, alone);
-    // In whatever order they are given.
-    let mut backwards = five();
+    // Results do not depend on the order of the input.
+    let mut backwards = five_segments();
     backwards.reverse();
     assert_eq!(together, run(backwards, 60.0));
 }
 
 #[test]
-fn characters_are_those_of_the_text() {
+fn characters_are_those_of_the_text_in_order() {
     let cpu = Cpu::new(Some(2)).unwrap();
     let (aligner, audio) = (small_aligner(&cpu), seeded::audio_f32(702, MINUTE));
     let options = AlignOptions { characters: true, ..AlignOptions::default() };
-    let found = aligner.segments(&cpu, &audio, five(), "en", &options, &mut ()).unwrap();
+    let found = aligner.segments(&cpu, &audio, five_segments(), "en", &options, &mut ()).unwrap();
     for (i, segment) in found.iter().enumerate() {
         let chars = segment.chars.as_ref().unwrap();
         let written: String = chars.iter().map(|char| char.char.as_str()).collect();
@@ -94,16 +96,16 @@ fn characters_are_those_of_the_text() {
             }
         }
     }
-    // The digits of "$42," share the time of what is said for them.
+    // The characters of "$42," divide the time of the spoken number.
     let (word, chars) = (&found[3].words.as_ref().unwrap()[2], found[3].chars.as_ref().unwrap());
     let at = chars.iter().position(|char| char.char == "$").unwrap();
     assert_eq!((chars[at].start, chars[at + 3].end), (word.start, word.end));
-    let plain = aligner.segments(&cpu, &audio, five(), "en", &AlignOptions::default(), &mut ()).unwrap();
+    let plain = aligner.segments(&cpu, &audio, five_segments(), "en", &AlignOptions::default(), &mut ()).unwrap();
     assert!(plain.iter().all(|segment| segment.chars.is_none()));
 }
 
 #[test]
-fn words_that_are_not_heard_go_where_they_are_told() {
+fn unaligned_words_are_interpolated_by_the_chosen_method() {
     let cpu = Cpu::new(Some(2)).unwrap();
     let (aligner, audio) = (small_aligner(&cpu), seeded::audio_f32(703, MINUTE));
     let dashes = |interpolate| {
@@ -128,30 +130,30 @@ fn words_that_are_not_heard_go_where_they_are_told() {
 }
 
 #[test]
-fn a_text_is_found_without_a_recogniser() {
+fn a_given_text_is_aligned_to_a_whole_recording() {
     let cpu = Cpu::new(Some(2)).unwrap();
-    // More than two windows.
+    // Longer than two windows.
     let (aligner, audio) = (small_aligner(&cpu), seeded::audio_f32(704, MINUTE + 80_000));
     let text = "First we say this. Then, after a while, we say that; and on the 3rd day nothing.\n\nThe end?";
-    let mut heard = SegmentationOutput::default();
-    let found = aligner.text(&cpu, &audio, text, "en", &AlignOptions::default(), &mut heard).unwrap();
+    let mut watch = RecordingWatch::default();
+    let found = aligner.text(&cpu, &audio, text, "en", &AlignOptions::default(), &mut watch).unwrap();
     let sentences: Vec<&str> = found.iter().map(|segment| segment.text.as_str()).collect();
     assert_eq!(sentences.len(), 3, "{sentences:?}");
     assert_eq!(texts(&found), text.split_whitespace().collect::<Vec<_>>());
     assert!(found.iter().all(|segment| segment.unaligned.is_none() && segment.end.0 <= 65.0));
     let words = found.iter().flat_map(|segment| segment.words.as_ref().unwrap());
     assert!(words.clone().all(|word| word.source == Some(TimeSource::Aligned)));
-    assert!((heard.done.last().unwrap() - 65.0).abs() < 0.1 && heard.done.is_sorted(), "{heard:?}");
+    assert!((watch.done.last().unwrap() - 65.0).abs() < 0.1 && watch.done.is_sorted(), "{watch:?}");
 }
 
-/// Remembers what it is told, and stops after a number of questions.
+/// Records progress, and cancels after a number of progress calls.
 #[derive(Debug, Default)]
-struct SegmentationOutput {
+struct RecordingWatch {
     done: Vec<f64>,
     stop_at: Option<usize>,
 }
 
-impl Watch for SegmentationOutput {
+impl Watch for RecordingWatch {
     fn progress(&mut self, done: Seconds, total: Seconds) {
         assert!(done.0 <= total.0 + 0.1);
         self.done.push(done.0);
@@ -162,19 +164,19 @@ impl Watch for SegmentationOutput {
 }
 
 #[test]
-fn whoever_watches_may_stop() {
+fn alignment_can_be_cancelled_and_options_are_validated() {
     let cpu = Cpu::new(Some(2)).unwrap();
     let (aligner, audio) = (small_aligner(&cpu), seeded::audio_f32(705, MINUTE));
     let options = AlignOptions { batch_seconds: Seconds(1.0), ..AlignOptions::default() };
     for (stop_at, done) in [(None, 5), (Some(0), 0), (Some(2), 2)] {
-        let mut watch = SegmentationOutput { stop_at, ..SegmentationOutput::default() };
-        let found = aligner.segments(&cpu, &audio, five(), "en", &options, &mut watch);
+        let mut watch = RecordingWatch { stop_at, ..RecordingWatch::default() };
+        let found = aligner.segments(&cpu, &audio, five_segments(), "en", &options, &mut watch);
         assert_eq!(watch.done.len(), done);
         assert_eq!(matches!(found, Err(Error::Cancelled)), stop_at.is_some());
     }
     for seconds in [0.0, -1.0, f64::NAN] {
         let options = AlignOptions { batch_seconds: Seconds(seconds), ..AlignOptions::default() };
-        let error = aligner.segments(&cpu, &audio, five(), "en", &options, &mut ()).unwrap_err();
+        let error = aligner.segments(&cpu, &audio, five_segments(), "en", &options, &mut ()).unwrap_err();
         assert!(matches!(error, Error::Config { option: "batch_seconds", .. }), "{error}");
     }
 }

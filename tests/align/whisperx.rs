@@ -1,5 +1,4 @@
-//! With WhisperX's topology the words are those of `whisperx.align`, number for number; where it errs, a test says what is done
-//! instead.
+//! Words and characters with WhisperX's topology against `whisperx.align`. Deliberate differences have a test each.
 
 use std::collections::HashMap;
 
@@ -14,7 +13,7 @@ use serde_json::Value;
 use super::common::{json, seeded, shared};
 use super::{aligner, segment};
 
-/// A word or character: what it is, start, end, score.
+/// A word or character: text, start, end, score.
 type Item = (String, Option<f64>, Option<f64>, Option<f64>);
 
 fn golden() -> Value {
@@ -58,7 +57,7 @@ fn characters(segments: &[Segment]) -> Vec<Item> {
     characters.map(|char| (char.char.clone(), seconds(char.start), seconds(char.end), char.score)).collect()
 }
 
-/// Times are equal; the last digit of a score may be rounded the other way.
+/// Asserts equal text and times, and scores that differ by at most one in the last digit.
 fn assert_items(what: &str, got: &[Item], want: &[Item]) {
     assert_eq!(got.len(), want.len(), "{what}: {got:?}, want {want:?}");
     for (got, want) in got.iter().zip(want) {
@@ -90,12 +89,12 @@ fn needs_shared_words_are_those_of_whisperx() {
     assert!(compare(|source| source.is_string()) > 250);
 }
 
-/// Compares the cases with such a sound; returns the number of words.
-fn compare(with: impl Fn(&Value) -> bool) -> usize {
+/// Compares the cases whose audio `selects`; returns the number of words compared.
+fn compare(selects: impl Fn(&Value) -> bool) -> usize {
     let (cpu, golden) = (Cpu::new(Some(2)).unwrap(), golden());
     let networks = networks(&cpu, &golden);
     let (mut compared, mut sounds) = (0, HashMap::new());
-    for case in golden["cases"].as_array().unwrap().iter().filter(|case| with(&case["audio"])) {
+    for case in golden["cases"].as_array().unwrap().iter().filter(|case| selects(&case["audio"])) {
         let source = case["audio"].to_string();
         let audio = sounds.entry(source.clone()).or_insert_with(|| sound(&case["audio"]));
         let (network, language) = (case["network"].as_str().unwrap(), case["language"].as_str().unwrap());
@@ -107,28 +106,28 @@ fn compare(with: impl Fn(&Value) -> bool) -> usize {
         compared += want.len();
         let want = items(&case["found"], "chars");
         if !want.is_empty() {
-            // WhisperX lists the spaces before and after the text and between sentences once more or not at all.
+            // WhisperX repeats or omits spaces at both ends of the text and between sentences.
             let dense = |items: Vec<Item>| items.into_iter().filter(|item| item.0 != " ").collect::<Vec<_>>();
             assert_items(&what, &dense(characters(&got)), &dense(want));
         }
         for (got, want) in got.iter().flat_map(|segment| &segment.words).flatten().zip(items(&case["found"], "words")) {
-            let said = want.0.chars().any(|c| c.is_ascii_alphabetic());
-            assert!(!said || got.source == Some(TimeSource::Aligned), "{what}: {got:?}");
+            let has_letter = want.0.chars().any(|c| c.is_ascii_alphabetic());
+            assert!(!has_letter || got.source == Some(TimeSource::Aligned), "{what}: {got:?}");
         }
     }
     compared
 }
 
-/// What WhisperX says of a case that is different on purpose, and what is said here.
+/// The segments found here, and WhisperX's words, for a case with a deliberate difference.
 fn difference(name: &str) -> (Vec<Segment>, Vec<Item>) {
     let (cpu, golden) = (Cpu::new(Some(2)).unwrap(), golden());
     let case = golden["differences"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
-    let of = &golden["meta"]["networks"]["1b"];
-    let mut vocab = of["vocab"].clone();
+    let network = &golden["meta"]["networks"]["1b"];
+    let mut vocab = network["vocab"].clone();
     for (token, class) in case["extra"].as_object().unwrap() {
         vocab[token] = class.clone();
     }
-    let aligner = aligner(&cpu, &of["config"], of["seed"].as_u64().unwrap(), &vocab.to_string());
+    let aligner = aligner(&cpu, &network["config"], network["seed"].as_u64().unwrap(), &vocab.to_string());
     let audio = sound(&case["audio"]);
     let language = case["language"].as_str().unwrap();
     let got = aligner.segments(&cpu, &audio, segments(&case["segments"]), language, &options(), &mut ()).unwrap();
@@ -140,7 +139,7 @@ fn names(items: &[Item]) -> Vec<&str> {
 }
 
 #[test]
-fn a_character_after_a_sentence_is_not_said_twice() {
+fn a_character_after_a_sentence_is_not_repeated() {
     let (got, theirs) = difference("no_space_after_sentence");
     let letters = |items: &[Item]| items.iter().map(|item| item.0.as_str()).collect::<String>();
     assert_eq!(letters(&words(&got)), "Isit?\"No.\"(Itis.)Yes");
@@ -148,9 +147,10 @@ fn a_character_after_a_sentence_is_not_said_twice() {
 }
 
 #[test]
-fn a_segment_that_ends_behind_the_audio_ends_with_it() {
+fn a_segment_is_cut_at_the_end_of_the_audio() {
     let (got, theirs) = difference("end_behind_audio");
-    // The same rows. Theirs share the eight seconds asked for, ours the three that there are.
+    // The rows are the same. WhisperX divides the eight seconds of the segment by them, diarist the three seconds of
+    // audio.
     let scale = |time: f64| 17.0 + (time - 17.0) * 3.0 / 8.0;
     for (got, theirs) in words(&got).iter().zip(&theirs) {
         assert!((got.1.unwrap() - scale(theirs.1.unwrap())).abs() < 0.002, "{got:?}, {theirs:?}");
@@ -158,7 +158,7 @@ fn a_segment_that_ends_behind_the_audio_ends_with_it() {
 }
 
 #[test]
-fn what_cannot_be_aligned_keeps_its_words() {
+fn an_unaligned_segment_keeps_its_words() {
     let (got, theirs) = difference("too_long");
     assert_eq!(names(&theirs), ["but", "not", "here"]);
     assert!(got[0].unaligned.as_ref().unwrap().contains("frames"), "{got:?}");
@@ -169,14 +169,14 @@ fn what_cannot_be_aligned_keeps_its_words() {
 }
 
 #[test]
-fn any_white_space_stands_between_words() {
+fn any_white_space_separates_words() {
     let (got, theirs) = difference("tab");
     assert_eq!(names(&theirs), ["one\ttwo"]);
     assert_eq!(names(&words(&got)), ["one", "two"]);
 }
 
 #[test]
-fn a_bar_is_a_character_like_others() {
+fn a_bar_in_the_text_is_not_the_delimiter() {
     let (got, theirs) = difference("bar");
     assert_eq!((names(&theirs), names(&words(&got))), (vec!["one", "|", "two"], vec!["one", "|", "two"]));
     assert!(words(&got)[1].3.is_some(), "a wildcard, not the delimiter: {got:?}");
@@ -184,15 +184,15 @@ fn a_bar_is_a_character_like_others() {
 }
 
 #[test]
-fn a_hyphen_is_no_silence() {
+fn a_hyphen_in_the_text_is_not_the_blank() {
     let (got, theirs) = difference("hyphen_is_blank");
-    // Theirs asks for the blank as a label; here it is a wildcard.
+    // WhisperX uses the blank as a label; here the hyphen is a wildcard.
     assert_eq!(names(&theirs), names(&words(&got)));
     assert!(got.iter().all(|segment| segment.unaligned.is_none()));
 }
 
 #[test]
-fn a_letter_whose_lower_case_is_two_does_not_move_the_others() {
+fn a_letter_with_a_lower_case_of_two_characters_does_not_shift_the_others() {
     let (got, theirs) = difference("two_lower_case_characters");
     assert_eq!(names(&words(&got)), ["İa", "bc"]);
     assert_ne!(words(&got), theirs);

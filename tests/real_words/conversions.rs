@@ -1,6 +1,8 @@
-//! faster-whisper's words with the same files in which CTranslate2's converter quantised the weights: over all recordings at least 95 % are equal.
-//! Over a fifth of them it is at least 93 % for int8: CTranslate2 rounds the activations to 8 bits, too, which changes 6 % of its own words (its
-//! int8 and float32 words in the golden differ by that much); diarist keeps activations in f32.
+//! Words with weights quantised by CTranslate2's converter, against faster-whisper with the same files.
+//!
+//! Over all recordings at least 95 % of the words are equal; over a fifth of the recordings at least 93 % for int8.
+//! They differ because CTranslate2 also quantises activations to 8 bits, which changes 6 % of its own words (its int8
+//! and float32 words in the golden differ by that much), whereas diarist keeps activations in f32.
 
 use diarist::pipeline::WordTimes;
 use diarist::vad::VadMethod;
@@ -9,7 +11,7 @@ use super::faster_whisper::options;
 use super::{engine, equal_words, list, text, transcribe};
 use crate::common::{json, real};
 
-/// Compares every `step`th recording of a conversion; `least` percent of the words are equal.
+/// Compares every `step`th recording of a conversion, and asserts that at least `least` percent of the words are equal.
 fn compare(name: &str, step: usize, least: usize) {
     let golden = json("real/conversions.json");
     let case = &golden["cases"][name];
@@ -21,7 +23,7 @@ fn compare(name: &str, step: usize, least: usize) {
         let got = text(&transcribe(&engine, name, &options, WordTimes::None).segments);
         let want: Vec<&str> = list(want).iter().map(|segment| segment[2].as_str().unwrap()).collect();
         let want = want.join(" ");
-        // Words that only one side has count as different.
+        // Words that are missing on one side count as different.
         words += want.split_whitespace().count().max(got.split_whitespace().count());
         equal += equal_words(&got, &want);
         recordings += 1;

@@ -1,4 +1,4 @@
-//! faster-whisper's segments, tokens, times and probabilities, case by case.
+//! Segments, tokens, times and probabilities against faster-whisper, for many combinations of options.
 
 use diarist::asr::AsrOptions;
 use diarist::pipeline::WordTimes;
@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::{engine, list, number, tiny_en, transcribe};
 use crate::common::json;
 
-/// Of log-probabilities and probabilities, both sides in f32.
+/// Tolerance of log-probabilities and probabilities; both sides compute in f32.
 const NEAR: f64 = 2e-3;
-/// The same where a recording is resampled, by other filters.
+/// The same for recordings that are resampled, because the filters differ.
 const RESAMPLED: f64 = 0.03;
-/// Of times of words, in seconds: a frame of the encoder.
+/// Tolerance of word times in seconds: a frame of the encoder.
 const FRAME: f64 = 0.02;
 
-/// Options of `WhisperModel.transcribe`; what a case does not name has faster-whisper's default.
+/// The options of a case. Options that are not given have the defaults of faster-whisper's `WhisperModel.transcribe`.
 pub fn options(given: &Value) -> (AsrOptions, WordTimes) {
     let mut options = AsrOptions {
         language: Some("en".into()),
@@ -47,7 +47,7 @@ pub fn options(given: &Value) -> (AsrOptions, WordTimes) {
     (options, words)
 }
 
-/// Fails unless everything of a segment but the times of its words is faster-whisper's; says what is not.
+/// The first difference between a segment and faster-whisper's, without word times.
 fn difference(got: &Segment, want: &Value, near: f64) -> Option<String> {
     let tokens: Vec<u64> = list(&want[3]).iter().map(|token| token.as_u64().unwrap()).collect();
     if !got.tokens.iter().map(|token| u64::from(*token)).eq(tokens) || got.text != want[2].as_str().unwrap() {
@@ -62,20 +62,20 @@ fn difference(got: &Segment, want: &Value, near: f64) -> Option<String> {
         ("temperature", got.temperature, 7, 1e-9),
     ];
     let far = |&(_, got, at, most): &(&str, Option<f64>, usize, f64)| {
-        // Written so that NaN fails.
+        // The comparison fails for NaN.
         !got.is_some_and(|got| (got - number(&want[at])).abs() <= most)
     };
     numbers.iter().find(|number| far(number)).map(|(key, got, at, _)| format!("{key} {got:?}, want {}", want[*at]))
 }
 
-/// What was compared, over all recordings of a case.
+/// Numbers of compared items over all recordings of a case.
 #[derive(Default)]
 struct Counts {
     segments: usize,
     words: usize,
-    /// Words whose start and end are within a frame of faster-whisper's.
+    /// Words whose start and end differ by at most a frame from faster-whisper's.
     near: usize,
-    /// Words whose start and end are faster-whisper's.
+    /// Words whose start and end are equal to faster-whisper's.
     same: usize,
 }
 
@@ -96,7 +96,7 @@ impl Counts {
     }
 }
 
-/// Compares a case of the golden; returns what was compared.
+/// Compares a case of the golden.
 fn compare(case: &str) -> Counts {
     let golden = json("real/faster_whisper.json");
     let case = &golden["cases"][case];
@@ -156,7 +156,7 @@ cases! {
 
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
-fn beam_search_and_times_of_words() {
+fn beam_search_and_word_times() {
     let counts = compare("beam and times of words");
     assert!(counts.words > 2000, "only {} words were compared", counts.words);
     assert!(counts.near * 100 >= counts.words * 98, "{} of {} words", counts.near, counts.words);
@@ -164,7 +164,7 @@ fn beam_search_and_times_of_words() {
 
 #[test]
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
-fn windows_with_previous_text_and_times_of_words() {
+fn windows_with_previous_text_and_word_times() {
     let counts = compare("windows with previous text, greedy, times of words");
     assert!(counts.words > 500, "only {} words were compared", counts.words);
     assert!(counts.near * 100 >= counts.words * 98, "{} of {} words", counts.near, counts.words);

@@ -1,4 +1,5 @@
-//! The name of this module is how a runner knows what its tests need: see `tests/README.md`.
+//! Tests that need real weights and the shared recordings. The test runner selects them by the name of this module: see
+//! `tests/README.md`.
 
 #[path = "conversions.rs"]
 mod conversions;
@@ -25,12 +26,13 @@ fn tiny_en() -> PathBuf {
     common::real("whisper-tiny.en-ct2")
 }
 
-/// An engine on the processor.
+/// An engine on the CPU.
 fn engine(model: PathBuf) -> EngineBuilder {
     Engine::builder().model(model.to_str().unwrap()).device(Device::Cpu)
 }
 
-/// Samples of a recording of the shared folder. `FOLDER/*`: all recordings of a folder, in order of their names, as one.
+/// Samples of a recording in the shared folder. `FOLDER/*`: all recordings of a folder, concatenated in order of their
+/// names.
 fn samples(name: &str) -> Vec<f32> {
     let decode = |path| audio::decode(path, &DecodeOptions::default(), audio::unwatched).unwrap().samples;
     let Some(folder) = name.strip_suffix("/*") else { return decode(&common::shared(name)) };
@@ -51,7 +53,7 @@ fn text(segments: &[Segment]) -> String {
     segments.iter().map(|segment| segment.text.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// Words of `want` that are in `got` at their place: the longest common subsequence.
+/// Number of equal words in the same order: the length of the longest common subsequence.
 fn equal_words(got: &str, want: &str) -> usize {
     let (got, want): (Vec<&str>, Vec<&str>) = (got.split_whitespace().collect(), want.split_whitespace().collect());
     let mut row = vec![0; want.len() + 1];

@@ -1,4 +1,4 @@
-//! whisperx's text of every English recording.
+//! Text of every English recording against whisperx.
 
 use diarist::asr::AsrOptions;
 use diarist::pipeline::WordTimes;
@@ -7,10 +7,11 @@ use diarist::vad::VadMethod;
 use super::{engine, equal_words, list, number, text, tiny_en, transcribe};
 use crate::common::{json, shared};
 
-/// Seconds: chunks are cut at frames of 17 ms, of which one may differ, and whisperx's last one may end behind the recording.
+/// Tolerance of times in seconds. Chunks are cut at frames of 17 ms, of which one may differ, and whisperx's last chunk
+/// may end after the recording.
 const NEAR: f64 = 0.05;
 
-/// whisperx accepts the options of fallback and ignores them.
+/// Options without temperature fallback: whisperx accepts the thresholds but ignores them.
 fn options() -> AsrOptions {
     AsrOptions {
         language: Some("en".into()),
@@ -22,14 +23,14 @@ fn options() -> AsrOptions {
     }
 }
 
-/// Compares the recordings whose name and place in the golden are wanted; how many there must be.
-fn compare(wanted: impl Fn(usize, &str) -> bool, recordings: usize) {
+/// Compares the recordings that `selects` by index in the golden and name. There must be `recordings` of them.
+fn compare(selects: impl Fn(usize, &str) -> bool, recordings: usize) {
     let golden = json("real/whisperx.json");
     let network = shared("models/whisperx-vad/pytorch_model.bin");
     let engine = engine(tiny_en()).speech(VadMethod::Pyannote, network).build().unwrap();
     let (mut words, mut equal, mut compared, mut different) = (0, 0, 0, Vec::new());
     let all = golden["recordings"].as_object().unwrap();
-    for (name, want) in all.iter().enumerate().filter(|(at, (name, _))| wanted(*at, name)).map(|(_, pair)| pair) {
+    for (name, want) in all.iter().enumerate().filter(|(at, (name, _))| selects(*at, name)).map(|(_, pair)| pair) {
         let got = transcribe(&engine, name, &options(), WordTimes::None).segments;
         let texts: Vec<&str> = list(want).iter().map(|segment| segment[2].as_str().unwrap()).collect();
         let want_text = texts.join(" ");
@@ -38,7 +39,7 @@ fn compare(wanted: impl Fn(usize, &str) -> bool, recordings: usize) {
         if !got.iter().map(|segment| segment.text.as_str()).eq(texts) {
             different.push(format!("{name}\n  got  {}\n  want {want_text}", text(&got)));
         } else if name.ends_with(".wav") || name.ends_with(".flac") {
-            // Decoders of lossy files differ in their samples.
+            // Times are compared for lossless files only: decoders of lossy formats give different samples.
             for (got, want) in got.iter().zip(list(want)) {
                 let near = |got: f64, want: &serde_json::Value, most: f64| (got - number(want)).abs() <= most;
                 assert!(

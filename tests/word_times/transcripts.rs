@@ -1,4 +1,4 @@
-//! Whole transcripts of the built-in sample with the times of their words.
+//! Whole transcripts of the built-in sample with word times.
 
 use diarist::asr::{self, AsrOptions, Chunks};
 use diarist::config::Options;
@@ -8,17 +8,17 @@ use diarist::types::{Chunk, Segment, Span, TimeSource};
 use diarist::units::Seconds;
 use diarist::vad::Detector;
 
-/// Hears of segments as they are finished.
+/// Collects the segments that are reported.
 #[derive(Default)]
-struct Told(Vec<Segment>);
+struct Reported(Vec<Segment>);
 
-impl asr::Observer for Told {
+impl asr::Observer for Reported {
     fn chunk(&mut self, segments: &[Segment], _: f64) {
         self.0.extend_from_slice(segments);
     }
 }
 
-/// The built-in sample, in chunks of detected speech or in windows.
+/// The segments of the built-in sample, decoded in chunks of detected speech or in windows.
 fn sample(detector: Detector, change: impl FnOnce(&mut AsrOptions)) -> Vec<Segment> {
     let be = Cpu::new(Some(2)).unwrap();
     let pipeline = Pipeline::builtin(&be, detector).unwrap();
@@ -30,16 +30,20 @@ fn sample(detector: Detector, change: impl FnOnce(&mut AsrOptions)) -> Vec<Segme
     pipeline.transcribe(input, &options, &mut ()).unwrap().segments
 }
 
-/// What must hold for any words: all of the text (where a segment is a sign alone, it goes to the word before, and words move up a segment, as in the reference), forwards, and within the segment, but for a word at its edge whose time
-/// its timestamp contradicts: the reference gives it the usual length then, 0.7 s at most, which may reach over the edge.
+/// Asserts the invariants of words:
+/// * They contain the whole text. (A segment of a single punctuation mark is merged into the word before it, and words
+///   move up a segment, as in the reference.)
+/// * Their times are in order.
+/// * They are within their segment, except a word at its edge that contradicts the segment's timestamp: the reference
+///   gives it the median duration, at most 0.7 s, which may extend beyond the edge.
 #[track_caller]
 fn check_words(segments: &[Segment]) {
     assert!(segments.len() >= 2, "{segments:?}");
-    let (mut last, mut said, mut written) = (0.0, String::new(), String::new());
+    let (mut last, mut of_words, mut of_segments) = (0.0, String::new(), String::new());
     for segment in segments {
         let words = segment.words.as_ref().expect("words");
-        said.extend(words.iter().map(|word| &word.word[..]));
-        written.extend(segment.text.split_whitespace().filter(|text| *text != "."));
+        of_words.extend(words.iter().map(|word| &word.word[..]));
+        of_segments.extend(segment.text.split_whitespace().filter(|text| *text != "."));
         assert!(segment.start.0 <= segment.end.0);
         for word in words {
             let (start, end) = (word.start.unwrap().0, word.end.unwrap().0);
@@ -50,7 +54,7 @@ fn check_words(segments: &[Segment]) {
             last = end;
         }
     }
-    assert_eq!(said, written);
+    assert_eq!(of_words, of_segments);
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn chunks_have_words_in_any_batch() {
         };
         let segments = sample(Detector::Energy, change(1));
         check_words(&segments);
-        assert_eq!(segments, sample(Detector::Energy, change(4)), "the batch shows");
+        assert_eq!(segments, sample(Detector::Energy, change(4)), "depends on the batch");
         let plain = sample(Detector::Energy, |options| {
             *options = AsrOptions { without_timestamps, word_timestamps: false, ..options.clone() };
         });
@@ -82,20 +86,20 @@ fn windows_have_words() {
     assert!((25.0..31.0).contains(&end), "the sample lasts 30 s, its words {end}");
 }
 
-/// A clip shorter than a frame, and silence: nothing to hear, and no complaint.
+/// Empty audio, a clip shorter than a frame, and silence.
 #[test]
-fn next_to_nothing_is_heard_without_complaint() {
+fn very_short_and_silent_clips_are_no_error() {
     let be = Cpu::new(Some(1)).unwrap();
     let pipeline = Pipeline::builtin(&be, Detector::None).unwrap();
     let options = AsrOptions { word_timestamps: true, no_speech_threshold: None, ..AsrOptions::default() };
     for samples in [0, 160, 3200] {
         let chunk = Chunk { span: Span::new(0.0, samples as f64 / 16000.0), segments: Vec::new() };
         for chunks in [Chunks::Windows, Chunks::Speech(std::slice::from_ref(&chunk))] {
-            let mut told = Told::default();
+            let mut reported = Reported::default();
             let audio = vec![0.0; samples];
             let (whisper, tokenizer) = (&pipeline.recognizer.whisper, &pipeline.recognizer.tokenizer);
-            let result = asr::transcribe(whisper, tokenizer, &audio, chunks, &options, &mut told).unwrap();
-            assert_eq!(told.0, result.segments, "{samples} samples");
+            let result = asr::transcribe(whisper, tokenizer, &audio, chunks, &options, &mut reported).unwrap();
+            assert_eq!(reported.0, result.segments, "{samples} samples");
             let words = result.segments.iter().filter_map(|segment| segment.words.as_ref()).flatten();
             assert!(words.clone().all(|word| word.start <= word.end), "{samples} samples: {:?}", result.segments);
         }

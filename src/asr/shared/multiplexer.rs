@@ -48,8 +48,8 @@ pub(super) struct Multiplexer<'a> {
     numbers: usize,
     /// Number of clips so far.
     clips: usize,
-    /// The deferred end message of the last recording. It is sent after the slots have been freed, because its caller may need
-    /// their memory.
+    /// The deferred end message of the last recording. It is sent after the slots have been freed, because its caller
+    /// may need their memory.
     deferred_end: Option<(Caller, Result<Option<Language>>)>,
 }
 
@@ -103,8 +103,8 @@ impl<'a> Multiplexer<'a> {
         self.recordings.iter().map(|entry| entry.recording.demand()).sum()
     }
 
-    /// Whether the recordings could use twice as many slots. If so, no new clip is started until the running ones are finished,
-    /// and then more slots are allocated.
+    /// Whether the recordings could use twice as many slots. If so, no new clip is started until the running ones are
+    /// finished, and then more slots are allocated.
     fn wants_more_slots(&self) -> bool {
         self.demand().min(self.max_slots) >= 2 * self.planned
     }

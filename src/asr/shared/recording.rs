@@ -164,8 +164,8 @@ impl Recording {
         Some(Clip { id, range: range_of(&self.chunks[id]), detect_language })
     }
 
-    /// See [`Source::begin`](crate::asr::source::Source::begin). During language detection, the chunk that decides the language is
-    /// decoded at once, because it is already encoded; the others are decoded later.
+    /// See [`Source::begin`](crate::asr::source::Source::begin). During language detection, the chunk that decides the
+    /// language is decoded at once, because it is already encoded; the others are decoded later.
     pub fn begin(&mut self, id: usize, logits: Option<&[f32]>) -> Result<Option<Decode>> {
         if !self.language_known {
             self.detecting = false;
@@ -180,8 +180,8 @@ impl Recording {
         self.work.begin(&setup, id, logits.filter(|_| each)).map(Some)
     }
 
-    /// Adds the language of the next chunk to the vote. The language is known if its probability is above the threshold, or after
-    /// the last chunk for detection.
+    /// Adds the language of the next chunk to the vote. The language is known if its probability is above the
+    /// threshold, or after the last chunk for detection.
     fn vote(&mut self, logits: &[f32]) {
         let DecodeSetup { tokenizer, options, .. } = &self.setup;
         self.detected += 1;

@@ -203,7 +203,8 @@ fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Mult
             let before = multiplexer.clips();
             scheduler.run(&Clips::Samples(&[]), multiplexer)?;
             idle = if multiplexer.clips() == before { idle + 1 } else { 0 };
-            // One run without a clip can be a recording that was added at its end. After two, no recording makes progress.
+            // One run without a clip can be a recording that was added at its end. After two, no recording makes
+            // progress.
             if idle == 2 {
                 return Err(super::broken_off());
             }

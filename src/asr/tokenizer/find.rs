@@ -12,9 +12,9 @@ const fn tiktoken(multilingual: bool) -> &'static str {
 }
 
 impl Tokenizer {
-    /// Reads the vocabulary of a checkpoint. It is in the file of the weights (ggml), in [`Checkpoint::tokenizer`], or in a file
-    /// in the folder of the weights: `tokenizer.json`, `multilingual.tiktoken` or `gpt2.tiktoken`, or CTranslate2's
-    /// `vocabulary.json` or `vocabulary.txt`.
+    /// Reads the vocabulary of a checkpoint. It is in the file of the weights (ggml), in [`Checkpoint::tokenizer`], or
+    /// in a file in the folder of the weights: `tokenizer.json`, `multilingual.tiktoken` or `gpt2.tiktoken`, or
+    /// CTranslate2's `vocabulary.json` or `vocabulary.txt`.
     ///
     /// # Errors
     /// [`Error::Model`] if there is no vocabulary, or if it does not belong to the model.
@@ -52,8 +52,8 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Reads a vocabulary file: `tokenizer.json`, a `.tiktoken` file, or CTranslate2's vocabulary, for a model with a vocabulary
-    /// of `vocab` tokens.
+    /// Reads a vocabulary file: `tokenizer.json`, a `.tiktoken` file, or CTranslate2's vocabulary, for a model with a
+    /// vocabulary of `vocab` tokens.
     ///
     /// # Errors
     /// [`Error::Model`] with the file and the reason.
@@ -81,8 +81,8 @@ impl Tokenizer {
         Self::from_ranks(path, ranks::parse_tiktoken(path, text)?, vocab, multilingual)
     }
 
-    /// Builds a tokenizer from the bytes of the text tokens, in the order of their ids, for a model with a vocabulary of `vocab`
-    /// tokens. `path` is used in error messages.
+    /// Builds a tokenizer from the bytes of the text tokens, in the order of their ids, for a model with a vocabulary
+    /// of `vocab` tokens. `path` is used in error messages.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -95,8 +95,8 @@ fn tokenizer_json(folder: &Path) -> Option<PathBuf> {
     Some(folder.join("tokenizer.json")).filter(|path| path.is_file())
 }
 
-/// The first vocabulary file in the folder of the weights. openai-whisper's comes first, because its name states whether it is
-/// multilingual.
+/// The first vocabulary file in the folder of the weights. openai-whisper's comes first, because its name states
+/// whether it is multilingual.
 fn any_vocabulary(folder: &Path, multilingual: bool) -> Option<PathBuf> {
     let names = [tiktoken(multilingual), "tokenizer.json", "vocabulary.json", "vocabulary.txt"];
     names.into_iter().map(|name| folder.join(name)).find(|path| path.is_file())

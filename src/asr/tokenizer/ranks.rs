@@ -1,9 +1,9 @@
-//! BPE tokenizers from a ranked list of tokens without merges: the vocabularies of openai-whisper (`multilingual.tiktoken`,
-//! `gpt2.tiktoken`), of ggml files and of CTranslate2 folders.
+//! BPE tokenizers from a ranked list of tokens without merges: the vocabularies of openai-whisper
+//! (`multilingual.tiktoken`, `gpt2.tiktoken`), of ggml files and of CTranslate2 folders.
 //!
-//! Byte-level BPE repeatedly joins the adjacent pair whose token has the lowest rank. The merges that a `tokenizer.json` lists
-//! are recovered from the ranks: encoding the bytes of a token with only the tokens of lower rank leaves two parts, and these
-//! are its merge.
+//! Byte-level BPE repeatedly joins the adjacent pair whose token has the lowest rank. The merges that a
+//! `tokenizer.json` lists are recovered from the ranks: encoding the bytes of a token with only the tokens of lower
+//! rank leaves two parts, and these are its merge.
 //!
 //! Source: openai-whisper 20250625 `tokenizer.py::get_encoding`; transformers
 //! `convert_slow_tokenizer.py::TikTokenConverter`.
@@ -32,7 +32,8 @@ const ENGLISH_VOCAB: usize = 51_864;
 /// Longest token in bytes, because finding a merge takes quadratic time. The longest published token has 128 bytes.
 const MAX_TOKEN: usize = 256;
 
-/// Parses the text tokens of a `.tiktoken` file: each line has a token in base64 and its rank, in the order of the ranks.
+/// Parses the text tokens of a `.tiktoken` file: each line has a token in base64 and its rank, in the order of the
+/// ranks.
 pub(super) fn parse_tiktoken(path: &Path, text: &str) -> Result<Vec<Vec<u8>>> {
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -50,8 +51,8 @@ pub(super) fn parse_tiktoken(path: &Path, text: &str) -> Result<Vec<Vec<u8>>> {
     Ok(tokens)
 }
 
-/// Parses the text tokens of CTranslate2's `vocabulary.json` (a list) or `vocabulary.txt` (one per line): all tokens before
-/// `<|endoftext|>`.
+/// Parses the text tokens of CTranslate2's `vocabulary.json` (a list) or `vocabulary.txt` (one per line): all tokens
+/// before `<|endoftext|>`.
 pub(super) fn parse_ctranslate2(path: &Path, text: &str) -> Result<Vec<Vec<u8>>> {
     let json = path.extension().is_some_and(|extension| extension == "json");
     let listed: Vec<String> = if json {
@@ -69,8 +70,8 @@ pub(super) fn parse_ctranslate2(path: &Path, text: &str) -> Result<Vec<Vec<u8>>>
     tokens.map(to_bytes).collect()
 }
 
-/// Builds the tokenizer of a model with a vocabulary of `vocab` tokens: the text `tokens`, `<|endoftext|>` and the other special
-/// tokens, the timestamps. The number of languages follows from `vocab`.
+/// Builds the tokenizer of a model with a vocabulary of `vocab` tokens: the text `tokens`, `<|endoftext|>` and the
+/// other special tokens, the timestamps. The number of languages follows from `vocab`.
 pub(super) fn build(path: &Path, mut tokens: Vec<Vec<u8>>, vocab: usize) -> Result<Tokenizer> {
     let fail = |reason: String| Error::model(path, reason);
     if vocab >= ENGLISH_VOCAB {
@@ -139,8 +140,8 @@ fn model(tokens: &[Vec<u8>]) -> std::result::Result<BPE, String> {
     BPE::builder().vocab_and_merges(vocab, merges).build().map_err(|e| format!("is not a vocabulary: {e}"))
 }
 
-/// Byte offset between the two parts of a token that remain after merging its bytes with tokens of lower rank. `None` if the
-/// number of parts is not two.
+/// Byte offset between the two parts of a token that remain after merging its bytes with tokens of lower rank. `None`
+/// if the number of parts is not two.
 fn merge_point(token: &[u8], rank: u32, ranks: &HashMap<&[u8], u32>) -> Option<usize> {
     let mut ends: Vec<usize> = (0..=token.len()).collect();
     let joined = |from: usize, to: usize| ranks.get(&token[from..to]).copied().filter(|found| *found < rank);
