@@ -1,22 +1,22 @@
-//! The state of beam search and sampling on the device: one record per slot, one per cache row ([`DecodeState`]).
+//! What a decode step reads and writes besides activations: one record per slot, one per cache row, all on the device.
 //!
-//! A *slot* decodes one chunk with up to `beams` cache rows; cache row = `slot * beams + beam`. *Generated* tokens are
-//! those after the task tokens of the prompt: a forced prefix counts, the prompt does not.
+//! A *slot* decodes one chunk with up to `beams` cache rows; cache row = `slot * beams + beam`. "Generated" tokens are
+//! those after the prompt's task tokens: a forced prefix counts, the prompt does not.
 
 use super::backend::Backend;
 use super::tensor::Tensor;
 use crate::error::Result;
 
-/// The sizes for which a [`DecodeState`] is allocated.
+/// Sizes a [`DecodeState`] is allocated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeSizes {
     /// Chunks decoded at once.
     pub slots: usize,
-    /// Cache rows per slot: the largest number of beams or samples of a search.
+    /// Cache rows per slot: the most beams or samples any search may use.
     pub beams: usize,
-    /// `L`: positions per cache row, prompt included.
+    /// `L`: positions of a cache row, prompt included.
     pub positions: usize,
-    /// Largest number of tokens a search may generate, forced prefix included.
+    /// Most tokens a search may generate, forced prefix included.
     pub new_tokens: usize,
 }
 
@@ -26,22 +26,22 @@ impl DecodeSizes {
         self.slots * self.beams
     }
 
-    /// Candidates per row: twice the beams, so that every finished beam can be replaced.
+    /// Candidates kept for each row: twice the beams, so that every beam that ends can be replaced.
     pub fn candidates(&self) -> usize {
         2 * self.beams
     }
 
-    /// Columns per slot of [`Backend::pack_results`]: those of [`result_column`], then one live flag per row, then the
+    /// Numbers that [`Backend::pack_results`] packs for each slot: [`result_column`], then which rows are live, then the
     /// tokens of the best hypothesis.
     pub fn result_width(&self) -> usize {
         result_column::COUNT + self.beams + self.new_tokens
     }
 }
 
-/// The special token ids used by the logit rules.
+/// The token ids the rules know by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleTokens {
-    /// `<|endoftext|>`: ends a transcript. The ids of text tokens are lower.
+    /// `<|endoftext|>`: ends a transcript. Text tokens lie below.
     pub eot: i32,
     /// `<|notimestamps|>`.
     pub no_timestamps: i32,
@@ -52,25 +52,25 @@ pub struct RuleTokens {
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Search {
-    /// Beam search as in CTranslate2.
+    /// Beam search as CTranslate2 does it.
     Beam {
-        /// Number of beams, at least 1. One beam is not greedy search: it has a second candidate, and continues until
-        /// there are `max_finished` hypotheses.
+        /// Beams kept, at least 1 (one beam is not greedy search: it keeps a second candidate, and looks for
+        /// `max_finished` hypotheses).
         beams: usize,
         /// Hypotheses after which the search ends: `round(beams * patience)`.
         max_finished: usize,
     },
-    /// Independent samples, of which the best one is kept. Greedy search at temperature 0.
+    /// Independent samples; the best one is kept. Greedy when the temperature is 0.
     Sample {
-        /// Number of samples; 1 at temperature 0.
+        /// Number of samples; 1 when the temperature is 0.
         samples: usize,
-        /// Logits are divided by this before the softmax.
+        /// Log-probabilities are divided by this before the softmax that is drawn from.
         temperature: f32,
     },
 }
 
 impl Search {
-    /// Cache rows in use after the first step.
+    /// Cache rows in use once the search has branched.
     pub fn width(&self) -> usize {
         match *self {
             Search::Beam { beams, .. } => beams,
@@ -79,32 +79,30 @@ impl Search {
     }
 }
 
-/// The decoding options of the chunk in a slot. Constant while the chunk is decoded.
+/// Everything the primitives must know of the chunk in a slot. Constant while the chunk is decoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlotOptions {
     /// How tokens are chosen.
     pub search: Search,
-    /// Number of prompt tokens before the forced prefix: the position of the first generated token.
+    /// Prompt tokens before the forced prefix; the first generated token stands at this position.
     pub prompt: usize,
-    /// Number of tokens of the forced prefix, which count as generated.
+    /// Tokens of the forced prefix: generated, but given.
     pub prefix: usize,
-    /// Largest number of generated tokens, forced prefix included; at least `prefix + 1`.
+    /// Most tokens to generate, forced prefix included; at least `prefix + 1`.
     pub limit: usize,
-    /// The score of a hypothesis is its sum of log-probabilities over `len ^ length_penalty`, `len` without
-    /// end-of-text.
+    /// A hypothesis' score is its summed log-probability over `len ^ length_penalty`, `len` without end-of-text.
     pub length_penalty: f32,
-    /// Logits of tokens already generated are divided by this if positive, multiplied by it if negative; 1 is off.
+    /// Logits of tokens already generated are divided by this where positive, multiplied where negative; 1 is off.
     pub repetition_penalty: f32,
-    /// No n-gram of this many generated tokens may occur twice; 0 is off.
+    /// No n-gram of this many generated tokens occurs twice; 0 is off.
     pub no_repeat_ngram: usize,
-    /// The latest timestamp allowed as the first token, in steps of 20 ms; `None` if the prompt has `<|notimestamps|>`.
+    /// The highest timestamp the first token may be, in steps of 20 ms; `None` when the prompt asks for no timestamps.
     pub max_initial_timestamp: Option<usize>,
-    /// Whether the tokens of [`DecodeState::suppress_begin`] are forbidden as the first token.
+    /// Whether the first token may not be one of [`DecodeState::suppress_begin`].
     pub suppress_blank: bool,
     /// Seed of the random draws.
     pub seed: u64,
-    /// Random stream of this search: chunk and attempt. The slot is not part of it, so that draws do not depend on the
-    /// batch.
+    /// Names this search's random stream: chunk and attempt. Never the slot, so that a draw is the same in any batch.
     pub stream: [u32; 2],
 }
 
@@ -150,7 +148,7 @@ pub mod float_column {
     pub const COUNT: usize = 3;
 }
 
-/// The first columns of a row of [`Backend::pack_results`].
+/// The first columns of what [`Backend::pack_results`] packs for a slot.
 pub mod result_column {
     /// See [`DecodeState::done`](super::DecodeState::done).
     pub const DONE: usize = 0;
@@ -165,7 +163,7 @@ pub mod result_column {
 }
 
 impl SlotOptions {
-    /// Converts to the device's format: integers and floats in the order of [`int_column`] and [`float_column`].
+    /// The device's form: integers and floats in the order of [`int_column`] and [`float_column`].
     pub fn pack(&self) -> ([i32; int_column::COUNT], [f32; float_column::COUNT]) {
         let (mode, max_finished, temperature) = match self.search {
             Search::Beam { max_finished, .. } => (1, max_finished, 0.0),
@@ -221,11 +219,11 @@ impl SlotOptions {
 pub struct DecodeState<B: Backend> {
     /// What the tensors below are allocated for.
     pub sizes: DecodeSizes,
-    /// Special token ids.
+    /// Ids the rules know by name.
     pub special: RuleTokens,
-    /// Token ids that are always forbidden; any length.
+    /// Tokens never chosen; any length.
     pub suppress: Tensor<B, i32>,
-    /// Token ids that are forbidden as the first token after the forced prefix; any length.
+    /// Tokens not chosen as the first free one; any length.
     pub suppress_begin: Tensor<B, i32>,
 
     /// `[S, int_column::COUNT]`
@@ -234,38 +232,38 @@ pub struct DecodeState<B: Backend> {
     pub option_floats: Tensor<B, f32>,
     /// `[S]` tokens generated so far, the same for all live rows of a slot.
     pub length: Tensor<B, i32>,
-    /// `[S]` 1 when the search has ended. Its rows may still pass through the network, but the state is not written.
+    /// `[S]` 1 when the search has ended. The rows of such a slot may go on through the network; nothing is written.
     pub done: Tensor<B, i32>,
-    /// `[S]` number of finished hypotheses.
+    /// `[S]` hypotheses that have ended.
     pub num_finished: Tensor<B, i32>,
-    /// `[S]` 1 once the best candidate of a step was end-of-text (used without length penalty).
+    /// `[S]` 1 once the best candidate of some step has ended (used when there is no length penalty).
     pub top_finished: Tensor<B, i32>,
-    /// `[S]` length of the best hypothesis, without end-of-text.
+    /// `[S]` length of the best hypothesis, end-of-text not counted.
     pub best_length: Tensor<B, i32>,
-    /// `[S]` its sum of log-probabilities, with end-of-text.
+    /// `[S]` its summed log-probability, end-of-text included.
     pub best_sum: Tensor<B, f32>,
-    /// `[S]` its score: `best_sum` over `best_length ^ length_penalty`.
+    /// `[S]` its score: the sum over `length ^ length_penalty`.
     pub best_score: Tensor<B, f32>,
     /// `[S, G]` its tokens.
     pub best_tokens: Tensor<B, i32>,
-    /// `[S]` no-speech probability at the start of the transcript, for the slots for which it was requested.
+    /// `[S]` probability of silence at the start of the transcript, where it was asked for.
     pub no_speech: Tensor<B, f32>,
 
-    /// `[S K]` next input token.
+    /// `[S K]` token to feed next.
     pub token: Tensor<B, i32>,
     /// `[S K]` position of that token.
     pub position: Tensor<B, i32>,
     /// `[S K]` 1 while the row takes part in the search.
     pub live: Tensor<B, i32>,
-    /// `[S K]` sum of log-probabilities.
+    /// `[S K]` summed log-probability.
     pub score: Tensor<B, f32>,
-    /// `[S K, G]` generated tokens.
+    /// `[S K, G]` tokens generated.
     pub history: Tensor<B, i32>,
-    /// `[S K, L]` the cache row that holds the keys and values of each position; the row's own index from its next
-    /// position on.
+    /// `[S K, L]` the cache row that holds the row's keys and values of each position. A row's own index from its
+    /// next position on.
     pub lineage: Tensor<B, i32>,
 
-    /// `[S K]` number of candidates in the current step; 0 for a row that is not part of it.
+    /// `[S K]` candidates found by the step in progress; 0 for a row that takes no part in it.
     pub candidate_count: Tensor<B, i32>,
     /// `[S K, N]` their tokens, best first.
     pub candidate_token: Tensor<B, i32>,
@@ -274,7 +272,7 @@ pub struct DecodeState<B: Backend> {
 }
 
 impl<B: Backend> DecodeState<B> {
-    /// Allocates empty slots. `suppress` and `suppress_begin` hold ids below the vocabulary size, in any order.
+    /// Empty slots. `suppress` and `suppress_begin` may hold ids in any order, each below the vocabulary's size.
     pub fn new(
         be: &B,
         sizes: DecodeSizes,
@@ -312,8 +310,8 @@ impl<B: Backend> DecodeState<B> {
         })
     }
 
-    /// Starts a search in `slot`. The caller must prefill the prompt and forced prefix into the slot's first cache row;
-    /// the logits of the last token are those of the first step.
+    /// Starts a search in `slot`. The prompt, forced prefix included, is to be fed to the slot's first cache row; its
+    /// last token's logits are the first step's.
     ///
     /// `prefix` holds [`SlotOptions::prefix`] tokens.
     pub fn start(&mut self, be: &B, slot: usize, options: &SlotOptions, prefix: &[i32]) -> Result<()> {
@@ -331,8 +329,7 @@ impl<B: Backend> DecodeState<B> {
         live[0] = 1;
         be.write(&mut self.live.buf, first, &live)?;
         be.write(&mut self.history.buf, first * self.sizes.new_tokens, prefix)?;
-        // A row that is listed but not live still writes keys and values. They must go to a position that is never
-        // read.
+        // a row that is listed but never lives feeds this, to a position of its own that nobody reads
         let fed = options.prompt + options.prefix;
         be.write(&mut self.token.buf, first, &vec![0; beams])?;
         be.write(&mut self.position.buf, first, &vec![fed as i32; beams])?;
@@ -343,7 +340,7 @@ impl<B: Backend> DecodeState<B> {
         be.write(&mut self.lineage.buf, first * self.sizes.positions, &lineage)
     }
 
-    /// Empties `slot`: its rows are no longer written.
+    /// Takes the chunk out of `slot`: its rows are no longer touched.
     pub fn clear(&mut self, be: &B, slot: usize) -> Result<()> {
         be.write(&mut self.option_ints.buf, slot * int_column::COUNT, &[0])?;
         be.write(&mut self.live.buf, slot * self.sizes.beams, &vec![0; self.sizes.beams])
@@ -370,11 +367,10 @@ mod tests {
         }
     }
 
-    /// Rows of the slot's previous search still have the positions at which it ended, perhaps within the new prompt.
-    /// The host may list them before it knows that they are not live; they must not overwrite the prompt's keys and
-    /// values.
+    /// Rows of the slot's last search stand wherever that ended, perhaps within the new prompt. Listed before the host knows
+    /// that they do not go on, they must not write there.
     #[test]
-    fn rows_of_the_previous_search_write_after_the_new_prompt() -> Result<()> {
+    fn rows_of_the_last_search_write_behind_the_new_prompt() -> Result<()> {
         let be = crate::engine::cpu::Cpu::new(Some(1))?;
         let sizes = DecodeSizes { slots: 2, beams: 3, positions: 20, new_tokens: 10 };
         let special = RuleTokens { eot: 5, no_timestamps: 6, timestamp_begin: 7 };
@@ -390,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn unpack_inverts_pack() {
+    fn options_survive_the_device() {
         let options = SlotOptions { search: Search::Sample { samples: 3, temperature: 0.4 }, ..a_beam_search() };
         let beam = SlotOptions { max_initial_timestamp: None, ..a_beam_search() };
         for options in [options, beam] {
