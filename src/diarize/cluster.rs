@@ -1,4 +1,7 @@
-//! Clustering of the speakers of windows into speakers of the recording.
+//! Clustering of window embeddings into the speakers of a recording: VBx (community-1) or centroid linkage
+//! (speaker-diarization-3.1).
+//!
+//! Source: pyannote.audio 4.0.4 `pipelines/clustering.py`.
 
 pub mod ahc;
 
@@ -11,55 +14,58 @@ use crate::assignment::best_pairs;
 use crate::engine::cluster::{self as primitives, Cluster};
 use crate::error::{Error, Result};
 
-/// Share of a window's frames in which a speaker must be alone for the embedding to be clustered.
+/// Share of a window's frames in which a speaker must be the only active one for the embedding to be clustered.
 pub const MIN_ACTIVE: f64 = 0.2;
-/// VBx drops speakers whose share of the recording is below this.
-const GIVEN_UP: f64 = 1e-7;
+/// Speakers whose VBx weight (prior probability) is not above this are dropped.
+const MIN_WEIGHT: f64 = 1e-7;
 
 /// Clustering method and its constants.
 #[derive(Clone, Debug)]
 pub enum Clustering {
-    /// community-1: VBx initialised by agglomerative clustering; two speakers of a window are never the same speaker.
+    /// community-1: VBx initialised by agglomerative clustering. Two speakers of a window get different clusters.
     Vbx {
         /// The PLDA transform of the embeddings.
         plda: Box<Plda>,
-        /// Distance of centroids up to which the initial clusters are merged; 0.6.
+        /// Distance between centroids up to which the initial clusters are merged; default 0.6.
         threshold: f64,
         /// Settings of VBx.
         options: VbxOptions,
     },
     /// speaker-diarization-3.1: agglomerative clustering alone.
     Centroid {
-        /// Distance of centroids up to which clusters are merged; 0.7045654963945799.
+        /// Distance between centroids up to which clusters are merged; default 0.7045654963945799.
         threshold: f64,
-        /// Smallest number of embeddings of a speaker; 12, less if there are few embeddings.
+        /// Minimum number of embeddings of a speaker; default 12. At most a tenth of all embeddings is required.
         min_size: usize,
     },
 }
 
 impl Clustering {
-    /// community-1.
+    /// community-1, with its default constants.
     pub fn vbx(plda: Plda) -> Self {
         Clustering::Vbx { plda: Box::new(plda), threshold: 0.6, options: VbxOptions::default() }
     }
 
-    /// speaker-diarization-3.1.
+    /// speaker-diarization-3.1, with its default constants.
     pub fn centroid() -> Self {
         Clustering::Centroid { threshold: 0.704_565_496_394_579_9, min_size: 12 }
     }
 }
 
-/// How many speakers there may be.
+/// Lower and upper bound of the number of speakers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Fewest, at least one.
+    /// Minimum, at least 1.
     pub min: usize,
-    /// Most.
+    /// Maximum; `usize::MAX` for none.
     pub max: usize,
 }
 
 impl Bounds {
     /// From `--num_speakers`, which overrides the others, `--min_speakers` and `--max_speakers`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a number of 0, or a minimum above the maximum.
     pub fn new(num: Option<usize>, min: Option<usize>, max: Option<usize>) -> Result<Self> {
         for (option, value) in [("num_speakers", num), ("min_speakers", min), ("max_speakers", max)] {
             if value == Some(0) {
@@ -74,7 +80,7 @@ impl Bounds {
         Ok(bounds)
     }
 
-    /// The number of speakers to force when `found` were found: none where that lies within the bounds.
+    /// The bound that `found` violates; `None` if `found` is within the bounds.
     pub(super) fn force(self, found: usize) -> Option<usize> {
         (found < self.min || found > self.max).then_some(if found < self.min { self.min } else { self.max })
     }
@@ -86,21 +92,21 @@ impl Default for Bounds {
     }
 }
 
-/// The speakers of the recording, and the assignment of the speakers of windows.
+/// The clusters of a recording, one per speaker, and the cluster of each speaker of each window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
     /// Number of speakers K.
     pub speakers: usize,
-    /// Speaker of the recording for each speaker of each window, `[W, S]`; `None` for unassigned ones.
+    /// Cluster of each speaker of each window, `[W, S]`; `None` if unassigned.
     pub labels: Vec<Option<usize>>,
-    /// Similarity to each speaker, `[W, S, K]`: 2 minus the cosine distance.
+    /// Similarity to each centroid, `[W, S, K]`: 2 minus the cosine distance.
     pub scores: Vec<f64>,
-    /// The speakers' centroids, `[K, D]`.
+    /// Centroids, `[K, D]`.
     pub centroids: Vec<f64>,
 }
 
 impl Clusters {
-    /// A single speaker, whose centroid is the mean of the given embeddings.
+    /// A single cluster of all embeddings, whose centroid is the mean of `train`.
     fn one(voices: &Embeddings, train: &[f64]) -> Self {
         let all = voices.windows * voices.speakers;
         let labels = vec![0; train.len() / voices.size];
@@ -109,11 +115,12 @@ impl Clusters {
     }
 }
 
-/// Clusters the embeddings of all windows.
+/// Clusters the embeddings `voices` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
+/// clusters; all are assigned to one.
 ///
 /// # Errors
-/// [`Error::Shape`] if the voices are not those of the segmentation's speakers, [`Error::Diarization`] if the PLDA is for
-/// voices of another size, and those of the device.
+/// [`Error::Shape`] if `voices` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the PLDA is
+/// for another embedding size or an embedding is zero, and those of the device.
 pub fn cluster(
     be: &impl Cluster,
     segmentation: &Segmentation,
@@ -142,7 +149,7 @@ pub fn cluster(
     }
 }
 
-/// Initial labels for VBx: the cluster of each embedding, by agglomerative clustering.
+/// Initial labels for VBx, `[N]`: the clusters of centroid linkage of the embeddings `train` `[N, D]`, D = `size`.
 ///
 /// # Errors
 /// Those of the device, and [`Error::Diarization`] for embeddings that are not finite.
@@ -152,7 +159,7 @@ pub fn start_labels(be: &impl Cluster, train: &[f64], size: usize, threshold: f6
     Ok(cut(&merges, &heights, threshold))
 }
 
-/// All merges of at least one embedding.
+/// Centroid linkage: the N - 1 merges of embeddings `[N, D]`, at least one.
 pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<Vec<Merge>> {
     let merges = primitives::centroid_linkage(be, voices, size)?;
     if merges.len() + 1 < voices.len() / size {
@@ -161,9 +168,10 @@ pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<
     Ok(merges)
 }
 
-/// Centroids of the speakers that VBx kept, `[K, D]`: means of all embeddings, weighted by their responsibilities.
+/// Centroids of the speakers with a VBx weight above 1e-7, `[K, D]`: means of all embeddings, weighted by their
+/// responsibilities.
 pub fn kept_embeddings(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
-    let kept: Vec<usize> = (0..found.speakers).filter(|&speaker| found.weights[speaker] > GIVEN_UP).collect();
+    let kept: Vec<usize> = (0..found.speakers).filter(|&speaker| found.weights[speaker] > MIN_WEIGHT).collect();
     let mut out = vec![0.0; kept.len() * size];
     for (&speaker, out) in kept.iter().zip(out.chunks_exact_mut(size)) {
         let mut total = 0.0;
@@ -202,12 +210,12 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
     let mut centroids = kept_embeddings(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
-        // There cannot be more speakers than embeddings; a warning in the result reports it.
+        // k-means needs an embedding per cluster. The result has a warning if the bound is not met.
         let speakers = speakers.min(count);
         let labels = kmeans::kmeans(&normalised(train, size), size, speakers);
         centroids = means(train, size, &labels, speakers);
     }
-    // With a number of speakers forced, a window may have more speakers than clusters: no one-to-one assignment then.
+    // A forced number of clusters may be below the number of speakers of a window: then no one-to-one assignment.
     assign(be, segmentation, voices, centroids, forced.is_none())
 }
 
@@ -228,11 +236,12 @@ fn by_centroid(
     let speakers = labels.iter().max().map_or(1, |label| label + 1);
     let centroids = means(train, size, &labels, speakers);
     let scores = primitives::cosine_similarity(be, voices.values(), &centroids, size)?;
-    let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
+    let labels = scores.chunks_exact(speakers).map(|scores| Some(argmax(scores))).collect();
     Ok(Clusters { speakers, labels, scores, centroids })
 }
 
-/// Assigns every speaker of every window to the most similar centroid; with `paired`, one to one within a window, inactive speakers last.
+/// Assigns every speaker of every window to the most similar centroid. With `paired`, the speakers of a window get
+/// different centroids, such that the sum of similarities is greatest; inactive speakers come last.
 ///
 /// # Errors
 /// Those of the device.
@@ -246,10 +255,10 @@ pub fn assign(
     let speakers = centroids.len() / voices.size;
     let mut scores = primitives::cosine_similarity(be, voices.values(), &centroids, voices.size)?;
     if !paired {
-        let labels = scores.chunks_exact(speakers).map(|scores| Some(greatest(scores))).collect();
+        let labels = scores.chunks_exact(speakers).map(|scores| Some(argmax(scores))).collect();
         return Ok(Clusters { speakers, labels, scores, centroids });
     }
-    // Below every score. `min` ignores NaN.
+    // Inactive speakers score below all others. `min` ignores NaN.
     let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
     let last = if least.is_finite() { least - 1.0 } else { 0.0 };
     for window in 0..voices.windows {
@@ -266,7 +275,7 @@ pub fn assign(
     Ok(Clusters { speakers, labels, scores, centroids })
 }
 
-/// Each embedding scaled to length one.
+/// Scales each embedding to length 1.
 pub(super) fn normalised(voices: &[f64], size: usize) -> Vec<f64> {
     let scaled = |voice| {
         let length = length(voice);
@@ -291,7 +300,7 @@ pub(super) fn means(voices: &[f64], size: usize, labels: &[usize], count: usize)
 }
 
 /// Index of the largest value. Ties: the lowest index; 0 if all are NaN.
-fn greatest(scores: &[f64]) -> usize {
+fn argmax(scores: &[f64]) -> usize {
     let better = |best: usize, at: usize| if scores[at] > scores[best] || scores[best].is_nan() { at } else { best };
     (1..scores.len()).fold(0, better)
 }

@@ -1,13 +1,14 @@
-//! The diarization stage: samples to turns with speakers.
+//! The diarization stage: segmentation network, embedding network, clustering; samples in, turns with speakers out.
 //!
-//! | step | |
+//! | step | output |
 //! |---|---|
-//! | segment | the segmentation network over all windows: active speakers `[W, F, S]`, and the probability of speech `[T]` |
-//! | embed | the embedding network: over windows with speech, `[W, S, D]`, or over the [`segments`] |
-//! | cluster, reconstruct | [`diarize_on`] and [`SegmentClustering::diarize`], on the same device |
+//! | segment | segmentation network over all windows: active speakers `[W, F, S]`, probability of speech `[T]` |
+//! | embed | embedding network over windows with speech, `[W, S, D]`, or over the [`segments`], `[N, D]` |
+//! | cluster, reconstruct | turns, by [`diarize_on`] or [`SegmentClustering::diarize`], on the same device |
 //!
-//! Windows are processed in batches. Memory grows with the recording by the decisions (a byte per speaker and frame of a window) or the
-//! probabilities (four bytes per class), and by the embeddings (four bytes per number).
+//! Windows are processed in batches. What grows with the recording: the decisions (one byte per speaker and frame of
+//! each window) or the probabilities (four bytes per class and frame of each window), and the embeddings (four bytes
+//! per component).
 //!
 //! Source: pyannote.audio 4.0 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`.
 
@@ -36,7 +37,7 @@ use crate::types::{PipelineVersion, Span};
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use crate::watch::{Half, Watch};
 
-/// A shorter recording has no turns: it is too short for a syllable, and the window would be almost all padding.
+/// A shorter recording has no turns: a syllable takes longer, and the window would be almost all padding.
 pub const SHORTEST: Seconds = Seconds(0.25);
 
 /// Output of the segmentation network for a recording.
@@ -46,18 +47,18 @@ pub struct SegmentationOutput {
     pub segmentation: Segmentation,
     /// Probability of speech in each frame of the recording, `[T]`; see [`SpeechCurve`].
     pub speech: Vec<f32>,
-    /// Times of those frames.
+    /// Times of the frames of [`speech`](Self::speech).
     pub grid: FrameGrid,
-    /// Probabilities, for a pipeline that clusters [`segments`].
+    /// Powerset probabilities; `Some` if the pipeline clusters [`segments`].
     posteriors: Option<Posteriors>,
 }
 
-/// Clustering of a pipeline: which embeddings, and how.
+/// Clustering method of a pipeline: what the embeddings are computed from, and how they are clustered.
 #[derive(Clone, Debug)]
 pub enum Method {
-    /// Embeddings of the speakers of all windows, as in pyannote's pipelines.
+    /// One embedding per speaker and window, as in pyannote's pipelines.
     Windows(Clustering),
-    /// Embeddings of [`segments`].
+    /// One embedding per segment; see [`segments`].
     Segments(SegmentClustering),
 }
 
@@ -74,30 +75,31 @@ pub struct Diarizer<B: EmbeddingOps> {
     method: Method,
     exclude_overlap: bool,
     min_duration_off: Seconds,
-    /// Threshold of a segmentation network without a powerset.
+    /// Activity threshold, for a segmentation network with a multi-label head.
     onset: f32,
     version: PipelineVersion,
 }
 
 impl<B: EmbeddingOps + Cluster> Diarizer<B> {
-    /// Opens a pipeline of pyannote: a folder with a `config.yaml` and the networks; see [`Recipe`]. Nothing in it is executed.
+    /// Opens the folder of a pyannote pipeline: `config.yaml` and the networks; see [`Recipe`]. Nothing in it is
+    /// executed.
     ///
     /// # Errors
-    /// [`Error::Model`] or [`Error::Weights`] naming the file that is missing, invalid, or not supported. Pipelines that
-    /// name repositories are opened by the [`Hub`](crate::hub::Hub::obtain_diarizer).
+    /// [`Error::Model`] or [`Error::Weights`] with the file that is missing, invalid or not supported. A pipeline whose
+    /// `config.yaml` names hub repositories is opened with [`Hub::obtain_diarizer`](crate::hub::Hub::obtain_diarizer).
     pub fn open(be: &B, folder: &Path) -> Result<Self> {
         Self::load(be, &Recipe::open(folder)?)
     }
 
-    /// Loads a recipe whose parts are all on this machine.
+    /// Loads a recipe whose networks are all local files.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn load(be: &B, recipe: &Recipe) -> Result<Self> {
-        let segmentation = PyanNet::open(be, here(&recipe.segmentation)?)?;
-        let embedding = embedding::open(be, here(&recipe.embedding)?)?;
+        let segmentation = PyanNet::open(be, local_path(&recipe.segmentation)?)?;
+        let embedding = embedding::open(be, local_path(&recipe.embedding)?)?;
         let plda = |place: &Location| {
-            let folder = here(place)?;
+            let folder = local_path(place)?;
             let plda = Plda::open(folder)?;
             if plda.embedding_size() != embedding.size() {
                 let (voice, size) = (plda.embedding_size(), embedding.size());
@@ -109,12 +111,12 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         let method = method(&recipe.method, plda)?;
         if matches!(method, Method::Segments(_)) && !matches!(segmentation.specification().head, Head::Powerset(_)) {
             let reason = "is a network without a powerset; expected one like pyannote/segmentation-3.0";
-            return Err(Error::model(here(&recipe.segmentation)?, reason));
+            return Err(Error::model(local_path(&recipe.segmentation)?, reason));
         }
         Ok(Self::new(segmentation, embedding, method, recipe))
     }
 
-    /// Loads the pipeline that is compiled into the program.
+    /// Loads the pipeline whose weights are compiled into the program.
     ///
     /// # Errors
     /// Only those of the device, such as [`Error::OutOfMemory`].
@@ -130,7 +132,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(Self::new(segmentation, embedding::load(be, &weights)?, method, &recipe))
     }
 
-    /// From loaded networks, with the constants of a recipe.
+    /// From loaded networks. Only the constants of `recipe` are used, not its locations.
     pub fn new(
         segmentation: PyanNet<B>,
         embedding: Box<dyn SpeakerEmbedding<B>>,
@@ -148,15 +150,14 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         }
     }
 
-    /// Diarizes `samples` (16 kHz mono). There are no turns in silence and in a recording shorter than [`SHORTEST`]. Turns end with the
-    /// recording.
+    /// Diarizes `samples` (16 kHz mono). Digital silence and recordings shorter than [`SHORTEST`] have no turns. No
+    /// turn extends past the end of the recording.
     ///
     /// # Errors
-    /// [`Error::Audio`] for a sample that is no number, [`Error::Config`] for bounds that the recording cannot meet,
-    /// [`Error::Cancelled`], and those of the device.
+    /// [`Error::Diarization`] for a sample that is not finite, [`Error::Cancelled`], and those of the device.
     pub fn diarize(&self, be: &B, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
-        let heard = self.segment(be, samples, &mut Half { watch, second: false })?;
-        self.cluster_speakers(be, samples, &heard, &[], options, &mut Half { watch, second: true })
+        let output = self.segment(be, samples, &mut Half { watch, second: false })?;
+        self.cluster_speakers(be, samples, &output, &[], options, &mut Half { watch, second: true })
     }
 
     /// First step: runs the segmentation network over all windows.
@@ -200,8 +201,8 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(SegmentationOutput { segmentation, speech: curve.mean(), grid: network.grid(), posteriors })
     }
 
-    /// Second step: embeddings, clustering and turns. `words` are the spans of recognised words, for a pipeline that clusters [`segments`]; empty
-    /// where nothing was recognised.
+    /// Second step: embeddings, clustering and turns. `output` is the result of [`segment`](Self::segment). `words` are
+    /// the spans of recognised words, which a pipeline that clusters [`segments`] uses; empty without a transcript.
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize).
@@ -209,7 +210,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         &self,
         be: &B,
         samples: &[f32],
-        heard: &SegmentationOutput,
+        output: &SegmentationOutput,
         words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
@@ -220,15 +221,15 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
             min_duration_off: Seconds(min_duration_off.0.max(self.min_duration_off.0)),
             end: end.or(Some(Seconds::from_samples(samples.len()))),
         };
-        let found = match (&self.method, &heard.posteriors) {
+        let found = match (&self.method, &output.posteriors) {
             (Method::Segments(method), Some(posteriors)) => {
                 let runs = method.segments(posteriors);
                 let embeddings = self.embeddings(be, samples, posteriors, &runs, watch)?;
                 method.diarize(be, posteriors, runs, &embeddings, words, &options)?
             }
             (Method::Windows(clustering), _) => {
-                let voices = || self.voices(be, samples, &heard.segmentation, watch);
-                diarize_on(be, &heard.segmentation, voices, clustering, &options)?
+                let voices = || self.voices(be, samples, &output.segmentation, watch);
+                diarize_on(be, &output.segmentation, voices, clustering, &options)?
             }
             (Method::Segments(_), None) => {
                 return Err(Error::diarization("segmentation", "comes from another pipeline: it has no probabilities"));
@@ -242,33 +243,37 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         &self.version
     }
 
-    /// Name of the embedding network, and the numbers of an embedding.
+    /// Name of the embedding network, and the dimension D of its embeddings.
     pub fn network(&self) -> (&'static str, usize) {
         (self.embedding.name(), self.embedding.size())
     }
 
-    /// Embedding `[D]` of the only speaker of a recording: the mean over its windows, weighted by their frames with one speaker.
+    /// Embedding `[D]` of the only speaker of a recording: the mean over windows, weighted by their number of frames
+    /// with exactly one active speaker.
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize); [`Error::Diarization`] if there is no frame with one speaker.
     pub fn voice(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
-        let heard = self.segment(be, samples, &mut Half { watch, second: false })?.segmentation;
+        let segmentation = self.segment(be, samples, &mut Half { watch, second: false })?.segmentation;
+        let (windows, frames) = (segmentation.windows, segmentation.frames);
         let mut watch = Half { watch, second: true };
-        let alone = |window: usize| (0..heard.frames).filter(|&frame| heard.together(window, frame) == 1).count();
-        let told: Vec<usize> = (0..heard.windows).filter(|&window| alone(window) > 0).collect();
+        let is_single = |window: usize, frame: usize| segmentation.together(window, frame) == 1;
+        let single_frames = |window: usize| (0..frames).filter(|&frame| is_single(window, frame)).count();
+        let usable: Vec<usize> = (0..windows).filter(|&window| single_frames(window) > 0).collect();
         let mut sum = vec![0.0f64; self.embedding.size()];
         let mut weight = 0.0;
         let mask = |window: usize, masks: &mut Vec<bool>| {
-            masks.extend((0..heard.frames).map(|frame| heard.together(window, frame) == 1));
+            masks.extend((0..frames).map(|frame| is_single(window, frame)));
         };
-        let wanted = Wanted { windows: &told, speakers: 1, mask: &mask };
+        let wanted = Wanted { windows: &usable, speakers: 1, mask: &mask };
         self.in_batches(be, samples, &wanted, &mut watch, |window, voice| {
-            // The window has too little speech for an embedding.
+            // Not finite: the window has too little speech for an embedding.
             if voice.iter().any(|x| !x.is_finite()) {
                 return;
             }
-            weight += alone(window) as f64;
-            sum.iter_mut().zip(voice).for_each(|(sum, x)| *sum += alone(window) as f64 * f64::from(*x));
+            let frames = single_frames(window) as f64;
+            weight += frames;
+            sum.iter_mut().zip(voice).for_each(|(sum, x)| *sum += frames * f64::from(*x));
         })?;
         if weight == 0.0 {
             return Err(Error::diarization("recording", "nobody is heard in it who speaks alone"));
@@ -284,7 +289,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         }
     }
 
-    /// Clock of the windows and their frames.
+    /// Times of the windows and their frames.
     fn clock(&self) -> Clock {
         let (network, grid) = (&self.segmentation, self.segmentation.grid());
         let step = self.step() as f64 / SAMPLE_RATE as f64;
@@ -292,7 +297,7 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     }
 }
 
-/// The clustering of a recipe; `plda` opens its PLDA.
+/// The clustering method of a recipe; `plda` opens its PLDA.
 fn method(method: &recipe::Method, plda: impl FnOnce(&Location) -> Result<Plda>) -> Result<Method> {
     Ok(match method {
         &recipe::Method::Vbx { threshold, options, plda: ref place } => {
@@ -305,8 +310,8 @@ fn method(method: &recipe::Method, plda: impl FnOnce(&Location) -> Result<Plda>)
     })
 }
 
-/// Path of a part that must be on this machine.
-fn here(place: &Location) -> Result<&Path> {
+/// Path of a network or PLDA folder, which must be local.
+fn local_path(place: &Location) -> Result<&Path> {
     match place {
         Location::Here(path) if path.exists() => Ok(path),
         Location::Here(path) => Err(Error::model(path, format!("no such file or folder, and {CONFIG} names it"))),

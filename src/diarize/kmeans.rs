@@ -1,7 +1,8 @@
-//! k-means clustering, used if the given number of speakers differs from the number that VBx found.
+//! k-means clustering, used if the number of speakers that VBx found is outside the requested bounds.
 //!
-//! Lloyd's iterations from k-means++ starts (Arthur and Vassilvitskii 2007), the best of three. The random numbers are
-//! those of scikit-learn's `KMeans(n_init=3, random_state=42)`, in the same order, so that the clusters are too.
+//! The best of three runs of Lloyd's algorithm with k-means++ initialisation (Arthur and Vassilvitskii 2007). It draws
+//! the same random numbers in the same order as scikit-learn's `KMeans(n_init=3, random_state=42)`, to find the same
+//! clusters.
 
 const STARTS: usize = 3;
 const SEED: u32 = 42;
@@ -9,7 +10,7 @@ const MAX_ITERATIONS: usize = 300;
 /// Movement of the centres below which the iterations end, relative to the variance of the points.
 const TOLERANCE: f64 = 1e-4;
 
-/// The cluster of each of `points` `[N, D]`, out of `clusters`, at most N.
+/// The cluster of each of the `points` `[N, D]`, D = `dim`; `clusters` is at most N.
 pub fn kmeans(points: &[f64], dim: usize, clusters: usize) -> Vec<usize> {
     let count = points.len() / dim;
     let mut mean = vec![0.0; dim];
@@ -22,7 +23,7 @@ pub fn kmeans(points: &[f64], dim: usize, clusters: usize) -> Vec<usize> {
     let mut random = Twister::new(SEED);
     let mut best: Option<(f64, Vec<usize>)> = None;
     for _ in 0..STARTS {
-        let centres = spread_out(&points, dim, clusters, &mut random);
+        let centres = initial_centres(&points, dim, clusters, &mut random);
         let (cost, labels) = lloyd(&points, dim, centres, tolerance);
         if best.as_ref().is_none_or(|(least, other)| cost < *least && !same_clusters(&labels, other, clusters)) {
             best = Some((cost, labels));
@@ -31,12 +32,12 @@ pub fn kmeans(points: &[f64], dim: usize, clusters: usize) -> Vec<usize> {
     best.map_or_else(Vec::new, |(_, labels)| labels)
 }
 
-/// Starts that are far from each other: each of a few candidates is drawn with a probability proportional to its squared
-/// distance to the nearest centre so far, and the one that brings the points closest to a centre is taken.
-fn spread_out(points: &[f64], dim: usize, clusters: usize, random: &mut Twister) -> Vec<f64> {
+/// Greedy k-means++ initialisation. For each centre, draws a few candidate points with probabilities proportional to
+/// their squared distance to the nearest centre so far, and takes the candidate with the lowest cost.
+fn initial_centres(points: &[f64], dim: usize, clusters: usize, random: &mut Twister) -> Vec<f64> {
     let count = points.len() / dim;
     let candidates = 2 + (clusters as f64).ln() as usize;
-    // All points are equally likely; as the cumulated probabilities are, not as their exact values.
+    // The first centre is uniform. NumPy's `choice` searches the cumulative sums, so their rounding errors matter.
     let even: Vec<f64> = cumulate(std::iter::repeat_n(1.0 / count as f64, count));
     let (last, draw) = (even[count - 1], random.unit());
     let first = even.partition_point(|sum| sum / last <= draw).min(count - 1);
@@ -65,7 +66,8 @@ fn spread_out(points: &[f64], dim: usize, clusters: usize, random: &mut Twister)
     centres
 }
 
-/// Moves the centres to the means of their points until nothing changes; the sum of squared distances and the labels.
+/// Lloyd's algorithm: moves each centre to the mean of its points until the labels settle. Returns the cost (the sum of
+/// squared distances to the nearest centre) and the labels.
 fn lloyd(points: &[f64], dim: usize, mut centres: Vec<f64>, tolerance: f64) -> (f64, Vec<usize>) {
     let mut labels = Vec::new();
     let mut settled = false;
@@ -95,7 +97,7 @@ fn nearest_centres(points: &[f64], dim: usize, centres: &[f64]) -> Vec<usize> {
     points.chunks_exact(dim).map(nearest).collect()
 }
 
-/// The mean of each cluster. One that has no points takes the point that is farthest from its own centre.
+/// The mean of each cluster. An empty cluster takes the point that is farthest from its own centre.
 fn means(points: &[f64], dim: usize, labels: &[usize], centres: &[f64]) -> Vec<f64> {
     let mut sums = vec![0.0; centres.len()];
     let mut sizes = vec![0usize; centres.len() / dim];
@@ -122,7 +124,7 @@ fn means(points: &[f64], dim: usize, labels: &[usize], centres: &[f64]) -> Vec<f
     sums.iter().enumerate().map(|(at, sum)| sum / sizes[at / dim].max(1) as f64).collect()
 }
 
-/// Whether two labellings differ in their numbers only.
+/// Whether two labellings are the same partition, up to the numbering of the clusters.
 fn same_clusters(a: &[usize], b: &[usize], clusters: usize) -> bool {
     let mut to = vec![None; clusters];
     a.iter().zip(b).all(|(&a, &b)| *to[a].get_or_insert(b) == b)
@@ -141,7 +143,7 @@ fn cumulate(values: impl Iterator<Item = f64>) -> Vec<f64> {
         .collect()
 }
 
-/// The Mersenne twister MT19937 (Matsumoto and Nishimura 1998), seeded and read as NumPy's `RandomState` does.
+/// The Mersenne twister MT19937 (Matsumoto and Nishimura 1998), seeded as NumPy's `RandomState`.
 struct Twister {
     state: [u32; Self::SIZE],
     next: usize,
@@ -177,7 +179,7 @@ impl Twister {
         word ^ word >> 18
     }
 
-    /// In `[0, 1)`, with 53 random bits.
+    /// A uniform number in `[0, 1)` with 53 random bits, as NumPy's `random_sample`.
     fn unit(&mut self) -> f64 {
         let (high, low) = (self.word() >> 5, self.word() >> 6);
         (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0

@@ -1,23 +1,23 @@
-//! Speaker diarization: segmentation and embeddings of overlapping windows to turns with speakers, and the speakers of words.
+//! Speaker diarization: windowed segmentation, speaker embeddings, clustering, turns, and speaker assignment for words.
 //!
-//! | file | |
+//! | module | contents |
 //! |---|---|
-//! | [`diarizer`] | the stage: samples to turns |
-//! | [`recipe`] | a pipeline's `config.yaml`; nothing in it is executed |
-//! | [`open`] | the constants of the pipeline `open`, and of folders without a `config.yaml` |
-//! | [`segmentation`] | activity of speakers in windows `[W, F, S]`, their embeddings `[W, S, D]`, and the clock of the frames |
+//! | [`diarizer`] | the whole stage: samples to turns |
+//! | [`recipe`] | parser for a pipeline's `config.yaml`; nothing in it is executed |
+//! | [`open`] | constants of the pipeline `open`, which are also used for folders without a `config.yaml` |
+//! | [`segmentation`] | speaker activity per window `[W, F, S]`, embeddings `[W, S, D]`, and the times of the frames |
 //! | [`powerset`], [`multilabel`] | network outputs to hard decisions |
-//! | [`cluster`] | clustering of the speakers of windows into speakers of the recording |
-//! | [`linkage`], [`ahc`] | agglomerative clustering, and that of speaker-diarization-3.1 |
-//! | [`segments`] | the clustering of [`open`]: embeddings of speech between pauses |
-//! | [`plda`], [`vbx`] | the clustering of community-1; [`npz`] reads its files |
+//! | [`cluster`] | clustering of the speakers of each window into the speakers of the recording |
+//! | [`linkage`], [`ahc`] | cutting of a dendrogram; agglomerative clustering of speaker-diarization-3.1 |
+//! | [`segments`] | clustering of [`open`]: one embedding per segment of uninterrupted speech |
+//! | [`plda`], [`vbx`] | clustering of community-1; [`npz`] reads its files |
 //! | [`kmeans`] | k-means, for a given number of speakers |
 //! | [`enrol`] | identification of enrolled speakers |
-//! | [`turns`] | decisions and clusters to frames, frames to turns, turns to RTTM |
-//! | [`words`] | turns and words to words with speakers |
+//! | [`turns`] | reconstruction of frames, frames to turns, turns to RTTM |
+//! | [`words`] | speaker assignment for words |
 //!
-//! Behind the networks ([`pyannet`](crate::models::pyannet), [`embedding`](crate::models::embedding)) everything is a function
-//! of plain arrays, in `f64`.
+//! All steps after the networks ([`pyannet`](crate::models::pyannet), [`embedding`](crate::models::embedding)) are
+//! functions of plain arrays and compute in `f64`.
 //!
 //! Sources: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py`, `pipelines/clustering.py`, `core/inference.py`.
 
@@ -53,29 +53,30 @@ use crate::error::Result;
 use crate::types::{PipelineVersion, Span};
 use crate::units::Seconds;
 
-/// Settings of [`diarize`]. The defaults are those of both pipelines.
+/// Settings of [`diarize`]. The defaults are those of speaker-diarization-3.1 and community-1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
-    /// How many speakers there may be.
+    /// Lower and upper bound of the number of speakers.
     pub bounds: Bounds,
-    /// Silences of a speaker shorter than this are part of the turn.
+    /// Pauses of a speaker shorter than this do not end a turn.
     pub min_duration_off: Seconds,
-    /// Where the recording ends, if turns shall end there: the last window sees further.
+    /// End of the recording: turns are cut there. `None`: turns may extend into the padding of the last window.
     pub end: Option<Seconds>,
 }
 
-/// Who speaks when.
+/// Result of diarization.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diarization {
-    /// All turns; where they overlap, several people speak.
+    /// All turns. They overlap where several speakers are active.
     pub turns: Vec<Turn>,
-    /// Turns of which no two overlap, for giving words to speakers.
+    /// Turns without overlap, one speaker at a time: used to assign speakers to words.
     pub exclusive: Vec<Turn>,
-    /// The speakers' embeddings, in the order of their labels; `None` for a speaker who is nowhere heard alone for long enough.
+    /// Embedding `[D]` of each speaker, in the order of the labels; `None` for a speaker with too little speech without
+    /// overlap.
     pub voices: Vec<Option<Vec<f64>>>,
-    /// What was asked for and could not be met, as texts for people.
+    /// Messages for the user: requested numbers of speakers that could not be met.
     pub warnings: Vec<String>,
-    /// The pipeline, where it is known.
+    /// The pipeline, if known.
     pub version: Option<PipelineVersion>,
 }
 
@@ -85,7 +86,7 @@ impl Diarization {
         self.voices.len()
     }
 
-    /// From the spans of numbered speakers, those in which several speak and those of one at a time; `voice` gives their embeddings.
+    /// From the spans of numbered speakers, with and without overlap. `voice` returns the embedding of a speaker.
     fn of_spans(
         all: Vec<(Span, usize)>,
         exclusive: Vec<(Span, usize)>,
@@ -110,7 +111,8 @@ impl Diarization {
     }
 }
 
-/// Diarizes a recording on the host. `voices` is asked for only if somebody speaks at all.
+/// Clusters the windows of a recording into turns, on the CPU. `voices` computes the embeddings; it is called only if
+/// there is speech.
 ///
 /// # Errors
 /// As [`diarize_on`].
@@ -123,7 +125,7 @@ pub fn diarize(
     diarize_on(&Host, segmentation, voices, clustering, options)
 }
 
-/// The same on a device.
+/// As [`diarize`], on a device.
 ///
 /// # Errors
 /// Those of `voices`, of [`cluster`](cluster::cluster()) and of the device.
@@ -147,13 +149,13 @@ pub fn diarize_on(
     let all = spans_of(options.bounds.max)?;
     let exclusive = spans_of(1)?;
     let size = clusters.centroids.len() / clusters.speakers;
-    // More people may speak at once than were told apart, and a centroid of no embeddings is zero.
-    let heard = |voice: &&[f64]| voice.iter().all(|x| x.is_finite()) && voice.iter().any(|x| *x != 0.0);
-    let voice = |speaker| clusters.centroids.chunks_exact(size).nth(speaker).filter(heard).map(<[f64]>::to_vec);
+    // Frames may have more active speakers than there are clusters; the centroid of an empty cluster is zero.
+    let is_valid = |voice: &&[f64]| voice.iter().all(|x| x.is_finite()) && voice.iter().any(|x| *x != 0.0);
+    let voice = |speaker| clusters.centroids.chunks_exact(size).nth(speaker).filter(is_valid).map(<[f64]>::to_vec);
     Ok(Diarization::of_spans(all, exclusive, voice, options))
 }
 
-/// Spans that end with the recording.
+/// Drops spans that start after the end of the recording, and cuts the others there.
 fn trimmed(mut spans: Vec<(Span, usize)>, end: Option<Seconds>) -> Vec<(Span, usize)> {
     if let Some(end) = end {
         spans.retain(|(span, _)| span.start < end);
@@ -162,7 +164,7 @@ fn trimmed(mut spans: Vec<(Span, usize)>, end: Option<Seconds>) -> Vec<(Span, us
     spans
 }
 
-/// What to tell where another number of speakers was found than was asked for.
+/// Warning if the number of speakers found is outside the requested bounds.
 fn unmet(bounds: Bounds, found: usize) -> Option<String> {
     let Bounds { min, max } = bounds;
     let speakers = |count: usize| if count == 1 { "1 speaker".to_owned() } else { format!("{count} speakers") };
@@ -172,7 +174,7 @@ fn unmet(bounds: Bounds, found: usize) -> Option<String> {
         _ => "more people speak at once",
     };
     let asked = match (min, max) {
-        // Of silence nobody need be told who asked for nothing.
+        // No speech and no requested number: no warning.
         (1, max) if found == 0 && max > 1 => return None,
         (min, max) if (min..=max).contains(&found) => return None,
         (min, max) if min == max => format!("`num_speakers` {min}"),

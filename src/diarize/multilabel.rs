@@ -1,21 +1,24 @@
-//! Probabilities of speakers, each for itself, to decisions about speakers: the head of pyannote/segmentation (2022).
+//! Multi-label decoding: an independent probability per speaker to the active speakers of each frame. This is the head
+//! of pyannote/segmentation (2022).
 
 use super::powerset::refuse_nan;
 use super::segmentation::{Clock, Segmentation};
 use crate::error::{Error, Result};
 
-/// Probability above which a speaker speaks, where the pipeline does not name another.
+/// Default activity threshold: a speaker with a probability above it is active.
 pub const THRESHOLD: f32 = 0.5;
 
-/// Who is likelier than `threshold` to speak in each frame. `scores` `[W, F, S]` are the probabilities of S speakers.
+/// The active speakers of each frame: those with a probability above `threshold`. `scores` are `[W, F, S]`.
 ///
-/// pyannote goes through its hysteresis here, with both thresholds the same and nobody speaking before the window. Only a
-/// probability that equals the threshold could tell the difference: there the speaker goes on doing what they did.
+/// pyannote applies hysteresis with equal onset and offset, starting inactive. This differs from a plain comparison
+/// only if a probability equals the threshold: then the speaker keeps the state of the frame before.
 ///
 /// # Errors
-/// [`Error::Diarization`] for scores that are no numbers, or no whole number of windows.
+/// [`Error::Diarization`] if a score is NaN, or if the scores are not a whole number of windows; [`Error::Config`] for
+/// a threshold outside `[0, 1)`.
 ///
-/// Source: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`, `utils/signal.py::binarize`.
+/// Source: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`,
+/// `utils/signal.py::binarize`.
 pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, threshold: f32) -> Result<Segmentation> {
     refuse_nan(scores, speakers)?;
     if !(0.0..1.0).contains(&threshold) {
@@ -23,7 +26,7 @@ pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, thre
     }
     let mut active = vec![false; scores.len()];
     for at in 0..scores.len() {
-        // The first frame of a window has none before it.
+        // Each window starts inactive.
         let before = at % (frames * speakers).max(1) >= speakers && active[at - speakers];
         active[at] = scores[at] > threshold || (scores[at] == threshold && before);
     }

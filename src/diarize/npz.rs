@@ -1,7 +1,8 @@
-//! The arrays of NumPy's `.npy` and `.npz` files, as `f64`: what pyannote keeps its PLDA in.
+//! Reader for NumPy's `.npy` and `.npz` files, with values as `f64`. pyannote stores its PLDA in them.
 //!
-//! Read here in a hundred lines, since the crates that do bring an array library (`ndarray-npy`) or a grammar of Python
-//! and a stack switcher (`npyz`) for a header of one line.
+//! No crate is used: `ndarray-npy` depends on an array library, and `npyz` on a parser of Python literals and a
+//! stack-switching crate, for a header of one line.
+//!
 //! Source: NumPy's `numpy/lib/format.py`.
 
 use std::collections::BTreeMap;
@@ -12,21 +13,21 @@ use zip::ZipArchive;
 
 use crate::error::{Error, Result};
 
-/// Most elements read from a file (512 MB): a PLDA has 50 thousand.
+/// Maximum number of elements of a file (512 MB); a PLDA has 50 thousand.
 const MAX_ELEMENTS: usize = 1 << 26;
-/// Longest header read; NumPy's own are below 200 bytes.
+/// Maximum length of a header, in bytes; NumPy writes fewer than 200.
 const MAX_HEADER: u64 = 1 << 16;
 
 /// An array, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
-    /// Its axes; none for a scalar.
+    /// Lengths of the axes; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Its values.
+    /// The elements.
     pub values: Vec<f64>,
 }
 
-/// The arrays of one file, by name.
+/// The arrays of an `.npz` file, by name.
 #[derive(Clone, Debug)]
 pub struct Npz {
     path: PathBuf,
@@ -34,14 +35,20 @@ pub struct Npz {
 }
 
 impl Npz {
-    /// Reads all arrays of a `.npz` file, compressed or not. Nothing in it is executed: an array of Python objects is
-    /// an error.
+    /// Reads all arrays of an `.npz` file, compressed or not. Nothing in it is executed: arrays of Python objects
+    /// (pickle) are refused.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the array that cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).map_err(|e| Error::weights(path, "*", e.to_string()))?;
         Self::read(path, std::io::BufReader::new(file))
     }
 
-    /// The same of such a file elsewhere; `path` names it in messages.
+    /// As [`open`](Self::open), from any reader; `path` is used in messages only.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
     pub fn read(path: &Path, file: impl std::io::Read + std::io::Seek) -> Result<Self> {
         let mut zip = ZipArchive::new(file).map_err(|e| Error::weights(path, "*", format!("not a .npz file: {e}")))?;
         let (mut arrays, mut total) = (BTreeMap::new(), 0);
@@ -59,7 +66,10 @@ impl Npz {
         Ok(Npz { path: path.to_path_buf(), arrays })
     }
 
-    /// The array of that name, whatever its shape.
+    /// The array called `name`, of any shape.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if there is none.
     pub fn array(&self, name: &str) -> Result<&Array> {
         self.arrays.get(name).ok_or_else(|| {
             let there = self.arrays.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -67,12 +77,15 @@ impl Npz {
         })
     }
 
-    /// What is wrong with the array of that name.
+    /// An [`Error::Weights`] about the array called `name`.
     pub fn wrong(&self, name: &str, reason: impl Into<String>) -> Error {
         Error::weights(&self.path, name, reason)
     }
 
-    /// The values of the array of that name, which must have that shape.
+    /// The elements of the array called `name`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if there is none, or if it does not have the shape `shape`.
     pub fn values(&self, name: &str, shape: &[usize]) -> Result<&[f64]> {
         let array = self.array(name)?;
         if array.shape != shape {
@@ -83,20 +96,23 @@ impl Npz {
     }
 }
 
-/// Reads a `.npy` file.
+/// Reads an `.npy` file.
+///
+/// # Errors
+/// [`Error::Weights`].
 pub fn open_npy(path: &Path) -> Result<Array> {
     let file = std::fs::File::open(path).map_err(|e| Error::weights(path, "*", e.to_string()))?;
     read(std::io::BufReader::new(file)).map_err(|reason| Error::weights(path, "*", reason))
 }
 
-/// Reads one array of numbers of any width.
+/// Reads one `.npy` array, of any supported element type.
 fn read(mut bytes: impl Read) -> Result<Array, String> {
     let mut start = [0; 8];
     bytes.read_exact(&mut start).map_err(|e| e.to_string())?;
     if &start[..6] != b"\x93NUMPY" {
         return Err("is not a .npy array".into());
     }
-    // From version 2 on, the header's length has four bytes.
+    // The header length has two bytes in format version 1, and four bytes since version 2.
     let mut length = [0; 4];
     let wide = if start[6] == 1 { 2 } else { 4 };
     bytes.read_exact(&mut length[..wide]).map_err(|e| e.to_string())?;
@@ -117,7 +133,7 @@ fn read(mut bytes: impl Read) -> Result<Array, String> {
     Ok(Array { shape, values })
 }
 
-/// At most `elements` numbers of a kind that is named as in NumPy.
+/// Reads at most `elements` elements of the dtype `kind`, such as `<f8`.
 fn numbers(bytes: impl Read, kind: &str, elements: usize) -> Result<Vec<f64>, String> {
     let width: usize = kind.get(2..).and_then(|width| width.parse().ok()).unwrap_or(0);
     let convert: fn(&[u8]) -> f64 = match kind {
@@ -134,7 +150,7 @@ fn numbers(bytes: impl Read, kind: &str, elements: usize) -> Result<Vec<f64>, St
     Ok(data.chunks_exact(width).map(convert).collect())
 }
 
-/// Kind of the numbers, and shape. The header is a dictionary as Python prints it.
+/// The dtype and the shape of a header, which is a Python dictionary literal.
 fn parse(header: &str) -> Option<(&str, Vec<usize>)> {
     let kind = field(header, "descr").ok()?.strip_prefix('\'')?.split('\'').next()?;
     let axes = field(header, "shape").ok()?.strip_prefix('(')?.split(')').next()?;
@@ -142,7 +158,7 @@ fn parse(header: &str) -> Option<(&str, Vec<usize>)> {
     Some((kind, axes.map(|axis| axis.parse().ok()).collect::<Option<_>>()?))
 }
 
-/// What stands behind a key.
+/// The text of the header after a key.
 fn field<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
     let behind = header.split_once(&format!("'{key}':")).map(|(_, behind)| behind.trim_start());
     behind.ok_or_else(|| format!("has no {key} in its header"))

@@ -1,11 +1,12 @@
-//! The pipeline `open`: segmentation-3.0 and CAM++, with the numbers below. They are the numbers of every folder of networks without a
-//! `config.yaml`, too.
+//! Constants of the pipeline `open` (pyannote segmentation-3.0 and CAM++). A model folder without a `config.yaml` uses
+//! them too.
 
 use crate::units::Seconds;
 
-/// Number of this set of constants, the first part of the pipeline's revision in results: it goes up with every change of them.
+/// Revision of these constants, incremented with every change. It is the first part of the pipeline's revision in
+/// results.
 pub const REVISION: u32 = 1;
-/// Silences of a speaker shorter than this are part of the turn.
+/// Pauses of a speaker shorter than this do not end a turn.
 pub const MIN_DURATION_OFF: Seconds = Seconds(0.3);
-/// Probability from which on a speaker of a segmentation network that is no powerset speaks.
+/// Activity threshold, for a segmentation network with a multi-label head.
 pub const ONSET: f64 = 0.5;

@@ -1,4 +1,7 @@
-//! PLDA: voices to features in which speakers differ along independent axes, and how much along each.
+//! PLDA transform: embeddings to features with independent components, with the between-speaker variance of each
+//! component.
+//!
+//! Source: pyannote.audio 4.0.4 `utils/vbx.py::vbx_setup`.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -11,10 +14,10 @@ use crate::error::Result;
 const TRANSFORM: &str = "xvec_transform.npz";
 const PLDA: &str = "plda.npz";
 
-/// The transform of pyannote's `plda/` folder, for voices of D numbers and features of E.
+/// The transform of pyannote's `plda/` folder, from embeddings `[D]` to features `[E]`.
 #[derive(Clone, Debug)]
 pub struct Plda {
-    /// Mean voice, `[D]`.
+    /// Mean embedding, `[D]`.
     mean1: Vec<f64>,
     /// Mean after the first projection, `[E]`.
     mean2: Vec<f64>,
@@ -24,23 +27,29 @@ pub struct Plda {
     mu: Vec<f64>,
     /// Second projection, one row per feature, `[E, E]`.
     rows: Vec<f64>,
-    /// Variance between speakers of each feature, `[E]`, falling; that within a speaker is one.
+    /// Between-speaker variance of each feature, `[E]`, in descending order. The within-speaker variance is 1.
     phi: Vec<f64>,
 }
 
 impl Plda {
-    /// Reads `xvec_transform.npz` and `plda.npz`.
+    /// Reads `xvec_transform.npz` and `plda.npz` from a folder.
     ///
-    /// pyannote solves the generalised eigenproblem B v = l W v of the covariances between speakers,
-    /// B = ((tr' / psi) tr)^-1, and within them, W = (tr' tr)^-1, with v' W v = 1. With v = tr' u both sides lose their
-    /// factor tr^-1 and what remains is psi u = l u: the eigenvectors are the rows of `tr` and the eigenvalues `psi`,
-    /// exactly, up to the sign of each vector, which is whatever LAPACK returns. All later steps are even in each
-    /// feature's sign, so the signs of the file are kept.
+    /// pyannote solves the generalised eigenproblem B v = l W v, where B = ((tr' / psi) tr)^-1 is the between-speaker
+    /// covariance, W = (tr' tr)^-1 the within-speaker covariance, and v' W v = 1. Substituting v = tr' u cancels tr^-1
+    /// on both sides and leaves psi u = l u. The eigenvectors are therefore exactly the rows of `tr` and the
+    /// eigenvalues `psi`, up to the sign of each vector, which LAPACK chooses. No later step depends on the signs, so
+    /// those of the file are kept.
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::Error::Weights) with the file and the array that is missing or invalid.
     pub fn open(folder: &Path) -> Result<Self> {
         Self::of(&Npz::open(&folder.join(TRANSFORM))?, &Npz::open(&folder.join(PLDA))?)
     }
 
-    /// The same of the bytes of the two files.
+    /// As [`open`](Self::open), from the contents of the two files.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
     pub fn parse(transform: &[u8], plda: &[u8]) -> Result<Self> {
         let read = |name: &str, bytes| Npz::read(Path::new(name), Cursor::new(bytes));
         Self::of(&read(TRANSFORM, transform)?, &read(PLDA, plda)?)
@@ -67,36 +76,38 @@ impl Plda {
         })
     }
 
-    /// Variance between speakers of each feature, `[E]`.
+    /// Between-speaker variance of each feature, `[E]`, in descending order.
     pub fn phi(&self) -> &[f64] {
         &self.phi
     }
 
-    /// Numbers of a voice.
+    /// Dimension D of the embeddings.
     pub fn embedding_size(&self) -> usize {
         self.mean1.len()
     }
 
-    /// Features `[N, E]` of voices `[N, D]`.
+    /// Features `[N, E]` of embeddings `voices` `[N, D]`.
     pub fn features(&self, voices: &[f64]) -> Vec<f64> {
         voices.par_chunks_exact(self.embedding_size()).flat_map_iter(|voice| self.second(&self.first(voice))).collect()
     }
 
-    /// A voice centred, brought to the length sqrt(D), projected, centred, and brought to the length sqrt(E).
+    /// The first projection, LDA: `[D]` to `[E]`. The embedding is centred and scaled to length sqrt(D), projected,
+    /// centred again, and scaled to length sqrt(E).
     pub fn first(&self, voice: &[f64]) -> Vec<f64> {
         let mut centred: Vec<f64> = voice.iter().zip(&self.mean1).map(|(x, mean)| x - mean).collect();
-        stretch(&mut centred);
+        scale_to_sqrt_n(&mut centred);
         let mut out: Vec<f64> = self.mean2.iter().map(|mean| -mean).collect();
         for (x, row) in centred.iter().zip(self.lda.chunks_exact(out.len())) {
             for (out, weight) in out.iter_mut().zip(row) {
                 *out += x * weight;
             }
         }
-        stretch(&mut out);
+        scale_to_sqrt_n(&mut out);
         out
     }
 
-    /// The result of [`first`](Self::first) centred, and projected so that the features are independent.
+    /// The second projection, `[E]` to `[E]`: centres the result of [`first`](Self::first) and diagonalises both
+    /// covariances.
     pub fn second(&self, first: &[f64]) -> Vec<f64> {
         let centred: Vec<f64> = first.iter().zip(&self.mu).map(|(x, mu)| x - mu).collect();
         let row = |row: &[f64]| row.iter().zip(&centred).map(|(weight, x)| weight * x).sum();
@@ -104,8 +115,8 @@ impl Plda {
     }
 }
 
-/// Scales a vector of n numbers to the length sqrt(n).
-fn stretch(vector: &mut [f64]) {
+/// Scales a vector of n components to length sqrt(n).
+fn scale_to_sqrt_n(vector: &mut [f64]) {
     let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
     let factor = (vector.len() as f64).sqrt() / length;
     vector.iter_mut().for_each(|x| *x *= factor);

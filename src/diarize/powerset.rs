@@ -1,10 +1,12 @@
-//! Classes of sets of speakers to decisions about speakers.
+//! Powerset decoding: class scores to the active speakers of each frame.
+//!
+//! Source: pyannote.audio 4.0 `utils/powerset.py::Powerset`; Plaquet and Bredin 2023.
 
 use super::segmentation::{Clock, Segmentation};
 use crate::error::{Error, Result};
 
-/// The sets of at most `at_once` out of `speakers` speakers in the order of the network's classes: by size, then
-/// lexicographic. Three speakers, two at once: {}, {0}, {1}, {2}, {0,1}, {0,2}, {1,2}.
+/// The speakers of each powerset class: all sets of at most `at_once` of `speakers` speakers, by size, then in
+/// lexicographic order. Three speakers, at most two at once: {}, {0}, {1}, {2}, {0,1}, {0,2}, {1,2}.
 pub fn sets(speakers: usize, at_once: usize) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
     let mut longest: Vec<Vec<usize>> = all.clone();
@@ -20,8 +22,11 @@ pub fn sets(speakers: usize, at_once: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// The likeliest set of each frame, as decisions. `scores` are `[W, F, K]`, K classes as in [`sets`]; any monotonic
-/// function of the probabilities will do. Of equal scores the first counts.
+/// The active speakers of each frame: those of the class with the highest score. `scores` are `[W, F, C]`, with the C
+/// classes of [`sets`], and may be any increasing function of the probabilities. Ties: the lowest class.
+///
+/// # Errors
+/// [`Error::Diarization`] if a score is NaN, or if the scores are not a whole number of windows.
 pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, at_once: usize) -> Result<Segmentation> {
     let sets = sets(speakers, at_once);
     refuse_nan(scores, sets.len())?;
@@ -39,7 +44,7 @@ pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, at_o
     Segmentation::new(clock, frames, speakers, active)
 }
 
-/// Refuses scores of which one is not a number, `outputs` of them a frame.
+/// Returns an error if a score is NaN. Each frame has `outputs` scores.
 pub(super) fn refuse_nan(scores: &[f32], outputs: usize) -> Result<()> {
     let Some(bad) = scores.iter().position(|score| score.is_nan()) else { return Ok(()) };
     let frame = bad / outputs.max(1);

@@ -1,19 +1,20 @@
-//! Pipelines as pyannote publishes them: a folder with a `config.yaml`, and in it, or in repositories it names, the networks.
+//! Parser for `config.yaml` of a pyannote diarization pipeline: locations of the networks, clustering method and
+//! constants.
 //!
-//! | entry of `config.yaml` | read as |
+//! | entry of `config.yaml` | meaning |
 //! |---|---|
-//! | `pipeline.name` | must be pyannote's pipeline for diarization: nothing is loaded because its name stands here |
-//! | `pipeline.params.segmentation`, `embedding`, `plda` | `$model/folder`, a file or folder, or organisation/name of the hub |
-//! | `pipeline.params.embedding_exclude_overlap` | whether voices are taken where nobody else speaks |
+//! | `pipeline.name` | must be pyannote's diarization class; it is compared, never imported |
+//! | `pipeline.params.segmentation`, `embedding`, `plda` | `$model/folder`, a local file or folder, or a hub repository organisation/name |
+//! | `pipeline.params.embedding_exclude_overlap` | whether embeddings exclude frames with overlapping speech |
 //! | `pipeline.params.clustering` | `VBxClustering` or `AgglomerativeClustering` |
 //! | `params.clustering` | `threshold`, `Fa`, `Fb`; or `threshold`, `min_cluster_size`, `method: centroid` |
-//! | `params.segmentation` | `min_duration_off`, `threshold` (of a network that is no powerset) |
+//! | `params.segmentation` | `min_duration_off`, `threshold` (of a multi-label network) |
 //!
-//! An entry that would change the result and is not known is an error, never ignored: `preprocessors`, for one, name classes
-//! that pyannote would import and call.
+//! An unknown entry that would change the result is an error and never ignored. One example is `preprocessors`, which
+//! lists classes that pyannote would import and call.
 //!
-//! Source: pyannote.audio 4.0 `core/pipeline.py::Pipeline.from_pretrained`; the configurations of speaker-diarization-3.1 and
-//! speaker-diarization-community-1.
+//! Source: pyannote.audio 4.0 `core/pipeline.py::Pipeline.from_pretrained`; the configurations of
+//! speaker-diarization-3.1 and speaker-diarization-community-1.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -27,71 +28,71 @@ use crate::hub::{self, names};
 use crate::types::PipelineVersion;
 use crate::units::Seconds;
 
-/// The file that makes a folder a pipeline.
+/// File name of a pipeline's configuration.
 pub const CONFIG: &str = "config.yaml";
-/// What a pipeline may be called: pyannote's one for diarization, by its full name and by its short one.
+/// Accepted values of `pipeline.name`: pyannote's diarization class, by its short and its full path.
 const PIPELINES: [&str; 2] =
     ["pyannote.audio.pipelines.SpeakerDiarization", "pyannote.audio.pipelines.speaker_diarization.SpeakerDiarization"];
-/// Entries that have no influence on the result: sizes of batches, versions, and what is only read while training.
+/// Entries that do not influence the result and are ignored: batch sizes, access tokens, and training settings.
 const WITHOUT_EFFECT: [&str; 6] =
     ["segmentation_batch_size", "embedding_batch_size", "legacy", "der_variant", "token", "use_auth_token"];
 
-/// The folders of the networks in a folder without a [`CONFIG`].
+/// Subfolders of the networks, in a pipeline folder without a [`CONFIG`].
 pub const PARTS: [&str; 2] = ["segmentation", "embedding"];
 
-/// Where a part of a pipeline is.
+/// Location of a network or of the PLDA files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// On this machine: a file or a folder.
+    /// A local file or folder.
     Here(PathBuf),
-    /// In a repository of the hub, organisation/name.
+    /// A hub repository, organisation/name.
     Repository(String),
 }
 
-/// What is done with the voices.
+/// Clustering method and its constants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Method {
-    /// community-1.
+    /// community-1: VBx.
     Vbx {
-        /// Distance up to which clusters are merged for the start.
+        /// Distance up to which the initial clusters are merged.
         threshold: f64,
         /// Settings of VBx.
         options: VbxOptions,
-        /// The folder with the transform of the voices.
+        /// Folder of the PLDA transform.
         plda: Location,
     },
-    /// speaker-diarization-3.1.
+    /// speaker-diarization-3.1: centroid linkage.
     Centroid {
         /// Distance up to which clusters are merged.
         threshold: f64,
-        /// Embeddings a speaker has at least.
+        /// Minimum number of embeddings of a speaker.
         min_size: usize,
     },
-    /// That of [`open`], which no `config.yaml` names.
+    /// Clustering of the pipeline [`open`](mod@open); no `config.yaml` selects it.
     Segments(SegmentClustering),
 }
 
-/// What a `config.yaml` says.
+/// A parsed `config.yaml`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    /// What results call the pipeline.
+    /// Name and revision of the pipeline in results.
     pub version: PipelineVersion,
-    /// The network that hears who speaks in a window.
+    /// The segmentation network.
     pub segmentation: Location,
-    /// The network that tells voices apart.
+    /// The speaker embedding network.
     pub embedding: Location,
-    /// What is done with the voices.
+    /// The clustering method.
     pub method: Method,
-    /// Whether voices are taken where nobody else speaks, if there is enough of that.
+    /// Whether embeddings exclude overlapping speech, if enough other speech is left.
     pub exclude_overlap: bool,
-    /// Silences of a speaker shorter than this are part of the turn.
+    /// Pauses of a speaker shorter than this do not end a turn.
     pub min_duration_off: Seconds,
-    /// A speaker of a network that is no powerset speaks above this.
+    /// Activity threshold, for a segmentation network with a multi-label head.
     pub onset: f64,
 }
 
 impl Recipe {
-    /// The pipeline [`open`] with these networks.
+    /// The pipeline [`open`](mod@open) with these networks.
     pub fn of_networks(segmentation: Location, embedding: Location, version: PipelineVersion) -> Self {
         Recipe {
             version,
@@ -104,17 +105,17 @@ impl Recipe {
         }
     }
 
-    /// The pipeline of a folder without a `config.yaml`: its networks are in `segmentation/` and `embedding/`.
+    /// The recipe of a folder without a `config.yaml`: its networks are in `segmentation/` and `embedding/`.
     fn of_folder(folder: &Path) -> Self {
         let part = |name: &str| Location::Here(folder.join(name));
         Self::of_networks(part("segmentation"), part("embedding"), version(folder))
     }
 
-    /// Reads the `config.yaml` of a folder. Without one, `segmentation/` and `embedding/` are used with the numbers of
-    /// [`open`].
+    /// Reads the `config.yaml` of a folder. Without one, the networks in `segmentation/` and `embedding/` are used with
+    /// the constants of [`open`](mod@open).
     ///
     /// # Errors
-    /// [`Error::Model`] saying what is missing, or which entry cannot be honoured and why.
+    /// [`Error::Model`] with the file that is missing, or the entry that is not supported and the reason.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
         if !path.is_file() {
@@ -135,7 +136,8 @@ impl Recipe {
         Self::parse(&text, folder)
     }
 
-    /// Reads the text of a `config.yaml` that is in `folder`.
+    /// Parses the text of a `config.yaml`. Relative paths are resolved against `folder`, then against the working
+    /// directory.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -146,12 +148,13 @@ impl Recipe {
     }
 }
 
-/// What results call the pipeline of a folder: in a cache of the hub its repository and commit, else the folder's name.
+/// Name and revision of a pipeline folder in results: repository and commit in the hub cache, else the name of the
+/// folder.
 pub(super) fn version(folder: &Path) -> PipelineVersion {
     if let Some((repo, commit)) = hub::commit_of(folder) {
         return PipelineVersion { pipeline: repo, revision: Some(commit) };
     }
-    // A path such as `.` has no name of its own.
+    // Resolves paths such as `.`, which have no file name.
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
     let name = whole.file_name().map_or_else(|| folder.display().to_string(), |name| name.display().to_string());
     PipelineVersion { pipeline: name, revision: None }
@@ -176,11 +179,11 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
     pipeline.only(&["name", "params"])?;
     let parts = pipeline.entries("params")?;
     let [mut tuned, frozen] = [top.entries("params")?, top.entries("freeze")?];
-    let held = Entries::merged(&tuned, &frozen)?;
-    tuned.map = &held;
+    let merged = Entries::merged(&tuned, &frozen)?;
+    tuned.map = &merged;
     tuned.only(&["segmentation", "clustering"])?;
-    let (of_clusters, of_windows) = (tuned.entries("clustering")?, tuned.entries("segmentation")?);
-    of_windows.only(&["min_duration_off", "threshold"])?;
+    let (clustering, segmentation) = (tuned.entries("clustering")?, tuned.entries("segmentation")?);
+    segmentation.only(&["min_duration_off", "threshold"])?;
     let mut known =
         vec!["segmentation", "embedding", "plda", "clustering", "embedding_exclude_overlap", "segmentation_step"];
     known.extend(WITHOUT_EFFECT);
@@ -188,16 +191,16 @@ fn recipe(config: &Value, folder: &Path) -> Parsed<Recipe> {
     if parts.number("segmentation_step")?.is_some_and(|step| step != 0.1) {
         return Err("has a `segmentation_step` other than 0.1, which is not known".into());
     }
-    let place =
-        |name: &str| place(parts.map.get(name), folder).map_err(|why| format!("`pipeline.params.{name}` {why}"));
+    let locate =
+        |name: &str| location(parts.map.get(name), folder).map_err(|why| format!("`pipeline.params.{name}` {why}"));
     Ok(Recipe {
         version: version(folder),
-        segmentation: place("segmentation")?,
-        embedding: place("embedding")?,
-        method: method(&parts, &of_clusters, || place("plda"))?,
+        segmentation: locate("segmentation")?,
+        embedding: locate("embedding")?,
+        method: method(&parts, &clustering, || locate("plda"))?,
         exclude_overlap: parts.switch("embedding_exclude_overlap")?.unwrap_or(false),
-        min_duration_off: Seconds(of_windows.number_in("min_duration_off", 0.0, 3600.0)?.unwrap_or(0.0)),
-        onset: of_windows.number_in("threshold", 0.0, 1.0)?.unwrap_or(0.5),
+        min_duration_off: Seconds(segmentation.number_in("min_duration_off", 0.0, 3600.0)?.unwrap_or(0.0)),
+        onset: segmentation.number_in("threshold", 0.0, 1.0)?.unwrap_or(0.5),
     })
 }
 
@@ -229,14 +232,14 @@ fn method(parts: &Entries, tuned: &Entries, plda: impl FnOnce() -> Parsed<Locati
     }
 }
 
-/// Where the part is that a text, or a mapping of `checkpoint` and `subfolder`, names.
-fn place(said: Option<&Value>, folder: &Path) -> Parsed<Location> {
-    let (text, within) = match said {
+/// The location of a network: a string, or a mapping of `checkpoint` and `subfolder`.
+fn location(value: Option<&Value>, folder: &Path) -> Parsed<Location> {
+    let (text, subfolder) = match value {
         Some(Value::String(text)) => (text.as_str(), None),
-        Some(said @ Value::Object(_)) => {
-            let said = Entries::of(said, "")?;
-            said.only(&["checkpoint", "subfolder", "revision"])?;
-            (said.text("checkpoint")?.unwrap_or_default(), said.text("subfolder")?)
+        Some(value @ Value::Object(_)) => {
+            let entries = Entries::of(value, "")?;
+            entries.only(&["checkpoint", "subfolder", "revision"])?;
+            (entries.text("checkpoint")?.unwrap_or_default(), entries.text("subfolder")?)
         }
         _ => return Err("is missing, or is no text".into()),
     };
@@ -249,28 +252,28 @@ fn place(said: Option<&Value>, folder: &Path) -> Parsed<Location> {
         if !more.is_empty() && !more.starts_with('/') {
             return Err(format!("is `{text}`; expected `$model/folder`"));
         }
-        return inside(&inside(folder, more)?, within.unwrap_or_default()).map(Location::Here);
+        return inside(&inside(folder, more)?, subfolder.unwrap_or_default()).map(Location::Here);
     }
-    // As the tutorials on use without a network have it: a path from where the program runs, or from the folder.
+    // pyannote's tutorials for offline use write a path relative to the working directory, or to the pipeline's folder.
     for path in [folder.join(text), PathBuf::from(text)] {
         if !text.is_empty() && path.exists() {
-            return inside(&path, within.unwrap_or_default()).map(Location::Here);
+            return inside(&path, subfolder.unwrap_or_default()).map(Location::Here);
         }
     }
     let repository = text.split('@').next().unwrap_or_default();
-    match names::is_repo_id(repository) && within.is_none() {
+    match names::is_repo_id(repository) && subfolder.is_none() {
         true => Ok(Location::Repository(repository.to_owned())),
         false => Err(format!("is `{text}`: neither a file, nor a folder, nor organisation/name of the hub")),
     }
 }
 
-/// A mapping, with its name for errors.
+/// A YAML mapping, with its path in the file for error messages.
 struct Entries<'a> {
     map: &'a Map<String, Value>,
     name: String,
 }
 
-static NOTHING: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
 
 impl<'a> Entries<'a> {
     fn of(value: &'a Value, name: &str) -> Parsed<Self> {
@@ -283,10 +286,10 @@ impl<'a> Entries<'a> {
         if self.name.is_empty() { name.to_owned() } else { format!("{}.{name}", self.name) }
     }
 
-    /// A mapping in it; an empty one where there is none.
+    /// The nested mapping called `name`; empty if it is missing or null.
     fn entries(&self, name: &str) -> Parsed<Entries<'a>> {
         match self.map.get(name) {
-            None | Some(Value::Null) => Ok(Entries { map: &NOTHING, name: self.path(name) }),
+            None | Some(Value::Null) => Ok(Entries { map: &EMPTY, name: self.path(name) }),
             Some(value) => Entries::of(value, &self.path(name)),
         }
     }
@@ -333,7 +336,8 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Two mappings of mappings as one; `freeze` holds values that were not tuned.
+    /// Merges `params` and `freeze`: two levels of mappings; values of `two` win. `freeze` has the values that were
+    /// fixed while the pipeline was tuned.
     fn merged(one: &Entries, two: &Entries) -> Parsed<Map<String, Value>> {
         let mut merged = one.map.clone();
         for (name, more) in two.map {

@@ -1,69 +1,72 @@
-//! What the two networks say about the windows of a recording, and how the frames of the windows lie on one clock.
+//! Per-window results of the segmentation and embedding networks, and the times of windows and frames.
 
 use crate::engine::cluster::{self, Activity, Cluster};
 use crate::error::{Error, Result};
 use crate::units::{FrameGrid, Seconds};
 
-/// How windows and the frames in them lie in time, in seconds.
+/// Lengths and steps of windows and frames, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     /// Length of a window.
     pub window: f64,
-    /// From the start of a window to the start of the next.
+    /// Step between the starts of windows.
     pub step: f64,
-    /// From the start of a frame to the start of the next.
+    /// Step between the starts of frames.
     pub frame_step: f64,
-    /// Length of the stretch that a frame sees.
+    /// Length of a frame: the receptive field of the network.
     pub frame: f64,
 }
 
 impl Default for Clock {
-    /// segmentation-3.0 and community-1: 10 s every second, frames of 991 samples every 270.
+    /// segmentation-3.0 and community-1: windows of 10 s every second, frames of 991 samples every 270 samples.
     fn default() -> Self {
         Clock { window: 10.0, step: 1.0, frame_step: 270.0 / 16_000.0, frame: 991.0 / 16_000.0 }
     }
 }
 
 impl Clock {
-    /// When the frames of the recording are.
+    /// Times of the frames of the recording.
     pub fn grid(&self) -> FrameGrid {
         FrameGrid { start: 0.0, step: self.frame_step, duration: self.frame }
     }
 
-    /// Frame of the recording that is the first of a window.
+    /// The frame of the recording at which a window starts.
     pub(super) fn first_frame(&self, window: usize) -> usize {
         self.grid().closest(window as f64 * self.step)
     }
 
-    /// Frames of the recording, given its windows.
+    /// Number T of frames of a recording of `windows` windows.
     pub(super) fn frames(&self, windows: usize) -> usize {
         let last = windows.saturating_sub(1) as f64;
         self.grid().closest(self.window + last * self.step) + 1
     }
 
-    /// Middle of a frame.
+    /// Time of the middle of a frame of the recording.
     pub(super) fn middle(&self, frame: usize) -> Seconds {
         Seconds(self.grid().middle(frame))
     }
 }
 
-/// Who speaks in each frame of each window: hard decisions. The speakers of one window are not those of the next;
-/// clustering says who is who.
+/// Active speakers in each frame of each window, as hard decisions `[W, F, S]`. Speaker indices are local to a window:
+/// clustering maps them to speakers of the recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segmentation {
-    /// The clock.
+    /// Times of the windows and frames.
     pub clock: Clock,
-    /// Windows W.
+    /// Number W of windows.
     pub windows: usize,
-    /// Frames F of a window.
+    /// Number F of frames of a window.
     pub frames: usize,
-    /// Speakers S that the network tells apart in a window.
+    /// Number S of speaker outputs of a window.
     pub speakers: usize,
     active: Vec<bool>,
 }
 
 impl Segmentation {
     /// From decisions `[W, F, S]`.
+    ///
+    /// # Errors
+    /// [`Error::Diarization`] if they are not a whole number of windows, or if a window has no frames or no speakers.
     pub fn new(clock: Clock, frames: usize, speakers: usize, active: Vec<bool>) -> Result<Self> {
         let per_window = frames * speakers;
         if per_window == 0 || !active.len().is_multiple_of(per_window) {
@@ -73,47 +76,47 @@ impl Segmentation {
         Ok(Segmentation { clock, windows: active.len() / per_window, frames, speakers, active })
     }
 
-    /// Adds the windows that follow, of the same frames and speakers.
+    /// Appends the next windows, which must have the same numbers of frames and speakers.
     pub(super) fn append(&mut self, next: Segmentation) {
         self.windows += next.windows;
         self.active.extend(next.active);
     }
 
-    /// Whether each speaker of a window is active in a frame of it.
+    /// Whether each speaker is active in a frame of a window, `[S]`.
     pub fn frame(&self, window: usize, frame: usize) -> &[bool] {
         let at = (window * self.frames + frame) * self.speakers;
         &self.active[at..at + self.speakers]
     }
 
-    /// Number of speakers active at once.
+    /// Number of speakers active in a frame of a window.
     pub fn together(&self, window: usize, frame: usize) -> usize {
         self.frame(window, frame).iter().filter(|active| **active).count()
     }
 
-    /// Frames in which a speaker of a window is active.
+    /// Number of frames of a window in which a speaker is active.
     pub fn active_frames(&self, window: usize, speaker: usize) -> usize {
         (0..self.frames).filter(|&frame| self.frame(window, frame)[speaker]).count()
     }
 
-    /// Frames in which a speaker of a window is the only one active.
+    /// Number of frames of a window in which a speaker is the only active one.
     pub fn alone_frames(&self, window: usize, speaker: usize) -> usize {
         let alone = |&frame: &usize| self.frame(window, frame)[speaker] && self.together(window, frame) == 1;
         (0..self.frames).filter(alone).count()
     }
 
-    /// Frame of the recording that is the first of each window, `[W]`.
+    /// The frame of the recording at which each window starts, `[W]`.
     pub fn first_frames(&self) -> Vec<usize> {
         (0..self.windows).map(|window| self.clock.first_frame(window)).collect()
     }
 
-    /// The decisions as the engine takes them, with the [first frames](Self::first_frames) of the windows.
+    /// The decisions as input of engine primitives; `first` are the [first frames](Self::first_frames) of the windows.
     pub fn activity<'a>(&'a self, first: &'a [usize]) -> Activity<'a> {
         let total = self.clock.frames(self.windows);
         Activity { active: &self.active, frames: self.frames, speakers: self.speakers, first, total }
     }
 
-    /// Number of speakers in each frame of the recording: the mean over the windows that see it, rounded with halves
-    /// to even.
+    /// Number of active speakers in each frame of the recording, `[T]`: the mean over the windows that contain the
+    /// frame, rounded half to even.
     ///
     /// # Errors
     /// Those of the device.
@@ -121,29 +124,32 @@ impl Segmentation {
         cluster::speaker_count(be, &self.activity(&self.first_frames()))
     }
 
-    /// The frames that tell a speaker's voice, `[F]`: those in which nobody else speaks, unless there are at most
-    /// `min_frames` of them; then all in which the speaker is active.
+    /// The frames that a speaker's embedding is pooled over, `[F]`: those in which no other speaker is active, if there
+    /// are more than `min_frames` of them, else all in which the speaker is active.
     pub fn embedding_mask(&self, window: usize, speaker: usize, min_frames: usize) -> Vec<bool> {
-        let overlap = self.alone_frames(window, speaker) <= min_frames;
-        let told = |frame| self.frame(window, frame)[speaker] && (overlap || self.together(window, frame) == 1);
-        (0..self.frames).map(told).collect()
+        let with_overlap = self.alone_frames(window, speaker) <= min_frames;
+        let is_used = |frame| self.frame(window, frame)[speaker] && (with_overlap || self.together(window, frame) == 1);
+        (0..self.frames).map(is_used).collect()
     }
 }
 
-/// The voice of each speaker of each window, as the embedding network hears it.
+/// The embedding of each speaker of each window, `[W, S, D]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
-    /// Windows W.
+    /// Number W of windows.
     pub windows: usize,
-    /// Speakers S of a window.
+    /// Number S of speakers of a window.
     pub speakers: usize,
-    /// Numbers D of a voice.
+    /// Dimension D of an embedding.
     pub size: usize,
     values: Vec<f32>,
 }
 
 impl Embeddings {
     /// From values `[W, S, D]`.
+    ///
+    /// # Errors
+    /// [`Error::Diarization`] if they are not a whole number of windows, or if `speakers` or `size` is 0.
     pub fn new(speakers: usize, size: usize, values: Vec<f32>) -> Result<Self> {
         let per_window = speakers * size;
         if per_window == 0 || !values.len().is_multiple_of(per_window) {
@@ -153,19 +159,19 @@ impl Embeddings {
         Ok(Embeddings { windows: values.len() / per_window, speakers, size, values })
     }
 
-    /// All of them, `[W, S, D]`.
+    /// All embeddings, `[W, S, D]`.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The voice of a speaker of a window, `[D]`.
+    /// The embedding of a speaker of a window, `[D]`.
     pub fn voice(&self, window: usize, speaker: usize) -> &[f32] {
         let at = (window * self.speakers + speaker) * self.size;
         &self.values[at..at + self.size]
     }
 
-    /// Those fit for clustering, as (window, speaker) in order: finite, and the only one active in at least
-    /// `min_active` of the window's frames.
+    /// The (window, speaker) pairs whose embeddings are used for clustering, in order: the embedding is finite, and the
+    /// speaker is the only active one in at least a share `min_active` of the window's frames.
     pub fn fit(&self, segmentation: &Segmentation, min_active: f64) -> Vec<(usize, usize)> {
         let enough = min_active * segmentation.frames as f64;
         let all = (0..self.windows).flat_map(|window| (0..self.speakers).map(move |speaker| (window, speaker)));
@@ -174,7 +180,7 @@ impl Embeddings {
             .collect()
     }
 
-    /// The voices of a list, `[N, D]`.
+    /// The embeddings of N (window, speaker) pairs, `[N, D]`.
     pub fn gather(&self, list: &[(usize, usize)]) -> Vec<f64> {
         list.iter().flat_map(|&(window, speaker)| self.voice(window, speaker)).map(|&x| f64::from(x)).collect()
     }

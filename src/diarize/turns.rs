@@ -1,4 +1,4 @@
-//! Who speaks in each frame of the recording, and from when to when.
+//! Reconstruction of frame activity from window clusters, conversion to turns, and RTTM output.
 
 use super::cluster::Clusters;
 use super::segmentation::{Clock, Segmentation};
@@ -8,16 +8,18 @@ use crate::types::Span;
 pub use crate::types::Turn;
 use crate::units::Seconds;
 
-/// Who speaks in each frame.
+/// Active speakers in each frame of the recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frames {
-    /// Speakers K; more than were found, where more speak at once.
+    /// Number K of speakers: the number of clusters, or the greatest number of speakers active at once, if that is
+    /// larger.
     pub speakers: usize,
-    /// `[T, K]`.
+    /// Activity, `[T, K]`.
     pub active: Vec<bool>,
 }
 
-/// Makes as many speakers active in each frame as `count` says, those with the most votes of windows; of equals the first.
+/// Marks the `count[t]` speakers with the most votes as active in each frame t of the recording. Each window that
+/// contains the frame votes for its active speakers. Ties: the lowest index.
 ///
 /// # Errors
 /// Those of the device.
@@ -34,9 +36,9 @@ pub fn reconstruct(
     Ok(Frames { speakers, active })
 }
 
-/// The stretches in which each speaker is active, from the middle of the first frame to the middle of the frame after
-/// the last; those of one speaker joined when less than `min_off` apart. In order of time, then of speakers, whose
-/// numbers are theirs in `frames`.
+/// The spans in which each speaker is active, with the speaker's index in `frames`, sorted by start, end and speaker. A
+/// span goes from the middle of its first active frame to the middle of the first inactive frame after it, or of the
+/// last frame of the recording. Pauses of a speaker shorter than `min_off` are filled.
 pub fn spans(frames: &Frames, clock: &Clock, min_off: Seconds) -> Vec<(Span, usize)> {
     let total = frames.active.len().checked_div(frames.speakers).unwrap_or(0);
     let mut all = Vec::new();
@@ -64,8 +66,8 @@ pub fn spans(frames: &Frames, clock: &Clock, min_off: Seconds) -> Vec<(Span, usi
     all
 }
 
-/// The speakers that have a turn, in the order of their labels SPEAKER_00, SPEAKER_01 and so on. That is the order of
-/// their numbers as text, as pyannote sorts them: the eleventh comes after the second.
+/// The speakers that have a span, in the order of their labels SPEAKER_00, SPEAKER_01 and so on. As in pyannote, the
+/// indices are sorted as text: 10 comes before 2.
 pub fn label_order(spans: &[(Span, usize)]) -> Vec<usize> {
     let mut order: Vec<usize> = spans.iter().map(|(_, speaker)| *speaker).collect();
     order.sort_by_cached_key(usize::to_string);
@@ -73,7 +75,7 @@ pub fn label_order(spans: &[(Span, usize)]) -> Vec<usize> {
     order
 }
 
-/// The turns with the labels of [`label_order`].
+/// The turns of `spans`, labelled in the order that [`label_order`] returned.
 pub fn label(spans: &[(Span, usize)], order: &[usize]) -> Vec<Turn> {
     let labelled = |(span, speaker): &(Span, usize)| {
         let place = order.iter().position(|other| other == speaker)?;
@@ -82,12 +84,15 @@ pub fn label(spans: &[(Span, usize)], order: &[usize]) -> Vec<Turn> {
     spans.iter().filter_map(labelled).collect()
 }
 
-/// The label of the speaker at that place.
+/// The label of the speaker at index `place`: SPEAKER_00 and so on.
 pub fn name(place: usize) -> String {
     format!("SPEAKER_{place:02}")
 }
 
 /// The turns as RTTM, one line each, as `pyannote.core` writes them.
+///
+/// # Errors
+/// [`Error::Diarization`] if the name of the recording or a speaker is empty or has white space.
 pub fn rttm(recording: &str, turns: &[Turn]) -> Result<String> {
     let mut text = String::new();
     for name in std::iter::once(recording).chain(turns.iter().map(|turn| turn.speaker.as_str())) {

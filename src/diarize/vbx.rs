@@ -1,5 +1,5 @@
-//! VBx: how many speakers there are and which voice is whose, by variational Bayes over PLDA features.
+//! VBx: variational Bayesian clustering of PLDA features, which also estimates the number of speakers.
 //!
-//! What it is made of is a primitive of the [engine](crate::engine::cluster), since a GPU has its own.
+//! The implementation is a primitive of the [engine](crate::engine::cluster), because each backend has its own.
 
 pub use crate::engine::cluster::{Vbx, VbxOptions, start};

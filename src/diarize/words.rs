@@ -1,4 +1,4 @@
-//! Turns and words to words with speakers.
+//! Speaker assignment for words and segments, by overlap with diarization turns.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ mod split;
 /// Settings of [`assign`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WordOptions {
-    /// A word in which nobody speaks gets the speaker of the nearest turn.
+    /// Whether a word that overlaps no turn gets the speaker of the nearest turn.
     pub fill_nearest: bool,
-    /// Segments are cut where the speaker changes.
+    /// Whether segments are split where the speaker changes.
     pub split: bool,
-    /// All words of a sentence get the speaker of most of them.
+    /// Whether all words of a sentence get the speaker of more than half of them.
     pub smooth: bool,
-    /// Share of a word during which another must speak to be named beside the word's speaker.
+    /// Share of a word's duration from which another active speaker is added to [`Word::also`].
     pub overlap: f64,
 }
 
@@ -27,20 +27,24 @@ impl Default for WordOptions {
     }
 }
 
-/// Gives every word the speaker of the exclusive turn it overlaps most, and names in [`also`](Word::also) who speaks at
-/// the same time according to all turns. An overlapped word gets the speaker of most of its sentence's other words, if that speaker
-/// speaks during the word. A word without a time gets the speaker of the word before it in its segment, else of the one after. A segment has
-/// the speaker of most of its time in words, or, without words, of most of its own.
+/// Assigns speakers to words and segments.
+///
+/// | item | speaker |
+/// |---|---|
+/// | word | the speaker with the most time in it, by the exclusive turns; [`also`](Word::also) has others active at that time, by all turns |
+/// | overlapped word | the speaker of most other words of its sentence, if that speaker is active during the word |
+/// | word without a time | the speaker of the word before it in its segment, else of the word after it |
+/// | segment | the speaker with the most time in its words; without words, in the exclusive turns |
 pub fn assign(segments: Vec<Segment>, exclusive: &[Turn], all: &[Turn], options: &WordOptions) -> Vec<Segment> {
     let mut segments = segments;
-    let (own, others) = (Votes::new(exclusive), Votes::new(all));
+    let (exclusive, all) = (TurnIndex::new(exclusive), TurnIndex::new(all));
     for segment in &mut segments {
         for word in segment.words.iter_mut().flatten() {
             let Some(span) = word_span(word) else { continue };
-            word.speaker = own.speaker(span, options.fill_nearest).map(str::to_owned);
+            word.speaker = exclusive.speaker(span, options.fill_nearest).map(str::to_owned);
             let least = options.overlap * span.duration();
-            let beside = others.shares(span).into_iter().filter(|(_, share)| *share > 0.0 && *share >= least);
-            word.also = beside.map(|(speaker, _)| speaker.to_owned()).collect();
+            let active = all.shares(span).into_iter().filter(|(_, share)| *share > 0.0 && *share >= least);
+            word.also = active.map(|(speaker, _)| speaker.to_owned()).collect();
             word.also.retain(|speaker| Some(speaker) != word.speaker.as_ref());
         }
         fill_untimed(segment.words.as_deref_mut().unwrap_or_default());
@@ -54,41 +58,41 @@ pub fn assign(segments: Vec<Segment>, exclusive: &[Turn], all: &[Turn], options:
     }
     for segment in &mut segments {
         segment.speaker = most_time(segment)
-            .or_else(|| own.speaker(Span { start: segment.start, end: segment.end }, options.fill_nearest))
+            .or_else(|| exclusive.speaker(Span { start: segment.start, end: segment.end }, options.fill_nearest))
             .map(str::to_owned);
     }
     segments
 }
 
-/// What WhisperX does: every word with a start, and every segment for itself, gets the speaker of the turns it overlaps
-/// most; overlapping turns count for each of their speakers; nothing is cut.
+/// Assigns speakers as WhisperX does: every segment, and independently every word with a start, gets the speaker with
+/// the most time in it. Overlapping turns count for each of their speakers. Segments are not split.
 ///
 /// Source: whisperX 3.8 `diarize.py`, `assign_word_speakers`.
 pub fn assign_as_whisperx(segments: &mut [Segment], all: &[Turn], fill_nearest: bool) {
-    let votes = Votes::new(all);
+    let turns = TurnIndex::new(all);
     for segment in segments {
         let span = Span { start: segment.start, end: segment.end };
-        if let Some(speaker) = votes.speaker(span, fill_nearest) {
+        if let Some(speaker) = turns.speaker(span, fill_nearest) {
             segment.speaker = Some(speaker.to_owned());
         }
         for word in segment.words.iter_mut().flatten() {
             let Some(start) = word.start else { continue };
             let span = Span { start, end: word.end.unwrap_or(start) };
-            if let Some(speaker) = votes.speaker(span, fill_nearest) {
+            if let Some(speaker) = turns.speaker(span, fill_nearest) {
                 word.speaker = Some(speaker.to_owned());
             }
         }
     }
 }
 
-/// Turns in order of their start, to look up who speaks in a span.
-struct Votes<'a> {
+/// Index of turns by start time, to look up the speakers active in a span.
+struct TurnIndex<'a> {
     turns: Vec<&'a Turn>,
-    /// The latest end of each turn and those before it: where it is past, a look-up can stop going back.
+    /// Running maximum of the ends: turns up to an entry at or before a span's start cannot overlap it.
     ends: Vec<f64>,
 }
 
-impl<'a> Votes<'a> {
+impl<'a> TurnIndex<'a> {
     fn new(turns: &'a [Turn]) -> Self {
         let mut turns: Vec<&Turn> = turns.iter().collect();
         turns.sort_by(|a, b| a.span.start.0.total_cmp(&b.span.start.0));
@@ -97,10 +101,10 @@ impl<'a> Votes<'a> {
             Some(*end)
         };
         let ends = turns.iter().scan(f64::NEG_INFINITY, latest).collect();
-        Votes { turns, ends }
+        TurnIndex { turns, ends }
     }
 
-    /// Seconds of each speaker in a span, in order of their start.
+    /// Seconds of each speaker in a span, in the order of the speakers' first turns.
     fn shares(&self, span: Span) -> Vec<(&'a str, f64)> {
         let after = self.turns.partition_point(|turn| turn.span.start < span.end);
         let first = self.ends[..after].partition_point(|end| *end <= span.start.0);
@@ -115,7 +119,8 @@ impl<'a> Votes<'a> {
         shares
     }
 
-    /// The speaker with most time in a span. Ties: the earliest start.
+    /// The speaker with the most time in a span. Ties: the earliest turn. Without any, the nearest speaker if
+    /// `fill_nearest`.
     fn speaker(&self, span: Span, fill_nearest: bool) -> Option<&'a str> {
         let most = |best: Option<(&'a str, f64)>, one: (&'a str, f64)| match best {
             Some(best) if best.1 >= one.1 => Some(best),
@@ -125,11 +130,11 @@ impl<'a> Votes<'a> {
         if speaker.is_none() && fill_nearest { self.nearest(span) } else { speaker }
     }
 
-    /// The speaker of the turn whose middle is nearest to that of the span.
+    /// The speaker of the turn whose middle is nearest to the middle of the span.
     fn nearest(&self, span: Span) -> Option<&'a str> {
         let middle = |span: Span| (span.start.0 + span.end.0) / 2.0;
-        let away = |turn: &&&Turn| (middle(turn.span) - middle(span)).abs();
-        self.turns.iter().min_by(|a, b| away(a).total_cmp(&away(b))).map(|turn| turn.speaker.as_str())
+        let distance = |turn: &&&Turn| (middle(turn.span) - middle(span)).abs();
+        self.turns.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))).map(|turn| turn.speaker.as_str())
     }
 }
 
@@ -138,6 +143,7 @@ fn word_span(word: &Word) -> Option<Span> {
     Some(Span { start, end: word.end.unwrap_or(start) })
 }
 
+/// Gives words without a time the speaker of the word before them, else of the word after them.
 fn fill_untimed(words: &mut [Word]) {
     let mut last = None;
     for word in words.iter_mut() {
@@ -157,15 +163,15 @@ fn fill_untimed(words: &mut [Word]) {
     }
 }
 
-/// The speaker with most time in words. Ties: the first to speak.
+/// The speaker with the most time in a segment's words. Ties: the speaker of the earliest word.
 fn most_time(segment: &Segment) -> Option<&str> {
     let mut time: HashMap<&str, f64> = HashMap::new();
     let mut best: Option<&str> = None;
-    let spoken = segment.words.iter().flatten().filter_map(|word| Some((word.speaker.as_deref()?, word)));
-    for (speaker, word) in spoken.clone() {
+    let assigned = segment.words.iter().flatten().filter_map(|word| Some((word.speaker.as_deref()?, word)));
+    for (speaker, word) in assigned.clone() {
         *time.entry(speaker).or_default() += word_span(word).map_or(0.0, Span::duration);
     }
-    for (speaker, _) in spoken {
+    for (speaker, _) in assigned {
         if best.is_none_or(|best| time[speaker] > time[best]) {
             best = Some(speaker);
         }

@@ -1,19 +1,19 @@
-//! A safe subset of YAML, converted to JSON values. Tags (which construct objects in Python) and aliases (which expand a short file
-//! to a large one) are refused, and nesting is limited.
+//! Parser for a safe subset of YAML, to JSON values. Refused: tags, which construct objects in Python, and aliases,
+//! which can expand a short file to a huge one. Size and nesting are limited.
 
 use serde_json::{Map, Value};
 use yaml_rust2::parser::{Event, Parser, Tag};
 use yaml_rust2::scanner::TScalarStyle;
 
-/// Longest text read; pyannote's own are below one kilobyte.
+/// Maximum size; pyannote's files have less than one kilobyte.
 const MAX_BYTES: usize = 1 << 16;
-/// Deepest nesting; pyannote's own is four.
+/// Maximum nesting; pyannote's files have four levels.
 const MAX_DEPTH: usize = 16;
 
-/// The value of a text of one document.
+/// The value of a YAML text of at most one document; null for an empty text.
 ///
 /// # Errors
-/// What is wrong, and in which line.
+/// A message with what is wrong and the line number.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     if text.len() > MAX_BYTES {
         return Err(format!("is of {} bytes; {MAX_BYTES} at most are read", text.len()));
@@ -51,7 +51,7 @@ impl Reader<'_> {
         format!("has {what} in line {}", self.line)
     }
 
-    /// The value that begins with an event.
+    /// The value that starts with `event`.
     fn value(&mut self, event: Event, depth: usize) -> Result<Value, String> {
         if depth > MAX_DEPTH {
             return Err(self.wrong("too deep a nesting"));
@@ -111,7 +111,7 @@ impl Reader<'_> {
     }
 }
 
-/// A scalar without quotes.
+/// Resolves a scalar without quotes: null, boolean, number, else a string.
 fn plain(text: String) -> Value {
     match text.as_str() {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,

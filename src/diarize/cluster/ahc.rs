@@ -1,11 +1,13 @@
-//! Agglomerative clustering of speaker-diarization-3.1, with a minimum cluster size.
+//! Agglomerative clustering of speaker-diarization-3.1: centroid linkage with a minimum cluster size.
+//!
+//! Source: pyannote.audio 4.0.4 `pipelines/clustering.py::AgglomerativeClustering.cluster`.
 
 use super::{Bounds, length, linkage, means};
 use crate::diarize::linkage::{Merge, cut};
 use crate::engine::cluster::Cluster;
 use crate::error::Result;
 
-/// A partition, and which of its clusters are large enough to be speakers.
+/// Flat clusters and their sizes. Clusters of at least `min_size` embeddings are large.
 struct Partition {
     labels: Vec<usize>,
     sizes: Vec<usize>,
@@ -24,11 +26,12 @@ impl Partition {
     }
 }
 
-/// The cluster of each of the normalised `voices` `[N, D]`, numbered from 0. Clusters of less than `min_size` embeddings
-/// (or a tenth of all, if that is less) are merged into the most similar large cluster.
+/// The cluster of each of the normalised embeddings `voices` `[N, D]`, numbered from 0. Clusters of fewer than
+/// `min_size` embeddings (or a tenth of N, if that is less) are merged into the most similar large cluster.
 ///
 /// # Errors
-/// Those of the device, and [`Error::Diarization`](crate::Error::Diarization) for voices that are no numbers.
+/// Those of the device, and [`Error::Diarization`](crate::Error::Diarization) for embeddings that are zero or not
+/// finite.
 pub fn cluster(
     be: &impl Cluster,
     voices: &[f64],
@@ -47,7 +50,7 @@ pub fn cluster(
     let large = found.of_size(true).len();
     let wanted = if bounds.min == bounds.max { Some(bounds.min) } else { bounds.force(large) };
     if let Some(wanted) = wanted.filter(|&wanted| wanted != large) {
-        found = other_cut(&merges, threshold, min_size, wanted);
+        found = cut_to_count(&merges, threshold, min_size, wanted);
     }
     let (large, small) = (found.of_size(true), found.of_size(false));
     if large.is_empty() {
@@ -60,25 +63,25 @@ pub fn cluster(
         to[label] = speaker;
     }
     for &label in &small {
-        let away = |other: usize| distance(centroid(other), centroid(label));
+        let from = |other: usize| distance(centroid(other), centroid(label));
         let nearer =
-            |best: usize, speaker: usize| if away(large[speaker]) < away(large[best]) { speaker } else { best };
+            |best: usize, speaker: usize| if from(large[speaker]) < from(large[best]) { speaker } else { best };
         to[label] = (1..large.len()).fold(0, nearer);
     }
     Ok(found.labels.iter().map(|&label| to[label]).collect())
 }
 
-/// The cut with `wanted` large clusters, or as close to that as there is: after each of the merges in turn, those first
-/// whose distance is nearest to the threshold.
-fn other_cut(merges: &[Merge], threshold: f64, min_size: usize, wanted: usize) -> Partition {
-    let turns: Vec<f64> = (0..merges.len()).map(|turn| turn as f64).collect();
-    let after = |merge: usize| Partition::new(cut(merges, &turns, merge as f64), min_size);
+/// The cut with `wanted` large clusters, or with a number as close to it as possible. The dendrogram is cut by merge
+/// index, after each merge; ties: the merge whose distance is nearest to the threshold.
+fn cut_to_count(merges: &[Merge], threshold: f64, min_size: usize, wanted: usize) -> Partition {
+    let indices: Vec<f64> = (0..merges.len()).map(|index| index as f64).collect();
+    let after = |merge: usize| Partition::new(cut(merges, &indices, merge as f64), min_size);
     let mut order: Vec<usize> = (0..merges.len()).collect();
-    let off = |merge: usize| (merges[merge].distance - threshold).abs();
-    order.sort_by(|&a, &b| off(a).total_cmp(&off(b)));
-    // The last merge leaves one cluster.
+    let from_threshold = |merge: usize| (merges[merge].distance - threshold).abs();
+    order.sort_by(|&a, &b| from_threshold(a).total_cmp(&from_threshold(b)));
+    // Fallback: all merges, one cluster.
     let (mut best, mut best_large) = (merges.len(), 1usize);
-    // A merge into a cluster that stays small changes nothing.
+    // A merge whose result is still small does not change the number of large clusters.
     for merge in order.into_iter().filter(|&merge| merges[merge].size >= min_size) {
         let found = after(merge);
         let large = found.of_size(true).len();

@@ -1,4 +1,4 @@
-//! Embeddings of the speakers of windows, or of segments.
+//! Batched speaker embeddings: one per speaker and window, or one per segment.
 
 use super::{Diarizer, stop_if};
 use crate::diarize::segmentation::{Embeddings, Segmentation};
@@ -10,13 +10,13 @@ use crate::models::embedding::Windows;
 use crate::units::{SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
-/// Windows per batch of the embedding network; consecutive windows share features.
+/// Windows per batch of the embedding network. Windows that overlap share their filterbank features.
 const BATCH: usize = 64;
-/// Segments whose embeddings are computed together.
+/// Segments per batch of the embedding network.
 const SEGMENT_BATCH: usize = 256;
 
 impl<B: EmbeddingOps + Cluster> Diarizer<B> {
-    /// The embeddings `[N, D]` of runs.
+    /// The embeddings of N runs, `[N, D]`.
     pub(super) fn embeddings(
         &self,
         be: &B,
@@ -38,32 +38,33 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
         Ok(embeddings)
     }
 
-    /// The embeddings of all windows; zeros where nobody speaks.
+    /// The embeddings of the speakers of all windows, `[W, S, D]`; zeros for windows without speech.
     pub(super) fn voices(
         &self,
         be: &B,
         samples: &[f32],
-        heard: &Segmentation,
+        segmentation: &Segmentation,
         watch: &mut dyn Watch,
     ) -> Result<Embeddings> {
-        let (speakers, size) = (heard.speakers, self.embedding.size());
-        let window = self.segmentation.specification().window;
-        // Without exclusion of overlap the mask is always that of all active frames.
-        let least = if self.exclude_overlap { self.embedding.min_frames(heard.frames, window) } else { usize::MAX };
-        let speaks = |window: &usize| (0..speakers).any(|speaker| heard.active_frames(*window, speaker) > 0);
-        let spoken: Vec<usize> = (0..heard.windows).filter(speaks).collect();
-        let mut values = vec![0.0; heard.windows * speakers * size];
+        let &Segmentation { windows, frames, speakers, .. } = segmentation;
+        let (size, window) = (self.embedding.size(), self.segmentation.specification().window);
+        // `usize::MAX` keeps overlapped frames: no speaker has more frames without overlap than that.
+        let min_frames = if self.exclude_overlap { self.embedding.min_frames(frames, window) } else { usize::MAX };
+        let has_speech = |window: &usize| (0..speakers).any(|speaker| segmentation.active_frames(*window, speaker) > 0);
+        let with_speech: Vec<usize> = (0..windows).filter(has_speech).collect();
+        let mut values = vec![0.0; windows * speakers * size];
         let mask = |window: usize, masks: &mut Vec<bool>| {
-            (0..speakers).for_each(|speaker| masks.extend(heard.embedding_mask(window, speaker, least)));
+            (0..speakers).for_each(|speaker| masks.extend(segmentation.embedding_mask(window, speaker, min_frames)));
         };
-        let wanted = Wanted { windows: &spoken, speakers, mask: &mask };
+        let wanted = Wanted { windows: &with_speech, speakers, mask: &mask };
         self.in_batches(be, samples, &wanted, watch, |window, voices| {
             values[window * speakers * size..][..speakers * size].copy_from_slice(voices);
         })?;
         Embeddings::new(speakers, size, values)
     }
 
-    /// Computes the embeddings of some windows; calls `each` with a window and its embeddings `[S, D]`.
+    /// Computes the embeddings of the `wanted` windows; calls `each` with the index of a window and its embeddings `[S,
+    /// D]`.
     pub(super) fn in_batches(
         &self,
         be: &B,
@@ -92,11 +93,12 @@ impl<B: EmbeddingOps + Cluster> Diarizer<B> {
     }
 }
 
-/// Windows whose embeddings are needed.
+/// Windows whose embeddings are to be computed.
 pub(super) struct Wanted<'a> {
+    /// Indices of the windows.
     pub windows: &'a [usize],
     /// Speakers S of a window.
     pub speakers: usize,
-    /// Appends the mask `[S, F]` of a window: the frames for each speaker's embedding.
+    /// Appends the mask `[S, F]` of a window: the frames that each speaker's embedding is pooled over.
     pub mask: &'a dyn Fn(usize, &mut Vec<bool>),
 }

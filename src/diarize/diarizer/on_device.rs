@@ -1,4 +1,4 @@
-//! Type erasure: a diarizer together with its device as a trait object.
+//! Type erasure: a [`Diarizer`] and its backend as a trait object.
 
 use super::{Diarizer, SegmentationOutput};
 use crate::diarize::{Diarization, Options};
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::types::{PipelineVersion, Span};
 use crate::watch::Watch;
 
-/// Object-safe interface of a [`Diarizer`] on any device.
+/// Object-safe interface of a [`Diarizer`] on any backend.
 pub trait DynDiarizer: Send + Sync {
     /// See [`Diarizer::diarize`].
     ///
@@ -27,7 +27,7 @@ pub trait DynDiarizer: Send + Sync {
     fn cluster_speakers(
         &self,
         samples: &[f32],
-        heard: &SegmentationOutput,
+        output: &SegmentationOutput,
         words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
@@ -43,11 +43,11 @@ pub trait DynDiarizer: Send + Sync {
     fn network(&self) -> (&'static str, usize);
 }
 
-/// A diarizer and its device.
+/// A diarizer and its backend.
 pub struct OnDevice<B: EmbeddingOps> {
-    /// The device.
+    /// The backend.
     pub be: B,
-    /// The diarizer, which was loaded on it.
+    /// The diarizer, loaded on that backend.
     pub diarizer: Diarizer<B>,
 }
 
@@ -63,12 +63,12 @@ impl<B: EmbeddingOps + Cluster> DynDiarizer for OnDevice<B> {
     fn cluster_speakers(
         &self,
         samples: &[f32],
-        heard: &SegmentationOutput,
+        output: &SegmentationOutput,
         words: &[Span],
         options: &Options,
         watch: &mut dyn Watch,
     ) -> Result<Diarization> {
-        self.diarizer.cluster_speakers(&self.be, samples, heard, words, options, watch)
+        self.diarizer.cluster_speakers(&self.be, samples, output, words, options, watch)
     }
 
     fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {

@@ -1,13 +1,13 @@
-//! Reconstruction: the active speakers of each frame of the recording.
+//! Reconstruction: the active speakers of each frame of the recording, from the probabilities of overlapping windows.
 
 use super::labels::{FrameLabels, activities};
 use super::{Posteriors, SegmentClustering};
 use crate::diarize::turns::Frames;
 use crate::types::Span;
 
-/// The active speakers of each frame, `[all, the most probable one alone]`. Their number follows from the mean probabilities of speech and
-/// of overlap, at most `most`. Frames of a window that another window owns have a lower weight. Within `words` the threshold of speech is
-/// lower.
+/// The active speakers of each frame: first all of them, then only the most probable one. Their number is 0, 1 or 2, by
+/// thresholds of the mean probabilities of speech and of overlap, and at most `most`. Windows that do not own the frame
+/// have a lower weight in the means. Within `words` the threshold of speech is lower.
 pub fn decide(
     posteriors: &Posteriors,
     labels: &FrameLabels,
@@ -21,22 +21,22 @@ pub fn decide(
     let mut frames = [(); 2].map(|()| Frames { speakers, active: vec![false; total * speakers] });
     let first: Vec<usize> = (0..posteriors.windows()).map(|window| posteriors.first_frame(window)).collect();
     for (at, in_word) in in_word.into_iter().enumerate() {
-        let heard = FrameScores::of(posteriors, labels, &first, at, options);
+        let scores = FrameScores::of(posteriors, labels, &first, at, options);
         let speech = if in_word { options.speech_in_words } else { options.speech };
         let count = match () {
-            () if heard.speech <= speech => 0,
-            () if heard.overlap <= options.overlap => 1,
+            () if scores.speech <= speech => 0,
+            () if scores.overlap <= options.overlap => 1,
             () => 2,
         };
-        for (place, label) in heard.likeliest().take(count.min(most)).enumerate() {
+        for (rank, label) in scores.by_probability().take(count.min(most)).enumerate() {
             frames[0].active[at * speakers + label] = true;
-            frames[1].active[at * speakers + label] = place == 0;
+            frames[1].active[at * speakers + label] = rank == 0;
         }
     }
     frames
 }
 
-/// Whether the middle of each frame of the recording lies in a span, `[T]`.
+/// Whether the middle of each frame of the recording is within a span, `[T]`.
 fn frames_in(spans: &[Span], posteriors: &Posteriors) -> Vec<bool> {
     let grid = posteriors.clock.grid();
     let mut inside = vec![false; posteriors.total()];
@@ -48,11 +48,13 @@ fn frames_in(spans: &[Span], posteriors: &Posteriors) -> Vec<bool> {
     inside
 }
 
-/// Weighted means over the windows that contain a frame.
+/// Scores of a frame of the recording, over the windows that contain it.
 struct FrameScores {
+    /// Weighted mean of the probability of speech.
     speech: f64,
+    /// Weighted mean of the probability of overlapping speech.
     overlap: f64,
-    /// Speakers of the recording, and their probability of being active, above 0.
+    /// Speakers of the recording with their weighted sums of activity, if above 0, in descending order.
     speakers: Vec<(usize, f64)>,
 }
 
@@ -64,7 +66,7 @@ impl FrameScores {
         at: usize,
         options: &SegmentClustering,
     ) -> Self {
-        let mut heard = FrameScores { speech: 0.0, overlap: 0.0, speakers: Vec::new() };
+        let mut scores = FrameScores { speech: 0.0, overlap: 0.0, speakers: Vec::new() };
         let mut sum = 0.0;
         let last = first.partition_point(|first| *first <= at);
         let windows = (0..last).rev().take_while(|window| at < first[*window] + posteriors.frames);
@@ -72,26 +74,26 @@ impl FrameScores {
             let frame = at - first[window];
             let weight = if posteriors.owned(window).contains(&frame) { 1.0 } else { options.neighbour_weight };
             sum += weight;
-            heard.speech += weight * f64::from(posteriors.speech(window, frame));
-            heard.overlap += weight * f64::from(posteriors.overlap(window, frame));
+            scores.speech += weight * f64::from(posteriors.speech(window, frame));
+            scores.overlap += weight * f64::from(posteriors.overlap(window, frame));
             for (label, activity) in activities(posteriors, labels, window, frame) {
                 let activity = weight * f64::from(activity);
-                match heard.speakers.iter_mut().find(|(other, _)| *other == label) {
+                match scores.speakers.iter_mut().find(|(other, _)| *other == label) {
                     Some((_, sum)) => *sum += activity,
-                    None => heard.speakers.push((label, activity)),
+                    None => scores.speakers.push((label, activity)),
                 }
             }
         }
         if sum > 0.0 {
-            heard.speech /= sum;
-            heard.overlap /= sum;
+            scores.speech /= sum;
+            scores.overlap /= sum;
         }
-        heard.speakers.retain(|(_, activity)| *activity > 0.0);
-        heard.speakers.sort_by(|(a, one), (b, other)| other.total_cmp(one).then(a.cmp(b)));
-        heard
+        scores.speakers.retain(|(_, activity)| *activity > 0.0);
+        scores.speakers.sort_by(|(a, one), (b, other)| other.total_cmp(one).then(a.cmp(b)));
+        scores
     }
 
-    fn likeliest(&self) -> impl Iterator<Item = usize> {
+    fn by_probability(&self) -> impl Iterator<Item = usize> {
         self.speakers.iter().map(|(label, _)| *label)
     }
 }

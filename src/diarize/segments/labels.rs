@@ -1,4 +1,4 @@
-//! Assignment of the speakers of windows to speakers of the recording, per frame.
+//! Assignment of segments to speakers, and of each window's speakers to speakers of the recording, per frame.
 
 use super::linkage;
 use super::runs::{Run, runs};
@@ -7,23 +7,24 @@ use crate::diarize::cluster::{Bounds, normalised};
 use crate::engine::cluster::Cluster;
 use crate::error::Result;
 
-/// Seconds of a window's other speakers at which half of what they take off a score counts.
+/// Seconds of a window's other speakers at which the similarity to their clusters is reduced by half of the maximum.
 const OTHERS_PRIOR: f64 = 1.0;
-/// Stands for no speaker.
+/// No speaker, or no window.
 const NONE: u32 = u32::MAX;
 
-/// The clusters of segments.
+/// The speakers of N segments.
 pub struct Assigned {
     /// Number of speakers K.
     pub speakers: usize,
-    /// `[N]` the speaker of each segment.
+    /// Speaker of each segment, `[N]`.
     pub labels: Vec<usize>,
-    /// `[N]` whether the segment took part in the clustering.
+    /// Whether the segment was clustered, rather than assigned to a cluster afterwards, `[N]`.
     pub is_clustered: Vec<bool>,
 }
 
-/// The speaker of each segment: long segments are clustered, short ones are assigned to the most similar cluster; the similarity to clusters
-/// of the window's other speakers is reduced.
+/// The speaker of each segment. Long segments are clustered; each short one is assigned to the most similar cluster,
+/// where the similarity to clusters of the window's other speakers is reduced. Without long segments, all segments are
+/// clustered.
 ///
 /// # Errors
 /// Those of the device.
@@ -50,7 +51,7 @@ pub fn assign(
     Ok(Assigned { speakers, labels, is_clustered })
 }
 
-/// Sums of the clusters, of length one, `[K, D]`.
+/// Centroids of the clustered segments, weighted by duration and scaled to length 1, `[K, D]`.
 fn centroids(segments: &[Segment], labels: &[usize], is_clustered: &[bool], speakers: usize) -> Vec<f64> {
     let size = segments.first().map_or(0, |segment| segment.direction.len());
     let mut sums = vec![0.0; speakers * size];
@@ -61,7 +62,7 @@ fn centroids(segments: &[Segment], labels: &[usize], is_clustered: &[bool], spea
     normalised(&sums, size.max(1))
 }
 
-/// The cluster of a short segment. Ties: the lowest index.
+/// The most similar cluster of a short segment. Ties: the lowest index.
 fn nearest(
     segments: &[Segment],
     at: usize,
@@ -89,7 +90,7 @@ fn nearest(
     (1..scores.len()).fold(0, |best, label| if scores[label] > scores[best] { label } else { best })
 }
 
-/// The speaker of the recording that each speaker of each window is in each frame.
+/// Speaker of the recording for each frame and speaker of each window, `[W, F, S]`.
 pub struct FrameLabels {
     frames: usize,
     speakers: usize,
@@ -103,7 +104,7 @@ impl FrameLabels {
         FrameLabels { frames, speakers, values: vec![NONE; posteriors.windows() * frames * speakers] }
     }
 
-    /// None where it is unknown.
+    /// The speaker of the recording; `None` if unknown.
     pub fn get(&self, window: usize, frame: usize, speaker: usize) -> Option<usize> {
         let label = self.values[(window * self.frames + frame) * self.speakers + speaker];
         (label != NONE).then_some(label as usize)
@@ -113,7 +114,8 @@ impl FrameLabels {
         self.values[(window * self.frames + frame) * self.speakers + speaker] = label;
     }
 
-    /// Labels frames of a window by the nearest run of their speaker. Runs are in order of time; ties: the earliest.
+    /// Labels frames of a window: each speaker gets the label of its nearest run. Runs are in order of time. Ties: the
+    /// earliest.
     fn fill(&mut self, runs: &[(&Run, u32)], frames: impl Iterator<Item = usize> + Clone) {
         for of_speaker in runs.chunk_by(|(a, _), (b, _)| (a.window, a.speaker) == (b.window, b.speaker)) {
             let Some((Run { window, speaker, .. }, _)) = of_speaker.first() else { continue };
@@ -125,7 +127,8 @@ impl FrameLabels {
     }
 }
 
-/// Labels all frames: those that a window owns by its segments, the others by a vote of the windows that own them.
+/// Labels all frames of all windows: owned frames by the window's segments, the others by a vote of the windows that
+/// own them.
 pub fn label_frames(
     posteriors: &Posteriors,
     segments: &[Segment],
@@ -153,7 +156,7 @@ pub fn label_frames(
     labels
 }
 
-/// The window that owns each frame of the recording, `[T]`; [`NONE`] for a frame between two.
+/// The window that owns each frame of the recording, `[T]`; [`NONE`] for a frame without an owner, due to rounding.
 fn owners(posteriors: &Posteriors) -> Vec<u32> {
     let mut owners = vec![NONE; posteriors.total()];
     for window in 0..posteriors.windows() {
@@ -163,7 +166,8 @@ fn owners(posteriors: &Posteriors) -> Vec<u32> {
     owners
 }
 
-/// The speaker of a run by a vote of the owners of its frames; `None` if no speaker is active there.
+/// The speaker of a run, by a vote of the windows that own its frames: activity in the owner times activity in the
+/// run's window. Ties: the lowest index. `None` if no labelled speaker is active in the owners.
 fn vote(posteriors: &Posteriors, run: &Run, owned: &FrameLabels, owners: &[u32], speakers: usize) -> Option<u32> {
     let mut votes = vec![0.0f64; speakers];
     let first = posteriors.first_frame(run.window);
@@ -182,7 +186,8 @@ fn vote(posteriors: &Posteriors, run: &Run, owned: &FrameLabels, owners: &[u32],
     votes.get(best).is_some_and(|votes| *votes > 0.0).then_some(best as u32)
 }
 
-/// Activity of each speaker of the recording in a frame of a window: the maximum over the window's speakers with that label.
+/// Probability of activity of each speaker of the recording in a frame of a window: the maximum over the window's
+/// speakers with that label. Speakers without a label are left out.
 pub fn activities(posteriors: &Posteriors, labels: &FrameLabels, window: usize, frame: usize) -> Vec<(usize, f32)> {
     let mut all: Vec<(usize, f32)> = Vec::with_capacity(posteriors.speakers);
     for speaker in 0..posteriors.speakers {

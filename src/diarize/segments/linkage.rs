@@ -1,12 +1,13 @@
-//! Clusters of segments, by average linkage on the device: [`Cluster::average_linkage`].
+//! Average-linkage clustering of segments with a penalty for different speakers of a window, on the device:
+//! [`Cluster::average_linkage`].
 
 use super::{Posteriors, Segment, SegmentClustering};
 use crate::diarize::cluster::Bounds;
 use crate::engine::cluster::{self, Cluster, Linked};
 use crate::error::Result;
 
-/// The cluster of each segment, numbered in the order of their first segments. Clusters are merged while that costs at most the threshold,
-/// further while there are more than `bounds.max`, and not below `bounds.min`. Segments are in the order of their windows.
+/// The cluster of each segment, `[N]`, numbered by first occurrence. Merging stops when the cost exceeds the threshold,
+/// except that it goes on down to `bounds.max` clusters and never below `bounds.min`. `segments` are ordered by window.
 ///
 /// # Errors
 /// Those of the device.

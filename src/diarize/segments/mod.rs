@@ -1,15 +1,15 @@
-//! The clustering of the pipeline [`open`](super::open), on embeddings of segments with one speaker.
+//! Clustering of the pipeline [`open`](super::open): one embedding per segment of speech with a single speaker.
 //!
-//! | step | |
+//! | step | output |
 //! |---|---|
 //! | [`posteriors`] | powerset probabilities of windows that overlap by half, `[W, F, C]` |
-//! | [`runs`] | speech of one speaker of a window between pauses and other speakers; cut to the frames that the window owns, a segment |
-//! | [`linkage`] | an embedding of each segment; long segments are clustered, on the device |
-//! | [`labels`] | speakers of short segments, and of frames that another window owns |
-//! | [`frames`] | weighted means over the windows: number of speakers, and which |
+//! | [`runs`] | speech of one speaker of a window, without long pauses or other speakers; cut to the window's owned frames, a segment |
+//! | [`linkage`] | clusters of the embeddings of long segments, on the device |
+//! | [`labels`] | speakers of the short segments, and of the frames that a window does not own |
+//! | [`frames`] | number and identity of the active speakers of each frame, from weighted means over the windows |
 //!
-//! Windows own disjoint frames, so that the embedding network processes each second of speech at most once. Method and constants were chosen on
-//! LibriSpeech train-clean-100 and AMI: `tuning/open_report.py`.
+//! Windows own disjoint ranges of frames, so the embedding network processes each second of speech at most once. Method
+//! and constants were chosen on LibriSpeech train-clean-100 and AMI: `tuning/open_report.py`.
 
 pub mod frames;
 pub mod labels;
@@ -33,34 +33,34 @@ use crate::units::Seconds;
 /// Constants of the method.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SegmentClustering {
-    /// Step between windows, as a share of a window.
+    /// Step between windows, as a share of the window length.
     pub step: f64,
-    /// Pauses up to this are part of a run.
+    /// Maximum pause within a run.
     pub gap: Seconds,
-    /// Shortest segment that has an embedding.
+    /// Minimum duration of a segment; shorter ones are ignored.
     pub short: Seconds,
-    /// Shortest segment that is clustered.
+    /// Minimum duration of a segment that is clustered; shorter ones are assigned to the clusters afterwards.
     pub long: Seconds,
-    /// Cost up to which clusters are merged.
+    /// Maximum cost of a merge of two clusters.
     pub threshold: f64,
-    /// Largest addition to the cost of two clusters that windows hear as different speakers.
+    /// Maximum addition to the cost of merging two clusters that are different speakers in the same windows.
     pub penalty: f64,
     /// Seconds of both clusters in common windows at which half of the penalty is added.
     pub penalty_prior: Seconds,
-    /// Largest reduction of the similarity of a short segment to clusters of the window's other speakers.
+    /// Maximum reduction of the similarity of a short segment to clusters of the window's other speakers.
     pub other_speaker: f64,
     /// Threshold of the mean probability of speech.
     pub speech: f64,
-    /// Threshold of speech within a recognised word.
+    /// Threshold of the mean probability of speech within a recognised word.
     pub speech_in_words: f64,
     /// Threshold of the mean probability of overlapping speech.
     pub overlap: f64,
-    /// Weight in these means of frames that the window does not own.
+    /// Weight in these means of a window that does not own the frame; the owner has weight 1.
     pub neighbour_weight: f64,
 }
 
 impl Default for SegmentClustering {
-    /// Those of [`open`](super::open).
+    /// The constants of [`open`](super::open).
     fn default() -> Self {
         SegmentClustering {
             step: 0.5,
@@ -91,8 +91,9 @@ impl SegmentClustering {
         owned.filter(|run| posteriors.seconds(run.frames().count()) >= self.short.0).collect()
     }
 
-    /// Diarizes a recording. `embeddings` `[N, D]` are those of the [`segments`](Self::segments); NaN embeddings are ignored. `words` are
-    /// the spans of recognised words, if there are any: speech is more likely in them.
+    /// Clusters N segments and reconstructs the turns. `runs` are the result of [`segments`](Self::segments),
+    /// `embeddings` `[N, D]` their embeddings; segments with zero or NaN embeddings are dropped. `words` are the spans
+    /// of recognised words, in which the threshold of speech is lower; empty without a transcript.
     ///
     /// # Errors
     /// Those of the device.
@@ -120,7 +121,7 @@ impl SegmentClustering {
     }
 }
 
-/// An embedding scaled to length one; `None` for zero or NaN.
+/// The embedding scaled to length 1; `None` if it is zero or not finite.
 fn direction(embedding: &[f32]) -> Option<Vec<f64>> {
     let length = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     (length.is_finite() && length > 0.0).then(|| embedding.iter().map(|x| f64::from(*x) / length).collect())
@@ -128,17 +129,17 @@ fn direction(embedding: &[f32]) -> Option<Vec<f64>> {
 
 /// A run with its embedding.
 pub struct Segment {
-    /// Where it is.
+    /// Window, speaker and frames.
     pub run: Run,
-    /// How long.
+    /// Duration of the frames, without pauses.
     pub seconds: f64,
-    /// As the network makes it, `[D]`.
+    /// Output of the embedding network, `[D]`.
     pub embedding: Vec<f32>,
-    /// Of length one.
+    /// The embedding scaled to length 1.
     pub direction: Vec<f64>,
 }
 
-/// The mean of a speaker's embeddings that were clustered, weighted by their seconds.
+/// The mean of a speaker's clustered embeddings, weighted by duration; `None` if there are none.
 fn mean_of(segments: &[Segment], assigned: &Assigned, speaker: usize) -> Option<Vec<f64>> {
     let (mut sum, mut seconds) = (Vec::new(), 0.0);
     let own =
@@ -151,14 +152,14 @@ fn mean_of(segments: &[Segment], assigned: &Assigned, speaker: usize) -> Option<
     (seconds > 0.0).then(|| sum.iter().map(|sum| sum / seconds).collect())
 }
 
-/// The samples of a run in a recording whose windows of `window` samples begin every `step`.
+/// The samples of a run. Windows have `window` samples and start every `step` samples.
 pub fn samples_of(run: &Run, posteriors: &Posteriors, window: usize, step: usize) -> Vec<Range<usize>> {
     let start = run.window * step;
     let sample = |frame: usize| start + (frame * window).div_ceil(posteriors.frames);
     run.intervals.iter().map(|interval| sample(interval.start)..sample(interval.end)).collect()
 }
 
-/// The step between windows in samples, for windows of so many.
+/// The step between windows of `window` samples, in samples.
 pub fn step_of(window: usize, options: &SegmentClustering) -> usize {
     ((options.step * window as f64).round_ties_even() as usize).max(1)
 }

@@ -1,4 +1,4 @@
-//! Powerset probabilities of overlapping windows of a recording.
+//! Powerset probabilities of overlapping windows, and the frames that each window owns.
 
 use std::ops::Range;
 
@@ -6,16 +6,18 @@ use crate::diarize::powerset::{self, sets};
 use crate::diarize::segmentation::Clock;
 use crate::error::{Error, Result};
 
-/// Probabilities of sets of speakers in the frames of windows. The speakers of one window are not those of the next.
+/// Probabilities of the powerset classes in each frame of each window, `[W, F, C]`. Speaker indices are local to a
+/// window.
 ///
-/// Each window owns the frames in its middle, nearer to its centre than to that of a neighbour; together they cover the recording.
+/// Each window owns the frames that are nearer to its centre than to the centre of another window. Owned frames are
+/// disjoint and cover the recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Posteriors {
-    /// How the windows and their frames lie in time.
+    /// Times of the windows and frames.
     pub clock: Clock,
-    /// Frames F of a window.
+    /// Number F of frames of a window.
     pub frames: usize,
-    /// Speakers S that the network tells apart in a window.
+    /// Number S of speaker outputs of a window.
     pub speakers: usize,
     /// The speakers of each class, `[C]`; see [`sets`].
     classes: Vec<Vec<usize>>,
@@ -24,10 +26,10 @@ pub struct Posteriors {
 }
 
 impl Posteriors {
-    /// Of no window yet. `at_once`: the most speakers of a class.
+    /// Without windows; [`append`](Self::append) adds them. `at_once` is the maximum number of speakers of a class.
     ///
     /// # Errors
-    /// [`Error::Diarization`] for a network without frames or speakers.
+    /// [`Error::Diarization`] if `frames` or `speakers` is 0.
     pub fn new(clock: Clock, frames: usize, speakers: usize, at_once: usize) -> Result<Self> {
         if frames == 0 || speakers == 0 {
             let reason = format!("has windows of {frames} frames and {speakers} speakers");
@@ -36,10 +38,10 @@ impl Posteriors {
         Ok(Posteriors { clock, frames, speakers, classes: sets(speakers, at_once), values: Vec::new() })
     }
 
-    /// Adds the windows that follow: natural logarithms of probabilities, `[W, F, C]`.
+    /// Appends the next windows: natural logarithms of probabilities, `[W, F, C]`.
     ///
     /// # Errors
-    /// [`Error::Diarization`] for a score that is no number, and for a part of a window.
+    /// [`Error::Diarization`] if a score is NaN, or if the scores are not a whole number of windows.
     pub fn append(&mut self, scores: &[f32]) -> Result<()> {
         powerset::refuse_nan(scores, self.classes.len())?;
         if !scores.len().is_multiple_of(self.frames * self.classes.len()) {
@@ -50,22 +52,22 @@ impl Posteriors {
         Ok(())
     }
 
-    /// Windows W.
+    /// Number W of windows.
     pub fn windows(&self) -> usize {
         self.values.len() / (self.frames * self.classes.len())
     }
 
-    /// Frames T of the recording that the windows see.
+    /// Number T of frames of the recording that the windows cover.
     pub fn total(&self) -> usize {
         self.windows().checked_sub(1).map_or(0, |last| self.first_frame(last) + self.frames)
     }
 
-    /// Frame of the recording that is the first of a window.
+    /// The frame of the recording at which a window starts.
     pub fn first_frame(&self, window: usize) -> usize {
         self.clock.first_frame(window)
     }
 
-    /// The frames of a window that it owns.
+    /// The owned frames of a window, as indices within the window.
     pub fn owned(&self, window: usize) -> Range<usize> {
         let frame = |seconds: f64| (seconds / self.clock.frame_step).round_ties_even() as usize;
         let (length, step) = (self.clock.window, self.clock.step);
@@ -74,7 +76,7 @@ impl Posteriors {
         start.min(self.frames)..end.min(self.frames)
     }
 
-    /// Seconds of so many frames of a window.
+    /// Duration of a number of frames of a window, in seconds.
     pub fn seconds(&self, frames: usize) -> f64 {
         frames as f64 * self.clock.window / self.frames as f64
     }
@@ -84,24 +86,24 @@ impl Posteriors {
         &self.values[(window * self.frames + frame) * classes..][..classes]
     }
 
-    /// Probability that anybody speaks.
+    /// Probability of speech in a frame.
     pub fn speech(&self, window: usize, frame: usize) -> f32 {
         1.0 - self.frame(window, frame)[0]
     }
 
-    /// Probability that several speak.
+    /// Probability of overlapping speech in a frame: the sum over the classes with several speakers.
     pub fn overlap(&self, window: usize, frame: usize) -> f32 {
         let several = |(set, _): &(&Vec<usize>, &f32)| set.len() > 1;
         self.classes.iter().zip(self.frame(window, frame)).filter(several).map(|(_, value)| value).sum()
     }
 
-    /// Probability that a speaker of the window speaks.
+    /// Probability that a speaker of the window is active in a frame: the sum over the classes with that speaker.
     pub fn speaker(&self, window: usize, frame: usize, speaker: usize) -> f32 {
         let with = |(set, _): &(&Vec<usize>, &f32)| set.contains(&speaker);
         self.classes.iter().zip(self.frame(window, frame)).filter(with).map(|(_, value)| value).sum()
     }
 
-    /// The most probable set of speakers. Ties: the lowest class.
+    /// The speakers of the most probable class of a frame. Ties: the lowest class.
     pub fn decision(&self, window: usize, frame: usize) -> &[usize] {
         let values = self.frame(window, frame);
         let best = (1..values.len()).fold(0, |best, class| if values[class] > values[best] { class } else { best });

@@ -1,48 +1,48 @@
-//! Runs: speech of one speaker of a window, between pauses and other speakers.
+//! Runs: speech of one speaker of a window, not interrupted by long pauses or other speakers.
 
 use std::ops::Range;
 
 use super::Posteriors;
 
-/// Frames in which only one speaker of a window is active.
+/// Speech of one speaker of a window: frames in which only this speaker is active, with short pauses between them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// The window.
+    /// Index of the window.
     pub window: usize,
-    /// The speaker of the window.
+    /// Index of the speaker in the window.
     pub speaker: usize,
-    /// The frames of the window, rising; one interval at least. Short pauses lie between them.
+    /// Intervals of frames of the window without the pauses, ascending; at least one.
     pub intervals: Vec<Range<usize>>,
 }
 
 impl Run {
-    /// Its frames.
+    /// The frames of the run, without pauses.
     pub fn frames(&self) -> impl Iterator<Item = usize> {
         self.intervals.iter().cloned().flatten()
     }
 
-    /// From its first frame to behind its last.
+    /// From the first frame to the end of the last interval, pauses included.
     pub fn extent(&self) -> Range<usize> {
         let start = self.intervals.first().map_or(0, |first| first.start);
         start..self.intervals.last().map_or(start, |last| last.end)
     }
 
-    /// The part within some frames; none where that is empty.
+    /// The part of the run within `frames`; `None` if it is empty.
     pub fn within(&self, frames: &Range<usize>) -> Option<Run> {
         let cut = |interval: &Range<usize>| interval.start.max(frames.start)..interval.end.min(frames.end);
         let intervals: Vec<_> = self.intervals.iter().map(cut).filter(|interval| !interval.is_empty()).collect();
         (!intervals.is_empty()).then_some(Run { intervals, ..*self })
     }
 
-    /// Distance of a frame from the run, in frames; 0 within it.
+    /// Distance of a frame from the extent of the run, in frames; 0 within it.
     pub fn distance(&self, frame: usize) -> usize {
         let Range { start, end } = self.extent();
         if frame < start { start - frame } else { (frame + 1).saturating_sub(end) }
     }
 }
 
-/// The runs of all windows in the order of windows, of their speakers, and of time. A pause of more than `gap` frames ends a run, and so
-/// does a pause in which only another speaker is active.
+/// The runs of all windows, ordered by window, speaker and time. A pause ends a run if it has more than `gap` frames,
+/// or if another speaker is active in it without this one.
 pub fn runs(posteriors: &Posteriors, gap: usize) -> Vec<Run> {
     (0..posteriors.windows()).flat_map(|window| runs_of(posteriors, window, gap)).collect()
 }
@@ -54,7 +54,7 @@ fn runs_of(posteriors: &Posteriors, window: usize, gap: usize) -> Vec<Run> {
 
 fn runs_of_speaker(decided: &[&[usize]], window: usize, speaker: usize, gap: usize) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    // Whether another speaker was heard without this one since the last frame of the run.
+    // Whether another speaker was active without this one since the last frame of the run.
     let mut interrupted = false;
     for (frame, speakers) in decided.iter().enumerate() {
         if **speakers != [speaker] {

@@ -1,14 +1,15 @@
-//! Speakers of sentences: overlapped words stay with the speaker of their sentence, and all words of a sentence can get one speaker.
+//! Majority speaker of a sentence: for overlapped words only, or for all words of the sentence.
 
 use crate::types::{Segment, Word};
 
-/// Words after which a sentence ends even without a full stop.
+/// Maximum number of words of a sentence without end punctuation.
 const LONGEST: usize = 50;
 const ENDS: [char; 7] = ['.', '?', '!', '。', '？', '！', '…'];
 const CLOSING: [char; 6] = ['"', '\'', ')', '”', '’', '»'];
 
-/// Gives an overlapped word the speaker of most of its sentence's other words, if that speaker is one of those who speak during the word.
-/// Which of two simultaneous speakers said a single word is uncertain; a sentence seldom changes its speaker.
+/// Gives an overlapped word the speaker of most words of its sentence without overlap, if that speaker is active during
+/// the word. Overlap alone does not tell which of the active speakers said the word, and speakers seldom change within
+/// a sentence.
 pub(super) fn settle_overlapped(segments: &mut [Segment]) {
     for_each_sentence(segments, |sentence| {
         let alone = sentence.iter().filter(|word| word.also.is_empty());
@@ -39,7 +40,7 @@ pub(super) fn smooth(segments: &mut [Segment]) {
     });
 }
 
-/// Sentences in order. One may continue in the next segment.
+/// Calls `work` for each sentence, in order. A sentence may continue in the next segment.
 fn for_each_sentence(segments: &mut [Segment], mut work: impl FnMut(&mut [&mut Word])) {
     let mut sentence: Vec<&mut Word> = Vec::new();
     for word in segments.iter_mut().flat_map(|segment| segment.words.iter_mut().flatten()) {
@@ -53,7 +54,7 @@ fn for_each_sentence(segments: &mut [Segment], mut work: impl FnMut(&mut [&mut W
     work(&mut sentence);
 }
 
-/// The speaker of most words; ties: the one who speaks first.
+/// The speaker of most words. Ties: the speaker of the earliest word.
 fn most_words<'a>(speakers: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for speaker in speakers {

@@ -1,9 +1,10 @@
-//! Segments cut where the speaker changes.
+//! Splits segments where the speaker changes.
 
 use crate::types::{Segment, Word};
 
-/// The parts of a segment, one for each stretch of words of one speaker. Words without a speaker belong to the part
-/// before them, at the beginning to the part after. What the recogniser said about the whole is copied to each part.
+/// The parts of a segment, one for each run of words with the same speaker. Words without a speaker belong to the part
+/// before them, or at the beginning of the segment to the first part. Each part has a copy of the segment's other
+/// fields.
 pub(super) fn at_changes(mut segment: Segment) -> Vec<Segment> {
     let words = segment.words.take().unwrap_or_default();
     let groups = groups(&words);
@@ -13,7 +14,7 @@ pub(super) fn at_changes(mut segment: Segment) -> Vec<Segment> {
     }
     let texts = texts(&segment.text, &groups);
     let mut chars = segment.chars.take();
-    // Characters stand for the text, or for the text without its edges; where they do neither they cannot be cut.
+    // `chars` has one entry per character of the text, or of the text without leading and trailing white space.
     let edge = segment.text.chars().count() - segment.text.trim_start().chars().count();
     let missing = chars.as_ref().map_or(0, |chars| segment.text.chars().count().saturating_sub(chars.len()));
     let mut parts = Vec::with_capacity(groups.len());
@@ -37,6 +38,7 @@ pub(super) fn at_changes(mut segment: Segment) -> Vec<Segment> {
     parts
 }
 
+/// The runs of words with the same speaker.
 fn groups(words: &[Word]) -> Vec<&[Word]> {
     let mut cuts = vec![0];
     let mut speaker: Option<&str> = None;
@@ -52,8 +54,8 @@ fn groups(words: &[Word]) -> Vec<&[Word]> {
     cuts.windows(2).map(|cut| &words[cut[0]..cut[1]]).filter(|group| !group.is_empty()).collect()
 }
 
-/// The text cut in front of the first word of each group, spaces with what follows them; where the words are not those
-/// of the text, the words joined.
+/// The text of each group: `text` cut in front of the first word of each group and of the spaces before it. If a word
+/// does not occur in the text, the words joined by spaces.
 fn texts(text: &str, groups: &[&[Word]]) -> Vec<String> {
     let mut cuts = Vec::new();
     let mut at = 0;
