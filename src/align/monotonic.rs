@@ -51,7 +51,7 @@ pub fn make_monotonic(segments: &mut [Segment]) {
     }
 }
 
-/// Moves starts that lie before the previous end, and cuts ends that lie after the next start.
+/// Moves starts that lie before the previous start, and cuts ends that lie after the next start.
 fn order(mut items: Vec<&mut impl Timed>) {
     items.retain_mut(|item| item.times().is_some());
     let mut before = Seconds(0.0);

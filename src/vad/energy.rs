@@ -3,7 +3,7 @@
 //!
 //! | step | |
 //! |---|---|
-//! | level | every 10 ms, the power of 25 ms in nine mel bands above 200 Hz, in dB, averaged over 70 ms |
+//! | level | every 10 ms, the power of 25 ms in nine mel bands above 274 Hz, in dB, averaged over 70 ms |
 //! | floor | in each band, the 10th percentile of the level in the 30 s around |
 //! | score | mean over the bands of level minus floor, clamped to 0 to 30 dB; a probability of 0.5 at 6 dB |
 //! | spans | [`binarize`], pauses under 0.5 s filled, speech under 0.1 s dropped, 0.2 s of padding at both ends |
@@ -30,7 +30,7 @@ use crate::types::Span;
 use crate::units::{FrameGrid, MelFrame, Seconds};
 
 const HOP: usize = MelFrame::SAMPLES;
-/// Bands used: ten mel bands without the lowest (0 to 520 Hz, peak at 240 Hz), which contains hum and rumble.
+/// Bands used: ten mel bands without the lowest (0 to 548 Hz, peak at 274 Hz), which contains hum and rumble.
 const BANDS: usize = 9;
 const SMOOTHING_FRAMES: usize = 7;
 const FLOOR_FRAMES: usize = 30 * MelFrame::PER_SECOND;
