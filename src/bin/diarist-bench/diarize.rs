@@ -153,15 +153,15 @@ fn compare_with_cpu<B: Machine>(args: &Args, be: &B) -> Result<f64> {
     };
     let difference = scores.iter().zip(&got_scores).map(|(want, got)| (want - got).abs());
     // Written so that NaN fails the comparison; f32::max would drop it.
-    let difference = difference.fold(0f32, |most, difference| if difference <= most { most } else { difference });
+    let difference = difference.fold(0f32, |max, difference| if difference <= max { max } else { difference });
     if scores.len() != got_scores.len() || !(difference <= SCORE_TOLERANCE) {
         return wrong("scores", f64::from(difference));
     }
     let size = voices.len() / SPEAKERS;
     let cosines = voices.chunks_exact(size).zip(got_voices.chunks_exact(size)).map(|(want, got)| cosine(want, got));
-    let error = cosines.fold(0f64, |most, cosine| if 1.0 - cosine <= most { most } else { 1.0 - cosine });
-    let most = EMBEDDING_TOLERANCES[usize::from(args.compute_type == "bfloat16")];
-    if voices.len() != got_voices.len() || !(error <= most) {
+    let error = cosines.fold(0f64, |max, cosine| if 1.0 - cosine <= max { max } else { 1.0 - cosine });
+    let tolerance = EMBEDDING_TOLERANCES[usize::from(args.compute_type == "bfloat16")];
+    if voices.len() != got_voices.len() || !(error <= tolerance) {
         return wrong("voices", error);
     }
     Ok(error)
