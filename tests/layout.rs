@@ -1,4 +1,5 @@
-//! Rules of the house that a program can check: sizes, who may know what, and maps that lead somewhere.
+//! Checks of the source tree: file and function lengths, layering (device code, `unsafe`), links, and reasons of
+//! ignored tests.
 
 #[path = "layout/imports.rs"]
 mod imports;
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Folders and files that know neither a device nor a build option: models and stages are written once.
+/// Folders and files that must not contain device-specific code or build options: models and stages are generic over
+/// the backend.
 const DEVICE_FREE: [&str; 12] = [
     "src/models",
     "src/align",
@@ -24,7 +26,7 @@ const DEVICE_FREE: [&str; 12] = [
     "src/pipeline.rs",
 ];
 
-/// Where `unsafe` may be: the memory map of weight files, and the calls of a device's driver.
+/// Where `unsafe` is allowed: memory maps of weight files, and calls of the CUDA driver.
 const UNSAFE: [&str; 2] = ["src/engine/weights.rs", "src/engine/cuda/"];
 
 const MAX_LINES: usize = 400;
@@ -32,12 +34,12 @@ const MAX_FUNCTION: usize = 60;
 
 /// A text file of the checkout.
 struct File {
-    /// From the root, with `/`.
+    /// Path relative to the root, with `/`.
     name: String,
     text: String,
 }
 
-/// All files below `folder` (or that file) with one of these endings, in order.
+/// All files below `folder` (or that file itself) with one of these extensions, sorted.
 fn files(folder: &str, endings: &[&str]) -> Vec<File> {
     let mut out = Vec::new();
     let mut paths = vec![Path::new(ROOT).join(folder)];
@@ -79,32 +81,32 @@ fn assert_none(rule: &str, found: &[String]) {
 }
 
 #[test]
-fn files_fit_in_the_head() {
+fn files_have_at_most_400_lines() {
     let long = rust().into_iter().filter(|file| file.text.lines().count() > MAX_LINES).map(|file| file.name);
     assert_none(&format!("files of more than {MAX_LINES} lines"), &long.collect::<Vec<_>>());
 }
 
-/// The stages can be seen at a glance.
+/// `src/pipeline.rs` is the overview of the stages.
 #[test]
-fn the_pipeline_fits_on_two_screens() {
+fn the_pipeline_has_at_most_120_lines() {
     let lines = files("src/pipeline.rs", &[".rs"])[0].text.lines().count();
     assert!(lines <= 120, "src/pipeline.rs has {lines} lines");
 }
 
 #[test]
-fn functions_fit_on_a_screen() {
+fn functions_have_at_most_60_lines() {
     let mut long = Vec::new();
     for file in files("src", &[".rs"]) {
         let lines: Vec<&str> = file.text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            // As rustfmt leaves it: the closing brace stands under the first letter of the function.
+            // In rustfmt's style the closing brace has the indentation of the function.
             let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
             let modifiers = ["pub", "pub(super)", "pub(crate)", "const", "unsafe"];
             let is_function = rest.split(' ').find(|word| !modifiers.contains(word)) == Some("fn");
             if !is_function || line.ends_with([';', '}']) {
                 continue;
             }
-            // A method that a trait only declares ends with its arguments.
+            // A trait method without a body ends with its arguments.
             let ends = |line: &str| {
                 line == format!("{indent}}}") || (line.starts_with(&format!("{indent})")) && line.ends_with(';'))
             };
@@ -118,11 +120,11 @@ fn functions_fit_on_a_screen() {
 }
 
 #[test]
-fn models_and_stages_know_no_device() {
+fn models_and_stages_contain_no_device_code() {
     let mut found = Vec::new();
     for file in DEVICE_FREE.iter().flat_map(|place| files(place, &[".rs"])) {
         for (number, line) in file.text.lines().enumerate() {
-            // Comments may compare with what others do on a GPU.
+            // Comments may mention devices.
             let code = line.split("//").next().unwrap_or_default().to_lowercase();
             let device = ["cuda", "cfg(feature", "cfg!(", "*const ", "*mut ", "typeid", "engine::cpu"];
             if device.iter().any(|word| code.contains(word)) {
@@ -134,7 +136,7 @@ fn models_and_stages_know_no_device() {
 }
 
 #[test]
-fn unsafe_is_where_it_may_be() {
+fn unsafe_is_only_in_allowed_places() {
     let files =
         files("src", &[".rs"]).into_iter().filter(|file| !UNSAFE.iter().any(|place| file.name.starts_with(place)));
     let code = |line: &&str| !line.trim_start().starts_with("//") && !line.contains("forbid(unsafe_code)");
@@ -143,7 +145,7 @@ fn unsafe_is_where_it_may_be() {
     assert_none("unsafe code in other places", &found);
 }
 
-/// One op has one name in all its places.
+/// Every op has a file of its name in `src/engine/cpu`, and a test.
 #[test]
 fn every_op_has_a_file_and_a_test() {
     let ops = files("src/engine/ops.rs", &[".rs"]).remove(0).text;
@@ -154,9 +156,9 @@ fn every_op_has_a_file_and_a_test() {
         .collect();
     assert!(ops.len() >= 14, "the list of ops is not read right: {ops:?}");
     let tests: String = files("tests", &[".rs"]).into_iter().map(|file| file.text).collect();
-    // The whole of a search, hypothesis by hypothesis, is compared with CTranslate2's.
+    // `advance_search` is tested by comparing complete beam searches with CTranslate2's.
     assert!(tests.contains("whisper/beam.json"));
-    let tested_as_a_whole = ["advance_search"];
+    let tested_end_to_end = ["advance_search"];
     let mut missing = Vec::new();
     for op in ops {
         let path = format!("src/engine/cpu/{op}.rs");
@@ -165,7 +167,7 @@ fn every_op_has_a_file_and_a_test() {
             continue;
         };
         let tested = text.contains("#[cfg(test)]") || tests.contains(&format!("ops::{op}("));
-        if !tested && !tested_as_a_whole.contains(&op) {
+        if !tested && !tested_end_to_end.contains(&op) {
             missing.push(format!("a test of {path}"));
         }
     }
@@ -173,7 +175,7 @@ fn every_op_has_a_file_and_a_test() {
 }
 
 #[test]
-fn the_maps_show_every_place() {
+fn the_module_maps_are_complete() {
     let library = files("src/lib.rs", &[".rs"]).remove(0).text;
     let map = files("docs/architecture.md", &[".md"]).remove(0).text;
     let docs: String = library.lines().filter(|line| line.starts_with("//!")).collect();
@@ -192,7 +194,7 @@ fn the_maps_show_every_place() {
 }
 
 #[test]
-fn links_and_paths_in_texts_lead_somewhere() {
+fn links_and_paths_in_texts_exist() {
     let mut broken = Vec::new();
     for file in markdown() {
         let folder = Path::new(ROOT).join(&file.name).parent().unwrap().to_path_buf();
@@ -213,7 +215,7 @@ fn links_and_paths_in_texts_lead_somewhere() {
     assert_none("paths to nowhere", &broken);
 }
 
-/// What stands between backquotes and looks like a source file or text of this checkout.
+/// Paths in backquotes that look like files of this checkout.
 fn quoted_paths(text: &str) -> impl Iterator<Item = &str> {
     let ours = ["src/", "tests/", "benches/", "docs/", "tuning/", "fuzz/", "assets/", "examples/"];
     let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
@@ -245,7 +247,7 @@ fn every_bench_and_fuzz_target_is_known_to_cargo() {
     assert_none("targets without an entry", &unknown);
 }
 
-/// What a test may need, as its reason says it, and how its name does; the table of `tests/README.md` has both.
+/// The requirements of tests: reason of `#[ignore]`, and part of the test's path. `tests/README.md` has the same table.
 const NEEDS: [(&str, &str); 6] = [
     ("needs ../shared", "needs_shared"),
     ("needs real weights (tests/real/fetch.sh)", "needs_real"),
@@ -256,7 +258,7 @@ const NEEDS: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn ignored_tests_say_what_they_need() {
+fn ignored_tests_name_their_requirements() {
     let table = files("tests/README.md", &[".md"]).remove(0).text;
     for (reason, name) in NEEDS {
         assert!(table.contains(&format!("| `{name}` | `{reason}` |")), "{name} in tests/README.md");

@@ -1,7 +1,7 @@
-"""Times alignment as WhisperX and diarist run it: the same random wav2vec2-base, the same sound and texts, same run.
+"""Benchmark of alignment in WhisperX and diarist: the same random wav2vec2-base, audio and texts, in one run.
 
-Contenders take turns, one run a round in changing order, after one warm-up; each has a process of its own. Of each the whole
-alignment is timed, without loading, and the search alone: WhisperX's get_trellis and backtrack, diarist's Viterbi. See README.md.
+Contenders take turns, one run per round in alternating order, after one warm-up; each has its own process. Two times are measured: the
+whole alignment without loading, and the path search alone (WhisperX's get_trellis and backtrack, diarist's Viterbi). See README.md.
 """
 
 import argparse
@@ -33,7 +33,7 @@ LETTERS_A_SECOND = 14
 
 
 def prepare(args):
-    """The checkpoint, the sound and the segments, unless they are there."""
+    """Writes the checkpoint, the audio and the segments, unless they exist."""
     import numpy as np
     import torch
 
@@ -48,7 +48,7 @@ def prepare(args):
     vocabulary = {"<pad>": 0, "|": 1, **{letter: 2 + i for i, letter in enumerate(LETTERS)}}
     (args.work / "model/vocab.json").write_text(json.dumps(vocabulary))
     (args.work / "model/preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
-    # A minute of sound, again and again: speed does not depend on it.
+    # One minute of audio, repeated: the speed does not depend on it.
     minute = (seeded.audio_f32(801, 60 * 16000) * 32768).astype(np.int16)
     with wave.open(str(args.work / "sound.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
@@ -102,7 +102,7 @@ def whisperx_contender(args):
 
 
 def worker(args):
-    """Answers every line on standard input with one run."""
+    """Performs one run for every line on standard input."""
     run = whisperx_contender(args)
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
@@ -125,7 +125,7 @@ class WhisperX(asr.Peer):
 
 
 class Ours(asr.Ours):
-    """diarist-bench: a process per run; it times itself, without loading."""
+    """diarist-bench: one process per run. It measures its own time, without loading."""
 
     def __init__(self, args):
         self.label, self.runs = "diarist", []
@@ -153,7 +153,7 @@ def main():
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--segments", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=pathlib.Path, help="where checkpoint and sound are kept")
+    parser.add_argument("--work", type=pathlib.Path, help="folder of the checkpoint and the audio")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/results")
     parser.add_argument("--worker", choices=["prepare", "whisperx"], help=argparse.SUPPRESS)
     args = parser.parse_args()

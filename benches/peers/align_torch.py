@@ -1,10 +1,11 @@
-"""Word times on a GPU as WhisperX makes them: the network in torch, a segment at a time, then its trellis and backtrack.
+"""WhisperX's alignment on a GPU: the network in torch, one segment at a time, then its trellis and backtrack.
 
     python3 align_torch.py --shape base --segments 120 --seconds 30 --device cuda --out DIR
 
-The loop is WhisperX 3.8's (alignment.py): a forward pass of batch 1 in f32, log-softmax, the emissions to the host, a trellis filled
-frame by frame with tensor operations, a backtrack of Python with a tensor read for each frame, tokens merged. Weights, samples and
-letters are random: times do not depend on them. transformers' Wav2Vec2ForCTC stands for both kinds of model WhisperX loads.
+The loop is that of WhisperX 3.8 (alignment.py): a forward pass of batch 1 in f32, log-softmax, a copy of the emissions to the host, a
+trellis filled frame by frame with tensor operations, a backtrack in Python that reads a tensor for each frame, and merging of tokens.
+Weights, samples and letters are random, since the times do not depend on them. transformers' Wav2Vec2ForCTC represents both kinds of
+models that WhisperX loads.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def network(shape, device):
 
 
 def trellis(emission, tokens, blank=0):
-    """[T + 1, N + 1] best log-probability of having said n tokens after t frames."""
+    """[T + 1, N + 1] best log-probability of having emitted n tokens after t frames."""
     frames, count = emission.shape[0], len(tokens)
     best = torch.empty((frames + 1, count + 1))
     best[0, 0] = 0
@@ -43,7 +44,7 @@ def trellis(emission, tokens, blank=0):
 
 
 def backtrack(best, emission, tokens, blank=0):
-    """(token, frame, probability), last frame first; nothing where no path exists."""
+    """(token, frame, probability), last frame first; empty if there is no path."""
     j, path = best.size(1) - 1, []
     start = torch.argmax(best[:, j]).item()
     for t in range(start, 0, -1):
@@ -58,7 +59,7 @@ def backtrack(best, emission, tokens, blank=0):
 
 
 def merge(path):
-    """(token, first frame, end, mean probability) of each token."""
+    """(token, first frame, end frame, mean probability) of each token."""
     spans = []
     for token, frame, probability in reversed(path):
         if spans and spans[-1][0] == token:
@@ -69,18 +70,18 @@ def merge(path):
 
 
 def run(model, clips, letters, device):
-    """Seconds of the network, and of everything after it."""
-    hearing = following = 0.0
+    """Seconds of the network, and of the path search after it."""
+    network_seconds = search_seconds = 0.0
     for clip, tokens in zip(clips, letters):
         start = time.perf_counter()
         with torch.inference_mode():
             logits = model(clip.to(device).unsqueeze(0)).logits
             emission = torch.log_softmax(logits, dim=-1)[0].cpu()
-        hearing += time.perf_counter() - start
+        network_seconds += time.perf_counter() - start
         start = time.perf_counter()
         merge(backtrack(trellis(emission, tokens), emission, tokens))
-        following += time.perf_counter() - start
-    return hearing, following
+        search_seconds += time.perf_counter() - start
+    return network_seconds, search_seconds
 
 
 def main():

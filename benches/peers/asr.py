@@ -1,8 +1,8 @@
-"""Times Whisper as faster-whisper (CTranslate2), openai-whisper and diarist run it: same weights, same features, same run.
+"""Benchmark of Whisper in faster-whisper (CTranslate2), openai-whisper and diarist: same weights, same features, one run.
 
-Weights are random, in the published shapes, from tests/reference/seeded.py: speed does not depend on their values as long as
-every contender emits the same number of tokens, so <|endoftext|> is suppressed and the length fixed. Each contender lives in
-a process of its own (its peak memory is its own) and is asked for one run per round, in rotating order. See README.md.
+Weights are random, in the published shapes, from tests/reference/seeded.py. The speed does not depend on their values as long as
+every contender generates the same number of tokens, so <|endoftext|> is suppressed and the length is fixed. Each contender has
+its own process, whose peak memory is measured, and does one run per round, in rotating order. See README.md.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SHAPES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12)}  # w
 
 
 def prepare(name, folder):
-    """`folder`/hf and `folder`/ct2, unless they are there."""
+    """Writes `folder`/hf and `folder`/ct2, unless they exist."""
     import ctranslate2
 
     import whisper_model
@@ -71,7 +71,7 @@ def ct2_contender(args):
     prompts = [[ids["sot"], ids["sot"] + 1, ids["transcribe"], ids["no_timestamps"]]] * args.chunks
 
     def run():
-        # half of max_length is the limit on new tokens
+        # CTranslate2 limits new tokens to half of max_length
         results = model.generate(mel, prompts, beam_size=args.beam, max_length=2 * args.tokens, suppress_blank=False,
                                  suppress_tokens=[ids["eot"]])
         return [r.sequences_ids[0] for r in results]
@@ -80,7 +80,7 @@ def ct2_contender(args):
 
 
 def openai_names(name):
-    """transformers' name of a weight -> openai-whisper's."""
+    """Renames a weight from transformers' name to openai-whisper's."""
     for old, new in [
         ("model.", ""), ("layers.", "blocks."), ("encoder.layer_norm", "encoder.ln_post"), ("decoder.layer_norm", "decoder.ln"),
         ("self_attn_layer_norm", "attn_ln"), ("encoder_attn_layer_norm", "cross_attn_ln"), ("final_layer_norm", "mlp_ln"),
@@ -119,7 +119,7 @@ def openai_contender(args):
 
 
 def worker(args):
-    """Answers every line on standard input with one run."""
+    """Performs one run for every line on standard input."""
     run = {"ct2": ct2_contender, "openai": openai_contender}[args.worker](args)
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
@@ -164,7 +164,7 @@ class Peer:
 
 
 class Ours:
-    """diarist-bench: a process per run; it times itself, without loading."""
+    """diarist-bench: one process per run. It measures its own time, without loading."""
 
     def __init__(self, label, args, beam, extra=()):
         self.label, self.beam, self.scale, self.runs = label, beam, 1.0, []
@@ -245,13 +245,13 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds after one warm-up")
     parser.add_argument("--small-repeats", type=int, help="rounds for the model small")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--chunks", type=int, default=8, help="30 s chunks at once")
+    parser.add_argument("--chunks", type=int, default=8, help="30 s chunks per batch")
     parser.add_argument("--tokens", type=int, default=120, help="new tokens per chunk")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--diarist", help="the command that starts diarist-bench")
     parser.add_argument("--diarist-int8", help="options that make diarist-bench use int8 weights")
     parser.add_argument("--no-openai", action="store_true")
-    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "target/peers", help="where checkpoints are kept")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "target/peers", help="folder of the checkpoints")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/results")
     parser.add_argument("--worker", choices=["prepare", "ct2", "openai"], help=argparse.SUPPRESS)
     parser.add_argument("--model", choices=SHAPES, help=argparse.SUPPRESS)

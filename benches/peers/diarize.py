@@ -1,7 +1,7 @@
-"""Times the networks of diarization as pyannote.audio's pipeline and diarist run them: same random weights, same sound, same run.
+"""Benchmark of the diarization networks in pyannote.audio's pipeline and diarist: same random weights, same audio, one run.
 
-Contenders take turns, one run a round in changing order, after one warm-up; each has a process of its own. Of each the
-segmentation and the embeddings are timed, without loading and without clustering. See README.md.
+Contenders take turns, one run per round in alternating order, after one warm-up; each has its own process. Segmentation and
+embeddings are timed, without loading and without clustering. See README.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SEED = 900
 
 
 def networks():
-    """PyanNet as segmentation-3.0 has it and ResNet34, with seeded weights that keep signals alive through the layers."""
+    """PyanNet (segmentation-3.0's layout) and ResNet34, with seeded weights scaled so that activations do not vanish."""
     import torch
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.embedding import WeSpeakerResNet34
@@ -44,7 +44,7 @@ def networks():
             if "weight" in name and tensor.dim() > 1 and "sincnet.norm" not in name:
                 gain = 4.0 if name == "classifier.weight" else 2.0
                 tensor.uniform_(-1, 1).mul_(gain * math.sqrt(3.0 / math.prod(tensor.shape[1:])))
-        # Somebody speaks in every frame: silence would be no work for diarist, and pyannote.audio does not spare it.
+        # Speech in every frame: diarist skips windows without speech, pyannote.audio does not.
         segmentation.classifier.bias[0] = -99.0
     embedding = WeSpeakerResNet34()
     embedding.specifications = Specifications(
@@ -58,7 +58,7 @@ def networks():
 
 
 def prepare(args):
-    """The networks and the sound, unless they are there."""
+    """Writes the networks and the audio, unless they exist."""
     import numpy as np
     from safetensors.torch import save_file
 
@@ -89,7 +89,7 @@ def pyannote_contender(args):
 
     torch.set_num_threads(args.threads)
     segmentation, embedding = networks()
-    # Clustering is not run; a transform of voices, which the constructor would fetch, is not needed for this one.
+    # Clustering is not run, so the PLDA that the constructor would download is not needed.
     import pyannote.audio.pipelines.speaker_diarization as module
 
     module.get_plda = lambda *_, **__: None
@@ -108,7 +108,8 @@ def pyannote_contender(args):
         return {"segmentation_seconds": middle - start, "embedding_seconds": end - middle, "seconds": end - start,
                 "windows": len(voices), "voice": first}
 
-    # Three who take turns twice within the window, for the comparison: diarist-bench times these masks, which cost the same as any.
+    # Masks of three speakers who take turns twice within the window, for the comparison of embeddings: the masks of diarist-bench. The
+    # time does not depend on the masks.
     turn = torch.arange(589) * 6 // 589 % 3
     masks = torch.stack([(turn == speaker).float() for speaker in range(3)])
     window = torch.from_numpy(sound[: 10 * 16000])[None, None].expand(3, 1, -1)
@@ -117,7 +118,7 @@ def pyannote_contender(args):
 
 
 def worker(args):
-    """Answers every line on standard input with one run."""
+    """Performs one run for every line on standard input."""
     run = pyannote_contender(args)
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
@@ -138,7 +139,7 @@ class Pyannote(asr.Peer):
 
 
 class Ours(asr.Ours):
-    """diarist-bench: a process per run; it times itself, without loading."""
+    """diarist-bench: one process per run. It measures its own time, without loading."""
 
     def __init__(self, args):
         self.label, self.runs = "diarist", []
@@ -147,7 +148,7 @@ class Ours(asr.Ours):
 
 
 def check(peers):
-    """The voices of three speakers of the first window must be the same."""
+    """Asserts that the embeddings of the three speakers of the first window agree."""
     import numpy as np
 
     theirs, ours = (peer.runs[-1] for peer in peers)
@@ -177,7 +178,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds after one warm-up")
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=pathlib.Path, help="where weights and sound are kept")
+    parser.add_argument("--work", type=pathlib.Path, help="folder of the weights and the audio")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/results")
     parser.add_argument("--worker", choices=["prepare", "pyannote"], help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,11 +1,11 @@
-"""The networks of diarization on a GPU as pyannote runs them: plain torch modules in f32, TF32 off.
+"""pyannote's loop over the diarization networks on a GPU: plain torch modules in f32, TF32 off.
 
     python3 diarize_torch.py --hours 1 --device cuda --out DIR
 
-The loops are pyannote.audio 4's. Segmentation (PyanNet): windows of ten seconds, a second apart, 32 at a time, scores to the host.
-Embedding (WeSpeaker's ResNet34): for every window and each of its three speakers the window's samples through Kaldi's features and
-the whole network, 32 at a time, with the speaker's mask in the pooling. Weights, samples and masks are random: times do not depend on
-them. pyannote's SincNet computes its filters from cutoffs for each batch; here they are given.
+The loops are those of pyannote.audio 4. Segmentation (PyanNet): windows of ten seconds with a hop of one second, batches of 32, scores
+copied to the host. Embedding (WeSpeaker's ResNet34): the samples of every window pass through Kaldi's features and the whole network once
+for each of its three speakers, in batches of 32, with the speaker's mask in the pooling. Weights, samples and masks are random, since the
+times do not depend on them. pyannote's SincNet computes its filters from cutoffs for each batch; here they are constant.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 SAMPLE_RATE, STEP, SPEAKERS, BATCH = 16000, 16000, 3, 32
-# seconds of a window, layers of the LSTM, channels, blocks, numbers of a voice
+# seconds of a window, LSTM layers, channels, residual blocks, dimension of the embedding
 SHAPES = {"pyannote": (10.0, 4, 32, (3, 4, 6, 3), 256), "pyannote-micro": (0.3, 1, 16, (1, 1, 1, 1), 32)}
 
 
@@ -75,7 +75,7 @@ class ResNet34(nn.Module):
         self.register_buffer("filters", mel_filters(80))
 
     def features(self, samples):
-        """[B, 80, T] of [B, S]: Kaldi's features, each band less its mean."""
+        """Kaldi's features with the mean of each band subtracted: [B, S] to [B, 80, T]."""
         frames = (samples * 32768).unfold(1, 400, 160)
         frames = frames - frames.mean(2, keepdim=True)
         before = functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
@@ -93,7 +93,7 @@ class ResNet34(nn.Module):
 
 
 def mel_filters(bands):
-    """[257, bands] triangles over the mel scale, from 20 Hz up."""
+    """Triangular mel filters from 20 Hz up: [257, bands]."""
     mel = lambda hz: 1127 * math.log(1 + hz / 700)
     low, step = mel(20), (mel(8000) - mel(20)) / (bands + 1)
     at = torch.tensor([mel(bin * 31.25) for bin in range(256)] + [-1e9]).unsqueeze(1)

@@ -4,9 +4,9 @@
     benches/peers/loading.py --diarist target/release/diarist MODEL...
     benches/peers/loading.py --diarist target/release/diarist target/real/whisper-tiny.en-ct2 target/real/formats/safetensors
 
-Each run transcribes a second of silence, in which no speech is found: the model is loaded and nothing is decoded. The models take turns; the
-first turn, which also fills the page cache, does not count. Printed are medians of the other five: seconds of wall clock, processor
-seconds, and the largest resident set (`ru_maxrss` of the child). Needs Linux and no packages.
+Each run transcribes a second of silence: the model is loaded, and nothing is decoded since there is no speech. The models take turns; the
+first round, which also fills the page cache, is not counted. The output has the medians of the other five: wall-clock seconds, CPU
+seconds, and peak resident memory (`ru_maxrss` of the child). Needs Linux and no packages.
 """
 
 import argparse

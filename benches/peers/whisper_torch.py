@@ -1,12 +1,12 @@
-"""Times Whisper as transformers runs it, beside diarist: the same shape, the same forced number of tokens, one run.
+"""Benchmark of Whisper in transformers and diarist: the same shape, the same fixed number of tokens, one run.
 
     python benches/peers/whisper_torch.py --diarist target/release/diarist-bench --shape large-v2 --out DIR
 
-Weights are random (speed does not depend on their values as long as nothing ends early). Peers: eager with SDPA, and a static
-cache with the decoder step compiled into CUDA graphs; in f16 on a GPU, in f32 on a processor (`--device cpu`, which tries this
-script out). What is timed: encoding a batch, and the mean decode step over `--tokens` steps, prompt pass included. Medians of
-`--repeats` runs after a warm-up; device events around the region on a GPU. A peer that does not run, or does not give the tokens
-asked for, has an error in the report instead of a time; the exit status says so.
+Weights are random (the speed does not depend on their values as long as no text ends early). Peers: eager with SDPA, and a static
+cache with the decoder step compiled into CUDA graphs; f16 on a GPU, f32 on the CPU (`--device cpu`, for a trial run of this
+script). Timed are the encoding of a batch, and the mean decode step over `--tokens` steps, including the prompt pass. Medians of
+`--repeats` runs after a warm-up, measured with CUDA events on a GPU. A peer that fails, or does not generate the requested number of
+tokens, has an error in the report instead of a time, and the exit status is 1.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PROMPT, START = 4, 50258
 
 
 class Machine:
-    """Where the peers run, and how their time is taken."""
+    """The device of the peers, and its timer."""
 
     def __init__(self, device):
         import torch
@@ -87,7 +87,7 @@ def build(machine, shape):
 
 
 def features(machine, model, batch):
-    """The same for every peer."""
+    """Random features, the same for every peer."""
     import torch
 
     shape = (batch, model.config.num_mel_bins, 2 * model.config.max_source_positions)
@@ -107,7 +107,7 @@ def prompt(machine, batch):
 
 
 def eager_step(machine, model, batch, tokens, repeats):
-    """Mean decode step with a growing cache, greedy, everything on the device; and the logits of the last one."""
+    """Mean greedy decode step with a growing cache, all on the device; and the logits of the last step."""
     from transformers import DynamicCache, EncoderDecoderCache
 
     encoded = model.model.encoder(features(machine, model, batch)).last_hidden_state
@@ -128,8 +128,8 @@ def eager_step(machine, model, batch, tokens, repeats):
 
 
 def compiled_step(machine, model, batch, tokens, repeats):
-    """The same with a static cache and the step compiled, as its documentation says: the decoder's forward, the cache and
-    the positions fixed, one token at a time."""
+    """Mean decode step with a static cache and a compiled step, as in transformers' documentation: fixed shapes of the cache and the
+    positions, one token at a time."""
     import torch
     from transformers import EncoderDecoderCache, StaticCache
 
@@ -178,7 +178,7 @@ def diarist(machine, command, shape, batch, tokens, repeats):
 
 
 def attempt(row, name, measure):
-    """A time, or why there is none; and what came out."""
+    """Stores the time of a peer in `row`, or its error. Returns its result."""
     try:
         row[f"{name}_ms"], result = measure()
         return result
@@ -187,7 +187,7 @@ def attempt(row, name, measure):
 
 
 def agree(row, want, got):
-    """The two ways to take a step must come to the same logits, or the time of one of them means nothing."""
+    """Compares the logits of the eager and the compiled step; discards the compiled time if they differ."""
     if want is None or got is None:
         return
     row["compiled_difference"] = float((got - want).norm() / want.norm())
@@ -218,7 +218,7 @@ def peers(machine, options):
 
 
 def ratios(row, ours):
-    """How many times longer the peers take; diarist encodes at most so many clips at once."""
+    """Adds the ratios of the peers' times to diarist's. diarist's encoder time is scaled from its own encoder batch."""
     clips = int(next(s["unit"] for s in ours["stages"] if s["name"] == "encode").split()[0])
     row["diarist"] = ours
     row["diarist_encoder_ms"] = ours["encoder_ms"] * row["batch"] / clips
@@ -244,7 +244,7 @@ def table(rows):
 
 
 def command():
-    """How this was called, but not from where or into what."""
+    """The command line, without the path of diarist-bench and the output folder."""
     words = iter(sys.argv[1:])
     return " ".join(["whisper_torch.py"] + [word for word in words if word not in ("--diarist", "--out") or not next(words, "")])
 

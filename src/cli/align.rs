@@ -1,4 +1,4 @@
-//! `diarist align`: a text that is known, and when its words were said.
+//! `diarist align`: forced alignment of a known text with a recording.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub struct AlignArgs {
     /// A recording; - reads it from stdin.
     #[arg(value_name = "AUDIO", value_hint = ValueHint::FilePath)]
     audio_file: PathBuf,
-    /// What is said in it: a text, subtitles (SubRip, WebVTT), or a transcript (.json).
+    /// The text spoken in it: plain text, subtitles (SubRip, WebVTT), or a transcript (.json).
     #[arg(value_name = "TEXTFILE", value_hint = ValueHint::FilePath)]
     text_file: PathBuf,
     /// The language spoken: a code (de) or its English name [default: the transcript's, else en].
@@ -54,10 +54,11 @@ pub struct AlignArgs {
     audio: Audio,
 }
 
-/// Aligns one text.
+/// Aligns one text with one recording, and writes the results.
 ///
 /// # Errors
-/// What reading the files or aligning them runs into.
+/// [`Error::Config`] for options that cannot be honoured; errors of reading the files, of the hub, the device and the
+/// alignment.
 pub fn run(args: &AlignArgs) -> Result<()> {
     let options = args.align.options();
     let subtitles = args.subtitles.options()?;
@@ -65,7 +66,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     if formats.contains(&OutputFormat::Rttm) {
         return Err(Error::config("output_format", "rttm", "says who speaks when, which `align` does not find out"));
     }
-    let asked = args.language.as_deref().map(language_names::code).transpose()?;
+    let requested_language = args.language.as_deref().map(language_names::code).transpose()?;
     words::check_model(&args.align, args.files.model_dir.clone())?;
     let stems = stdin::plan(std::slice::from_ref(&args.audio_file), &args.output.output_dir)?;
     transcribe::readable(&args.audio_file)?;
@@ -73,8 +74,8 @@ pub fn run(args: &AlignArgs) -> Result<()> {
         Inputs::default().with([&args.audio_file, &args.text_file]).with_models(args.align.align_model.as_ref());
     let results = formats.iter().map(|format| with_ending(&stems[0], format.extension()));
     inputs.spare(results, OTHER_FOLDER)?;
-    let (known, of_transcript) = script::read(&args.text_file)?;
-    let language = asked.map(str::to_string).or(of_transcript).unwrap_or_else(|| "en".into());
+    let (known, transcript_language) = script::read(&args.text_file)?;
+    let language = requested_language.map(str::to_string).or(transcript_language).unwrap_or_else(|| "en".into());
     let backend = engine::open(&args.compute, CrossCache::default())?;
     transcribe::writable(&args.output.output_dir)?;
     let hub = super::hub(args.files.model_dir.clone(), args.files.model_cache_only, args.files.hf_token.clone());
@@ -82,7 +83,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
         Some(model) => model.as_str(),
         None => hub.aligner_of(&language)?,
     };
-    let work = Work { args, hub: &hub, model, language: &language, options: &options };
+    let work = AlignJob { args, hub: &hub, model, language: &language, options: &options };
     let (segments, duration) = match &backend {
         OpenDevice::Cpu(be) => work.on(be, known),
         OpenDevice::CudaF16(be) => work.on(be, known),
@@ -121,18 +122,19 @@ fn write(
     Ok(())
 }
 
-/// One text in one recording.
-struct Work<'a> {
+/// The alignment of one text with one recording.
+struct AlignJob<'a> {
     args: &'a AlignArgs,
     hub: &'a Hub,
-    /// The aligner.
+    /// Name of the alignment model.
     model: &'a str,
     language: &'a str,
     options: &'a AlignOptions,
 }
 
-impl Work<'_> {
-    /// The segments with their words, and the length of the recording.
+impl AlignJob<'_> {
+    /// Loads the model, decodes the recording and aligns the text. Returns the segments with their words, and the
+    /// recording's duration.
     fn on<B: Wav2Vec2Ops>(&self, be: &B, known: KnownText) -> Result<(Vec<Segment>, Seconds)> {
         let aligner = words::obtain_and_load(self.hub, self.model, |source| aligners::open(be, source))?;
         let name = &self.args.audio_file;

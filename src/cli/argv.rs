@@ -1,10 +1,10 @@
-//! Makes WhisperX's spelling of the command line ours: underscores in option names, and a value after a switch
-//! (`--verbose False`).
+//! Normalises WhisperX's spelling of the command line before clap parses it: underscores in option names become
+//! hyphens, and `--verbose False` becomes `--verbose=false`.
 
 use std::ffi::OsString;
 
-/// Options that WhisperX gives a `True` or `False` behind a space, where clap wants to see `=`: without it a file
-/// name after a bare `--verbose` would be taken for its value.
+/// Options that WhisperX gives a `True` or `False` after a space. clap is configured to require `=` for them; otherwise
+/// it would take a file name after a bare `--verbose` for its value.
 pub const BOOLEANS: [&str; 8] = [
     "--condition-on-previous-text",
     "--fp16",
@@ -16,14 +16,15 @@ pub const BOOLEANS: [&str; 8] = [
     "--without-timestamps",
 ];
 
-/// Rewrites the arguments up to a lone `--`; what comes after it are file names.
+/// Normalises the arguments up to a lone `--`; the arguments after it are file names and stay as they are.
 pub fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut out: Vec<OsString> = Vec::new();
-    let mut names_only = false;
+    let mut after_double_dash = false;
     for arg in args {
-        names_only |= arg == "--";
-        if !names_only {
-            if let (Some(value), Some(option)) = (boolean(&arg), out.last_mut().filter(|a| is_boolean_option(a))) {
+        after_double_dash |= arg == "--";
+        if !after_double_dash {
+            if let (Some(value), Some(option)) = (python_boolean(&arg), out.last_mut().filter(|a| is_boolean_option(a)))
+            {
                 option.push("=");
                 option.push(value);
                 continue;
@@ -38,7 +39,7 @@ pub fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     out
 }
 
-/// `--batch_size=8` to `--batch-size=8`; `None` if the argument is no such option.
+/// Turns `--batch_size=8` into `--batch-size=8`; `None` if the argument is not a long option with an underscore.
 fn hyphenated(arg: &OsString) -> Option<OsString> {
     let text = arg.to_str()?;
     let (name, value) = text.find('=').map_or((text, ""), |at| text.split_at(at));
@@ -51,7 +52,7 @@ fn is_boolean_option(arg: &OsString) -> bool {
     BOOLEANS.iter().any(|b| arg == b)
 }
 
-fn boolean(arg: &OsString) -> Option<&'static str> {
+fn python_boolean(arg: &OsString) -> Option<&'static str> {
     match arg.to_str()? {
         "True" | "true" => Some("true"),
         "False" | "false" => Some("false"),

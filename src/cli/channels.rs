@@ -1,4 +1,4 @@
-//! The options of recordings in which each channel is a speaker.
+//! Command-line options for recordings in which each channel holds one speaker.
 
 use clap::Args;
 use diarist::channels::ChannelSpeakers;
@@ -8,23 +8,23 @@ use super::convert;
 use super::options::Audio;
 use super::speakers::Speakers;
 
-/// Each channel is a speaker.
+/// Options of channel speakers: each channel is one speaker.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Speakers")]
 pub struct Channels {
-    /// Take each channel of the recording for one speaker, as in recorded calls.
+    /// Treat each channel of the recording as one speaker, as in recorded calls.
     ///
-    /// Channels are heard one by one, and their words merged by time. Words of one channel that are also heard on another are
-    /// written once. The speakers are called CHANNEL_00 and so on.
+    /// Each channel is transcribed on its own, and the words are merged by time. Words that leak from one channel into
+    /// another are written once. The speakers are called CHANNEL_00 and so on.
     #[arg(long, hide_short_help = true)]
     pub channel_speakers: bool,
-    /// Names of these speakers in the order of the channels, by commas: Agent,Customer.
+    /// Comma-separated names of these speakers in the order of the channels: Agent,Customer.
     #[arg(long, value_name = "NAMES", hide_short_help = true)]
     pub channel_names: Option<String>,
 }
 
 impl Channels {
-    /// What is asked for; nothing without `--channel-speakers`.
+    /// The library's options; `None` without `--channel-speakers`.
     ///
     /// # Errors
     /// [`Error::Config`] naming an option that contradicts another, or would have no effect.

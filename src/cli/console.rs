@@ -1,9 +1,9 @@
-//! What the user sees: results on stdout, messages and progress bars on stderr.
+//! Console output: results on stdout, messages and progress bars on stderr.
 //!
-//! Every message is a line `diarist: NAME: text`, without colours, so that NO_COLOR has nothing to switch off. Progress bars are
-//! drawn only on a terminal that can move its cursor, and are taken away while something is printed.
+//! Every message is a line `diarist: NAME: text` without colours, so NO_COLOR needs no handling. Progress bars are
+//! drawn only on a terminal that can move its cursor, and are hidden while a line is printed.
 
-#![allow(clippy::print_stderr)] // the one place that may
+#![allow(clippy::print_stderr)] // the only module that prints to stderr
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,16 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Set once stdout takes no more. If its reader has gone (`diarist ... | head`), there is nobody left to print to, and
-/// that is no reason to stop writing the files.
+/// Set once a write to stdout has failed. A closed pipe (`diarist ... | head`) is not an error: later lines are
+/// dropped, and the result files are still written.
 static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
-/// Set if something else was the reason, such as a full disk: then text is missing that somebody wanted.
+/// Set if the write failed for another reason, such as a full disk. The output is then incomplete, and the exit status
+/// says so.
 static STDOUT_FAILED: AtomicBool = AtomicBool::new(false);
-/// All bars there are. Whatever is printed goes through [`MultiProgress::suspend`], which must not be nested.
+/// All progress bars. Every line is printed inside [`MultiProgress::suspend`], which must not be nested.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Prints a line of result to stdout at once.
+/// Prints a line to stdout and flushes it.
 pub fn line(text: &str) {
     if STDOUT_CLOSED.load(Ordering::Relaxed) {
         return;
@@ -37,24 +38,24 @@ pub fn line(text: &str) {
     }
 }
 
-/// Whether text is lost that should have gone to stdout.
+/// Whether stdout is incomplete because a write failed for a reason other than a closed pipe.
 pub fn lost_output() -> bool {
     STDOUT_FAILED.load(Ordering::Relaxed)
 }
 
 /// Prints a message to stderr.
 pub fn error(text: &str) {
-    // A closed stderr leaves nobody to tell.
+    // If stderr is closed, the error cannot be reported anywhere.
     let _ = BARS.suspend(|| writeln!(std::io::stderr().lock(), "diarist: {text}"));
 }
 
 /// Prints a message unless one with the same `key` was printed before.
 pub fn error_once(key: &str, text: &str) {
-    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if !told.iter().any(|other| other == key) {
+    static PRINTED_KEYS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut printed = PRINTED_KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !printed.iter().any(|other| other == key) {
         error(text);
-        told.push(key.to_string());
+        printed.push(key.to_string());
     }
 }
 
@@ -85,7 +86,7 @@ impl Bar {
         Bar { bar }
     }
 
-    /// Shows that `done` of `total` have passed.
+    /// Sets the label, the position and the length of the bar.
     pub fn set(&self, what: &str, done: u64, total: u64) {
         if self.bar.message() != what {
             self.bar.set_message(what.to_string());

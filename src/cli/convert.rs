@@ -1,4 +1,4 @@
-//! The command line's options as the library's, or the reason why they cannot be honoured.
+//! Conversion of command-line options into the library's options, with the checks that can refuse them.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::options::{Audio, Decode, Vad, Work};
 use super::words::Subtitles;
 use super::{engine, values, words};
 
-/// Refuses what this version cannot do, before anything is done.
+/// Checks all options of `transcribe` or `worker` before any work starts.
 ///
 /// # Errors
 /// [`Error::Config`] naming the option and the reason.
@@ -24,7 +24,7 @@ pub fn check(args: &Work, subtitles: &Subtitles) -> Result<()> {
     if let Some((option, reason)) = args.elsewhere.refusal() {
         return Err(Error::config(option, "given", reason));
     }
-    speech(args)?;
+    vad_of_work(args)?;
     args.speakers.options()?;
     args.channels.options(&args.speakers, &args.audio)?;
     words::word_times(&args.words, subtitles, args.decode.task)?;
@@ -36,37 +36,38 @@ pub fn check(args: &Work, subtitles: &Subtitles) -> Result<()> {
     Ok(())
 }
 
-/// The detector asked for: without a word, that of the network that is given, else loudness.
+/// The VAD method: `--vad-method`; else the one that fits the network of `--vad-model`; else energy.
 pub fn method(vad: &Vad) -> VadMethod {
     let of_model =
-        |model: &Path| if on_hub(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) };
+        |model: &Path| if hub_repository(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) };
     vad.method.unwrap_or_else(|| vad.model.as_deref().map_or(VadMethod::Energy, of_model))
 }
 
-/// Whether speech is found by the network that tells speakers apart: where nothing else is asked for, it costs nothing more.
+/// Whether VAD uses the diarization pipeline's segmentation network. This is the default with `--diarize`: the network
+/// runs anyway, so its VAD output is free.
 pub fn by_diarizer(args: &Work) -> bool {
     args.speakers.diarize && args.vad.model.is_none() && matches!(args.vad.method, None | Some(VadMethod::Pyannote))
 }
 
-/// How speech is found for the recogniser.
-fn speech(args: &Work) -> Result<VadOptions> {
-    let usual = Options::of_model(&args.model.model).vad;
-    if by_diarizer(args) { numbers(&args.vad, usual) } else { vad(&args.vad, usual) }
+/// The VAD options of `transcribe` and `worker`.
+fn vad_of_work(args: &Work) -> Result<VadOptions> {
+    let defaults = Options::of_model(&args.model.model).vad;
+    if by_diarizer(args) { checked_thresholds(&args.vad, defaults) } else { vad(&args.vad, defaults) }
 }
 
-/// The repository of the hub that a network's name means.
-fn on_hub(model: &Path) -> Option<&str> {
+/// The hub repository that `--vad-model` names; `None` for a file or folder that exists, and for other names.
+fn hub_repository(model: &Path) -> Option<&str> {
     model.to_str().filter(|name| !model.exists() && diarist::hub::names::is_repo_id(name))
 }
 
-/// The file or folder of the network that finds speech, fetched if need be under a progress bar; of a pipeline's folder, its
-/// first network.
+/// The file or folder of the VAD network, downloaded with a progress bar if it is not cached. For a diarization
+/// pipeline's folder it is the pipeline's segmentation network. An empty path without `--vad-model`.
 ///
 /// # Errors
 /// Those of the hub, and of a pipeline's configuration.
 pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
     let Some(model) = &vad.model else { return Ok(PathBuf::new()) };
-    if let Some(name) = on_hub(model) {
+    if let Some(name) = hub_repository(model) {
         return engine::under_a_bar(|on_progress| hub.obtain_network(name, on_progress));
     }
     let is_network = LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
@@ -80,11 +81,11 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
     }
 }
 
-/// How speech is found; `usual` says what is not asked for.
+/// The VAD options; `defaults` supplies the chunk size if `--chunk-size` is not given.
 ///
 /// # Errors
 /// [`Error::Config`] for values out of range, and for a network that is missing or would not be used.
-pub fn vad(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
+pub fn vad(vad: &Vad, defaults: VadOptions) -> Result<VadOptions> {
     match (method(vad), &vad.model) {
         (VadMethod::Silero, None) => {
             let rule = "needs its network: `vad_model` FILE, silero_vad.onnx or the safetensors file of Silero VAD v6";
@@ -100,11 +101,11 @@ pub fn vad(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
         }
         _ => {}
     }
-    numbers(vad, usual)
+    checked_thresholds(vad, defaults)
 }
 
-fn numbers(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
-    let chunk_size = vad.chunk_size.map_or(usual.chunk_size, Seconds);
+fn checked_thresholds(vad: &Vad, defaults: VadOptions) -> Result<VadOptions> {
+    let chunk_size = vad.chunk_size.map_or(defaults.chunk_size, Seconds);
     let options = VadOptions { onset: vad.onset, offset: vad.offset, chunk_size };
     options.check()?;
     Ok(options)
@@ -117,7 +118,7 @@ fn numbers(vad: &Vad, usual: VadOptions) -> Result<VadOptions> {
 pub fn all(args: &Work, subtitles: &Subtitles) -> Result<Options> {
     Ok(Options {
         audio: audio(&args.audio),
-        vad: speech(args)?,
+        vad: vad_of_work(args)?,
         asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
         words: words::word_times(&args.words, subtitles, args.decode.task)?,
         speakers: args.speakers.options()?,
@@ -125,7 +126,7 @@ pub fn all(args: &Work, subtitles: &Subtitles) -> Result<Options> {
     })
 }
 
-/// What is heard of a recording.
+/// Audio decoding options: channel, track and limits.
 pub fn audio(audio: &Audio) -> DecodeOptions {
     let channel = audio.channel.map_or(Channel::Mix, Channel::Pick);
     let max_duration = audio.max_duration.map_or(DecodeOptions::MAX_DURATION, Seconds);
@@ -139,7 +140,7 @@ pub fn audio(audio: &Audio) -> DecodeOptions {
     }
 }
 
-/// How the words are found.
+/// Speech recognition options.
 ///
 /// # Errors
 /// [`Error::Config`] naming the option that cannot be honoured.
@@ -167,7 +168,7 @@ pub fn asr(decode: &Decode, batch_size: u32, method: VadMethod) -> Result<AsrOpt
         prefix: decode.prefix.clone(),
         suppress_tokens: token_ids(&decode.suppress_tokens)?,
         suppress_numerals: decode.suppress_numerals,
-        // The windows of the sequential mode are advanced by the timestamps.
+        // The sequential mode advances its windows by the predicted timestamps, so it needs them.
         without_timestamps: decode.without_timestamps.unwrap_or(method != VadMethod::None),
         max_initial_timestamp: decode.max_initial_timestamp,
         max_new_tokens: decode.max_new_tokens,
@@ -183,15 +184,15 @@ pub fn asr(decode: &Decode, batch_size: u32, method: VadMethod) -> Result<AsrOpt
     Ok(options)
 }
 
-/// The temperatures tried one after another: from `first` to 1 in steps of `increment`.
+/// The temperatures of the fallback, tried in this order: from `first` to 1 in steps of `increment`.
 fn temperatures(first: f64, increment: Option<f64>) -> Result<Vec<f64>> {
     let Some(step) = increment else { return Ok(vec![first]) };
-    // Smaller steps would only repeat nearly the same attempt.
+    // Smaller steps would repeat nearly the same attempt.
     if !(0.01..=10.0).contains(&step) {
         let rule = "expected 0.01 or more, or None for a single attempt";
         return Err(Error::config("temperature_increment_on_fallback", step, rule));
     }
-    // Computed from the index, and rounded, so that 0.6 is 0.6 and not a sum of errors.
+    // Computed from the index and rounded; adding up 0.2 three times does not give 0.6.
     let nth = |index: u32| ((first + f64::from(index) * step) * 1e6).round() / 1e6;
     let mut all: Vec<f64> = (0..).map(nth).take_while(|t| *t <= 1.0 + 1e-6).collect();
     if all.is_empty() {

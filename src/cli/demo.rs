@@ -1,4 +1,4 @@
-//! `diarist demo`: the built-in models on the built-in sample, with nothing but this program.
+//! `diarist demo`: transcribes the built-in sample with the built-in models, without any file or download.
 
 use std::path::Path;
 use std::time::Instant;
@@ -18,11 +18,11 @@ use super::console;
 use super::options::Compute;
 use super::progress::{Lines, Watch, line};
 
-/// Prints who says what in the sample, when each word begins, and how long that took.
+/// Prints the sample's transcript with speakers, the start of each word, and the speed.
 ///
 /// # Errors
-/// [`diarist::Error::Cancelled`], and a device that cannot be had; nothing else, unless the program was built from damaged
-/// assets.
+/// [`diarist::Error::Cancelled`], and errors of opening or running the device. Other errors mean that the program was
+/// built from damaged assets.
 pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
     let backend = super::engine::open(compute, CrossCache::default())?;
@@ -32,8 +32,8 @@ pub fn run(compute: &Compute) -> Result<()> {
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
     let mut watch = Watch::new(Path::new("the sample"), Lines::Silent, false);
     let words = WordTimes::Aligned(AlignOptions::default());
-    let of_words = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
-    let speakers = Some(SpeakerOptions { words: of_words, ..SpeakerOptions::default() });
+    let word_options = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
+    let speakers = Some(SpeakerOptions { words: word_options, ..SpeakerOptions::default() });
     let options = Options { words, speakers, ..Options::of_model(BUILTIN) };
     let transcript = engine.transcribe_watched(sample, &options, &mut watch)?;
     drop(watch);
@@ -43,9 +43,9 @@ pub fn run(compute: &Compute) -> Result<()> {
     console::line("\nWhen each word begins, in seconds:");
     for segment in &transcript.segments {
         let words = segment.words.iter().flatten();
-        let begun =
+        let with_start =
             |word: &Word| word.start.map_or_else(|| word.word.clone(), |at| format!("{:.2} {}", at.0, word.word));
-        console::line(&format!("  {}", words.map(begun).collect::<Vec<_>>().join("  ")));
+        console::line(&format!("  {}", words.map(with_start).collect::<Vec<_>>().join("  ")));
     }
     let (audio, wall) = (transcript.duration.0, start.elapsed().as_secs_f64());
     console::line("");

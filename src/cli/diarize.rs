@@ -1,4 +1,4 @@
-//! `diarist diarize`: who speaks when.
+//! `diarist diarize`: speaker diarization of recordings, written as RTTM or JSON.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -34,24 +34,24 @@ pub struct DiarizeArgs {
     model: ModelFiles,
     #[command(flatten)]
     compute: Compute,
-    /// Folder for the results, made if need be [default: stdout].
+    /// Folder for the results, created if missing [default: stdout].
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     output_dir: Option<PathBuf>,
     /// rttm or json.
     #[arg(long, short = 'f', value_enum, value_name = "FORMAT", default_value = "rttm", help_heading = "Output")]
     output_format: TurnFormat,
-    /// Print the share done to stdout, in per cent.
+    /// Print progress in per cent to stdout.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = super::values::boolean,
           default_value = "False", default_missing_value = "True", hide_short_help = true, help_heading = "Output")]
     print_progress: bool,
-    /// What is told on stderr about the inner workings [default: warning].
+    /// Least severe log messages shown on stderr [default: warning].
     #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true, help_heading = "Output")]
     pub log_level: Option<LogLevel>,
     #[command(flatten)]
     audio: Audio,
 }
 
-/// Diarizes every recording that can be.
+/// Diarizes all recordings; one that fails does not stop the others.
 pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
     if args.voices.speaker_embeddings && args.output_format == TurnFormat::Rttm {
         return Err(Error::config(
@@ -61,16 +61,16 @@ pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
         )
         .into());
     }
-    let known = args.voices.check(args.model.model_dir.clone())?;
+    let enrolment_files = args.voices.check(args.model.model_dir.clone())?;
     let options = diarize::Options { bounds: args.voices.bounds()?, ..Default::default() };
     let backend = engine::open(&args.compute, CrossCache::default())?;
     let folder = args.output_dir.as_deref();
     let stems = stdin::plan(&args.files, folder.unwrap_or(Path::new("")))?;
-    let ending = args.ending();
+    let extension = args.extension();
     if folder.is_some() {
-        let inputs = Inputs::default().with(known.iter().map(|(_, file)| file)).with(&args.files);
+        let inputs = Inputs::default().with(enrolment_files.iter().map(|(_, file)| file)).with(&args.files);
         let inputs = inputs.with_models(args.voices.diarize_model.as_ref());
-        inputs.spare(stems.iter().map(|stem| with_ending(stem, ending)), OTHER_FOLDER)?;
+        inputs.spare(stems.iter().map(|stem| with_ending(stem, extension)), OTHER_FOLDER)?;
     }
     folder.map_or(Ok(()), transcribe::writable)?;
     let (todo, mut failed) = transcribe::those_readable(&args.files, &stems);
@@ -79,7 +79,7 @@ pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
     }
     let hub = super::hub(args.model.model_dir.clone(), args.model.model_cache_only, args.model.hf_token.clone());
     let diarizer = args.voices.load(&hub, |source| backend.diarizer(source))?;
-    let gallery = enrol(diarizer.as_ref(), &known, &args.audio)?;
+    let gallery = enrol(diarizer.as_ref(), &enrolment_files, &args.audio)?;
     let speakers = Speakers { diarizer, gallery };
     let mut written = 0;
     for (file, stem) in todo {
@@ -99,8 +99,8 @@ pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
 }
 
 impl DiarizeArgs {
-    /// How the names of result files end.
-    fn ending(&self) -> &'static str {
+    /// The extension of the result files.
+    fn extension(&self) -> &'static str {
         match self.output_format {
             TurnFormat::Rttm => "rttm",
             TurnFormat::Json => "speakers.json",
@@ -108,6 +108,7 @@ impl DiarizeArgs {
     }
 }
 
+/// Diarizes one recording, and prints or writes its turns.
 fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file: &Path, stem: &Path) -> Result<()> {
     let about = log::recording(stdin::name(file));
     let mut watch = ProgressBarWatch::new(
@@ -130,7 +131,7 @@ fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file
     };
     match &args.output_dir {
         Some(_) => {
-            let path = with_ending(stem, args.ending());
+            let path = with_ending(stem, args.extension());
             output::write_whole(&path, text.as_bytes())?;
             transcribe::tell_written(&[path]);
             Ok(())
@@ -142,7 +143,7 @@ fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file
     }
 }
 
-/// What was found, as JSON on one line.
+/// The diarization as a JSON object on one line.
 fn object(file: &Path, duration: f64, found: &Diarization, labels: Vec<String>, embeddings: bool) -> String {
     let turn = |turn: &Turn| {
         let (start, end) = (turn.span.start.round_ms(), turn.span.end.round_ms());

@@ -1,4 +1,4 @@
-//! What a command line asks to compute on, and models fetched under the eyes of the user.
+//! Opens the device that the options name, and downloads models with a progress bar.
 
 use std::ops::ControlFlow;
 
@@ -11,10 +11,10 @@ use super::options::{Compute, Model};
 use super::values::Device;
 use super::{hub, interrupt};
 
-/// Opens the device asked for; `cross_cache` is what of the encoder's output a recogniser keeps.
+/// Opens the device that the options name. `cross_cache` is the form of the recogniser's cross-attention cache.
 ///
 /// # Errors
-/// [`Error::Config`] saying why the device, or what is asked of it, cannot be had.
+/// [`Error::Config`] if the device does not exist or does not support the options.
 pub fn open(compute: &Compute, cross_cache: CrossCache) -> Result<OpenDevice> {
     let index = compute.device_index;
     let device = match compute.device {
@@ -33,7 +33,7 @@ pub fn open(compute: &Compute, cross_cache: CrossCache) -> Result<OpenDevice> {
     let memory_limit = compute.gpu_memory_limit;
     let opened = api::Compute { device, compute_type, threads, memory_limit, cross_cache }.open();
     opened.map_err(|error| match error {
-        // What has asked for a GPU is the option to name.
+        // With `--device auto`, only `--device-index` has asked for this GPU, so the error names that option.
         Error::Config { option: "device", rule, .. } if compute.device == Device::Auto => {
             Error::config("device_index", index, format!("{rule}; the CPU has only 0"))
         }
@@ -41,7 +41,7 @@ pub fn open(compute: &Compute, cross_cache: CrossCache) -> Result<OpenDevice> {
     })
 }
 
-/// Loads the model, fetched if need be under a progress bar.
+/// Loads the recogniser, downloading it with a progress bar if it is not cached.
 ///
 /// # Errors
 /// Those of the hub and of `load`.
@@ -50,19 +50,20 @@ pub fn load<T>(model: &Model, load: impl FnMut(&Source) -> Result<T>) -> Result<
     under_a_bar(|on_progress| hub.obtain_and_load(&model.model, on_progress, load))
 }
 
-/// The hub that the options of a model ask for.
+/// The hub with the options of `--model-dir`, `--model-cache-only` and `--hf-token`.
 pub fn hub_of(model: &Model) -> Hub {
     hub(model.files.model_dir.clone(), model.files.model_cache_only, model.files.hf_token.clone())
 }
 
-/// Runs a download under a progress bar; Ctrl-C stops it. That another process is waited for is said once, on a terminal or not.
+/// Runs a download with a progress bar; Ctrl-C stops it. If another process is downloading the same file, a message
+/// says once that this one waits, also without a terminal.
 pub fn under_a_bar<T>(download: impl FnOnce(&mut OnProgress) -> Result<T>) -> Result<T> {
     let bar = Bar::bytes();
-    let mut told = false;
+    let mut announced = false;
     download(&mut |state: &Fetching| {
         if state.waiting {
             let text = format!("waiting for another process that is fetching {}", state.file);
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut announced, true) {
                 console::error(&text);
             }
         } else {

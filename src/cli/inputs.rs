@@ -1,17 +1,18 @@
-//! The files that a command reads, so that it does not write over one of them.
+//! Protection of input files: a command refuses an output that would overwrite one of its inputs.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use diarist::{Error, Result};
 
-/// Files that a command reads.
+/// The files that a command reads.
 #[derive(Default)]
 pub struct Inputs {
     files: HashMap<FileId, PathBuf>,
 }
 
-/// What makes two names one file: on Unix its device and inode, so that links of both kinds are seen; elsewhere its real path.
+/// The identity of a file. On Unix its device and inode, so that symbolic and hard links are recognised; elsewhere its
+/// canonical path.
 #[derive(PartialEq, Eq, Hash)]
 enum FileId {
     #[cfg(unix)]
@@ -20,8 +21,8 @@ enum FileId {
     Path(PathBuf),
 }
 
-/// Files of model folders that a recording's results could be called like.
-const OF_MODELS: [&str; 9] = [
+/// Files of model folders whose names a recording's results could have.
+const MODEL_FILES: [&str; 9] = [
     "added_tokens.json",
     "config.json",
     "generation_config.json",
@@ -34,31 +35,32 @@ const OF_MODELS: [&str; 9] = [
 ];
 
 impl Inputs {
-    /// Adds files; those that are not there are none.
+    /// Adds files. Paths that do not exist are ignored.
     pub fn with<P: AsRef<Path>>(mut self, files: impl IntoIterator<Item = P>) -> Self {
         for file in files {
-            if let Some(place) = place(file.as_ref()) {
-                self.files.entry(place).or_insert_with(|| file.as_ref().into());
+            if let Some(file_id) = file_id(file.as_ref()) {
+                self.files.entry(file_id).or_insert_with(|| file.as_ref().into());
             }
         }
         self
     }
 
-    /// Adds models: files, or folders with the files of a model. A name that is no path is none.
+    /// Adds models: files, or folders with the files of a model. Names of hub models are ignored.
     pub fn with_models<P: AsRef<Path>>(self, models: impl IntoIterator<Item = P>) -> Self {
         models.into_iter().fold(self, |inputs, model| {
             let model = model.as_ref();
-            inputs.with(OF_MODELS.map(|name| model.join(name))).with([model])
+            inputs.with(MODEL_FILES.map(|name| model.join(name))).with([model])
         })
     }
 
-    /// Refuses an output that is one of the inputs; `cure` says how to give another. One that does not exist yet is none.
+    /// Refuses outputs that are also inputs; `cure` tells the user how to choose another output. Outputs that do not
+    /// exist yet are accepted.
     ///
     /// # Errors
-    /// [`Error::Config`] naming both.
+    /// [`Error::Config`] naming the input and the output.
     pub fn spare<P: AsRef<Path>>(&self, outputs: impl IntoIterator<Item = P>, cure: &str) -> Result<()> {
         for output in outputs {
-            if let Some(input) = place(output.as_ref()).and_then(|place| self.files.get(&place)) {
+            if let Some(input) = file_id(output.as_ref()).and_then(|file_id| self.files.get(&file_id)) {
                 let output = shown(output.as_ref());
                 let rule = format!("is an input, and the output {output} would replace it; {cure}");
                 return Err(Error::config("audio", shown(input), rule));
@@ -68,25 +70,25 @@ impl Inputs {
     }
 }
 
-/// The cure where results are named after the recording.
+/// The `cure` of [`Inputs::spare`] for results that are named after the recording.
 pub const OTHER_FOLDER: &str = "give another folder with `output_dir`, or other formats with `output_format`";
 
-/// A path without a leading `./`.
+/// A path without its leading `./`, for messages.
 pub fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
-/// Where a file is; `None` if there is none of this name.
+/// The identity of a regular file; `None` if there is no regular file of this name.
 #[cfg(unix)]
-fn place(path: &Path) -> Option<FileId> {
+fn file_id(path: &Path) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(path).ok()?;
-    // A pipe or a device is not replaced by what is written to it.
+    // Writing to a pipe or a device does not replace it.
     meta.is_file().then(|| FileId::Inode(meta.dev(), meta.ino()))
 }
 
-/// Where a file is; `None` if there is none of this name.
+/// The identity of a regular file; `None` if there is no regular file of this name.
 #[cfg(not(unix))]
-fn place(path: &Path) -> Option<FileId> {
+fn file_id(path: &Path) -> Option<FileId> {
     path.is_file().then(|| path.canonicalize().ok().map(FileId::Path)).flatten()
 }

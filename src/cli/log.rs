@@ -1,7 +1,7 @@
-//! The library's log events as messages of the console: `diarist: RECORDING: text`.
+//! A `tracing` layer that prints the library's log events to the console: `diarist: RECORDING: text`.
 //!
-//! Events of other crates are shown from `--log-level debug` on. Of one recording at most [`MOST`] warnings are shown, the last
-//! one among them, so that a damaged file does not fill the screen.
+//! Events of other crates are shown only with `--log-level debug`. At most [`MAX_WARNINGS`] warnings are shown per
+//! recording, including the last one, so that a damaged file does not fill the screen.
 
 use std::fmt::{Debug, Write};
 use std::path::Path;
@@ -18,13 +18,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::values::LogLevel;
 use super::{console, wording};
 
-/// Most warnings shown of one recording. With the message about what became of it, these are five lines.
-const MOST: usize = 4;
+/// Maximum number of warnings shown per recording. With the message about the result, that makes five lines.
+const MAX_WARNINGS: usize = 4;
 
 /// The name of the span that [`recording`] opens.
 const RECORDING: &str = "recording";
 
-/// Sends the events of this level and above to the console.
+/// Installs the subscriber, which prints events of this level and above [default: warning].
 pub fn start(level: Option<LogLevel>) {
     let level = match level {
         Some(LogLevel::Debug) => LevelFilter::DEBUG,
@@ -32,29 +32,30 @@ pub fn start(level: Option<LogLevel>) {
         Some(LogLevel::Warning) | None => LevelFilter::WARN,
         Some(LogLevel::Error | LogLevel::Critical) => LevelFilter::ERROR,
     };
-    // A second subscriber is refused; there is only one call in a process.
+    // Fails only if a subscriber is installed already; this function is called once per process.
     let _ = tracing_subscriber::registry().with(Messages { level, show: console::error }).try_init();
 }
 
-/// While this lives, events of this thread are about the recording. At its end, warnings that were held back are shown.
+/// Enters a span for a recording: events of this thread are prefixed with its name until the guard is dropped. Then the
+/// last suppressed warning is shown.
 pub fn recording(file: &Path) -> EnteredSpan {
-    // Of the highest level, so that it is there whatever level is shown.
+    // The span has the highest level, so that it is enabled at every log level.
     tracing::error_span!(RECORDING, file = %file.display()).entered()
 }
 
-/// Shows the warnings in a result, as those of the recording whose span is entered.
+/// Logs the warnings of a result, for the recording whose span is entered.
 pub fn warnings(texts: &[String]) {
     texts.iter().for_each(|text| tracing::warn!("{text}"));
 }
 
-/// Shows events.
+/// The `tracing` layer that prints events.
 struct Messages {
     level: LevelFilter,
     /// Prints a message.
     show: fn(&str),
 }
 
-/// What is known of a recording's span.
+/// The data of a recording's span.
 struct Recording {
     name: String,
     warnings: Mutex<Warnings>,
@@ -64,8 +65,8 @@ struct Recording {
 #[derive(Default)]
 struct Warnings {
     shown: usize,
-    /// The last one of those that are not shown, and their number.
-    held: Option<(String, usize)>,
+    /// The last suppressed warning, and the number of suppressed warnings.
+    suppressed: Option<(String, usize)>,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Messages {
@@ -107,36 +108,36 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Messages {
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         let Some(span) = context.span(&id) else { return };
         if let Some(recording) = span.extensions().get::<Recording>() {
-            recording.show_held(self.show);
+            recording.show_suppressed(self.show);
         }
     }
 }
 
-/// Whether something comes from this crate. Records of the `log` crate come as events with the target `log`.
+/// Whether an event or span comes from this crate. Records of the `log` crate arrive as events with the target `log`.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
 }
 
 impl Recording {
-    /// Shows a warning, or holds it back.
+    /// Shows a warning, or suppresses it if too many were shown.
     fn warn(&self, text: String, show: fn(&str)) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        if warnings.shown + 1 < MOST {
+        if warnings.shown + 1 < MAX_WARNINGS {
             warnings.shown += 1;
             show(&text);
         } else {
-            let held = warnings.held.as_ref().map_or(0, |(_, held)| *held);
-            warnings.held = Some((text, held + 1));
+            let suppressed = warnings.suppressed.as_ref().map_or(0, |(_, suppressed)| *suppressed);
+            warnings.suppressed = Some((text, suppressed + 1));
         }
     }
 
-    /// Shows the last warning that was held back.
-    fn show_held(&self, show: fn(&str)) {
+    /// Shows the last suppressed warning, with the number of those before it.
+    fn show_suppressed(&self, show: fn(&str)) {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        match warnings.held.take() {
+        match warnings.suppressed.take() {
             Some((text, 1)) => show(&text),
-            Some((text, held)) => {
-                let more = held - 1;
+            Some((text, suppressed)) => {
+                let more = suppressed - 1;
                 show(&format!("{text} ({more} more before this one: --log-level info shows all)"));
             }
             None => {}
@@ -149,15 +150,15 @@ impl Recording {
 struct Fields {
     file: Option<String>,
     message: String,
-    /// `name value`, by commas.
+    /// The other fields as `name value`, separated by commas.
     others: String,
     reason: Option<String>,
-    /// The module that a record of the `log` crate comes from.
+    /// The target (module) of a record of the `log` crate.
     target: Option<String>,
 }
 
 impl Fields {
-    /// `RECORDING: message (name value, ...): reason`; in front of what another crate says stands its name.
+    /// `RECORDING: message (name value, ...): reason`. Messages of other crates are prefixed with `[crate]`.
     fn text(&self, recording: Option<&Recording>, ours: bool) -> String {
         let mut out = String::new();
         if let Some(name) = self.file.as_ref().or(recording.map(|recording| &recording.name)) {
@@ -209,17 +210,17 @@ impl Visit for Fields {
 mod tests {
     use super::*;
 
-    /// What is shown at a level while `work` is done.
+    /// The messages that `work` prints at a log level.
     fn shown(level: LevelFilter, work: impl FnOnce()) -> Vec<String> {
         static SHOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _alone = ONE_AT_A_TIME.lock().unwrap();
+        static TEST_LOCK: Mutex<()> = Mutex::new(());
+        let _alone = TEST_LOCK.lock().unwrap();
         let messages = Messages { level, show: |text| SHOWN.lock().unwrap().push(text.to_string()) };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(messages), work);
         std::mem::take(&mut SHOWN.lock().unwrap())
     }
 
-    /// A recording with this many warnings.
+    /// Logs this many warnings for a recording.
     fn damaged(warnings: usize) {
         let _about = recording(Path::new("a/talk.wav"));
         for at in 0..warnings {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn other_crates_are_heard_at_debug_only() {
+    fn events_of_other_crates_are_shown_at_debug_only() {
         let event =
             || tracing::warn!(target: "symphonia_core::probe", { log.target = "symphonia_core::probe" }, "junk");
         assert!(shown(LevelFilter::WARN, event).is_empty() && shown(LevelFilter::INFO, event).is_empty());

@@ -1,7 +1,11 @@
-//! The command line: parses, runs one subcommand, tells what went wrong, and gives the exit status.
+//! The command line: parses the arguments, runs one subcommand, prints its error, and returns the exit status.
 //!
-//! Status 0: all done. 1: something failed, the rest was done. 2: the command line cannot be understood or honoured;
-//! nothing was done. 130: stopped by Ctrl-C.
+//! | status | meaning |
+//! |---|---|
+//! | 0 | all done |
+//! | 1 | something failed; the rest was done |
+//! | 2 | the command line is invalid; nothing was done |
+//! | 130 | stopped by Ctrl-C |
 
 mod align;
 mod argv;
@@ -65,29 +69,29 @@ Exit status: 0 all done, 1 some files failed and the others are done,
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write down what is said in recordings.
+    /// Transcribe recordings.
     #[command(after_help = AFTERWARDS)]
     Transcribe(Box<options::Transcribe>),
-    /// Answer requests until there are no more: JSON lines on stdin and stdout.
+    /// Serve transcription requests: JSON lines on stdin and stdout.
     #[command(after_help = worker::PROTOCOL)]
     Worker(Box<worker::WorkerArgs>),
-    /// Find out when the words of a text were said in a recording.
+    /// Align a known text with a recording: word times.
     Align(Box<align::AlignArgs>),
-    /// Find out who speaks when in recordings.
+    /// Speaker diarization: print who speaks when in recordings.
     Diarize(Box<diarize::DiarizeArgs>),
-    /// Print where somebody speaks in a recording, as JSON.
+    /// Voice activity detection: print where there is speech in a recording, as JSON.
     Vad(vad::VadArgs),
-    /// Judge a result: WER, cpWER, DER and the times of words against what is right.
+    /// Score a result against a reference: WER, cpWER, DER and errors of word times.
     Score(score::ScoreArgs),
     /// Transcribe the built-in sample with the built-in model.
     Demo(options::Compute),
-    /// List the models that can be named, and which are on this machine.
+    /// List the known models, and those on this machine.
     Models(ModelsArgs),
 }
 
 #[derive(Args)]
 struct ModelsArgs {
-    /// A folder with models, looked in besides the cache.
+    /// A folder with models, searched in addition to the cache.
     #[arg(long, value_name = "DIR")]
     model_dir: Option<PathBuf>,
     /// Print the recognisers on this machine as a JSON array.
@@ -95,11 +99,11 @@ struct ModelsArgs {
     json: bool,
 }
 
-/// How a subcommand ended.
+/// Why a subcommand failed.
 enum Failure {
-    /// Nothing could be done, for this reason.
+    /// The whole command failed. The error has not been printed yet.
     Error(Error),
-    /// Some files failed; they have been told about.
+    /// Some files failed. Their errors have been printed.
     Files,
 }
 
@@ -160,9 +164,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Prints clap's text. Help and version are no errors, and somebody who named a file first is told how to go on.
+/// Prints clap's message, which may be the help or the version (status 0). If the first argument is a file instead of a
+/// subcommand, suggests `transcribe`.
 fn usage(error: &clap::Error, first: Option<&OsString>) -> ExitCode {
-    // A reader that went away (`diarist --help | head -1`) is no failure either.
+    // A closed pipe (`diarist --help | head -1`) is not a failure.
     let _ = error.print();
     if let (clap::error::ErrorKind::InvalidSubcommand, Some(file)) = (error.kind(), first)
         && std::path::Path::new(file).exists()
@@ -172,7 +177,7 @@ fn usage(error: &clap::Error, first: Option<&OsString>) -> ExitCode {
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
-/// The hub of the environment, with what the command line says about it.
+/// The hub as configured by environment variables, with the options of the command line applied.
 fn hub(model_dir: Option<PathBuf>, cache_only: bool, token: Option<String>) -> Hub {
     let mut hub = Hub::from_env();
     hub.model_dir = model_dir;
@@ -194,7 +199,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// The commands in the code blocks of a Markdown file that call this program, without its name.
+    /// The arguments of all calls of this program in the code blocks of a Markdown file.
     fn commands(markdown: &str) -> Vec<Vec<&str>> {
         let prefixes = ["diarist ", "cargo run --release -- "];
         let blocks = markdown.split("```").skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! `diarist models`: the names `--model` knows, and the models that are on this machine.
+//! `diarist models`: lists the known model names and the models on this machine.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub enum Form {
 /// Prints the list.
 ///
 /// # Errors
-/// None so far: a folder that lacks files is not listed, or shown as such.
+/// None at present: a folder with missing files is not listed, or is listed as incomplete.
 pub fn run(hub: &Hub, form: Form) -> Result<()> {
     let installed = hub.installed();
     if form == Form::Json {
@@ -41,7 +41,7 @@ pub fn run(hub: &Hub, form: Form) -> Result<()> {
     Ok(())
 }
 
-/// Prints the table of the names.
+/// Prints the table of known recogniser names.
 fn recognisers(installed: &[Installed]) {
     let row = |name: &str, repo: &str, parameters: &str, here: &str, note: &str| {
         console::line(&format!("{name:<18} {repo:<34} {parameters:>10}  {here:>10}  {note}"));
@@ -55,7 +55,7 @@ fn recognisers(installed: &[Installed]) {
     }
 }
 
-/// Prints the table of what is here.
+/// Prints the table of recognisers on this machine.
 fn on_this_machine(installed: &[Installed]) {
     console::line("");
     let row = |name: &str, format: &str, size: &str, place: &str| {
@@ -71,7 +71,7 @@ fn on_this_machine(installed: &[Installed]) {
     }
 }
 
-/// The models on this machine for programs: name, format, path and bytes.
+/// The recognisers on this machine as JSON: name, format, path and bytes.
 fn json(installed: &[Installed]) -> String {
     let models = installed.iter().map(|model| {
         serde_json::json!({
@@ -84,7 +84,7 @@ fn json(installed: &[Installed]) -> String {
     serde_json::Value::Array(models.collect()).to_string()
 }
 
-/// A path with `~` for the home folder.
+/// The path, with the home folder abbreviated to `~`.
 fn shortened(path: &Path) -> String {
     match std::env::home_dir().and_then(|home| path.strip_prefix(home).ok().map(Path::to_path_buf)) {
         Some(rest) => format!("~/{}", rest.display()),
@@ -92,7 +92,7 @@ fn shortened(path: &Path) -> String {
     }
 }
 
-/// Prints the table of the models that find words.
+/// Prints the table of alignment models by language.
 fn aligners_of_languages(hub: &Hub) {
     let row = |language: &str, model: &str, licence: &str, here: &str| {
         console::line(&format!("{language:<9} {model:<48} {licence:<18} {here:>10}"));
@@ -112,7 +112,7 @@ fn aligners_of_languages(hub: &Hub) {
     }
 }
 
-/// Prints the table of the pipelines that tell speakers apart.
+/// Prints the table of diarization pipelines.
 fn pipelines_of_speakers(hub: &Hub) {
     let row = |model: &str, here: &str, note: &str| console::line(&format!("{model:<58} {here:>10}  {note}"));
     console::line("");

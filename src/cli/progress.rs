@@ -1,4 +1,4 @@
-//! What is shown while a recording is worked on.
+//! Progress observers: progress bars, printed segments, and warnings of one recording.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use diarist::units::Seconds;
 use super::console::{self, Bar};
 use super::{interrupt, log, wording};
 
-/// How the text of a segment is printed as it is found.
+/// How segments are printed as they are transcribed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
     /// Not at all.
@@ -19,22 +19,22 @@ pub enum Lines {
     WhisperX,
 }
 
-/// Shows one recording's progress and text.
+/// Shows the progress and the segments of one recording.
 pub struct Watch {
     bar: Bar,
     lines: Lines,
     /// Whether to print per cents to stdout.
     percent: bool,
-    /// On the bar.
+    /// File name without folders, for the progress bar.
     short: String,
-    /// In messages.
+    /// Path, for messages.
     name: String,
-    /// Whether the transcript has to do without speakers.
+    /// Whether diarization failed, so that the transcript has no speakers.
     pub without_speakers: bool,
 }
 
 impl Watch {
-    /// For this recording.
+    /// An observer for this recording.
     pub fn new(file: &Path, lines: Lines, print_progress: bool) -> Self {
         let name = file.display().to_string();
         Watch {
@@ -88,7 +88,7 @@ impl Observer for Watch {
     }
 }
 
-/// That words of a language cannot be aligned, and what they have instead.
+/// The message that words of a language cannot be aligned, and what replaces the alignment.
 fn no_alignment(language: &str, instead: Instead) -> String {
     let what = match instead {
         Instead::Dtw => "word times are taken from the recogniser instead (`align_method` dtw)",
@@ -97,23 +97,23 @@ fn no_alignment(language: &str, instead: Instead) -> String {
     format!("no alignment of `{language}`, so that {what}")
 }
 
-/// Watches over a recording whose result goes to a program: what a person would be told is noted down.
+/// Observer for a recording whose result is JSON: collects the warnings, which become part of the result.
 pub struct Notes<S: Fn() -> bool> {
-    /// Whether to stop.
+    /// Whether to cancel the work.
     stop: S,
-    /// What is missing in the result, and why.
+    /// What is missing from the result, and why.
     pub warnings: Vec<String>,
-    /// Whether the transcript has to do without speakers.
+    /// Whether diarization failed, so that the transcript has no speakers.
     pub without_speakers: bool,
 }
 
 impl<S: Fn() -> bool> Notes<S> {
-    /// No notes yet; the work is stopped once `stop` says so.
+    /// An observer without warnings; the work is cancelled once `stop` returns true.
     pub fn new(stop: S) -> Self {
         Notes { stop, warnings: Vec::new(), without_speakers: false }
     }
 
-    /// Notes the warnings in the result of this recording, and shows them.
+    /// Collects and logs the warnings in the result of this recording.
     pub fn of_result(&mut self, file: &Path, transcript: &Transcript) {
         log::warnings(&transcript.warnings);
         self.warnings.extend(transcript.warnings.iter().map(|text| format!("{}: {text}", file.display())));
@@ -137,7 +137,7 @@ impl<S: Fn() -> bool> Observer for Notes<S> {
     }
 }
 
-/// Shows how far one kind of work on a recording is.
+/// Shows the progress of a single stage of a recording.
 pub struct ProgressBarWatch {
     bar: Bar,
     doing: &'static str,
@@ -147,12 +147,12 @@ pub struct ProgressBarWatch {
 }
 
 impl ProgressBarWatch {
-    /// For the recording called `name`.
+    /// A progress bar for the recording `name`; `doing` is its label.
     pub fn new(doing: &'static str, name: String, percent: bool) -> Self {
         ProgressBarWatch { bar: Bar::recording(), doing, name, percent }
     }
 
-    /// Shows something else that comes before.
+    /// Shows the progress of an earlier step, with its own label.
     pub fn show(&self, doing: &str, done: Seconds, total: Seconds) {
         self.bar.set(&format!("{doing} {}", self.name), tenths(done), tenths(total));
     }
@@ -171,7 +171,7 @@ impl diarist::watch::Watch for ProgressBarWatch {
     }
 }
 
-/// The bar counts in whole numbers.
+/// Seconds to tenths of a second: the progress bar counts integers.
 fn tenths(time: Seconds) -> u64 {
     (time.0 * 10.0) as u64
 }
@@ -183,14 +183,14 @@ pub fn print(segments: &[Segment]) {
     }
 }
 
-/// The name of a file; the folders would leave no room for the bar.
+/// The file name without folders, which keeps the progress bar short.
 pub fn short(file: &Path) -> String {
     file.file_name().map_or_else(|| file.display().to_string(), |name| name.display().to_string())
 }
 
-/// A segment on one line, times in seconds, with its speaker where that is known.
+/// A segment on one line: times in seconds, the speaker if known, and the text.
 pub fn line(segment: &Segment) -> String {
-    // A line break in the text would look like another segment.
+    // Each segment takes one line.
     let text = segment.text.trim().replace(['\n', '\r'], " ");
     let speaker = segment.speaker.as_ref().map_or_else(String::new, |speaker| format!("[{speaker}]: "));
     format!("[{:.2} --> {:.2}] {speaker}{text}", segment.start.0, segment.end.0)

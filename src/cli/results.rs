@@ -1,16 +1,16 @@
-//! Results for programs: JSON objects, each on a line of its own.
+//! JSON lines output: one object per line, with ordered keys, for `--jsonl` and the worker's answers.
 
 use diarist::types::Transcript;
 use diarist::{Error, Result, output};
 use serde::{Deserialize, Serialize};
 
-/// What a program calls a recording: an integer or a text.
+/// The id that a client gives a recording: an integer or a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Id {
-    /// An integer.
+    /// An integer that fits 64 bits with a sign.
     Signed(i64),
-    /// One above those.
+    /// A larger integer that fits 64 bits without a sign.
     Unsigned(u64),
     /// A text.
     Text(String),
@@ -18,16 +18,16 @@ pub enum Id {
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&written(self))
+        f.write_str(&to_json(self))
     }
 }
 
-/// Why there is no result.
+/// An error in place of a result.
 #[derive(Debug)]
 pub struct Refusal {
-    /// [`Error::kind`], or a word of the protocol.
+    /// [`Error::kind`], or a kind of the worker's protocol.
     pub kind: &'static str,
-    /// What failed, and the cure.
+    /// What failed, and how to fix it.
     pub message: String,
 }
 
@@ -44,7 +44,7 @@ impl From<&Error> for Refusal {
     }
 }
 
-/// An object on its way, its keys in the order in which they are put.
+/// A JSON object under construction; keys keep the order of the calls.
 pub struct Line(String);
 
 impl Line {
@@ -53,12 +53,12 @@ impl Line {
         Line("{".into())
     }
 
-    /// Puts a value.
+    /// Adds a value.
     pub fn put(self, key: &str, value: &impl Serialize) -> Self {
-        self.put_json(key, &written(value))
+        self.put_json(key, &to_json(value))
     }
 
-    /// Puts a transcript as `-f json` writes it.
+    /// Adds a transcript in the format of `-f json`.
     ///
     /// # Errors
     /// As [`output::json::json`].
@@ -66,13 +66,13 @@ impl Line {
         Ok(self.put_json(key, &output::json::json(transcript)?))
     }
 
-    /// Puts why there is no result.
+    /// Adds an error as an object with `kind` and `message`.
     pub fn put_refusal(self, key: &str, refusal: &Refusal) -> Self {
         let refusal = Line::new().put("kind", &refusal.kind).put("message", &refusal.message);
         self.put_json(key, &refusal.end())
     }
 
-    /// Puts the warnings, if there are any.
+    /// Adds the warnings, if there are any.
     pub fn put_warnings(self, warnings: &[String]) -> Self {
         if warnings.is_empty() { self } else { self.put("warnings", &warnings) }
     }
@@ -81,21 +81,21 @@ impl Line {
         if self.0.len() > 1 {
             self.0.push_str(", ");
         }
-        self.0.push_str(&written(&key));
+        self.0.push_str(&to_json(&key));
         self.0.push_str(": ");
         self.0.push_str(json.trim_end());
         self
     }
 
-    /// The object, and the end of its line.
+    /// The object as a line, with its newline.
     pub fn end(mut self) -> String {
         self.0.push_str("}\n");
         self.0
     }
 }
 
-/// A value without maps whose keys are no texts, which cannot fail.
-fn written(value: &impl Serialize) -> String {
+/// Serialises a value. This fails only for maps with keys that are not strings, which are never passed.
+fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".into())
 }
 

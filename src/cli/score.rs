@@ -1,4 +1,4 @@
-//! `diarist score`: a result against what is known to be right.
+//! `diarist score`: scores a result against a reference (WER, cpWER, DER, word boundary errors).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,16 +22,16 @@ Files: .json (a transcript of ours or WhisperX's, or SegLST), .stm, .ctm, .rttm,
 Recordings are matched by the names in the files; where both files have only one, it is the same.
 For example: diarist score right.rttm talk.rttm; diarist score right.stm talk.json --json")]
 pub struct ScoreArgs {
-    /// What is right.
+    /// The reference.
     #[arg(value_name = "REFERENCE", value_hint = ValueHint::FilePath)]
     reference: PathBuf,
-    /// What is to be judged.
+    /// The result to score.
     #[arg(value_name = "HYPOTHESIS", value_hint = ValueHint::FilePath)]
     hypothesis: PathBuf,
-    /// The stretches of the recordings that count for DER, as UEM: lines of FILE CHANNEL START END.
+    /// Regions that are scored for DER, as UEM: lines of FILE CHANNEL START END.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     uem: Option<PathBuf>,
-    /// Print JSON: rates as shares of one, times in seconds.
+    /// Print JSON: rates as fractions, times in seconds.
     #[arg(long)]
     json: bool,
 }
@@ -39,7 +39,7 @@ pub struct ScoreArgs {
 /// Prints the scores.
 ///
 /// # Errors
-/// Files that cannot be read, and those that have nothing to do with each other.
+/// Errors of reading the files; [`Error::Model`] if the two files have nothing in common that can be compared.
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let (reference, hypothesis) = (files::open_all(&args.reference)?, files::open_all(&args.hypothesis)?);
     let scored = args.uem.as_deref().map(files::open_uem).transpose()?;
@@ -48,8 +48,8 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     let all = found.values().cloned().fold(Report::default(), |sum, one| sum + one);
     if args.json {
         let recordings: serde_json::Map<String, Value> =
-            found.iter().map(|(name, report)| (name.clone(), value(report))).collect();
-        let text = serde_json::to_string_pretty(&json!({"recordings": recordings, "all": value(&all)}));
+            found.iter().map(|(name, report)| (name.clone(), report_json(report))).collect();
+        let text = serde_json::to_string_pretty(&json!({"recordings": recordings, "all": report_json(&all)}));
         console::line(&text.unwrap_or_default());
         return Ok(());
     }
@@ -60,7 +60,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     Ok(())
 }
 
-/// A line for each recording.
+/// Prints one line per recording.
 fn table(found: &BTreeMap<String, Report>) {
     let width = found.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
     let line = |name: &str, cells: [String; 5]| {
@@ -80,7 +80,7 @@ fn table(found: &BTreeMap<String, Report>) {
     console::line("");
 }
 
-/// All that is known of a result.
+/// Prints all scores of a report.
 fn details(report: &Report) {
     let line = |name: &str, rate: &str, rest: &str| console::line(&format!("{name:<9} {rate:>9}  {rest}"));
     for (name, errors) in [("WER", report.words), ("cpWER", report.speakers)] {
@@ -91,7 +91,7 @@ fn details(report: &Report) {
     }
     for (collar, times) in COLLARS.iter().zip(report.times.iter().flatten()) {
         let name = if *collar == 0.0 { "DER".to_owned() } else { format!("DER {collar}") };
-        // Shares of nothing are nothing.
+        // Avoids 0 / 0 without speech in the reference.
         let share = |part: f64| percent(if part == 0.0 { 0.0 } else { part / times.total });
         let (missed, false_alarm, confused) = (share(times.missed), share(times.false_alarm), share(times.confused));
         let rest =
@@ -116,8 +116,8 @@ fn percent(rate: f64) -> String {
     if rate.is_finite() { format!("{:.2} %", 100.0 * rate) } else { "none said".into() }
 }
 
-/// As JSON. What cannot be compared, and a share of nothing, is null.
-fn value(report: &Report) -> Value {
+/// The report as JSON. Scores that are not available, and rates with a denominator of 0, are null.
+fn report_json(report: &Report) -> Value {
     let errors = |errors: Errors| {
         let Errors { words, substituted, deleted, inserted } = errors;
         let rate = errors.rate();

@@ -1,10 +1,11 @@
-//! What `align` is told about the words: a text, subtitles (SubRip or WebVTT), or a transcript in JSON.
+//! Readers of the text file of `align`: plain text, subtitles (SubRip or WebVTT), or a transcript in JSON.
 //!
-//! Subtitles are told by their contents, since they are often called `.txt`. Their times are not used: the text is found in the
-//! whole recording, so that subtitles of another cut of it work, too. No crate reads both formats and is kept up; what is needed
-//! of them, the text alone, is little.
+//! Subtitles are recognised by their contents, since their files are often called `.txt`. Their times are not used: the
+//! text is aligned with the whole recording, so subtitles of another cut of it work, too. There is no maintained crate
+//! that reads both formats, and only the text is needed.
 //!
-//! Sources: W3C WebVTT (2019), sections 4.1 and 6.1; for SubRip, which has no specification, what FFmpeg and VLC read.
+//! Sources: W3C WebVTT (2019), sections 4.1 and 6.1. SubRip has no specification; the reader accepts what FFmpeg and
+//! VLC accept.
 
 use std::path::Path;
 
@@ -12,19 +13,19 @@ use diarist::asr::language_names;
 use diarist::types::{Segment, Transcript};
 use diarist::{Error, Result};
 
-/// What to align.
+/// The text to align.
 #[derive(Debug, PartialEq)]
 pub enum KnownText {
-    /// Words alone.
+    /// Text without times.
     Text(String),
-    /// Words in segments, whose times say where they are looked for.
+    /// Segments; the words of each are aligned within its times.
     Segments(Vec<Segment>),
 }
 
-/// Reads a script, and its language where it says that.
+/// Reads the text file. Returns the text, and the language if the file is a transcript that names it.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Model`] if it is no text, has no words, or is no transcript.
+/// [`Error::Io`] if it cannot be read; [`Error::Model`] if it is not text, is empty, or is JSON but not a transcript.
 pub fn read(file: &Path) -> Result<(KnownText, Option<String>)> {
     let refuse = |reason: String| Error::model(file, reason);
     let bytes = std::fs::read(file).map_err(|e| match e.kind() {
@@ -35,14 +36,14 @@ pub fn read(file: &Path) -> Result<(KnownText, Option<String>)> {
     if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return transcript(&text, refuse);
     }
-    let spoken = if is_subtitles(&text) { of_subtitles(&text) } else { text.lines().map(without_speaker).collect() };
-    if spoken.iter().all(|line| line.trim().is_empty()) {
+    let lines = if is_subtitles(&text) { subtitle_lines(&text) } else { text.lines().map(without_speaker).collect() };
+    if lines.iter().all(|line| line.trim().is_empty()) {
         return Err(refuse("is empty: there is nothing to find".into()));
     }
-    Ok((KnownText::Text(spoken.join("\n")), None))
+    Ok((KnownText::Text(lines.join("\n")), None))
 }
 
-/// The segments of a transcript, and their language.
+/// Parses a transcript: its segments and its language.
 fn transcript(text: &str, refuse: impl Fn(String) -> Error) -> Result<(KnownText, Option<String>)> {
     let transcript: Transcript = serde_json::from_str(text)
         .map_err(|e| refuse(format!("is not a transcript of diarist or WhisperX ({e}); a plain text ends in .txt")))?;
@@ -53,7 +54,7 @@ fn transcript(text: &str, refuse: impl Fn(String) -> Error) -> Result<(KnownText
     Ok((KnownText::Segments(transcript.segments), language.map(str::to_string)))
 }
 
-/// UTF-8, with a byte order mark or without, or UTF-16 with one.
+/// Decodes UTF-8 with or without a byte order mark, or UTF-16 with one.
 fn decode(bytes: Vec<u8>) -> std::result::Result<String, String> {
     let units = |unit: fn([u8; 2]) -> u16| -> Vec<u16> {
         bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect()
@@ -73,22 +74,22 @@ fn decode(bytes: Vec<u8>) -> std::result::Result<String, String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 
-/// Whether a text is WebVTT, by its header, or SubRip: its first line, or the one after a number, has the times of a cue.
+/// Whether a text is WebVTT (by its header) or SubRip (the first line, or the second after a number, has cue times).
 fn is_subtitles(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let header = first.strip_prefix("WEBVTT").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
-    header || is_times(first) || is_number(first) && lines.next().is_some_and(is_times)
+    header || is_cue_times(first) || is_number(first) && lines.next().is_some_and(is_cue_times)
 }
 
-/// Whether a line has the times of a cue: `00:00:05,000 --> 00:00:08,000`, perhaps with settings behind it.
-fn is_times(line: &str) -> bool {
+/// Whether a line has cue times: `00:00:05,000 --> 00:00:08,000`, optionally followed by settings.
+fn is_cue_times(line: &str) -> bool {
     let Some((start, end)) = line.split_once("-->") else { return false };
-    [Some(start.trim()), end.split_whitespace().next()].into_iter().all(|time| time.is_some_and(is_time))
+    [Some(start.trim()), end.split_whitespace().next()].into_iter().all(|time| time.is_some_and(is_timestamp))
 }
 
-/// `[hours:]minutes:seconds`, with a fraction behind a comma or a point, or without.
-fn is_time(time: &str) -> bool {
+/// Whether a text is `[hours:]minutes:seconds`, optionally with a fraction after a comma or a point.
+fn is_timestamp(time: &str) -> bool {
     let (whole, fraction) = time.split_once([',', '.']).unwrap_or((time, "0"));
     let parts: Vec<&str> = whole.split(':').collect();
     matches!(parts.len(), 2 | 3) && parts.iter().chain([&fraction]).all(|part| is_number(part.trim()))
@@ -98,18 +99,19 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The lines of text of all cues. Where one word after another is underlined, each cue has the whole text, and counts once.
-fn of_subtitles(text: &str) -> Vec<String> {
+/// The text lines of all cues. Subtitles that underline one word after another (`--highlight-words`) repeat the same
+/// text in successive cues; these repetitions are dropped.
+fn subtitle_lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let mut out: Vec<String> = Vec::new();
     let mut last: (String, bool) = Default::default();
     let mut at = 0;
-    while let Some(times) = lines[at.min(lines.len())..].iter().position(|line| is_times(line)) {
-        // Before the first cue and between cues are headers, notes, styles and names of cues, none of which is said.
+    while let Some(times) = lines[at.min(lines.len())..].iter().position(|line| is_cue_times(line)) {
+        // The lines before the cue times are headers, notes, styles and cue identifiers, not lines text.
         let from = at + times + 1;
         let to = end_of_cue(&lines, from);
         let raw = lines[from..to].join("\n");
-        let cue = (plain(&raw), raw.contains("<u>"));
+        let cue = (strip_markup(&raw), raw.contains("<u>"));
         if !(cue.0 == last.0 && cue.1 && last.1) {
             out.extend(cue.0.lines().map(without_speaker));
         }
@@ -119,25 +121,26 @@ fn of_subtitles(text: &str) -> Vec<String> {
     out
 }
 
-/// The line behind the text of a cue that begins at `from`: an empty one, or where that is missing the next cue's number or times.
-/// An empty line within the text of a SubRip cue does not end it, unless the name of the next cue or a block of WebVTT follows.
+/// The end (exclusive) of the text of a cue that begins at line `from`: an empty line, or without one the next cue's
+/// number or times. An empty line within the text of a SubRip cue does not end it, unless the identifier of the next
+/// cue or a WebVTT block follows.
 fn end_of_cue(lines: &[&str], from: usize) -> usize {
     let is_block =
         |line: &str| ["NOTE", "STYLE", "REGION"].iter().any(|word| line.split_whitespace().next() == Some(word));
     for at in from..lines.len() {
         let next = lines.get(at + 1).copied().unwrap_or_default();
-        if is_times(lines[at]) || is_number(lines[at]) && is_times(next) {
+        if is_cue_times(lines[at]) || is_number(lines[at]) && is_cue_times(next) {
             return at;
         }
-        if lines[at].is_empty() && (is_block(next) || lines.get(at + 2).is_some_and(|line| is_times(line))) {
+        if lines[at].is_empty() && (is_block(next) || lines.get(at + 2).is_some_and(|line| is_cue_times(line))) {
             return at;
         }
     }
     lines.len()
 }
 
-/// The text without tags (`<v Anna>`, `<i>`, `<00:01.000>`), without `{\an8}`, and with characters for entities.
-fn plain(text: &str) -> String {
+/// Removes tags (`<v Anna>`, `<i>`, `<00:01.000>`) and `{\an8}`, and decodes entities.
+fn strip_markup(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['<', '{', '&']) {
@@ -151,7 +154,7 @@ fn plain(text: &str) -> String {
     out.replace(['\u{200e}', '\u{200f}'], "")
 }
 
-/// How long the markup at the start of a text is, and what it stands for; a character that is none stands for itself.
+/// The length of the markup at the start of a text, and its replacement; other characters are replaced by themselves.
 fn markup(text: &str) -> (usize, &str) {
     const ENTITIES: [(&str, &str); 8] = [
         ("&amp;", "&"),
@@ -173,7 +176,7 @@ fn markup(text: &str) -> (usize, &str) {
     length.map_or((1, &text[..1]), |length| (length, ""))
 }
 
-/// A line without the `[SPEAKER_00]: ` that `transcribe` writes in front, which nobody says.
+/// Removes the `[SPEAKER_00]: ` that `transcribe` writes before a line.
 fn without_speaker(line: &str) -> String {
     let named = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("]: "));
     named.filter(|(name, _)| !name.contains('[')).map_or(line, |(_, text)| text).to_string()
@@ -185,7 +188,7 @@ mod tests {
 
     fn text(bytes: &[u8]) -> std::result::Result<String, String> {
         let text = decode(bytes.to_vec())?;
-        Ok(if is_subtitles(&text) { of_subtitles(&text).join("/") } else { format!("no subtitles: {text}") })
+        Ok(if is_subtitles(&text) { subtitle_lines(&text).join("/") } else { format!("no subtitles: {text}") })
     }
 
     #[test]
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn utf16_is_known_by_its_mark() {
+    fn utf16_is_recognised_by_its_byte_order_mark() {
         let srt = "1\n00:00:00,000 --> 00:00:05,000\nGrüße";
         for (mark, bytes) in [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)]
         {

@@ -1,4 +1,4 @@
-//! The options about speakers, which of them contradict each other, and where the models and the known voices come from.
+//! Speaker options: their checks, loading of the diarization pipeline, and enrolment of known speakers.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -15,57 +15,58 @@ use diarist::{Error, Result};
 use super::progress::ProgressBarWatch;
 use super::{convert, engine, interrupt, log, options, transcribe};
 
-/// What tells speakers apart, how many there are, and who they are.
+/// The diarization pipeline, the number of speakers, and known speakers.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Speakers")]
 pub struct Voices {
-    /// What tells speakers apart: open, a pipeline on the hub, or a folder [default: auto].
+    /// Diarization pipeline: open, a pipeline on the hub, or a folder [default: auto].
     ///
-    /// open is segmentation-3.0 and CAM++, which need no account. auto is pyannote/speaker-diarization-community-1 where that is on
-    /// this machine or HF_TOKEN fetches it, else open. A folder has a config.yaml, or its networks in segmentation/ and embedding/.
+    /// open is segmentation-3.0 and CAM++, which need no account. auto is pyannote/speaker-diarization-community-1 if
+    /// it is on this machine or HF_TOKEN can download it, else open. A folder has a config.yaml, or its networks in
+    /// segmentation/ and embedding/.
     #[arg(long, value_name = "MODEL", hide_short_help = true)]
     pub diarize_model: Option<String>,
-    /// How many speakers there are.
+    /// Number of speakers, if known.
     #[arg(long, value_name = "N", conflicts_with_all = ["min_speakers", "max_speakers"])]
     pub num_speakers: Option<usize>,
-    /// Fewest speakers.
+    /// Minimum number of speakers.
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub min_speakers: Option<usize>,
-    /// Most speakers.
+    /// Maximum number of speakers.
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_speakers: Option<usize>,
-    /// Write the speakers' voices, too (json).
+    /// Also write the speakers' embeddings (json).
     #[arg(long, hide_short_help = true)]
     pub speaker_embeddings: bool,
-    /// Recordings of people by their names, which the speakers get.
+    /// Folder with recordings of known speakers; matching speakers get their names.
     ///
-    /// A file or a folder of files for each, called as they are, in which they speak alone.
+    /// One file, or one folder of files, per person, named after the person, in which nobody else speaks.
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub speakers: Option<PathBuf>,
 }
 
-/// Who says what.
+/// Options of speakers in transcripts.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Speakers")]
 pub struct Speakers {
-    /// Say who speaks: every word and segment gets its speaker.
+    /// Speaker diarization: every word and segment gets its speaker.
     #[arg(long)]
     pub diarize: bool,
     #[command(flatten)]
     pub voices: Voices,
-    /// Words during which nobody was heard get the nearest speaker.
+    /// Words outside all speaker turns get the nearest speaker.
     #[arg(long, hide_short_help = true)]
     pub fill_nearest: bool,
-    /// All words of a sentence get the speaker of most of them.
+    /// All words of a sentence get the speaker of the majority of its words.
     #[arg(long, hide_short_help = true)]
     pub sentence_speakers: bool,
-    /// Leave segments whole where the speaker changes within, as WhisperX does.
+    /// Do not split segments where the speaker changes, as in WhisperX.
     #[arg(long, hide_short_help = true)]
     pub whole_segments: bool,
 }
 
 impl Voices {
-    /// How many speakers there may be.
+    /// The bounds on the number of speakers.
     ///
     /// # Errors
     /// [`Error::Config`] for numbers that contradict each other.
@@ -73,22 +74,22 @@ impl Voices {
         Bounds::new(self.num_speakers, self.min_speakers, self.max_speakers)
     }
 
-    /// The name of the pipeline.
+    /// The name of the pipeline; `auto` by default.
     fn model(&self) -> &str {
         self.diarize_model.as_deref().unwrap_or(AUTO)
     }
 
-    /// Refuses what can be refused before anything is fetched; gives the recordings to learn voices from.
+    /// Checks the options before anything is downloaded. Returns the enrolment recordings: name and file.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Model`] for a pipeline that cannot be, [`Error::Audio`] for a folder of voices.
+    /// [`Error::Config`] or [`Error::Model`] for an unknown pipeline, [`Error::Audio`] for a bad `--speakers` folder.
     pub fn check(&self, model_dir: Option<PathBuf>) -> Result<Vec<(String, PathBuf)>> {
         self.bounds()?;
         super::hub(model_dir, true, None).find_diarizer(self.model())?;
-        self.speakers.as_deref().map_or(Ok(Vec::new()), recordings)
+        self.speakers.as_deref().map_or(Ok(Vec::new()), enrolment_recordings)
     }
 
-    /// Loads the pipeline, fetched if need be under a progress bar.
+    /// Loads the pipeline, downloading it with a progress bar if it is not cached.
     ///
     /// # Errors
     /// Those of the hub and of `load`.
@@ -111,18 +112,19 @@ impl Voices {
 }
 
 impl Speakers {
-    /// What is asked for; nothing without `--diarize`.
+    /// The library's options; `None` without `--diarize`.
     ///
     /// # Errors
     /// [`Error::Config`] naming an option that contradicts another, or would have no effect.
     pub fn options(&self) -> Result<Option<SpeakerOptions>> {
         if !self.diarize {
-            let more = [
+            let of_transcripts = [
                 ("fill_nearest", self.fill_nearest),
                 ("sentence_speakers", self.sentence_speakers),
                 ("whole_segments", self.whole_segments),
             ];
-            let given = self.voices.given().or(more.into_iter().find_map(|(option, given)| given.then_some(option)));
+            let given =
+                self.voices.given().or(of_transcripts.into_iter().find_map(|(option, given)| given.then_some(option)));
             return match given {
                 Some(option) => Err(Error::config(option, "given", "has no effect without `diarize`")),
                 None => Ok(None),
@@ -139,13 +141,14 @@ impl Speakers {
     }
 }
 
-/// Whose recordings are in a folder: a file is one of who it is called after, a folder has several.
-fn recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// The enrolment recordings in a folder, as (name, file). A file is named after the speaker; a subfolder named after
+/// the speaker may hold several files.
+fn enrolment_recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
         let refuse = |e: std::io::Error| Error::audio(folder, format!("is no folder with recordings of speakers: {e}"));
         let paths = std::fs::read_dir(folder).map_err(refuse)?.map(|entry| entry.map(|entry| entry.path()));
         let mut paths = paths.collect::<std::io::Result<Vec<_>>>().map_err(refuse)?;
-        // What a file manager leaves behind is nobody's voice.
+        // Skips hidden files such as .DS_Store.
         paths.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
         paths.sort();
         Ok(paths)
@@ -169,17 +172,18 @@ fn recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(all)
 }
 
-/// Learns the voices of recordings; none give no names.
+/// Computes the embeddings of known speakers; `None` without recordings.
 ///
 /// # Errors
-/// [`Error::Audio`] naming the recording that cannot be read, or in which nobody speaks alone; [`Error::Cancelled`].
+/// [`Error::Audio`] naming a recording that cannot be read, or that has no stretch with a single speaker;
+/// [`Error::Cancelled`].
 pub fn enrol(
     diarizer: &dyn DynDiarizer,
-    recordings: &[(String, PathBuf)],
+    enrolment_recordings: &[(String, PathBuf)],
     options: &options::Audio,
 ) -> Result<Option<Gallery>> {
     let mut voices = Vec::new();
-    for (name, file) in recordings {
+    for (name, file) in enrolment_recordings {
         let _about = log::recording(file);
         let mut watch = ProgressBarWatch::new("learning the voice of", name.clone(), false);
         let sound = audio::decode(file, &convert::audio(options), |_| {

@@ -1,4 +1,4 @@
-//! `-`, the standard input as a recording.
+//! The argument `-`: a recording read from the standard input.
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use diarist::audio::{self, Audio, DecodeOptions, Progress};
 use diarist::pipeline::Input;
 use diarist::{Error, Result, output};
 
-/// What results are named after that come from the standard input.
+/// The name of a recording from the standard input, in messages and file names.
 const STDIN: &str = "stdin";
 
 fn is_stdin(file: &Path) -> bool {
@@ -20,7 +20,7 @@ pub fn input(file: &Path) -> Input<'_> {
     if is_stdin(file) { Input::Stdin } else { Input::Path(file) }
 }
 
-/// What an argument is called in messages, and what its results are named after.
+/// The name of a recording in messages and in the names of its results.
 pub fn name(file: &Path) -> &Path {
     if is_stdin(file) { Path::new(STDIN) } else { file }
 }
@@ -33,10 +33,10 @@ pub fn decode(file: &Path, options: &DecodeOptions, watch: impl FnMut(Progress) 
     if is_stdin(file) { audio::decode_stdin(options, watch) } else { audio::decode(file, options, watch) }
 }
 
-/// Where the results of each recording go: [`output::plan`] by the names of the recordings.
+/// The path of each recording's results without extension, from [`output::plan`].
 ///
 /// # Errors
-/// [`Error::Config`] if two would be written to one name, or if the standard input is named twice.
+/// [`Error::Config`] if two recordings would get the same path, or if the standard input is named twice.
 pub fn plan(files: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
     if files.iter().filter(|file| is_stdin(file)).count() > 1 {
         return Err(Error::config("audio", "-", "the standard input can be read only once; name it once"));
@@ -45,7 +45,7 @@ pub fn plan(files: &[PathBuf], output_dir: &Path) -> Result<Vec<PathBuf>> {
     output::plan(&names, output_dir)
 }
 
-/// Refuses a standard input from which no recording can come; whether the file is the standard input.
+/// Whether the file is the standard input. Refuses a standard input that is a terminal.
 ///
 /// # Errors
 /// [`Error::Audio`] if it is a terminal.

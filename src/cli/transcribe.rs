@@ -1,5 +1,5 @@
-//! `diarist transcribe`: each recording's results are written as it is finished; one that fails does not stop the
-//! others.
+//! `diarist transcribe`: transcribes recordings one by one and writes the results of each as it is finished. A
+//! recording that fails does not stop the others.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,9 +16,9 @@ use super::options::Transcribe;
 use super::progress::{Lines, Watch, print};
 use super::{Failure, console, convert, interrupt, log, manifest, stdin, wording};
 
-/// Transcribes every recording that can be.
+/// Transcribes all recordings.
 pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
-    // Everything that can be refused is refused before a model is fetched or a recording decoded.
+    // All checks of options come before a model is downloaded or a recording is decoded.
     convert::check(&args.work, &args.subtitles)?;
     if let (Some(list), Some(out)) = (&args.many.manifest, &args.many.jsonl) {
         return manifest::run(args, list, out);
@@ -41,12 +41,12 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     if todo.is_empty() {
         return Err(Failure::Files);
     }
-    let well = job.all(&opening.load()?, &todo);
-    job.tell_all(&args.output.output_dir);
-    if failed || !well { Err(Failure::Files) } else { Ok(()) }
+    let all_ok = job.all(&opening.load()?, &todo);
+    job.print_totals(&args.output.output_dir);
+    if failed || !all_ok { Err(Failure::Files) } else { Ok(()) }
 }
 
-/// The formats asked for.
+/// The output formats of `--output-format`.
 fn formats(args: &Transcribe) -> Result<Vec<OutputFormat>> {
     let formats = OutputFormat::parse_list(&args.output.output_format)?;
     let has_speakers = args.work.speakers.diarize || args.work.channels.channel_speakers;
@@ -60,39 +60,40 @@ fn formats(args: &Transcribe) -> Result<Vec<OutputFormat>> {
     Ok(formats)
 }
 
-/// What is done with each recording.
+/// Options and counters shared by all recordings.
 struct Job {
     options: Options,
     formats: Vec<OutputFormat>,
     verbose: bool,
     print_progress: bool,
     subtitles: SubtitleOptions,
-    /// How many files were written, of how many recordings.
+    /// Number of files written, and number of recordings finished.
     written: [AtomicUsize; 2],
 }
 
 impl Job {
-    /// All recordings, one after another; whether all went well. While a GPU works on one, the next one is read.
+    /// Transcribes all recordings in order; returns whether none failed. On a GPU, the next recording is decoded on
+    /// another thread (prefetch) while the current one is transcribed.
     fn all(&self, engine: &Engine, todo: &[(&PathBuf, &PathBuf)]) -> bool {
-        let unwanted = AtomicBool::new(false);
+        let prefetch_cancelled = AtomicBool::new(false);
         let read = |file: &Path, watch: &mut dyn Observer| {
             let _about = log::recording(stdin::name(file));
             engine.prepare(stdin::input(file), &self.options, watch)
         };
         std::thread::scope(|scope| {
-            let mut well = true;
-            let mut ahead: Option<ScopedJoinHandle<Result<Prepared>>> = None;
+            let mut all_ok = true;
+            let mut prefetch: Option<ScopedJoinHandle<Result<Prepared>>> = None;
             for (i, &(file, stem)) in todo.iter().enumerate() {
                 let mut watch = self.watch(file);
-                let prepared = match ahead.take() {
+                let prepared = match prefetch.take() {
                     Some(reading) => reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                     None => read(file, &mut watch),
                 };
                 let next = todo.get(i + 1).filter(|_| engine.spares_the_processor());
-                ahead = next.map(|&(next, _)| scope.spawn(|| read(next, &mut Quiet(&unwanted))));
+                prefetch = next.map(|&(next, _)| scope.spawn(|| read(next, &mut CancelOnly(&prefetch_cancelled))));
                 let error = match prepared.and_then(|prepared| self.one(engine, &prepared, file, stem, watch)) {
-                    Ok(in_full) => {
-                        well &= in_full;
+                    Ok(complete) => {
+                        all_ok &= complete;
                         continue;
                     }
                     Err(error) => error,
@@ -100,20 +101,20 @@ impl Job {
                 let fatal = matches!(error, Error::Cancelled) || is_of_device(&error);
                 if !matches!(error, Error::Cancelled) {
                     console::error(&wording::of_recording(stdin::name(file), &error));
-                    well = false;
+                    all_ok = false;
                 }
                 if fatal {
-                    unwanted.store(true, Ordering::Relaxed);
-                    not_tried(&error, &todo[i + 1..]);
+                    prefetch_cancelled.store(true, Ordering::Relaxed);
+                    report_not_tried(&error, &todo[i + 1..]);
                     break;
                 }
             }
-            well
+            all_ok
         })
     }
 
     fn watch(&self, file: &Path) -> Watch {
-        // Who speaks is known only at the end.
+        // Speakers are known only after diarization, so segments are then printed at the end.
         let at_once = self.verbose && !self.names_speakers();
         let lines = if at_once { Lines::WhisperX } else { Lines::Silent };
         Watch::new(stdin::name(file), lines, self.print_progress)
@@ -124,12 +125,12 @@ impl Job {
         self.options.speakers.is_some() || self.options.channel_speakers.is_some()
     }
 
-    /// One recording; whether nothing of its transcript is missing.
+    /// Transcribes one decoded recording and writes its results. Returns false if the speakers are missing.
     fn one(&self, engine: &Engine, prepared: &Prepared, file: &Path, stem: &Path, mut watch: Watch) -> Result<bool> {
         let about = log::recording(stdin::name(file));
         let transcript = engine.finish(prepared, &self.options, &mut watch)?;
         log::warnings(&transcript.warnings);
-        let in_full = !watch.without_speakers;
+        let complete = !watch.without_speakers;
         drop((watch, about));
         if transcript.segments.is_empty() {
             console::error(&format!(
@@ -146,11 +147,11 @@ impl Job {
         }
         self.written[0].fetch_add(written.len(), Ordering::Relaxed);
         self.written[1].fetch_add(1, Ordering::Relaxed);
-        Ok(in_full)
+        Ok(complete)
     }
 
-    /// Says how much was written, where that was more than one line.
-    fn tell_all(&self, folder: &Path) {
+    /// Prints the totals if there was more than one recording.
+    fn print_totals(&self, folder: &Path) {
         let [files, recordings] = [0, 1].map(|of| self.written[of].load(Ordering::Relaxed));
         if self.verbose && recordings > 1 {
             console::line(&format!("wrote {files} files of {recordings} recordings to {}", folder.display()));
@@ -158,23 +159,23 @@ impl Job {
     }
 }
 
-/// Says which files were written.
+/// Prints the names of the files that were written.
 pub(super) fn tell_written(files: &[PathBuf]) {
     let names: Vec<String> = files.iter().map(|file| shown(file)).collect();
     console::line(&format!("wrote {}", names.join(", ")));
 }
 
-/// Watches over a recording that is read in advance: it is shown when its turn comes.
-struct Quiet<'a>(&'a AtomicBool);
+/// Observer of a prefetched recording: shows nothing, and only reports cancellation.
+struct CancelOnly<'a>(&'a AtomicBool);
 
-impl Observer for Quiet<'_> {
+impl Observer for CancelOnly<'_> {
     fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed) || interrupt::asked()
     }
 }
 
-/// Names the recordings that a failure has cost, besides the one it happened in.
-fn not_tried(error: &Error, files: &[(&PathBuf, &PathBuf)]) {
+/// After a device failure, prints a message for each recording that was not started.
+fn report_not_tried(error: &Error, files: &[(&PathBuf, &PathBuf)]) {
     if is_of_device(error) {
         for (file, _) in files {
             console::error(&format!("{}: not tried, since the device has failed", stdin::name(file).display()));
@@ -182,7 +183,8 @@ fn not_tried(error: &Error, files: &[(&PathBuf, &PathBuf)]) {
     }
 }
 
-/// Whether a device failed, which does not recover within a process. Running out of memory is no such failure.
+/// Whether the error is a device failure. The device does not recover within the process. Running out of memory is not
+/// a device failure.
 pub(super) fn is_of_device(error: &Error) -> bool {
     match error {
         Error::Stage { source, .. } => is_of_device(source),
@@ -191,18 +193,20 @@ pub(super) fn is_of_device(error: &Error) -> bool {
     }
 }
 
-/// Those recordings that are files, with where their results go, and whether there are others: they are told about.
+/// The recordings that exist, each with the path of its results, and whether any are missing. Prints an error for each
+/// missing one.
 pub(super) fn those_readable<'a>(
     files: &'a [PathBuf],
     stems: &'a [PathBuf],
 ) -> (Vec<(&'a PathBuf, &'a PathBuf)>, bool) {
-    let told = |file: &PathBuf| readable(file).inspect_err(|error| console::error(&wording::error(error))).is_ok();
-    let todo: Vec<_> = files.iter().zip(stems).filter(|(file, _)| told(file)).collect();
+    let is_readable =
+        |file: &PathBuf| readable(file).inspect_err(|error| console::error(&wording::error(error))).is_ok();
+    let todo: Vec<_> = files.iter().zip(stems).filter(|(file, _)| is_readable(file)).collect();
     let failed = todo.len() < files.len();
     (todo, failed)
 }
 
-/// Refuses what is no file, before the model is loaded.
+/// Refuses a path that does not exist or is a directory, before the model is loaded.
 pub(super) fn readable(file: &Path) -> Result<()> {
     if stdin::check(file)? {
         return Ok(());
@@ -220,7 +224,7 @@ pub(super) fn readable(file: &Path) -> Result<()> {
     Err(Error::audio(file, reason))
 }
 
-/// Makes the folder for the results, and tries whether it can be written to: better now than after hours of work.
+/// Creates the folder for the results and tests that it is writable, before hours of work depend on it.
 pub(super) fn writable(folder: &Path) -> Result<()> {
     let refuse = |e: std::io::Error| {
         let text = format!("results cannot be written here: {e}; give another --output-dir");

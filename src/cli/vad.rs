@@ -1,4 +1,4 @@
-//! `diarist vad`: where somebody speaks, and the chunks the recogniser would hear.
+//! `diarist vad`: voice activity detection; prints speech spans, and the chunks that the recogniser would get.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use super::{convert, interrupt, log, options, stdin};
    \"chunks\": [{\"start\": 0.33, \"end\": 27.9, \"segments\": [{\"start\": 0.33, \"end\": 4.02}, ...]}, ...]}
 speech: what the method finds, before merging. chunks: the same after merging to at most --chunk-size.")]
 pub struct VadArgs {
-    /// A recording; - reads it from stdin.
+    /// A recording; - is stdin.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -30,10 +30,10 @@ pub struct VadArgs {
     audio: options::Audio,
 }
 
-/// Prints the speech of one recording.
+/// Prints the speech and the chunks of one recording.
 ///
 /// # Errors
-/// What reading the recording or the network runs into.
+/// Errors of reading the recording, and of loading or running the network.
 pub fn run(args: &VadArgs) -> Result<()> {
     let options = convert::vad(&args.vad, VadOptions::default())?;
     let network = convert::network(&args.vad, &super::hub(None, false, None))?;

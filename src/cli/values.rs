@@ -1,10 +1,10 @@
-//! The kinds of values that options take.
+//! Value types of command-line options, and their parsers.
 
 use std::str::FromStr;
 
 use clap::ValueEnum;
 
-/// A value, or Python's `None` for "switched off".
+/// A value, or `None`, spelled as in Python, for "switched off".
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OrNone<T>(pub Option<T>);
 
@@ -27,7 +27,7 @@ impl<T: std::fmt::Display> std::fmt::Display for OrNone<T> {
     }
 }
 
-/// `true` and `false`, also as Python writes them.
+/// Parses `True` and `False`, also in lower case.
 pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "True" | "true" => Ok(true),
@@ -36,7 +36,7 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A finite number within `[low, high]`.
+/// Parses a finite number within `[low, high]`.
 pub fn within(text: &str, low: f64, high: f64) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value >= low && value <= high => Ok(value),
@@ -44,12 +44,12 @@ pub fn within(text: &str, low: f64, high: f64) -> Result<f64, String> {
     }
 }
 
-/// A probability.
+/// Parses a probability.
 pub fn probability(text: &str) -> Result<f64, String> {
     within(text, 0.0, 1.0)
 }
 
-/// What `diarize` writes.
+/// Output formats of `diarize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
 pub enum TurnFormat {
@@ -59,14 +59,14 @@ pub enum TurnFormat {
     Json,
 }
 
-/// What to compute on.
+/// The device to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// A GPU if there is one that can be used, else the CPU.
+    /// A GPU if there is a usable one, else the CPU.
     Auto,
-    /// All cores, or as many as `--threads` says.
+    /// The CPU, with one thread per core or `--threads`.
     Cpu,
-    /// A GPU; the first one, or `--device-index`, if no number is given.
+    /// A GPU, by number; without a number, `--device-index`.
     Cuda(Option<usize>),
 }
 
@@ -84,7 +84,7 @@ impl FromStr for Device {
     }
 }
 
-/// A number of bytes: `8000000000`, `8G`, `7.5GiB`, `500MB`.
+/// Parses a number of bytes: `8000000000`, `8G`, `7.5GiB`, `500MB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -104,7 +104,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What to write down.
+/// The task of the recogniser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Task {
     /// The words as spoken.
@@ -113,7 +113,7 @@ pub enum Task {
     Translate,
 }
 
-/// How much is told on stderr about what goes on inside.
+/// Least severe log messages that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     /// Everything.

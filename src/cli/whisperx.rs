@@ -1,16 +1,16 @@
-//! What becomes of each of WhisperX's options: it works here, or it is refused with the reason.
+//! Compatibility with WhisperX's command line: every option either works or is refused with a reason.
 //!
-//! WhisperX parses some options and ignores them; here none is ignored. [`OPTIONS`] is the whole list, and a test
-//! walks through it.
+//! WhisperX parses some options and ignores them; none is ignored here. [`OPTIONS`] is the complete list, and a test
+//! checks every entry.
 
 use clap::Args;
 
-/// What an option does here.
+/// How an option of WhisperX is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It does what its name says. The value is one that is accepted, or empty for a switch.
+    /// The option is supported. Contains an accepted value, or an empty text for a switch.
     Works(&'static str),
-    /// It is understood and refused. The value is one that is refused, or empty for a switch.
+    /// The option is parsed and refused. Contains a value (empty for a switch) and the reason.
     Refused(&'static str, &'static str),
 }
 
@@ -72,8 +72,7 @@ pub const OPTIONS: &[(&str, Fate)] = &[
     ("python-version", Refused("", PYTHON)),
 ];
 
-/// Options that mean nothing here. They are parsed so that the refusal can say why,
-/// and kept out of the help.
+/// Options that are not supported. They are parsed so that the error can give the reason, and hidden from the help.
 #[derive(Args, Debug)]
 pub struct Elsewhere {
     #[arg(long, hide = true)]
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn no_option_of_whisperx_changes_anything_by_being_absent() {
+    fn defaults_are_those_of_whisperx() {
         let bare = parse(&["x", "a.wav"]).unwrap();
         assert_eq!(bare.work.elsewhere.refusal(), None);
         assert_eq!((bare.work.model.model.as_str(), bare.work.model.batch_size), ("small", 8));

@@ -1,7 +1,7 @@
-//! Errors as the command line spells them.
+//! Error messages of the command line: option names of the library are replaced by command-line flags.
 //!
-//! The library names its options as its fields are called, `` `beam_size` ``, also within the text of an error. Here they become
-//! `--beam-size`. What is no option of the command line has words of its own in [`OTHERS`].
+//! The library names its options by their fields, also within the text of an error: `` `beam_size` ``. Here that
+//! becomes `--beam-size`. [`OTHERS`] lists the options of the library that have no flag.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 use clap::CommandFactory;
 use diarist::Error;
 
-/// The value of an [`Error::Config`] about an option that has no value, or whose value does not matter.
+/// The `value` of an [`Error::Config`] about an option that has no value, or whose value is irrelevant.
 pub const GIVEN: &str = "given";
 
-/// Options of [`Error::Config`] that the command line does not have, and what it calls them. An empty text: the value says enough.
+/// Options in [`Error::Config`] that have no flag, with the text that replaces them. Where the text is empty, the
+/// message starts with the value.
 const OTHERS: &[(&str, &str)] = &[
     ("alignment_heads", "`alignment_heads` in generation_config.json"),
     ("audio", ""),
@@ -27,14 +28,14 @@ const OTHERS: &[(&str, &str)] = &[
     ("window", "samples of a window"),
 ];
 
-/// The long options of all subcommands, without dashes in front.
+/// The long options of all subcommands, without leading dashes.
 static OPTIONS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let command = super::Cli::command();
     let all = command.get_subcommands().flat_map(|subcommand| subcommand.get_arguments());
     all.filter_map(|argument| argument.get_long().map(str::to_string)).collect()
 });
 
-/// The text of an error.
+/// The message of an error.
 pub fn error(error: &Error) -> String {
     match error {
         Error::Config { option, value, rule } => {
@@ -46,31 +47,31 @@ pub fn error(error: &Error) -> String {
             };
             format!("{subject}: {}", dashed(rule))
         }
-        Error::Stage { stage, source } => match doing(stage) {
-            Some(doing) => format!("{doing}: {}", self::error(source)),
+        Error::Stage { stage, source } => match stage_description(stage) {
+            Some(stage_description) => format!("{stage_description}: {}", self::error(source)),
             None => self::error(source),
         },
         other => dashed(&other.to_string()),
     }
 }
 
-/// The text of an error that a recording has met: it begins with the recording's name.
+/// The message of a recording's error. It begins with the recording's name.
 pub fn of_recording(file: &Path, error: &Error) -> String {
     let text = self::error(error);
     if begins_with_name(file, error) { text } else { format!("{}: {text}", file.display()) }
 }
 
-/// Whether [`error`] begins with the name of this file.
+/// Whether the message of [`error`] begins with the name of this file.
 fn begins_with_name(file: &Path, error: &Error) -> bool {
     match error {
-        Error::Stage { stage, source } => doing(stage).is_none() && begins_with_name(file, source),
+        Error::Stage { stage, source } => stage_description(stage).is_none() && begins_with_name(file, source),
         Error::Audio { path, .. } | Error::TooLong { path, .. } | Error::Io { path, .. } => path == file,
         _ => false,
     }
 }
 
-/// What a stage of the pipeline does; `None` for the one that reads the recording, whose errors say so themselves.
-fn doing(stage: &str) -> Option<&str> {
+/// A description of a pipeline stage for messages; `None` for audio decoding, whose errors need none.
+fn stage_description(stage: &str) -> Option<&str> {
     match stage {
         "audio" => None,
         "segmentation" | "vad" => Some("finding speech"),
@@ -82,7 +83,7 @@ fn doing(stage: &str) -> Option<&str> {
     }
 }
 
-/// What the command line calls an option.
+/// The name of an option in messages.
 fn subject(option: &str) -> String {
     match OTHERS.iter().find(|(name, _)| *name == option) {
         Some((_, words)) => (*words).to_string(),
@@ -90,31 +91,33 @@ fn subject(option: &str) -> String {
     }
 }
 
-/// `--beam-size` for `beam_size`; `None` if there is no such option.
+/// `--beam-size` for `beam_size`; `None` if there is no such flag.
 fn flag(name: &str) -> Option<String> {
     let name = name.replace('_', "-");
     OPTIONS.contains(&name).then(|| format!("--{name}"))
 }
 
-/// The text with options in backquotes as the command line spells them.
+/// Replaces option names in backquotes by their flags.
 pub fn dashed(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('`') {
         out.push_str(before);
         match after.split_once('`') {
-            Some((name, behind)) => match flag(name).filter(|_| name.contains('_') || KNOWN_WORDS.contains(&name)) {
-                Some(flag) => {
-                    out.push_str(&flag);
-                    rest = behind;
+            Some((name, behind)) => {
+                match flag(name).filter(|_| name.contains('_') || SINGLE_WORD_OPTIONS.contains(&name)) {
+                    Some(flag) => {
+                        out.push_str(&flag);
+                        rest = behind;
+                    }
+                    None => {
+                        out.push('`');
+                        out.push_str(name);
+                        out.push('`');
+                        rest = behind;
+                    }
                 }
-                None => {
-                    out.push('`');
-                    out.push_str(name);
-                    out.push('`');
-                    rest = behind;
-                }
-            },
+            }
             None => {
                 out.push('`');
                 rest = after;
@@ -125,8 +128,10 @@ pub fn dashed(text: &str) -> String {
     out
 }
 
-/// Options of a single word that texts name in backquotes. Others may be words that a user has given.
-const KNOWN_WORDS: [&str; 8] = ["channel", "decoder", "device", "diarize", "jsonl", "manifest", "speakers", "vad"];
+/// Options without an underscore that messages name in backquotes. Other single words in backquotes may be values given
+/// by the user.
+const SINGLE_WORD_OPTIONS: [&str; 8] =
+    ["channel", "decoder", "device", "diarize", "jsonl", "manifest", "speakers", "vad"];
 
 #[cfg(test)]
 mod tests {
@@ -159,7 +164,7 @@ mod tests {
         assert_eq!(of_recording(Path::new("talk.wav"), &Error::audio(file, "x")), "talk.wav: audio: x");
     }
 
-    /// Every option that an error can be about is one of the command line, or has words of its own.
+    /// Every option in an [`Error::Config`] of the sources is a flag or is listed in [`OTHERS`].
     #[test]
     fn every_option_of_an_error_can_be_spelled() {
         let mut found = Vec::new();
@@ -184,8 +189,8 @@ mod tests {
         assert!(unused.is_empty(), "in OTHERS and nowhere else: {unused:?}");
     }
 
-    /// The names that stand first in `Error::config(...)`, and of the files with such a call whose first argument is a variable,
-    /// all in pairs such as `("max_cps", self.max_cps...`.
+    /// The option names in a source file: the literal first arguments of `Error::config(...)`. If a call has a variable
+    /// there, also the names in pairs such as `("max_cps", self.max_cps...`.
     fn names(text: &str, found: &mut Vec<String>) {
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         let calls: Vec<&str> = text.split("Error::config(").skip(1).map(str::trim_start).collect();

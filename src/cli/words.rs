@@ -1,4 +1,4 @@
-//! The options of word times and of subtitles, and which of them contradict each other.
+//! Options of word times (alignment, DTW) and of subtitles, with their checks.
 
 use std::path::PathBuf;
 
@@ -16,67 +16,68 @@ use diarist::{Error, Result};
 use super::values::{Task, boolean};
 use super::{engine, options};
 
-/// How a text is found in the sound.
+/// Options of forced alignment.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Word times")]
 pub struct Align {
-    /// What finds the words: a name on the hub, a bundle of torchaudio, a folder, or builtin.
+    /// Alignment model: a name on the hub, a bundle of torchaudio, a folder, or builtin.
     ///
-    /// organisation/name on the hub, a bundle by its name or its file; unless one is named, the language's: see `diarist models`.
+    /// organisation/name on the hub, or a bundle by its name or its file. The default depends on the language: see
+    /// `diarist models`.
     #[arg(long, value_name = "MODEL", hide_short_help = true)]
     pub align_model: Option<String>,
-    /// Where a word goes that was not heard [default: nearest].
+    /// Times of words that the alignment cannot place [default: nearest].
     #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
     pub interpolate_method: Option<Interpolation>,
-    /// Write the times of characters, too (json).
+    /// Also write the times of characters (json).
     #[arg(long, hide_short_help = true)]
     pub return_char_alignments: bool,
-    /// The paths a text may take through the sound: ctc, as the networks were trained, or WhisperX's [default: ctc].
+    /// Topology of the alignment paths: ctc, as the networks were trained, or WhisperX's [default: ctc].
     #[arg(long, value_enum, value_name = "PATHS", hide_short_help = true)]
     pub align_topology: Option<Topology>,
 }
 
-/// How words get their times.
+/// Options of word times.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Word times")]
 pub struct Words {
     #[command(flatten)]
     pub align: Align,
-    /// ctc finds the text in the sound, dtw asks the recogniser where it was listening [default: ctc].
+    /// Source of word times: ctc is forced alignment, dtw uses the recogniser's cross-attention [default: ctc].
     #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
     pub align_method: Option<Method>,
-    /// Do without word times.
+    /// Write no word times.
     #[arg(long)]
     pub no_align: bool,
 }
 
-/// How subtitles are cut.
+/// Options of subtitles.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Subtitles (srt, vtt)")]
 pub struct Subtitles {
-    /// Longest line, in characters.
+    /// Maximum characters per line.
     #[arg(long, value_name = "N")]
     pub max_line_width: Option<usize>,
-    /// Most lines in a subtitle (with --max-line-width).
+    /// Maximum lines per subtitle (with --max-line-width).
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_line_count: Option<usize>,
-    /// A subtitle for each word, which is underlined in it.
+    /// Write a subtitle for each word, with that word underlined.
     #[arg(long, value_name = "True|False", num_args = 0..=1, require_equals = true, value_parser = boolean,
           default_value = "False", default_missing_value = "True", hide_short_help = true)]
     pub highlight_words: bool,
-    /// Make the lines of a subtitle equally long (with --max-line-width).
+    /// Balance the lengths of the lines of a subtitle (with --max-line-width).
     #[arg(long, hide_short_help = true)]
     pub balance_lines: bool,
-    /// Most characters a second: subtitles stay longer, or come earlier, where there is silence.
+    /// Maximum characters per second: subtitles start earlier or end later where there is silence.
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_cps: Option<f64>,
-    /// Shortest time a subtitle is shown, in seconds, where there is silence.
+    /// Minimum duration of a subtitle, in seconds, where there is silence.
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub min_cue_duration: Option<f64>,
-    /// Longest time a subtitle is shown, in seconds; longer ones are cut between words.
+    /// Maximum duration of a subtitle, in seconds; longer ones are split between words.
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub max_cue_duration: Option<f64>,
-    /// Shortest time between two subtitles, in seconds.
+    /// Minimum gap between two subtitles, in seconds.
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub min_cue_gap: Option<f64>,
 }
@@ -85,11 +86,11 @@ pub struct Subtitles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
 pub enum Interpolation {
-    /// To the nearest word that was.
+    /// The times of the nearest aligned word.
     Nearest,
-    /// Between its neighbours.
+    /// Interpolated linearly between the aligned words around it.
     Linear,
-    /// Nowhere: it has no time.
+    /// No times.
     Ignore,
 }
 
@@ -97,9 +98,9 @@ pub enum Interpolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
 pub enum Topology {
-    /// A letter may last, and two alike have a blank between them.
+    /// A letter may span several frames; two equal letters need a blank between them.
     Ctc,
-    /// A letter has one frame, and what follows is blank.
+    /// A letter spans one frame; the frames after it are blank.
     WhisperX,
 }
 
@@ -114,7 +115,7 @@ pub enum Method {
 }
 
 impl Align {
-    /// As the library has it.
+    /// The library's options.
     pub fn options(&self) -> AlignOptions {
         AlignOptions {
             topology: match self.align_topology {
@@ -143,7 +144,7 @@ impl Align {
     }
 }
 
-/// How words get their times in this task.
+/// The method of word times for a task.
 ///
 /// # Errors
 /// [`Error::Config`] naming an option that would have no effect, and why.
@@ -173,7 +174,7 @@ pub fn word_times(words: &Words, subtitles: &Subtitles, task: Task) -> Result<Wo
 }
 
 impl Subtitles {
-    /// As the library has it.
+    /// The library's options.
     ///
     /// # Errors
     /// [`Error::Config`] naming an option that is out of range, contradicts another, or would have no effect.
@@ -209,8 +210,8 @@ impl Subtitles {
     }
 }
 
-/// What finds the aligner of each language: the one asked for, else the language's, which is part of the program where the
-/// recogniser is, too.
+/// A function that finds the aligner of a language: `--align-model` if given, else the default of the language. With
+/// the built-in recogniser, the aligner for English is the built-in one.
 pub fn diarizer(model: &options::Model, asked: Option<&str>) -> Box<FindAligner> {
     let (hub, asked) = (engine::hub_of(model), asked.map(str::to_string));
     let builtin = model.model == diarist::hub::BUILTIN;
@@ -221,7 +222,7 @@ pub fn diarizer(model: &options::Model, asked: Option<&str>) -> Box<FindAligner>
     })
 }
 
-/// Finds an aligner, fetched if need be under a progress bar, and loads it.
+/// Loads an aligner, downloading it with a progress bar if it is not cached.
 ///
 /// # Errors
 /// Those of the hub and of `load`.
@@ -229,7 +230,7 @@ pub fn obtain_and_load<T>(hub: &Hub, model: &str, load: impl FnMut(&AlignerSourc
     engine::under_a_bar(|on_progress| hub.obtain_aligner_and_load(model, on_progress, load))
 }
 
-/// Refuses a name that means nothing, before anything is fetched.
+/// Refuses an unknown `--align-model` before anything is downloaded.
 ///
 /// # Errors
 /// [`Error::Config`] or [`Error::Model`] saying what would be accepted.

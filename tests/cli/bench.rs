@@ -1,4 +1,4 @@
-//! `diarist-bench`: what it refuses, and that what it prints is complete. Times are nobody's business here.
+//! `diarist-bench`: invalid options, and completeness of the report. The values of the times are not checked.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ fn json(outcome: &Outcome) -> Value {
     serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {last}"))
 }
 
-/// Each of these, found by its path, is a number above 0.
+/// Checks that the value at each of these JSON pointers is a number above 0.
 #[track_caller]
 fn has_numbers(report: &Value, paths: &[&str]) {
     for path in paths {
@@ -19,7 +19,7 @@ fn has_numbers(report: &Value, paths: &[&str]) {
 }
 
 #[test]
-fn options_that_make_no_sense_are_refused() {
+fn invalid_options_are_refused() {
     let dir = Dir::new();
     for (args, parts) in [
         ("", ["--model", "--shape"]),
@@ -102,7 +102,7 @@ fn windows_of_features_are_reported_in_full() {
     );
     for stage in stages {
         has_numbers(stage, &["/ms", "/floor_ms", "/floor_share", "/bytes"]);
-        // What is absorbed is only copied.
+        // The absorbed cache is a copy, without operations.
         if stage["name"] != "cross" {
             has_numbers(stage, &["/flops"]);
         }
@@ -112,7 +112,7 @@ fn windows_of_features_are_reported_in_full() {
     assert!(!table.stdout.contains("encode ("), "{}", table.stdout);
 }
 
-/// The same audio from a file, and longer by repetition: every stage has its time, and every chunk its tokens.
+/// Audio from a file, and the sample repeated: every stage has a time, and every chunk has its tokens.
 #[test]
 fn audio_is_timed_from_end_to_end() {
     let dir = Dir::new();
@@ -130,9 +130,9 @@ fn audio_is_timed_from_end_to_end() {
     assert!((50.0..90.0).contains(&seconds), "two repetitions of the sample are {seconds} s");
 }
 
-/// A real model's words, and a model in a folder.
+/// The text of a real model, and a model in a folder.
 #[test]
-fn a_checkpoint_is_heard() {
+fn a_checkpoint_transcribes_speech() {
     let dir = Dir::new();
     dir.speech("talk.wav", 5.0);
     let report = json(&dir.bench("--model builtin --audio talk.wav --json").run());
@@ -152,7 +152,7 @@ fn a_profile_is_one_stage_alone() {
     }
 }
 
-// ---- on the emulated driver, as on a card ----
+// ---- on the emulated CUDA driver ----
 
 #[test]
 #[ignore = "needs a C++ compiler"]

@@ -1,4 +1,4 @@
-//! Each channel a speaker: `transcribe --channel-speakers`.
+//! `transcribe --channel-speakers`: each channel is a speaker.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// The speakers of words.
+/// The distinct speakers of all words, sorted.
 fn speakers(found: &Value) -> Vec<String> {
     let words = found["word_segments"].as_array().unwrap();
     let mut all: Vec<String> = words.iter().map(|word| word["speaker"].as_str().unwrap().into()).collect();
@@ -22,7 +22,7 @@ fn speakers(found: &Value) -> Vec<String> {
 }
 
 impl Dir {
-    /// Writes the call of two.
+    /// Writes a call of two speakers, one per channel.
     fn call(&self, name: &str) {
         let [first, second] = call();
         self.write(name, wav(&[&first, &second]));
@@ -48,7 +48,7 @@ fn every_format_has_the_speakers() {
     }
     assert!(dir.read("call.aud").contains("[[Customer]]"));
     assert!(dir.read("call.rttm").contains("SPEAKER call 1 ") && dir.read("call.rttm").contains(" Agent "));
-    // Through a pipe, spelled as an option of WhisperX would be, without word times and without names.
+    // Through a pipe, with underscores in the option, without word times and without names.
     let pipe = std::fs::File::open(dir.path("call.wav")).unwrap();
     let args = BUILTIN.replace("--channel-speakers", "--channel_speakers");
     dir.diarist(&format!("transcribe - {args} --no-align -f json -o b")).stdin(pipe).run().exits(0).without_complaint();
@@ -58,7 +58,7 @@ fn every_format_has_the_speakers() {
 }
 
 #[test]
-fn what_the_recording_does_not_have_is_told() {
+fn unsuitable_channels_are_reported() {
     let dir = Dir::new();
     let [first, second] = call();
     let short = |samples: &[f32]| samples[..100_000].to_vec();
@@ -75,7 +75,7 @@ fn what_the_recording_does_not_have_is_told() {
     assert!(!run.stderr.contains("half.wav"), "{}", run.stderr);
     assert_eq!(speakers(&json(&dir.read("dual.json"))), ["CHANNEL_00"]);
     assert_eq!(speakers(&json(&dir.read("half.json"))), ["CHANNEL_01"]);
-    // In a list, warnings stand beside the result.
+    // With --manifest, warnings are part of the line.
     dir.write("list.txt", "dual.wav\nmono.wav\n");
     dir.diarist(&format!("transcribe --manifest list.txt --jsonl out.jsonl --jobs 1 {BUILTIN}")).run().exits(1);
     let lines: Vec<Value> = dir.read("out.jsonl").lines().map(json).collect();

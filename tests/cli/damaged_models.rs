@@ -1,9 +1,9 @@
-//! Model folders that are incomplete, damaged, or put together from different models: always an error that names the
-//! file and the cure, never a crash.
+//! Model folders that are incomplete, damaged, or mixed from different models: the error names the file and the remedy,
+//! and the program never crashes.
 
 use crate::dsl::{Dir, Outcome};
 
-/// A run with the built-in model in a folder, after `damage` has been done to it.
+/// Runs `transcribe` with the built-in model in a folder that `damage` has changed.
 fn with(damage: impl FnOnce(&Dir)) -> Outcome {
     let dir = Dir::new();
     dir.speech("talk.wav", 2.0);
@@ -27,7 +27,7 @@ fn edit_weights(dir: &Dir, change: impl FnOnce(&mut Vec<u8>)) {
     dir.write("m/model.safetensors", bytes);
 }
 
-/// Where the header holds `text`.
+/// The offset of `text` in the header.
 fn find(bytes: &[u8], text: &str) -> usize {
     bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
 }
@@ -122,7 +122,7 @@ fn a_config_that_disagrees_with_the_weights() {
 }
 
 #[test]
-fn a_config_with_absurd_sizes_is_refused_before_memory_is_asked_for() {
+fn a_config_with_absurd_sizes_is_refused_before_memory_is_allocated() {
     let json: serde_json::Value = serde_json::from_str(diarist::assets::MODEL.config).unwrap();
     for field in ["d_model", "decoder_layers", "vocab_size", "max_source_positions", "max_target_positions"] {
         for wrong in ["0", "-1", "4000000000", "1e99", "\"x\"", "null"] {
@@ -153,7 +153,7 @@ fn a_tokenizer_without_the_tokens_of_whisper() {
         outcome.exits(1).complains(&["m/tokenizer.json", token]);
     }
     with(|dir| {
-        // Of a model with more words: its special tokens come after them.
+        // The tokenizer of a model with a larger vocabulary: its special tokens have higher ids.
         let mut json: serde_json::Value = serde_json::from_str(diarist::assets::MODEL.tokenizer).unwrap();
         for id in 1256..2256 {
             json["model"]["vocab"][format!("word {id}")] = id.into();

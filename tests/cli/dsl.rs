@@ -1,14 +1,14 @@
-//! Runs the program in a folder of its own, and says what came of it.
+//! Test harness: runs the program in a temporary folder and checks its exit status, output and files.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// No run of the program takes longer, on the slowest machine the tests run on.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Time limit of one run, generous enough for the slowest test machine.
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
-/// Variables of the machine that would change what a run finds.
+/// Environment variables that would change the result of a run.
 const NOT_INHERITED: [&str; 9] = [
     "HF_TOKEN",
     "HF_TOKEN_PATH",
@@ -21,7 +21,7 @@ const NOT_INHERITED: [&str; 9] = [
     "DIARIST_TORCHAUDIO_URL",
 ];
 
-/// A folder that is gone after the test.
+/// A temporary folder, deleted after the test.
 pub struct Dir {
     root: tempfile::TempDir,
 }
@@ -46,7 +46,7 @@ impl Dir {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}; there are {:?}", self.files()))
     }
 
-    /// The files below the folder, sorted, without those the harness makes.
+    /// All files below the folder, sorted, without those of the harness.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.root.path().to_path_buf()];
@@ -66,25 +66,25 @@ impl Dir {
         found
     }
 
-    /// A run of `diarist` in this folder, its arguments separated by spaces. It sees no network, no cache and no
-    /// token of the machine the tests run on.
+    /// A run of `diarist` in this folder, with arguments separated by spaces. It has no network, and none of the
+    /// machine's caches and tokens.
     pub fn diarist(&self, args: &str) -> Run {
         self.program(env!("CARGO_BIN_EXE_diarist"), args)
     }
 
-    /// The same of `diarist-bench`.
+    /// A run of `diarist-bench` in this folder.
     pub fn bench(&self, args: &str) -> Run {
         self.program(env!("CARGO_BIN_EXE_diarist-bench"), args)
     }
 
-    /// The run with an emulated GPU, which a C++ compiler builds.
+    /// The run on the emulated CUDA driver, which is built with a C++ compiler.
     pub fn on_the_emulator(&self, mut run: Run) -> Run {
         let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda-emulator/build.sh");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
         let built = Command::new("sh").arg(build).arg(&folder).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         run.command.env("LD_LIBRARY_PATH", &folder);
-        // The emulator has the kernels; it looks at no image, but must be given one.
+        // The emulator has the kernels compiled in. It ignores the module image, but the file must exist.
         run.command.env("DIARIST_CUDA_MODULE", Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         run
     }
@@ -104,7 +104,7 @@ impl Dir {
     }
 }
 
-/// A run that has not begun.
+/// A run that has not started.
 pub struct Run {
     command: Command,
     out: PathBuf,
@@ -117,28 +117,28 @@ impl Run {
         self
     }
 
-    #[allow(dead_code)] // of the tests of pipes
+    #[allow(dead_code)] // used by the tests of pipes
     pub fn stdin(mut self, from: impl Into<Stdio>) -> Self {
         self.command.stdin(from);
         self
     }
 
-    /// With a variable of the environment.
-    #[allow(dead_code)] // of the tests of downloads
+    /// Sets an environment variable.
+    #[allow(dead_code)] // used by the tests of downloads
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Begins; the output goes to files, so that nobody waits for a pipe.
+    /// Starts it. The output goes to files, so that the program never blocks on a full pipe.
     pub fn start(mut self) -> Running {
         self.command.stdout(File::create(&self.out).unwrap()).stderr(File::create(&self.err).unwrap());
         let child = self.command.spawn().unwrap();
         Running { child, out: self.out, err: self.err }
     }
 
-    /// Begins with pipes for stdin and stdout; stderr goes to the file that is returned.
-    #[allow(dead_code)] // of the tests of the worker
+    /// Starts it with pipes for stdin and stdout; stderr goes to the returned file.
+    #[allow(dead_code)] // used by the tests of the worker
     pub fn start_with_pipes(mut self) -> (Child, PathBuf) {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&self.err).unwrap());
         (self.command.spawn().unwrap(), self.err)
@@ -149,7 +149,7 @@ impl Run {
         self.start().wait()
     }
 
-    /// Runs with stdout going to `path`.
+    /// Runs it with stdout redirected to `path`.
     pub fn run_onto(mut self, path: &str) -> Outcome {
         let onto = File::options().write(true).open(path).unwrap();
         self.command.stdout(onto).stderr(File::create(&self.err).unwrap());
@@ -157,7 +157,7 @@ impl Run {
         Running { child: self.command.spawn().unwrap(), out: self.out, err: self.err }.wait()
     }
 
-    /// Runs with stdout going to a reader that has already left.
+    /// Runs it with stdout connected to a pipe whose reader has been closed.
     pub fn run_into_closed_pipe(mut self) -> Outcome {
         self.command.stdout(Stdio::piped()).stderr(File::create(&self.err).unwrap());
         File::create(&self.out).unwrap();
@@ -167,7 +167,7 @@ impl Run {
     }
 }
 
-/// A run that is under way.
+/// A running process.
 pub struct Running {
     child: Child,
     out: PathBuf,
@@ -175,37 +175,37 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until `there` holds; fails if the run ends before.
-    pub fn until(&mut self, what: &str, there: impl Fn() -> bool) {
+    /// Waits until `condition` holds; fails if the process ends before.
+    pub fn until(&mut self, what: &str, condition: impl Fn() -> bool) {
         let start = Instant::now();
-        while !there() {
+        while !condition() {
             assert!(self.child.try_wait().unwrap().is_none(), "ended before {what}: {}", read(&self.err));
-            assert!(start.elapsed() < PATIENCE, "{what} never came: {}", read(&self.err));
+            assert!(start.elapsed() < TIME_LIMIT, "{what} never came: {}", read(&self.err));
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Waits until stdout holds `text`.
+    /// Waits until stdout contains `text`.
     pub fn until_printed(&mut self, text: &str) {
         let out = self.out.clone();
         self.until(text, || read(&out).contains(text));
     }
 
-    /// Waits until stderr holds `text`.
-    #[allow(dead_code)] // of the tests of downloads
+    /// Waits until stderr contains `text`.
+    #[allow(dead_code)] // used by the tests of downloads
     pub fn until_told(&mut self, text: &str) {
         let err = self.err.clone();
         self.until(text, || read(&err).contains(text));
     }
 
-    /// Ends it as `kill -9` does, which nothing can prepare for.
-    #[allow(dead_code)] // of the tests of lists
+    /// Ends it with SIGKILL, which cannot be handled.
+    #[allow(dead_code)] // used by the tests of --manifest
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Sends the signal of Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
@@ -217,9 +217,9 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > TIME_LIMIT {
                 let _ = self.child.kill();
-                panic!("still running after {PATIENCE:?}: {}", read(&self.err));
+                panic!("still running after {TIME_LIMIT:?}: {}", read(&self.err));
             }
             std::thread::sleep(Duration::from_millis(5));
         };
@@ -231,7 +231,7 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// What came of a run.
+/// The result of a run.
 pub struct Outcome {
     status: ExitStatus,
     pub stdout: String,
@@ -239,7 +239,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Checks the exit status. A panic anywhere is never right.
+    /// Checks the exit status, and that no thread panicked.
     #[track_caller]
     pub fn exits(&self, code: i32) -> &Self {
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
@@ -247,7 +247,7 @@ impl Outcome {
         self
     }
 
-    /// Checks that stderr holds each of `parts`.
+    /// Checks that stderr contains each of `parts`.
     #[track_caller]
     pub fn complains(&self, parts: &[&str]) -> &Self {
         for part in parts {
@@ -256,7 +256,7 @@ impl Outcome {
         self
     }
 
-    /// Checks that stdout holds each of `parts`.
+    /// Checks that stdout contains each of `parts`.
     #[track_caller]
     pub fn prints(&self, parts: &[&str]) -> &Self {
         for part in parts {

@@ -1,10 +1,10 @@
-//! Files that are read and written: no input is replaced, and what was written is told.
+//! Input and output files: inputs are never overwritten, and written files are reported.
 
 use crate::dsl::Dir;
 
 const BUILTIN: &str = "--model builtin --beam-size 1 --temperature-increment-on-fallback None";
 
-/// Each of these would replace one of its inputs: nothing is done.
+/// Each of these commands would overwrite one of its inputs, and is refused.
 #[test]
 fn inputs_are_not_written_over() {
     let dir = Dir::new();
@@ -46,7 +46,7 @@ fn symbolic_links_are_followed() {
     assert_eq!(dir.read("texts/script"), "Good morning.");
 }
 
-/// What is no input is replaced, as WhisperX does; an input elsewhere does not matter.
+/// Other existing files are overwritten, as in WhisperX. A file of the same name in another folder is not an input.
 #[test]
 fn other_files_are_replaced() {
     let dir = Dir::new();
@@ -76,10 +76,10 @@ fn the_last_line_says_what_was_written() {
     assert_eq!(run("one.wav --verbose False").exits(0).stdout, "");
 }
 
-/// Names of files are bytes; those of results are the recording's.
+/// File names on Unix are bytes; the names of results keep those of the recording.
 #[test]
 #[cfg(unix)]
-fn names_that_are_no_utf8_keep_their_bytes() {
+fn names_that_are_not_utf8_keep_their_bytes() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let dir = Dir::new();

@@ -1,4 +1,4 @@
-//! Fetching models: from a server that behaves, and from servers and networks that do not.
+//! Downloads of models from the hub: resumption, checksums, and errors of servers and networks.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn a_model_is_fetched_once_and_then_found_without_the_network() {
 }
 
 #[test]
-fn an_interrupted_download_goes_on_where_it_stopped() {
+fn an_interrupted_download_resumes_where_it_stopped() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     server.fail(WEIGHTS, &[Fault::CloseAfter(70_000), Fault::Status(503), Fault::EndAfter(50_000)]);
     let folder = folder(obtain(&hub(&server, cache.path())));
@@ -74,7 +74,7 @@ fn an_interrupted_download_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn what_an_earlier_run_has_fetched_is_kept() {
+fn a_partial_download_of_an_earlier_run_is_resumed() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     server.fail(WEIGHTS, &[Fault::CloseAfter(10_000); 5]);
     let hub = hub(&server, cache.path());
@@ -87,7 +87,7 @@ fn what_an_earlier_run_has_fetched_is_kept() {
 }
 
 #[test]
-fn a_part_that_is_already_whole_does_not_block_the_download() {
+fn a_complete_part_file_does_not_block_the_download() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     let hub = hub(&server, cache.path());
     let first = folder(obtain(&hub));
@@ -110,7 +110,7 @@ fn damaged_bytes_are_fetched_again_and_never_kept() {
 }
 
 #[test]
-fn a_silent_server_is_given_up() {
+fn a_server_that_stalls_times_out() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     server.fail(WEIGHTS, &[Fault::SilentAfter(1000)]);
     let mut hub = hub(&server, cache.path());
@@ -120,7 +120,7 @@ fn a_silent_server_is_given_up() {
 }
 
 #[test]
-fn a_download_can_be_stopped_and_tells_how_far_it_is() {
+fn a_download_can_be_cancelled_and_reports_progress() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     server.fail(WEIGHTS, &[Fault::SilentAfter(1000)]);
     let mut seen = Vec::new();
@@ -170,7 +170,7 @@ fn a_repository_in_another_layout_is_refused() {
 }
 
 #[test]
-fn weights_of_pytorch_are_fetched_where_there_are_no_others() {
+fn pytorch_weights_are_fetched_only_without_safetensors() {
     let torch: &[(&str, &[u8])] =
         &[("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("pytorch_model.bin", b"x")];
     let (server, cache) = (Server::new(torch), tempfile::tempdir().unwrap());
@@ -183,7 +183,7 @@ fn weights_of_pytorch_are_fetched_where_there_are_no_others() {
 }
 
 #[test]
-fn a_refused_or_unknown_repository_says_so() {
+fn errors_name_gated_and_unknown_repositories() {
     for (status, text) in [(401, "set HF_TOKEN"), (404, "has no repository openai/whisper-tiny")] {
         let (server, cache) = (server(), tempfile::tempdir().unwrap());
         server.fail("api", &[Fault::Status(status)]);
@@ -202,10 +202,10 @@ fn the_access_token_is_sent() {
 }
 
 #[test]
-fn without_network_the_error_says_what_to_put_where() {
+fn without_network_the_error_lists_the_files_to_provide() {
     let cache = tempfile::tempdir().unwrap();
     let mut hub = hub(&server(), cache.path());
-    // A port that nobody listens on.
+    // A port without a server.
     hub.endpoint = "http://127.0.0.1:9".into();
     for network in [Network::Allowed, Network::Forbidden] {
         hub.network = network;
@@ -226,7 +226,7 @@ fn without_network_the_error_says_what_to_put_where() {
 }
 
 #[test]
-fn folders_names_and_the_model_dir_are_told_apart() {
+fn folders_names_and_the_model_dir_are_distinguished() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     let mut hub = hub(&server, cache.path());
     hub.network = Network::Forbidden;
@@ -251,7 +251,7 @@ fn folders_names_and_the_model_dir_are_told_apart() {
 
 const BUNDLE: &str = "wav2vec2_fairseq_base_ls960_asr_ls960.pth";
 
-/// A file that torch.save wrote; what is in it does not matter before it is loaded.
+/// A file written by torch.save. Its contents do not matter, since it is not loaded here.
 fn checkpoint() -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wav2vec2/bundle-group_norm.pth")).unwrap()
 }
@@ -267,7 +267,7 @@ fn files_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_bundle_is_fetched_once_in_pieces_if_need_be() {
+fn a_bundle_is_fetched_once_and_resumed() {
     let server = Server::new(&[(BUNDLE, &checkpoint())]);
     let cache = tempfile::tempdir().unwrap();
     let mut hub = hub(&server, cache.path());
@@ -291,7 +291,7 @@ fn a_bundle_is_fetched_once_in_pieces_if_need_be() {
 }
 
 #[test]
-fn what_is_no_checkpoint_does_not_get_the_name_of_one() {
+fn a_download_that_is_not_a_checkpoint_is_not_stored() {
     let server = Server::new(&[(BUNDLE, b"<html>Sorry</html>")]);
     let cache = tempfile::tempdir().unwrap();
     let hub = hub(&server, cache.path());
@@ -309,7 +309,7 @@ fn what_is_no_checkpoint_does_not_get_the_name_of_one() {
 }
 
 #[test]
-fn an_aligner_of_the_hub_needs_its_letters() {
+fn an_aligner_of_the_hub_needs_vocab_json() {
     let files: &[(&str, &[u8])] = &[("config.json", CONFIG), ("vocab.json", b"{}"), ("pytorch_model.bin", b"x")];
     let (server, cache) = (Server::new(files), tempfile::tempdir().unwrap());
     let mut hub = hub(&server, cache.path());
@@ -324,7 +324,7 @@ fn an_aligner_of_the_hub_needs_its_letters() {
     assert_eq!(hub.find_aligner("builtin").unwrap(), Some(AlignerSource::Builtin));
 }
 
-/// A pipeline that holds its networks, and one that names the repositories of its networks.
+/// A pipeline that contains its networks, and one that refers to other repositories for them.
 #[test]
 fn pipelines_are_fetched_with_all_their_parts() {
     let own = "pipeline:\n  name: pyannote.audio.pipelines.SpeakerDiarization\n  params:\n    clustering: VBxClustering\n    \

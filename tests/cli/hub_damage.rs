@@ -1,4 +1,4 @@
-//! Damaged files in the caches of models: they are fetched again, once.
+//! Damaged files in model caches: they are downloaded again, once.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::dsl::Dir;
 use crate::hub_sharing::{WEIGHTS, hub, server, worker};
 use crate::server::{Fault, Server};
 
-/// A cache that holds `tiny` whole; the folder with its files.
+/// Fills a cache with the complete model `tiny`; returns the folder of its files.
 fn cached(server: &Server, home: &Path) -> PathBuf {
     let found = hub(server, &home.join("hub")).obtain("tiny", &mut |_| ControlFlow::Continue(())).unwrap();
     let Source::Checkpoint(checkpoint) = found else { panic!("built in") };
@@ -20,7 +20,7 @@ fn cached(server: &Server, home: &Path) -> PathBuf {
     checkpoint.path
 }
 
-/// Changes the bytes behind the link `file`.
+/// Changes the bytes of the blob that the link `file` points to.
 fn damage(file: PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
     let blob = file.canonicalize().unwrap();
     let mut bytes = std::fs::read(&blob).unwrap();
@@ -47,7 +47,7 @@ fn a_damaged_file_is_fetched_again_once() {
 }
 
 #[test]
-fn a_damaged_file_is_not_fetched_for_ever() {
+fn a_damaged_file_is_fetched_again_only_once_per_run() {
     let (server, dir) = (server(), Dir::new());
     let home = dir.path("cache");
     let folder = cached(&server, &home);
@@ -57,7 +57,7 @@ fn a_damaged_file_is_not_fetched_for_ever() {
     outcome.exits(1).complains(&["arrived damaged twice"]);
     assert_eq!(server.offsets(WEIGHTS), [0, 0, 0]);
     worker(&dir, &server, &home).run().exits(0);
-    // Files that are as the hub has them are not fetched again, whatever is wrong with them.
+    // Files that match the hub's checksum are not downloaded again, even if they cannot be loaded.
     let model = diarist::assets::MODEL;
     let wrong = Server::new(&[
         ("config.json", model.config.as_bytes()),
@@ -84,7 +84,7 @@ fn a_damaged_file_that_cannot_be_fetched_is_named() {
 }
 
 #[test]
-fn the_builder_fetches_damaged_files_again_and_links_without_a_file_too() {
+fn the_builder_fetches_damaged_files_and_broken_links_again() {
     let (server, dir) = (server(), Dir::new());
     let home = dir.path("cache");
     let folder = cached(&server, &home);
@@ -124,7 +124,7 @@ fn damaged_networks_of_a_pipeline_are_fetched_again() {
 }
 
 #[test]
-fn a_fetch_that_was_killed_before_its_check_is_checked_later() {
+fn a_download_that_was_killed_before_its_check_is_checked_later() {
     let (server, dir) = (server(), Dir::new());
     let home = dir.path("cache");
     let folder = cached(&server, &home);
@@ -136,7 +136,7 @@ fn a_fetch_that_was_killed_before_its_check_is_checked_later() {
     worker(&dir, &server, &home).run().exits(0).without_complaint();
 }
 
-/// Loads an aligner as far as its file can be read.
+/// Obtains an aligner and opens its weights.
 fn load_aligner(hub: &Hub, model: &str) -> diarist::Result<PathBuf> {
     hub.obtain_aligner_and_load(model, &mut |_: &Fetching| ControlFlow::Continue(()), |source| {
         let file = match source {
@@ -172,7 +172,7 @@ fn damaged_aligners_are_fetched_again() {
         assert!(error.contains(file) && error.contains("is damaged") && error.contains("allow downloads"), "{error}");
         hub.network = Network::Allowed;
     }
-    // A file that the caller names is the caller's.
+    // A file given by path belongs to the user, and is not replaced.
     let own = cache.path().join(bundle);
     std::fs::write(&own, &checkpoint[..1000]).unwrap();
     load_aligner(&hub, own.to_str().unwrap()).unwrap_err();
@@ -187,7 +187,7 @@ fn a_damaged_file_of_openai_whisper_is_replaced_by_the_hub() {
     dir.write("xdg/whisper/tiny.pt", "");
     let file = dir.path("xdg/whisper/tiny.pt");
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/formats/openai.pt");
-    // Its sizes are not found under another name.
+    // Without the key `n_vocab` the checkpoint has no valid sizes.
     let mut bytes = std::fs::read(data).unwrap();
     let at = bytes.windows(7).position(|part| part == b"n_vocab").expect("the sizes");
     bytes[at] = b'x';

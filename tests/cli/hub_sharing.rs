@@ -1,4 +1,4 @@
-//! Several processes and threads that need the same model at once.
+//! Concurrent downloads of one model by several processes and threads: only one transfers it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::server::Server;
 pub const WEIGHTS: &str = "model.safetensors";
 const WAITING: &str = "waiting for another process that is fetching openai/whisper-tiny";
 
-/// A hub with the built-in model as every repository.
+/// A hub that serves the built-in model as every repository.
 pub fn server() -> Server {
     let model = diarist::assets::MODEL;
     Server::new(&[
@@ -24,7 +24,7 @@ pub fn server() -> Server {
     ])
 }
 
-/// The same, with about three seconds for the weights.
+/// The same hub, but the weights take about three seconds.
 fn slow_server() -> Server {
     let server = server();
     server.slow_down(Duration::from_millis(3000) / (diarist::assets::MODEL.weights.len() >> 14) as u32);
@@ -46,7 +46,7 @@ pub fn hub(server: &Server, cache: &Path) -> Hub {
     }
 }
 
-/// A worker in `dir` that loads `tiny` and then finds stdin at its end; `home` is the folder of the cache.
+/// A worker in `dir` that loads `tiny` and ends, since its stdin is empty. `home` is the folder of the cache.
 pub fn worker(dir: &Dir, server: &Server, home: &Path) -> Run {
     let run = dir.diarist("worker --model tiny --device cpu").env("HF_HOME", home).env("HF_HUB_OFFLINE", "0");
     run.env("HF_ENDPOINT", &server.endpoint)
@@ -68,7 +68,7 @@ fn two_processes_make_one_transfer() {
 }
 
 #[test]
-fn a_process_that_waits_can_be_stopped() {
+fn a_process_that_waits_can_be_interrupted() {
     let (server, dirs) = (slow_server(), [Dir::new(), Dir::new()]);
     let home = dirs[0].path("cache");
     dirs[1].silence("talk.wav", 1.0);
@@ -84,7 +84,7 @@ fn a_process_that_waits_can_be_stopped() {
 }
 
 #[test]
-fn the_next_process_goes_on_where_a_killed_one_stopped() {
+fn the_next_process_resumes_the_download_of_a_killed_one() {
     let (server, dirs) = (slow_server(), [Dir::new(), Dir::new()]);
     let home = dirs[0].path("cache");
     let mut first = worker(&dirs[0], &server, &home).start();

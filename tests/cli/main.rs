@@ -1,4 +1,4 @@
-//! The program as its users meet it: command lines in, exit status, text and files out.
+//! End-to-end tests of the command line: arguments in; exit status, stdout, stderr and files out.
 
 #![allow(clippy::unwrap_used)] // a failure of the harness fails the test
 
@@ -6,23 +6,23 @@
 mod common;
 
 mod bench; // the benchmark program
-mod channels; // each channel a speaker
-mod damaged_models; // model folders that are incomplete or do not fit together
-mod dsl;
-mod files; // inputs that are kept, results that are told
-mod hub; // fetching models, from good and bad servers
+mod channels; // --channel-speakers
+mod damaged_models; // model folders that are incomplete, damaged or mixed
+mod dsl; // the test harness
+mod files; // protection of inputs, reports of outputs
+mod hub; // downloads from the hub, and their errors
 mod hub_damage; // damaged files in caches
-mod hub_sharing; // processes that need the same model
-mod messages; // what is said on stderr
-mod model_search; // where models are looked for, and the list of them
-mod open; // the pipeline that needs no account
+mod hub_sharing; // concurrent downloads of one model
+mod messages; // messages on stderr
+mod model_search; // search order of models, and `diarist models`
+mod open; // the diarization pipeline `open`
 #[cfg(unix)]
 mod pipes; // stdin, named pipes, ffmpeg
 mod sample; // recordings and models for the tests
-mod score; // results judged against references
-mod scripts; // subtitles and texts for `align`
-mod server; // a model hub in miniature
-mod speakers; // who speaks
-mod transcripts; // recordings in, files out
-mod usage; // help, and command lines that cannot be honoured
-mod words; // word times, subtitles and known texts
+mod score; // `diarist score`
+mod scripts; // text files of `align`
+mod server; // a local model hub
+mod speakers; // diarization
+mod transcripts; // `diarist transcribe` and its results
+mod usage; // help and invalid command lines
+mod words; // word times, subtitles and `align`

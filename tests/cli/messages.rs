@@ -1,4 +1,4 @@
-//! The messages on stderr: one style, the recording's name, and not too many.
+//! Messages on stderr: their format, the recording's name, and their number.
 
 use crate::dsl::{Dir, Outcome};
 
@@ -6,9 +6,9 @@ const BUILTIN: &str = "--model builtin --beam-size 1 --temperature-increment-on-
 
 /// Every line is `diarist: NAME: ...`, without colours, levels, times or paths of crates.
 #[track_caller]
-fn check(outcome: &Outcome, name: &str, most: usize) {
+fn check(outcome: &Outcome, name: &str, max_lines: usize) {
     let lines: Vec<&str> = outcome.stderr.lines().collect();
-    assert!(!lines.is_empty() && lines.len() <= most, "{} lines: {}", lines.len(), outcome.stderr);
+    assert!(!lines.is_empty() && lines.len() <= max_lines, "{} lines: {}", lines.len(), outcome.stderr);
     for line in &lines {
         assert!(line.starts_with(&format!("diarist: {name}: ")), "{line}");
         for part in ["\u{1b}", "WARN", "ERROR", "symphonia", "diarist::", "2026-", "audio: audio"] {
@@ -17,7 +17,7 @@ fn check(outcome: &Outcome, name: &str, most: usize) {
     }
 }
 
-/// The sample with frames overwritten, which a decoder notices by their checksums.
+/// The sample with overwritten frames, which the decoder detects by their checksums.
 fn damaged() -> Vec<u8> {
     let mut flac = diarist::assets::SAMPLE.to_vec();
     let size = flac.len();
@@ -42,7 +42,7 @@ fn a_damaged_recording_has_at_most_five_lines() {
     assert!(more.stderr.lines().all(|line| line.starts_with("diarist: ")), "{}", more.stderr);
 }
 
-/// A recording is named once, whatever it is called.
+/// A message names the recording once, also if its name equals that of a stage.
 #[test]
 fn no_prefix_is_doubled() {
     let dir = Dir::new();
@@ -55,7 +55,7 @@ fn no_prefix_is_doubled() {
 }
 
 #[test]
-fn the_screen_shows_who_speaks() {
+fn printed_segments_have_speakers() {
     let dir = Dir::new();
     dir.speech("talk.wav", 6.0);
     let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} --diarize --diarize-model builtin")).run();
@@ -65,7 +65,6 @@ fn the_screen_shows_who_speaks() {
     assert!(lines[0].contains("]: "), "{}", lines[0]);
 }
 
-/// Tokens are pasted, often with what stands around them; a token of nothing is none.
 #[test]
 fn help_of_each_subcommand_has_headings_and_only_options_that_apply() {
     let dir = Dir::new();
@@ -95,7 +94,7 @@ fn help_of_each_subcommand_has_headings_and_only_options_that_apply() {
     }
 }
 
-/// Files that everybody's phone makes are healthy, and nothing is said about them.
+/// Undamaged files of common phones give no messages.
 #[test]
 #[ignore = "needs ../shared"]
 fn needs_shared_healthy_recordings_give_no_messages() {

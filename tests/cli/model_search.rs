@@ -1,4 +1,4 @@
-//! Where a model is looked for, in which order, and what is passed over; what `diarist models` lists.
+//! Search order of models, incomplete models, and the list of `diarist models`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use crate::dsl::Dir;
 use crate::server::{Fault, Server};
 
 const CONFIG: &[u8] = br#"{"model_type": "whisper"}"#;
-/// The beginning and the end of an archive that torch.save wrote, with the sizes of an English model.
-/// The beginning of a `model.bin`: its binary version and the name of its specification.
+/// The beginning of a CTranslate2 `model.bin`: its binary version and the name of its specification.
 const CTRANSLATE2: &[u8] = b"\x06\0\0\0\x0c\0WhisperSpec\0\x03\0\0\0\0\0\0\0";
+/// The beginning and the end of a torch.save archive, with the vocabulary size of an English model.
 const TORCH: &[u8] = b"PK\x03\x04..X\x07\0\0\0n_vocabq\x03M\x98\xca..PK\x05\x06";
 
-/// A `tokenizer.json` with the special tokens that tell vocabularies apart.
+/// A `tokenizer.json` with the special tokens that distinguish the vocabularies.
 fn tokenizer(end: usize, more: &str) -> String {
     let token = |id, content: &str| format!(r#"{{"id": {id}, "content": "{content}"}}"#);
     let tokens = [token(end, "<|endoftext|>"), token(end + 1, "<|startoftranscript|>"), token(end + 2, more)];
     format!(r#"{{"added_tokens": [{}]}}"#, tokens.join(", "))
 }
 
-/// The beginning of a ggml file of Whisper.
+/// The header of a ggml file of Whisper.
 fn ggml() -> Vec<u8> {
     let sizes: [u32; 12] = [0x6767_6d6c, 51864, 1500, 384, 6, 4, 448, 384, 6, 4, 80, 1];
     sizes.iter().flat_map(|size| size.to_le_bytes()).collect()
 }
 
-/// Writes one model; what it is follows from the name.
+/// Writes one model; its format follows from the name.
 fn put(dir: &Dir, place: &str) {
     if place.ends_with(".pt") {
         dir.write(place, TORCH);
@@ -45,7 +45,7 @@ fn put(dir: &Dir, place: &str) {
     }
 }
 
-/// A hub that sees only a temporary folder, and no network.
+/// A hub without network whose caches are all in the temporary folder.
 fn hub(dir: &Dir) -> Hub {
     Hub {
         model_dir: Some(dir.path("models")),
@@ -68,7 +68,7 @@ fn found(hub: &Hub, model: &str) -> Option<Checkpoint> {
 const SYSTRAN: &str = "hub/models--Systran--faster-whisper-tiny.en/snapshots/0d3d";
 const OPENAI: &str = "hub/models--openai--whisper-tiny.en/snapshots/87c7";
 
-/// Every place of `tiny.en`, in the order in which it is looked for.
+/// All places where `tiny.en` is searched, in search order.
 const PLACES: [(&str, Format); 14] = [
     ("models/tiny.en", Format::HuggingFace),
     ("models/openai/whisper-tiny.en", Format::HuggingFace),
@@ -132,7 +132,7 @@ fn names_and_their_files_belong_together() {
 }
 
 #[test]
-fn paths_of_files_and_folders_are_taken_as_they_are() {
+fn paths_of_files_and_folders_are_used_as_given() {
     let dir = Dir::new();
     PLACES.iter().for_each(|(place, _)| put(&dir, place));
     let mut given: Vec<(PathBuf, &str, Format)> = PLACES.iter().map(|(p, format)| (dir.path(p), *p, *format)).collect();
@@ -145,13 +145,13 @@ fn paths_of_files_and_folders_are_taken_as_they_are() {
     }
     let file = dir.path("whisper/tiny.en.pt");
     assert_eq!(found(&hub(&dir), dir.path("whisper").to_str().unwrap()).unwrap().path, file);
-    // torch.save's format of before zip has no end that could be looked for.
+    // The legacy format of torch.save (before zip) has no end marker.
     std::fs::copy(crate::common::data("formats/openai-legacy.pt"), &file).unwrap();
     assert_eq!(found(&hub(&dir), file.to_str().unwrap()).unwrap().format, Format::OpenAi);
 }
 
 #[test]
-fn incomplete_models_are_passed_over_and_named_where_nothing_else_is_found() {
+fn incomplete_models_are_skipped_and_named_in_the_error() {
     let dir = Dir::new();
     PLACES.iter().for_each(|(place, _)| put(&dir, place));
     std::fs::remove_file(dir.path("models/tiny.en/config.json")).unwrap();
@@ -173,7 +173,7 @@ fn incomplete_models_are_passed_over_and_named_where_nothing_else_is_found() {
     ] {
         assert!(refused.contains(part), "{part} is not in: {refused}");
     }
-    // The unfinished download of a version, and the older one that is whole.
+    // An unfinished download of a new revision, and a complete older one.
     let cached = |commit: &str| format!("hub/models--openai--whisper-base/snapshots/{commit}");
     put(&dir, &cached("old"));
     put(&dir, &cached("new"));
@@ -184,7 +184,7 @@ fn incomplete_models_are_passed_over_and_named_where_nothing_else_is_found() {
 }
 
 #[test]
-fn a_repository_is_not_replaced_by_another_but_the_error_tells_of_it() {
+fn a_repository_is_not_replaced_by_another_but_the_error_suggests_it() {
     let dir = Dir::new();
     put(&dir, SYSTRAN);
     let hub = hub(&dir);
@@ -203,7 +203,7 @@ fn a_vocabulary_is_found_beside_the_file_or_in_a_cache() {
     let dir = Dir::new();
     dir.write("own/x.pt", TORCH);
     assert_eq!(vocabulary(&dir), None);
-    // Those of other languages do not fit.
+    // Vocabularies of multilingual models do not fit an English model.
     dir.write("own/multilingual.tiktoken", "x");
     dir.write("own/tokenizer.json", tokenizer(50257, "<|yue|>"));
     dir.write("hub/models--openai--whisper-small/snapshots/a/tokenizer.json", tokenizer(50257, "<|en|>"));
@@ -227,7 +227,7 @@ fn a_vocabulary_is_found_beside_the_file_or_in_a_cache() {
 }
 
 #[test]
-fn a_vocabulary_that_is_nowhere_is_fetched_alone() {
+fn a_missing_vocabulary_is_fetched_without_the_weights() {
     let text = tokenizer(50256, "<|en|>");
     let server =
         Server::new(&[("tokenizer.json", text.as_bytes()), ("config.json", CONFIG), ("model.safetensors", b"w")]);
@@ -273,7 +273,7 @@ fn a_conversion_is_fetched_with_its_files() {
 }
 
 #[test]
-fn tokens_that_are_missing_refused_and_without_rights_are_told_apart() {
+fn errors_distinguish_missing_refused_and_unauthorised_tokens() {
     for (token, status, parts) in [
         (None, 401, ["without an access token (401)", "set HF_TOKEN"]),
         (None, 403, ["without an access token (403)", "accept its terms"]),

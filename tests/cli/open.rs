@@ -1,5 +1,5 @@
-//! The pipeline without an account: its files are checked wherever they come from, and it is the default only where community-1 is not
-//! to be had.
+//! The diarization pipeline `open`, which needs no account: its files are verified by checksum whatever their source,
+//! and it is the default only if community-1 is not available.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ fn weights() -> Vec<u8> {
     (0..100_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-fn digits(bytes: &[u8]) -> String {
+fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The file with [`weights`] as two repositories publish it.
+/// A file with the bytes of [`weights`], published in two repositories.
 fn two_sources(sha256: &str) -> [Published<'_>; 2] {
     let source = |repo| Published { repo, revision: REVISION, file: "net/model.onnx", bytes: 100_000, sha256 };
     [source("first/copy"), source("second/copy")]
@@ -54,13 +54,13 @@ fn obtain(hub: &Hub, sources: &[Published<'_>]) -> diarist::Result<PathBuf> {
 }
 
 impl Dir {
-    /// Writes the networks of a pipeline, without a `config.yaml`.
+    /// Writes a folder with the networks of a pipeline, without a `config.yaml`.
     fn networks(&self, name: &str) {
         pipeline::write(&self.path(name), CENTROID, &pipeline::segmentation(4.0, true));
         std::fs::remove_file(self.path(name).join("config.yaml")).unwrap();
     }
 
-    /// The object that `diarize -f json` prints; what it says on stderr.
+    /// The JSON that `diarize -f json` prints, and its stderr.
     fn diarized(&self, args: &str) -> (Value, String) {
         let outcome = self.diarist(&format!("diarize talk.wav -f json {args}")).run();
         outcome.exits(0);
@@ -69,9 +69,9 @@ impl Dir {
 }
 
 #[test]
-fn the_next_repository_is_tried_where_a_checksum_is_wrong() {
+fn the_next_repository_is_tried_if_a_checksum_is_wrong() {
     let (bytes, dir) = (weights(), Dir::new());
-    let sha256 = digits(&bytes);
+    let sha256 = hex_sha256(&bytes);
     let mut other = bytes.clone();
     other[50_000] ^= 1;
     let server = Server::new(&[("first/copy:net/model.onnx", &other), ("second/copy:net/model.onnx", &bytes)]);
@@ -80,13 +80,18 @@ fn the_next_repository_is_tried_where_a_checksum_is_wrong() {
     assert!(path.ends_with(format!("models--second--copy/snapshots/{REVISION}/net/model.onnx")), "{}", path.display());
     assert_eq!(std::fs::read(path).unwrap(), bytes);
     assert_eq!(server.sent("first/copy:net/model.onnx"), 0, "fetched although the hub announces other bytes");
-    // Where all are wrong, each is named with the reason.
+    // If all sources fail, the error names each with its reason.
     let server = Server::new(&[("first/copy:net/model.onnx", &other)]);
     let dir = Dir::new();
     let error = obtain(&self::hub(&server, &dir), &two_sources(&sha256)).unwrap_err().to_string();
-    for part in
-        ["the network", "first/copy: ", "not the file that was published", &digits(&other), &sha256, "second/copy: "]
-    {
+    for part in [
+        "the network",
+        "first/copy: ",
+        "not the file that was published",
+        &hex_sha256(&other),
+        &sha256,
+        "second/copy: ",
+    ] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
     assert!(!dir.path("cache/models--first--copy/snapshots").join(REVISION).exists());
@@ -95,7 +100,7 @@ fn the_next_repository_is_tried_where_a_checksum_is_wrong() {
 #[test]
 fn a_repository_that_announces_the_right_bytes_and_sends_others_is_refused() {
     let (bytes, dir) = (weights(), Dir::new());
-    let sha256 = digits(&bytes);
+    let sha256 = hex_sha256(&bytes);
     let server = Server::new(&[("first/copy:net/model.onnx", &bytes), ("second/copy:net/model.onnx", &bytes)]);
     server.fail("first/copy:net/model.onnx", &[Fault::FlipByte; 2]);
     let path = obtain(&hub(&server, &dir), &two_sources(&sha256)).unwrap();
@@ -107,7 +112,7 @@ fn a_repository_that_announces_the_right_bytes_and_sends_others_is_refused() {
 #[test]
 fn a_file_is_fetched_once_at_its_revision_and_found_without_the_network() {
     let (bytes, dir) = (weights(), Dir::new());
-    let sha256 = digits(&bytes);
+    let sha256 = hex_sha256(&bytes);
     let sources = two_sources(&sha256);
     let server = Server::new(&[("net/model.onnx", &bytes)]);
     let mut hub = Hub { token: Some("hf_expired".into()), ..hub(&server, &dir) };
@@ -119,7 +124,7 @@ fn a_file_is_fetched_once_at_its_revision_and_found_without_the_network() {
     let before = server.requests();
     hub.network = Network::Forbidden;
     assert_eq!(obtain(&hub, &sources).unwrap(), path);
-    // The second source is as good, and so is a file in --model-dir.
+    // A copy of the second source, or without its organisation, in --model-dir is used as well.
     for place in ["second/copy", "copy"] {
         let dir = Dir::new();
         let file = dir.write(&format!("models/{place}/net/model.onnx"), &bytes);
@@ -130,9 +135,9 @@ fn a_file_is_fetched_once_at_its_revision_and_found_without_the_network() {
 }
 
 #[test]
-fn a_token_is_sent_where_the_hub_wants_one() {
+fn a_token_is_sent_only_if_the_hub_requires_one() {
     let (bytes, dir) = (weights(), Dir::new());
-    let sha256 = digits(&bytes);
+    let sha256 = hex_sha256(&bytes);
     let server = Server::new(&[("net/model.onnx", &bytes)]);
     server.want_token();
     let error = obtain(&hub(&server, &dir), &two_sources(&sha256)).unwrap_err().to_string();
@@ -143,7 +148,7 @@ fn a_token_is_sent_where_the_hub_wants_one() {
 #[test]
 fn a_damaged_file_of_the_cache_is_fetched_again_once() {
     let (bytes, dir) = (weights(), Dir::new());
-    let sha256 = digits(&bytes);
+    let sha256 = hex_sha256(&bytes);
     let sources = two_sources(&sha256);
     let server = Server::new(&[("net/model.onnx", &bytes)]);
     let mut hub = hub(&server, &dir);
@@ -171,7 +176,7 @@ fn every_repository_of_open_has_a_revision_and_a_checksum() {
     }
 }
 
-/// The bytes of the real files cannot be made up, so that all a false hub can do is to be refused.
+/// The published checksums are built in, so a server with other bytes is refused.
 #[test]
 fn a_hub_with_other_bytes_is_refused() {
     let dir = Dir::new();
@@ -191,7 +196,7 @@ fn a_hub_with_other_bytes_is_refused() {
 }
 
 #[test]
-fn without_the_network_the_error_names_the_three_ways_to_go_on() {
+fn without_the_network_the_error_names_three_remedies() {
     let dir = Dir::new();
     dir.speech("talk.wav", 3.0);
     for command in [
@@ -231,10 +236,10 @@ fn a_folder_of_networks_needs_no_config() {
     assert_eq!(recipe.embedding, Location::Here(dir.path("my networks/embedding")));
     let own = Recipe::of_networks(recipe.segmentation.clone(), recipe.embedding.clone(), recipe.version.clone());
     assert_eq!(recipe, own, "not the constants of open");
-    // The folder is enough for finding speech, too.
+    // The folder also works as a VAD model.
     let outcome = dir.diarist("vad talk.wav --vad pyannote --vad-model").arg("my networks").run();
     outcome.exits(0).without_complaint();
-    // One of several files would be a guess.
+    // Several files of weights are ambiguous.
     dir.write("my networks/embedding/another.onnx", "x");
     let outcome = dir.diarist("diarize talk.wav --diarize-model").arg("my networks").run();
     outcome.exits(1).complains(&["embedding", "several files of weights", "another.onnx", "some_name.safetensors"]);
@@ -249,27 +254,27 @@ fn a_folder_of_networks_needs_no_config() {
 }
 
 #[test]
-fn community_1_comes_first_where_it_is_here() {
+fn community_1_is_preferred_if_it_is_on_this_machine() {
     let dir = Dir::new();
     dir.speech("talk.wav", 6.0);
     dir.networks("models/open");
-    let (found, told) = dir.diarized("--model-dir models");
+    let (found, stderr) = dir.diarized("--model-dir models");
     assert_eq!(found["diarization"], serde_json::json!({"pipeline": "open"}));
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(
-        told.contains("pipeline `open`: pyannote/speaker-diarization-community-1 is not on this machine"),
-        "{told}"
+        stderr.contains("pipeline `open`: pyannote/speaker-diarization-community-1 is not on this machine"),
+        "{stderr}"
     );
-    // Asked for by name it needs no explanation.
-    let (again, told) = dir.diarized("--model-dir models --diarize-model open");
-    assert_eq!((&again, told.as_str()), (&found, ""));
+    // No message if the pipeline was named explicitly.
+    let (again, stderr) = dir.diarized("--model-dir models --diarize-model open");
+    assert_eq!((&again, stderr.as_str()), (&found, ""));
     let folder = dir.path(COMMUNITY).join("snapshots").join(REVISION);
     pipeline::write(&folder, CENTROID, &pipeline::segmentation(4.0, true));
-    let (found, told) = dir.diarized("--model-dir models");
-    assert_eq!(told, "");
+    let (found, stderr) = dir.diarized("--model-dir models");
+    assert_eq!(stderr, "");
     let version = serde_json::json!({"pipeline": pipelines::DEFAULT, "revision": REVISION});
     assert_eq!(found["diarization"], version);
-    // A transcript says the same.
+    // A transcript has the same version.
     let args = "--model builtin --beam-size 1 --no-align --diarize --verbose False -f json";
     dir.diarist(&format!("transcribe talk.wav {args}")).run().exits(0).without_complaint();
     let found: Value = serde_json::from_str(&dir.read("talk.json")).unwrap();
@@ -281,7 +286,7 @@ fn community_1_comes_first_where_it_is_here() {
 }
 
 #[test]
-fn community_1_is_fetched_with_a_token_and_where_that_is_refused_open_is_taken() {
+fn community_1_is_fetched_with_a_token_and_open_is_the_fallback() {
     let dir = Dir::new();
     dir.speech("talk.wav", 6.0);
     dir.networks("models/open");
@@ -290,14 +295,14 @@ fn community_1_is_fetched_with_a_token_and_where_that_is_refused_open_is_taken()
         let run = dir.diarist("diarize talk.wav -f json --model-dir models");
         run.env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", &server.endpoint).env("HF_TOKEN", token).run()
     };
-    // Without a token nobody is asked.
+    // Without a token, no request is sent.
     online("").exits(0).complains(&["pipeline `open`", "no access token"]);
     assert_eq!(server.requests(), 0);
     server.fail("api", &[Fault::Status(403)]);
     let outcome = online("hf_x");
     outcome.exits(0).complains(&["pipeline `open`", "accepts the access token", "accept its terms"]);
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
-    // With rights it is fetched.
+    // With an authorised token it is downloaded.
     let source = dir.path("source");
     pipeline::write(&source, CENTROID, &pipeline::segmentation(4.0, true));
     for file in ["config.yaml", "segmentation/model.safetensors", "embedding/model.safetensors"] {
@@ -310,7 +315,7 @@ fn community_1_is_fetched_with_a_token_and_where_that_is_refused_open_is_taken()
 }
 
 #[test]
-fn models_lists_what_tells_speakers_apart() {
+fn models_lists_diarization_pipelines() {
     let dir = Dir::new();
     let line = |name: &str, args: &str| {
         let outcome = dir.diarist(&format!("models {args}")).run();
@@ -325,7 +330,7 @@ fn models_lists_what_tells_speakers_apart() {
     }
 }
 
-/// CAM++ with random weights: 192 numbers, other voices than ResNet34's.
+/// CAM++ with random weights: embeddings of dimension 192, which are not comparable with ResNet34's.
 #[test]
 fn embeddings_of_campplus_are_written_and_enrolled() {
     let dir = Dir::new();
@@ -333,17 +338,17 @@ fn embeddings_of_campplus_are_written_and_enrolled() {
     dir.speech("known/Anna Berg.wav", 6.0);
     dir.networks("model");
     std::fs::remove_file(dir.path("model/embedding/model.safetensors")).unwrap();
-    // The sizes of the published one.
+    // The sizes of the published network.
     let case = serde_json::json!({"seed": 701, "sizes": {"feat_dim": 80, "embedding_size": 192}});
     dir.write("model/embedding/campplus.safetensors", campplus::file(&case, &campplus::tensors(&case)));
     let args = "--diarize-model model --num-speakers 1 --speaker-embeddings";
-    let (found, told) = dir.diarized(args);
-    assert_eq!(told, "");
+    let (found, stderr) = dir.diarized(args);
+    assert_eq!(stderr, "");
     assert_eq!(found["speaker_embeddings"]["SPEAKER_00"].as_array().unwrap().len(), 192);
     let (found, _) = dir.diarized(&format!("{args} --speakers known"));
     assert!(found["turns"].as_array().unwrap().iter().all(|turn| turn["speaker"] == "Anna Berg"), "{found}");
     assert_eq!(found["speaker_embeddings"]["Anna Berg"].as_array().unwrap().len(), 192);
-    // Embeddings of another network are refused before anything is heard.
+    // Enrolled embeddings of another network are refused when the engine is built.
     let build = |gallery: Gallery| {
         let engine =
             Engine::builder().device(Device::Cpu).diarizer(dir.path("model").to_str().unwrap()).gallery(gallery);
@@ -362,7 +367,8 @@ fn embeddings_of_campplus_are_written_and_enrolled() {
     assert!(error.contains("come from WeSpeaker ResNet34"), "{error}");
 }
 
-/// What the library finds, and its revision: the number of the constants and the checksums of both networks.
+/// The recipe of the published files, and its revision: the revision of the constants and the checksums of both
+/// networks.
 #[test]
 fn published_files_are_named_with_their_checksums() {
     let dir = Dir::new();

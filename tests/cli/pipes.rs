@@ -1,4 +1,4 @@
-//! Recordings from the standard input and from named pipes, and those that ffmpeg decodes. A shell script stands in for ffmpeg.
+//! Recordings from the standard input, from named pipes, and decoded by ffmpeg (replaced by a shell script).
 
 use std::fs::File;
 use std::io::Write;
@@ -9,16 +9,16 @@ use crate::dsl::{Dir, Run};
 const BUILTIN: &str = "--model builtin --beam-size 1 --temperature-increment-on-fallback None --no-align";
 
 impl Dir {
-    /// The run with what is in a file on its standard input, through a pipe.
+    /// The run with a file on its standard input, through a pipe.
     fn piped(&self, args: &str, file: &str) -> Run {
         let mut cat = Command::new("cat").arg(self.path(file)).stdout(Stdio::piped()).spawn().unwrap();
         let out = cat.stdout.take().unwrap();
-        // It ends when its reader does.
+        // `cat` ends when its reader does.
         std::thread::spawn(move || cat.wait());
         self.diarist(args).stdin(out)
     }
 
-    /// A program called ffmpeg in a folder of its own, and the run that finds no other.
+    /// The run with a PATH that has only this script as ffmpeg.
     fn with_ffmpeg(&self, args: &str, script: &str) -> Run {
         use std::os::unix::fs::PermissionsExt;
         let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\necho $$ > '{}'\n{script}\n", self.path("pid").display());
@@ -27,7 +27,7 @@ impl Dir {
         self.diarist(args).env("PATH", self.path("bin"))
     }
 
-    /// A file that begins as a transport stream.
+    /// Writes a file that begins like an MPEG transport stream.
     fn transport_stream(&self, name: &str) {
         let packet =
             |i: u8| [vec![0x47, 0x40, i, 0x10], (4..188).map(|at| (at as u8).wrapping_mul(37) ^ i).collect()].concat();
@@ -35,7 +35,7 @@ impl Dir {
     }
 }
 
-/// The header of 16 kHz mono float32, as ffmpeg is asked to write it.
+/// The AU header of 16 kHz mono float32, the output format requested from ffmpeg.
 const HEADER: &str = r"printf '.snd\0\0\0\040\377\377\377\377\0\0\0\006\0\0\076\200\0\0\0\001\0\0\0\0\0\0\0\0'";
 
 #[test]
@@ -46,7 +46,7 @@ fn a_hyphen_reads_the_standard_input() {
     let of_pipe = dir.piped("vad -", "talk.wav").run();
     of_pipe.exits(0).without_complaint().prints(&["\"start\""]);
     assert_eq!(of_pipe.stdout, of_file.stdout);
-    // Redirected from a file, it is none that can be opened by name, but read all the same.
+    // stdin redirected from a file, instead of a pipe.
     let redirected = dir.diarist("vad -").stdin(File::open(dir.path("talk.wav")).unwrap()).run();
     assert_eq!(redirected.exits(0).stdout, of_file.stdout);
     dir.piped(&format!("transcribe - -f srt,txt {BUILTIN}"), "talk.wav").run().exits(0).without_complaint();
@@ -76,19 +76,19 @@ fn a_named_pipe_is_read_and_waiting_for_it_can_be_interrupted() {
     let outcome = running.wait();
     assert_eq!(outcome.exits(0).stdout, dir.diarist("vad talk.wav").run().stdout);
     let running = dir.diarist("vad pipe.wav").start();
-    // Ctrl-C before its handler is installed ends it as well, without a word.
+    // Before the handler is installed, Ctrl-C ends the process without the message.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     running.interrupt();
     running.wait().exits(130).complains(&["stopping"]);
 }
 
 #[test]
-fn without_ffmpeg_the_format_is_named_with_the_cure() {
+fn without_ffmpeg_the_error_names_the_format_and_the_remedy() {
     let dir = Dir::new();
     dir.transport_stream("talk.mp3");
     let none = || dir.diarist("vad talk.mp3").env("PATH", dir.path("nothing"));
     none().run().exits(1).complains(&["talk.mp3", "MPEG transport stream", "install ffmpeg", "PATH"]);
-    // A program in the working directory is not taken, however PATH is written.
+    // An ffmpeg in the working directory is never used, whatever PATH contains.
     for path in ["", ".", ":bin"] {
         let run = dir.with_ffmpeg("vad talk.mp3", "exit 0").env("PATH", path);
         run.run().exits(1).complains(&["MPEG transport stream", "install ffmpeg"]);
@@ -100,7 +100,7 @@ fn without_ffmpeg_the_format_is_named_with_the_cure() {
 }
 
 #[test]
-fn odd_names_reach_ffmpeg_as_names_of_files() {
+fn odd_names_are_passed_to_ffmpeg_as_file_names() {
     let dir = Dir::new();
     let script = format!(
         "for last; do echo \"$last\"; done > '{}'\n{HEADER}; head -c 64000 /dev/zero",
@@ -128,9 +128,9 @@ fn an_interrupted_run_leaves_no_ffmpeg_behind() {
     assert!(!Command::new("sh").args(["-c", "kill -0 $0 2>/dev/null", pid.trim()]).status().unwrap().success());
 }
 
-/// The worker's requests come through its standard input, which has names as well.
+/// The worker's stdin carries requests, so paths that name it are refused.
 #[test]
-fn only_the_command_line_reads_the_standard_input() {
+fn the_worker_reads_no_recording_from_stdin() {
     let dir = Dir::new();
     dir.write("requests", "{\"id\": 1, \"path\": \"/dev/stdin\"}\n{\"id\": 2, \"path\": \"-\"}\n");
     let outcome = dir.piped("worker --model builtin", "requests").run();

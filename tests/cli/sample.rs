@@ -1,4 +1,4 @@
-//! Recordings and models for the tests, made from what is built into the program.
+//! Recordings and models for the tests, made from the built-in assets.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -17,24 +17,24 @@ fn conversation() -> &'static [f32] {
 }
 
 impl Dir {
-    /// Writes the first `seconds` of the conversation, begun again where it ends, as a 16-bit WAV file.
+    /// Writes the first `seconds` of the conversation, repeated if needed, as a 16-bit WAV file.
     pub fn speech(&self, name: &str, seconds: f64) -> PathBuf {
         self.wav(name, conversation().iter().copied().cycle().take((seconds * 16_000.0) as usize))
     }
 
-    /// Writes `seconds` of the conversation from the second `start` on, begun again where it ends.
-    #[allow(dead_code)] // of the tests of lists
+    /// Writes `seconds` of the conversation from the time `start` (seconds) on, repeated if needed.
+    #[allow(dead_code)] // used by the tests of --manifest
     pub fn cut(&self, name: &str, start: f64, seconds: f64) -> PathBuf {
         let [start, count] = [start, seconds].map(|seconds| (seconds * 16_000.0) as usize);
         self.wav(name, conversation().iter().copied().cycle().skip(start).take(count))
     }
 
-    /// Writes `seconds` in which nobody speaks.
+    /// Writes `seconds` of digital silence.
     pub fn silence(&self, name: &str, seconds: f64) -> PathBuf {
         self.wav(name, std::iter::repeat_n(0.0, (seconds * 16_000.0) as usize))
     }
 
-    /// Writes these samples as they are, whatever they are.
+    /// Writes these samples as 32-bit float, including NaN.
     pub fn float_wav(&self, name: &str, samples: &[f32]) {
         let path = self.write(name, b"");
         let sample_format = hound::SampleFormat::Float;
@@ -60,7 +60,7 @@ impl Dir {
         path
     }
 
-    /// Writes the built-in aligner as a folder of the Hugging Face layout.
+    /// Writes the built-in aligner as a folder in the Hugging Face layout.
     pub fn aligner(&self, name: &str) {
         let aligner = diarist::assets::ALIGNER;
         self.write(&format!("{name}/config.json"), aligner.config);
@@ -69,7 +69,7 @@ impl Dir {
         self.write(&format!("{name}/model.safetensors"), aligner.weights);
     }
 
-    /// Writes the built-in model as a folder of the Hugging Face layout.
+    /// Writes the built-in recogniser as a folder in the Hugging Face layout.
     pub fn model(&self, name: &str) {
         let model = diarist::assets::MODEL;
         self.write(&format!("{name}/config.json"), model.config);

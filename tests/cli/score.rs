@@ -1,10 +1,10 @@
-//! Results judged against references.
+//! `diarist score`: results against references.
 
 use serde_json::Value;
 
 use crate::dsl::Dir;
 
-/// The files of `tests/data/score`, and what meeteval and pyannote.metrics say of them.
+/// The files of `tests/data/score`, and their scores by meeteval and pyannote.metrics.
 fn folder() -> (Dir, Value) {
     let dir = Dir::new();
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/score");
@@ -62,7 +62,7 @@ fn wer_and_cpwer_of_several_recordings_are_meetevals() {
 }
 
 #[test]
-fn a_table_for_people() {
+fn the_table_has_all_scores() {
     let dir = Dir::new();
     dir.write("right.json", r#"{"segments": [
         {"start": 0, "end": 2, "text": " Hello there.", "speaker": "Ann", "words": [
@@ -90,13 +90,13 @@ edges       0.125 s  on average, 0.200 s median, 0.200 s 95th percentile; 50.00 
 }
 
 #[test]
-fn silence_and_words_of_nobody() {
+fn empty_files_and_words_without_speakers() {
     let dir = Dir::new();
     dir.write("a.rttm", "SPEAKER x 1 1 2 <NA> <NA> A <NA> <NA>\n");
     dir.write("silence.rttm", "");
     let got = json(&dir, "a.rttm silence.rttm");
     assert_eq!(got["all"]["der"][0]["missed"], 2.0);
-    // RTTM has no line of a recording in which nobody was found.
+    // RTTM has no lines for a recording without speech.
     dir.write("both.rttm", "SPEAKER x 1 1 2 <NA> <NA> A <NA> <NA>\nSPEAKER y 1 1 3 <NA> <NA> A <NA> <NA>\n");
     let got = json(&dir, "both.rttm a.rttm");
     assert_eq!(
@@ -114,7 +114,7 @@ fn silence_and_words_of_nobody() {
 }
 
 #[test]
-fn files_that_do_not_go_together() {
+fn files_that_cannot_be_compared_are_refused() {
     let (dir, _) = folder();
     dir.write("other.rttm", "SPEAKER one 1 1 2 <NA> <NA> A <NA> <NA>\nSPEAKER x 1 1 2 <NA> <NA> A <NA> <NA>\n");
     dir.write("damaged.rttm", "SPEAKER one 1 1\n");
@@ -149,7 +149,7 @@ fn files_that_do_not_go_together() {
     dir.diarist("score right.rttm").run().exits(2);
 }
 
-/// A name with spaces makes fields of RTTM that cannot be told apart; a byte order mark is no part of the first one.
+/// Names with spaces make RTTM fields ambiguous. A byte order mark is not part of the first field.
 #[test]
 fn rttm_with_spaces_is_refused_and_a_byte_order_mark_is_not() {
     let dir = Dir::new();

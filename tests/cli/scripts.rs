@@ -1,4 +1,4 @@
-//! What `align` takes for a script: subtitles as well as plain text.
+//! Text files of `align`: plain text and subtitles.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::dsl::Dir;
 
 const ALIGN: &str = "--align-model builtin -f json -o out";
 
-/// The words that `align` finds of a script.
+/// The words that `align` writes for a text file.
 fn words(dir: &Dir, script: &str) -> Vec<String> {
     dir.diarist(&format!("align talk.wav {script} {ALIGN}")).run().exits(0).without_complaint();
     let json: Value = serde_json::from_str(&dir.read("out/talk.json")).unwrap();
@@ -15,7 +15,7 @@ fn words(dir: &Dir, script: &str) -> Vec<String> {
 }
 
 #[test]
-fn subtitles_are_scripts() {
+fn subtitles_give_the_same_words_as_plain_text() {
     let dir = Dir::new();
     dir.speech("talk.wav", 4.0);
     let srt = "1\n00:00:00,000 --> 00:00:02,000\n[SPEAKER_00]: <i>Good</i> morning,\neveryone.\n\n\
@@ -36,7 +36,7 @@ fn subtitles_are_scripts() {
 }
 
 #[test]
-fn what_has_no_words_is_refused() {
+fn files_without_words_are_refused() {
     let dir = Dir::new();
     dir.speech("talk.wav", 2.0);
     dir.write("none.vtt", "WEBVTT\n\nNOTE nothing\n");

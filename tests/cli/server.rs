@@ -1,4 +1,4 @@
-//! A model hub in miniature on a local port, which can be told to misbehave.
+//! A small model hub on a local port, with fault injection.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// What the server does when a file's bytes are asked for.
+/// A fault in the answer to a request for the bytes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Sends this many bytes, then closes the connection.
     CloseAfter(usize),
-    /// Sends this many bytes without saying how many there are, then closes the connection.
+    /// Sends this many bytes without a Content-Length, then closes the connection.
     EndAfter(usize),
-    /// Sends this many bytes, then goes silent.
+    /// Sends this many bytes, then stalls with the connection open.
     SilentAfter(usize),
     /// Sends all bytes, one of them changed.
     FlipByte,
@@ -26,27 +26,27 @@ pub enum Fault {
 #[derive(Default)]
 struct State {
     files: HashMap<String, Vec<u8>>,
-    /// Faults still to come, per file, first one first.
+    /// Pending faults of each file, in order.
     faults: HashMap<String, Vec<Fault>>,
-    /// `(file, first byte asked for)` of every request for bytes.
+    /// `(file, first byte of the range)` of every request for bytes.
     asked: Vec<(String, usize)>,
     /// `(file, revision)` of every request for a file of a repository.
     revisions: Vec<(String, String)>,
     requests: usize,
     tokens: Vec<String>,
     wants_token: bool,
-    /// Pause after each piece of [`PIECE`] bytes.
+    /// Pause after each piece of [`CHUNK_BYTES`] bytes.
     pause: Duration,
     /// Bytes sent of each file.
     sent: HashMap<String, usize>,
 }
 
-const PIECE: usize = 1 << 14;
+const CHUNK_BYTES: usize = 1 << 14;
 
-/// The hub. It serves one repository, whatever it is called; its `main` is the commit `c0ffee`. A file called `organisation/name:file`
-/// is in that repository alone.
+/// The hub. It serves the same files under every repository name; `main` is the commit `c0ffee`. A file called
+/// `organisation/name:file` exists only in that repository.
 pub struct Server {
-    /// Its address, for `HF_ENDPOINT`.
+    /// The base URL, for `HF_ENDPOINT`.
     pub endpoint: String,
     state: Arc<Mutex<State>>,
 }
@@ -67,48 +67,48 @@ impl Server {
         Server { endpoint, state }
     }
 
-    /// Misbehaves once for each of `faults` when the bytes of `file` are asked for.
+    /// Injects these faults, one for each of the next requests for the bytes of `file`.
     pub fn fail(&self, file: &str, faults: &[Fault]) {
         self.state.lock().unwrap().faults.insert(file.into(), faults.to_vec());
     }
 
-    /// The first bytes asked for in the requests for `file`.
+    /// The start offsets of all requests for the bytes of `file`.
     pub fn offsets(&self, file: &str) -> Vec<usize> {
         self.state.lock().unwrap().asked.iter().filter(|(name, _)| name == file).map(|(_, from)| *from).collect()
     }
 
-    /// From now on pauses this long after each piece of 16 KiB.
+    /// Throttles the server: it pauses this long after each 16 KiB.
     pub fn slow_down(&self, pause: Duration) {
         self.state.lock().unwrap().pause = pause;
     }
 
-    /// Bytes of `file` sent so far, in all answers together; those for the headers alone are not counted.
+    /// Bytes of `file` sent so far in all answers, without requests for the headers.
     pub fn sent(&self, file: &str) -> usize {
         self.state.lock().unwrap().sent.get(file).copied().unwrap_or(0)
     }
 
-    /// From now on `file` has these bytes.
+    /// Adds or replaces a file.
     pub fn put(&self, file: &str, bytes: &[u8]) {
         self.state.lock().unwrap().files.insert(file.into(), bytes.to_vec());
     }
 
-    /// Every revision at which `file` was asked for.
+    /// The revisions of all requests for `file`.
     pub fn revisions(&self, file: &str) -> Vec<String> {
         let state = self.state.lock().unwrap();
         state.revisions.iter().filter(|(name, _)| name == file).map(|(_, revision)| revision.clone()).collect()
     }
 
-    /// From now on refuses those who come without a token.
+    /// Refuses requests without an access token from now on.
     pub fn want_token(&self) {
         self.state.lock().unwrap().wants_token = true;
     }
 
-    /// Requests of any kind so far.
+    /// Number of requests so far.
     pub fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
     }
 
-    /// The access tokens that came with requests.
+    /// The authorization headers of all requests.
     pub fn tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().tokens.clone()
     }
@@ -144,11 +144,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
             write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         return;
     }
-    // Behind the commit a file may lie in a folder; bundles have no commit.
+    // After the commit, a file may be in a subfolder. Bundles have no commit in their URL.
     let within = path.split_once("/resolve/").and_then(|(repo, rest)| Some((repo, rest.split_once('/')?)));
     let name = within.map(|(_, (_, file))| file).or(path.rsplit('/').next()).unwrap_or_default();
-    let of_repo = within.map(|(repo, _)| format!("{}:{name}", repo.trim_start_matches('/')));
-    let name = of_repo.filter(|name| state_now.files.contains_key(name)).unwrap_or_else(|| name.to_string());
+    let name_in_repo = within.map(|(repo, _)| format!("{}:{name}", repo.trim_start_matches('/')));
+    let name = name_in_repo.filter(|name| state_now.files.contains_key(name)).unwrap_or_else(|| name.to_string());
     let commit = within.map_or("c0ffee", |(_, (revision, _))| revision).replace("main", "c0ffee");
     if within.is_some() {
         state_now.revisions.push((name.clone(), commit.clone()));
@@ -161,9 +161,9 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let (from, to) = range.unwrap_or(("0", ""));
     let from: usize = from.parse().unwrap();
     let to = to.parse().map_or(bytes.len(), |to: usize| (to + 1).min(bytes.len()));
-    // Requests for the first byte alone ask for the headers.
-    let for_bytes = to != 1;
-    let fault = if for_bytes {
+    // The client requests the first byte alone to get the headers.
+    let wants_bytes = to != 1;
+    let fault = if wants_bytes {
         state_now.asked.push((name.clone(), from));
         state_now.faults.get_mut(&name).and_then(|f| (!f.is_empty()).then(|| f.remove(0)))
     } else {
@@ -213,10 +213,10 @@ fn send(
         Some(Fault::CloseAfter(n) | Fault::EndAfter(n) | Fault::SilentAfter(n)) => n.min(part.len()),
         _ => part.len(),
     };
-    for piece in part[..sent].chunks(PIECE) {
+    for piece in part[..sent].chunks(CHUNK_BYTES) {
         let gone = stream.write_all(piece).and_then(|()| stream.flush()).is_err();
         let mut state = state.lock().unwrap();
-        // A request for the headers asks for one byte.
+        // Requests for the headers are not counted.
         *state.sent.entry(name.into()).or_default() += if part.len() > 1 { piece.len() } else { 0 };
         let pause = state.pause;
         drop(state);

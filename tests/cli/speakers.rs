@@ -1,4 +1,4 @@
-//! Who speaks: `diarize`, `transcribe --diarize`, and what cannot be told apart.
+//! Speaker diarization: `diarize`, `transcribe --diarize`, and their errors.
 
 use diarist::diarize::recipe::{Location, Recipe};
 use diarist::hub::DiarizerSource;
@@ -10,12 +10,12 @@ use crate::dsl::Dir;
 const BUILTIN: &str = "--model builtin --beam-size 1 --temperature-increment-on-fallback None";
 
 impl Dir {
-    /// Writes a pipeline of random weights.
+    /// Writes a pipeline with random weights.
     fn pipeline(&self, name: &str, config: &str) {
         pipeline::write(&self.path(name), config, &pipeline::segmentation(4.0, true));
     }
 
-    /// Writes a pipeline whose segmentation is a checkpoint that runs `touch trapped` when Python loads it.
+    /// Writes a pipeline whose segmentation is a malicious pickle: unpickling it in Python runs `touch trapped`.
     fn trap(&self, name: &str) {
         self.pipeline(name, CENTROID);
         std::fs::remove_file(self.path(&format!("{name}/segmentation/model.safetensors"))).unwrap();
@@ -25,7 +25,7 @@ impl Dir {
     }
 }
 
-/// Start, length and speaker of the lines of an RTTM text, each of which must be of this recording.
+/// Parses RTTM lines to start, duration and speaker. Each line must belong to this recording.
 fn turns(rttm: &str, recording: &str) -> Vec<(f64, f64, String)> {
     let turn = |line: &str| {
         let fields: Vec<&str> = line.split(' ').collect();
@@ -98,7 +98,7 @@ fn words_and_segments_have_speakers() {
         assert!(dir.read(file).contains(&format!("[SPEAKER_00]: {first}")), "{}", dir.read(file));
     }
     assert_eq!(turns(&dir.read("talk.rttm"), "talk").len(), found["turns"].as_array().unwrap().len());
-    // Segments are cut where the speaker changes, unless they shall stay whole.
+    // Segments are split where the speaker changes, unless --whole-segments is given.
     dir.diarist(&format!("{args} -f json -o cut --fill-nearest")).run().exits(0);
     let cut = json(&dir.read("cut/talk.json"));
     for segment in cut["segments"].as_array().unwrap() {
@@ -117,7 +117,7 @@ fn words(found: &Value) -> Vec<&Value> {
 }
 
 #[test]
-fn speech_is_found_by_the_same_network() {
+fn vad_uses_the_segmentation_network() {
     let dir = Dir::new();
     dir.pipeline("model", CENTROID);
     dir.speech("talk.wav", 6.0);
@@ -133,7 +133,7 @@ fn speech_is_found_by_the_same_network() {
 }
 
 #[test]
-fn silence_and_next_to_nothing_have_no_turns() {
+fn silence_and_very_short_recordings_have_no_turns() {
     let dir = Dir::new();
     dir.pipeline("model", CENTROID);
     dir.silence("silence.wav", 7.0);
@@ -147,7 +147,7 @@ fn silence_and_next_to_nothing_have_no_turns() {
 }
 
 #[test]
-fn where_only_the_speakers_fail_the_transcript_is_written() {
+fn if_only_diarization_fails_the_transcript_is_written() {
     let dir = Dir::new();
     pipeline::write_mute(&dir.path("model"));
     dir.speech("talk.wav", 6.0);
@@ -163,7 +163,7 @@ fn where_only_the_speakers_fail_the_transcript_is_written() {
 }
 
 #[test]
-fn a_number_of_speakers_that_cannot_be_met_is_told_with_the_recording() {
+fn a_number_of_speakers_that_cannot_be_met_is_a_warning_with_the_recording() {
     let dir = Dir::new();
     dir.pipeline("model", CENTROID);
     dir.speech("a talk.wav", 6.0);
@@ -187,7 +187,7 @@ fn a_number_of_speakers_that_cannot_be_met_is_told_with_the_recording() {
 }
 
 #[test]
-fn a_recording_with_what_is_no_number_is_named() {
+fn a_recording_with_nan_is_refused_by_name() {
     let dir = Dir::new();
     dir.pipeline("model", CENTROID);
     let mut samples = vec![0.1f32; 32_000];
@@ -226,7 +226,7 @@ fn numbers_that_contradict_each_other_are_refused_before_anything_is_done() {
 }
 
 #[test]
-fn pipelines_that_cannot_be_are_refused_before_anything_is_done() {
+fn invalid_pipelines_are_refused_before_anything_is_done() {
     let dir = Dir::new();
     dir.speech("talk.wav", 2.0);
     dir.write("file.bin", "x");
@@ -247,7 +247,7 @@ fn pipelines_that_cannot_be_are_refused_before_anything_is_done() {
         .complains(&["speaker-diarization-community-1", "--diarize-model FOLDER"]);
 }
 
-/// Nothing that a pipeline's files ask for is run.
+/// No code in a pipeline's files is executed.
 #[test]
 fn nothing_in_a_pipeline_is_executed() {
     let dir = Dir::new();
@@ -311,7 +311,7 @@ fn enrolled_voices_give_names() {
 }
 
 #[test]
-fn voices_that_cannot_be_learnt_are_refused_before_any_recording_is_heard() {
+fn bad_enrolment_recordings_are_refused_before_any_recording_is_read() {
     let dir = Dir::new();
     dir.pipeline("model", CENTROID);
     dir.speech("talk.wav", 4.0);
@@ -348,7 +348,7 @@ fn help_names_the_options() {
 }
 
 #[test]
-fn a_recipe_finds_its_parts() {
+fn a_recipe_resolves_the_locations_of_its_networks() {
     let dir = Dir::new();
     dir.pipeline("model", VBX);
     let recipe = Recipe::open(&dir.path("model")).unwrap();

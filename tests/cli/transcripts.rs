@@ -1,4 +1,4 @@
-//! Recordings in, files out.
+//! `diarist transcribe`, `vad` and `demo`: result files, printed text, and errors.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fn every_format_is_written_and_the_text_printed() {
 }
 
 #[test]
-fn whisperx_spelling_one_format_a_new_folder_and_silence() {
+fn whisperx_spelling_one_format_a_new_folder_and_no_output() {
     let dir = Dir::new();
     dir.speech("talk.wav", 3.0);
     let args = "--output_format aud --output_dir a/new/folder --batch_size 2 --verbose False --compute_type float32 \
@@ -49,7 +49,7 @@ fn the_text_depends_neither_on_the_batch_nor_on_the_threads() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_is_done() {
+fn unreadable_recordings_are_named_and_the_rest_is_done() {
     let dir = Dir::new();
     dir.speech("good.wav", 2.0);
     dir.speech("also good.wav", 2.0);
@@ -66,14 +66,14 @@ fn what_cannot_be_read_is_named_and_the_rest_is_done() {
 }
 
 #[test]
-fn a_cut_off_recording_can_be_taken_for_what_it_is() {
+fn a_truncated_recording_can_be_accepted() {
     let dir = Dir::new();
     dir.write("cut.flac", &diarist::assets::SAMPLE[..60_000]);
     dir.diarist(&format!("transcribe cut.flac {BUILTIN} -f txt --allow-truncated")).run().exits(0);
 }
 
 #[test]
-fn results_that_cannot_be_written_are_no_reason_to_work_for_hours_first() {
+fn an_unwritable_output_folder_is_refused_before_any_work() {
     let dir = Dir::new();
     dir.speech("talk.wav", 2.0);
     dir.write("file", "");
@@ -86,7 +86,7 @@ fn results_that_cannot_be_written_are_no_reason_to_work_for_hours_first() {
 }
 
 #[test]
-fn a_reader_that_leaves_does_not_keep_the_files_from_being_written() {
+fn a_closed_stdout_does_not_stop_the_files_from_being_written() {
     let dir = Dir::new();
     dir.speech("talk.wav", 3.0);
     let run = dir.diarist(&format!("transcribe talk.wav {BUILTIN} -f txt --print-progress True"));
@@ -96,10 +96,10 @@ fn a_reader_that_leaves_does_not_keep_the_files_from_being_written() {
     dir.diarist("transcribe --help").run_into_closed_pipe().exits(0).without_complaint();
 }
 
-/// A full disk under stdout is no reader that has left: somebody wanted the text.
+/// A full disk under stdout is an error, unlike a closed pipe.
 #[test]
 #[cfg(target_os = "linux")]
-fn text_that_is_lost_is_told() {
+fn a_failed_write_to_stdout_is_an_error() {
     let dir = Dir::new();
     dir.speech("talk.wav", 3.0);
     dir.diarist("vad talk.wav").run_onto("/dev/full").exits(1).complains(&["standard output"]);
@@ -110,7 +110,7 @@ fn text_that_is_lost_is_told() {
 }
 
 #[test]
-fn silence_gives_empty_files_and_a_word_about_it() {
+fn silence_gives_empty_files_and_a_message() {
     let dir = Dir::new();
     dir.silence("hush.wav", 3.0);
     let outcome = dir.diarist(&format!("transcribe hush.wav {BUILTIN}")).run();
@@ -118,7 +118,7 @@ fn silence_gives_empty_files_and_a_word_about_it() {
     assert_eq!(dir.files(), ["hush.json", "hush.srt", "hush.tsv", "hush.txt", "hush.vtt", "hush.wav"]);
 }
 
-/// Without the limit this takes minutes.
+/// Without the limit on threads this would take minutes.
 #[test]
 fn more_threads_than_cores_are_not_started() {
     let dir = Dir::new();
@@ -146,7 +146,7 @@ fn ctrl_c_keeps_what_is_finished_and_leaves_nothing_half_written() {
 }
 
 #[test]
-fn ctrl_c_is_heard_in_the_middle_of_a_recording() {
+fn ctrl_c_stops_in_the_middle_of_a_recording() {
     let dir = Dir::new();
     dir.speech("long.wav", 900.0);
     let mut running = dir.diarist(&format!("transcribe long.wav {BUILTIN} --batch-size 1 -o out")).start();
@@ -176,7 +176,7 @@ fn vad_prints_spans_and_chunks() {
 }
 
 #[test]
-fn the_demo_needs_nothing() {
+fn the_demo_needs_no_files() {
     let outcome = Dir::new().diarist("demo").run();
     outcome.exits(0).without_complaint().prints(&[
         "[0.",
@@ -186,7 +186,7 @@ fn the_demo_needs_nothing() {
         "times real time",
         "diarist transcribe",
     ]);
-    // Sixty-nine words, each with a time of its own, in order.
+    // 69 words with increasing times.
     let words =
         outcome.stdout.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.contains("diarist"));
     let items: Vec<(f64, &str)> = words.flat_map(|line| line.split("  ")).map(at).collect();
@@ -194,7 +194,7 @@ fn the_demo_needs_nothing() {
     assert!(items.windows(2).all(|pair| pair[0].0 < pair[1].0), "{}", outcome.stdout);
 }
 
-/// `0.35 morning,`
+/// Parses an item such as `0.35 morning,`.
 fn at(item: &str) -> (f64, &str) {
     let (time, word) = item.split_once(' ').unwrap_or_else(|| panic!("{item:?}"));
     (time.parse().unwrap_or_else(|e| panic!("{item:?}: {e}")), word)

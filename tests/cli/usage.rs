@@ -1,4 +1,4 @@
-//! Help, and command lines that cannot be honoured.
+//! Help texts, and invalid command lines.
 
 use crate::dsl::Dir;
 
@@ -41,7 +41,7 @@ fn a_file_named_first_gets_a_hint() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused_before_anything_is_done() {
+fn invalid_options_are_refused_before_anything_is_done() {
     let dir = Dir::new();
     for (args, parts) in [
         ("--min_speakers 2", ["min-speakers", "--diarize"]),
@@ -99,7 +99,7 @@ fn two_recordings_cannot_be_written_to_one_name() {
 }
 
 #[test]
-fn models_lists_names_and_what_is_here() {
+fn models_lists_names_and_installed_models() {
     let dir = Dir::new();
     let outcome = dir.diarist("models").run();
     outcome.exits(0).without_complaint().prints(&["large-v3-turbo", "openai/whisper-tiny.en", "builtin", "home"]);

@@ -1,4 +1,4 @@
-//! Word times: on by default, by other means, and what is said where there are none.
+//! Word times: alignment (the default), DTW, subtitles, `align`, and their errors.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ fn json(dir: &Dir, name: &str) -> Value {
     serde_json::from_str(&dir.read(name)).unwrap()
 }
 
-/// All words, and where their times come from.
+/// All words of all segments.
 fn words(json: &Value) -> Vec<Value> {
     let words = |segment: &Value| segment["words"].as_array().cloned().unwrap_or_default();
     json["segments"].as_array().unwrap().iter().flat_map(words).collect()
@@ -21,7 +21,7 @@ fn sources(json: &Value) -> Vec<String> {
     words(json).iter().map(|word| word["source"].as_str().unwrap_or("none").to_string()).collect()
 }
 
-/// Words whole, in order, with times inside their segments.
+/// Checks that the words make up the text of their segments, and that their times are ordered and their scores valid.
 fn check_words(json: &Value) {
     let mut last = 0.0;
     for segment in json["segments"].as_array().unwrap() {
@@ -56,7 +56,7 @@ fn words_are_aligned_unless_told_otherwise() {
 }
 
 #[test]
-fn words_can_be_had_otherwise() {
+fn other_methods_of_word_times() {
     let dir = Dir::new();
     dir.speech("talk.wav", 5.0);
     let of = |args: &str| {
@@ -89,9 +89,9 @@ fn subtitles_are_cut_between_words() {
     assert!(of("--max-line-width 24 --balance-lines").lines().any(|line| line.contains(' ')));
 }
 
-/// A recogniser that is not the built-in one, in a language whose aligner is nowhere.
+/// A recogniser other than the built-in one, and a language whose aligner is not installed.
 #[test]
-fn where_no_aligner_is_the_text_is_written_all_the_same() {
+fn without_an_aligner_the_text_is_still_written() {
     let dir = Dir::new();
     dir.model("model");
     let with_heads = diarist::assets::MODEL.generation_config;
@@ -107,7 +107,7 @@ fn where_no_aligner_is_the_text_is_written_all_the_same() {
         let json = json(&dir, name);
         assert!(!json["segments"].as_array().unwrap().is_empty() && words(&json).is_empty(), "{json}");
     }
-    // The same with a checkpoint that says which heads listen.
+    // The same with a checkpoint that has alignment heads: DTW replaces the alignment.
     dir.write("model/generation_config.json", with_heads);
     let outcome = dir.diarist(&format!("transcribe one.wav --model model {GREEDY} -f json")).run();
     outcome.exits(0).complains(&["no alignment of `en`", "taken from the recogniser"]);
@@ -133,7 +133,7 @@ fn an_aligner_can_be_a_folder() {
 }
 
 #[test]
-fn aligners_that_cannot_be_are_refused_before_anything_is_done() {
+fn invalid_aligners_are_refused_before_anything_is_done() {
     let dir = Dir::new();
     dir.speech("talk.wav", 2.0);
     dir.write("model.pth", "no bundle");
@@ -169,7 +169,7 @@ fn a_known_text_is_aligned() {
         (found["start"].as_f64().unwrap() + found["end"].as_f64().unwrap()) / 2.0
     };
     assert!(when("Good") < 1.5 && (3.5..8.4).contains(&when("budget")), "{of_text}");
-    // A transcript: ours, and one as WhisperX writes it.
+    // Transcripts of diarist and of WhisperX.
     dir.diarist("align talk.wav out/talk.json --align-model builtin -f json -o again").run().exits(0);
     let again = json(&dir, "again/talk.json");
     check_words(&again);

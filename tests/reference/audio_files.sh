@@ -1,7 +1,8 @@
 #!/bin/sh
-# Writes tests/data/audio: half a second of one chirp in every container and codec that `src/audio` reads and that the
-# tests cannot write themselves. The oracle is the formula below, evaluated in tests/audio/main.rs: no reference decoder
-# is needed. Needs ffmpeg with libopus, libvorbis and libmp3lame; the committed files came from ffmpeg 5.1.
+# Writes tests/data/audio: half a second of a chirp in every container and codec that `src/audio` reads and that the
+# tests cannot write themselves. The expected samples are the formula below, evaluated in tests/audio/main.rs, so no
+# reference decoder is needed. Needs ffmpeg with libopus, libvorbis and libmp3lame; the committed files were written by
+# ffmpeg 5.1.
 set -eu
 out="$(dirname "$0")/../data/audio"
 mkdir -p "$out"

@@ -1,7 +1,7 @@
-"""What ffmpeg makes of the shared recordings: tests/data/audio_shared.json.
+"""Decodes the shared recordings with ffmpeg: tests/data/audio_shared.json.
 
-Number of samples at 16 kHz, their RMS, and the values at eight places, of the mean of the channels. ffmpeg 5.1 with
-libopus; its resampler is told to use a long filter, so that only the last few hertz below 8 kHz differ from ours.
+For the mean of the channels at 16 kHz: number of samples, RMS, and the values at eight positions. ffmpeg 5.1 with
+libopus. Its resampler uses a long filter, so that only the last few hertz below 8 kHz differ from ours.
 Usage: audio_goldens.py SHARED_FOLDER
 """
 

@@ -1,6 +1,7 @@
-"""Log-probabilities of torchaudio's Wav2Vec2Model, f32, and its checkpoints as torch.save writes them: random weights in narrow
-copies of the two orders its bundles have. The first one's head has the rows its bundles drop (`_remove_aux_axes`), the second
-is heard through the layer norm that bundles with `_normalize_waveform` put before the network.
+"""Log-probabilities of torchaudio's Wav2Vec2Model, f32, and its checkpoints as written by torch.save.
+
+Random weights in narrow copies of the two layouts of its bundles (group norm, layer norm). The head of the first has the unused rows
+that its bundles drop (`_remove_aux_axes`). The second gets the layer norm on the waveform that bundles with `_normalize_waveform` have.
 """
 
 import torch
@@ -48,7 +49,7 @@ def main():
         if order == "layer_norm":
             model = utils._extend_model(model, normalize_waveform=True)
         for i, samples in enumerate(CLIPS):
-            # A quiet recording, where what is added to the variance counts.
+            # A quiet recording, so that the epsilon of the layer norm matters.
             audio = torch.from_numpy(seeded.audio_f32(500 + i, samples)) * (0.01 if order == "layer_norm" else 1.0)
             with torch.no_grad():
                 emissions, _ = model(audio[None])

@@ -1,7 +1,7 @@
-"""Embeddings by 3D-Speaker's CAM++: with random weights, and with the published ones (`campplus.py real`).
+"""Embeddings of 3D-Speaker's CAM++: with random weights, and with the published ones (`campplus.py real`).
 
-Random weights are a function of (seed, name, index), as those of the Whisper goldens (README.md); centers and scales are
-`scale_of` here, and the twin of `tests/common/campplus.rs`. Needs torch, torchaudio and scipy, and a checkout of 3D-Speaker
+Random weights are a function of (seed, name, index), like those of the Whisper goldens (README.md). Centers and scales are
+in `scale_of` here and in `tests/common/campplus.rs`. Needs torch, torchaudio and scipy, and a checkout of 3D-Speaker
 (github.com/modelscope/3D-Speaker) in $SPEAKERLAB. The published weights (tests/real/fetch.sh) are in $DIARIST_REAL,
 the recordings in $DIARIST_SHARED.
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, os.environ["SPEAKERLAB"])
 from speakerlab.models.campplus.DTDNN import CAMPPlus  # noqa: E402
 
 REVISION = "3D-Speaker 09e7806"
-# Samples of a recording that each embedding is made of: lengths of 0.5 to 10 s, odd ones among them, and two spans joined.
+# `spans` are the samples of each embedding: 0.5 to 10 s, also odd numbers of samples.
 CASES = {
     "small": {"seed": 700, "sizes": {"feat_dim": 16, "embedding_size": 24, "growth_rate": 16, "bn_size": 2, "init_channels": 32},
               "audio_seed": 710, "samples": 80000,
@@ -32,7 +32,7 @@ CASES = {
     "voxceleb": {"seed": 702, "sizes": {"feat_dim": 80, "embedding_size": 512}, "audio_seed": 712, "samples": 48000,
                  "spans": [[[0, 24000]]]},
 }
-# Recordings of ../shared/audio/ami in the order of their names, and seconds of them.
+# Index of a recording in ../shared/audio/ami (sorted by name), start and end in seconds.
 REAL = [[0, 0.0, 0.5], [0, 3.0, 4.0], [1, 8.0, 9.5], [1, 0.0, 10.0], [2, 5.0, 8.3], [2, 20.0, 22.5], [3, 1.5, 7.77], [3, 12.0, 20.0],
         [4, 2.0, 2.73], [4, 10.0, 12.0], [5, 0.0, 9.99], [5, 17.0, 20.0]]
 
@@ -44,7 +44,7 @@ def scale_of(name, shape):
         return 0.7, 0.3
     if len(shape) == 1:
         return 0.0, 0.2
-    # What clips have in common is much larger than what they have not, so the last layer amplifies it.
+    # Embeddings of different clips are nearly equal with random weights; the last layer amplifies the difference.
     gain = 20.0 if name == "xvector.dense.linear.weight" else 1.0
     return 0.0, gain * math.sqrt(6.0 / math.prod(shape[1:]))
 
@@ -68,7 +68,7 @@ def features(audio, bands):
 
 
 def embed(model, clips, bands):
-    """One by one; and the largest difference to the same in f64."""
+    """Embeddings of the clips one at a time, and their largest difference from f64."""
     with torch.no_grad():
         found = [model(features(clip, bands)[None])[0] for clip in clips]
         model.double()

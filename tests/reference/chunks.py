@@ -1,4 +1,4 @@
-"""WhisperX's speech regions and chunks: hysteresis with min-cut (`Binarize`), then `merge_chunks`.
+"""Speech regions and chunks of WhisperX: hysteresis with min-cut (`Binarize`), then `merge_chunks`.
 
 Takes the folder of an unpacked WhisperX wheel: chunks.py <folder>
 """
@@ -14,12 +14,12 @@ from pyannote.core import SlidingWindow, SlidingWindowFeature
 import golden
 import seeded
 
-# PyanNet's grid: 270 samples between frames, a field of 991
+# PyanNet's frames: a step of 270 samples, a receptive field of 991
 STEP, FIELD = 270 / 16000, 991 / 16000
 
 
 def load(folder):
-    """vads/vad.py and vads/pyannote.py without what they import and do not need here."""
+    """Loads vads/vad.py and vads/pyannote.py with stubs for the imports that are not needed here."""
     def stub(name, **members):
         module = types.ModuleType(name)
         module.__dict__.update(members)
@@ -47,7 +47,7 @@ def load(folder):
 
 
 def curve(name, frames):
-    """Scores as f32-exact numbers; a random walk, smoothed, except for the special ones."""
+    """Scores that are exact in f32: special cases by name, else a smoothed random walk."""
     noise = (seeded.bits(9, name, np.arange(frames)) >> np.uint64(40)).astype(np.float64) / (1 << 24)
     if name == "silence":
         return np.full(frames, 0.125)
@@ -57,7 +57,7 @@ def curve(name, frames):
         return np.where(np.arange(frames) > frames - 300, 0.875, 0.125)
     if name == "starts active":
         return np.where(np.arange(frames) < 300, 0.875, 0.125)
-    if name == "flat speech":  # the minimum is everywhere: which frame is cut?
+    if name == "flat speech":  # all scores are equal, so the cut depends on the tie rule
         return np.full(frames, 0.75)
     if name == "one frame":
         return np.where(np.arange(frames) % 400 == 200, 0.9375, 0.25)

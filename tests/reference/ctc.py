@@ -1,14 +1,14 @@
-"""CTC alignments: torchaudio's `forced_align`, and the trellis of WhisperX.
+"""CTC alignments of torchaudio's `forced_align` and of WhisperX's trellis.
 
 Takes the folder of an unpacked WhisperX wheel: ctc.py <folder>
 
-Log-probabilities and labels are computed, not stored. Case `c` draws 64-bit numbers q[i] = bits(SEED, "ctc<c>", i):
+Log-probabilities and labels are not stored, but a function of the case. Case `c` draws 64-bit numbers q[i] = bits(SEED, "ctc<c>", i):
 rows 1 + q[0] % 40, classes 2 + q[1] % 8, labels 1 + q[2] % (rows / 2 + 2), blank q[3] % classes. Label i is
 q[100 + i] % (classes - 1), plus one from the blank on. The log-probability at index k, row-major, is -12 (a b) in f32, with
 a and b the upper 24 bits of q[10000 + 2 k] and q[10001 + 2 k], divided by 2^24. Of the last LONG cases rows are
 700 + q[0] % 800, classes 32, labels 200 + q[2] % 200.
 
-A path is a string with a character for each row: `.` for the blank, else the letter chr(97 + class).
+A path is a string with one character per row: `.` for the blank, else the letter chr(97 + class).
 """
 
 import ast
@@ -22,12 +22,12 @@ import torch
 import golden
 import seeded
 
-# torchaudio looks whether it was built for the CUDA of torch, which is nothing to us on the CPU.
+# Skips torchaudio's check that it was built for torch's CUDA version, which does not matter on the CPU.
 torch.version.cuda = None
 import torchaudio.functional
 
 SEED, CASES, LONG, TRELLISES = 9, 3000, 8, 400
-# The classic table of CTC tests, five rows of six probabilities, with blank 5 (torchaudio's own test has it from there).
+# The classic test case of CTC: five rows of six probabilities, with blank 5 (also in torchaudio's tests).
 TABLE = [
     [0.633766, 0.221185, 0.0917319, 0.0129757, 0.0142857, 0.0260553],
     [0.111121, 0.588392, 0.278779, 0.0055756, 0.00569609, 0.010436],
@@ -56,7 +56,7 @@ def case(c):
 
 
 def align(log_probs, labels, blank):
-    """The path, or what torchaudio says of it."""
+    """torchaudio's path; None if it refuses the case."""
     try:
         path, scores = torchaudio.functional.forced_align(log_probs[None], torch.tensor([labels], dtype=torch.int32), blank=blank)
     except RuntimeError as error:
@@ -68,7 +68,7 @@ def align(log_probs, labels, blank):
 
 
 def trellis_of(folder):
-    """get_trellis, backtrack and merge_repeats of whisperx/alignment.py without what that file imports."""
+    """Loads get_trellis, backtrack and merge_repeats of whisperx/alignment.py without that file's imports."""
     source = (pathlib.Path(folder) / "whisperx" / "alignment.py").read_text()
     wanted = {"get_trellis", "backtrack", "merge_repeats", "Point", "Segment"}
     parts = [node for node in ast.parse(source).body if getattr(node, "name", None) in wanted]

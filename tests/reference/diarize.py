@@ -1,5 +1,5 @@
-"""What diarization and its scores are compared with: SciPy's linkage, scikit-learn's KMeans, the agglomerative clustering of
-pyannote.audio, the speakers that WhisperX gives to words, pyannote.metrics' DER and meeteval's cpWER and WER.
+"""Goldens of diarization and scoring: SciPy's linkage, scikit-learn's KMeans, pyannote.audio's agglomerative clustering,
+WhisperX's assign_word_speakers, pyannote.metrics' DER, and meeteval's cpWER and WER.
 
 Takes the folders of an unpacked pyannote.audio wheel and of an unpacked WhisperX wheel: diarize.py <pyannote> <whisperx>
 """
@@ -64,7 +64,7 @@ def whisperx_diarize(folder):
 
 
 def clouds(rng, sizes, dim, spread):
-    """Voices around as many centres as there are sizes, in a random order, exact in six digits."""
+    """Embeddings around one centre per entry of `sizes`, shuffled, rounded to six digits."""
     centres = rng.normal(size=(len(sizes), dim))
     points = np.concatenate([c + spread * rng.normal(size=(n, dim)) for c, n in zip(centres, sizes)])
     return np.round(points[rng.permutation(len(points))], 6)
@@ -105,7 +105,7 @@ def annotation(turns):
 
 
 def joined(turns):
-    """Overlapping turns of one speaker as one: pyannote.metrics counts the speaker twice there."""
+    """Merges overlapping turns of one speaker, which pyannote.metrics would count twice."""
     return [[s.start, s.end, name] for s, _, name in annotation(turns).support().itertracks(yield_label=True)]
 
 

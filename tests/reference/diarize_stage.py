@@ -1,6 +1,7 @@
-"""Turns by pyannote.audio's own pipeline, from samples: random weights that are a function of (seed, name, index), 3.1 and
-community-1. The twins of the networks are `tests/common/pyannet.rs` and `tests/common/resnet34.rs`, whose cases are
-`SEGMENTATION` and `EMBEDDING`. Needs whisperx, which brings pyannote.audio:
+"""Turns of pyannote.audio's pipelines 3.1 and community-1, from samples, with random weights.
+
+The weights are a function of (seed, name, index). `tests/common/pyannet.rs` and `tests/common/resnet34.rs` build the same networks from
+the cases `SEGMENTATION` and `EMBEDDING`. Needs whisperx, which installs pyannote.audio:
 pip install whisperx==3.8.6 safetensors
 """
 
@@ -25,7 +26,7 @@ SEGMENTATION = {
 }
 EMBEDDING = {"seed": 700, "planes": 16, "blocks": [1, 1, 1, 1], "size": 256}
 SECONDS = 40
-# Few speakers: between many, votes are equal so often that the order in which NumPy's argsort leaves equals decides.
+# Few speakers: with many, ties between votes are frequent, and the result depends on the order of ties in NumPy's argsort.
 CASES = [
     {"segmentation": "powerset", "clustering": "centroid", "threshold": 0.05, "min_cluster_size": 2, "num_speakers": 2},
     {"segmentation": "multilabel", "clustering": "centroid", "threshold": 0.05, "min_cluster_size": 2,
@@ -37,7 +38,7 @@ CASES = [
 
 
 def audio():
-    """The twin of `audio` in tests/diarize_stage.rs: noise that gets louder and softer."""
+    """The same as `audio` in tests/diarize_stage.rs: seeded audio with varying gain."""
     samples = seeded.audio_f32(900, SECONDS * 16000)
     gains = np.array([1.0, 0.25, 0.5, 0.0625], dtype=np.float32)
     return samples * gains[np.arange(len(samples)) // 24000 % 4]
@@ -70,7 +71,7 @@ def main():
         found = pipeline(case, plda).apply(dict(file), **bounds)
         case["turns"] = turns(found.speaker_diarization)
         case["exclusive"] = turns(found.exclusive_speaker_diarization)
-        # The mean of no voices is none.
+        # Speakers without embeddings have a mean of NaN.
         case["voices"] = [
             None if np.isnan(voice).any() else [round(float(x), 5) for x in voice[:16]] for voice in found.speaker_embeddings]
         print(case["segmentation"], case["clustering"], len(case["turns"]), "turns of", len(case["voices"]))

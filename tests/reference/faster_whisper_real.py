@@ -1,11 +1,11 @@
-"""What faster-whisper writes for real recordings with the published weights of Whisper tiny.en (tests/real/fetch.sh).
+"""Transcripts of faster-whisper for real recordings, with the published weights of Whisper tiny.en (tests/real/fetch.sh).
 
     faster_whisper_real.py FOLDER_OF_CTRANSLATE2 [THREADS]              tests/data/real/faster_whisper.json
     faster_whisper_real.py --formats $DIARIST_REAL/formats [THREADS]    tests/data/real/conversions.json
 
-Every case has options of `WhisperModel.transcribe` and recordings. `FOLDER/*` stands for all recordings of a folder, one after another, as one. At
-temperature 0, or at one so small that sampling takes the likeliest token, the result is a function of the recording. Cases that the golden
-holds already are kept, so a run that was stopped goes on; delete the file to write it anew.
+Every case has options of `WhisperModel.transcribe` and recordings. `FOLDER/*` is the concatenation of all recordings of a folder. At
+temperature 0, or at one so small that sampling always takes the likeliest token, the result is deterministic. Cases that the golden
+already has are kept, so that an interrupted run can be resumed; delete the file to regenerate it.
 """
 
 import json
@@ -23,9 +23,8 @@ from faster_whisper import WhisperModel, decode_audio
 import golden
 import recordings
 
-# Beam search and times of words: LibriSpeech's hard test set, and everything that is not LibriSpeech.
-# Decoders of lossy files differ by up to 4e-3 in a sample (tests/audio/goldens.rs), which tips close decisions between two tokens: their words
-# are compared with whisperx's, which are the same, and not their tokens and times.
+# Lossy files are excluded here: decoders differ by up to 4e-3 in a sample (tests/audio/goldens.rs), which can flip a close decision between
+# two tokens. Only their words are compared, with those of whisperx. Beam search with word times also runs on LibriSpeech's test-other.
 OTHERS = [name for name in recordings.english() if "/voices/" not in name and name.endswith((".wav", ".flac"))]
 JOINED = [f"audio/voices/librispeech_test-other/{speaker}/*" for speaker in ("1688", "2033", "2414", "3080", "367")]
 FEW = [
@@ -45,7 +44,7 @@ CASES = {
         {"beam_size": 1, "temperature": [0.0], "condition_on_previous_text": True, "word_timestamps": True},
         JOINED,
     ),
-    # All thresholds at their defaults; windows that are refused at temperature 0 have one more chance.
+    # All thresholds at their defaults; windows that fail at temperature 0 are tried once more.
     "fallback, defaults": ({**PLAIN, "temperature": [0.0, 0.001], "best_of": 1}, OTHERS),
     "fallback by log-probability": (
         {**PLAIN, "temperature": [0.0, 0.001], "best_of": 1, "log_prob_threshold": -0.35, "no_speech_threshold": None},
@@ -53,7 +52,7 @@ CASES = {
     ),
     "fallback by compression": (
         {**PLAIN, "temperature": [0.0, 0.001], "best_of": 1, "compression_ratio_threshold": 1.4, "condition_on_previous_text": True},
-        # Not the dialogue: two tokens are so close in it that even this temperature leaves them to chance.
+        # Without the dialogue: two of its tokens are so close that sampling is random even at this temperature.
         [name for name in FEW if "dialogue" not in name] + JOINED[:2],
     ),
     "no speech": ({**PLAIN, "log_prob_threshold": -0.3, "no_speech_threshold": 0.02}, OTHERS),
@@ -68,7 +67,7 @@ CASES = {
         JOINED[:3],
     ),
 }
-# Of each conversion: the type that its weights have.
+# Weight types of the conversions.
 TYPES = ["int8", "int8_float16", "int16", "bfloat16"]
 
 

@@ -1,8 +1,8 @@
 """A tiny Whisper in every format that diarist reads, and blocks of whisper.cpp's quantised types with their values.
 
 The weights are those of seeded.py, rounded to f16. CTranslate2's files are written by ctranslate2's specifications, the
-checkpoints of openai-whisper by torch.save, blocks are quantised and dequantised by gguf.quants; the rest is
-real_formats.py, whose openai.pt is compared here with what torch loads of it.
+checkpoints of openai-whisper by torch.save; blocks are quantised and dequantised by gguf.quants. The other files are written by
+real_formats.py, whose openai.pt is verified here by loading it with torch.
 """
 
 import importlib.metadata
@@ -76,7 +76,7 @@ def variables() -> dict:
 
 
 def write_blocks(dims: dict, tokens: list) -> None:
-    """Blocks of every type from random numbers of many sizes, and what gguf makes of them."""
+    """Blocks of every type from random numbers of many magnitudes, and their dequantised values by gguf."""
     random = np.random.default_rng(SEED)
     values = random.standard_normal((BLOCKS, 32)) * np.exp(random.uniform(-12, 6, (BLOCKS, 1)))
     values[0] = 0

@@ -1,4 +1,4 @@
-"""Where goldens go and what every one of them says about its making."""
+"""Writers of goldens (safetensors, JSON) with metadata about the versions that produced them."""
 
 import importlib.metadata
 import json
@@ -24,7 +24,7 @@ def write_tensors(path: str, tensors: dict[str, np.ndarray], meta: dict) -> None
 
 
 def write_json(path: str, content: dict) -> None:
-    """Pretty outside, one line per innermost list."""
+    """Writes indented JSON with one line per innermost list."""
     target = DATA / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render(content, 0) + "\n", encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Small ONNX files of CAM++ and PyanNet with random weights, made by both exporters of PyTorch; and, with a folder as argument,
-files of the published networks as they are in circulation.
+"""ONNX files of CAM++ and PyanNet: small ones with random weights, by both exporters of PyTorch; with a folder as argument, exports of
+the published networks like those in circulation.
 
-The files in circulation cannot be had everywhere; they were made with these calls, opsets and names of inputs (3D-Speaker
+The files in circulation are not available everywhere. This script exports with the same calls, opsets and input names (3D-Speaker
 `export_speaker_embedding_onnx.py`; sherpa-onnx `scripts/3dspeaker/export-onnx.py`, `scripts/pyannote/segmentation/export-onnx.py`;
 WeSpeaker `bin/export_onnx.py`). Needs torch, onnx, onnxscript, pyannote.audio, and checkouts of 3D-Speaker in $SPEAKERLAB and, for
-the folder, of WeSpeaker in $WESPEAKER; the published weights (tests/real/fetch.sh) are in $DIARIST_REAL.
+the folder, of WeSpeaker in $WESPEAKER. The published weights (tests/real/fetch.sh) are in $DIARIST_REAL.
 """
 
 import os
@@ -30,7 +30,7 @@ FOLDER = golden.DATA / "onnx"
 
 
 class Narrow(DTDNN.CAMPPlus):
-    """CAM++ with fewer layers and channels than its constructor makes."""
+    """CAM++ with fewer layers and channels than its constructor allows."""
 
     def __init__(self):
         nn.Module.__init__(self)
@@ -72,7 +72,7 @@ def export(model, example, target, **options):
 
 
 def describe(target, **said):
-    """As sherpa-onnx adds what it knows of a network."""
+    """Adds metadata to an ONNX file, as sherpa-onnx does."""
     model = onnx.load(target)
     for key, value in said.items():
         entry = model.metadata_props.add()
@@ -81,7 +81,7 @@ def describe(target, **said):
 
 
 def without_traces(target):
-    """Without the lines of Python that the second exporter notes at each operation."""
+    """Removes the Python stack traces that the dynamo exporter stores at each node."""
     model = onnx.load(target)
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -92,7 +92,8 @@ def without_traces(target):
 
 
 def bake(target):
-    """Filters over samples as a weight, as the exporters of 2024 left them: the model is run up to the convolution."""
+    """Replaces the computation of the sinc filters by a constant weight, as the exporters of 2024 did: runs the model up to the
+    convolution."""
     from onnx.reference import ReferenceEvaluator
 
     model = onnx.load(target)

@@ -1,10 +1,10 @@
-"""Turns by pyannote.audio's own pipeline with segmentation-3.0 and CAM++, on the recordings of ../shared: centroid clustering, nothing tuned.
+"""Turns of pyannote.audio's pipeline with segmentation-3.0 and CAM++ on the recordings of ../shared: centroid clustering, not tuned.
 
     python open_pyannote.py            writes tests/data/real/pyannote_campplus.json
 
-The published weights (tests/real/fetch.sh) are in $DIARIST_REAL, the recordings in $DIARIST_SHARED. pyannote.audio takes CAM++ by the
-interface of its own embeddings: a mask is stretched to the frames of the features of the whole window, as for its WeSpeaker in ONNX; the
-features are centred over the frames that are left. Needs pyannote.audio, torchaudio and soundfile.
+The published weights (tests/real/fetch.sh) are in $DIARIST_REAL, the recordings in $DIARIST_SHARED. CAM++ is wrapped in the interface of
+pyannote.audio's embeddings: a mask is resized to the feature frames of the whole window, as for its WeSpeaker in ONNX; the mean of the
+features is subtracted over the frames that remain. Needs pyannote.audio, torchaudio and soundfile.
 """
 
 import os
@@ -37,7 +37,7 @@ CASES = [
 
 
 class CamPlus:
-    """CAM++ as one of pyannote.audio's embeddings."""
+    """CAM++ with the interface of pyannote.audio's embeddings."""
 
     sample_rate, metric, dimension = 16000, "cosine", 192
     min_num_samples = campplus.FRAME + (campplus.FEWEST - 1) * campplus.SHIFT
@@ -72,7 +72,7 @@ def turns(annotation):
 
 
 class Kept:
-    """pyannote's pipelines with what the networks said of a recording, which is the same in all cases."""
+    """Caches the outputs of the networks for each recording, which are the same in all cases."""
 
     def __init__(self):
         self.said = {}

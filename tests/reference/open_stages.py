@@ -1,4 +1,4 @@
-"""What each step of `open` makes of real recordings, by tuning/open_diarization.py: pieces, embeddings, labels, turns.
+"""Intermediate results of the pipeline `open` on real recordings, by tuning/open_diarization.py: pieces, embeddings, labels, turns.
 
     python open_stages.py [FOLDER]     writes tests/data/real/open.json; the scores of the segmentation go to FOLDER as .npz
 

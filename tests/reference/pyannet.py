@@ -1,7 +1,7 @@
-"""PyanNet's scores by pyannote.audio, and WhisperX's speech regions with its own checkpoint.
+"""Scores of pyannote.audio's PyanNet, and speech regions of WhisperX with its own checkpoint.
 
-Random weights are a function of (seed, name, index), as those of the Whisper goldens (README.md); centers and scales are
-`scale_of` here, and the twin of `tests/common/pyannet.rs`. Needs whisperx, which brings pyannote.audio:
+Random weights are a function of (seed, name, index), like those of the Whisper goldens (README.md). Centers and scales are
+in `scale_of` here and in `tests/common/pyannet.rs`. Needs whisperx, which installs pyannote.audio:
 pip install whisperx==3.8.6 safetensors
 """
 
@@ -26,7 +26,7 @@ CASES = {
     "multilabel": {"seed": 500, "duration": 5.0, "powerset_max_classes": None, "layers": 4},
     "powerset": {"seed": 501, "duration": 10.0, "powerset_max_classes": 2, "layers": 2},
 }
-# Recordings whose regions are compared, and the seconds of them; None is all.
+# Recordings whose regions are compared, and their seconds; None is the whole recording.
 RECORDINGS = [(f"ami/{name}.wav", None) for name in ["dev00", "trn01", "trn02", "trn03", "trn04", "tst00"]]
 RECORDINGS += [(f"languages/{name}.wav", None) for name in ["test", "test_de", "test_es", "test_fr"]]
 RECORDINGS += [("dialogue/sample.wav", None), ("dialogue/falcon.wav", None), ("alignment/acoustic_corpus.wav", None)]
@@ -66,7 +66,7 @@ def build(case):
 
 
 def exact(model, windows):
-    """The same in f64, filters included: how far f32 is from it says how far two programs may be apart."""
+    """The scores in f64, filters included. The difference to f32 is the tolerance for other implementations."""
     with torch.no_grad():
         found = model.double()(windows.double())
         model.float()
@@ -74,14 +74,14 @@ def exact(model, windows):
 
 
 class Command:
-    """What a pickle would run, if it ran anything."""
+    """A pickle payload that runs a command when it is unpickled."""
 
     def __reduce__(self):
         return os.system, ("echo executed > executed-by-a-pickle",)
 
 
 def specification_file(case):
-    """A checkpoint as pyannote writes it, but for its tensors; between its facts, a command."""
+    """A checkpoint like pyannote's, without most tensors, and with a malicious pickle payload in its metadata."""
     model = build(case)
     content = {
         "state_dict": {"classifier.bias": torch.zeros(7)},

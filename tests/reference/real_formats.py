@@ -1,20 +1,20 @@
-"""The weights of a CTranslate2 Whisper folder (float16) in every other format that diarist reads.
+"""Converts a CTranslate2 Whisper folder (float16) to every other format that diarist reads.
 
     python real_formats.py CT2_DIR OUT_DIR
 
-needs numpy, ctranslate2 and gguf (torch is not needed, and not used where it is installed). Written are:
+Needs numpy, ctranslate2 and gguf. torch is never used, even if it is installed. Output:
 
-| OUT_DIR/ | by | holds |
+| OUT_DIR/ | written by | contents |
 |---|---|---|
 | safetensors/ | this script | the layout of transformers: config.json, generation_config.json, tokenizer.json, model.safetensors (f16) |
 | openai.pt | this script | `dims` and `model_state_dict` (f16) in the zip format of torch.save |
 | gpt2.tiktoken or multilingual.tiktoken | this script | the vocabulary of openai.pt |
-| ggml-f32.bin, ggml-f16.bin | this script | as whisper.cpp's convert-pt-to-ggml.py lays it out |
-| ggml-q8_0.bin, q5_0, q5_1, q4_0, q4_1 | gguf.quants | the matrices quantised, as whisper.cpp's quantize chooses them |
+| ggml-f32.bin, ggml-f16.bin | this script | the layout of whisper.cpp's convert-pt-to-ggml.py |
+| ggml-q8_0.bin, q5_0, q5_1, q4_0, q4_1 | gguf.quants | the same tensors quantised as by whisper.cpp's quantize |
 | ct2-TYPE/ | ctranslate2's specs | int8, int8_float32, int8_float16, int8_bfloat16, int16, bfloat16, float32 |
 
-ctranslate2 converts to bfloat16 with torch; here the rounding (to nearest, ties to even) is a class of this script, and
-ctranslate2 writes the file. formats.py compares openai.pt with what torch.save and torch.load make of it.
+ctranslate2 needs torch to convert to bfloat16. Here `Bfloat16` does the rounding (to nearest, ties to even), and ctranslate2 writes
+the file. formats.py verifies openai.pt with torch.load.
 """
 
 import base64
@@ -37,7 +37,7 @@ DTYPES = [np.float32, np.int8, np.int16, np.int32, np.float16]
 
 
 def read_ctranslate2(path: pathlib.Path) -> dict:
-    """Variables of a model.bin of binary version 6 by name."""
+    """Reads a model.bin of binary version 6: its variables by name."""
     with path.open("rb") as file:
         number = lambda kind: struct.unpack("<" + kind, file.read(struct.calcsize(kind)))[0]
         text = lambda: file.read(number("H"))[:-1].decode()
@@ -52,7 +52,7 @@ def read_ctranslate2(path: pathlib.Path) -> dict:
 
 
 def to_openai(variables: dict) -> dict:
-    """The same tensors under the names of openai-whisper."""
+    """Renames CTranslate2's variables to openai-whisper's, and splits its fused projections."""
     leaves = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
     modules = {
         "self_attention/layer_norm": ["attn_ln"],
@@ -112,7 +112,7 @@ def openai_dims(variables: dict) -> dict:
 
 
 def to_hugging_face(tensors: dict) -> dict:
-    """From the names of openai-whisper to those of transformers."""
+    """Renames tensors from openai-whisper's names to those of transformers."""
     words = {
         "blocks": "layers", "attn_ln": "self_attn_layer_norm", "cross_attn_ln": "encoder_attn_layer_norm",
         "mlp_ln": "final_layer_norm", "attn": "self_attn", "cross_attn": "encoder_attn", "query": "q_proj",
@@ -162,14 +162,14 @@ def write_hugging_face(folder: pathlib.Path, source: pathlib.Path, tensors: dict
 
 
 class Storage:
-    """The bytes of one tensor, which torch.save keeps outside of the pickle."""
+    """The bytes of one tensor, which torch.save stores outside of the pickle."""
 
     def __init__(self, key: int, value: np.ndarray):
         self.key, self.value = str(key), np.ascontiguousarray(value)
 
 
 class Tensor:
-    """Pickles as the call that makes a tensor of a storage."""
+    """Pickles as the call that rebuilds a tensor from its storage."""
 
     def __init__(self, storage: Storage, rebuild):
         self.storage, self.rebuild = storage, rebuild
@@ -181,7 +181,7 @@ class Tensor:
 
 
 def write_openai(path: pathlib.Path, tensors: dict, dims: dict) -> None:
-    """What torch.save writes, without torch: classes of the same names stand in for its own while pickling."""
+    """Writes the format of torch.save without torch: classes of the same names replace torch's own while pickling."""
     modules = {name: types.ModuleType(name) for name in ["torch", "torch._utils"]}
     for module, name in [("torch", "HalfStorage"), ("torch", "FloatStorage"), ("torch._utils", "_rebuild_tensor_v2")]:
         setattr(modules[module], name, type(name, (), {"__module__": module}))
@@ -212,12 +212,12 @@ def write_openai(path: pathlib.Path, tensors: dict, dims: dict) -> None:
 
 
 def text_tokens(vocab: int) -> int:
-    """Text tokens, which come before <|endoftext|>: 50256 of the English-only models, 50257 of the others."""
+    """Number of text tokens, which precede <|endoftext|>: 50256 in the English-only models, 50257 in the others."""
     return 50256 + (vocab >= 51865) if vocab >= 51864 else vocab - 1501 - 8
 
 
 def byte_tokens(tokenizer: pathlib.Path, count: int) -> list:
-    """The first tokens of a tokenizer.json as bytes."""
+    """The first `count` tokens of a tokenizer.json as bytes."""
     seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [b for b in range(256) if b not in seen]
     byte_of = {chr(b): b for b in seen} | {chr(0x100 + i): b for i, b in enumerate(hidden)}
@@ -233,7 +233,7 @@ def write_tiktoken(path: pathlib.Path, tokens: list) -> None:
 
 
 def mel_filters(bins: int) -> np.ndarray:
-    """Slaney's mel filters, as librosa.filters.mel(sr=16000, n_fft=400) makes them; diarist does not read them."""
+    """Slaney's mel filters, equal to librosa.filters.mel(sr=16000, n_fft=400). The format requires them; diarist ignores them."""
     linear, step = 15.0, np.log(6.4) / 27
     to_hertz = lambda mel: np.where(mel < linear, mel * 200 / 3, 1000 * np.exp(step * (mel - linear)))
     edges = to_hertz(np.linspace(0, linear + np.log(8) / step, bins + 2))
@@ -244,7 +244,8 @@ def mel_filters(bins: int) -> np.ndarray:
 
 
 def write_ggml(path: pathlib.Path, tensors: dict, dims: dict, tokens: list, kind: str) -> None:
-    """As convert-pt-to-ggml.py; `kind` f32, f16, or a quantised type for all matrices but the position embeddings."""
+    """Writes the format of convert-pt-to-ggml.py. `kind` is f32, f16, or a quantised type for all matrices except the position
+    embeddings."""
     order = ["n_vocab", "n_audio_ctx", "n_audio_state", "n_audio_head", "n_audio_layer", "n_text_ctx", "n_text_state",
              "n_text_head", "n_text_layer", "n_mels"]
     file_types = {"f32": 0, "f16": 1, "q4_0": 2002, "q4_1": 2003, "q8_0": 2007, "q5_0": 2008, "q5_1": 2009}
@@ -295,7 +296,7 @@ class Bfloat16(model_spec.Variable):
 
 
 def write_ctranslate2(folder: pathlib.Path, source: pathlib.Path, variables: dict, kind: str) -> None:
-    """A conversion of ctranslate2's own: its specification is filled, quantised and saved."""
+    """Writes a model with ctranslate2's own code: fills its specification, quantises and saves it."""
     dims = openai_dims(variables)
     spec = whisper_spec.WhisperSpec(
         dims["n_audio_layer"], dims["n_audio_head"], dims["n_text_layer"], dims["n_text_head"]

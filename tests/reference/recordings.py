@@ -1,11 +1,12 @@
-"""The English recordings of ../shared, in the order in which goldens name them."""
+"""The English recordings of ../shared, in the order of the goldens."""
 
 import os
 import pathlib
 
 SHARED = pathlib.Path(os.environ.get("DIARIST_SHARED", "../shared")).resolve()
 SUFFIXES = {".wav", ".flac", ".mp3", ".m4a", ".opus", ".webm"}
-# Other languages; the decoders of audio/broken and audio/found differ on purpose and have tests of their own.
+# Recordings in other languages. The folders audio/broken and audio/found are not listed below: decoders differ on them on purpose, and
+# they have their own tests.
 FOREIGN = {"audio/languages/test_de.wav", "audio/languages/test_es.wav", "audio/languages/test_fr.wav"}
 FOLDERS = ["jfk", "dialogue", "ami", "languages", "alignment", "codecs", "voices/librispeech_test-other", "voices/librispeech_train-clean-100"]
 

@@ -1,7 +1,7 @@
-"""Voices by pyannote.audio's WeSpeaker ResNet34 with random weights, masks of all kinds included, and Kaldi features.
+"""Embeddings of pyannote.audio's WeSpeaker ResNet34 with random weights and various masks, and Kaldi features.
 
-Random weights are a function of (seed, name, index), as those of the Whisper goldens (README.md); centers and scales are
-`scale_of` here, and the twin of `tests/common/resnet34.rs`. Needs whisperx, which brings pyannote.audio and torchaudio:
+Random weights are a function of (seed, name, index), like those of the Whisper goldens (README.md). Centers and scales are
+in `scale_of` here and in `tests/common/resnet34.rs`. Needs whisperx, which installs pyannote.audio and torchaudio:
 pip install whisperx==3.8.6 safetensors
 """
 
@@ -19,17 +19,17 @@ import golden
 import seeded
 
 CASES = {
-    # Three windows overlap, the second off the grid of frames of the first; the last ends behind the recording.
+    # Three windows overlap, the second not aligned with the frames of the first; the last ends after the recording.
     "narrow": {"seed": 600, "planes": 16, "blocks": [2, 2, 2, 2], "size": 64, "window": 160000, "frames": 589,
                "audio_seed": 610, "samples": 300000, "starts": [0, 16345, 24000, 150240]},
-    # Another window, blocks of other numbers.
+    # Another window length, and other numbers of blocks.
     "short": {"seed": 601, "planes": 16, "blocks": [1, 3, 2, 1], "size": 16, "window": 80000, "frames": 293,
               "audio_seed": 611, "samples": 96000, "starts": [0, 8000, 40000]},
     # WeSpeaker's own sizes.
     "true": {"seed": 602, "planes": 32, "blocks": [3, 4, 6, 3], "size": 256, "window": 160000, "frames": 589,
              "audio_seed": 612, "samples": 170000, "starts": [0, 16000]},
 }
-# Frames from and to which a mask is stretched by its nearest values.
+# Source and target frames of nearest-neighbour resizing of masks.
 STRETCHES = [(589, 125), (293, 63), (767, 125), (100, 125), (1, 5), (125, 125), (589, 13), (1000, 3), (735, 245),
              (7, 1), (3, 997), (250, 1000), (1178, 250), (999, 111)]
 
@@ -60,7 +60,7 @@ def build(case):
 
 
 def masks_of(frames):
-    """Spans of frames in which each speaker of a window speaks: all, parts, hardly, never."""
+    """Spans of frames in which each speaker of a window speaks: all, some, few, none."""
     third = frames // 3
     return [
         [[[0, frames]], [[third, 2 * third]], [[frames - 2, frames]], []],
@@ -88,7 +88,7 @@ def random_weights(tensors, meta):
         windows = torch.from_numpy(np.stack([padded[start : start + window] for start in case["starts"]]))[:, None]
         spans = masks_of(case["frames"])[: len(windows)]
         found, masks = voices(model, case, windows, spans)
-        # As the pipeline does: one speaker at a time.
+        # One speaker at a time, as in the pipeline.
         with torch.no_grad():
             alone = torch.stack([model(windows, weights=masks[:, s]) for s in range(4)], dim=1)
             largest = max(float(x.abs().max()) for x in [model.resnet.forward_frames(model.compute_fbank(windows))])
@@ -121,7 +121,7 @@ def stretches(tensors, meta):
 
 
 def checkpoint():
-    """A checkpoint as pyannote writes it, but for most of its tensors."""
+    """A checkpoint like pyannote's, without most of its tensors."""
     model = build(CASES["short"])
     state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(("resnet.conv1", "resnet.bn1"))}
     specifications = Specifications(problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=5.0, classes=None)

@@ -1,5 +1,5 @@
-"""Two recordings with references and results as files of every kind that `diarist score` reads, and what pyannote.metrics
-(DER, within a UEM too) and meeteval (WER, cpWER) say of them."""
+"""References and results of two recordings in every format that `diarist score` reads, with their scores by pyannote.metrics
+(DER, also with a UEM) and meeteval (WER, cpWER)."""
 
 import json
 
@@ -15,7 +15,7 @@ NAMES = {"right": ["ann", "bob", "cid"], "heard": ["SPEAKER_00", "SPEAKER_01", "
 
 
 def conversation(rng, count):
-    """(speaker, start, end, words) of what is said and of what is heard."""
+    """Reference and hypothesis as lists of (speaker, start, end, words)."""
     said, heard, time = [], [], 0.5
     for _ in range(count):
         speaker, words = int(rng.integers(3)), [str(w) for w in rng.choice(list("abcdefgh"), rng.integers(2, 9))]
@@ -34,7 +34,7 @@ def annotation(utterances):
     out = Annotation()
     for number, (speaker, start, end, _) in enumerate(utterances):
         out[Segment(start, end), number] = str(speaker)
-    # Where turns of one speaker overlap, pyannote.metrics counts the speaker twice.
+    # Merges overlapping turns of one speaker, which pyannote.metrics would count twice.
     return out.support()
 
 

@@ -1,7 +1,7 @@
-"""CTranslate2's decoding, written again from its description in README.md, over any function that gives logits.
+"""Reimplementation of CTranslate2's decoding, as described in README.md, over any function that returns logits.
 
-An oracle's oracle: whisper_beam.py demands that it agrees with CTranslate2, and uses it to find out which results survive
-an error of 1e-3 in every logit, so that equal tokens is a fair demand on another implementation.
+whisper_beam.py asserts that it agrees with CTranslate2, and uses it to select results that are stable under an error of 1e-3 in every
+logit. For these, another implementation must give equal tokens.
 """
 
 import math
@@ -22,7 +22,7 @@ def logsumexp(x):
 
 
 class Rules:
-    """The logit rules of one request, in CTranslate2's order. Changes the logits in place."""
+    """The logit rules of one request, in CTranslate2's order. Modifies the logits in place."""
 
     def __init__(self, ids, options, timestamps, prefix_length):
         self.ids, self.options, self.timestamps, self.begin = ids, options, timestamps, prefix_length
@@ -71,7 +71,7 @@ class Rules:
 
 
 def split(prompt, ids):
-    """The prompt up to the last task token, and the forced prefix."""
+    """Splits a prompt into the part up to the last task token, and the forced prefix."""
     end = prompt.index(ids["sot"])
     while end < len(prompt) and ids["sot"] <= prompt[end] <= ids["no_timestamps"]:
         end += 1
@@ -79,7 +79,7 @@ def split(prompt, ids):
 
 
 def generate(logits_of, prompt, ids, options):
-    """[(tokens, score)], best first. `logits_of(tokens)` gives the logits after `tokens`, a fresh f32 array."""
+    """Returns [(tokens, score)], best first. `logits_of(tokens)` returns the logits after `tokens` as a new f32 array."""
     context, prefix = split(prompt, ids)
     limit = min(options["max_length"] // 2, options["max_length"] - (len(context) - 1))
     rules = Rules(ids, options, context[-1] != ids["no_timestamps"], len(prefix))

@@ -1,7 +1,7 @@
-"""Numbers that are a pure function of (seed, name, index): random checkpoints, features and audio.
+"""Seeded pseudo-random checkpoints, features and audio: a pure function of (seed, name, index).
 
-Nothing random is committed: the Rust tests compute the very same values. README.md ("Seeded numbers")
-is the specification; this file and its Rust twin implement it.
+The values are not committed, since the Rust tests compute the same values. README.md ("Seeded numbers") is the specification;
+this file and the Rust tests implement it.
 """
 
 import math
@@ -39,7 +39,7 @@ def values(seed: int, name: str, indices, center: float, scale) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------- checkpoints
 
-# How much a layer amplifies a unit-variance input; the first matching suffix wins.
+# Gain of a layer for unit-variance input; the first matching suffix wins.
 GAINS = [
     ("conv1.weight", 4.0),
     ("conv2.weight", 4.0),
@@ -55,10 +55,10 @@ GAINS = [
 
 # May be overridden per checkpoint ("weights" in its JSON).
 DEFAULTS = {
-    "logit_std": 6.0,  # spread of the logits of ordinary tokens
-    "eot_gain": 1.0,  # spread of the <|endoftext|> logit, relative to ordinary tokens
+    "logit_std": 6.0,  # standard deviation of the logits of ordinary tokens
+    "eot_gain": 1.0,  # standard deviation of the <|endoftext|> logit, relative to ordinary tokens
     "timestamp_gain": 1.0,  # the same for timestamp tokens
-    "position_scale": 1.0,  # of the learned decoder positions
+    "position_scale": 1.0,  # scale of the learned decoder positions
 }
 
 
@@ -91,7 +91,7 @@ def scale_of(name: str, shape, config: dict) -> tuple[float, float | np.ndarray]
 
 
 def tensor(name: str, shape, config: dict) -> np.ndarray:
-    """One tensor of the checkpoint `config` describes, f32 holding f16-exact numbers."""
+    """One tensor of the checkpoint described by `config`: f32 values that are exact in f16."""
     if name.endswith("encoder.embed_positions.weight"):
         return sinusoids(*shape)
     center, scale = scale_of(name, shape, config)
@@ -103,7 +103,7 @@ def tensor(name: str, shape, config: dict) -> np.ndarray:
 
 
 def features(seed: int, mels: int, frames: int) -> np.ndarray:
-    """Stand-in for a log-mel spectrogram, constant over 8 frames (80 ms). [mels, frames]"""
+    """A synthetic log-mel spectrogram, constant over 8 frames (80 ms). [mels, frames]"""
     blocks = -(-frames // 8)
     grid = values(seed, "features", np.arange(mels * blocks), 0.0, 1.0).reshape(mels, blocks)
     return np.repeat(grid, 8, axis=1)[:, :frames]

@@ -1,4 +1,4 @@
-"""Samples of every kind of seeded number, to test the Rust twin of seeded.py."""
+"""Samples of every kind of seeded value, to verify the Rust implementation of seeded.py."""
 
 import golden
 import seeded

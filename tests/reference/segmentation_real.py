@@ -1,7 +1,7 @@
-"""Scores by pyannote.audio with the published segmentation-3.0, over the meetings of ../shared.
+"""Scores of pyannote.audio with the published segmentation-3.0, for the meetings of ../shared.
 
-Every STEP-th frame of windows of ten seconds, side by side; what the last window lacks is zeros. Needs pyannote.audio and scipy;
-the weights (tests/real/fetch.sh) are in $DIARIST_REAL, the recordings in $DIARIST_SHARED.
+Every STEP-th frame of consecutive windows of ten seconds; the last window is padded with zeros. Needs pyannote.audio and scipy.
+The weights (tests/real/fetch.sh) are in $DIARIST_REAL, the recordings in $DIARIST_SHARED.
 """
 
 import os

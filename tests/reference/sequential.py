@@ -36,7 +36,7 @@ OPTIONS = {
 
 
 class Script:
-    """A model whose results are written down beforehand."""
+    """A mock model that returns predefined results and records its calls."""
 
     def __init__(self, results):
         self.results, self.calls, self.is_multilingual = list(results), [], True
@@ -49,7 +49,7 @@ class Script:
 
 
 def bare(model, hf_tokenizer):
-    """A WhisperModel around a script, without loading anything."""
+    """A WhisperModel around a mock model, without loading weights."""
     whisper = WhisperModel.__new__(WhisperModel)
     whisper.logger = logging.getLogger("sequential")
     whisper.model, whisper.hf_tokenizer = model, hf_tokenizer
@@ -65,7 +65,7 @@ def options_of(changes):
 
 
 def number(x):
-    """JSON has no nan."""
+    """A float, or None for nan and infinity, which JSON lacks."""
     x = float(x)
     return x if math.isfinite(x) else None
 
@@ -80,7 +80,7 @@ def fallback_cases(hf, tokenizer):
     short = encode(" Yes.")
 
     def score(mean, tokens, penalty=1.0):
-        """The score whose avg_logprob is `mean`."""
+        """The score that gives the avg_logprob `mean`."""
         return mean * (len(tokens) + 1) / len(tokens) ** penalty
 
     plan = {
@@ -168,7 +168,7 @@ def split_cases(hf, tokenizer):
 
 
 def window_cases(hf, tokenizer):
-    """generate_segments with scripted results: (frames of audio, option changes, results per attempt)"""
+    """generate_segments with predefined results: (frames of audio, option changes, results per attempt)"""
     a, b, c = hf.encode(" One two three.").ids, hf.encode(" Four five six seven.").ids, hf.encode(" Eight.").ids
     first = [t(0), *a, t(2), t(2.2), *b, t(20), t(20)]
     closed = [t(0.5), *c, t(9)]
@@ -197,7 +197,7 @@ def window_cases(hf, tokenizer):
     }
     cases = []
     for name, (frames, changes, results) in plan.items():
-        # a mean log-probability, to be turned into the score the model would give
+        # converts a mean log-probability to the score that the model would return
         model = Script([(tokens, mean * (len(tokens) + 1) / len(tokens), no_speech) for tokens, mean, no_speech in results])
         whisper = bare(model, hf)
         segments = list(whisper.generate_segments(np.zeros((80, frames + 1), np.float32), tokenizer, options_of(changes), False))
@@ -272,7 +272,7 @@ def transcripts():
             audio = seeded.audio_f32(seed, SAMPLES)
             runs = []
             for trial in range(3):
-                # results that do not survive an error of 1e-4 in the features are no fair demand
+                # keep only results that are stable under an error of 1e-4 in the features
                 def noisy(waveform, *args, trial=trial, **kwargs):
                     out = FeatureExtractor.__call__(model.feature_extractor, waveform, *args, **kwargs)
                     return out + np.random.default_rng(trial).uniform(-1e-4, 1e-4, out.shape).astype(np.float32) * (trial > 0)

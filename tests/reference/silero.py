@@ -1,4 +1,4 @@
-"""Silero VAD: probabilities by onnxruntime, speech spans by faster-whisper's and silero-vad's own functions.
+"""Silero VAD: probabilities by onnxruntime, speech spans by the functions of faster-whisper and silero-vad.
 
 The probabilities are committed, so that the spans can be tested without the recordings and the network.
 """
@@ -32,7 +32,7 @@ def probabilities(session, audio):
 
 
 def scripted(name):
-    """Probability curves that reach the rare branches."""
+    """Synthetic probability curves that reach rare branches."""
     noise = (seeded.bits(5, name, np.arange(4000)) >> np.uint64(40)).astype(np.float64) / (1 << 24)
     if name == "walk":  # wanders through both thresholds
         level = np.cumsum(noise - 0.5) * 0.25
@@ -49,7 +49,7 @@ def scripted(name):
 
 
 class Curve:
-    """Stands in for the network: gives the next probability of a curve."""
+    """A mock network that returns the probabilities of a curve one by one."""
 
     def __init__(self, values):
         self.values, self.position = values, 0
@@ -103,7 +103,7 @@ def main():
             cases.append({"curve": name, "samples": samples, "function": "silero", "options": kwargs,
                           "spans": [[s["start"], s["end"]] for s in spans]})
         for kwargs in FASTER:
-            assert samples % WINDOW  # else it would pad with one more window than silero-vad does
+            assert samples % WINDOW  # otherwise faster-whisper pads one window more than silero-vad
             faster_whisper.vad.get_vad_model = functools.partial(lambda c: lambda audio: c, curve)
             spans = faster_whisper.vad.get_speech_timestamps(np.zeros(samples, np.float32), faster_whisper.vad.VadOptions(**kwargs))
             cases.append({"curve": name, "samples": samples, "function": "faster-whisper", "options": kwargs,

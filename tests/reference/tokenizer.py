@@ -1,4 +1,4 @@
-"""Whisper's tokenizer.json rebuilt from the published tiktoken ranks (../shared/tokenizer)."""
+"""Builds Whisper's tokenizer.json from the published tiktoken ranks (../shared/tokenizer)."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ def languages(vocab: int) -> list[str]:
 
 
 def special_tokens(vocab: int) -> list[str]:
-    """In id order, after the text tokens; the 1501 timestamps come last."""
+    """Special tokens in the order of their ids, which follow the text tokens; the 1501 timestamps come last."""
     names = ["<|endoftext|>", "<|startoftranscript|>"]
     names += [f"<|{code}|>" for code in languages(vocab)]
     names += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
@@ -47,7 +47,7 @@ def special_ids(vocab: int) -> dict[str, int]:
 
 
 def byte_symbols() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte."""
+    """GPT-2's printable character for each byte."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     table = {b: chr(b) for b in printable}
     for n, b in enumerate(b for b in range(256) if b not in table):
@@ -56,7 +56,7 @@ def byte_symbols() -> dict[int, str]:
 
 
 def merges_of(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The pair each token was made of: byte-pair encode it with the lower ranks only."""
+    """BPE merges from ranks: each token is encoded with the lower ranks only, which leaves the pair that it was merged from."""
     merges = []
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         if len(token) == 1:

@@ -1,4 +1,4 @@
-"""Text of many kinds and its token ids by openai-whisper's tokenizer (tiktoken), for both vocabularies."""
+"""Token ids of various texts by openai-whisper's tokenizer (tiktoken), for both vocabularies."""
 
 import random
 
@@ -18,7 +18,7 @@ SEED = 7
 
 
 def random_text(source: random.Random) -> str:
-    """Characters of every plane that text comes from, in runs of words."""
+    """Words of random characters from many Unicode blocks."""
     ranges = [(0x20, 0x7E), (0xA0, 0x24F), (0x370, 0x52F), (0x590, 0x6FF), (0x900, 0x97F), (0xE00, 0xE7F),
               (0x1100, 0x11FF), (0x2000, 0x27BF), (0x3040, 0x30FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x1F300, 0x1F6FF)]
     words = []

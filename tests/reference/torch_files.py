@@ -1,7 +1,7 @@
-"""Checkpoints as torch.save writes them, in both of its formats, with the values they hold; and two that are traps.
+"""Checkpoints written by torch.save in both of its formats, and two with a malicious pickle.
 
-Values are small whole numbers and halves, so that every element type holds them exactly and the Rust test can write them
-down as a formula: element i (row-major) of the tensor with ordinal k is (i * 7 + k * 3) % 64 / 2 - 8.
+The values are multiples of one half that every element type represents exactly. The Rust test uses the same formula: element i
+(row-major) of the tensor with ordinal k is (i * 7 + k * 3) % 64 / 2 - 8.
 """
 
 import collections
@@ -41,7 +41,7 @@ def state_dict() -> dict:
 
 
 class Command:
-    """What an attacker puts into a checkpoint: loading it with pickle would run a command."""
+    """A malicious pickle payload: unpickling it would run a command."""
 
     def __init__(self, command: str):
         self.command = command
@@ -53,7 +53,7 @@ class Command:
 
 
 class Unknown:
-    """An object of a class that the reader has not got, as training frameworks store them."""
+    """An object of a class that the reader does not know, as stored by training frameworks."""
 
     def __init__(self):
         self.task = {"classes": ["a", "b"], "weight": torch.ones(2)}

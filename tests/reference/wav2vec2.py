@@ -1,8 +1,8 @@
-"""Log-probabilities of transformers' Wav2Vec2ForCTC, f32, eager attention, one clip at a time; random weights in narrowed
+"""Log-probabilities of transformers' Wav2Vec2ForCTC, f32, eager attention, one clip at a time; random weights in narrow
 copies of base, large (XLS-R 300m) and the 1B network.
 
-Weights are a function of (seed, name, index), as those of the Whisper goldens (README.md); the table of centers and
-scales is `scale_of` here, and the twin of `tests/common/wav2vec2.rs`.
+Weights are a function of (seed, name, index), like those of the Whisper goldens (README.md). Centers and scales are in
+`scale_of` here and in `tests/common/wav2vec2.rs`.
 """
 
 import math
@@ -47,7 +47,7 @@ CONFIGS = {
         "do_stable_layer_norm": True, "pad_token_id": 7,
     },
 }
-# Samples of each clip: a second, an odd number, the fewest there can be, and one more frame than a round number has.
+# Samples of each clip: one second, an odd number, the minimum (one frame), and exactly 74 frames.
 CLIPS = [16000, 8123, 400, 23760]
 
 

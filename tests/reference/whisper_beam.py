@@ -1,4 +1,4 @@
-"""Beam search, greedy search and language detection of CTranslate2, on random checkpoints converted by its own converter."""
+"""Beam search, greedy search and language detection of CTranslate2, with random checkpoints converted by its own converter."""
 
 import math
 import pathlib
@@ -33,7 +33,7 @@ TEXT = [440, 7177, 6280, 2583, 286, 2897, 337, 8454, 13, 509, 538, 1265]
 
 
 def cases():
-    """(kind of prompt, options that differ from the defaults)"""
+    """Yields (kind of prompt, options that differ from the defaults)."""
     yield from (("text", {"beam_size": b}) for b in (1, 2, 3, 5))
     yield from (("text", {"length_penalty": p}) for p in (0.0, 0.6, 1.5))
     yield from (("text", {"length_penalty": p, "beam_size": 1}) for p in (0.0, 0.6))
@@ -89,7 +89,7 @@ def prompt_of(kind, ids):
 
 
 class Logits:
-    """The transformers model as a function from tokens to logits, remembered, with an error on demand."""
+    """The transformers model as a cached function from tokens to logits, with optional noise."""
 
     def __init__(self, model, encoded):
         self.model, self.encoded, self.known = model, encoded, {}
@@ -138,7 +138,7 @@ def main():
                 logits[s] = Logits(reference, reference.model.encoder(torch.from_numpy(features[s])[None]).last_hidden_state)
 
         previous_kind, emitted = None, []
-        # the second checkpoint is there for its vocabulary: every third case
+        # the second checkpoint tests its vocabulary, so every third case suffices
         for number, (kind, changes) in enumerate(list(cases())[:: 1 if not goldens else 3]):
             if kind != previous_kind:
                 for s in CANDIDATES:
@@ -171,13 +171,13 @@ def main():
             for s, result in zip(kept, results):
                 expected = exact[s]
                 assert result.sequences_ids == [h[0] for h in expected], (name, kind, changes, s, result.sequences_ids, expected)
-                # an empty hypothesis has the score -inf, written as null
+                # the score of an empty hypothesis is -inf, written as null
                 assert np.allclose(result.scores, [h[1] for h in expected], atol=1e-4), (kind, changes, result.scores, expected)
                 raw = search.log_softmax(logits[s](prompt[: prompt.index(ids["sot"]) + 1]))[ids["no_speech"]]
                 assert abs(np.log(result.no_speech_prob) - raw) < 1e-3
                 outputs.append({"features_seed": s, "sequences": result.sequences_ids, "scores": [x if math.isfinite(x) else None for x in result.scores],
                                 "no_speech_prob": result.no_speech_prob})
-            if not emitted:  # by the first case, to be forbidden in others
+            if not emitted:  # tokens of the first case, suppressed in later cases
                 emitted = sorted({t for o in outputs for t in o["sequences"][0][::3]})
             lengths = [len(sequence) for o in outputs for sequence in o["sequences"]]
             print(f"{name} | {kind} | {changes}: fragile {fragile}, lengths {lengths}", flush=True)

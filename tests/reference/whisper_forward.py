@@ -35,7 +35,7 @@ def main():
         with torch.no_grad():
             encoded = model.model.encoder(torch.from_numpy(features)[None]).last_hidden_state
             logits = model(encoder_outputs=(encoded,), decoder_input_ids=torch.tensor([prompt])).logits[0]
-            # the same in f64: how far f32 is from the truth
+            # the same in f64, to measure the error of f32
             double = model.double()
             encoded64 = double.model.encoder(torch.from_numpy(features)[None].double()).last_hidden_state
             logits64 = double(encoder_outputs=(encoded64,), decoder_input_ids=torch.tensor([prompt])).logits[0]

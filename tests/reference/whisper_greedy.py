@@ -1,10 +1,10 @@
 """Greedy tokens of transformers' `generate`, with and without timestamps.
 
-That is `generate` of its GenerationMixin: Whisper's own override goes on to seek, which faster-whisper's goldens cover.
+This is `GenerationMixin.generate`: Whisper's own override also does the seeking, which faster-whisper's goldens cover.
 
-Of a range of feature seeds those with the widest margins are kept: the least difference between the best and the second
-best token, and between "the timestamps together" and the best text token, over all steps. Equal tokens are then a fair
-demand on any f32 implementation.
+Of a range of feature seeds, those with the largest margins are kept. The margin is the least difference over all steps between the
+best and the second best token, and between the sum of the timestamps' probabilities and the best text token. Any f32 implementation
+must then give equal tokens.
 """
 
 import math
@@ -34,7 +34,7 @@ CANDIDATES = range(300, 310)
 
 
 def search(model, encoded, prompt, fields):
-    """Greedy by hand with transformers' own processors. Returns tokens, least margin."""
+    """Greedy decoding with transformers' own logit processors. Returns the tokens and the least margin."""
     settings = GenerationConfig.from_dict(fields)
     begin = len(prompt)
     processors = []
@@ -52,7 +52,7 @@ def search(model, encoded, prompt, fields):
         for processor in processors:
             scores = processor(ids, scores)
         if timestamps:
-            # the rules first without the comparison of probabilities, whose margin counts too
+            # first without the comparison of timestamp and text probabilities, to measure its margin
             settings._detect_timestamp_from_logprob = False
             masked = WhisperTimeStampLogitsProcessor(settings, begin_index=begin)(ids, scores)
             if torch.isfinite(masked[0, first:]).any() and torch.isfinite(masked[0, :first]).any():
@@ -81,7 +81,7 @@ def main():
         for seed in CANDIDATES:
             features = torch.from_numpy(seeded.features(seed, mels, 2 * context))[None]
             encoded[seed] = model.model.encoder(features).last_hidden_state
-        emitted = []  # by the plain runs, to be forbidden in the others
+        emitted = []  # tokens of the plain runs, suppressed in the others
         plain = {**whisper_model.generation_config(vocab), "suppress_tokens": None, "begin_suppress_tokens": None}
         lists = whisper_model.generation_config(vocab)
         for option in ("plain", "suppress", "timestamps"):
@@ -98,7 +98,7 @@ def main():
             tried.sort(reverse=True)
             if option == "plain":
                 unrestricted = {seed: tokens for _, seed, tokens in tried}
-            elif option == "suppress":  # where the lists make a difference
+            elif option == "suppress":  # only cases in which the lists make a difference
                 tried = [t for t in tried if t[2] != unrestricted[t[1]]]
             long = [t for t in tried if len(t[2]) == NEW_TOKENS and len(set(t[2])) >= 12]
             ended = [t for t in tried if 3 <= len(t[2]) < NEW_TOKENS]

@@ -1,4 +1,4 @@
-"""Random Whisper checkpoints in the true architecture, as transformers models and as folders on disk."""
+"""Whisper checkpoints with seeded random weights, as transformers models and as folders on disk."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ SUPPRESS = [1, 2, 7, 8, 9, 10, 14, 25, 26, 27, 28, 29, 31, 58, 59, 60, 61, 62, 6
 
 
 def config_of(vocab: int, mels: int, width: int, heads: int, encoder: int, decoder: int, context: int, **weights) -> dict:
-    """What the JSON beside a golden says of a checkpoint: HF config fields and the seed and gains."""
+    """The description of a checkpoint in the JSON of a golden: HF config fields, seed and gains."""
     ids = tok.special_ids(vocab)
     return {
         "model_type": "whisper",
@@ -55,7 +55,7 @@ def build(config: dict) -> WhisperForConditionalGeneration:
 
 
 def generation_config(vocab: int) -> dict:
-    """generation_config.json as the published checkpoints have it."""
+    """The generation_config.json of the published checkpoints."""
     ids = tok.special_ids(vocab)
     fields = {
         "begin_suppress_tokens": [220, ids["eot"]],
@@ -77,7 +77,7 @@ def generation_config(vocab: int) -> dict:
 
 
 def save(config: dict, folder: pathlib.Path) -> WhisperForConditionalGeneration:
-    """Writes the checkpoint as a folder in the published layout; needs the tokenizer ranks."""
+    """Writes the checkpoint as a folder in the Hugging Face layout; needs the tokenizer ranks."""
     model = build(config)
     model.generation_config = GenerationConfig.from_dict(generation_config(config["vocab_size"]))
     folder.mkdir(parents=True, exist_ok=True)

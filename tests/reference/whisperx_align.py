@@ -1,9 +1,9 @@
-"""Words, sentences and characters of whisperx.align, on wav2vec2 networks with random weights (`wav2vec2.py`) and on seeded
-sound (`seeded.audio`) as well as real recordings, of which only the times are kept.
+"""Words, sentences and characters of whisperx.align, with wav2vec2 networks of random weights (`wav2vec2.py`), on seeded
+audio (`seeded.audio`) and on real recordings, which are not stored.
 
-NLTK's tables of abbreviations cannot be had everywhere, so sentences are those of an untrained PunktSentenceTokenizer; a
-segment whose sentences would depend on it is not here. A case stays only if the network in f64 gives the same words at the
-same times: scores may then still differ in their last digit.
+NLTK's trained models are not available everywhere, so sentences are split by an untrained PunktSentenceTokenizer, and segments whose
+sentences would depend on the training are avoided. A case is kept only if the network in f64 gives the same words and times; its
+scores may still differ in the last digit.
 """
 
 import os
@@ -23,7 +23,7 @@ import wav2vec2
 whisperx.alignment.nltk_load = lambda _: PunktSentenceTokenizer()
 SHARED = pathlib.Path(os.environ.get("DIARIST_SHARED", "../shared"))
 
-# Letters by class; "<pad>" is where the network's config has it.
+# Letters by class; "<pad>" (the blank) is inserted at the config's pad_token_id.
 LETTERS = {
     "base": ["|"] + list("etaonihsrdlumwcfgypbvkxjqz'") + ["é", "ñ", "<unk>"],
     "large": ["|"] + list("abcdefghijklmnopqrstuvwxyz") + ["ä", "ö", "ü", "ß", "<unk>"],
@@ -35,8 +35,8 @@ WORDS = (
 ).split()
 
 
-# Added to the bias of the blank: it is then likely in most rows, as in trained networks, and an alignment does not hurry to the
-# end, since silence costs little.
+# Added to the bias of the blank, which is then likely in most rows, as in trained networks. Otherwise alignments would run to the end
+# too early.
 BLANK_BIAS = {"base": 12.0, "large": 19.0, "1b": 9.5}
 
 
@@ -53,14 +53,14 @@ def vocabulary(name, blank):
 
 
 def drawn_text(seed, count):
-    """Words and marks; sentences end only where a space and a capital follow."""
+    """Random words and punctuation; every end of a sentence is followed by a space and a capital."""
     draws = [int(v) for v in seeded.bits(seed, "text", np.arange(2 * count))]
     words, capital = [], True
     for word, mark in zip(draws[:count], draws[count:]):
         word = WORDS[word % len(WORDS)]
         word = word[0].upper() + word[1:] if capital else word
         end = ["", "", "", ",", "", "", ".", "?", "!", ""][mark % 10]
-        # Untrained or not, punkt takes a letter or number with a full stop for an initial or an enumeration.
+        # Even untrained, punkt takes a letter or number with a full stop for an initial or an enumeration.
         end = "," if end == "." and (len(word) < 4 or not word.isalpha()) else end
         words.append(word + end)
         capital = end in (".", "?", "!")
@@ -68,7 +68,7 @@ def drawn_text(seed, count):
 
 
 class Double(torch.nn.Module):
-    """The network in f64, between f32 and f32."""
+    """The network in f64, with f32 input and output."""
 
     def __init__(self, model):
         super().__init__()
@@ -116,7 +116,7 @@ def recording(path):
         return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
 
 
-# The dialogue is aligned whole and turn by turn.
+# The dialogue is aligned as a whole and turn by turn.
 DIALOGUE = [
     [6.68, 7.16, " Hello?"], [7.634, 8.155, " Hello?"], [8.436, 8.876, " Oh, hello."],
     [8.916, 9.798, " I didn't know you were there."], [9.838, 10.78, " Neither did I."],
@@ -161,7 +161,7 @@ def drawn_segments(seed, seconds):
     return segments
 
 
-# What differs on purpose. `segments` are WhisperX's; each has a test of its own that says what is done instead.
+# Cases in which diarist differs from WhisperX on purpose. The results are WhisperX's; a test for each has the result of diarist.
 DIFFERENCES = {
     "hyphen_is_blank": ("en", {"-": 0}, [[0.0, 3.0, "well-known e-mail"]]),
     "two_lower_case_characters": ("en", {}, [[0.0, 3.0, "İa bc"]]),

@@ -1,9 +1,9 @@
-"""What whisperx writes for the English recordings of ../shared with the published weights of Whisper tiny.en (tests/real/fetch.sh).
+"""Transcripts of whisperx for the English recordings of ../shared, with the published weights of Whisper tiny.en (tests/real/fetch.sh).
 
     whisperx_real.py FOLDER_OF_CTRANSLATE2 [THREADS]
 
-whisperx's defaults on a processor: its own detector (pyannote), float32, beam 5, chunks of at most 30 s, no timestamps. Recordings that the
-golden holds already are kept, so a run that was stopped goes on; delete the file to write it anew.
+whisperx's defaults on the CPU: its own VAD (pyannote), float32, beam 5, chunks of at most 30 s, no timestamps. Recordings that the
+golden already has are kept, so that an interrupted run can be resumed; delete the file to regenerate it.
 """
 
 import json

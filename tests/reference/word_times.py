@@ -1,8 +1,8 @@
-"""Word times of openai-whisper's `timing.py`: the matrix and the path of random models, words of many texts, and what
-`add_word_timestamps` makes of drawn times.
+"""Word times of openai-whisper's `timing.py`: attention matrices and DTW paths of random models, word splits of various texts, and
+`add_word_timestamps` on random times.
 
-Attention of the random models is sharp enough for paths that wander; of a range of feature seeds those are kept whose
-path stays the same under noise a hundred times the rounding of f32. Equal paths are then a fair demand.
+The attention of the random models is sharp enough for non-trivial paths. Of a range of feature seeds, those are kept whose path is
+stable under noise of a hundred times the rounding error of f32, so that tests may require equal paths.
 """
 
 import copy
@@ -41,7 +41,7 @@ NOISE = 1e-4
 
 
 def hf_name(name: str) -> str:
-    """openai's name of a tensor in transformers' words, which seed it."""
+    """The transformers name of an openai-whisper tensor; the seeded weights depend on it."""
     for old, new in [
         ("cross_attn_ln", "encoder_attn_layer_norm"), ("attn_ln", "self_attn_layer_norm"), ("mlp_ln", "final_layer_norm"),
         ("cross_attn.", "encoder_attn."), (".attn.", ".self_attn."), ("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"),
@@ -78,7 +78,7 @@ def tokenizer_of(vocab: int, language: str, task="transcribe"):
 
 
 def heard(model, tokenizer, tokens, mel, frames):
-    """(matrix, path's first frames, probabilities, words) as find_alignment has them."""
+    """(matrix, first frame of each token on the path, probabilities, words) of find_alignment; None if the path is not stable."""
     seen = {}
     dtw = timing.dtw
 
@@ -154,7 +154,8 @@ def models():
 
 
 def splits():
-    """Words of texts, whole, cut anywhere, and of drawn tokens, but for those whose last word the reference loses."""
+    """Word splits of texts: whole, cut at random positions, and of random tokens, except cases in which the reference loses the last
+    word."""
     rng = random.Random(3)
     cases = []
     for vocab in (51865, 51864):
@@ -171,7 +172,7 @@ def splits():
                     continue
                 words, groups = tokenizer.split_to_word_tokens(some + [tokenizer.eot])
                 if groups[-1] != [tokenizer.eot]:
-                    # characters broken in another way in the whole than in its parts: the end is lost there
+                    # the whole decodes to other characters than its parts: the reference loses the end
                     assert some is not tokens, (language, words)
                     continue
                 cases.append({
@@ -182,7 +183,7 @@ def splits():
 
 
 def drawn_alignment(rng):
-    """Segments of words with times that run forward, some of them far too long."""
+    """Segments of words with increasing times; some words are far too long."""
     vocabulary = [" the", " budget", " is", " Anna", " ready", "n't", " \"", " (", "(", ".", ",", "?", "。", "!", "...", ")", "\"", " -", " Mr", " ", "ß", "、"]
     time, words, counts = 0.0, [], []
     for _ in range(rng.randrange(1, 5)):
@@ -200,7 +201,7 @@ def drawn_alignment(rng):
 
 
 def heuristics():
-    """add_word_timestamps over drawn alignments, with find_alignment out of the way."""
+    """add_word_timestamps on random alignments; find_alignment is mocked."""
     rng, cases = random.Random(11), []
     tokenizer = tokenizer_of(51864, "en")
     original = timing.find_alignment
@@ -237,7 +238,7 @@ def heuristics():
 
 
 def warps():
-    """Paths of the reference's own dynamic time warping through drawn matrices, with ties."""
+    """Paths of the reference's dynamic time warping through random matrices, with ties."""
     rng, cases = np.random.default_rng(17), []
     for _ in range(60):
         rows, columns = int(rng.integers(1, 14)), int(rng.integers(1, 24))

@@ -1,7 +1,7 @@
-"""What WhisperX's writers make of a few transcripts.
+"""Outputs of WhisperX's writers for a few transcripts.
 
-Takes the folder of an unpacked WhisperX wheel: writers.py <folder>. The transcript itself is what its JSON writer wrote,
-`<name>.json`; the others are `<name>.<options>.<extension>`, with the options spelled out in cases.json.
+Takes the folder of an unpacked WhisperX wheel: writers.py <folder>. The transcript itself is the output of the JSON writer,
+`<name>.json`; the others are `<name>.<options>.<extension>`, with the options in cases.json.
 """
 
 import copy
@@ -23,7 +23,7 @@ def load(folder, name):
 
 
 def words(text, start, step=0.25, gap=0.05, speaker=None, joiner=" "):
-    """One word after another; a word in (parentheses) has no time."""
+    """Consecutive words; a word in (parentheses) has no time."""
     out, t = [], start
     for word in text.split() if joiner else text:
         entry = {"word": word.strip("()")}

@@ -1,4 +1,4 @@
-//! What is asked for is what the command line gives.
+//! Answers of the worker: equal to the results of the command line, with options, warnings and cancellation.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use crate::client::{BUILTIN, Worker, base64, short};
 use crate::common::pipeline;
 use crate::dsl::Dir;
 
-/// What `transcribe` with these options makes of `talk.wav`: its text and its JSON.
-fn of_the_command_line(dir: &Dir, args: &str) -> (String, Value) {
+/// The text and the JSON that `transcribe` writes for `talk.wav` with these options.
+fn command_line_result(dir: &Dir, args: &str) -> (String, Value) {
     dir.diarist(&format!("transcribe talk.wav {BUILTIN} -f txt,json -o out {args}")).run().exits(0);
     (dir.read("out/talk.txt"), serde_json::from_str(&dir.read("out/talk.json")).unwrap())
 }
@@ -23,14 +23,14 @@ fn is(answer: &Value, (text, result): &(String, Value)) {
 fn the_sample_gets_the_speakers_and_words_of_the_command_line() {
     let dir = Dir::new();
     dir.write("talk.wav", diarist::assets::SAMPLE);
-    let expected = of_the_command_line(&dir, "--diarize --diarize-model builtin");
+    let expected = command_line_result(&dir, "--diarize --diarize-model builtin");
     assert!(expected.0.contains("]: Good morning, everyone."), "{}", expected.0);
     let mut worker = Worker::start(&dir, "--diarize --diarize-model builtin --chunk_size 5");
     let ready = json!({"ready": true, "version": env!("CARGO_PKG_VERSION"), "model": "builtin", "device": "cpu"});
     assert_eq!(worker.ready, ready);
     worker.send(json!({"id": "in base64", "audio_file": base64(diarist::assets::SAMPLE)}));
     worker.send(json!({"id": 7, "path": "talk.wav", "options": {}}));
-    // What is null is not there, and the end of base64 need not be padded.
+    // null counts as absent, and base64 may lack its padding.
     let unpadded = base64(diarist::assets::SAMPLE).trim_end_matches('=').to_string();
     worker.send(json!({"id": -1, "path": null, "audio_file": unpadded, "options": null}));
     for answer in worker.answers(3).values() {
@@ -41,13 +41,13 @@ fn the_sample_gets_the_speakers_and_words_of_the_command_line() {
 }
 
 #[test]
-fn options_have_their_names_and_meanings() {
+fn options_have_the_names_and_meanings_of_the_command_line() {
     let dir = Dir::new();
     dir.speech("talk.wav", 12.0);
     let mut worker = Worker::start(&dir, "--no_align --initial-prompt Hello.");
     for (options, args) in [
         (json!({}), "--no-align --initial-prompt Hello."),
-        // true switches on, false off; null leaves what the worker has; a value may begin with a hyphen.
+        // true switches on, false off; null keeps the worker's option; a value may begin with a hyphen.
         (json!({"no_align": false, "suppress_numerals": true}), "--initial-prompt Hello. --suppress-numerals"),
         (json!({"no-align": null, "initial_prompt": false}), "--no-align"),
         (
@@ -64,14 +64,14 @@ fn options_have_their_names_and_meanings() {
         ),
     ] {
         worker.send(json!({"id": args, "path": "talk.wav", "options": options}));
-        // A value given twice counts once more, which the command line refuses.
+        // `BUILTIN` sets --beam-size already, and the command line refuses an option given twice.
         let args = args.replace("--beam-size None", "");
-        is(&worker.answer(), &of_the_command_line(&dir, &args));
+        is(&worker.answer(), &command_line_result(&dir, &args));
     }
-    // The same speakers as without a word, or none.
+    // Diarization as on the command line, and switched off.
     let mut worker = Worker::start(&dir, "--diarize --diarize-model builtin");
     worker.send(json!({"id": 1, "path": "talk.wav", "options": {"num_speakers": 1, "diarize": true}}));
-    is(&worker.answer(), &of_the_command_line(&dir, "--diarize --diarize-model builtin --num-speakers 1"));
+    is(&worker.answer(), &command_line_result(&dir, "--diarize --diarize-model builtin --num-speakers 1"));
     worker.send(json!({"id": 2, "path": "talk.wav", "options": {"diarize": false}}));
     let answer = worker.answer();
     assert!(
@@ -88,13 +88,13 @@ fn silence_has_an_empty_text() {
     let mut worker = Worker::start(&dir, "");
     worker.send(json!({"id": 1, "path": "talk.wav"}));
     let answer = worker.answer();
-    is(&answer, &of_the_command_line(&dir, ""));
+    is(&answer, &command_line_result(&dir, ""));
     assert_eq!((answer["text"].as_str(), &answer["result"]["segments"]), (Some(""), &json!([])));
 }
 
-/// A long recording and a short one, begun together; then the long one is not wanted any more.
+/// A long and a short recording are started together; then the long one is cancelled.
 #[test]
-fn answers_come_as_they_are_finished_and_what_runs_can_be_cancelled() {
+fn answers_come_as_they_are_finished_and_running_requests_can_be_cancelled() {
     let dir = Dir::new();
     dir.speech("long.wav", 1800.0);
     dir.speech("short.wav", 2.0);
@@ -104,7 +104,7 @@ fn answers_come_as_they_are_finished_and_what_runs_can_be_cancelled() {
     assert_eq!(worker.answer()["id"], "short");
     worker.send(json!({"id": "long", "cancel": true}));
     worker.refuses(json!("long"), "cancelled", &["cancelled"]);
-    // Nobody minds a cancellation that comes too late, and the id is free.
+    // A late cancellation is ignored, and the id may be reused.
     worker.send(json!({"id": "long", "cancel": true}));
     worker.send(json!({"id": "long", "path": "short.wav"}));
     assert!(worker.answer()["result"]["segments"][0]["text"].is_string());
@@ -113,7 +113,7 @@ fn answers_come_as_they_are_finished_and_what_runs_can_be_cancelled() {
 }
 
 #[test]
-fn what_waits_is_cancelled_while_others_run() {
+fn waiting_requests_are_cancelled_while_others_run() {
     let dir = Dir::new();
     dir.speech("long.wav", 1800.0);
     let mut worker = Worker::start(&dir, "--max-in-flight 1");
@@ -127,9 +127,9 @@ fn what_waits_is_cancelled_while_others_run() {
     assert_eq!(worker.exits(0).len(), 0);
 }
 
-/// The folder's name is not `builtin`, so that the aligner of its language is the hub's, which cannot be reached.
+/// The model is not called `builtin`, so its default aligner is on the hub, which cannot be reached.
 #[test]
-fn what_a_result_lacks_is_told_with_it() {
+fn missing_parts_of_a_result_are_warnings() {
     let dir = Dir::new();
     dir.model("mine");
     dir.speech("talk.wav", 3.0);
@@ -142,7 +142,7 @@ fn what_a_result_lacks_is_told_with_it() {
 }
 
 #[test]
-fn each_channel_is_a_speaker_where_a_request_asks_for_it() {
+fn a_request_can_ask_for_channel_speakers() {
     let dir = Dir::new();
     let [first, second] = crate::common::call::call();
     dir.write("talk.wav", crate::common::call::wav(&[&first, &second]));
@@ -150,7 +150,7 @@ fn each_channel_is_a_speaker_where_a_request_asks_for_it() {
     let mut worker = Worker::start(&dir, "");
     let options = json!({"channel_speakers": true, "channel_names": "Agent,Customer"});
     worker.send(json!({"id": 1, "path": "talk.wav", "options": options}));
-    let expected = of_the_command_line(&dir, "--channel-speakers --channel-names Agent,Customer");
+    let expected = command_line_result(&dir, "--channel-speakers --channel-names Agent,Customer");
     assert!(expected.0.contains("[Agent]: ") && expected.0.contains("[Customer]: "), "{}", expected.0);
     is(&worker.answer(), &expected);
     let mut worker = Worker::start(&dir, "--diarize --diarize-model builtin");
@@ -166,7 +166,7 @@ fn each_channel_is_a_speaker_where_a_request_asks_for_it() {
 }
 
 #[test]
-fn where_only_the_speakers_fail_there_is_the_text() {
+fn if_only_diarization_fails_the_answer_has_the_text() {
     let dir = Dir::new();
     pipeline::write_mute(&dir.path("model"));
     dir.speech("talk.wav", 6.0);
@@ -179,7 +179,7 @@ fn where_only_the_speakers_fail_there_is_the_text() {
 }
 
 #[test]
-fn a_number_of_speakers_that_cannot_be_met_is_told_with_the_recording() {
+fn a_number_of_speakers_that_cannot_be_met_is_a_warning_with_the_recording() {
     let dir = Dir::new();
     pipeline::write(&dir.path("model"), pipeline::CENTROID, &pipeline::segmentation(4.0, true));
     dir.speech("talk.wav", 6.0);

@@ -1,4 +1,4 @@
-//! A client: writes requests, reads answers, sends signals.
+//! A test client of the worker: writes requests, reads answers, sends signals.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -13,19 +13,19 @@ use serde_json::Value;
 
 use crate::dsl::Dir;
 
-/// The built-in model, quick.
+/// Options of a fast run with the built-in model.
 pub const BUILTIN: &str = "--model builtin --beam-size 1 --temperature-increment-on-fallback None";
 
-/// No answer takes longer, on the slowest machine the tests run on.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Time limit of one answer, generous enough for the slowest test machine.
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
-/// A worker that is ready.
+/// A worker process that is ready.
 pub struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: Receiver<Value>,
     pub err: PathBuf,
-    /// Its first line.
+    /// Its first line of output.
     pub ready: Value,
 }
 
@@ -35,7 +35,7 @@ impl Worker {
         Self::start_with(dir, &format!("{BUILTIN} {args}"))
     }
 
-    /// The same with any model.
+    /// Starts one with any model, and waits until it is ready.
     pub fn start_with(dir: &Dir, args: &str) -> Self {
         let (mut child, err) = dir.diarist(&format!("worker {args}")).start_with_pipes();
         let answers = listen(child.stdout.take().unwrap());
@@ -73,13 +73,13 @@ impl Worker {
     /// The next answer.
     #[track_caller]
     pub fn answer(&self) -> Value {
-        match self.answers.recv_timeout(PATIENCE) {
+        match self.answers.recv_timeout(TIME_LIMIT) {
             Ok(answer) => answer,
             Err(reason) => panic!("no answer: {reason}; {}", self.told()),
         }
     }
 
-    /// Answers to what was sent, by the text of their ids.
+    /// The next `count` answers, by their ids as JSON text.
     #[track_caller]
     pub fn answers(&self, count: usize) -> BTreeMap<String, Value> {
         let answers: BTreeMap<String, Value> =
@@ -88,7 +88,7 @@ impl Worker {
         answers
     }
 
-    /// The next answer, which is an error of this kind and has these words.
+    /// Checks that the next answer is an error of this kind, and that its message contains `parts`.
     #[track_caller]
     pub fn refuses(&self, id: Value, kind: &str, parts: &[&str]) {
         let answer = self.answer();
@@ -98,7 +98,7 @@ impl Worker {
         assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} in {answer}");
     }
 
-    /// Ends stdin.
+    /// Closes the worker's stdin.
     pub fn end(&mut self) {
         self.stdin = None;
     }
@@ -109,22 +109,22 @@ impl Worker {
         assert!(status.success());
     }
 
-    /// What is on stderr.
+    /// The contents of stderr.
     pub fn told(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap()).into_owned()
     }
 
-    /// Waits until stderr holds `text`.
+    /// Waits until stderr contains `text`.
     #[track_caller]
     pub fn until_told(&self, text: &str) {
         let start = Instant::now();
         while !self.told().contains(text) {
-            assert!(start.elapsed() < PATIENCE, "{text} never came: {}", self.told());
+            assert!(start.elapsed() < TIME_LIMIT, "{text} never came: {}", self.told());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Most memory it has held, in MiB.
+    /// Peak resident memory, in MiB.
     #[cfg(target_os = "linux")]
     pub fn peak_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -132,7 +132,8 @@ impl Worker {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
     }
 
-    /// Waits for the end; gives all answers that were left. A panic is never right.
+    /// Waits for the process to end and checks its exit status, and that no thread panicked. Returns the answers not
+    /// read yet.
     #[track_caller]
     pub fn exits(mut self, code: i32) -> Vec<Value> {
         let start = Instant::now();
@@ -140,7 +141,7 @@ impl Worker {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(start.elapsed() < PATIENCE, "it does not end: {}", self.told());
+            assert!(start.elapsed() < TIME_LIMIT, "it does not end: {}", self.told());
             std::thread::sleep(Duration::from_millis(5));
         };
         assert!(!self.told().contains("panicked"), "{}", self.told());
@@ -156,7 +157,7 @@ impl Drop for Worker {
     }
 }
 
-/// Reads answers as they come, so that the worker never waits.
+/// Reads answers on a thread of its own, so that the worker never blocks on a full pipe.
 fn listen(stdout: ChildStdout) -> Receiver<Value> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Requests that cannot be honoured: each is answered, and the next one is served.
+//! Invalid requests: each gets an error answer, and the worker keeps serving.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::client::{Worker, base64, short};
 use crate::common::silence;
 use crate::dsl::Dir;
 
-/// Still there?
+/// Checks that the worker still serves requests.
 #[track_caller]
 fn serves(worker: &mut Worker) {
     worker.send(json!({"id": "next", "audio_file": base64(diarist::assets::SAMPLE), "options": {"no_align": true}}));
@@ -19,7 +19,7 @@ fn options_that_cannot_be_honoured_are_refused_as_on_the_command_line() {
     let dir = Dir::new();
     let mut worker = Worker::start(&dir, "--language en --batch-size 4");
     for (options, parts) in [
-        // Of the worker.
+        // Options of the worker.
         (json!({"model": "small"}), ["`model` = `small`", "command line of the worker"]),
         (json!({"device": "cpu"}), ["device", "command line of the worker"]),
         (json!({"compute-type": "int8"}), ["compute-type", "command line of the worker"]),
@@ -33,14 +33,14 @@ fn options_that_cannot_be_honoured_are_refused_as_on_the_command_line() {
         (json!({"max_in_flight": 9}), ["max_in_flight", "command line of the worker"]),
         (json!({"log_level": "debug"}), ["log_level", "command line of the worker"]),
         (json!({"diarize": true}), ["`diarize` = `true`", "start the worker with --diarize"]),
-        // Of nobody.
+        // Unknown options.
         (json!({"output_dir": "/tmp"}), ["--output-dir", "unexpected"]),
         (json!({"beem_size": 5}), ["--beem-size", "--beam-size"]),
         (json!({"help": true}), ["--help", "unexpected"]),
         (json!({"": 1}), ["``", "is no option"]),
         (json!({"language=de": "x"}), ["`language=de`", "is no option"]),
         (json!({"-": "x"}), ["---", "unexpected"]),
-        // With other values.
+        // Invalid values.
         (json!({"beam_size": "x"}), ["--beam-size", "a number or None"]),
         (json!({"beam_size": 0}), ["beam_size", "1"]),
         (json!({"beam_size": {}}), ["beam_size", "expected a number"]),
@@ -48,7 +48,7 @@ fn options_that_cannot_be_honoured_are_refused_as_on_the_command_line() {
         (json!({"no_align": "yes"}), ["no_align", "expected true or false"]),
         (json!({"language": "Klingon"}), ["language", "Klingon"]),
         (json!({"multilingual": "perhaps"}), ["multilingual", "True or False"]),
-        // That contradict each other, or the worker's.
+        // Options that contradict each other or the worker's.
         (json!({"num_speakers": 2}), ["num_speakers", "without `diarize`"]),
         (json!({"no_align": true, "align_method": "dtw"}), ["option `align_method`: `no_align` asks", "leave one"]),
         (json!({"condition_on_previous_text": true}), ["condition_on_previous_text", "`vad_method` none"]),
@@ -60,7 +60,7 @@ fn options_that_cannot_be_honoured_are_refused_as_on_the_command_line() {
 }
 
 #[test]
-fn lines_that_are_no_requests_are_told_so() {
+fn invalid_request_lines_get_an_error() {
     let dir = Dir::new();
     let mut worker = Worker::start(&dir, "");
     for (line, id, part) in [
@@ -88,17 +88,17 @@ fn lines_that_are_no_requests_are_told_so() {
     worker.refuses(Value::Null, "request", &["no JSON object"]);
     worker.write(format!("{}\n", "[".repeat(100_000)));
     worker.refuses(Value::Null, "request", &["no JSON object"]);
-    // Blank lines are none.
+    // Blank lines are ignored.
     worker.write("\n  \r\n\n");
     serves(&mut worker);
-    // The last line need not be ended.
+    // The last line may lack its newline.
     worker.write("{\"id\": 9}");
     worker.end();
     assert_eq!(worker.exits(0)[0]["id"], 9);
 }
 
 #[test]
-fn recordings_that_are_none_are_told_so() {
+fn invalid_recordings_get_an_error() {
     let dir = Dir::new();
     let mut worker = Worker::start(&dir, "");
     worker.send(json!({"id": 1, "audio_file": base64(b"This is no recording.")}));
@@ -113,7 +113,7 @@ fn recordings_that_are_none_are_told_so() {
     assert!(worker.answer()["result"]["segments"][0]["text"].is_string());
 }
 
-/// Of the line no more is held than is allowed.
+/// Memory stays within the limit while the line is skipped.
 #[test]
 fn a_line_of_a_hundred_megabytes_is_skipped() {
     let dir = Dir::new();
@@ -132,9 +132,9 @@ fn a_line_of_a_hundred_megabytes_is_skipped() {
     assert_eq!(worker.exits(0)[0]["error"]["kind"], "too_large");
 }
 
-/// Nineteen kilobytes of base64 that decode to an hour of silence: 230 MB.
+/// 19 kB of base64 that decode to an hour of silence (230 MB).
 #[test]
-fn hours_in_a_small_request_are_refused_before_they_take_memory() {
+fn long_recordings_in_small_requests_are_refused_before_they_take_memory() {
     let dir = Dir::new();
     let mut worker = Worker::start(&dir, "--max-duration 60");
     let before = peak(&worker);
@@ -157,11 +157,11 @@ fn peak(_: &Worker) -> u64 {
 }
 
 #[test]
-fn an_id_in_flight_is_refused_and_the_first_goes_on() {
+fn a_duplicate_id_is_refused_and_the_first_request_continues() {
     let dir = Dir::new();
     dir.speech("long.wav", 60.0);
     let mut worker = Worker::start(&dir, "--max-in-flight 1");
-    // One that runs, one that waits.
+    // The first request runs, the second waits.
     for id in [json!(1), json!("1")] {
         worker.send(json!({"id": id, "path": "long.wav"}));
         worker.send(json!({"id": id, "path": "missing.wav"}));

@@ -1,17 +1,17 @@
-//! `diarist worker`: what a client of it can rely on.
+//! End-to-end tests of `diarist worker`: its guarantees to clients.
 
 #![allow(clippy::unwrap_used)] // a failure of the harness fails the test
 
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code)] // of the harness of the command line, a part
+#[allow(dead_code)] // only a part of the command line's harness is used
 #[path = "../cli/dsl.rs"]
 mod dsl;
 #[allow(dead_code)]
 #[path = "../cli/sample.rs"]
 mod sample;
 
-mod answers; // what is asked for is what the command line gives
+mod answers; // results, options, warnings and cancellation
 mod client; // a client for the tests
-mod faults; // requests that cannot be honoured
-mod stopping; // how it ends
+mod faults; // invalid requests
+mod stopping; // end of stdin, signals, and errors at startup

@@ -1,4 +1,4 @@
-//! How a worker ends: nothing that was taken is lost.
+//! Shutdown of the worker: every accepted request is answered.
 
 use serde_json::{Value, json};
 
@@ -17,9 +17,9 @@ fn at_the_end_of_stdin_everything_is_answered() {
     assert_eq!(worker.exits(0).len(), 0);
 }
 
-/// Requests have been taken once a line behind them is answered.
+/// Requests are read in order, so they have been accepted once a line after them is answered.
 #[test]
-fn sigterm_under_load_loses_no_request_that_was_taken() {
+fn sigterm_under_load_loses_no_accepted_request() {
     let dir = Dir::new();
     dir.speech("talk.wav", 30.0);
     let mut worker = Worker::start(&dir, "--max-in-flight 4");
@@ -29,7 +29,7 @@ fn sigterm_under_load_loses_no_request_that_was_taken() {
         std::iter::repeat_with(|| worker.answer()).take_while(|a| !a["id"].is_null()).collect();
     worker.signal("TERM");
     worker.until_told("no more requests are taken");
-    // It may have gone already, and takes nothing more in any case.
+    // The worker may have ended already; otherwise it must ignore this request.
     worker.write_if_there("{\"id\": 100, \"path\": \"talk.wav\"}\n");
     answers.extend(worker.exits(0));
     let mut ids: Vec<u64> = answers.iter().map(|answer| answer["id"].as_u64().unwrap()).collect();
@@ -39,7 +39,7 @@ fn sigterm_under_load_loses_no_request_that_was_taken() {
 }
 
 #[test]
-fn a_second_signal_cancels_what_runs_and_what_waits() {
+fn a_second_signal_cancels_running_and_waiting_requests() {
     let dir = Dir::new();
     dir.speech("long.wav", 1800.0);
     let mut worker = Worker::start(&dir, "--max-in-flight 2");
@@ -62,9 +62,9 @@ fn an_idle_worker_ends_at_sigterm_although_stdin_is_open() {
     assert_eq!(worker.exits(0).len(), 0);
 }
 
-/// The first answer cannot be written; then nobody waits for the other either.
+/// An answer cannot be written; then the other request is cancelled.
 #[test]
-fn a_client_that_has_gone_is_not_worked_for() {
+fn work_stops_if_the_client_has_closed_stdout() {
     let dir = Dir::new();
     dir.speech("long.wav", 1800.0);
     dir.speech("short.wav", 2.0);
@@ -74,13 +74,13 @@ fn a_client_that_has_gone_is_not_worked_for() {
     worker.until_told("the reader of the answers has gone");
     let err = worker.err.clone();
     assert_eq!(worker.exits(1).len(), 0);
-    // The recogniser finished one recording.
+    // The recogniser finished only one recording.
     let told = std::fs::read_to_string(err).unwrap();
     assert_eq!(told.matches("done (stage asr").count(), 1, "{told}");
 }
 
 #[test]
-fn what_cannot_be_loaded_is_told_before_it_is_ready() {
+fn startup_errors_are_reported_before_the_ready_line() {
     let dir = Dir::new();
     for (args, code, parts) in [
         ("--model nowhere-to-be-found", 2, ["nowhere-to-be-found", "large-v3"]),

@@ -1,5 +1,5 @@
-//! Word times by themselves: a recording and its segments in, words out. The network and the search for the best path are
-//! also timed each alone.
+//! Benchmark of forced alignment: recording and segments in, word times out. The network and the CTC path search are
+//! also timed separately.
 
 use std::path::Path;
 use std::time::Instant;
@@ -21,20 +21,21 @@ use crate::machine::{Machine, peak_rss_bytes};
 use crate::report::{command, median};
 use crate::shapes;
 
-/// Length of a made-up segment, and the letters said in a second of it.
+/// Length of a synthetic segment, and its letters per second.
 const SEGMENT_SECONDS: usize = 15;
 const LETTERS_PER_SECOND: usize = 13;
-/// torchaudio's letters, of which the first is the blank.
+/// torchaudio's labels; the first is the blank.
 const LETTERS: &str = "-|ETAONIHSRDLUMWCFGYPBVK'XJQZ";
-/// Most that rounding may change log-probabilities of the small network: a few times what it does.
-const LARGEST_ERROR: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16"), (4e-2, "int8")];
+/// Tolerances of the small network's log-probabilities (relative norm), by storage type: a few times the rounding
+/// error.
+const TOLERANCES: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16"), (4e-2, "int8")];
 
-/// Measures and prints.
+/// Runs the benchmark and prints the report.
 ///
 /// # Errors
-/// Also if the device computes something else than the processor, or two runs differ.
+/// Also if the device's results differ from the CPU's, or if two runs differ.
 pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
-    let error = against_the_processor(args, be)?;
+    let error = compare_with_cpu(args, be)?;
     let start = Instant::now();
     let aligner = load(be, model)?;
     let load_seconds = start.elapsed().as_secs_f64();
@@ -83,7 +84,7 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
     Ok(())
 }
 
-/// An aligner of a folder, or random weights of a published size.
+/// An aligner from a folder, or one with random weights in a published size.
 fn load<B: Machine>(be: &B, model: &str) -> Result<Aligner<B>> {
     let path = Path::new(model);
     if !shapes::WAV2VEC2.contains(&model) {
@@ -95,7 +96,7 @@ fn load<B: Machine>(be: &B, model: &str) -> Result<Aligner<B>> {
     Ok(Aligner::new(network, Dictionary::parse(&table.to_string(), path, 0, LETTERS.len())?))
 }
 
-/// The samples of `--audio`, of the built-in sample where it is not given; again and again for `--hours`.
+/// The samples of `--audio`, or of the built-in sample, repeated to the length of `--hours`.
 pub fn recording(args: &Args) -> Result<Vec<f32>> {
     let (bytes, name) = match &args.audio {
         Some(path) => (std::fs::read(path).map_err(|e| Error::io(path, e))?, path.display().to_string()),
@@ -107,14 +108,14 @@ pub fn recording(args: &Args) -> Result<Vec<f32>> {
     Ok(samples.iter().copied().cycle().take(wanted).collect())
 }
 
-/// A recording, and what is said in it.
+/// A recording and its segments.
 struct Work {
     samples: Vec<f32>,
     segments: Vec<Segment>,
 }
 
 impl Work {
-    /// `--audio` and `--segments`; what is not given is made of the built-in sample.
+    /// Reads `--audio` and `--segments`. The defaults are the built-in sample and synthetic segments.
     fn read(args: &Args) -> Result<Self> {
         let samples = recording(args)?;
         let segments = match &args.segments {
@@ -125,7 +126,7 @@ impl Work {
                     Error::model(path, format!("is neither a transcript nor a list of its segments: {e}"))
                 })?
             }
-            None => made_up(samples.len()),
+            None => synthetic_segments(samples.len()),
         };
         if segments.is_empty() {
             return Err(Error::config("segments", 0, "nobody says anything; nothing is timed"));
@@ -133,32 +134,32 @@ impl Work {
         Ok(Work { samples, segments })
     }
 
-    /// Seconds of the network alone and of the search alone, four segments at a time.
+    /// Seconds of the network alone and of the CTC path search alone, in batches of four segments.
     fn parts<B: Machine>(&self, be: &B, aligner: &Aligner<B>) -> Result<(f64, f64)> {
         let (network, dictionary) = (aligner.network(), aligner.dictionary());
-        let (mut hearing, mut following) = (0.0, 0.0);
+        let (mut network_seconds, mut search_seconds) = (0.0, 0.0);
         for segments in self.segments.chunks(4) {
             let range = |s: &Segment| s.start.to_samples_floor()..s.end.to_samples_floor().min(self.samples.len());
             let clips: Vec<&[f32]> = segments.iter().map(|s| self.samples.get(range(s)).unwrap_or(&[])).collect();
             let labels: Vec<_> =
                 segments.iter().map(|s| Labels::new(&s.text, "en", dictionary, LabelPolicy::Spoken).labels).collect();
             let start = Instant::now();
-            let heard = network.emissions(be, &clips)?;
+            let emissions = network.emissions(be, &clips)?;
             be.wait()?;
-            hearing += start.elapsed().as_secs_f64();
-            let stride = heard.log_probs.shape()[1];
-            let rows = heard.frames.iter().enumerate().map(|(i, frames)| i * stride..i * stride + frames);
-            let said = rows.zip(&labels).map(|(rows, labels)| Utterance { rows, labels });
+            network_seconds += start.elapsed().as_secs_f64();
+            let stride = emissions.log_probs.shape()[1];
+            let rows = emissions.frames.iter().enumerate().map(|(i, frames)| i * stride..i * stride + frames);
+            let utterances = rows.zip(&labels).map(|(rows, labels)| Utterance { rows, labels });
             let start = Instant::now();
-            ctc_paths(be, &heard.log_probs, &said.collect::<Vec<_>>(), dictionary.blank, CtcTopology::Ctc)?;
-            following += start.elapsed().as_secs_f64();
+            ctc_paths(be, &emissions.log_probs, &utterances.collect::<Vec<_>>(), dictionary.blank, CtcTopology::Ctc)?;
+            search_seconds += start.elapsed().as_secs_f64();
         }
-        Ok((hearing, following))
+        Ok((network_seconds, search_seconds))
     }
 }
 
-/// Segments of equal length, which say the words of the sample over and over.
-fn made_up(samples: usize) -> Vec<Segment> {
+/// Segments of equal length with the words of the sample, repeated.
+fn synthetic_segments(samples: usize) -> Vec<Segment> {
     const TEXT: &str = "good morning everyone let us start with the project the budget is almost ready ";
     let mut letters = TEXT.chars().cycle();
     let step = SEGMENT_SECONDS * SAMPLE_RATE;
@@ -171,21 +172,22 @@ fn made_up(samples: usize) -> Vec<Segment> {
     (0..samples).step_by(step).map(segment).collect()
 }
 
-/// Words, and those that were found.
+/// Number of words, and number of aligned words.
 fn count(segments: &[Segment]) -> (usize, usize) {
     let words = || segments.iter().flat_map(|segment| segment.words.iter().flatten());
     (words().count(), words().filter(|word| word.source == Some(TimeSource::Aligned)).count())
 }
 
-/// |log-probabilities - the processor's| / |the processor's| of a small network of random weights.
-fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<f64> {
+/// Runs a small network with random weights on the device and on the CPU. Returns the relative difference of the
+/// log-probabilities, |device - CPU| / |CPU|.
+fn compare_with_cpu<B: Machine>(args: &Args, be: &B) -> Result<f64> {
     let storage = if args.weights == "int8" { "int8" } else { args.compute_type.as_str() };
-    let most = LARGEST_ERROR.iter().find(|(_, name)| *name == storage).map_or(0.0, |(most, _)| *most);
+    let tolerance = TOLERANCES.iter().find(|(_, name)| *name == storage).map_or(0.0, |(tolerance, _)| *tolerance);
     let (want, got) = (small_run(&Cpu::new(None)?)?, small_run(be)?);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = norm(&mut want.iter().zip(&got).map(|(want, got)| f64::from(got - want)));
     let error = difference / norm(&mut want.iter().map(|want| f64::from(*want)));
-    if want.len() == got.len() && error <= most {
+    if want.len() == got.len() && error <= tolerance {
         return Ok(error);
     }
     let rule = format!("computes something else than the processor, by {error:.1e}; nothing is timed");
@@ -195,6 +197,6 @@ fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<f64> {
 fn small_run<B: Machine>(be: &B) -> Result<Vec<f32>> {
     let network = Wav2Vec2::load(be, shapes::wav2vec2("wav2vec2-micro")?, &Weights::random(1), true)?;
     let sample = audio::decode_bytes(assets::SAMPLE, "sample", &DecodeOptions::default(), audio::unwatched)?.samples;
-    let heard = network.emissions(be, &[&sample[..SAMPLE_RATE]])?;
-    heard.log_probs.to_host(be)
+    let emissions = network.emissions(be, &[&sample[..SAMPLE_RATE]])?;
+    emissions.log_probs.to_host(be)
 }

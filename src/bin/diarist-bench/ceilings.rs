@@ -1,5 +1,5 @@
-//! What this machine can do at best, measured in the same run with the plainest work of each kind: a large product, and
-//! reading much more memory than any cache holds. Numbers are random: zeros can be quicker.
+//! Measures the machine's ceilings for a roofline comparison: the rate of a large matrix product, and the bandwidth of
+//! reading far more memory than any cache holds. The data is random, since zeros can be faster.
 
 use std::time::Instant;
 
@@ -10,28 +10,28 @@ use diarist::{Error, Result};
 
 use crate::machine::Machine;
 
-/// Rates that nothing on this machine exceeds.
+/// The measured peak rates of this machine.
 #[derive(Clone, Debug)]
 pub struct Ceilings {
-    /// Floating-point operations per second of a large product with f32 sums.
+    /// Floating-point operations per second of a large matrix product with f32 accumulation.
     pub flops: f64,
-    /// Bytes read per second.
+    /// Memory read bandwidth in bytes per second.
     pub bandwidth: f64,
 }
 
 impl Ceilings {
-    /// The time `work` takes at these rates: the longer of computing and moving.
+    /// The roofline time of `work` in seconds: the maximum of compute time and memory time.
     pub fn seconds(&self, work: Work) -> f64 {
         (work.flops as f64 / self.flops).max(work.bytes as f64 / self.bandwidth)
     }
 
-    /// `scale` shrinks the work for slow machines.
+    /// Measures both rates. The work is divided by `scale`, for slow machines.
     pub fn measure<B: Machine>(be: &B, scale: usize) -> Result<Self> {
         Ok(Ceilings { flops: product(be, scale)?, bandwidth: reading(be, scale)? })
     }
 }
 
-/// Operations per second of the widest product of large-v2's encoder.
+/// Operations per second of the widest matrix product in large-v2's encoder.
 fn product<B: Machine>(be: &B, scale: usize) -> Result<f64> {
     let (rows, k, n) = ((24_000 / scale).max(64), 1280, 5120);
     let values = random(1, n * k).into_iter().map(|v| v / 32.0).collect();
@@ -43,7 +43,7 @@ fn product<B: Machine>(be: &B, scale: usize) -> Result<f64> {
     Ok(2.0 * (rows * k * n) as f64 / took)
 }
 
-/// Bytes per second of reading 2 GB, or 200 MB on a processor.
+/// Read bandwidth in bytes per second, over 2 GB on a GPU (`scale` 1) and 200 MB on the CPU (`scale` 40).
 fn reading<B: Machine>(be: &B, scale: usize) -> Result<f64> {
     let count = ((1usize << 31) / scale).clamp(1 << 16, 1 << 29).next_multiple_of(4);
     let values = random(3, count);
@@ -60,9 +60,9 @@ fn reading<B: Machine>(be: &B, scale: usize) -> Result<f64> {
     Ok((count * size_of::<f32>()) as f64 / took)
 }
 
-/// Uniform in [-1, 1).
+/// Random numbers, uniform in [-1, 1).
 pub fn random(seed: u64, count: usize) -> Vec<f32> {
-    // xorshift64*, Vigna 2016
+    // xorshift64* (Vigna 2016)
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = || {
         state ^= state >> 12;
@@ -73,7 +73,7 @@ pub fn random(seed: u64, count: usize) -> Vec<f32> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// The shortest of five runs after one that is not counted, in seconds.
+/// The shortest of five runs in seconds, after a warm-up run.
 pub fn best_of<B: Machine>(be: &B, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut best = f64::INFINITY;
     for run in 0..6 {

@@ -1,4 +1,4 @@
-//! Whether what is timed is right. A machine that computes nonsense quickly gets no number.
+//! Correctness checks of the benchmark. No time is reported for a device whose results are wrong.
 
 use diarist::asr::clips::{ClipInput, Clips};
 use diarist::asr::prompt::Prompt;
@@ -13,31 +13,33 @@ use crate::job::{self, Job};
 use crate::machine::Machine;
 use crate::shapes;
 
-/// How a small random model came out on this machine.
+/// Comparison of a small random model on the device and on the CPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checked {
-    /// |logits - the processor's| / |the processor's|, over whole vocabularies.
+    /// Relative difference of the logits over the whole vocabulary, |device - CPU| / |CPU|.
     pub logits_error: f64,
-    /// Tokens equal to the processor's until the first one that is not, of all.
+    /// Number of tokens before the first difference from the CPU's tokens, added up over all windows.
     pub equal_tokens: usize,
-    /// All.
+    /// Number of all tokens.
     pub tokens: usize,
 }
 
-/// Most that rounding may change the logits, a few times what it does: numbers stored with 11 significant bits, with 8,
-/// and weights of 8-bit integers, through four layers.
-const LARGEST_ERROR: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16"), (4e-2, "int8")];
+/// Tolerances of the logits (relative norm), a few times the rounding error through four layers: activations with 11
+/// significant bits, with 8, and int8 weights.
+const TOLERANCES: [(f64, &str); 3] = [(4e-3, "float16"), (2.5e-2, "bfloat16"), (4e-2, "int8")];
 const WINDOWS: usize = 3;
 const TOKENS: usize = 16;
 
-/// Runs a small model of random weights here and, in f32, on the processor. Once two tokens are nearly equally likely, the
-/// two go different ways; where numbers are coarse, that comes early, and is no mistake.
+/// Runs a small model with random weights on the device and, in f32, on the CPU.
+///
+/// Greedy decoding diverges as soon as two tokens are nearly equally likely. With low precision that happens early and
+/// is not an error, so half of the tokens must be equal with float16, and none with the other types.
 ///
 /// # Errors
-/// If they differ by more than rounding explains.
+/// [`Error::Config`] if the results differ by more than the tolerance.
 pub fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<Checked> {
     let storage = if args.weights == "int8" { "int8" } else { args.compute_type.as_str() };
-    let most = LARGEST_ERROR.iter().find(|(_, name)| *name == storage).map_or(0.0, |(most, _)| *most);
+    let tolerance = TOLERANCES.iter().find(|(_, name)| *name == storage).map_or(0.0, |(tolerance, _)| *tolerance);
     let ((want_logits, want), (logits, tokens)) = (small_run(&Cpu::new(None)?)?, small_run(be)?);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = norm(&mut want_logits.iter().zip(&logits).map(|(want, got)| f64::from(got - want)));
@@ -46,15 +48,15 @@ pub fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<Checked>
         |(want, got): (&Vec<u32>, &Vec<u32>)| want.iter().zip(got).take_while(|(want, got)| want == got).count();
     let equal_tokens = want.iter().zip(&tokens).map(equal).sum();
     let checked = Checked { logits_error, equal_tokens, tokens: WINDOWS * TOKENS };
-    let astray = storage == "float16" && 2 * equal_tokens < checked.tokens;
-    if astray || !(logits_error <= most) {
+    let diverged = storage == "float16" && 2 * equal_tokens < checked.tokens;
+    if diverged || !(logits_error <= tolerance) {
         let rule = format!("computes something else than the processor, {checked:?}; nothing is timed");
         return Err(Error::config("device", be.describe(), rule));
     }
     Ok(checked)
 }
 
-/// Logits after the first token, and the tokens of each window.
+/// The logits after the first token, and the tokens of each window.
 fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<Vec<u32>>)> {
     let config = shapes::config("micro")?;
     let model = Whisper::load(be, config, GenerationConfig::default(), &Weights::random(1))?;
@@ -71,10 +73,10 @@ fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<Vec<u32>>)> {
     Ok((logits, job.run(&model, &clips)?))
 }
 
-/// The first window by itself: its tokens must be those it got among the others,
+/// Checks batch invariance: the first window decoded alone must give the same tokens as in the batch.
 ///
 /// # Errors
-/// If they are not.
+/// [`Error::Config`] naming the first token that differs.
 pub fn alone<B: Machine>(model: &Whisper<B>, job: &Job, clips: &Clips<B>, tokens: &[Vec<u32>]) -> Result<()> {
     if job.windows.len() < 2 {
         return Ok(());
@@ -92,10 +94,10 @@ pub fn alone<B: Machine>(model: &Whisper<B>, job: &Job, clips: &Clips<B>, tokens
     ))
 }
 
-/// A run must give what the one before gave.
+/// Checks that two runs give the same result.
 ///
 /// # Errors
-/// If it did not.
+/// [`Error::Config`] naming the first window that differs.
 pub fn repeated<T: PartialEq>(before: &[T], now: &[T]) -> Result<()> {
     if before == now {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The networks of diarization by themselves: all windows of a recording through the segmentation, and through the trunk of the
-//! embedding, once for all of a window's speakers.
+//! Benchmark of the diarization networks: segmentation and speaker embedding of all windows of a recording. The trunk
+//! of the embedding network runs once per window, for all of its speakers.
 
 use std::path::Path;
 use std::time::Instant;
@@ -18,14 +18,16 @@ use crate::report::{command, median};
 use crate::shapes::{self, Diarization};
 use crate::stages::{Kernel, summary};
 
-/// Samples from window to window.
+/// Hop between windows, in samples.
 const STEP: usize = SAMPLE_RATE;
-/// Speakers of a window, and frames of their masks.
+/// Speakers per window.
 const SPEAKERS: usize = 3;
+/// Frames of a speaker's mask.
 const FRAMES: usize = 589;
-/// Most that scores of a small segmentation, which is f32 everywhere, and voices may differ from the processor's: f16, bf16.
-const SCORES_APART: f32 = 1e-3;
-const VOICES_APART: [f64; 2] = [1e-4, 2e-3];
+/// Tolerance of the segmentation scores (absolute), which are computed in f32 on every device.
+const SCORE_TOLERANCE: f32 = 1e-3;
+/// Tolerances of the embeddings (1 - cosine similarity) with f16 and bf16.
+const EMBEDDING_TOLERANCES: [f64; 2] = [1e-4, 2e-3];
 
 /// Both networks.
 struct Networks<B: Machine> {
@@ -34,7 +36,7 @@ struct Networks<B: Machine> {
 }
 
 impl<B: Machine> Networks<B> {
-    /// Of a folder with `segmentation` and `embedding`, or of random weights.
+    /// Loads a folder with `segmentation` and `embedding`, or random weights.
     fn load(be: &B, model: &str) -> Result<Self> {
         let Some(sizes) = shapes::diarization(model) else {
             let (segmentation, embedding) = (Path::new(model).join("segmentation"), Path::new(model).join("embedding"));
@@ -54,7 +56,7 @@ impl<B: Machine> Networks<B> {
         self.segmentation.specification().window
     }
 
-    /// Scores of all windows, as many at a time as the stage runs.
+    /// Segmentation scores of all windows, with the batch size of the diarization stage.
     fn scores(&self, be: &B, samples: &[f32], windows: usize) -> Result<()> {
         let batch = be.window_batch();
         for first in (0..windows).step_by(batch) {
@@ -66,7 +68,7 @@ impl<B: Machine> Networks<B> {
 
     fn voices(&self, be: &B, samples: &[f32], windows: usize) -> Result<Vec<f32>> {
         let starts: Vec<usize> = (0..windows).map(|window| window * STEP).collect();
-        // Everybody speaks in turn, a sixth of the window at a time.
+        // The speakers take turns, each a sixth of the window long.
         let speaks = |i: usize| i % FRAMES * 6 / FRAMES % SPEAKERS == i / FRAMES % SPEAKERS;
         let masks: Vec<bool> = (0..windows * SPEAKERS * FRAMES).map(speaks).collect();
         let wanted = Windows { starts: &starts, length: self.window(), masks: &masks, speakers: SPEAKERS };
@@ -74,12 +76,12 @@ impl<B: Machine> Networks<B> {
     }
 }
 
-/// Measures and prints.
+/// Runs the benchmark and prints the report.
 ///
 /// # Errors
-/// Also if the device computes something else than the processor, or two runs differ.
+/// Also if the device's results differ from the CPU's, or if two runs differ.
 pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
-    let error = against_the_processor(args, be)?;
+    let error = compare_with_cpu(args, be)?;
     let start = Instant::now();
     let networks = Networks::load(be, model)?;
     let load_seconds = start.elapsed().as_secs_f64();
@@ -119,7 +121,7 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
             "checked": { "voices_error": error }, "load_seconds": load_seconds, "windows": windows, "speakers": SPEAKERS, "voice": first,
             "seconds": segmentation_seconds + embedding_seconds, "segmentation_seconds": segmentation_seconds, "all_segmentation_seconds": segmentation,
             "embedding_seconds": embedding_seconds, "all_embedding_seconds": embedding, "audio_seconds": audio,
-            "times_real_time": speed, "kernels": kernels.iter().map(line).collect::<Vec<_>>(), "threads": args.threads,
+            "times_real_time": speed, "kernels": kernels.iter().map(kernel_json).collect::<Vec<_>>(), "threads": args.threads,
             "compute_type": args.compute_type, "peak_rss_bytes": peak_rss_bytes(), "peak_device_bytes": be.peak_bytes(),
         });
         println!("{report}");
@@ -136,29 +138,30 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
     Ok(())
 }
 
-fn line(kernel: &Kernel) -> serde_json::Value {
+fn kernel_json(kernel: &Kernel) -> serde_json::Value {
     json!({ "name": kernel.name, "launches": kernel.launches, "seconds": kernel.seconds,
             "flops": kernel.work.flops, "bytes": kernel.work.bytes })
 }
 
-/// 1 - the smallest cosine of a small network's voices with the processor's.
-fn against_the_processor<B: Machine>(args: &Args, be: &B) -> Result<f64> {
+/// Runs small networks on the device and on the CPU. Returns the largest cosine distance (1 - cosine similarity)
+/// between their embeddings.
+fn compare_with_cpu<B: Machine>(args: &Args, be: &B) -> Result<f64> {
     let ((scores, voices), (got_scores, got_voices)) = (small_run(&Cpu::new(None)?)?, small_run(be)?);
     let wrong = |what: &str, error: f64| {
         let rule = format!("computes other {what} than the processor, by {error:.1e}; nothing is timed");
         Err(Error::config("device", be.describe(), rule))
     };
-    let apart = scores.iter().zip(&got_scores).map(|(want, got)| (want - got).abs());
-    // NaN counts as far apart, not as nothing.
-    let apart = apart.fold(0f32, |most, apart| if apart <= most { most } else { apart });
-    if scores.len() != got_scores.len() || !(apart <= SCORES_APART) {
-        return wrong("scores", f64::from(apart));
+    let difference = scores.iter().zip(&got_scores).map(|(want, got)| (want - got).abs());
+    // Written so that NaN fails the comparison; f32::max would drop it.
+    let difference = difference.fold(0f32, |max, difference| if difference <= max { max } else { difference });
+    if scores.len() != got_scores.len() || !(difference <= SCORE_TOLERANCE) {
+        return wrong("scores", f64::from(difference));
     }
     let size = voices.len() / SPEAKERS;
     let cosines = voices.chunks_exact(size).zip(got_voices.chunks_exact(size)).map(|(want, got)| cosine(want, got));
-    let error = cosines.fold(0f64, |most, cosine| if 1.0 - cosine <= most { most } else { 1.0 - cosine });
-    let most = VOICES_APART[usize::from(args.compute_type == "bfloat16")];
-    if voices.len() != got_voices.len() || !(error <= most) {
+    let error = cosines.fold(0f64, |max, cosine| if 1.0 - cosine <= max { max } else { 1.0 - cosine });
+    let tolerance = EMBEDDING_TOLERANCES[usize::from(args.compute_type == "bfloat16")];
+    if voices.len() != got_voices.len() || !(error <= tolerance) {
         return wrong("voices", error);
     }
     Ok(error)
@@ -169,7 +172,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// Scores and voices of one window.
+/// Segmentation scores and embeddings of one window.
 fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<f32>)> {
     let networks = Networks::random(be, &shapes::SMALL_DIARIZATION)?;
     let samples = crate::ceilings::random(6, networks.window());

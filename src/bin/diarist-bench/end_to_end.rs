@@ -1,4 +1,4 @@
-//! From the bytes of a recording to tokens or text, each stage timed: the number that users feel.
+//! End-to-end benchmark: from the bytes of a recording to tokens or text, with the time of each stage.
 
 use std::time::Instant;
 
@@ -17,22 +17,22 @@ use crate::check;
 use crate::job::Job;
 use crate::machine::Machine;
 
-/// What was measured.
+/// The measurements.
 #[derive(Clone, Debug, Default)]
 pub struct EndToEnd {
     /// Length of the audio.
     pub audio_seconds: f64,
-    /// Chunks of speech in it.
+    /// Number of VAD chunks.
     pub chunks: usize,
-    /// Tokens decoded.
+    /// Number of decoded tokens.
     pub tokens: usize,
     /// Seconds of each stage, in each timed run.
     pub runs: Vec<Vec<(&'static str, f64)>>,
-    /// What a checkpoint makes of the first chunk.
+    /// The text of the first chunk; `None` with random weights.
     pub text: Option<String>,
 }
 
-/// The recording in memory, and how often it is heard.
+/// An encoded recording in memory, and how often it is repeated.
 struct Recording {
     bytes: Vec<u8>,
     name: String,
@@ -40,10 +40,10 @@ struct Recording {
 }
 
 impl EndToEnd {
-    /// Runs everything once to warm up, and `--runs` times for the clock. Leaves the windows in `job`.
+    /// Runs everything once to warm up, then `--runs` times with the clock. Stores the windows in `job`.
     ///
     /// # Errors
-    /// Also if two runs differ, or random weights gave another number of tokens than asked for.
+    /// Also if two runs differ, or if random weights gave another number of tokens than `--tokens`.
     pub fn measure<B: Machine>(args: &Args, subject: &Subject<B>, job: &mut Job) -> Result<Self> {
         let recording = Recording::read(args)?;
         let mut measured = EndToEnd::default();
@@ -79,13 +79,14 @@ impl EndToEnd {
     }
 }
 
-/// Time since the last lap, by name.
+/// Stopwatch: the time of each stage.
 struct Clock {
     stages: Vec<(&'static str, f64)>,
     since: Instant,
 }
 
 impl Clock {
+    /// Ends the stage `name`.
     fn lap(&mut self, name: &'static str) {
         self.stages.push((name, self.since.elapsed().as_secs_f64()));
         self.since = Instant::now();
@@ -106,7 +107,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Samples, each repetition decoded anew: a recording of that length would be.
+    /// The samples. Each repetition is decoded again, so that the time is that of a recording of the full length.
     fn decode(&self) -> Result<Vec<f32>> {
         let mut samples = Vec::new();
         for _ in 0..self.times {
@@ -117,13 +118,13 @@ impl Recording {
     }
 }
 
-/// Speech in chunks as long as the model's window.
+/// VAD chunks of at most the model's window.
 fn speech(samples: &[f32], config: &Config) -> Result<Vec<Chunk>> {
     let chunk_size = Seconds(config.window().0.min(30.0));
     Detector::Energy.chunks(samples, &VadOptions { chunk_size, ..VadOptions::default() })
 }
 
-/// The tokens of each chunk: as many as a checkpoint has to say, or exactly `--tokens` from random weights.
+/// The tokens of each chunk. A checkpoint ends its text by itself; random weights give exactly `--tokens` tokens.
 fn recognise<B: Machine>(
     args: &Args,
     subject: &Subject<B>,

@@ -1,24 +1,25 @@
-//! The least a device must compute and move for Whisper, whatever its kernels are: what times are compared with.
+//! Lower bounds on the operations and the memory traffic of Whisper's stages, independent of the kernels. With the
+//! measured ceilings they give the roofline time of a stage.
 //!
-//! The formulas count each weight, cache and activation that has to cross the memory bus once. A product of `m x k` and
+//! The formulas count each weight, cache and activation that must cross the memory bus once. A product of `m x k` and
 //! `k x n` is `2 m k n` operations.
 
 use diarist::engine::CrossKind;
 use diarist::engine::profile::Work;
 use diarist::models::whisper::Config;
 
-/// The log-mel frames of `batch` clips, from f32 samples, with `bytes` per number of the result: a real transform of 400
-/// points and the filters' two coefficients per bin for each frame.
+/// Log-mel features of `batch` clips from f32 samples, with `bytes` per output value. Per frame: a real FFT of 400
+/// points, and two filter coefficients per frequency bin.
 pub fn features(config: &Config, batch: usize, bytes: usize) -> Work {
     let (frames, samples) = (2 * config.max_source_positions as u64, config.window_samples() as u64);
-    let transform = 2 * 400 * 9; // 5/2 n log2 n, half of it for real input, rounded up
+    let transform = 2 * 400 * 9; // 5/2 n log2 n: half of 5 n log2 n, since the input is real; rounded up
     Work {
         flops: batch as u64 * frames * (transform + 4 * 201),
         bytes: batch as u64 * (4 * samples + frames * config.num_mel_bins as u64 * bytes as u64),
     }
 }
 
-/// Encoding `batch` clips, with `bytes` per number.
+/// The encoder for `batch` clips, with `bytes` per value.
 pub fn encode(config: &Config, batch: usize, bytes: usize) -> Work {
     let (t, d) = (config.max_source_positions as u64, config.d_model as u64);
     let (layers, ffn, mels) = (config.encoder_layers as u64, config.encoder_ffn_dim as u64, config.num_mel_bins as u64);
@@ -31,7 +32,8 @@ pub fn encode(config: &Config, batch: usize, bytes: usize) -> Work {
     }
 }
 
-/// What the decoder keeps of `batch` encoded clips: keys and values for every layer, or a copy.
+/// Filling the cross-attention cache for `batch` encoded clips: keys and values of every decoder layer, or (absorbed) a
+/// copy of the encoder's output.
 pub fn cross(config: &Config, kind: CrossKind, batch: usize, bytes: usize) -> Work {
     let (t, d, layers) = (config.max_source_positions as u64, config.d_model as u64, config.decoder_layers as u64);
     if kind == CrossKind::Absorbed {
@@ -43,16 +45,17 @@ pub fn cross(config: &Config, kind: CrossKind, batch: usize, bytes: usize) -> Wo
     }
 }
 
-/// One decode step at text position `position` for `chunks` chunks with `beams` rows each.
+/// One decode step at text position `position`, for `chunks` chunks with `beams` rows each.
 pub fn step(config: &Config, kind: CrossKind, chunks: usize, beams: usize, position: usize, bytes: usize) -> Work {
     let (t, d, layers) = (config.max_source_positions as u64, config.d_model as u64, config.decoder_layers as u64);
     let (rows, heads) = ((chunks * beams) as u64, config.decoder_attention_heads as u64);
-    // Squares of a layer's weights, and numbers read and multiplications made of the audio for each of its frames and channels.
-    let (squares, read, multiplied) = match kind {
+    // Per layer: number of `d x d` weight matrices; then, per encoder frame and channel, cached values read and
+    // multiplications.
+    let (matrices, read, multiplied) = match kind {
         CrossKind::Projected => (6, 2, 2),
         CrossKind::Absorbed => (8, 1, 2 * heads),
     };
-    let weights = layers * (squares * d * d + 2 * d * config.decoder_ffn_dim as u64) + config.vocab_size as u64 * d;
+    let weights = layers * (matrices * d * d + 2 * d * config.decoder_ffn_dim as u64) + config.vocab_size as u64 * d;
     let text = layers * 2 * d * position as u64;
     Work {
         flops: rows * 2 * (weights + layers * multiplied * t * d + text),
@@ -64,10 +67,10 @@ pub fn step(config: &Config, kind: CrossKind, chunks: usize, beams: usize, posit
 mod tests {
     use super::*;
 
-    /// Against the table of physical floors this project was planned with: large-v2 is 2273 + 315 GFLOP per clip, a step
-    /// reads 1601 MB of weights and 245.8 MB of keys and values per chunk.
+    /// Expected values, calculated by hand for large-v2: 2273 + 315 GFLOP per clip; a step reads 1601 MB of weights and
+    /// 245.8 MB of keys and values per chunk.
     #[test]
-    fn large_v2_is_as_large_as_its_paper_says() {
+    fn large_v2_has_the_expected_operations_and_bytes() {
         let config = crate::shapes::config("large-v2").unwrap();
         assert_eq!((encode(&config, 1, 2).flops + 500_000_000) / 1_000_000_000, 2273);
         assert_eq!((cross(&config, CrossKind::Projected, 1, 2).flops + 500_000_000) / 1_000_000_000, 315);

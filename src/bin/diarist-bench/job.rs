@@ -1,4 +1,4 @@
-//! The work that is timed: windows of features or of a recording, a prompt, and a fixed number of tokens for each window.
+//! The fixed work of the benchmark: windows of features or samples, a prompt, and a fixed number of tokens per window.
 
 use std::ops::Range;
 
@@ -19,18 +19,18 @@ use diarist::{Error, Result};
 pub struct Job {
     pub special: SpecialTokens,
     pub prompt: Prompt,
-    /// Where each window is: mel frames or samples, as the [`Clips`] are.
+    /// Range of each window, in mel frames or samples, depending on the [`Clips`].
     pub windows: Vec<Range<usize>>,
-    /// Windows decoded at once.
+    /// Windows decoded in one batch.
     pub batch: usize,
-    /// Tokens decoded for each.
+    /// Tokens decoded per window.
     pub tokens: usize,
-    /// Beams; 1 is greedy.
+    /// Number of beams; 1 is greedy.
     pub beam: usize,
 }
 
 impl Job {
-    /// What every search is told, but for its prompt.
+    /// The decoding options of every window.
     pub fn options(&self) -> AsrOptions {
         AsrOptions {
             batch_size: self.batch,
@@ -42,15 +42,15 @@ impl Job {
         }
     }
 
-    /// The end of text: nothing may end before its time.
+    /// Suppresses the end-of-text token, so that every window gets exactly [`tokens`](Self::tokens) tokens.
     pub fn suppressed(&self) -> Suppressed {
         Suppressed { always: vec![self.special.eot], begin: Vec::new() }
     }
 
-    /// Encodes and decodes all windows; the tokens of each.
+    /// Encodes and decodes all windows. Returns the tokens of each.
     ///
     /// # Errors
-    /// Also if a window got fewer tokens than it should, so that no time of such a run is ever printed.
+    /// Also if a window did not get exactly [`tokens`](Self::tokens) tokens, so that such a run is never timed.
     pub fn run<B: TimeWarp>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
         let options = self.options();
         let slots = Slots::new(model, self.special, &options, &self.suppressed(), self.batch)?;
@@ -71,7 +71,7 @@ impl Job {
     }
 }
 
-/// Every window once, with the same prompt, greedy or by beams.
+/// A [`Source`] that decodes every window once with the same prompt.
 struct Queue<'a> {
     prompt: Prompt,
     windows: &'a [Range<usize>],
@@ -101,13 +101,13 @@ impl Source for Queue<'_> {
     }
 }
 
-/// Where `chunks` windows of `frames` mel frames, one after another, are.
+/// The ranges of `chunks` consecutive windows of `frames` mel frames.
 pub fn side_by_side(chunks: usize, frames: usize) -> Vec<Range<usize>> {
     (0..chunks).map(|id| id * frames..(id + 1) * frames).collect()
 }
 
-/// Features of `chunks` windows one after another, constant over 8 frames: those of `tests/reference/seeded.py` with the
-/// seeds 2024, 2025, ..., which the peers get too.
+/// Synthetic features of `chunks` consecutive windows, constant over 8 frames. They equal those of
+/// `tests/reference/seeded.py` with the seeds 2024, 2025, ..., which the peers' benchmarks use, too.
 pub fn clips<B: Backend>(model: &Whisper<B>, chunks: usize) -> Result<Clips<'static, B>> {
     let (mels, window) = (model.config.num_mel_bins, 2 * model.config.max_source_positions);
     let blocks = window.div_ceil(8);

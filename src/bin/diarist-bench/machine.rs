@@ -1,4 +1,5 @@
-//! What the benchmark asks of a device besides computing: to be waited for, and to tell where the time went.
+//! The [`Machine`] trait: what a backend provides for benchmarking (synchronisation, kernel times, profiler marks, peak
+//! memory).
 
 use diarist::Result;
 use diarist::engine::Tensor;
@@ -8,17 +9,17 @@ use diarist::engine::embedding_ops::EmbeddingOps;
 use diarist::engine::profile::Launched;
 use rayon::prelude::*;
 
-/// A device that can be measured.
+/// A backend that can be benchmarked.
 pub trait Machine: EmbeddingOps {
-    /// Waits until all work queued is done.
+    /// Synchronises: waits until all queued work is done.
     fn wait(&self) -> Result<()>;
-    /// The kernels `f` launches, each timed. None on a device without kernels.
+    /// The kernels that `f` launches, with their times. Empty on the CPU.
     fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<Launched>>;
-    /// Runs `f` between the marks a profiler can be told to wait for.
+    /// Runs `f` between the profiler's start and stop marks.
     fn marked(&self, f: impl FnOnce() -> Result<()>) -> Result<()>;
-    /// Most bytes of device memory in use at any time; of the process, on the CPU.
+    /// Peak device memory in bytes; on the CPU, peak resident memory of the process.
     fn peak_bytes(&self) -> Option<u64>;
-    /// Reads all of `x`, a multiple of 4 numbers, and gives their sum when that is done.
+    /// Reads all of `x`, whose length must be a multiple of 4, and returns the sum.
     fn read_all(&self, x: &Tensor<Self, f32>) -> Result<f64>;
 }
 
@@ -40,7 +41,7 @@ impl Machine for Cpu {
     }
 
     fn read_all(&self, x: &Tensor<Self, f32>) -> Result<f64> {
-        // eight sums side by side, so that adding them does not hold up the reading
+        // Eight independent sums, so that the latency of the additions does not limit the bandwidth.
         let sum = |piece: &[f32]| {
             let mut sums = [0f32; 8];
             piece.chunks(8).for_each(|eight| sums.iter_mut().zip(eight).for_each(|(sum, value)| *sum += value));
@@ -77,7 +78,7 @@ impl<A: Activation> Machine for Cuda<A> {
     }
 }
 
-/// The most memory this process ever held, where the system tells.
+/// Peak resident memory of this process; `None` if the system does not report it.
 pub fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

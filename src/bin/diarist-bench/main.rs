@@ -1,18 +1,18 @@
-//! The benchmark binary: how fast this machine transcribes, where the time goes, and how far that is from what the
-//! machine can do. The work is fixed, so that engines can be compared.
+//! The benchmark binary: speed end to end, time per stage and kernel, and comparison with the machine's roofline. The
+//! amount of work is fixed, so that engines can be compared.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `args.rs` | what can be asked for |
-//! | `shapes.rs` | published sizes, filled with random weights |
-//! | `job.rs` | windows, and exactly `--tokens` tokens for each: end-of-text is suppressed, so that a ratio between engines measures speed and not how talkative random weights are |
-//! | `end_to_end.rs` | a recording in, tokens or text out, stage by stage |
-//! | `stages.rs`, `floor.rs` | stages by themselves, kernel by kernel, and the least they must compute and move |
-//! | `ceilings.rs`, `machine.rs` | what the machine can do, and what is asked of it besides computing |
-//! | `align.rs` | word times: audio and segments in, words out |
-//! | `diarize.rs` | the networks of diarization: all windows of a recording |
-//! | `check.rs` | whether what is timed is right: nothing is printed before |
-//! | `report.rs` | the numbers, for people and as JSON |
+//! | `args.rs` | command-line options |
+//! | `shapes.rs` | published model sizes, filled with random weights |
+//! | `job.rs` | fixed work: windows, and exactly `--tokens` tokens for each. End-of-text is suppressed, since random weights would end at random lengths |
+//! | `end_to_end.rs` | a recording to tokens or text, with the time of each stage |
+//! | `stages.rs`, `floor.rs` | single stages by kernel, and lower bounds on their operations and memory traffic |
+//! | `ceilings.rs`, `machine.rs` | measured peak rates of the machine, and the trait of backends that can be benchmarked |
+//! | `align.rs` | forced alignment: audio and segments to word times |
+//! | `diarize.rs` | the diarization networks on all windows of a recording |
+//! | `check.rs` | correctness checks, which run before any time is printed |
+//! | `report.rs` | output as a table and as JSON |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            // As the program's own command line: 2 is what cannot be honoured.
+            // The same exit statuses as `diarist`: 2 is an invalid command line.
             if matches!(error, Error::Config { .. }) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
@@ -63,20 +63,20 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let index = match args.device.split_once(':') {
-        None if args.device == "cpu" => return bench(args, &processor(args)?, 40),
+        None if args.device == "cpu" => return bench(args, &open_cpu(args)?, 40),
         None if args.device == "cuda" => Some(0),
         Some(("cuda", index)) => index.parse().ok(),
         _ => None,
     };
     let index = index.ok_or_else(|| Error::config("device", &args.device, "cpu, cuda or cuda:N"))?;
     if args.compute_type == "bfloat16" {
-        bench(args, &gpu::<half::bf16>(args, index)?, 1)
+        bench(args, &open_gpu::<half::bf16>(args, index)?, 1)
     } else {
-        bench(args, &gpu::<half::f16>(args, index)?, 1)
+        bench(args, &open_gpu::<half::f16>(args, index)?, 1)
     }
 }
 
-fn processor(args: &Args) -> Result<Cpu> {
+fn open_cpu(args: &Args) -> Result<Cpu> {
     if args.compute_type != "float16" {
         return Err(Error::config("compute_type", &args.compute_type, "only on a GPU; add --device cuda"));
     }
@@ -97,7 +97,7 @@ fn processor(args: &Args) -> Result<Cpu> {
     Ok(cpu.with_weights(kind).with_cross_cache(cross_cache))
 }
 
-fn gpu<A: cuda::Activation>(args: &Args, index: usize) -> Result<Cuda<A>> {
+fn open_gpu<A: cuda::Activation>(args: &Args, index: usize) -> Result<Cuda<A>> {
     let mut be = Cuda::new(index, args.gpu_memory_limit)?;
     if args.weights == "int8" {
         be = be.with_weights(cuda::WeightType::Int8);
@@ -111,7 +111,7 @@ fn gpu<A: cuda::Activation>(args: &Args, index: usize) -> Result<Cuda<A>> {
     Ok(be.with_cross_cache(cross_cache))
 }
 
-/// `scale` shrinks the work the ceilings are measured with.
+/// Runs the benchmark on an open device. `scale` is the default of `--scale`.
 fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     let scale = args.scale.map_or(scale, |scale| scale as usize);
     if let Some(model) = &args.align_model {
@@ -147,7 +147,7 @@ fn bench<B: Machine>(args: &Args, be: &B, scale: usize) -> Result<()> {
     Ok(())
 }
 
-/// Windows of made-up features, encoded and decoded.
+/// Times encoder and decoder on windows of synthetic features.
 fn fixed_work<B: Machine>(args: &Args, subject: &Subject<B>, job: &mut Job, report: &mut Report) -> Result<()> {
     let model = subject.model();
     let clips = job::clips(model, job.windows.len())?;
@@ -164,11 +164,11 @@ fn fixed_work<B: Machine>(args: &Args, subject: &Subject<B>, job: &mut Job, repo
     Ok(())
 }
 
-/// What is measured.
+/// The model under test.
 pub enum Subject<B: Machine> {
     /// A checkpoint with its tokenizer.
     Real(Box<Pipeline<B>>),
-    /// A published size filled with random numbers.
+    /// A published size with random weights.
     Random(Box<Whisper<B>>),
 }
 
@@ -198,7 +198,7 @@ impl<B: Machine> Subject<B> {
         }
     }
 
-    /// What its decoder is told; windows of made-up features.
+    /// The prompt, the decoding parameters and the windows of synthetic features.
     fn job(&self, args: &Args) -> Result<Job> {
         let config = &self.model().config;
         let (special, prompt) = match self {

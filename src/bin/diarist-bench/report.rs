@@ -1,4 +1,4 @@
-//! The numbers as a table for people, or as one JSON object.
+//! Output of the measurements, as a table or as one JSON object.
 
 use diarist::engine::profile::Work;
 use serde_json::{Value, json};
@@ -11,16 +11,16 @@ use crate::job::Job;
 use crate::machine::peak_rss_bytes;
 use crate::stages::{Kernel, Stage};
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Default)]
 pub struct Report {
     pub device: String,
     pub checked: Checked,
-    /// Making or reading the weights, and bringing them to the device.
+    /// Time to generate or read the weights and upload them.
     pub load_seconds: f64,
     pub ceilings: Option<Ceilings>,
     pub stages: Vec<Stage>,
-    /// Of each run: encoder and decoder, or from end to end.
+    /// Seconds of each run: encoder and decoder, or end to end.
     pub seconds: Vec<f64>,
     pub end_to_end: Option<EndToEnd>,
     pub audio_seconds: f64,
@@ -34,7 +34,7 @@ impl Report {
         median(self.seconds.iter().copied())
     }
 
-    /// Prints to standard output.
+    /// Prints to stdout.
     pub fn print(&self, args: &Args, job: &Job) {
         if args.json {
             println!("{}", self.json(args, job));
@@ -66,7 +66,7 @@ impl Report {
         })
     }
 
-    /// Share of the time at this machine's ceilings in the time it took.
+    /// Roofline time divided by measured time.
     fn share(&self, kernel: &Kernel) -> Option<f64> {
         self.ceilings.as_ref().map(|ceilings| ceilings.seconds(kernel.work) / kernel.seconds)
     }
@@ -151,7 +151,7 @@ impl EndToEnd {
     }
 }
 
-/// The middle one.
+/// The median (of an even number of values the upper one).
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
@@ -162,7 +162,7 @@ fn rates(work: Work, seconds: f64) -> (f64, f64) {
     (work.flops as f64 / seconds / 1e12, work.bytes as f64 / seconds / 1e9)
 }
 
-/// How this program was called, but not from where.
+/// The command line, without the path of the program.
 pub fn command() -> String {
     let arguments = std::env::args().skip(1);
     std::iter::once("diarist-bench".to_string()).chain(arguments).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! The published sizes of Whisper, wav2vec2 and the networks of diarization, for measuring without a checkpoint.
+//! Published sizes of Whisper, wav2vec2 and the diarization networks, for benchmarks with random weights.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::ceilings::random;
 
-/// Every size that can be asked for.
+/// The names of Whisper's sizes.
 pub const NAMES: [&str; 13] = [
     "tiny",
     "tiny.en",
@@ -29,9 +29,9 @@ pub const NAMES: [&str; 13] = [
     "micro",
 ];
 
-/// Name, width, heads, encoder layers, decoder layers, mel bins, vocabulary.
-/// Source: the config.json of the openai/whisper-* and distil-whisper checkpoints. `micro` is not published: it tries this
-/// program out in a moment, on the emulated driver too.
+/// Name, width, heads, encoder layers, decoder layers, mel bins, vocabulary. Source: the config.json of the
+/// openai/whisper-* and distil-whisper checkpoints. `micro` is not published: it is small enough for quick tests, also
+/// on the emulated driver.
 const SHAPES: [(&str, usize, usize, usize, usize, usize, usize); NAMES.len()] = [
     ("tiny", 384, 6, 4, 4, 80, 51_865),
     ("tiny.en", 384, 6, 4, 4, 80, 51_864),
@@ -53,7 +53,7 @@ pub fn config(name: &str) -> Result<Config> {
     let Some(&(_, width, heads, encoder, decoder, mels, vocab)) = SHAPES.iter().find(|shape| shape.0 == name) else {
         return Err(Error::config("shape", name, format!("one of {}", NAMES.join(", "))));
     };
-    // Two seconds instead of thirty, and 80 tokens.
+    // micro: 2 s of audio instead of 30, and 80 tokens of text.
     let (frames, positions) = if name == "micro" { (100, 160) } else { (1500, 448) };
     let json = serde_json::json!({
         "d_model": width, "encoder_layers": encoder, "decoder_layers": decoder, "encoder_attention_heads": heads,
@@ -63,11 +63,11 @@ pub fn config(name: &str) -> Result<Config> {
     Config::parse(&json.to_string(), std::path::Path::new(name))
 }
 
-/// Every size of wav2vec2 that can be asked for.
+/// The names of wav2vec2's sizes.
 pub const WAV2VEC2: [&str; 4] = ["wav2vec2-base", "wav2vec2-large", "wav2vec2-1b", "wav2vec2-micro"];
 
-/// The configuration of a size of wav2vec2. Source: config.json of facebook/wav2vec2-base-960h, -xls-r-300m and -xls-r-1b, with
-/// torchaudio's 29 classes. `micro` is not published.
+/// The configuration of a size of wav2vec2. Source: config.json of facebook/wav2vec2-base-960h, -xls-r-300m and
+/// -xls-r-1b, with torchaudio's 29 classes. `micro` is not published.
 pub fn wav2vec2(name: &str) -> Result<wav2vec2::Config> {
     let (width, layers, heads, inner) = match name {
         "wav2vec2-base" => (768, 12, 12, 3072),
@@ -86,21 +86,21 @@ pub fn wav2vec2(name: &str) -> Result<wav2vec2::Config> {
     wav2vec2::Config::parse(&json.to_string(), std::path::Path::new(name))
 }
 
-/// Sizes of both networks of diarization.
+/// Sizes of the segmentation and the embedding network.
 pub struct Diarization {
-    /// Seconds of a window.
+    /// Length of a window, in seconds.
     pub seconds: f64,
     /// Layers of the segmentation's LSTM.
     pub lstm_layers: usize,
-    /// Channels of the embedding's first stage, which every other doubles.
+    /// Channels of the embedding's first ResNet stage; each further stage doubles them.
     pub channels: usize,
-    /// Blocks of the four stages.
+    /// Residual blocks of the four stages.
     pub blocks: [usize; 4],
-    /// Numbers of a voice.
+    /// Dimension of the embedding.
     pub voice: usize,
 }
 
-/// Tries this program out in a moment, on the emulated driver too.
+/// Small enough for quick tests, also on the emulated driver.
 pub const SMALL_DIARIZATION: Diarization =
     Diarization { seconds: 0.3, lstm_layers: 1, channels: 16, blocks: [1; 4], voice: 32 };
 
@@ -116,7 +116,7 @@ pub fn diarization(name: &str) -> Option<Diarization> {
 }
 
 impl Diarization {
-    /// Random weights of a PyanNet.
+    /// Random weights of a PyanNet (segmentation).
     pub fn segmentation(&self) -> Result<Weights> {
         let mut all = Random::default();
         for end in ["weight", "bias"] {
@@ -151,13 +151,13 @@ impl Diarization {
             all.weight(&format!("{name}.weight"), &shape);
             all.add(&format!("{name}.bias"), &shape[..1], 0.0, 0.05);
         }
-        let said = serde_json::json!({
+        let metadata = serde_json::json!({
             "duration": self.seconds, "classes": ["speaker#1", "speaker#2", "speaker#3"], "powerset_max_classes": 2,
         });
-        all.weights(Some([(METADATA.to_string(), said.to_string())].into()))
+        all.weights(Some([(METADATA.to_string(), metadata.to_string())].into()))
     }
 
-    /// Random weights of a ResNet34.
+    /// Random weights of a ResNet34 (embedding).
     pub fn embedding(&self) -> Result<Weights> {
         let mut all = Random::default();
         all.convolution("resnet.conv1", "resnet.bn1", [self.channels, 1, 3]);
@@ -181,19 +181,19 @@ impl Diarization {
     }
 }
 
-/// Tensors of random numbers, each named and shaped, the same in every run.
+/// Builder of a checkpoint with random tensors, the same in every run: name, shape, bytes.
 #[derive(Default)]
 struct Random(Vec<(String, Vec<usize>, Vec<u8>)>);
 
 impl Random {
-    /// Numbers from `center - scale` to `center + scale`.
+    /// Adds a tensor with values from `center - scale` to `center + scale`.
     fn add(&mut self, name: &str, shape: &[usize], center: f32, scale: f32) {
         let values = random(100 + self.0.len() as u64, shape.iter().product());
         let bytes = values.iter().flat_map(|v| (center + scale * v).to_le_bytes()).collect();
         self.0.push((name.to_string(), shape.to_vec(), bytes));
     }
 
-    /// A weight whose sums are of the size of what goes in.
+    /// Adds a weight matrix scaled so that the outputs have the variance of the inputs.
     fn weight(&mut self, name: &str, shape: &[usize]) {
         let inputs: usize = shape[1..].iter().product();
         self.add(name, shape, 0.0, (3.0 / inputs as f32).sqrt());
@@ -221,7 +221,8 @@ impl Random {
 
 /// The special tokens of the published vocabularies.
 pub fn special(vocab: usize) -> SpecialTokens {
-    // The English-only vocabulary has one word less before them; Cantonese, added in large-v3, one language more between.
+    // The English-only vocabulary has one token less before the special tokens; large-v3 added one language token
+    // (Cantonese).
     let eot = if vocab < 51_865 { 50_256 } else { 50_257 };
     let after = eot + if vocab > 51_865 { 102 } else { 101 };
     SpecialTokens {
@@ -251,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Against the tokenizers of openai/whisper: gpt2, multilingual, and the latter with Cantonese.
+    /// Expected values: the tokenizers of openai/whisper (gpt2, multilingual, and multilingual with Cantonese).
     #[test]
     fn special_tokens_are_the_published_ones() {
         let of = |vocab| {

@@ -1,4 +1,5 @@
-//! Features, encoder, the decoder's keys and values, and decode step by themselves: their time against their floor, and their kernels.
+//! Separate timing of the stages: features, encoder, cross-attention cache and decode step, with their roofline time
+//! and kernels.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -16,18 +17,18 @@ use crate::floor;
 use crate::job::Job;
 use crate::machine::Machine;
 
-/// One stage, measured.
+/// The measurement of one stage.
 pub struct Stage {
     pub name: &'static str,
-    /// What one run of it is: "8 clips", "32 rows at position 64".
+    /// The work of one run: "8 clips", "8 chunks x 5 rows".
     pub unit: String,
     /// Median time of one run, in seconds.
     pub seconds: f64,
-    /// What one run must do at least.
+    /// Lower bound on the work of one run.
     pub floor: Work,
-    /// The time that would take at this machine's ceilings.
+    /// The time of that bound at this machine's ceilings (roofline time).
     pub floor_seconds: f64,
-    /// Its kernels, those that took longest first.
+    /// Its kernels, slowest first.
     pub kernels: Vec<Kernel>,
 }
 
@@ -39,7 +40,7 @@ pub struct Kernel {
     pub work: Work,
 }
 
-/// Times the stages asked for, over at least five runs.
+/// Times the stages of `--stage`, over at least five runs.
 pub fn measure<B: Machine>(model: &Whisper<B>, job: &Job, args: &Args, ceilings: &Ceilings) -> Result<Vec<Stage>> {
     let runs = args.runs.max(5) as usize;
     let mut stages = Vec::new();
@@ -56,12 +57,12 @@ pub fn measure<B: Machine>(model: &Whisper<B>, job: &Job, args: &Args, ceilings:
     Ok(stages)
 }
 
-/// Clips encoded in one pass.
+/// Clips encoded in one batch.
 fn clips_at_once<B: Machine>(model: &Whisper<B>, job: &Job) -> usize {
     model.be.encoder_batch().clamp(1, job.batch)
 }
 
-/// The spectrogram of one pass's clips, and what it is made from.
+/// Log-mel spectrogram of one batch of clips: input, output and plan.
 struct Spectrogram<B: Machine> {
     out: Tensor<B>,
     audio: Tensor<B, f32>,
@@ -111,7 +112,8 @@ fn encode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Cei
     })
 }
 
-/// What the decoder keeps of the encoder's output; it belongs to encoding, but peers count it to their first step.
+/// Filling of the cross-attention cache. It is reported with the encoder; the peers count it as part of their first
+/// decode step.
 fn cross<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
     let (be, clips) = (&model.be, clips_at_once(model, job));
     let mut encoder = filled(model, clips)?;
@@ -130,7 +132,7 @@ fn cross<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceil
     })
 }
 
-/// An encoder with random features to encode: zeros can be quicker.
+/// An encoder with random features as input, since zeros can be faster.
 fn filled<B: Machine>(model: &Whisper<B>, clips: usize) -> Result<EncoderScratch<B>> {
     let mut encoder = model.encoder_scratch(clips)?;
     let values = random(5, encoder.mel.len());
@@ -140,7 +142,7 @@ fn filled<B: Machine>(model: &Whisper<B>, clips: usize) -> Result<EncoderScratch
 
 fn decode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Ceilings) -> Result<Stage> {
     let be = &model.be;
-    // The slots need every step of every run, and one search must not end before.
+    // Two steps less than `--tokens`, so that no slot finishes within a run.
     let steps = job.tokens.saturating_sub(2).max(1);
     let mut decoding = Decoding::start(model, job)?;
     let mut times = Vec::new();
@@ -170,7 +172,7 @@ fn decode<B: Machine>(model: &Whisper<B>, job: &Job, runs: usize, ceilings: &Cei
     })
 }
 
-/// One run of one stage, after one to warm up: what a profiler is to look at.
+/// Runs one stage between the profiler's marks, after a warm-up run.
 pub fn profile<B: Machine>(model: &Whisper<B>, job: &Job, stage: &str) -> Result<()> {
     let (be, clips) = (&model.be, clips_at_once(model, job));
     if stage == "features" {
@@ -190,7 +192,7 @@ pub fn profile<B: Machine>(model: &Whisper<B>, job: &Job, stage: &str) -> Result
     be.marked(|| decoding.slots.step())
 }
 
-/// Slots that all hold a search.
+/// Slots with a running hypothesis each.
 struct Decoding<'m, B: Backend> {
     slots: Slots<'m, B>,
     options: AsrOptions,
@@ -212,7 +214,7 @@ impl<'m, B: Machine> Decoding<'m, B> {
         Ok(decoding)
     }
 
-    /// Begins all searches anew.
+    /// Restarts decoding in all slots.
     fn restart(&mut self, model: &Whisper<B>, job: &Job) -> Result<()> {
         let decode = |slot| Decode { prompt: job.prompt.clone(), temperature: 0.0, stream: [slot as u32, 0] };
         let searches: Vec<Decode> = (0..job.batch).map(decode).collect();
@@ -237,7 +239,7 @@ fn median<B: Machine>(be: &B, runs: usize, mut f: impl FnMut() -> Result<()>) ->
     times.get(times.len() / 2).copied().ok_or_else(|| Error::config("runs", runs, "at least one"))
 }
 
-/// The launches of each kernel added up.
+/// Adds up the launches of each kernel; slowest first.
 pub fn summary(launched: Vec<Launched>) -> Vec<Kernel> {
     let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
     for launch in launched {

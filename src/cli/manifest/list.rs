@@ -1,4 +1,4 @@
-//! The list of recordings: a path a line, or an object of JSON a line.
+//! Parser for the `--manifest` list: one path per line, or JSON lines with `path` and `id`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,9 +11,9 @@ use super::super::results::Id;
 /// A recording of the list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// As the list has it.
+    /// The path, as written in the list.
     pub path: String,
-    /// What its line in OUT is called; unless the list says otherwise, its path.
+    /// The id of its line in OUT; the path if the list gives none.
     pub id: Id,
 }
 
@@ -24,16 +24,17 @@ struct Object {
     id: Option<Id>,
 }
 
-/// Reads a list. Blank lines are passed over.
+/// Reads a list. Blank lines are skipped.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read; [`Error::Config`] naming the line that cannot be understood, or the two that have one id.
+/// [`Error::Io`] if it cannot be read; [`Error::Config`] naming the line that cannot be parsed, or the two lines with
+/// the same id.
 pub fn read(file: &Path) -> Result<Vec<Entry>> {
     let bytes = std::fs::read(file).map_err(|error| Error::io(file, error))?;
     entries(bytes).map_err(|rule| Error::config("manifest", file.display(), rule))
 }
 
-/// The entries of a list, or what is wrong with it.
+/// Parses a list. The error is the rule that it breaks.
 fn entries(bytes: Vec<u8>) -> std::result::Result<Vec<Entry>, String> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();

@@ -1,5 +1,5 @@
-//! `diarist transcribe --manifest LIST --jsonl OUT`: many recordings into one file, which tells what is done already when the
-//! same command is run again.
+//! `diarist transcribe --manifest LIST --jsonl OUT`: transcribes many recordings into one JSON lines file. The same
+//! command resumes an interrupted run: recordings that have a line in OUT are skipped.
 
 mod list;
 mod out;
@@ -23,10 +23,10 @@ use super::{Failure, convert, interrupt, log, transcribe, wording};
 use list::Entry;
 use out::Out;
 
-/// Recordings worked on at once: while one is read or written, another keeps the device busy.
-const JOBS: usize = 2;
+/// Default of `--jobs`: while one recording is read or written, another one keeps the device busy.
+const DEFAULT_JOBS: usize = 2;
 
-/// The options of lists of recordings, which mean nothing without a list.
+/// Refuses the options of `--manifest` if it is not given.
 ///
 /// # Errors
 /// [`Error::Config`] naming the first that was given.
@@ -38,7 +38,7 @@ pub fn none_given(many: &Many) -> Result<()> {
     }
 }
 
-/// Transcribes every recording of the list that `out` does not have.
+/// Transcribes every recording of the list that has no line in the file at `path` yet.
 pub fn run(args: &Transcribe, list: &Path, path: &Path) -> std::result::Result<(), Failure> {
     let options = convert::all(&args.work, &args.subtitles)?;
     let opening = Opening::check(&args.work)?;
@@ -63,7 +63,7 @@ pub fn run(args: &Transcribe, list: &Path, path: &Path) -> std::result::Result<(
         failed: AtomicBool::new(done.failed > 0),
     };
     if !todo.is_empty() {
-        job.all(&opening.load()?, &todo, args.many.jobs.map_or(JOBS, |jobs| jobs as usize))?;
+        job.all(&opening.load()?, &todo, args.many.jobs.map_or(DEFAULT_JOBS, |jobs| jobs as usize))?;
     }
     if job.verbose {
         let written = job.written.load(Ordering::Relaxed);
@@ -72,39 +72,40 @@ pub fn run(args: &Transcribe, list: &Path, path: &Path) -> std::result::Result<(
     if job.failed.load(Ordering::Relaxed) { Err(Failure::Files) } else { Ok(()) }
 }
 
-/// What is done with each recording.
+/// State shared by the threads that thread through the list.
 struct Job {
     options: Options,
     out: Mutex<Out>,
-    /// Whether to print a line for each.
+    /// Whether to print a line for each recording.
     verbose: bool,
     bar: Bar,
-    /// How many of how many were done before.
+    /// Number of recordings of the list that had a line in OUT at the start.
     already: usize,
+    /// Number of recordings in the list.
     all: usize,
-    /// The recording whose turn it is.
+    /// Index of the next recording to start.
     next: AtomicUsize,
     written: AtomicUsize,
-    /// Whether not all went well.
+    /// Whether a recording failed or has no speakers.
     failed: AtomicBool,
 }
 
 impl Job {
-    /// All recordings, `at_once` at a time. The first error that is not about a recording ends it.
+    /// Transcribes all recordings with `at_once` threads. An error that is not about one recording stops all threads.
     fn all(&self, engine: &Engine, todo: &[&Entry], at_once: usize) -> Result<()> {
         let fatal = AtomicBool::new(false);
         self.show();
         std::thread::scope(|scope| {
-            let works = (0..at_once.min(todo.len())).map(|_| scope.spawn(|| self.some(engine, todo, &fatal)));
-            let works: Vec<_> = works.collect();
-            let ended = works.into_iter().map(|work| work.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            // Of several errors the first one to be found is as good as any; a cancellation is told by the exit status.
+            let threads = (0..at_once.min(todo.len())).map(|_| scope.spawn(|| self.some(engine, todo, &fatal)));
+            let threads: Vec<_> = threads.collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            // Any one of several errors will do. A cancellation is reported by the exit status.
             ended.collect::<Vec<_>>().into_iter().find(|ended| !matches!(ended, Ok(()) | Err(Error::Cancelled)))
         })
         .unwrap_or(Ok(()))
     }
 
-    /// One recording after another, as long as there are any.
+    /// One thread: transcribes recordings until none are left.
     fn some(&self, engine: &Engine, todo: &[&Entry], fatal: &AtomicBool) -> Result<()> {
         while let Some(entry) = todo.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let done = self.one(engine, entry, || fatal.load(Ordering::Relaxed) || interrupt::asked());
@@ -113,7 +114,7 @@ impl Job {
         Ok(())
     }
 
-    /// One recording, and its line. What is wrong with the recording is its result.
+    /// Transcribes one recording and appends its line. If the recording fails, the error is its result.
     fn one(&self, engine: &Engine, entry: &Entry, stop: impl Fn() -> bool) -> Result<()> {
         let mut notes = Notes::new(stop);
         let about = log::recording(Path::new(&entry.path));
@@ -137,7 +138,7 @@ impl Job {
                 (line.put_refusal("error", &refusal), "no result".to_string())
             }
         };
-        // A thread that panicked has written its line whole or not at all.
+        // A poisoned lock is harmless: the thread that panicked had written its line completely or not at all.
         self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&line.end())?;
         self.written.fetch_add(1, Ordering::Relaxed);
         if self.verbose {
@@ -147,6 +148,7 @@ impl Job {
         Ok(())
     }
 
+    /// Updates the progress bar.
     fn show(&self) {
         let done = self.already + self.written.load(Ordering::Relaxed);
         self.bar.set("recordings", done as u64, self.all as u64);

@@ -1,5 +1,7 @@
-//! OUT: a line of JSON for each recording that is finished. It only grows, a line at a time, so that whatever ends the program
-//! leaves whole lines and at most the beginning of one.
+//! The `--jsonl` output file: one line of JSON per finished recording, append-only, with recovery after a crash.
+//!
+//! Lines are appended one at a time and synced to disk. However the program ends, the file has complete lines and at
+//! most one incomplete line at its end, which the next run truncates.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -13,25 +15,25 @@ use serde::de::IgnoredAny;
 use super::super::results::Id;
 use super::list::Entry;
 
-/// How every line begins.
-const BEGINNING: &[u8] = b"{\"path\": \"";
+/// The prefix of every line.
+const LINE_PREFIX: &[u8] = b"{\"path\": \"";
 
-/// The file, locked as long as this lives.
+/// The open output file. It is locked until this is dropped.
 pub struct Out {
     file: File,
     path: PathBuf,
 }
 
-/// What the file has.
+/// The recordings that have a line in the file.
 #[derive(Default)]
 pub struct Done {
-    /// The path of each recording by its id.
+    /// Id to path.
     paths: HashMap<Id, String>,
-    /// How many of them have an error.
+    /// Number of lines with an error.
     pub failed: usize,
 }
 
-/// A line, without what was found.
+/// A line of the file; the result itself is skipped.
 #[derive(Deserialize)]
 struct Record {
     path: String,
@@ -41,10 +43,10 @@ struct Record {
 }
 
 impl Done {
-    /// The recordings that are not done.
+    /// The entries of the list that have no line yet.
     ///
     /// # Errors
-    /// [`Error::Config`] if an id stands for two recordings.
+    /// [`Error::Config`] if an id has another path in the file than in the list.
     pub fn leave_out<'a>(&self, entries: &'a [Entry], out: &Path) -> Result<Vec<&'a Entry>> {
         let mut todo = Vec::new();
         for entry in entries {
@@ -65,14 +67,15 @@ impl Done {
 }
 
 impl Out {
-    /// Opens or makes the file, and repairs its end. With `retry`, lines with an error are taken out.
+    /// Opens or creates the file, and truncates an incomplete last line. With `retry`, lines with an error are removed.
     ///
     /// # Errors
-    /// [`Error::Config`] if another process writes to it, or if it is something else; [`Error::Io`].
+    /// [`Error::Config`] if another process has locked it, if it is the list, or if it has other contents;
+    /// [`Error::Io`].
     pub fn open(path: &Path, list: &Path, retry: bool) -> Result<(Self, Done)> {
         let io = |error: io::Error| Error::io(path, error);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        // Of one file with two names, too.
+        // Canonical paths: the two names may be links to one file.
         if path.canonicalize().ok() == list.canonicalize().ok() {
             return Err(Error::config("jsonl", path.display(), "is the list itself; give the results another file"));
         }
@@ -85,12 +88,12 @@ impl Out {
         Ok((out, done))
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds a line, its end included; on return it is on the disk.
+    /// Appends a line, which must end in a newline, and syncs it to disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -99,17 +102,17 @@ impl Out {
         written.map_err(|error| Error::io(&self.path, error))
     }
 
-    /// Reads all lines, drops the beginning of one, and stands at the end.
+    /// Reads all lines, truncates an incomplete last one, and seeks to the end.
     fn read(&mut self) -> Result<Done> {
         let mut done = Done::default();
-        let mut whole = 0;
+        let mut complete_bytes = 0;
         let mut torn = Vec::new();
         self.each_line(|line, record| {
             match record {
                 Some(record) => {
                     done.failed += usize::from(record.error.is_some());
                     done.paths.insert(record.id, record.path);
-                    whole += line.len() as u64;
+                    complete_bytes += line.len() as u64;
                 }
                 None => torn = line.to_vec(),
             }
@@ -118,16 +121,16 @@ impl Out {
         let io = |error: io::Error| Error::io(&self.path, error);
         if !torn.is_empty() {
             tracing::info!(bytes = torn.len(), "the last line is not whole, and is dropped");
-            self.file.set_len(whole).and_then(|()| self.file.sync_data()).map_err(io)?;
+            self.file.set_len(complete_bytes).and_then(|()| self.file.sync_data()).map_err(io)?;
         }
-        self.file.seek(SeekFrom::Start(whole)).map_err(io)?;
+        self.file.seek(SeekFrom::Start(complete_bytes)).map_err(io)?;
         Ok(done)
     }
 
-    /// Hands out the lines, and what they are about; of the beginning of a line, nothing.
+    /// Calls `each` with the bytes of every line and its record; the record is `None` for an incomplete last line.
     ///
     /// # Errors
-    /// [`Error::Config`] for a line that is of something else.
+    /// [`Error::Config`] for a line that this program did not write; [`Error::Io`].
     fn each_line(&mut self, mut each: impl FnMut(&[u8], Option<Record>) -> io::Result<()>) -> Result<()> {
         let io = |error: io::Error| Error::io(&self.path, error);
         self.file.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -141,9 +144,9 @@ impl Out {
             let record = serde_json::from_slice::<Record>(&line).ok();
             let record =
                 record.filter(|record| line.ends_with(b"\n") && record.result.is_some() != record.error.is_some());
-            // A power cut may leave the length of a line without its bytes.
-            let begun = line.iter().zip(BEGINNING).all(|(a, b)| a == b) || line.starts_with(&[0]);
-            let torn = begun && !line.ends_with(b"\n");
+            // After a power cut the file may have grown without its data: the last line is then zeros.
+            let has_prefix = line.iter().zip(LINE_PREFIX).all(|(a, b)| a == b) || line.starts_with(&[0]);
+            let torn = has_prefix && !line.ends_with(b"\n");
             if record.is_none() && !torn {
                 let rule =
                     format!("line {number} is no result of this program; give another --jsonl, or move the file away");
@@ -154,14 +157,14 @@ impl Out {
         Ok(())
     }
 
-    /// Puts a file without the errors in the place of this one.
+    /// Replaces the file with a copy that lacks the lines with an error.
     fn without_errors(&mut self) -> Result<Done> {
         let io = |path: &Path, error: io::Error| Error::io(path, error);
         let name = format!(".diarist-{}.part", std::process::id());
         let temporary = self.path.with_file_name(name);
         let new = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
         let mut new = new.map_err(|error| io(&temporary, error))?;
-        // Before it has the name under which others look for it.
+        // Locked before the rename: afterwards another process could open it.
         lock(&new, &temporary)?;
         let mut writer = io::BufWriter::new(&mut new);
         let copied = self.each_line(|line, record| match record {
@@ -172,7 +175,7 @@ impl Out {
         drop(writer);
         let replace = || new.sync_all().and_then(|()| std::fs::rename(&temporary, &self.path));
         copied.and_then(|()| replace().map_err(|error| io(&self.path, error))).inspect_err(|_| {
-            // The error that matters is the first one.
+            // An error of this removal would hide the first error.
             let _ = std::fs::remove_file(&temporary);
         })?;
         self.file = new;
@@ -180,7 +183,7 @@ impl Out {
     }
 }
 
-/// Locks a file until it is closed, at the latest by the end of the process, however that comes.
+/// Locks a file until it is closed. The operating system releases the lock when the process ends, also after a crash.
 fn lock(file: &File, path: &Path) -> Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),

@@ -1,4 +1,4 @@
-//! Stdout as programs read it: whole lines, each handed over at once.
+//! Writer of the worker's answers to stdout: one complete line at a time, flushed.
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,26 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::console;
 use super::super::results::{Id, Line, Refusal};
 
-/// Where answers go.
+/// The answers on stdout.
 pub struct Answers {
-    /// Set once they cannot be written any more.
+    /// Set once a write has failed.
     gone: AtomicBool,
 }
 
 impl Answers {
-    /// To a reader that is there.
+    /// Answers to a client that is connected.
     pub fn new() -> Self {
         Answers { gone: AtomicBool::new(false) }
     }
 
-    /// Whether there is nobody left to answer.
+    /// Whether answers can no longer be written.
     pub fn gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Writes a line, its end included.
+    /// Writes a line, which must end in a newline.
     pub fn write(&self, line: &str) {
-        // Held until the line is out: two answers must not mix.
+        // The lock is held for the whole line, so that two answers do not interleave.
         let mut out = std::io::stdout().lock();
         if self.gone() {
             return;
@@ -39,7 +39,7 @@ impl Answers {
         }
     }
 
-    /// Says why there is no result; without an id where the line has none that can be read.
+    /// Writes an error answer. The id is null if the request has no readable id.
     pub fn refuse(&self, id: Option<&Id>, refusal: &Refusal) {
         self.write(&Line::new().put("id", &id).put_refusal("error", refusal).end());
     }

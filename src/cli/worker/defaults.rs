@@ -1,5 +1,5 @@
-//! The options of a request: those of the worker's own command line, and what the request says instead. Both go through the
-//! parser and the checks of `transcribe`, so that a name means the same, and is refused with the same words, as there.
+//! Options of a request: those of the worker's command line, overridden by those of the request. Both go through the
+//! parser and the checks of `transcribe`, so names and error messages are the same.
 
 use std::ffi::OsString;
 
@@ -15,8 +15,9 @@ use super::super::results::Refusal;
 use super::super::words::Subtitles;
 use super::{MAX_DURATION, WorkerArgs};
 
-/// Options of the models that are loaded once, beside those of [`Model`], and of the worker itself.
-const OF_THE_WORKER: [&str; 10] = [
+/// Options that requests cannot override: those of models that are loaded once (in addition to [`Model`]), and of the
+/// worker.
+const WORKER_OPTIONS: [&str; 10] = [
     "align_model",
     "decoder",
     "diarize_model",
@@ -29,22 +30,22 @@ const OF_THE_WORKER: [&str; 10] = [
     "vad_model",
 ];
 
-/// What every request has that says nothing else.
+/// The default options of requests.
 pub struct Defaults {
     /// Parses the options of a request.
     command: Command,
-    /// Of the worker: what each option was given, as an argument, by its id.
+    /// The options given on the worker's command line: id, and the option as one argument.
     given: Vec<(String, OsString)>,
-    /// Those of the worker, as the library has them.
+    /// The library's options of a request without options of its own.
     options: Options,
-    /// Whether there is something that tells speakers apart.
+    /// Whether a diarization pipeline is loaded.
     diarizes: bool,
-    /// Most seconds of a recording.
+    /// Maximum duration of a recording.
     max_duration: Seconds,
 }
 
 impl Defaults {
-    /// Those of a worker's command line, which has been parsed before.
+    /// The defaults from a worker's command line. `args` is the parsed form of `line`.
     ///
     /// # Errors
     /// [`diarist::Error::Config`] for options that cannot be honoured.
@@ -60,7 +61,8 @@ impl Defaults {
                 given.push((id.to_string(), argument(arg, value)));
             }
         }
-        // They have been loaded. What they ask for is not asked for again by every request, which may do without.
+        // These models are loaded already. Repeating the options for every request would make requests with `diarize`
+        // or the alignment switched off invalid.
         let by_diarizer = convert::by_diarizer(&args.work);
         given.retain(|(id, _)| match id.as_str() {
             "align_model" | "diarize_model" | "speakers" => false,
@@ -74,18 +76,18 @@ impl Defaults {
         Ok(Defaults { command, given, options, diarizes: args.work.speakers.diarize, max_duration })
     }
 
-    /// The options of a request that says this.
+    /// The options of a request that overrides these defaults.
     ///
     /// # Errors
     /// A refusal of the kind `config` naming the option.
-    pub fn with(&self, said: &Map<String, Value>) -> Result<Options, Refusal> {
-        if said.is_empty() {
+    pub fn with(&self, overrides: &Map<String, Value>) -> Result<Options, Refusal> {
+        if overrides.is_empty() {
             return Ok(self.options.clone());
         }
         let mut given = self.given.clone();
-        for (name, value) in said {
+        for (name, value) in overrides {
             let Some(arg) = self.find(name) else {
-                // The parser knows what may have been meant.
+                // The parser's error suggests a similar name.
                 self.parse(vec![OsString::from(format!("--{}", name.replace('_', "-")))])?;
                 return Err(refuse(name, value, "is no option"));
             };
@@ -115,7 +117,7 @@ impl Defaults {
         Ok(options)
     }
 
-    /// The option of this name, which may have underscores.
+    /// The option of this name, with underscores or hyphens.
     fn find(&self, name: &str) -> Option<&Arg> {
         let name = name.replace('_', "-");
         let is_alias = |arg: &Arg| arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name.as_str()));
@@ -131,20 +133,20 @@ impl Defaults {
 
 fn belongs_to_the_worker(id: &str) -> bool {
     let model = Model::augment_args(Command::new("model"));
-    OF_THE_WORKER.contains(&id) || model.get_arguments().any(|arg| arg.get_id().as_str() == id)
+    WORKER_OPTIONS.contains(&id) || model.get_arguments().any(|arg| arg.get_id().as_str() == id)
 }
 
-/// Whether it takes no value.
+/// Whether an option takes no value.
 fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue) && !is_boolean(arg)
 }
 
-/// Whether it is `--option`, `--option=True` or `--option=False`.
+/// Whether an option is given as `--option`, `--option=True` or `--option=False`.
 fn is_boolean(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|values| values.min_values() == 0 && values.max_values() == 1)
 }
 
-/// The option with a value, as one argument: a value that begins with a hyphen is a value.
+/// The option and its value as one argument, `--option=value`, so that the value may begin with a hyphen.
 fn argument(arg: &Arg, value: Option<&std::ffi::OsStr>) -> OsString {
     let mut out = OsString::from(format!("--{}", arg.get_long().unwrap_or_default()));
     if let Some(value) = value {
@@ -154,24 +156,24 @@ fn argument(arg: &Arg, value: Option<&std::ffi::OsStr>) -> OsString {
     out
 }
 
-/// A value of JSON as an argument; nothing where the option is to be left out.
+/// A JSON value as an argument; `None` if the option is to be omitted.
 fn as_argument(arg: &Arg, name: &str, value: &Value) -> Result<Option<OsString>, Refusal> {
     let text = match value {
         Value::Bool(true) if is_switch(arg) => return Ok(Some(argument(arg, None))),
         Value::Bool(false) if is_switch(arg) || !is_boolean(arg) => return Ok(None),
         _ if is_switch(arg) => return Err(refuse(name, value, "expected true or false")),
         Value::Array(items) => {
-            let items: Option<Vec<String>> = items.iter().map(plain).collect();
+            let items: Option<Vec<String>> = items.iter().map(scalar_text).collect();
             items.map(|items| items.join(","))
         }
-        value => plain(value),
+        value => scalar_text(value),
     };
     let text = text.ok_or_else(|| refuse(name, value, "expected a number, a text, true, false or null"))?;
     Ok(Some(argument(arg, Some(text.as_ref()))))
 }
 
-/// A value that is one word on the command line.
-fn plain(value: &Value) -> Option<String> {
+/// The text of a scalar JSON value; `None` for other values.
+fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::Bool(value) => Some(value.to_string()),
         Value::Number(value) => Some(value.to_string()),
@@ -180,7 +182,7 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// As [`diarist::Error::Config`] says it.
+/// A refusal with the wording of [`diarist::Error::Config`].
 fn refuse(name: &str, value: &Value, rule: &str) -> Refusal {
     let value = match value {
         Value::String(text) => text.clone(),
@@ -189,7 +191,7 @@ fn refuse(name: &str, value: &Value, rule: &str) -> Refusal {
     Refusal::new("config", format!("option `{name}` = `{value}`: {rule}"))
 }
 
-/// The parser's words without what only helps at a terminal.
+/// The parser's message without the usage and the hint, which help only at a terminal.
 fn shortened(text: &str) -> String {
     let text = text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
     text.trim().trim_start_matches("error: ").to_string()

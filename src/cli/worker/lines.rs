@@ -1,20 +1,20 @@
-//! Lines of bounded length: of a longer one no more than the bound is ever held.
+//! Line reader with a maximum line length. Longer lines are skipped without being buffered.
 
 use std::io::{BufRead, ErrorKind, Result};
 
-/// A line, without its end.
+/// A line, without its newline.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
-    /// All of it.
+    /// A line within the bound.
     Whole(Vec<u8>),
-    /// It was longer than the bound, and has been skipped.
+    /// A longer line, which was skipped.
     TooLong,
 }
 
 /// The lines of a stream.
 pub struct Lines<R> {
     input: R,
-    /// Most bytes of a line, its end not counted.
+    /// Maximum bytes of a line, without its newline.
     bound: usize,
 }
 
@@ -24,7 +24,7 @@ impl<R: BufRead> Lines<R> {
         Lines { input, bound }
     }
 
-    /// The next line; nothing at the end. The last one need not be ended.
+    /// The next line; `None` at the end of the stream. The last line may lack a newline.
     ///
     /// # Errors
     /// Those of the stream.
@@ -62,14 +62,14 @@ mod tests {
 
     use super::*;
 
-    /// Every line, read through a buffer of this many bytes.
+    /// All lines, read through a buffer of this many bytes.
     fn all(text: &str, bound: usize, buffer: usize) -> Vec<Line> {
         let mut lines = Lines::new(BufReader::with_capacity(buffer, text.as_bytes()), bound);
         std::iter::from_fn(|| lines.next().unwrap()).collect()
     }
 
     #[test]
-    fn lines_end_where_they_end_whatever_the_buffer() {
+    fn lines_do_not_depend_on_the_buffer_size() {
         let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
         for buffer in 1..12 {
             let expected = [whole("12345"), whole(""), Line::TooLong, whole("ab"), Line::TooLong];

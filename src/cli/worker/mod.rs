@@ -1,14 +1,14 @@
-//! `diarist worker`: requests in on stdin, answers out on stdout, a line of JSON each, in the order in which they are finished.
+//! `diarist worker`: a JSON lines server. Reads requests from stdin and writes answers to stdout as they are finished.
 //!
-//! | file | |
+//! | file | contents |
 //! |---|---|
-//! | `lines.rs` | stdin -> lines of bounded length |
-//! | `request.rs` | a line -> what is asked for |
-//! | `defaults.rs` | a request's options, and the worker's own command line -> the library's options |
-//! | `queue.rs` | who waits, who runs, who is to be cancelled |
-//! | `answers.rs` | stdout, one whole line at a time |
+//! | `lines.rs` | line reader with a maximum line length |
+//! | `request.rs` | parser of a request line |
+//! | `defaults.rs` | merges a request's options with those of the worker's command line |
+//! | `queue.rs` | job queue: waiting and running requests, cancellation, back-pressure |
+//! | `answers.rs` | writer of answer lines to stdout |
 //!
-//! A thread reads, `--max-in-flight` threads work, and each writes its own answers.
+//! One thread reads requests. `--max-in-flight` threads process them, and each writes its own answers.
 
 mod answers;
 mod defaults;
@@ -43,7 +43,7 @@ use lines::Lines;
 use queue::{Admission, Job, Queue};
 use request::{Request, Sound};
 
-/// What is shown below the options.
+/// The protocol, shown at the end of the help.
 pub const PROTOCOL: &str = r#"Requests:  {"id": 7, "path": "talk.mp3", "options": {"language": "en"}}
            {"id": "a", "audio_file": "<a recording in base64>"}
 Answers:   {"id": 7, "text": "[SPEAKER_00]: ...", "result": {the object of transcribe -f json}}
@@ -56,13 +56,14 @@ but not about models, the device or the worker. Paths are relative to the workin
 At the end of stdin, or at SIGTERM, what was taken is finished; a second SIGTERM cancels it.
 Read answers while you write requests: a worker whose answers nobody reads stops reading, too."#;
 
-/// Recordings of services are shorter than those of people who wait for one: the default of `--max-duration`, in seconds.
+/// Default of `--max-duration` in seconds. It is lower than that of `transcribe`, since a server must bound the work
+/// per request.
 const MAX_DURATION: f64 = 4.0 * 3600.0;
 
-/// What a recording without a file is called in errors.
+/// The name of a base64 recording in errors.
 const NAMELESS: &str = "audio_file";
 
-/// Base64 as it is found: whether the end is padded does not matter.
+/// Standard base64, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -71,24 +72,25 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Options of `worker`.
 #[derive(Args, Debug)]
 pub struct WorkerArgs {
-    /// Requests worked on at once; as many may wait.
+    /// Number of requests processed at once; as many more may wait.
     #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Requests",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_in_flight: u32,
-    /// Longest line that is read, for example 64MiB; those that wait may take as much together.
+    /// Maximum length of a request line, for example 64MiB; also the limit of all waiting requests together.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes, help_heading = "Requests")]
     max_request_bytes: u64,
-    /// What is told on stderr about the inner workings [default: warning].
+    /// Least severe log messages shown on stderr [default: warning].
     #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true, help_heading = "Output")]
     pub log_level: Option<LogLevel>,
     #[command(flatten)]
     work: Work,
 }
 
-/// Answers requests until there are no more. `line` is the command line from `worker` on.
+/// Serves requests until stdin ends or a signal arrives. `line` is the command line starting with `worker`.
 ///
 /// # Errors
-/// Options that cannot be honoured, models that cannot be loaded, and answers that cannot be written.
+/// [`Error::Config`] for options that cannot be honoured; errors of loading the models; [`Failure::Files`] if answers
+/// could not be written or the device failed.
 pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
     convert::check(&args.work, &Subtitles::default())?;
     let defaults = Defaults::new(args, line)?;
@@ -104,7 +106,7 @@ pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
     }
     answers.write(&ready(args, &engine));
     let reader = Reader { queue: queue.clone(), answers: answers.clone(), defaults };
-    // Nobody waits for it: at SIGTERM it may be waiting for a line that never comes.
+    // The thread is not joined: after SIGTERM it may still block on stdin.
     std::thread::spawn(move || reader.run(limit));
     let dead = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -119,10 +121,10 @@ pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
     if answers.gone() || dead.load(Ordering::Relaxed) { Err(Failure::Files) } else { Ok(()) }
 }
 
-/// The first line.
+/// The first line of output: the worker is ready.
 fn ready(args: &WorkerArgs, engine: &Engine) -> String {
     let compute = &args.work.model.compute;
-    // As on the command line, not as `Engine::device` describes it.
+    // The device as spelled on the command line, not the description of `Engine::device`.
     let device = match (engine.spares_the_processor(), compute.device) {
         (false, _) => "cpu".to_string(),
         (true, Device::Cuda(Some(number))) => format!("cuda:{number}"),
@@ -132,7 +134,7 @@ fn ready(args: &WorkerArgs, engine: &Engine) -> String {
     line.put("model", &args.work.model.model).put("device", &device).end()
 }
 
-/// The thread that reads.
+/// The reader thread.
 struct Reader {
     queue: Arc<Queue>,
     answers: Arc<Answers>,
@@ -140,7 +142,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads until there is nothing more, or no more is taken.
+    /// Reads requests until stdin ends or the queue is closed.
     fn run(self, limit: usize) {
         let mut lines = Lines::new(std::io::stdin().lock(), limit);
         while self.queue.has_room() {
@@ -169,7 +171,7 @@ impl Reader {
         self.queue.close();
     }
 
-    /// Does what a line asks for.
+    /// Handles a request line: queues a transcription, or cancels one.
     fn take(&self, line: &[u8]) -> Result<(), request::Refused> {
         let (id, sound, options) = match request::parse(line)? {
             None => return Ok(()),
@@ -192,13 +194,13 @@ impl Reader {
     }
 }
 
-/// Answers one request.
+/// Processes one request and writes its answer.
 fn serve(engine: &Engine, mut job: Job, queue: &Queue, answers: &Answers, dead: &AtomicBool) {
     let (cancelled, id) = (job.cancelled.clone(), job.id.clone());
     let mut notes = Notes::new(|| cancelled.load(Ordering::Relaxed) || answers.gone() || interrupt::asked());
     let sound = std::mem::replace(&mut job.sound, Sound::Base64(String::new()));
     let found = catch_unwind(AssertUnwindSafe(|| process(engine, sound, &job.options, &mut notes, dead)));
-    // A client must not wait for ever, whatever happens.
+    // A panic must also be answered; otherwise the client would wait for ever.
     let found =
         found.unwrap_or_else(|_| Err(Refusal::new("internal", "a bug in diarist; stderr has more, please report it")));
     let line = found.and_then(|transcript| {
@@ -206,7 +208,7 @@ fn serve(engine: &Engine, mut job: Job, queue: &Queue, answers: &Answers, dead: 
         let line = line.put_transcript("result", &transcript).map_err(|error| Refusal::from(&error))?;
         Ok(line.put_warnings(&notes.warnings).end())
     });
-    // The id is free again before its answer can be read.
+    // Released before the answer is written, so that a client may reuse the id as soon as it reads the answer.
     queue.done(&id);
     match line {
         Ok(line) => answers.write(&line),
@@ -217,7 +219,7 @@ fn serve(engine: &Engine, mut job: Job, queue: &Queue, answers: &Answers, dead: 
     }
 }
 
-/// What is said in a recording. A device that fails is `dead`: it does not recover within a process.
+/// Transcribes a recording. Sets `dead` if the device fails, since it does not recover within the process.
 fn process<S: Fn() -> bool>(
     engine: &Engine,
     sound: Sound,
@@ -231,7 +233,7 @@ fn process<S: Fn() -> bool>(
     };
     let _about = log::recording(&name);
     let prepared = match sound {
-        // The worker's own standard input is a pipe, too, and has names: its requests are no recording.
+        // Paths such as /dev/stdin name the worker's own stdin, which carries requests.
         Sound::File(path) if path.exists() && !path.is_file() => {
             Err(Error::audio(path, "is no file; a worker reads recordings from files only"))
         }
@@ -240,7 +242,7 @@ fn process<S: Fn() -> bool>(
             let sound = BASE64.decode(&text).map_err(|reason| {
                 Refusal::new("request", format!("audio_file is not base64 ({reason}); send the file's bytes in base64"))
             })?;
-            // Neither the text nor the file is needed once there are samples.
+            // Freed early: the base64 text is not needed once it is decoded.
             drop(text);
             engine.prepare(Input::Bytes(&sound, NAMELESS), options, notes)
         }

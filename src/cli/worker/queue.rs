@@ -1,4 +1,4 @@
-//! Who waits, who runs, and who is to be cancelled.
+//! Bounded job queue of the worker: waiting and running requests, and their cancellation.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +9,17 @@ use diarist::config::Options;
 use super::super::results::Id;
 use super::request::Sound;
 
-/// A request that has been taken.
+/// An accepted request.
 pub struct Job {
     /// The client's name for it.
     pub id: Id,
     /// The recording.
     pub sound: Sound,
-    /// All options.
+    /// The options, with the defaults of the worker filled in.
     pub options: Options,
-    /// Set once the client does not want it any more.
+    /// Set once the client has cancelled the request.
     pub cancelled: Arc<AtomicBool>,
-    /// How long its line was.
+    /// Length of the request line.
     bytes: usize,
 }
 
@@ -30,43 +30,44 @@ impl Job {
     }
 }
 
-/// Whether a request has been taken.
+/// Whether a request was accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It will be answered.
+    /// Accepted: it will be answered.
     Yes,
-    /// No: one with the same id has not been answered yet.
+    /// Refused: a request with the same id is waiting or running.
     SameId,
-    /// No: it has come too late.
+    /// Refused: the queue is closed.
     Closed,
 }
 
-/// Where requests wait for their turn.
+/// The queue.
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
-    /// Most requests that wait.
-    most: usize,
-    /// Most bytes of theirs.
-    most_bytes: usize,
+    /// Maximum number of waiting requests.
+    max_waiting: usize,
+    /// Maximum bytes of their lines.
+    max_bytes: usize,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
-    /// Of all that have been taken and not been answered, by id: how to cancel it.
+    /// The cancellation flags of all requests that are accepted and not answered, by id.
     in_flight: HashMap<Id, Arc<AtomicBool>>,
     closed: bool,
 }
 
 impl Queue {
-    /// A queue that is open. `most` requests may wait, of `most_bytes` together; one more is taken, and ends the reading.
-    pub fn new(most: usize, most_bytes: usize) -> Self {
-        Queue { state: Mutex::default(), changed: Condvar::new(), most, most_bytes }
+    /// An open queue. `max_waiting` requests of `max_bytes` together may wait. One request beyond these limits is
+    /// accepted; then [`has_room`](Self::has_room) blocks.
+    pub fn new(max_waiting: usize, max_bytes: usize) -> Self {
+        Queue { state: Mutex::default(), changed: Condvar::new(), max_waiting, max_bytes }
     }
 
-    /// Waits until another line may be read; false once no more requests are taken. As long as no more wait than may, that is
-    /// at once: the next line may be a cancellation.
+    /// Blocks while the queue is over its limits; returns false once it is closed. A queue that is exactly full does
+    /// not block, since the next line may be a cancellation.
     pub fn has_room(&self) -> bool {
         let full = |state: &mut State| self.is_full(state);
         !self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner).closed
@@ -74,10 +75,10 @@ impl Queue {
 
     fn is_full(&self, state: &State) -> bool {
         let bytes = state.waiting.iter().map(|job| job.bytes).sum::<usize>();
-        !state.closed && (state.waiting.len() > self.most || bytes > self.most_bytes)
+        !state.closed && (state.waiting.len() > self.max_waiting || bytes > self.max_bytes)
     }
 
-    /// Takes a request, if it can be.
+    /// Accepts a request, or refuses it.
     pub fn take(&self, job: Job) -> Admission {
         let mut state = self.state();
         if state.closed {
@@ -92,7 +93,7 @@ impl Queue {
         Admission::Yes
     }
 
-    /// The request that has waited longest; waits for one. Nothing once there will be no more.
+    /// The oldest waiting request; blocks until there is one. `None` once the queue is closed and empty.
     pub fn next(&self) -> Option<Job> {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
         let mut state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
@@ -101,8 +102,8 @@ impl Queue {
         job
     }
 
-    /// Stops a request; true if it has not begun, and whoever calls this is to answer it. One that is not there has been
-    /// answered already, or never was.
+    /// Cancels a request. Returns true if it was still waiting: then it is removed, and the caller must answer it. An
+    /// unknown id is ignored, since the request may have been answered already.
     pub fn cancel(&self, id: &Id) -> bool {
         let mut state = self.state();
         let Some(cancelled) = state.in_flight.get(id) else { return false };
@@ -114,18 +115,18 @@ impl Queue {
         true
     }
 
-    /// A request is answered.
+    /// Releases the id of a request that is about to be answered.
     pub fn done(&self, id: &Id) {
         self.state().in_flight.remove(id);
     }
 
-    /// No more requests are taken; those that wait are still worked on.
+    /// Closes the queue: no more requests are accepted; waiting ones are still processed.
     pub fn close(&self) {
         self.state().closed = true;
         self.changed.notify_all();
     }
 
-    /// What a thread that panicked left behind is whole: nothing between two locks can panic half-way.
+    /// Locks the state. A poisoned lock is ignored, since no code under the lock can panic half-way through a change.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,9 +157,9 @@ mod tests {
         assert_eq!(rest, [Id::Signed(2), Id::Signed(1)], "what was taken is still handed out");
     }
 
-    /// A queue without room lets the reader go on only when something has left.
+    /// A queue over its limits blocks the reader until a request leaves it.
     #[test]
-    fn those_that_wait_are_bounded_by_number_and_by_bytes() {
+    fn waiting_requests_are_bounded_by_number_and_by_bytes() {
         for jobs in [vec![job(1, 1), job(2, 1), job(3, 1)], vec![job(1, 100), job(2, 1)]] {
             let queue = Queue::new(2, 100);
             for job in jobs {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_is_cancelled_at_once_and_one_that_runs_is_told() {
+    fn waiting_requests_are_removed_by_a_cancellation_and_running_ones_are_flagged() {
         let queue = Queue::new(4, 100);
         for id in 1..=2 {
             assert_eq!(queue.take(job(id, 1)), Admission::Yes);

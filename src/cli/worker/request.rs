@@ -1,4 +1,4 @@
-//! A line of JSON to what it asks for, or the reason why it is no request.
+//! Parser of request lines: JSON to a [`Request`], or the reason why the line is refused.
 
 use std::path::PathBuf;
 
@@ -6,33 +6,33 @@ use serde_json::{Map, Value};
 
 use super::super::results::{Id, Refusal};
 
-/// What a line asks for.
+/// A parsed request.
 pub enum Request {
-    /// To write down what is said.
+    /// Transcribe a recording.
     Transcribe {
         /// The client's name for it.
         id: Id,
         /// The recording.
         sound: Sound,
-        /// By their names on the command line, with underscores or hyphens.
+        /// Options by their names on the command line, with underscores or hyphens.
         options: Map<String, Value>,
     },
-    /// To stop working on another request.
+    /// Cancel the request with this id.
     Cancel(Id),
 }
 
-/// A recording, as a request has it.
+/// The recording of a request.
 pub enum Sound {
-    /// A file's bytes, in base64.
+    /// The bytes of a file, in base64.
     Base64(String),
-    /// A file.
+    /// The path of a file.
     File(PathBuf),
 }
 
-/// Why a line is refused, and its id where that could be read.
+/// A refused line: its id if that could be read, and the reason.
 pub type Refused = (Option<Id>, Refusal);
 
-/// Parses a line; nothing where it is blank.
+/// Parses a line; `None` if it is blank.
 ///
 /// # Errors
 /// A refusal of the kind `request`.
@@ -70,7 +70,7 @@ pub fn parse(line: &[u8]) -> Result<Option<Request>, Refused> {
     }
 }
 
-/// A text of the object; one that is null is not there.
+/// Removes a string from the object; null counts as absent.
 fn text(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match object.remove(key) {
         None | Some(Value::Null) => Ok(None),
