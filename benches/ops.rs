@@ -10,8 +10,9 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use diarist::engine::cpu::{Cpu, CrossCacheType, WeightType};
 use diarist::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
+use diarist::engine::prelude::*;
 use diarist::engine::weights::HostMatrix;
-use diarist::engine::{Backend, Epilogue, StepRows, Tensor, ops};
+use diarist::engine::{Epilogue, StepRows, Tensor, ops};
 use diarist::units::MelFrame;
 
 /// Encoder frames of a 30 s window.
@@ -29,7 +30,7 @@ fn tensor(cpu: &Cpu, shape: &[usize]) -> Tensor<Cpu> {
     Tensor::from_host(cpu, shape, &values(shape.iter().product())).expect("the values fit the shape")
 }
 
-fn matrix(cpu: &Cpu, rows: usize, cols: usize) -> <Cpu as Backend>::Matrix {
+fn matrix(cpu: &Cpu, rows: usize, cols: usize) -> <Cpu as MatrixOps>::Matrix {
     cpu.matrix(&HostMatrix { values: values(rows * cols), rows, cols }).expect("the values fit the shape")
 }
 

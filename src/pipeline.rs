@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::asr::{Recognizer, WhisperRecognizer};
 use crate::config::Options;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -47,7 +47,7 @@ pub use speakers::Speakers;
 pub use word_times::Instead;
 
 /// The models of every stage, loaded once. Several threads may use it at the same time.
-pub struct Pipeline<B: Wav2Vec2Ops, R: Recognizer = WhisperRecognizer<B>> {
+pub struct Pipeline<B: Backend, R: Recognizer = WhisperRecognizer<B>> {
     /// The device of the aligners.
     pub be: B,
     /// Speech recognition.
@@ -60,7 +60,7 @@ pub struct Pipeline<B: Wav2Vec2Ops, R: Recognizer = WhisperRecognizer<B>> {
     pub speakers: Option<Speakers>,
 }
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// Transcribes a recording.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ mod common;
 use common::{Golden, assert_close, seeded, shared};
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::embedding_ops::{self, EmbeddingOps};
+use diarist::engine::embedding_ops;
+use diarist::engine::prelude::*;
 use diarist::features::fbank::{FRAME, Fbank, SHIFT, SPECTRUM, Taper, frames, samples};
 
 fn features(options: Fbank, audio: &[f32]) -> Vec<f32> {

@@ -15,8 +15,9 @@ use std::path::PathBuf;
 
 use common::{Golden, data, seeded};
 use diarist::engine::cpu::{Cpu, CrossCacheType, WeightType};
+use diarist::engine::prelude::*;
 use diarist::engine::weights::{HostInt8, HostWeight, Weights};
-use diarist::engine::{Backend, StepRows, Tensor, ops};
+use diarist::engine::{StepRows, Tensor, ops};
 use diarist::models::whisper::{Checkpoint, Files, Format, Whisper};
 use serde_json::Value;
 

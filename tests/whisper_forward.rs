@@ -6,7 +6,8 @@ mod common;
 use common::seeded::{self, Layout};
 use common::{Golden, assert_close};
 use diarist::engine::cpu::{Cpu, CrossCacheType};
-use diarist::engine::{Backend, StepRows, Tensor, ops};
+use diarist::engine::prelude::*;
+use diarist::engine::{StepRows, Tensor, ops};
 use diarist::models::whisper::Whisper;
 use serde_json::Value;
 

@@ -22,8 +22,9 @@ use diarist::asr::source::{Clip, Source};
 use diarist::asr::token_times::{Text, TokenTimes};
 use diarist::asr::word_times::{Spacing, Timing, add_words, split_words, timings};
 use diarist::engine::cpu::{Cpu, CrossCacheType};
-use diarist::engine::time_warp::{WarpPlace, WarpPlaces, time_warp};
-use diarist::engine::{Backend, StepRows, Tensor};
+use diarist::engine::prelude::*;
+use diarist::engine::time_warp::{DtwSegment, DtwSegments, time_warp};
+use diarist::engine::{StepRows, Tensor};
 use diarist::models::whisper::{KnownTokens, Whisper};
 use diarist::types::{Segment, TimeSource};
 use diarist::units::Seconds;
@@ -342,7 +343,7 @@ fn corrections_of_random_times_are_the_references() {
 /// The first frame of each token on the DTW path through a matrix `[rows, columns]`.
 fn warp(be: &Cpu, matrix: &[f32], rows: usize, columns: usize) -> Vec<usize> {
     let matrix = Tensor::from_host(be, &[rows, columns], matrix).unwrap();
-    let places = WarpPlaces::new(be, vec![WarpPlace { rows: 0..rows, frames: columns }]).unwrap();
+    let places = DtwSegments::new(be, vec![DtwSegment { rows: 0..rows, frames: columns }]).unwrap();
     let mut out = Tensor::zeros(be, &[rows]).unwrap();
     time_warp(be, &mut out, &matrix, &places).unwrap();
     out.to_host(be).unwrap().into_iter().map(|frame| frame as usize).collect()

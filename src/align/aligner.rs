@@ -10,9 +10,8 @@ use super::monotonic::make_monotonic;
 use super::options::AlignOptions;
 use super::prepare::{Plan, prepare};
 use super::windows::{WINDOW, batches, windows};
-use crate::engine::Tensor;
 use crate::engine::ctc::CtcTopology;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
 use crate::models::wav2vec2::{Clip, Wav2Vec2};
 use crate::types::Segment;
@@ -20,12 +19,12 @@ use crate::units::{SAMPLE_RATE, Seconds};
 use crate::watch::Watch;
 
 /// A wav2vec2 CTC network and its dictionary.
-pub struct Aligner<B: Wav2Vec2Ops> {
+pub struct Aligner<B: Backend> {
     network: Wav2Vec2<B>,
     dictionary: Dictionary,
 }
 
-impl<B: Wav2Vec2Ops> Aligner<B> {
+impl<B: Backend> Aligner<B> {
     /// Loads a model folder in the Hugging Face layout: the network's files, and `vocab.json`.
     ///
     /// # Errors
@@ -114,7 +113,7 @@ impl<B: Wav2Vec2Ops> Aligner<B> {
 }
 
 /// The state of one call of [`Aligner::segments`].
-struct Alignment<'a, B: Wav2Vec2Ops> {
+struct Alignment<'a, B: Backend> {
     aligner: &'a Aligner<B>,
     be: &'a B,
     audio: &'a [f32],
@@ -125,7 +124,7 @@ struct Alignment<'a, B: Wav2Vec2Ops> {
     total: Seconds,
 }
 
-impl<B: Wav2Vec2Ops> Alignment<'_, B> {
+impl<B: Backend> Alignment<'_, B> {
     /// Most samples per batch, padding included: the option, limited to the batch size at which the backend is fastest.
     /// (A CPU is not faster with more clips than fit in its caches.)
     fn batch_limit(&self) -> usize {

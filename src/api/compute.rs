@@ -11,11 +11,10 @@ use super::stages::Stages;
 use crate::diarize::Diarizer;
 use crate::diarize::diarizer::{DynDiarizer, OnDevice};
 use crate::engine::Backend;
-use crate::engine::cluster::Cluster;
+use crate::engine::backend::Device as _;
+
 use crate::engine::cpu::{self, Cpu};
 use crate::engine::cuda::{self, Activation, Cuda};
-use crate::engine::embedding_ops::EmbeddingOps;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
 use crate::error::{Error, Result};
 use crate::hub::{DiarizerSource, Source};
 use crate::pipeline::aligners::FindAligner;
@@ -258,7 +257,7 @@ impl OpenDevice {
     /// # Errors
     /// As [`Diarizer::load`].
     pub fn diarizer(&self, source: &DiarizerSource) -> Result<Box<dyn DynDiarizer>> {
-        fn on<B: EmbeddingOps + Cluster>(be: &B, source: &DiarizerSource) -> Result<Box<dyn DynDiarizer>> {
+        fn on<B: Backend>(be: &B, source: &DiarizerSource) -> Result<Box<dyn DynDiarizer>> {
             let diarizer = match source {
                 DiarizerSource::Recipe(recipe) => Diarizer::load(be, recipe),
                 DiarizerSource::Builtin => Diarizer::builtin(be),
@@ -285,7 +284,7 @@ impl OpenDevice {
     /// # Errors
     /// As [`engine`](Self::engine).
     pub fn recogniser(&self, source: &Source) -> Result<Recogniser> {
-        fn on<B: Wav2Vec2Ops>(be: &B, source: &Source) -> Result<Box<Complete>> {
+        fn on<B: Backend>(be: &B, source: &Source) -> Result<Box<Complete>> {
             // The detector is a placeholder, replaced below.
             let pipeline = Pipeline::load(be, source, Detector::Energy)?;
             Ok(Box::new(move |detector, beside| {

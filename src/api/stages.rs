@@ -3,7 +3,7 @@
 use crate::asr::Recognizer;
 use crate::config::Options;
 use crate::diarize::Diarization;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::pipeline::aligners::Found;
 use crate::pipeline::{Input, Observer, Pipeline, Prepared};
@@ -27,7 +27,7 @@ pub(super) trait Stages: Send + Sync {
     fn available_memory(&self) -> Result<Option<u64>>;
 }
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Stages for Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Stages for Pipeline<B, R> {
     fn transcribe(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         Pipeline::transcribe(self, input, options, observer)
     }

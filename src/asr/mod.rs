@@ -67,7 +67,6 @@ use self::sequential::Sequential;
 use self::slots::Slots;
 use self::suppress::{MinusOne, suppressed};
 use crate::engine::Backend;
-use crate::engine::time_warp::TimeWarp;
 use crate::error::Result;
 use crate::models::whisper::Whisper;
 use crate::types::{Chunk, Segment};
@@ -125,7 +124,7 @@ impl AsrResult {
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) for an option that is invalid, or that this model does not support (such as
 /// a language); [`Error::Cancelled`](crate::Error::Cancelled); errors of the model and the device.
-pub fn transcribe<B: TimeWarp>(
+pub fn transcribe<B: Backend>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
     samples: &[f32],
@@ -176,7 +175,7 @@ pub fn transcribe<B: TimeWarp>(
 ///
 /// # Errors
 /// As [`transcribe`].
-pub fn detect_language<B: TimeWarp>(
+pub fn detect_language<B: Backend>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
     samples: &[f32],
@@ -220,7 +219,7 @@ fn detection_ranges<B: Backend>(model: &Whisper<B>, samples: &[f32], chunks: Chu
 
 /// The requested language, or else the detected one. `None` for an English-only model, and if there is no clip to
 /// detect it from.
-fn decide_language<B: TimeWarp>(
+fn decide_language<B: Backend>(
     scheduler: &mut Scheduler<B>,
     tokenizer: &Tokenizer,
     clips: &Clips<B>,

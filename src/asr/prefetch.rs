@@ -50,7 +50,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
             let all: Vec<i32> = (clip * frames..(clip + 1) * frames).map(|row| row as i32).collect();
             Tensor::from_host(be, &[frames], &all)
         };
-        let waiting = if be.runs_beside() { GROUPS * group } else { group };
+        let waiting = if be.has_concurrent_streams() { GROUPS * group } else { group };
         let spare = (0..waiting + kept).map(|_| Tensor::zeros(be, &[1, frames, width]));
         Ok(Prefetcher {
             encoder: model.encoder_scratch(group)?,
@@ -79,7 +79,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
 
     /// Encodes groups until the waiting clips are at their limit, if the device can overlap encoding with other work.
     pub fn prepare(&mut self, clips: &Clips<B>, source: &mut impl Source) -> Result<()> {
-        while self.model.be.runs_beside() && self.waiting.len() + self.group <= self.most_waiting {
+        while self.model.be.has_concurrent_streams() && self.waiting.len() + self.group <= self.most_waiting {
             if !self.encode_group(clips, source)? {
                 break;
             }

@@ -57,12 +57,12 @@ impl<B: Backend> Readback<B> {
         let copy = &mut self.copies[(self.read % 2) as usize];
         match self.requested - self.read {
             0 => return Ok(None),
-            1 if !be.has_arrived(copy)? => return Ok(None),
+            1 if !be.is_copy_complete(copy)? => return Ok(None),
             _ => {}
         }
         let number = self.read;
         self.read += 1;
-        Ok(Some(Snapshot { number, sizes: self.sizes, values: be.arrived(copy)? }))
+        Ok(Some(Snapshot { number, sizes: self.sizes, values: be.finish_copy(copy)? }))
     }
 }
 

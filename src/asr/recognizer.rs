@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{AsrOptions, AsrResult, Chunks, Observer, SharedSlots, Tokenizer, language_names};
-use crate::engine::time_warp::TimeWarp;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::models::whisper::Whisper;
 use crate::units::Seconds;
@@ -56,7 +56,7 @@ pub trait Recognizer: Send + Sync {
 }
 
 /// Whisper with its tokenizer and decoder slots. Concurrent callers share the slots.
-pub struct WhisperRecognizer<B: TimeWarp> {
+pub struct WhisperRecognizer<B: Backend> {
     /// The model.
     pub whisper: Arc<Whisper<B>>,
     /// Its tokenizer.
@@ -65,7 +65,7 @@ pub struct WhisperRecognizer<B: TimeWarp> {
     pub slots: SharedSlots<B>,
 }
 
-impl<B: TimeWarp> WhisperRecognizer<B> {
+impl<B: Backend> WhisperRecognizer<B> {
     /// A recogniser without slots; they are allocated by the first recording.
     pub fn new(whisper: Whisper<B>, tokenizer: Tokenizer) -> Self {
         WhisperRecognizer { whisper: Arc::new(whisper), tokenizer: Arc::new(tokenizer), slots: SharedSlots::default() }
@@ -83,7 +83,7 @@ impl<B: TimeWarp> WhisperRecognizer<B> {
     }
 }
 
-impl<B: TimeWarp> Recognizer for WhisperRecognizer<B> {
+impl<B: Backend> Recognizer for WhisperRecognizer<B> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             window: self.whisper.config.window(),

@@ -9,7 +9,6 @@ use super::prefetch::Prefetcher;
 use super::slots::{Decode, Slots};
 use super::source::{Clip, Source};
 use super::token_times::{TimedText, TokenAligner};
-use crate::engine::time_warp::TimeWarp;
 use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
@@ -29,7 +28,7 @@ pub struct Scheduler<'m, B: Backend> {
     steps_per_readback: usize,
 }
 
-impl<'m, B: TimeWarp> Scheduler<'m, B> {
+impl<'m, B: Backend> Scheduler<'m, B> {
     /// A scheduler over empty slots. `sot` is `<|startoftranscript|>`.
     pub fn new(model: &'m Whisper<B>, slots: Slots<'m, B>, options: &AsrOptions, sot: u32) -> Result<Self> {
         let encoder_batch = model.be.encoder_batch().clamp(1, slots.count().max(1));

@@ -26,7 +26,6 @@ use super::clips::check_length;
 use super::language::{Language, Spoken};
 use super::{AsrOptions, AsrResult, Chunks, Observer, Tokenizer};
 use crate::engine::Backend;
-use crate::engine::time_warp::TimeWarp;
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
 use crate::types::{Chunk, Segment};
@@ -53,7 +52,7 @@ impl<B: Backend> Default for SharedSlots<B> {
     }
 }
 
-impl<B: TimeWarp> SharedSlots<B> {
+impl<B: Backend> SharedSlots<B> {
     /// [`transcribe`](super::transcribe) together with concurrent callers, with the same result. The observer is called in this
     /// thread. Consecutive windows ([`Chunks::Windows`]) are decoded alone.
     ///
@@ -151,7 +150,7 @@ fn prepare<B: Backend>(
 
 /// The worker of this shape. If there is none, starts one, replacing an idle worker at the limit. `None`: all workers
 /// are busy.
-fn worker_for<B: TimeWarp>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<Option<&Worker<B>>> {
+fn worker_for<B: Backend>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<Option<&Worker<B>>> {
     workers.retain(|worker| !worker.is_closed());
     let worker = match workers.iter().position(|worker| *worker.shape() == shape) {
         Some(at) => workers.remove(at),

@@ -8,7 +8,6 @@ use super::readback::Readback;
 use super::tokenizer::SpecialTokens;
 use crate::engine::decode::{DecodeSizes, DecodeState, Search, SlotOptions};
 use crate::engine::profile::range;
-use crate::engine::time_warp::TimeWarp;
 use crate::engine::{Backend, StepRows, Tensor, ops};
 use crate::error::Result;
 use crate::models::whisper::{AlignmentPass, DecoderCaches, DecoderScratch, EncoderScratch, KnownTokens, Whisper};
@@ -240,7 +239,7 @@ impl<'m, B: Backend> Slots<'m, B> {
         hidden: impl FnOnce(&Tensor<B>) -> Result<T>,
     ) -> Result<T>
     where
-        B: TimeWarp,
+        B: Backend,
     {
         let Slots { model, caches, scratch, state, prompt_rows, .. } = self;
         for &(slot, tokens) in texts {

@@ -9,7 +9,7 @@
 use super::AsrOptions;
 use super::slots::Slots;
 use crate::engine::profile::range;
-use crate::engine::time_warp::{TimeWarp, WarpPlace, WarpPlaces, label_probability, time_warp};
+use crate::engine::time_warp::{DtwSegment, DtwSegments, label_probability, time_warp};
 use crate::engine::{Backend, Tensor, ops};
 use crate::error::{Error, Result};
 use crate::models::whisper::{AlignmentPass, KnownTokens, Whisper};
@@ -90,7 +90,7 @@ pub(super) struct TokenAligner<'m, B: Backend> {
     logits: Tensor<B, f32>,
 }
 
-impl<'m, B: TimeWarp> TokenAligner<'m, B> {
+impl<'m, B: Backend> TokenAligner<'m, B> {
     /// Allocates buffers for the texts of these slots.
     pub fn new(model: &'m Whisper<B>, slots: &Slots<B>, options: &AsrOptions) -> Result<Self> {
         let (be, rows) = (&model.be, slots.prompt_capacity());
@@ -148,7 +148,7 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
             let predicting = first + text.text.task.len()..rows.end - 1;
             index.extend(predicting.clone().map(|row| row as i32));
             labels.extend(text.text.tokens.iter().map(|&id| id as i32).chain([self.special.eot as i32]));
-            places.push(WarpPlace { rows: predicting, frames });
+            places.push(DtwSegment { rows: predicting, frames });
             first = rows.end;
         }
         let texts: Vec<(usize, &[u32])> =
@@ -171,7 +171,7 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
             }
             Ok(())
         })?;
-        let places = WarpPlaces::new(be, places)?;
+        let places = DtwSegments::new(be, places)?;
         starts.reshape(&[places.tokens()])?;
         time_warp(be, starts, &pass.matrix, &places)?;
         let (starts, probabilities) = (starts.to_host(be)?, probability.to_host(be)?);
@@ -180,9 +180,9 @@ impl<'m, B: TimeWarp> TokenAligner<'m, B> {
 }
 
 /// Splits the concatenated results of a pass by text.
-fn split_by_text<B: Backend>(places: &WarpPlaces<B>, starts: &[i32], probabilities: &[f32]) -> Vec<TokenTimes> {
+fn split_by_text<B: Backend>(places: &DtwSegments<B>, starts: &[i32], probabilities: &[f32]) -> Vec<TokenTimes> {
     let mut at = 0;
-    let one = |place: &WarpPlace| {
+    let one = |place: &DtwSegment| {
         let range = at..at + place.rows.len();
         at = range.end;
         let frame = |start: &i32| EncoderFrame(usize::try_from(*start).unwrap_or_default());

@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use diarist::align::AlignOptions;
 use diarist::api::{CrossCache, OpenDevice};
 use diarist::asr::language_names;
-use diarist::engine::wav2vec2_ops::Wav2Vec2Ops;
+use diarist::engine::Backend;
 use diarist::hub::Hub;
 use diarist::output::{self, OutputFormat, SubtitleOptions, with_ending};
 use diarist::pipeline::aligners;
@@ -135,7 +135,7 @@ struct AlignJob<'a> {
 impl AlignJob<'_> {
     /// Loads the model, decodes the recording and aligns the text. Returns the segments with their words, and the
     /// recording's duration.
-    fn on<B: Wav2Vec2Ops>(&self, be: &B, known: KnownText) -> Result<(Vec<Segment>, Seconds)> {
+    fn on<B: Backend>(&self, be: &B, known: KnownText) -> Result<(Vec<Segment>, Seconds)> {
         let aligner = words::obtain_and_load(self.hub, self.model, |source| aligners::open(be, source))?;
         let name = &self.args.audio_file;
         let _about = log::recording(stdin::name(name));

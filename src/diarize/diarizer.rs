@@ -27,8 +27,8 @@ use super::segmentation::{Clock, Segmentation};
 use super::segments::{self, Posteriors, SegmentClustering};
 use super::{Diarization, Options, diarize_on, multilabel, powerset};
 use crate::assets;
-use crate::engine::cluster::Cluster;
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::Backend;
+
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::embedding::{self, SpeakerEmbedding};
@@ -69,7 +69,7 @@ impl From<Clustering> for Method {
 }
 
 /// The networks and the clustering of a pipeline, on a device.
-pub struct Diarizer<B: EmbeddingOps> {
+pub struct Diarizer<B: Backend> {
     segmentation: PyanNet<B>,
     embedding: Box<dyn SpeakerEmbedding<B>>,
     method: Method,
@@ -80,7 +80,7 @@ pub struct Diarizer<B: EmbeddingOps> {
     version: PipelineVersion,
 }
 
-impl<B: EmbeddingOps + Cluster> Diarizer<B> {
+impl<B: Backend> Diarizer<B> {
     /// Opens the folder of a pyannote pipeline: `config.yaml` and the networks; see [`Recipe`]. Nothing in it is
     /// executed.
     ///

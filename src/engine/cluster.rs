@@ -18,7 +18,6 @@ pub use linkage::Merge;
 pub use vbx::{Vbx, VbxOptions, start};
 pub(super) use vbx::{begin, prepare};
 
-use super::cpu::Cpu;
 use crate::error::{Error, Result};
 
 /// Number of partial sums in a sum over the dimensions of an embedding: partial sum `i` adds every 16th term from term
@@ -116,13 +115,11 @@ pub trait Cluster {
     }
 }
 
-/// Clustering on the host, on all cores, for callers without a [`Cpu`] backend.
+/// Clustering on the host, on all cores, for callers without a backend.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Host;
 
 impl Cluster for Host {}
-
-impl Cluster for Cpu {}
 
 /// See [`Cluster::centroid_linkage`].
 ///

@@ -6,7 +6,7 @@ mod load;
 use std::ops::Range;
 
 pub use self::load::{load, open};
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::Backend;
 use crate::error::{Error, Result};
 
 /// Windows of a recording, with masks of the speakers in them.
@@ -23,7 +23,7 @@ pub struct Windows<'a> {
 }
 
 /// A speaker embedding network on a device. An embedding does not depend on what else is computed in the same call.
-pub trait SpeakerEmbedding<B: EmbeddingOps>: Send + Sync {
+pub trait SpeakerEmbedding<B: Backend>: Send + Sync {
     /// Name of the architecture, for messages.
     fn name(&self) -> &'static str;
 

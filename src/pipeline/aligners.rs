@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::align::{Aligner, Dictionary};
 use crate::assets;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::hub::AlignerSource;
@@ -19,26 +19,26 @@ pub type FindAligner = dyn Fn(&str, &mut LoadAligner<'_>) -> Result<()> + Send +
 pub type LoadAligner<'a> = dyn FnMut(&AlignerSource) -> Result<()> + 'a;
 
 /// Aligners by language, loaded on first use. Languages that share a model share the loaded instance.
-pub struct Aligners<B: Wav2Vec2Ops> {
+pub struct Aligners<B: Backend> {
     find: Box<FindAligner>,
     loaded: Mutex<Loaded<B>>,
 }
 
-struct Loaded<B: Wav2Vec2Ops> {
+struct Loaded<B: Backend> {
     models: Vec<(AlignerSource, Arc<Aligner<B>>)>,
     /// For each language code: an index into `models`, or why there is no model.
     languages: Vec<(String, std::result::Result<usize, String>)>,
 }
 
 /// Result of looking up a language's aligner.
-pub enum Found<B: Wav2Vec2Ops> {
+pub enum Found<B: Backend> {
     /// The loaded model.
     Aligner(Arc<Aligner<B>>),
     /// There is no model, for this reason.
     Nothing(String),
 }
 
-impl<B: Wav2Vec2Ops> Aligners<B> {
+impl<B: Backend> Aligners<B> {
     /// Aligners that are looked up with `find`.
     pub fn new(find: Box<FindAligner>) -> Self {
         Aligners { find, loaded: Mutex::new(Loaded { models: Vec::new(), languages: Vec::new() }) }
@@ -82,7 +82,7 @@ impl<B: Wav2Vec2Ops> Aligners<B> {
     }
 }
 
-impl<B: Wav2Vec2Ops> Loaded<B> {
+impl<B: Backend> Loaded<B> {
     /// Index of a model in `models`; loads the model unless it is loaded already.
     fn load(&mut self, be: &B, source: &AlignerSource) -> Result<usize> {
         if let Some(model) = self.models.iter().position(|(other, _)| other == source) {
@@ -98,7 +98,7 @@ impl<B: Wav2Vec2Ops> Loaded<B> {
 ///
 /// # Errors
 /// [`Error::Model`] or [`Error::Weights`] with the file that is missing or invalid; errors of the device.
-pub fn open<B: Wav2Vec2Ops>(be: &B, source: &AlignerSource) -> Result<Aligner<B>> {
+pub fn open<B: Backend>(be: &B, source: &AlignerSource) -> Result<Aligner<B>> {
     match source {
         AlignerSource::Folder(folder) => Aligner::open(be, folder),
         AlignerSource::Bundle(bundle, file) => {

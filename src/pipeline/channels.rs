@@ -13,7 +13,7 @@ use crate::asr::{AsrResult, Recognizer};
 use crate::audio::{Audio, Channel};
 use crate::channels::{self, ChannelSpeakers};
 use crate::config::Options;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::error::{Error, Result};
 use crate::types::{Chunk, Transcript};
 use crate::units::Seconds;
@@ -37,7 +37,7 @@ pub(super) fn reading<'a>(input: Input, options: &'a Options) -> Result<Cow<'a, 
     Ok(Cow::Owned(options))
 }
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// Voice activity detection in each channel. A channel with the same samples as an earlier one is skipped and keeps
     /// no samples.
     pub(super) fn prepare_channels(&self, audio: Audio, options: &Options, run: &mut Run) -> Result<Prepared> {

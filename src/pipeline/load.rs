@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Aligners, Pipeline};
 use crate::asr::{Tokenizer, WhisperRecognizer, is_multilingual};
 use crate::assets;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::engine::weights::Weights;
 #[cfg(doc)]
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::hub::Source;
 use crate::models::whisper::{Checkpoint, Config, GenerationConfig, Whisper};
 use crate::vad::Detector;
 
-impl<B: Wav2Vec2Ops> Pipeline<B> {
+impl<B: Backend> Pipeline<B> {
     /// Loads a Whisper model folder in the Hugging Face layout.
     ///
     /// # Errors

@@ -7,11 +7,11 @@ use crate::align::AlignOptions;
 use crate::asr::{Recognizer, language_names};
 use crate::config::Options;
 use crate::diarize::Diarization;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::error::{Error, Result};
 use crate::types::{Chunk, Segment};
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// Forced alignment of existing segments: returns them with word times, split into sentences and in order of time;
     /// see [`Aligner::segments`](crate::align::Aligner::segments). `language` is a code or an English name. Uses only
     /// [`Options::audio`] and the options in [`WordTimes::Aligned`].

@@ -9,7 +9,7 @@ use crate::config::SpeakerOptions;
 use crate::diarize::diarizer::{DynDiarizer, SegmentationOutput};
 use crate::diarize::words::assign;
 use crate::diarize::{Diarization, Gallery, turns};
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::error::{Error, Result};
 use crate::types::{Span, Transcript};
 use crate::watch::{Half, Watch};
@@ -64,7 +64,7 @@ impl Found {
     }
 }
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// Output of the diarizer's segmentation network. `None` if it fails; the reason is reported to the observer.
     pub(super) fn segment(&self, samples: &[f32], run: &mut Run) -> Result<Option<SegmentationOutput>> {
         let Some(speakers) = &self.speakers else { return Ok(None) };

@@ -3,13 +3,13 @@
 use super::{Pipeline, Prepared, Run};
 use crate::asr::{Chunks, Recognizer};
 use crate::diarize::diarizer::SegmentationOutput;
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::types::Chunk;
 use crate::units::Seconds;
 use crate::vad::{self, Detector, VadOptions};
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// Output of the diarizer's segmentation network, if it is the detector and does not fail.
     pub(super) fn segmentation(&self, samples: &[f32], run: &mut Run) -> Result<Option<SegmentationOutput>> {
         match self.detector {

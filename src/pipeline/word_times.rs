@@ -11,12 +11,12 @@ use super::{Pipeline, Prepared, Run};
 use crate::align::{AlignOptions, Aligner};
 use crate::asr::{AsrOptions, AsrResult, Recognizer, language_names};
 use crate::config::{Options, WordTimes};
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::types::{Span, Word};
 
 /// How the words of one recording get their times.
-pub(super) struct Choice<'a, B: Wav2Vec2Ops> {
+pub(super) struct Choice<'a, B: Backend> {
     /// The recogniser's options, with the language if it was detected, and with word times if it must give them.
     asr: AsrOptions,
     /// The language that was detected, and its probability.
@@ -27,7 +27,7 @@ pub(super) struct Choice<'a, B: Wav2Vec2Ops> {
     aligner: Option<Arc<Aligner<B>>>,
 }
 
-impl<B: Wav2Vec2Ops, R: Recognizer> Pipeline<B, R> {
+impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// Chooses the source of the word times. Detects the language first if the choice depends on it.
     pub(super) fn choose_word_times<'a>(
         &self,

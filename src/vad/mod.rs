@@ -17,7 +17,7 @@ pub mod silero;
 use std::path::Path;
 
 use self::pyannote::{FrameScores, Pyannote};
-use crate::engine::segmentation_ops::SegmentationOps;
+use crate::engine::Backend;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::pyannet;
@@ -135,7 +135,7 @@ impl Detector {
     ///
     /// # Errors
     /// [`Error::Weights`] or [`Error::Model`] if the file is missing or has another network.
-    pub fn load<B: SegmentationOps>(be: &B, method: VadMethod, network: &Path) -> Result<Self> {
+    pub fn load<B: Backend>(be: &B, method: VadMethod, network: &Path) -> Result<Self> {
         Ok(match method {
             VadMethod::None => Detector::None,
             VadMethod::Energy => Detector::Energy,

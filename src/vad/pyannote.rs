@@ -17,7 +17,7 @@ use std::path::Path;
 
 use super::VadOptions;
 use super::binarize::{Hysteresis, binarize};
-use crate::engine::segmentation_ops::SegmentationOps;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::models::pyannet::{PyanNet, SpeechCurve};
 use crate::types::Span;
@@ -35,12 +35,12 @@ pub trait FrameScores: Send + Sync {
 }
 
 /// PyanNet and its device.
-pub struct Pyannote<B: SegmentationOps> {
+pub struct Pyannote<B: Backend> {
     be: B,
     network: PyanNet<B>,
 }
 
-impl<B: SegmentationOps> Pyannote<B> {
+impl<B: Backend> Pyannote<B> {
     /// Opens pyannote's `pytorch_model.bin`, or another format of [`PyanNet::open`].
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl<B: SegmentationOps> Pyannote<B> {
     }
 }
 
-impl<B: SegmentationOps> FrameScores for Pyannote<B> {
+impl<B: Backend> FrameScores for Pyannote<B> {
     /// See [`SpeechCurve`]. An empty recording has no frames.
     fn scores(&self, samples: &[f32]) -> Result<Vec<f32>> {
         if samples.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use diarist::engine::embedding_ops::EmbeddingOps;
+use diarist::engine::prelude::*;
 use diarist::engine::weights::Weights;
 use diarist::models::embedding;
 use serde_json::Value;
@@ -112,7 +112,7 @@ pub fn spans(case: &Value) -> Vec<Vec<Range<usize>>> {
 
 /// Computes embeddings of 0.5 to 10 s excerpts of six meetings with the published weights, in one call. Fails if a
 /// value differs from that of 3D-Speaker's code by more than `atol`; returns the largest difference.
-pub fn compare_published<B: EmbeddingOps>(be: &B, atol: f32) -> f32 {
+pub fn compare_published<B: Backend>(be: &B, atol: f32) -> f32 {
     let golden = super::json("real/campplus.json");
     let network = embedding::open(be, &super::real("campplus/campplus_cn_en_common.pt")).unwrap();
     let (mut samples, mut spans, mut want) = (Vec::new(), Vec::new(), Vec::new());

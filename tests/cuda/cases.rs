@@ -1,9 +1,9 @@
 //! Shared by all op tests: inputs, the comparison of the two backends, and the table of tolerances.
 
+use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
-use diarist::engine::wav2vec2_ops::Wav2Vec2Ops;
-use diarist::engine::{Backend, Tensor};
+use diarist::engine::prelude::*;
 use half::{bf16, f16};
 
 use crate::driver::Machine;
@@ -37,7 +37,7 @@ pub trait Case {
     /// Op and sizes, for failure messages.
     fn name(&self) -> String;
     /// The op's result for these inputs.
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32>;
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Runs a case on the CPU and, under every schedule, on the GPU with both activation types.

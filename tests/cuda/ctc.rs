@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use diarist::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
-use diarist::engine::{Backend, ops};
+use diarist::engine::ops;
+use diarist::engine::prelude::*;
 
 use crate::cases::{self, Case, F32, floats};
 use crate::driver::machine;

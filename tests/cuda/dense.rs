@@ -1,9 +1,10 @@
 //! The primitives of CAM++ (densely connected TDNN) over clips of different lengths, and CAM++ as a whole.
 
 use diarist::engine::Tensor;
+use diarist::engine::campplus_ops::{self, Affine, ClipConv, ClipConv2dEpilogue, ClipConvEpilogue, Clips};
 use diarist::engine::cpu::Cpu;
-use diarist::engine::dense::{self, Affine, ClipAfter, ClipConv, Clips, Dense, Finish};
 use diarist::engine::embedding_ops::{FilterShape, HostFilter};
+use diarist::engine::prelude::*;
 use diarist::engine::segmentation_ops::{self, Activation};
 use diarist::engine::weights::HostMatrix;
 use diarist::models::campplus::CamPlus;
@@ -20,10 +21,10 @@ const SUMS: Tolerance = Tolerance { atol: 3e-4, rtol: 1e-5 };
 /// Frames of the clips: fewer than the taps cover, more than a tile, more than a segment.
 const LENGTHS: [usize; 5] = [1, 7, 260, 2, 131];
 
-/// An op of [`Dense`] with its inputs.
+/// An op of [`CampplusOps`] with its inputs.
 trait DenseCase {
     fn name(&self) -> String;
-    fn run<B: Dense>(&self, be: &B) -> Vec<f32>;
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Compares the CPU and, under every schedule, the GPU; the type of the activations does not matter.
@@ -55,26 +56,26 @@ impl DenseCase for Convolution {
         format!("clip_conv {:?} {:?} {:?}", self.0, self.1, self.2)
     }
 
-    fn run<B: Dense>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let ([outputs, taps, inputs, stride, dilation], [width, out_width, column]) = (self.0, self.1);
         let clips = Clips::new(be, &LENGTHS).unwrap();
         let result = clips.strided(be, stride).unwrap();
         let scale = 1.0 / ((taps * inputs) as f32).sqrt();
         let values = random(71, outputs * taps * inputs).iter().map(|v| v * scale).collect();
-        let weight = dense::clip_weight(be, &HostMatrix { values, rows: outputs, cols: taps * inputs }).unwrap();
+        let weight = campplus_ops::clip_weight(be, &HostMatrix { values, rows: outputs, cols: taps * inputs }).unwrap();
         let x = floats(be, &[clips.rows(), width], &random(72, clips.rows() * width));
         let mut out = floats(be, &[result.rows(), out_width], &vec![7.0; result.rows() * out_width]);
         let vector = |seed: u64, len: usize| floats(be, &[len], &random(seed, len));
         let (bias, before) = (vector(73, outputs), Affine { scale: vector(74, inputs), shift: vector(75, inputs) });
         let gates = floats(be, &[result.num_segments(), outputs], &random(76, result.num_segments() * outputs));
         let (before, bias, finish) = match self.2 {
-            Around::Nothing => (None, None, Finish::Store),
-            Around::Relu => (None, Some(&bias), Finish::Relu),
-            Around::ScaledRelu => (Some(&before), Some(&bias), Finish::Relu),
-            Around::Gate => (None, None, Finish::Gate(&gates)),
+            Around::Nothing => (None, None, ClipConvEpilogue::Store),
+            Around::Relu => (None, Some(&bias), ClipConvEpilogue::Relu),
+            Around::ScaledRelu => (Some(&before), Some(&bias), ClipConvEpilogue::Relu),
+            Around::Gate => (None, None, ClipConvEpilogue::Gate(&gates)),
         };
         let conv = ClipConv { weight: &weight, taps, stride, dilation, before, bias, finish, column };
-        dense::clip_conv(be, &mut out, &x, &conv, [&clips, &result]).unwrap();
+        campplus_ops::clip_conv(be, &mut out, &x, &conv, [&clips, &result]).unwrap();
         out.to_host(be).unwrap()
     }
 }
@@ -103,20 +104,20 @@ impl DenseCase for Pictures {
         format!("clip_conv2d {:?}, adds {}", self.0, self.1)
     }
 
-    fn run<B: Dense>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [bands, outputs, taps, inputs, stride] = self.0;
         let clips = Clips::new(be, &[1, 7, 40, 2]).unwrap();
         let shape = FilterShape { outputs, taps, inputs, stride: [1, stride] };
         let scale = 1.0 / ((taps * taps * inputs) as f32).sqrt();
         let values = random(71, outputs * taps * taps * inputs).iter().map(|v| v * scale).collect();
-        let filter = dense::clip_filter(be, &HostFilter { values, bias: random(73, outputs), shape }).unwrap();
+        let filter = campplus_ops::clip_filter(be, &HostFilter { values, bias: random(73, outputs), shape }).unwrap();
         let x = floats(be, &[clips.rows(), bands, inputs], &random(72, clips.rows() * bands * inputs));
         let out_shape = [clips.rows(), bands.div_ceil(stride), outputs];
         let len = out_shape.iter().product();
         let added = floats(be, &out_shape, &random(77, len));
         let mut out = floats(be, &out_shape, &vec![7.0; len]);
-        let after = if self.1 { ClipAfter::AddRelu(&added) } else { ClipAfter::Store };
-        dense::clip_conv2d(be, &mut out, &x, &filter, after, &clips).unwrap();
+        let after = if self.1 { ClipConv2dEpilogue::AddRelu(&added) } else { ClipConv2dEpilogue::Store };
+        campplus_ops::clip_conv2d(be, &mut out, &x, &filter, after, &clips).unwrap();
         out.to_host(be).unwrap()
     }
 }
@@ -144,19 +145,19 @@ impl DenseCase for Means {
         format!("means of {} columns", self.0)
     }
 
-    fn run<B: Dense>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let width = self.0;
         // Without the clip of one frame, whose standard deviation is NaN.
         let clips = Clips::new(be, &[100, 7, 260, 2, 201]).unwrap();
         let values: Vec<f32> = random(78, clips.rows() * width).iter().map(|v| 2.0 * v + 9.0).collect();
         let x = floats(be, &[clips.rows(), width], &values);
         let mut context = floats(be, &[clips.num_segments(), width], &vec![7.0; clips.num_segments() * width]);
-        dense::segment_context(be, &mut context, &x, &clips).unwrap();
+        campplus_ops::segment_context(be, &mut context, &x, &clips).unwrap();
         let mut statistics = floats(be, &[clips.count(), 2, width], &vec![7.0; clips.count() * 2 * width]);
-        dense::clip_statistics(be, &mut statistics, &x, &clips).unwrap();
+        campplus_ops::clip_statistics(be, &mut statistics, &x, &clips).unwrap();
         let index: Vec<usize> = (0..clips.rows()).map(|row| row * 7 % clips.rows()).collect();
         let mut centred = floats(be, &[clips.rows(), width, 1], &vec![7.0; clips.rows() * width]);
-        dense::centre_clips(be, &mut centred, &x, &index, &clips).unwrap();
+        campplus_ops::centre_clips(be, &mut centred, &x, &index, &clips).unwrap();
         [context, statistics, centred].iter().flat_map(|t| t.to_host(be).unwrap()).collect()
     }
 }
@@ -177,7 +178,7 @@ impl DenseCase for Small {
         "conv1d_exact with a ReLU".into()
     }
 
-    fn run<B: Dense>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let weight = be.f32_matrix(&HostMatrix { values: random(79, 64 * 40), rows: 64, cols: 40 }).unwrap();
         let (x, bias) = (floats(be, &[1, 9, 40], &random(80, 9 * 40)), floats(be, &[64], &random(81, 64)));
         let mut out = Tensor::zeros(be, &[1, 9, 64]).unwrap();

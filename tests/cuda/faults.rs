@@ -2,8 +2,9 @@
 //! when it is opened again.
 
 use diarist::asr::memory::Plan;
+use diarist::engine::CrossKind;
 use diarist::engine::cuda::Cuda;
-use diarist::engine::{Backend, CrossKind};
+use diarist::engine::prelude::*;
 use diarist::pipeline::{Input, Observer, Pipeline};
 use diarist::types::Segment;
 use diarist::vad::Detector;

@@ -3,7 +3,8 @@
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::decode::{DecodeSizes, DecodeState, RuleTokens, result_column};
-use diarist::engine::{Backend, StepRows, Tensor, ops};
+use diarist::engine::prelude::*;
+use diarist::engine::{StepRows, Tensor, ops};
 use half::f16;
 
 use crate::cases::*;
@@ -128,14 +129,14 @@ fn a_readback_arrives_when_it_is_waited_for() {
     be.write(&mut source.buf, 0, &[5, 6, 7, 8]).unwrap();
     be.start_copy(&mut copies[1], &source.buf).unwrap();
     if machine.is_emulated() {
-        assert!(!be.has_arrived(&copies[1]).unwrap(), "nobody waited for it");
+        assert!(!be.is_copy_complete(&copies[1]).unwrap(), "nobody waited for it");
     }
-    assert_eq!(be.arrived(&mut copies[0]).unwrap(), [1, 2, 3, 4]);
-    assert_eq!(be.arrived(&mut copies[1]).unwrap(), [5, 6, 7]);
-    assert!(be.has_arrived(&copies[1]).unwrap());
+    assert_eq!(be.finish_copy(&mut copies[0]).unwrap(), [1, 2, 3, 4]);
+    assert_eq!(be.finish_copy(&mut copies[1]).unwrap(), [5, 6, 7]);
+    assert!(be.is_copy_complete(&copies[1]).unwrap());
     be.write(&mut source.buf, 0, &[9]).unwrap();
     be.start_copy(&mut copies[1], &source.buf).unwrap();
-    assert_eq!(be.arrived(&mut copies[1]).unwrap(), [9, 6, 7], "the second copy to the same place");
+    assert_eq!(be.finish_copy(&mut copies[1]).unwrap(), [9, 6, 7], "the second copy to the same place");
     assert!(be.start_copy(&mut be.host_copy(5).unwrap(), &source.buf).is_err(), "more than there is");
     drop((copies, source, be));
     assert_eq!(machine.count("emulator_host_allocations"), 0, "page-locked memory that nobody gave back");

@@ -1,7 +1,8 @@
 //! The ops of encoders.
 
+use diarist::engine::prelude::*;
 use diarist::engine::weights::{HostInt8, HostMatrix, HostWeight};
-use diarist::engine::{Backend, Epilogue, Tensor, cuda, ops};
+use diarist::engine::{Epilogue, Tensor, cuda, ops};
 
 use crate::cases::*;
 use crate::driver::machine;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use diarist::config::Options;
-use diarist::engine::{Backend, Tensor, ops};
+use diarist::engine::prelude::*;
+use diarist::engine::{Tensor, ops};
 use diarist::pipeline::{Input, Pipeline};
 use diarist::units::Seconds;
 use diarist::vad::Detector;

@@ -2,7 +2,8 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::segmentation_ops::{self, Activation, InstanceNorm, Overlap, SegmentationOps};
+use diarist::engine::prelude::*;
+use diarist::engine::segmentation_ops::{self, Activation, InstanceNorm, Overlap};
 use diarist::engine::weights::HostMatrix;
 use diarist::models::pyannet::{PyanNet, Specification};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::driver::{Machine, machine};
 /// An op of [`SegmentationOps`] with its inputs.
 trait RecurrentCase {
     fn name(&self) -> String;
-    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32>;
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Compares the CPU and, under every schedule, the GPU: in f32 whatever the type of the activations.
@@ -27,11 +28,11 @@ fn check(machine: &Machine, case: &impl RecurrentCase) {
     });
 }
 
-fn vector<B: SegmentationOps>(be: &B, seed: u64, len: usize) -> Tensor<B, f32> {
+fn vector<B: Backend>(be: &B, seed: u64, len: usize) -> Tensor<B, f32> {
     floats(be, &[len], &random(seed, len))
 }
 
-fn exact<B: SegmentationOps>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32) -> B::F32Matrix {
+fn exact<B: Backend>(be: &B, seed: u64, [rows, cols]: [usize; 2], divisor: f32) -> B::F32Matrix {
     let values = random(seed, rows * cols).iter().map(|v| v / divisor).collect();
     be.f32_matrix(&HostMatrix { values, rows, cols }).unwrap()
 }
@@ -43,7 +44,7 @@ impl RecurrentCase for Convolution {
         format!("conv1d_exact {:?} {:?}", self.0, self.1)
     }
 
-    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [frames, width, outputs, taps, stride] = self.0;
         let x = floats(be, &[2, frames, width], &random(30, 2 * frames * width));
         let weight = exact(be, 31, [outputs, taps * width], 8.0);
@@ -80,7 +81,7 @@ impl RecurrentCase for Pooling {
         format!("window_affine, pool_norm, overlap_pool_norm {:?}", self.sizes)
     }
 
-    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [windows, frames, width, hop] = self.sizes;
         let norm = InstanceNorm { gamma: vector(be, 40, width), beta: vector(be, 41, width) };
         let x = floats(be, &[windows, frames, width], &random(42, windows * frames * width));
@@ -120,7 +121,7 @@ impl RecurrentCase for Lstm {
         format!("lstm {:?}", self.0)
     }
 
-    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [batch, frames] = self.0;
         let gates = |seed| {
             let values: Vec<f32> = random(seed, batch * frames * 512).iter().map(|v| 3.0 * v).collect();
@@ -162,7 +163,7 @@ impl RecurrentCase for Network {
         format!("PyanNet {}", self.0)
     }
 
-    fn run<B: SegmentationOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let weights = common::pyannet::weights(&self.0);
         let network = PyanNet::load(be, Specification::read(&weights).unwrap(), &weights).unwrap();
         let samples = common::seeded::audio_f32(9, network.specification().window + 1000);

@@ -3,7 +3,8 @@
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
-use diarist::engine::embedding_ops::{self, After, EmbeddingOps, FilterShape, HostFilter};
+use diarist::engine::embedding_ops::{self, Conv2dEpilogue, FilterShape, HostFilter};
+use diarist::engine::prelude::*;
 use diarist::features::fbank::{self, Fbank, Taper};
 use diarist::models::resnet34::ResNet34;
 use half::{bf16, f16};
@@ -20,7 +21,7 @@ const FBANK: Tolerance = Tolerance { atol: 1e-3, rtol: 1e-5 };
 /// An op of [`EmbeddingOps`] with its inputs.
 trait ResidualCase {
     fn name(&self) -> String;
-    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32>;
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32>;
 }
 
 /// Compares the CPU and, under every schedule, the GPU with both activation types.
@@ -50,7 +51,7 @@ impl ResidualCase for Features {
         format!("fbank of {} samples, {:?}", self.samples, self.options)
     }
 
-    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let plan = embedding_ops::fbank_plan(be, &self.options).unwrap();
         let heard = floats(be, &[self.samples], &samples(60, self.samples));
         let mut out = Tensor::zeros(be, &[fbank::frames(self.samples), self.options.bands]).unwrap();
@@ -83,7 +84,7 @@ impl ResidualCase for Centre {
         format!("centre_windows {:?} {:?}", self.0, self.1)
     }
 
-    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [rows, frames, bands] = self.0;
         // The mean is larger than the rest, as it is for logarithms.
         let values: Vec<f32> = random(61, rows * bands).iter().map(|v| 2.0 * v + 9.0).collect();
@@ -146,7 +147,7 @@ impl Convolution {
     }
 
     /// Result for windows with the given values of `x`.
-    fn of<B: EmbeddingOps>(&self, be: &B, batch: usize, x: &[f32], added: &[f32]) -> Vec<f32> {
+    fn of<B: Backend>(&self, be: &B, batch: usize, x: &[f32], added: &[f32]) -> Vec<f32> {
         let ([_, frames, bands, inputs], [_, out_frames, out_bands, outputs]) = (self.x, self.out());
         let x = act(be, &[batch, frames, bands, inputs], x);
         let shape = [batch, out_frames, out_bands, outputs];
@@ -154,9 +155,9 @@ impl Convolution {
         let mut out = act(be, &shape, &vec![7.0; added.len()]);
         let filter = embedding_ops::filter(be, &self.filter()).unwrap();
         let after = match self.then {
-            Then::Store => After::Store,
-            Then::Relu => After::Relu,
-            Then::AddRelu => After::AddRelu(&added),
+            Then::Store => Conv2dEpilogue::Store,
+            Then::Relu => Conv2dEpilogue::Relu,
+            Then::AddRelu => Conv2dEpilogue::AddRelu(&added),
         };
         embedding_ops::conv2d(be, &mut out, &x, &filter, after).unwrap();
         host(be, &out)
@@ -172,7 +173,7 @@ impl ResidualCase for Convolution {
         format!("conv2d {:?} {:?} {:?}", self.x, self.filter, self.then)
     }
 
-    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let (x, added) = self.inputs();
         self.of(be, self.x[0], &x, &added)
     }
@@ -280,7 +281,7 @@ impl ResidualCase for Statistics {
         format!("masked_statistics {:?}", self.0)
     }
 
-    fn run<B: EmbeddingOps>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [windows, speakers, frames, bands, channels] = self.0;
         let shape = [windows, frames, bands, channels];
         let x = act(be, &shape, &random(66, shape.iter().product()));
@@ -333,7 +334,7 @@ fn masks() -> Vec<bool> {
 }
 
 /// A narrow network: embeddings of all windows, and whether each window alone gives the same bits.
-fn embeddings<B: EmbeddingOps>(be: &B) -> (Vec<f32>, bool) {
+fn embeddings<B: Backend>(be: &B) -> (Vec<f32>, bool) {
     let case = json!({"seed": 11, "planes": 16, "blocks": [1, 2, 1, 1], "size": 24});
     let network = ResNet34::load(be, &common::resnet34::weights(&case)).unwrap();
     let (heard, masks) = (samples(70, 11_000), masks());

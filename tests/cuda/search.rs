@@ -2,7 +2,8 @@
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::decode::{DecodeSizes, DecodeState, RuleTokens, Search, SlotOptions};
-use diarist::engine::{Backend, StepRows, Tensor, ops};
+use diarist::engine::prelude::*;
+use diarist::engine::{StepRows, Tensor, ops};
 
 use crate::cases::{compare, ints, open, random};
 use crate::driver::machine;

@@ -1,7 +1,8 @@
 //! The ops of a decode step, up to the logits.
 
+use diarist::engine::prelude::*;
 use diarist::engine::weights::HostMatrix;
-use diarist::engine::{Backend, StepRows, Tensor, cuda, ops};
+use diarist::engine::{StepRows, Tensor, cuda, ops};
 
 use crate::cases::*;
 use crate::driver::machine;

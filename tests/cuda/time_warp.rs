@@ -2,8 +2,8 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cuda::{self, Cuda};
-use diarist::engine::time_warp::{self, Before, HeadColumns, WarpPlace, WarpPlaces};
-use diarist::engine::wav2vec2_ops::Wav2Vec2Ops;
+use diarist::engine::prelude::*;
+use diarist::engine::time_warp::{self, Accumulate, DtwSegment, DtwSegments, HeadColumns};
 use diarist::pipeline::{Input, Pipeline};
 use diarist::vad::Detector;
 use half::f16;
@@ -22,7 +22,7 @@ impl Case for Weights {
         format!("attention_weights {:?}", self.sizes)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [heads, tokens, frames, width, first] = self.sizes;
         let columns = heads * width + 1;
         let q = act(be, &[first + tokens + 1, columns], &random(60, (first + tokens + 1) * columns));
@@ -45,11 +45,11 @@ impl Case for Matrix {
         format!("alignment_matrix {:?}", self.sizes)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [heads, tokens, frames, first] = self.sizes;
         let mut matrix =
             floats(be, &[first + tokens + 1, frames + 2], &random(62, (first + tokens + 1) * (frames + 2)));
-        for before in [Before::Nothing, Before::OtherHeads] {
+        for before in [Accumulate::Overwrite, Accumulate::Add] {
             let values: Vec<f32> = random(63, heads * tokens * frames).iter().map(|v| v * v).collect();
             let mut weights = floats(be, &[heads, tokens, frames], &values);
             time_warp::alignment_matrix(be, &mut matrix, &mut weights, first, 0.5, before).unwrap();
@@ -78,7 +78,7 @@ impl Case for Paths {
         format!("time_warp {:?}", self.0)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let rows: usize = self.0.iter().map(|text| text.0).sum();
         let stride = self.0.iter().map(|text| text.1).max().unwrap() + 1;
         // multiples of a quarter: sums are exact, and many paths tie
@@ -87,10 +87,10 @@ impl Case for Paths {
         let mut first = 0;
         let mut places = Vec::new();
         for (rows, frames) in &self.0 {
-            places.push(WarpPlace { rows: first..first + rows, frames: *frames });
+            places.push(DtwSegment { rows: first..first + rows, frames: *frames });
             first += rows;
         }
-        let places = WarpPlaces::new(be, places).unwrap();
+        let places = DtwSegments::new(be, places).unwrap();
         let mut out = Tensor::zeros(be, &[rows]).unwrap();
         time_warp::time_warp(be, &mut out, &matrix, &places).unwrap();
         out.to_host(be).unwrap().into_iter().map(|frame| frame as f32).collect()
@@ -118,7 +118,7 @@ impl Case for Labels {
         "label_probability".into()
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let logits: Vec<f32> = random(65, 5 * 600).iter().map(|v| 20.0 * v).collect();
         let mut out = floats(be, &[8], &[-1.0; 8]);
         let labels = ints(be, &[0, 1, 2, 300, 499, 500, 77, 3]);
@@ -136,7 +136,7 @@ fn label_probability() {
 }
 
 /// The words of the first half of the built-in sample: text, start, end, score.
-fn words<B: Wav2Vec2Ops>(be: &B, batch_size: usize) -> Vec<(String, f64, f64, f64)> {
+fn words<B: Backend>(be: &B, batch_size: usize) -> Vec<(String, f64, f64, f64)> {
     let mut options = transcripts::options(1);
     options.asr.word_timestamps = true;
     options.asr.batch_size = batch_size;

@@ -8,10 +8,10 @@ use diarist::asr::{self, Chunks};
 use diarist::assets::SAMPLE;
 use diarist::audio;
 use diarist::config::Options;
+use diarist::engine::CrossKind;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{self, Cuda};
-use diarist::engine::wav2vec2_ops::Wav2Vec2Ops;
-use diarist::engine::{Backend, CrossKind};
+use diarist::engine::prelude::*;
 use diarist::pipeline::{Input, Pipeline, WordTimes};
 use diarist::types::Segment;
 use diarist::units::Seconds;
@@ -38,15 +38,11 @@ pub fn first_half() -> Vec<f32> {
 }
 
 /// The text and times of the built-in sample.
-pub fn transcribe<B: Wav2Vec2Ops>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
+pub fn transcribe<B: Backend>(be: &B, options: &Options) -> Result<Vec<String>, diarist::Error> {
     texts(&Pipeline::builtin(be, Detector::Energy)?, Input::Bytes(SAMPLE, "sample"), options)
 }
 
-fn texts<B: Wav2Vec2Ops>(
-    pipeline: &Pipeline<B>,
-    input: Input,
-    options: &Options,
-) -> Result<Vec<String>, diarist::Error> {
+fn texts<B: Backend>(pipeline: &Pipeline<B>, input: Input, options: &Options) -> Result<Vec<String>, diarist::Error> {
     let transcript = pipeline.transcribe(input, options, &mut ())?;
     Ok(transcript.segments.iter().map(|s| format!("{:.2} {:.2} {}", s.start.0, s.end.0, s.text)).collect())
 }
@@ -182,7 +178,7 @@ fn memory_is_planned_before_it_is_taken() {
 #[ignore = "needs a C++ compiler"]
 fn sequential_windows_transcribe_as_on_the_cpu() {
     let machine = machine();
-    fn windows<B: Wav2Vec2Ops>(be: &B) -> Vec<String> {
+    fn windows<B: Backend>(be: &B) -> Vec<String> {
         let mut options = options(1);
         options.asr.temperatures = vec![0.0];
         let pipeline = Pipeline::builtin(be, Detector::None).unwrap();

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use diarist::engine::wav2vec2_ops::{self, Lengths, SampleConv, Wav2Vec2Ops};
+use diarist::engine::prelude::*;
+use diarist::engine::wav2vec2_ops::{self, Lengths, SampleConv};
 use diarist::engine::weights::{HostMatrix, Weights};
 use diarist::engine::{Epilogue, Tensor};
 use diarist::models::wav2vec2::{Config, Wav2Vec2};
@@ -28,7 +29,7 @@ impl Case for ConvValid {
         format!("conv1d_valid {:?}", self.0)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let [frames, width, outputs, taps, stride] = self.0;
         let x = act(be, &[2, frames, width], &random(30, 2 * frames * width));
         let values = random(31, outputs * taps * width).iter().map(|v| v / 8.0).collect();
@@ -49,7 +50,7 @@ fn conv1d_valid() {
     }
 }
 
-fn sample_conv<B: Wav2Vec2Ops>(be: &B, [width, taps, stride]: [usize; 3], bias: bool) -> SampleConv<B> {
+fn sample_conv<B: Backend>(be: &B, [width, taps, stride]: [usize; 3], bias: bool) -> SampleConv<B> {
     let vector = |seed| floats(be, &[width], &random(seed, width));
     SampleConv {
         weight: floats(be, &[width, taps], &random(33, width * taps)),
@@ -68,7 +69,7 @@ impl Case for SampleConvs {
         format!("conv1d_channel_norm, conv1d_layer_norm {:?}", self.0)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         // More frames than a block of window_moments has, and a length that ends within one of its tiles.
         let ([width, taps, stride], lengths, frames) = (self.0, vec![2100, 1, 0, 333], 2100);
         let samples = (frames - 1) * stride + taps + (stride - 1);
@@ -103,7 +104,7 @@ impl Case for LayerNormGelu {
         format!("layer_norm_gelu {}", self.width)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let x = act(be, &[3, 7, self.width], &random(36, 21 * self.width));
         let [gamma, beta] = [34, 35].map(|seed| floats(be, &[self.width], &random(seed, self.width)));
         let mut out = act(be, &[3, 7, self.width], &vec![FILLING; 21 * self.width]);
@@ -128,7 +129,7 @@ impl Case for PositionalConv {
         format!("positional_conv {:?}", self.0)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let ([groups, width, taps], lengths, frames) = (self.0, vec![50, 0, 17], 50);
         let channels = width / groups;
         let x = act(be, &[3, frames, width], &ragged(37, &lengths, frames, width));
@@ -163,7 +164,7 @@ impl Case for AttentionWithin {
         format!("attention_within {:?}", self.0)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let ([width, heads], lengths, frames) = (self.0, vec![70, 1, 0, 65], 70);
         let qkv = act(be, &[4, frames, 3 * width], &ragged(39, &lengths, frames, 3 * width));
         let mut out = act(be, &[4, frames, width], &vec![FILLING; 4 * frames * width]);
@@ -193,7 +194,7 @@ impl Case for LogSoftmax {
         format!("log_softmax {} {:?}", self.classes, self.wildcard)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let values: Vec<f32> = random(45, 19 * self.classes).iter().map(|v| 20.0 * v + 50.0).collect();
         let logits = floats(be, &[19, self.classes], &values);
         let bias = floats(be, &[self.classes], &random(46, self.classes));
@@ -233,7 +234,7 @@ const WIDE: &str = r#"{"model_type": "wav2vec2", "vocab_size": 12, "hidden_size"
     "feat_extract_norm": "layer", "conv_bias": true, "do_stable_layer_norm": true, "pad_token_id": 11}"#;
 
 impl Network {
-    fn emissions<B: Wav2Vec2Ops>(&self, be: &B, clips: &[&[f32]]) -> Vec<Vec<f32>> {
+    fn emissions<B: Backend>(&self, be: &B, clips: &[&[f32]]) -> Vec<Vec<f32>> {
         let config = Config::parse(self.config, Path::new("config.json")).unwrap();
         let network = Wav2Vec2::load(be, config, &Weights::random(5), true).unwrap();
         let emissions = network.emissions(be, clips).unwrap();
@@ -249,7 +250,7 @@ impl Case for Network {
         format!("wav2vec2 {}", self.config)
     }
 
-    fn run<B: Wav2Vec2Ops>(&self, be: &B) -> Vec<f32> {
+    fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let clip = random(50, 4000);
         let together = self.emissions(be, &[&clip, &clip[..1777]]);
         let alone = self.emissions(be, &[&clip[..1777]]);

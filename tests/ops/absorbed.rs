@@ -1,8 +1,9 @@
 //! `absorbed_attention_step` and `linear_by_head` against references in f64.
 
 use diarist::engine::cpu::{Cpu, CrossCacheType, WeightType};
+use diarist::engine::prelude::*;
 use diarist::engine::weights::HostMatrix;
-use diarist::engine::{Backend, CrossKind, StepRows, Tensor, ops};
+use diarist::engine::{CrossKind, StepRows, Tensor, ops};
 
 use crate::attention::attend_f64;
 use crate::common::*;

@@ -1,7 +1,8 @@
 //! Random inputs, comparisons, and the two CPU backends under test.
 
+use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::{Backend, Tensor};
+use diarist::engine::prelude::*;
 
 /// Backends with one and with two threads; their results must be bit-identical.
 pub fn cpus() -> [Cpu; 2] {

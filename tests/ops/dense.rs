@@ -1,9 +1,10 @@
 //! The primitives of `engine/dense.rs` against references in f64.
 
 use diarist::engine::Tensor;
+use diarist::engine::campplus_ops::{self, Affine, ClipConv, ClipConv2dEpilogue, ClipConvEpilogue, Clips, SEGMENT};
 use diarist::engine::cpu::Cpu;
-use diarist::engine::dense::{self, Affine, ClipAfter, ClipConv, Clips, Dense, Finish, SEGMENT};
 use diarist::engine::embedding_ops::{FilterShape, HostFilter};
+use diarist::engine::prelude::*;
 use diarist::engine::weights::HostMatrix;
 
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
@@ -73,28 +74,30 @@ fn clip_conv() {
         let want = plain.concat();
         let atol = 2e-6 * ((taps * inputs) as f64).sqrt();
         for cpu in cpus() {
-            let prepared =
-                dense::clip_weight(&cpu, &HostMatrix { values: weight.clone(), rows: outputs, cols: taps * inputs })
-                    .unwrap();
+            let prepared = campplus_ops::clip_weight(
+                &cpu,
+                &HostMatrix { values: weight.clone(), rows: outputs, cols: taps * inputs },
+            )
+            .unwrap();
             let bias = tensor(&cpu, &[outputs], &bias);
-            let run = |x: &[f32], lengths: &[usize], finish: Finish<Cpu>, before: Option<&Affine<Cpu>>| {
+            let run = |x: &[f32], lengths: &[usize], finish: ClipConvEpilogue<Cpu>, before: Option<&Affine<Cpu>>| {
                 let clips = Clips::new(&cpu, lengths).unwrap();
                 let result = clips.strided(&cpu, stride).unwrap();
                 let x = tensor(&cpu, &[clips.rows(), width], x);
                 let mut out = tensor(&cpu, &[result.rows(), out_width], &vec![9.0; result.rows() * out_width]);
                 let conv =
                     ClipConv { weight: &prepared, taps, stride, dilation, before, bias: Some(&bias), finish, column };
-                dense::clip_conv(&cpu, &mut out, &x, &conv, [&clips, &result]).unwrap();
+                campplus_ops::clip_conv(&cpu, &mut out, &x, &conv, [&clips, &result]).unwrap();
                 let out = host(&cpu, &out);
                 let others =
                     out.chunks_exact(out_width).flat_map(|row| row[..column].iter().chain(&row[column + outputs..]));
                 assert!(others.into_iter().all(|v| *v == 9.0), "{name}: other columns");
                 columns(&out, sizes)
             };
-            let got = run(&x, &lengths, Finish::Store, None);
+            let got = run(&x, &lengths, ClipConvEpilogue::Store, None);
             assert_close(&name, &got, &want, atol, 1e-6);
             let relu: Vec<f64> = want.iter().map(|v| v.max(0.0)).collect();
-            assert_close(&name, &run(&x, &lengths, Finish::Relu, None), &relu, atol, 1e-6);
+            assert_close(&name, &run(&x, &lengths, ClipConvEpilogue::Relu, None), &relu, atol, 1e-6);
             // One gate per segment of the output.
             let segments: usize = lengths.iter().map(|length| length.div_ceil(stride).div_ceil(SEGMENT)).sum();
             let gates = random(4, segments * outputs);
@@ -108,7 +111,7 @@ fn clip_conv() {
                 first += (clip.len() / outputs).div_ceil(SEGMENT);
             }
             let gates = tensor(&cpu, &[segments, outputs], &gates);
-            assert_close(&name, &run(&x, &lengths, Finish::Gate(&gates), None), &gated, atol, 1e-6);
+            assert_close(&name, &run(&x, &lengths, ClipConvEpilogue::Gate(&gates), None), &gated, atol, 1e-6);
             if taps == 1 {
                 let (scale, shift) = (random(5, inputs), random(6, inputs));
                 let scaled = |at: usize| {
@@ -118,11 +121,11 @@ fn clip_conv() {
                 };
                 let before = Affine { scale: tensor(&cpu, &[inputs], &scale), shift: tensor(&cpu, &[inputs], &shift) };
                 let want = by_clip(&(0..x.len()).map(scaled).collect::<Vec<f64>>()).concat();
-                assert_close(&name, &run(&x, &lengths, Finish::Store, Some(&before)), &want, atol, 1e-6);
+                assert_close(&name, &run(&x, &lengths, ClipConvEpilogue::Store, Some(&before)), &want, atol, 1e-6);
             }
             // One clip alone.
             let rows = |clips: std::ops::Range<usize>| clips.map(|i| lengths[i].div_ceil(stride)).sum::<usize>();
-            let alone = run(&x[10 * width..140 * width], &lengths[3..4], Finish::Store, None);
+            let alone = run(&x[10 * width..140 * width], &lengths[3..4], ClipConvEpilogue::Store, None);
             assert_same(&name, &alone, &got[rows(0..3) * outputs..rows(0..4) * outputs]);
         }
     }
@@ -157,20 +160,20 @@ fn clip_conv2d() {
         let atol = if is_transformed { 1.2e-5 } else { 2e-6 } * ((taps * taps * inputs) as f64).sqrt();
         for cpu in cpus() {
             let clips = Clips::new(&cpu, &lengths).unwrap();
-            let prepared = dense::clip_filter(&cpu, &filter).unwrap();
+            let prepared = campplus_ops::clip_filter(&cpu, &filter).unwrap();
             let out_shape = [clips.rows(), bands.div_ceil(stride), outputs];
             let x = tensor(&cpu, &[clips.rows(), bands, inputs], &x);
             let added_there = tensor(&cpu, &out_shape, &added);
-            let run = |after: ClipAfter<Cpu>| {
+            let run = |after: ClipConv2dEpilogue<Cpu>| {
                 let mut out = tensor(&cpu, &out_shape, &vec![9.0; want.len()]);
-                dense::clip_conv2d(&cpu, &mut out, &x, &prepared, after, &clips).unwrap();
+                campplus_ops::clip_conv2d(&cpu, &mut out, &x, &prepared, after, &clips).unwrap();
                 host(&cpu, &out)
             };
-            assert_close(&name, &run(ClipAfter::Store), &want, atol, 1e-6);
+            assert_close(&name, &run(ClipConv2dEpilogue::Store), &want, atol, 1e-6);
             let relu: Vec<f64> = want.iter().map(|v| v.max(0.0)).collect();
-            assert_close(&name, &run(ClipAfter::Relu), &relu, atol, 1e-6);
+            assert_close(&name, &run(ClipConv2dEpilogue::Relu), &relu, atol, 1e-6);
             let sums: Vec<f64> = want.iter().zip(&added).map(|(v, a)| (v + f64::from(*a)).max(0.0)).collect();
-            assert_close(&name, &run(ClipAfter::AddRelu(&added_there)), &sums, atol, 1e-6);
+            assert_close(&name, &run(ClipConv2dEpilogue::AddRelu(&added_there)), &sums, atol, 1e-6);
         }
     }
 }
@@ -207,10 +210,10 @@ fn means_of_clips() {
         let clips = Clips::new(&cpu, &lengths).unwrap();
         let there = tensor(&cpu, &[rows, width], &x);
         let mut out = Tensor::zeros(&cpu, &[clips.num_segments(), width]).unwrap();
-        dense::segment_context(&cpu, &mut out, &there, &clips).unwrap();
+        campplus_ops::segment_context(&cpu, &mut out, &there, &clips).unwrap();
         assert_close("segment_context", &host(&cpu, &out), &contexts, 1e-5, 1e-6);
         let mut out = Tensor::zeros(&cpu, &[lengths.len(), 2, width]).unwrap();
-        dense::clip_statistics(&cpu, &mut out, &there, &clips).unwrap();
+        campplus_ops::clip_statistics(&cpu, &mut out, &there, &clips).unwrap();
         let got = host(&cpu, &out);
         // The deviations of a clip of one frame are NaN.
         assert!(got[width..2 * width].iter().all(|v| v.is_nan()));
@@ -223,12 +226,13 @@ fn means_of_clips() {
         let features = tensor(&cpu, &[rows + 5, width], &features);
         let index: Vec<usize> = (0..rows).map(permuted).collect();
         let mut out = Tensor::zeros(&cpu, &[rows, width, 1]).unwrap();
-        dense::centre_clips(&cpu, &mut out, &features, &index, &clips).unwrap();
+        campplus_ops::centre_clips(&cpu, &mut out, &features, &index, &clips).unwrap();
         assert_close("centre_clips", &host(&cpu, &out), &centred, 1e-6, 1e-6);
-        assert!(dense::centre_clips(&cpu, &mut out, &features, &index[1..], &clips).is_err());
+        assert!(campplus_ops::centre_clips(&cpu, &mut out, &features, &index[1..], &clips).is_err());
         let beyond: Vec<usize> = index.iter().map(|row| row + 1).collect();
         assert!(
-            beyond.contains(&(rows + 5)) && dense::centre_clips(&cpu, &mut out, &features, &beyond, &clips).is_err()
+            beyond.contains(&(rows + 5))
+                && campplus_ops::centre_clips(&cpu, &mut out, &features, &beyond, &clips).is_err()
         );
     }
 }
@@ -243,11 +247,11 @@ fn invalid_clips_and_shapes_are_refused() {
     {
         let shape = FilterShape { outputs, taps, inputs, stride };
         let filter = HostFilter { values: random(2, outputs * taps * taps * inputs), bias: random(3, outputs), shape };
-        assert!(dense::clip_filter(&cpu, &filter).is_err(), "{shape:?}");
+        assert!(campplus_ops::clip_filter(&cpu, &filter).is_err(), "{shape:?}");
     }
-    assert!(dense::clip_weight(&cpu, &HostMatrix { values: vec![], rows: 0, cols: 4 }).is_err());
-    assert!(dense::clip_weight(&cpu, &HostMatrix { values: vec![1.0; 7], rows: 2, cols: 4 }).is_err());
-    let weight = dense::clip_weight(&cpu, &HostMatrix { values: random(1, 2 * 12), rows: 2, cols: 12 }).unwrap();
+    assert!(campplus_ops::clip_weight(&cpu, &HostMatrix { values: vec![], rows: 0, cols: 4 }).is_err());
+    assert!(campplus_ops::clip_weight(&cpu, &HostMatrix { values: vec![1.0; 7], rows: 2, cols: 4 }).is_err());
+    let weight = campplus_ops::clip_weight(&cpu, &HostMatrix { values: random(1, 2 * 12), rows: 2, cols: 12 }).unwrap();
     let clips = Clips::new(&cpu, &[5, 6]).unwrap();
     let halved = clips.strided(&cpu, 2).unwrap();
     let before = Affine { scale: tensor(&cpu, &[4], &[1.0; 4]), shift: tensor(&cpu, &[4], &[0.0; 4]) };
@@ -258,12 +262,12 @@ fn invalid_clips_and_shapes_are_refused() {
         dilation: 1,
         before: None,
         bias: None,
-        finish: Finish::Store,
+        finish: ClipConvEpilogue::Store,
         column: 1,
     };
     let attempt = |x: [usize; 2], out: [usize; 2], conv: ClipConv<Cpu>, clips: [&Clips<Cpu>; 2]| {
         let (x, mut out) = (Tensor::zeros(&cpu, &x).unwrap(), Tensor::zeros(&cpu, &out).unwrap());
-        dense::clip_conv(&cpu, &mut out, &x, &conv, clips)
+        campplus_ops::clip_conv(&cpu, &mut out, &x, &conv, clips)
     };
     assert!(attempt([11, 4], [11, 3], plain(), [&clips; 2]).is_ok());
     assert!(attempt([11, 4], [6, 3], ClipConv { stride: 2, ..plain() }, [&clips, &halved]).is_ok());
@@ -281,7 +285,7 @@ fn invalid_clips_and_shapes_are_refused() {
         ([11, 4], [11, 3], ClipConv { dilation: 0, ..plain() }, &clips),
         ([11, 4], [11, 3], ClipConv { before: Some(&before), ..plain() }, &clips),
         ([11, 4], [11, 3], ClipConv { bias: Some(&bias), ..plain() }, &clips),
-        ([11, 4], [11, 3], ClipConv { finish: Finish::Gate(&gates), ..plain() }, &clips),
+        ([11, 4], [11, 3], ClipConv { finish: ClipConvEpilogue::Gate(&gates), ..plain() }, &clips),
     ] {
         assert!(attempt(x, out, conv, [&clips, result]).is_err(), "{x:?}, {out:?}");
     }

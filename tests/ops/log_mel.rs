@@ -1,7 +1,8 @@
 //! `log_mel` against a reference in f64, with a discrete Fourier transform by its definition.
 
 use diarist::engine::cpu::Cpu;
-use diarist::engine::{Backend, Tensor, ops};
+use diarist::engine::prelude::*;
+use diarist::engine::{Tensor, ops};
 use diarist::features::mel_filterbank;
 
 use crate::common::*;

@@ -1,8 +1,9 @@
 //! `linear`, `logits`, `conv1d`, `layer_norm`, `add_positions`, `gather_rows` and `embed` against references in f64.
 
 use diarist::engine::cpu::{Cpu, WeightType};
+use diarist::engine::prelude::*;
 use diarist::engine::weights::HostMatrix;
-use diarist::engine::{Backend, Epilogue, StepRows, Tensor, ops};
+use diarist::engine::{Epilogue, StepRows, Tensor, ops};
 
 use crate::common::*;
 

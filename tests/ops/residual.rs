@@ -2,7 +2,7 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::embedding_ops::{self, After, FilterShape, HostFilter, MASK_EPS};
+use diarist::engine::embedding_ops::{self, Conv2dEpilogue, FilterShape, HostFilter, MASK_EPS};
 
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
 
@@ -64,20 +64,20 @@ fn conv2d() {
             let prepared = embedding_ops::filter(&cpu, &filter).unwrap();
             let shape = [batch, frames.div_ceil(stride), bands.div_ceil(stride), outputs];
             let added_there = tensor(&cpu, &shape, &added);
-            let run = |x: &[f32], batch: usize, after: After<Cpu>| {
+            let run = |x: &[f32], batch: usize, after: Conv2dEpilogue<Cpu>| {
                 let x = tensor(&cpu, &[batch, frames, bands, inputs], x);
                 let mut out = tensor(&cpu, &[batch, shape[1], shape[2], outputs], &vec![9.0; want.len() / 3 * batch]);
                 embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, after).unwrap();
                 host(&cpu, &out)
             };
-            let plain = run(&x, batch, After::Store);
+            let plain = run(&x, batch, Conv2dEpilogue::Store);
             assert_close(&name, &plain, &want, atol, 1e-6);
             let relu: Vec<f64> = want.iter().map(|v| v.max(0.0)).collect();
-            assert_close(&name, &run(&x, batch, After::Relu), &relu, atol, 1e-6);
+            assert_close(&name, &run(&x, batch, Conv2dEpilogue::Relu), &relu, atol, 1e-6);
             let sums: Vec<f64> = want.iter().zip(&added).map(|(v, a)| (v + f64::from(*a)).max(0.0)).collect();
-            assert_close(&name, &run(&x, batch, After::AddRelu(&added_there)), &sums, atol, 1e-6);
+            assert_close(&name, &run(&x, batch, Conv2dEpilogue::AddRelu(&added_there)), &sums, atol, 1e-6);
             // One feature map alone.
-            let alone = run(&x[map..2 * map], 1, After::Store);
+            let alone = run(&x[map..2 * map], 1, Conv2dEpilogue::Store);
             assert_same(&name, &alone, &plain[alone.len()..2 * alone.len()]);
         }
     }
@@ -98,7 +98,7 @@ fn invalid_filters_and_shapes_are_refused() {
     let prepared = embedding_ops::filter(&cpu, &filter(32, 3, 16, 2)).unwrap();
     let try_shapes = |x: [usize; 4], out: [usize; 4]| {
         let (x, mut out) = (Tensor::zeros(&cpu, &x).unwrap(), Tensor::zeros(&cpu, &out).unwrap());
-        embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, After::Relu)
+        embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, Conv2dEpilogue::Relu)
     };
     assert!(try_shapes([2, 5, 4, 16], [2, 3, 2, 32]).is_ok());
     assert!(try_shapes([2, 5, 4, 32], [2, 3, 2, 32]).is_err());
@@ -106,7 +106,7 @@ fn invalid_filters_and_shapes_are_refused() {
     assert!(try_shapes([2, 5, 4, 16], [1, 3, 2, 32]).is_err());
     let x = Tensor::zeros(&cpu, &[1, 5, 4, 16]).unwrap();
     let (mut out, other) = (Tensor::zeros(&cpu, &[1, 3, 2, 32]).unwrap(), Tensor::zeros(&cpu, &[1, 3, 2, 16]).unwrap());
-    assert!(embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, After::AddRelu(&other)).is_err());
+    assert!(embedding_ops::conv2d(&cpu, &mut out, &x, &prepared, Conv2dEpilogue::AddRelu(&other)).is_err());
 }
 
 #[test]

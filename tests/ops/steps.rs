@@ -1,7 +1,8 @@
 //! `self_attention_step` and `cross_attention_step` against references in f64.
 
 use diarist::engine::cpu::{Cpu, CrossCacheType};
-use diarist::engine::{Backend, StepRows, Tensor, ops};
+use diarist::engine::prelude::*;
+use diarist::engine::{StepRows, Tensor, ops};
 
 use crate::attention::attend_f64;
 use crate::common::*;

@@ -2,7 +2,7 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::time_warp::{self, Before, HeadColumns, WarpPlace, WarpPlaces};
+use diarist::engine::time_warp::{self, Accumulate, DtwSegment, DtwSegments, HeadColumns};
 
 use crate::common::{assert_close, assert_same, cpus, indices, random, tensor};
 
@@ -33,7 +33,7 @@ impl Layers {
     fn run(&self, cpu: &Cpu) -> (Vec<f32>, Vec<f32>) {
         let [columns, rows, frames] = self.sizes();
         let mut matrix = tensor(cpu, &[rows, frames], &vec![7.0; rows * frames]);
-        let mut before = Before::Nothing;
+        let mut before = Accumulate::Overwrite;
         let mut last = Vec::new();
         for (layer, heads) in self.heads.iter().enumerate() {
             let (q, keys) = self.input(layer);
@@ -47,7 +47,7 @@ impl Layers {
             time_warp::attention_weights(cpu, &mut weights, &q, &keys, &places, self.first, 0.5).unwrap();
             last = weights.to_host(cpu).unwrap();
             time_warp::alignment_matrix(cpu, &mut matrix, &mut weights, self.first, 1.0 / 3.0, before).unwrap();
-            before = Before::OtherHeads;
+            before = Accumulate::Add;
         }
         (matrix.to_host(cpu).unwrap(), last)
     }
@@ -176,12 +176,12 @@ fn time_warp_matches_the_recursion() {
             let matrix: Vec<f32> = (0..rows).flat_map(of_row).map(|v| (v * 4.0).round() / 4.0).collect();
             let own: Vec<f32> = matrix.chunks_exact(stride).flat_map(|row| row[..columns].to_vec()).collect();
             want.extend(dtw_f64(&own, rows, columns));
-            places.push(WarpPlace { rows: first..first + rows, frames: columns });
+            places.push(DtwSegment { rows: first..first + rows, frames: columns });
             first += rows;
             values.extend(matrix);
         }
         let matrix = tensor(&cpu, &[first, stride], &values);
-        let places = WarpPlaces::new(&cpu, places).unwrap();
+        let places = DtwSegments::new(&cpu, places).unwrap();
         let mut out = indices(&cpu, &vec![-1; first]);
         time_warp::time_warp(&cpu, &mut out, &matrix, &places).unwrap();
         assert_eq!(out.to_host(&cpu).unwrap(), want, "call {call}");
@@ -193,7 +193,7 @@ fn nan_and_infinity_do_not_lead_out_of_the_matrix() {
     for cpu in cpus() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let matrix = tensor(&cpu, &[5, 6], &[bad; 30]);
-            let places = WarpPlaces::new(&cpu, vec![WarpPlace { rows: 0..5, frames: 6 }]).unwrap();
+            let places = DtwSegments::new(&cpu, vec![DtwSegment { rows: 0..5, frames: 6 }]).unwrap();
             let mut out = indices(&cpu, &[-1; 5]);
             time_warp::time_warp(&cpu, &mut out, &matrix, &places).unwrap();
             let starts = out.to_host(&cpu).unwrap();
@@ -231,7 +231,7 @@ fn wrong_shapes_are_refused() {
     let cpu = &cpus()[0];
     let matrix = tensor(cpu, &[4, 6], &[0.0; 24]);
     for (rows, frames) in [(0..5, 6), (0..4, 7), (2..2, 3), (0..4, 0)] {
-        let places = WarpPlaces::new(cpu, vec![WarpPlace { rows: rows.clone(), frames }]).unwrap();
+        let places = DtwSegments::new(cpu, vec![DtwSegment { rows: rows.clone(), frames }]).unwrap();
         let mut out = indices(cpu, &vec![0; rows.len()]);
         let error = time_warp::time_warp(cpu, &mut out, &matrix, &places).unwrap_err().to_string();
         assert!(error.contains("time_warp"), "{error}");

@@ -1,9 +1,10 @@
 //! The primitives of `engine/wav2vec2_ops.rs` against references in f64, with clips of different lengths in one batch.
 
 use diarist::engine::cpu::Cpu;
+use diarist::engine::prelude::*;
 use diarist::engine::wav2vec2_ops::{self, Lengths, SampleConv};
 use diarist::engine::weights::HostMatrix;
-use diarist::engine::{Backend, Epilogue, Tensor};
+use diarist::engine::{Epilogue, Tensor};
 
 use crate::common::{assert_close, assert_same, cpus, gelu, host, random, tensor};
 

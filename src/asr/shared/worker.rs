@@ -11,7 +11,6 @@ use crate::asr::slots::{Slots, Suppressed};
 use crate::asr::suppress::{MinusOne, suppressed};
 use crate::asr::{AsrOptions, Tokenizer, memory};
 use crate::engine::profile::range;
-use crate::engine::time_warp::TimeWarp;
 use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::Whisper;
@@ -118,7 +117,7 @@ pub(super) struct Worker<B: Backend> {
     thread: Option<JoinHandle<()>>,
 }
 
-impl<B: TimeWarp> Worker<B> {
+impl<B: Backend> Worker<B> {
     /// Starts the thread, which blocks until there is a recording.
     ///
     /// # Errors
@@ -180,7 +179,7 @@ impl<B: Backend> Drop for CloseOnDrop<'_, B> {
 }
 
 /// The worker thread's main loop: allocates slots when there are recordings, and frees them when there are none.
-fn serve<B: TimeWarp>(inbox: &Inbox<B>, shape: &Shape) {
+fn serve<B: Backend>(inbox: &Inbox<B>, shape: &Shape) {
     let _closing = CloseOnDrop(inbox);
     while let Some(model) = inbox.wait() {
         let mut multiplexer = Multiplexer::new(inbox, shape.slots);
@@ -192,7 +191,7 @@ fn serve<B: TimeWarp>(inbox: &Inbox<B>, shape: &Shape) {
 }
 
 /// Decodes until there are no recordings.
-fn decode<B: TimeWarp>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Multiplexer) -> Result<()> {
+fn decode<B: Backend>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Multiplexer) -> Result<()> {
     let _range = range("slots");
     while let Some((planned, special, options)) = multiplexer.plan() {
         let slots = memory::slots_that_fit(model, &options, planned)?;

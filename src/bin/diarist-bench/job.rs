@@ -9,8 +9,8 @@ use diarist::asr::scheduler::Scheduler;
 use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
 use diarist::asr::source::{Clip, Source};
 use diarist::asr::tokenizer::SpecialTokens;
-use diarist::engine::time_warp::TimeWarp;
-use diarist::engine::{Backend, Tensor};
+use diarist::engine::Tensor;
+use diarist::engine::prelude::*;
 use diarist::models::whisper::Whisper;
 use diarist::{Error, Result};
 
@@ -51,7 +51,7 @@ impl Job {
     ///
     /// # Errors
     /// Also if a window did not get exactly [`tokens`](Self::tokens) tokens, so that such a run is never timed.
-    pub fn run<B: TimeWarp>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
+    pub fn run<B: Backend>(&self, model: &Whisper<B>, clips: &Clips<B>) -> Result<Vec<Vec<u32>>> {
         let options = self.options();
         let slots = Slots::new(model, self.special, &options, &self.suppressed(), self.batch)?;
         let mut scheduler = Scheduler::new(model, slots, &options, self.special.sot)?;

@@ -5,12 +5,12 @@ use diarist::Result;
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
-use diarist::engine::embedding_ops::EmbeddingOps;
+use diarist::engine::prelude::*;
 use diarist::engine::profile::Launched;
 use rayon::prelude::*;
 
 /// A backend that can be benchmarked.
-pub trait Machine: EmbeddingOps {
+pub trait Machine: Backend {
     /// Synchronises: waits until all queued work is done.
     fn wait(&self) -> Result<()>;
     /// The kernels that `f` launches, with their times. Empty on the CPU.

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use diarist::asr::AsrOptions;
 use diarist::asr::slots::{Decode, Slots};
+use diarist::engine::prelude::*;
 use diarist::engine::profile::{Launched, Work};
-use diarist::engine::{Backend, Tensor, ops};
+use diarist::engine::{Tensor, ops};
 use diarist::models::whisper::{EncoderScratch, Whisper};
 use diarist::{Error, Result};
 

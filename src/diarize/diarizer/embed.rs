@@ -3,8 +3,8 @@
 use super::{Diarizer, stop_if};
 use crate::diarize::segmentation::{Embeddings, Segmentation};
 use crate::diarize::segments::{self, Posteriors, Run};
-use crate::engine::cluster::Cluster;
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::Backend;
+
 use crate::error::Result;
 use crate::models::embedding::Windows;
 use crate::units::{SAMPLE_RATE, Seconds};
@@ -15,7 +15,7 @@ const BATCH: usize = 64;
 /// Segments per batch of the embedding network.
 const SEGMENT_BATCH: usize = 256;
 
-impl<B: EmbeddingOps + Cluster> Diarizer<B> {
+impl<B: Backend> Diarizer<B> {
     /// The embeddings of N runs, `[N, D]`.
     pub(super) fn embeddings(
         &self,

@@ -2,8 +2,8 @@
 
 use super::{Diarizer, SegmentationOutput};
 use crate::diarize::{Diarization, Options};
-use crate::engine::cluster::Cluster;
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::Backend;
+
 use crate::error::Result;
 use crate::types::{PipelineVersion, Span};
 use crate::watch::Watch;
@@ -44,14 +44,14 @@ pub trait DynDiarizer: Send + Sync {
 }
 
 /// A diarizer and its backend.
-pub struct OnDevice<B: EmbeddingOps> {
+pub struct OnDevice<B: Backend> {
     /// The backend.
     pub be: B,
     /// The diarizer, loaded on that backend.
     pub diarizer: Diarizer<B>,
 }
 
-impl<B: EmbeddingOps + Cluster> DynDiarizer for OnDevice<B> {
+impl<B: Backend> DynDiarizer for OnDevice<B> {
     fn diarize(&self, samples: &[f32], options: &Options, watch: &mut dyn Watch) -> Result<Diarization> {
         self.diarizer.diarize(&self.be, samples, options, watch)
     }

@@ -14,7 +14,7 @@ use super::gemm::{self, Product};
 use super::isa::{Isa, Kernel};
 use super::matrix::{PanelData, WeightType};
 use super::{Cpu, Matrix};
-use crate::engine::dense::{Affine, ClipConv, Clips, Finish, MOST_TAPS, SEGMENT};
+use crate::engine::campplus_ops::{Affine, ClipConv, ClipConvEpilogue, Clips, MAX_TAPS, SEGMENT};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Epilogue, Tensor};
 
@@ -43,7 +43,7 @@ thread_local! {
     static WINDOWS: Cell<Aligned<f32>> = Cell::default();
 }
 
-/// See [`Dense::clip_conv`](crate::engine::dense::Dense::clip_conv).
+/// See [`CampplusOps::clip_conv`](crate::engine::campplus_ops::CampplusOps::clip_conv).
 pub(super) fn clip_conv(
     cpu: &Cpu,
     out: &mut Tensor<Cpu, f32>,
@@ -121,9 +121,9 @@ impl Block<'_> {
             Product { rows: &rows, weight: panels, panels: all, finish, out: &mut out }.run(cpu.level);
         }
         match self.conv.finish {
-            Finish::Store => {}
-            Finish::Relu => out.iter_mut().for_each(|row| row.iter_mut().for_each(|v| *v = v.max(0.0))),
-            Finish::Gate(gates) => {
+            ClipConvEpilogue::Store => {}
+            ClipConvEpilogue::Relu => out.iter_mut().for_each(|row| row.iter_mut().for_each(|v| *v = v.max(0.0))),
+            ClipConvEpilogue::Gate(gates) => {
                 for (row, segment) in out.iter_mut().zip(&self.sources.segments) {
                     let gates = &gates.buf[segment * row.len()..][..row.len()];
                     row.iter_mut().zip(gates).for_each(|(v, gate)| *v *= gate);
@@ -220,7 +220,7 @@ impl Narrow<'_, '_, '_> {
         let PanelData::F32(weights) = matrix.panels().data else { return };
         let zeros = vec![0.0; k];
         for first in (0..self.out.len()).step_by(MR) {
-            let mut spans: [[&[f32]; MR]; MOST_TAPS] = [[&[]; MR]; MOST_TAPS];
+            let mut spans: [[&[f32]; MR]; MAX_TAPS] = [[&[]; MR]; MAX_TAPS];
             for (tap, span) in spans[..taps].iter_mut().enumerate() {
                 for (i, input) in span.iter_mut().enumerate() {
                     let row = (first + i).min(self.out.len() - 1);

@@ -13,7 +13,7 @@ use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, WeightType};
 use super::{Cpu, Matrix};
 use crate::engine::Tensor;
-use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
+use crate::engine::embedding_ops::{Conv2dEpilogue, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 
 /// Approximate number of outputs per task of [`Windows`].
@@ -96,7 +96,7 @@ pub(super) struct Piece<'a> {
 }
 
 /// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d).
-pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: &Filter, after: &After<Cpu>) {
+pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: &Filter, after: &Conv2dEpilogue<Cpu>) {
     let &[batch, frames, ..] = x.shape() else { return };
     pictures(cpu, out, x, filter, after, std::iter::repeat_n(frames, batch));
 }
@@ -107,7 +107,7 @@ pub(super) fn pictures(
     out: &mut Tensor<Cpu>,
     x: &Tensor<Cpu>,
     filter: &Filter,
-    after: &After<Cpu>,
+    after: &Conv2dEpilogue<Cpu>,
     frames: impl Iterator<Item = usize>,
 ) {
     let (&[.., bands, _], &[.., columns, _]) = (x.shape(), out.shape()) else { return };
@@ -117,8 +117,8 @@ pub(super) fn pictures(
         return;
     }
     let added = match after {
-        After::AddRelu(added) => Some(&added.buf[..len]),
-        After::Store | After::Relu => None,
+        Conv2dEpilogue::AddRelu(added) => Some(&added.buf[..len]),
+        Conv2dEpilogue::Store | Conv2dEpilogue::Relu => None,
     };
     let (mut pieces, mut rest, mut begin, mut read) = (Vec::new(), &mut out.buf[..len], 0, 0);
     for frames in frames {
@@ -132,7 +132,7 @@ pub(super) fn pictures(
         (rest, read) = (others, read + x.len());
         for (i, out) in map.chunks_mut(rows_per_piece * row).enumerate() {
             let added = added.map(|added| &added[begin..begin + out.len()]);
-            let finish = Finish { bias: &filter.bias, added, relu: !matches!(after, After::Store) };
+            let finish = Finish { bias: &filter.bias, added, relu: !matches!(after, Conv2dEpilogue::Store) };
             begin += out.len();
             pieces.push(Piece { x, frames, bands, first: i * rows_per_piece, out, finish, shape });
         }

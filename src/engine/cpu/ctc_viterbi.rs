@@ -11,7 +11,9 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::isa::{Isa, Kernel};
 use crate::engine::Tensor;
+use crate::engine::backend::CtcOps;
 use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
+use crate::error::Result;
 
 /// The predecessor of `label[j]`: itself, the blank before it, or the label before it.
 const STAY: u8 = 0;
@@ -287,5 +289,18 @@ impl Kernel for Trellis<'_, '_> {
             }
         }
         (total, last)
+    }
+}
+
+impl CtcOps for Cpu {
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        ctc_viterbi(self, out, log_probs, segments, topology);
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Cpu, FbankPlan, Filter, conv2d, fbank, masked_statistics};
 use crate::engine::Tensor;
-use crate::engine::embedding_ops::{After, EmbeddingOps, FilterShape, HostFilter};
+use crate::engine::embedding_ops::{Conv2dEpilogue, EmbeddingOps, FilterShape, HostFilter};
 use crate::error::Result;
 use crate::features::fbank::Fbank;
 
@@ -42,7 +42,13 @@ impl EmbeddingOps for Cpu {
         Ok(())
     }
 
-    fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Filter, after: After<Self>) -> Result<()> {
+    fn conv2d(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        filter: &Filter,
+        after: Conv2dEpilogue<Self>,
+    ) -> Result<()> {
         conv2d::conv2d(self, out, x, filter, &after);
         Ok(())
     }

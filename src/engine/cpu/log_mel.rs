@@ -10,6 +10,7 @@ use realfft::{RealFftPlanner, RealToComplex};
 
 use super::Cpu;
 use crate::engine::Tensor;
+use crate::engine::backend::MelOps;
 use crate::error::{Error, Result};
 use crate::features::mel_filterbank;
 use crate::units::MelFrame;
@@ -126,5 +127,17 @@ fn reflect(samples: &mut [f64], clip: &[f32], centre: usize) {
         let at = (centre + i).abs_diff(WINDOW / 2);
         let at = if at > last { 2 * last - at } else { at };
         *s = f64::from(clip[at]);
+    }
+}
+
+impl MelOps for Cpu {
+    type MelPlan = MelPlan;
+
+    fn mel_plan(&self, n_mels: usize) -> Result<MelPlan> {
+        Ok(MelPlan::new(n_mels))
+    }
+
+    fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &MelPlan) -> Result<()> {
+        log_mel(self, out, audio, plan)
     }
 }

@@ -12,12 +12,13 @@ mod advance_search;
 mod aligned;
 mod attention;
 mod bounds;
+mod campplus_ops;
 mod clip_conv;
 mod conv1d;
 mod conv2d;
 mod cross_attention_step;
 mod ctc_viterbi;
-mod dense;
+mod decoder_ops;
 mod embed;
 mod embedding_ops;
 mod fbank;
@@ -36,10 +37,12 @@ mod logits;
 mod lstm;
 mod masked_statistics;
 mod matrix;
+mod matrix_ops;
 mod pack_results;
 mod pick_candidates;
 mod pool_norm;
 mod sample_conv;
+mod search_ops;
 mod segmentation_ops;
 mod self_attention_step;
 mod softmax;
@@ -47,6 +50,7 @@ mod stored;
 mod threads;
 mod time_warp;
 mod token_probability;
+mod transformer_ops;
 mod wav2vec2_ops;
 
 use std::sync::Arc;
@@ -62,10 +66,8 @@ pub use self_attention_step::SelfCache;
 
 use self::bounds::{out_of_range, part};
 use self::threads::Threads;
-use super::ctc::{CtcSegments, CtcSpans, CtcTopology};
-use super::decode::DecodeState;
-use super::weights::WeightRef;
-use super::{Backend, CrossKind, Element, Epilogue, StepRows, Tensor};
+use super::backend::{Device, Element};
+use super::cluster::Cluster;
 use crate::error::{Error, Result};
 
 /// The CPU backend: its thread pool, instruction set, and storage types of weights and cross-attention cache.
@@ -111,17 +113,20 @@ impl Cpu {
     }
 }
 
-impl Backend for Cpu {
+/// The default bodies run on the host.
+impl Cluster for Cpu {}
+
+impl Device for Cpu {
     type Act = f32;
     type Buffer<T: Element> = Vec<T>;
-    type Matrix = Matrix;
-    type MelPlan = MelPlan;
-    type SelfCache = SelfCache;
-    type CrossCache = CrossCache;
-    type EncodedCache = EncodedCache;
     type GraphCache = ();
     type HostCopy = Vec<i32>;
     type Fence = ();
+    type Host = Self;
+
+    fn host(&self) -> &Self {
+        self
+    }
 
     fn describe(&self) -> String {
         format!("CPU, {} threads, {}", self.threads(), self.level.name())
@@ -131,8 +136,12 @@ impl Backend for Cpu {
         self.threads.run(f)
     }
 
-    fn encoder_batch(&self) -> usize {
-        1
+    fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<()> {
+        f()
+    }
+
+    fn join(&self, _: &()) -> Result<()> {
+        Ok(())
     }
 
     fn zeros<T: Element>(&self, len: usize) -> Result<Vec<T>> {
@@ -150,14 +159,6 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn write_act(&self, dst: &mut Vec<f32>, at: usize, src: &[f32]) -> Result<()> {
-        self.write(dst, at, src)
-    }
-
-    fn read_act(&self, dst: &mut [f32], src: &Vec<f32>, at: usize) -> Result<()> {
-        self.read(dst, src, at)
-    }
-
     fn host_copy(&self, len: usize) -> Result<Vec<i32>> {
         Ok(vec![0; len])
     }
@@ -166,229 +167,19 @@ impl Backend for Cpu {
         self.read(copy, src, 0)
     }
 
-    fn has_arrived(&self, _: &Vec<i32>) -> Result<bool> {
+    fn is_copy_complete(&self, _: &Vec<i32>) -> Result<bool> {
         Ok(true)
     }
 
-    fn arrived<'c>(&self, copy: &'c mut Vec<i32>) -> Result<&'c [i32]> {
+    fn finish_copy<'c>(&self, copy: &'c mut Vec<i32>) -> Result<&'c [i32]> {
         Ok(copy)
     }
 
-    fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<()> {
-        f()
+    fn write_act(&self, dst: &mut Vec<f32>, at: usize, src: &[f32]) -> Result<()> {
+        self.write(dst, at, src)
     }
 
-    fn join(&self, _: &()) -> Result<()> {
-        Ok(())
-    }
-
-    fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Matrix> {
-        Ok(Matrix::pack(weight.into(), self.weight_type, self.level.panel_width()))
-    }
-
-    fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {
-        (matrix.n, matrix.k)
-    }
-
-    fn mel_plan(&self, n_mels: usize) -> Result<MelPlan> {
-        Ok(MelPlan::new(n_mels))
-    }
-
-    fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &MelPlan) -> Result<()> {
-        log_mel::log_mel(self, out, audio, plan)
-    }
-
-    fn linear(
-        &self,
-        out: &mut Tensor<Self>,
-        x: &Tensor<Self>,
-        weight: &Matrix,
-        bias: Option<&Tensor<Self, f32>>,
-        epilogue: Epilogue,
-    ) -> Result<()> {
-        linear::linear(self, out, x, weight, bias, epilogue);
-        Ok(())
-    }
-
-    fn linear_by_head(
-        &self,
-        out: &mut Tensor<Self>,
-        x: &Tensor<Self>,
-        weight: &Matrix,
-        bias: Option<&Tensor<Self, f32>>,
-        heads: usize,
-    ) -> Result<()> {
-        linear_by_head::linear_by_head(self, out, x, weight, bias, heads);
-        Ok(())
-    }
-
-    fn conv1d(
-        &self,
-        out: &mut Tensor<Self>,
-        x: &Tensor<Self>,
-        weight: &Matrix,
-        bias: Option<&Tensor<Self, f32>>,
-        stride: usize,
-        epilogue: Epilogue,
-    ) -> Result<()> {
-        conv1d::conv1d(self, out, x, weight, bias, stride, epilogue);
-        Ok(())
-    }
-
-    fn layer_norm(
-        &self,
-        out: &mut Tensor<Self>,
-        x: &Tensor<Self>,
-        gamma: &Tensor<Self, f32>,
-        beta: &Tensor<Self, f32>,
-        eps: f32,
-    ) -> Result<()> {
-        layer_norm::layer_norm(self, out, x, gamma, beta, eps, false);
-        Ok(())
-    }
-
-    fn add_positions(&self, x: &mut Tensor<Self>, table: &Tensor<Self, f32>) -> Result<()> {
-        add_positions::add_positions(self, x, table);
-        Ok(())
-    }
-
-    fn gather_rows(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, index: &Tensor<Self, i32>) -> Result<()> {
-        gather_rows::gather_rows(out, x, index)
-    }
-
-    fn attention(&self, out: &mut Tensor<Self>, qkv: &Tensor<Self>, heads: usize, scale: f32) -> Result<()> {
-        attention::attention(self, out, qkv, heads, scale, None);
-        Ok(())
-    }
-
-    fn cross_kind(&self, heads: usize, rows: usize) -> CrossKind {
-        self.cross_cache_type.kind(heads, rows)
-    }
-
-    fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache> {
-        Ok(SelfCache::new(rows, positions, width, heads))
-    }
-
-    fn cross_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<CrossCache> {
-        Ok(CrossCache::new(self, slots, frames, width, heads))
-    }
-
-    fn cross_store(&self, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
-        cross_attention_step::cross_store(self, cache, slots, kv)
-    }
-
-    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<EncodedCache> {
-        Ok(EncodedCache::new(slots, frames, width, heads))
-    }
-
-    fn encoded_store(&self, cache: &mut EncodedCache, slots: &[usize], encoded: &Tensor<Self>) -> Result<()> {
-        absorbed_attention_step::encoded_store(cache, slots, encoded)
-    }
-
-    fn embed(
-        &self,
-        out: &mut Tensor<Self>,
-        rows: &StepRows<Self>,
-        table: &Matrix,
-        positions: &Tensor<Self, f32>,
-    ) -> Result<()> {
-        embed::embed(out, rows, table, positions)
-    }
-
-    fn self_attention_step(
-        &self,
-        out: &mut Tensor<Self>,
-        qkv: &Tensor<Self>,
-        cache: &mut SelfCache,
-        rows: &StepRows<Self>,
-        lineage: &Tensor<Self, i32>,
-        scale: f32,
-    ) -> Result<()> {
-        self_attention_step::self_attention_step(self, out, qkv, cache, rows, lineage, scale)
-    }
-
-    fn cross_attention_step(
-        &self,
-        out: &mut Tensor<Self>,
-        q: &Tensor<Self>,
-        cache: &CrossCache,
-        rows: &StepRows<Self>,
-        beams: usize,
-        scale: f32,
-    ) -> Result<()> {
-        cross_attention_step::cross_attention_step(self, out, q, cache, rows, beams, scale)
-    }
-
-    fn absorbed_attention_step(
-        &self,
-        out: &mut Tensor<Self>,
-        q: &Tensor<Self>,
-        cache: &EncodedCache,
-        rows: &StepRows<Self>,
-        beams: usize,
-        scale: f32,
-    ) -> Result<()> {
-        absorbed_attention_step::absorbed_attention_step(self, out, q, cache, rows, beams, scale)
-    }
-
-    fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix) -> Result<()> {
-        logits::logits(self, out, x, table);
-        Ok(())
-    }
-
-    fn logit_rules(
-        &self,
-        logits: &mut Tensor<Self, f32>,
-        rows: &StepRows<Self>,
-        state: &DecodeState<Self>,
-    ) -> Result<()> {
-        logit_rules::logit_rules(self, logits, rows, state);
-        Ok(())
-    }
-
-    fn pick_candidates(
-        &self,
-        state: &mut DecodeState<Self>,
-        logits: &Tensor<Self, f32>,
-        rows: &StepRows<Self>,
-    ) -> Result<()> {
-        pick_candidates::pick_candidates(self, state, logits, rows);
-        Ok(())
-    }
-
-    fn advance_search(&self, rows: &mut StepRows<Self>, state: &mut DecodeState<Self>) -> Result<()> {
-        advance_search::advance_search(rows, state);
-        Ok(())
-    }
-
-    fn list_rows(&self, rows: &mut StepRows<Self>, state: &DecodeState<Self>) -> Result<()> {
-        list_rows::list_rows(rows, state)
-    }
-
-    fn token_probability(
-        &self,
-        out: &mut Tensor<Self, f32>,
-        logits: &Tensor<Self, f32>,
-        slot: &Tensor<Self, i32>,
-        token: usize,
-    ) -> Result<()> {
-        token_probability::token_probability(out, logits, slot, token);
-        Ok(())
-    }
-
-    fn pack_results(&self, out: &mut Tensor<Self, i32>, state: &DecodeState<Self>) -> Result<()> {
-        pack_results::pack_results(out, state);
-        Ok(())
-    }
-
-    fn ctc_viterbi(
-        &self,
-        out: &mut CtcSpans<Self>,
-        log_probs: &Tensor<Self, f32>,
-        segments: &CtcSegments<Self>,
-        topology: CtcTopology,
-    ) -> Result<()> {
-        ctc_viterbi::ctc_viterbi(self, out, log_probs, segments, topology);
-        Ok(())
+    fn read_act(&self, dst: &mut [f32], src: &Vec<f32>, at: usize) -> Result<()> {
+        self.read(dst, src, at)
     }
 }

@@ -1,4 +1,4 @@
-//! Token timestamps by dynamic time warping: the [`TimeWarp`] primitives on the CPU.
+//! Token timestamps by dynamic time warping: the [`TimeWarpOps`] primitives on the CPU.
 //!
 //! Each row, head, frame or text is computed by one task in a fixed order, so results depend neither on the number of
 //! threads nor on the batch.
@@ -8,13 +8,13 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::isa::{Isa, Kernel};
 use crate::engine::Tensor;
-use crate::engine::time_warp::{Before, HeadColumns, MEDIAN_WIDTH, TimeWarp, WarpPlaces};
+use crate::engine::time_warp::{Accumulate, DtwSegments, HeadColumns, MEDIAN_WIDTH, TimeWarpOps};
 use crate::error::Result;
 
 /// Queries per pass over the keys.
 const QUERIES: usize = 4;
 
-impl TimeWarp for Cpu {
+impl TimeWarpOps for Cpu {
     fn attention_weights(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -47,7 +47,7 @@ impl TimeWarp for Cpu {
         weights: &mut Tensor<Self, f32>,
         first: usize,
         share: f32,
-        before: Before,
+        before: Accumulate,
     ) -> Result<()> {
         let &[_, tokens, frames] = weights.shape() else { return Ok(()) };
         let (len, stride) = (weights.len(), matrix.width());
@@ -59,7 +59,7 @@ impl TimeWarp for Cpu {
                 for (frame, to) in row[..frames].iter_mut().enumerate() {
                     let heads = weights.chunks_exact(tokens * frames);
                     let sum: f32 = heads.map(|head| median(&head[token * frames..][..frames], frame)).sum();
-                    *to = share * sum + if before == Before::Nothing { 0.0 } else { *to };
+                    *to = share * sum + if before == Accumulate::Overwrite { 0.0 } else { *to };
                 }
             });
         });
@@ -70,7 +70,7 @@ impl TimeWarp for Cpu {
         &self,
         out: &mut Tensor<Self, i32>,
         matrix: &Tensor<Self, f32>,
-        places: &WarpPlaces<Self>,
+        places: &DtwSegments<Self>,
     ) -> Result<()> {
         let stride = matrix.width();
         let (mut rest, mut texts) = (&mut out.buf[..], Vec::with_capacity(places.host.len()));
@@ -205,7 +205,7 @@ enum Step {
     Frame,
 }
 
-/// Dynamic time warping of one text: the first frame of each token, see [`TimeWarp::time_warp`]. `rows` are `stride`
+/// Dynamic time warping of one text: the first frame of each token, see [`TimeWarpOps::time_warp`]. `rows` are `stride`
 /// apart.
 fn warp(starts: &mut [i32], rows: &[f32], stride: usize, frames: usize) {
     let tokens = starts.len();

@@ -9,7 +9,7 @@ use super::buffer::Buffer;
 use super::driver::refuse;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
-use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
+use crate::engine::embedding_ops::{Conv2dEpilogue, FilterShape, HostFilter};
 use crate::engine::profile::Work;
 use crate::error::Result;
 
@@ -116,12 +116,12 @@ pub(super) fn conv2d<A: Activation>(
     out: &mut Tensor<Cuda<A>>,
     x: &Tensor<Cuda<A>>,
     filter: &Filter<A>,
-    after: After<Cuda<A>>,
+    after: Conv2dEpilogue<Cuda<A>>,
 ) -> Result<()> {
     let (added, relu) = match after {
-        After::Store => (None, false),
-        After::Relu => (None, true),
-        After::AddRelu(added) => (Some(added), true),
+        Conv2dEpilogue::Store => (None, false),
+        Conv2dEpilogue::Relu => (None, true),
+        Conv2dEpilogue::AddRelu(added) => (Some(added), true),
     };
     let sizes = filter.sizes(out.shape(), x.shape(), relu)?;
     let (FilterShape { outputs, taps, inputs, stride }, len) = (filter.shape, out.len());

@@ -3,6 +3,7 @@
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
+use crate::engine::backend::CtcOps;
 use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
 use crate::engine::profile::Work;
 use crate::error::Result;
@@ -40,4 +41,16 @@ pub(super) fn ctc_viterbi<A: Activation>(
     // places name, which ops.rs compared with R, and the words summed up above; (3) a block for each of N segments, with
     // the shared memory of the longest.
     unsafe { launch.run(Work::bytes(log_probs.len() * size_of::<f32>() + 2 * words * size_of::<u32>())) }
+}
+
+impl<A: Activation> CtcOps for Cuda<A> {
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        ctc_viterbi(self, out, log_probs, segments, topology)
+    }
 }

@@ -5,7 +5,7 @@ use super::conv2d::{self, Filter};
 use super::fbank::{self, FbankPlan};
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
-use crate::engine::embedding_ops::{After, EmbeddingOps, FilterShape, HostFilter, MASK_EPS};
+use crate::engine::embedding_ops::{Conv2dEpilogue, EmbeddingOps, FilterShape, HostFilter, MASK_EPS};
 use crate::engine::profile::Work;
 use crate::error::{Error, Result};
 use crate::features::fbank::Fbank;
@@ -58,7 +58,13 @@ impl<A: Activation> EmbeddingOps for Cuda<A> {
         unsafe { launch.run(Work::bytes(len * (size_of::<A>() + size_of::<f32>()))) }
     }
 
-    fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Filter<A>, after: After<Self>) -> Result<()> {
+    fn conv2d(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        filter: &Filter<A>,
+        after: Conv2dEpilogue<Self>,
+    ) -> Result<()> {
         conv2d::conv2d(self, out, x, filter, after)
     }
 

@@ -42,7 +42,7 @@ impl HostCopy {
         self.complete.record(stream)
     }
 
-    pub(super) fn has_arrived(&self) -> Result<bool> {
+    pub(super) fn is_copy_complete(&self) -> Result<bool> {
         self.device.bind()?;
         self.complete.has_passed()
     }

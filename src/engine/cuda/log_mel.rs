@@ -7,6 +7,7 @@ use super::buffer::Buffer;
 use super::device::Device;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
+use crate::engine::backend::MelOps;
 use crate::engine::profile::Work;
 use crate::error::{Error, Result};
 use crate::features::mel::{N_BINS, N_FFT};
@@ -84,4 +85,16 @@ pub(super) fn log_mel<A: Activation>(
     // clip_max [B]; (3) blocks of 1024 elements cover a clip. The scratch memory is held until here, so no other
     // thread's launch can overwrite it in between.
     unsafe { launch.run(Work::bytes(logs_bytes + len * size_of::<A>())) }
+}
+
+impl<A: Activation> MelOps for Cuda<A> {
+    type MelPlan = MelPlan;
+
+    fn mel_plan(&self, n_mels: usize) -> Result<MelPlan> {
+        MelPlan::new(&self.device, n_mels)
+    }
+
+    fn log_mel(&self, out: &mut Tensor<Self>, audio: &Tensor<Self, f32>, plan: &MelPlan) -> Result<()> {
+        log_mel(self, out, audio, plan)
+    }
 }

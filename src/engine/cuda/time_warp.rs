@@ -1,10 +1,10 @@
-//! The primitives of [`TimeWarp`] (word times by dynamic time warping). Each is one launch, `alignment_matrix` is two.
+//! The primitives of [`TimeWarpOps`] (word times by dynamic time warping). Each is one launch, `alignment_matrix` is two.
 
 use super::buffer::Buffer;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
-use crate::engine::time_warp::{Before, HeadColumns, TimeWarp, WarpPlaces};
+use crate::engine::time_warp::{Accumulate, DtwSegments, HeadColumns, TimeWarpOps};
 use crate::error::Result;
 
 /// Tokens per block of `attention_weights`.
@@ -17,7 +17,7 @@ const KINDS: usize = 2;
 /// Anti-diagonals of the cost matrix in shared memory.
 const DIAGONALS: usize = 3;
 
-impl<A: Activation> TimeWarp for Cuda<A> {
+impl<A: Activation> TimeWarpOps for Cuda<A> {
     fn attention_weights(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -47,7 +47,7 @@ impl<A: Activation> TimeWarp for Cuda<A> {
         weights: &mut Tensor<Self, f32>,
         first: usize,
         share: f32,
-        before: Before,
+        before: Accumulate,
     ) -> Result<()> {
         let &[heads, tokens, frames] = weights.shape() else { return Ok(()) };
         let (len, stride, all) = (weights.len(), matrix.width(), matrix.len());
@@ -60,7 +60,7 @@ impl<A: Activation> TimeWarp for Cuda<A> {
         let mut launch = self.device.launch("alignment_matrix", "")?;
         launch.grid(frames.div_ceil(THREADS), tokens, 1).block(THREADS);
         launch.output(&mut matrix.buf, all).input(&weights.buf, len).int(heads).int(tokens).int(frames);
-        launch.int(stride).int(first).int(usize::from(before == Before::OtherHeads)).float(share);
+        launch.int(stride).int(first).int(usize::from(before == Accumulate::Add)).float(share);
         // SAFETY: (1) matrix, weights, heads, tokens, frames, stride, first, add, share, as alignment_matrix.cu declares them;
         // (2) it touches weights [A, L, F] and rows first .. first + L of matrix [R, T], F of whose columns, which time_warp.rs
         // compared with R and T; (3) blocks of 256 frames for each token.
@@ -71,7 +71,7 @@ impl<A: Activation> TimeWarp for Cuda<A> {
         &self,
         out: &mut Tensor<Self, i32>,
         matrix: &Tensor<Self, f32>,
-        places: &WarpPlaces<Self>,
+        places: &DtwSegments<Self>,
     ) -> Result<()> {
         let (count, tokens) = (places.host.len(), places.tokens());
         let words = |tokens: usize, frames: usize| (tokens + frames - 1) * tokens.div_ceil(WARP) * KINDS;

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::spans::{SpeechFrames, spans_of_frames};
 use super::{CamPlus, FEWEST_FRAMES, Room};
-use crate::engine::Tensor;
-use crate::engine::dense::Clips;
-use crate::engine::embedding_ops::{self, EmbeddingOps};
+use crate::engine::campplus_ops::Clips;
+use crate::engine::embedding_ops;
+use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
 use crate::features::fbank;
 use crate::models::embedding::{SpeakerEmbedding, Windows, mask_frames, nearest_frames, within};
@@ -14,7 +14,7 @@ use crate::models::embedding::{SpeakerEmbedding, Windows, mask_frames, nearest_f
 /// Maximum frames whose features are computed at once. Overlapping spans share features.
 const FEATURE_FRAMES: usize = 12_000;
 
-impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
+impl<B: Backend> SpeakerEmbedding<B> for CamPlus<B> {
     fn name(&self) -> &'static str {
         "3D-Speaker CAM++"
     }
@@ -58,7 +58,7 @@ impl<B: EmbeddingOps> SpeakerEmbedding<B> for CamPlus<B> {
     }
 }
 
-impl<B: EmbeddingOps> CamPlus<B> {
+impl<B: Backend> CamPlus<B> {
     /// Embeddings `[N, D]` of lists of spans, each at least one frame long. Samples past the end are zeros.
     fn embed(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
         let size = self.size();

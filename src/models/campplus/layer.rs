@@ -1,30 +1,29 @@
-//! Dense blocks of CAM++: layers that append their output to the channels of their input, and the transit layers
+//! CampplusOps blocks of CAM++: layers that append their output to the channels of their input, and the transit layers
 //! between blocks.
 
-use crate::engine::Tensor;
-use crate::engine::dense::{self, Affine, ClipConv, Clips, Finish};
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::campplus_ops::{self, Affine, ClipConv, ClipConvEpilogue, Clips};
 use crate::engine::segmentation_ops::{self, Activation};
+use crate::engine::{Backend, Tensor};
 use crate::error::Result;
 
 /// A weight of a linear layer or a convolution over time.
-pub(super) struct Linear<B: EmbeddingOps> {
+pub(super) struct Linear<B: Backend> {
     /// `[N, W * K]`
     pub weight: B::ClipWeight,
     /// `[N]`
     pub bias: Option<Tensor<B, f32>>,
 }
 
-impl<B: EmbeddingOps> Linear<B> {
+impl<B: Backend> Linear<B> {
     /// The convolution with stride and dilation 1.
-    pub fn conv<'a>(&'a self, taps: usize, finish: Finish<'a, B>) -> ClipConv<'a, B> {
+    pub fn conv<'a>(&'a self, taps: usize, finish: ClipConvEpilogue<'a, B>) -> ClipConv<'a, B> {
         let bias = self.bias.as_ref();
         ClipConv { weight: &self.weight, taps, stride: 1, dilation: 1, before: None, bias, finish, column: 0 }
     }
 }
 
 /// A linear layer with few rows, in f32.
-pub(super) struct Small<B: EmbeddingOps> {
+pub(super) struct Small<B: Backend> {
     /// `[N, K]`
     pub weight: B::F32Matrix,
     /// `[N]`
@@ -32,7 +31,7 @@ pub(super) struct Small<B: EmbeddingOps> {
 }
 
 /// A layer of a dense block.
-pub(super) struct Layer<B: EmbeddingOps> {
+pub(super) struct Layer<B: Backend> {
     /// Batch norm over `K` channels: those of the block's input and of the preceding layers.
     pub norm: Affine<B>,
     /// `[128, K]`, with the following norm folded in.
@@ -46,7 +45,7 @@ pub(super) struct Layer<B: EmbeddingOps> {
 }
 
 /// A dense block and the following transit layer.
-pub(super) struct DenseBlock<B: EmbeddingOps> {
+pub(super) struct DenseBlock<B: Backend> {
     pub layers: Vec<Layer<B>>,
     pub dilation: usize,
     /// Output channels of the block, before the transit layer.
@@ -58,7 +57,7 @@ pub(super) struct DenseBlock<B: EmbeddingOps> {
     pub is_last: bool,
 }
 
-impl<B: EmbeddingOps> DenseBlock<B> {
+impl<B: Backend> DenseBlock<B> {
     /// Output channels of the block, before the transit layer.
     pub fn width(&self) -> usize {
         self.width
@@ -85,13 +84,13 @@ impl<B: EmbeddingOps> DenseBlock<B> {
 
     /// The transit layer, which halves the channels, into the first columns of `out`.
     pub fn transit(&self, be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
-        let finish = if self.is_last { Finish::Relu } else { Finish::Store };
+        let finish = if self.is_last { ClipConvEpilogue::Relu } else { ClipConvEpilogue::Store };
         let conv = ClipConv { before: Some(&self.norm), ..self.transit.conv(1, finish) };
-        dense::clip_conv(be, out, x, &conv, [clips; 2])
+        campplus_ops::clip_conv(be, out, x, &conv, [clips; 2])
     }
 }
 
-impl<B: EmbeddingOps> Layer<B> {
+impl<B: Backend> Layer<B> {
     fn run(
         &self,
         be: &B,
@@ -101,11 +100,11 @@ impl<B: EmbeddingOps> Layer<B> {
         clips: &Clips<B>,
     ) -> Result<()> {
         narrow.reshape(&[clips.rows(), be.clip_weight_shape(&self.linear.weight).0])?;
-        let conv = ClipConv { before: Some(&self.norm), ..self.linear.conv(1, Finish::Relu) };
-        dense::clip_conv(be, narrow, x, &conv, [clips; 2])?;
+        let conv = ClipConv { before: Some(&self.norm), ..self.linear.conv(1, ClipConvEpilogue::Relu) };
+        campplus_ops::clip_conv(be, narrow, x, &conv, [clips; 2])?;
         let segments = clips.num_segments();
         let mut context = Tensor::zeros(be, &[segments, narrow.width()])?;
-        dense::segment_context(be, &mut context, narrow, clips)?;
+        campplus_ops::segment_context(be, &mut context, narrow, clips)?;
         context.reshape(&[1, segments, narrow.width()])?;
         for (gate, activation) in self.gates.iter().zip([Activation::Relu, Activation::Sigmoid]) {
             let mut out = Tensor::zeros(be, &[1, segments, gate.bias.len()])?;
@@ -114,7 +113,7 @@ impl<B: EmbeddingOps> Layer<B> {
         }
         context.reshape(&[segments, self.gates[1].bias.len()])?;
         let column = self.norm.scale.len();
-        let conv = ClipConv { dilation, column, ..self.local.conv(self.taps, Finish::Gate(&context)) };
-        dense::clip_conv(be, x, narrow, &conv, [clips; 2])
+        let conv = ClipConv { dilation, column, ..self.local.conv(self.taps, ClipConvEpilogue::Gate(&context)) };
+        campplus_ops::clip_conv(be, x, narrow, &conv, [clips; 2])
     }
 }

@@ -4,10 +4,10 @@
 use super::CamPlus;
 use super::head::{Block, Head};
 use super::layer::{DenseBlock, Layer, Linear, Small};
-use crate::engine::Tensor;
-use crate::engine::dense::{self, Affine, MOST_TAPS};
-use crate::engine::embedding_ops::{self, EmbeddingOps, FilterShape};
+use crate::engine::campplus_ops::{self, Affine, MAX_TAPS};
+use crate::engine::embedding_ops::{self, FilterShape};
 use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::{Backend, Tensor};
 use crate::error::Result;
 use crate::features::fbank::{Fbank, MOST_BANDS};
 use crate::models::checkpoint::{Checkpoint, Norm};
@@ -21,7 +21,7 @@ const DILATIONS: [usize; 3] = [1, 2, 2];
 /// Maximum blocks of a stage, and layers of a dense block; a checkpoint with more is damaged.
 const MOST_LAYERS: usize = 256;
 
-impl<B: EmbeddingOps> CamPlus<B> {
+impl<B: Backend> CamPlus<B> {
     /// Loads the network from `weights`.
     ///
     /// # Errors
@@ -51,12 +51,12 @@ impl<B: EmbeddingOps> CamPlus<B> {
     }
 }
 
-struct Reader<'a, B: EmbeddingOps> {
+struct Reader<'a, B: Backend> {
     be: &'a B,
     checkpoint: &'a Checkpoint<'a>,
 }
 
-impl<B: EmbeddingOps> Reader<'_, B> {
+impl<B: Backend> Reader<'_, B> {
     /// The head, and its output channels.
     fn head(&self) -> Result<(Head<B>, usize)> {
         let mut channels = self.checkpoint.picture_outputs("head.conv1")?;
@@ -98,7 +98,7 @@ impl<B: EmbeddingOps> Reader<'_, B> {
     }
 
     fn filter(&self, name: &str, norm: &str, shape: FilterShape) -> Result<B::ClipFilter> {
-        dense::clip_filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
+        campplus_ops::clip_filter(self.be, &self.checkpoint.filter(name, norm, shape)?)
     }
 
     /// The time-delay layer after a head with `channels` output channels. Returns the layer, its taps, the mel bands of
@@ -125,9 +125,9 @@ impl<B: EmbeddingOps> Reader<'_, B> {
 
     /// Checks that a number of taps is supported.
     fn odd(&self, name: &str, taps: usize) -> Result<usize> {
-        let known = taps % 2 == 1 && taps <= MOST_TAPS;
+        let known = taps % 2 == 1 && taps <= MAX_TAPS;
         known.then_some(taps).ok_or_else(|| {
-            self.checkpoint.fail(name, format!("has {taps} taps; odd numbers up to {MOST_TAPS} can be computed"))
+            self.checkpoint.fail(name, format!("has {taps} taps; odd numbers up to {MAX_TAPS} can be computed"))
         })
     }
 
@@ -146,7 +146,7 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         }
         let weight = HostMatrix { values: transposed, rows: outputs, cols: taps * inputs };
         let bias = bias.map(|bias| Tensor::from_host(self.be, &[bias.len()], bias)).transpose()?;
-        Ok(Linear { weight: dense::clip_weight(self.be, &weight)?, bias })
+        Ok(Linear { weight: campplus_ops::clip_weight(self.be, &weight)?, bias })
     }
 
     fn affine(&self, norm: &Norm) -> Result<Affine<B>> {
@@ -155,7 +155,7 @@ impl<B: EmbeddingOps> Reader<'_, B> {
         Ok(Affine { scale: vector(&scale)?, shift: vector(&shift)? })
     }
 
-    /// Dense block `number` with its transit layer. `channels` are the input channels, and the output channels of the
+    /// CampplusOps block `number` with its transit layer. `channels` are the input channels, and the output channels of the
     /// transit layer afterwards.
     fn dense_block(&self, number: usize, dilation: usize, channels: &mut usize) -> Result<DenseBlock<B>> {
         let mut layers = Vec::new();

@@ -29,10 +29,9 @@ use std::path::Path;
 
 use self::head::Head;
 use self::layer::{DenseBlock, Linear};
-use crate::engine::Tensor;
-use crate::engine::dense::{self, ClipConv, Clips, Finish};
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::campplus_ops::{self, ClipConv, ClipConvEpilogue, Clips};
 use crate::engine::segmentation_ops::{self, Activation};
+use crate::engine::{Backend, Tensor};
 use crate::error::Result;
 use crate::models::files;
 
@@ -43,7 +42,7 @@ const STRIDE: usize = 2;
 const FEWEST_FRAMES: usize = STRIDE + 1;
 
 /// The network on a device.
-pub struct CamPlus<B: EmbeddingOps> {
+pub struct CamPlus<B: Backend> {
     plan: B::FbankPlan,
     /// `M`: mel bands.
     bands: usize,
@@ -59,7 +58,7 @@ pub struct CamPlus<B: EmbeddingOps> {
 }
 
 /// Working memory for a batch.
-struct Room<B: EmbeddingOps> {
+struct Room<B: Backend> {
     /// Feature maps `[R, H, C]` of the head.
     pictures: [Tensor<B, f32>; 3],
     /// Channels of a dense block `[R', C]`: of the current one and of the next one.
@@ -68,7 +67,7 @@ struct Room<B: EmbeddingOps> {
     narrow: Tensor<B, f32>,
 }
 
-impl<B: EmbeddingOps> CamPlus<B> {
+impl<B: Backend> CamPlus<B> {
     /// Loads 3D-Speaker's state dict (`.pt`, `.bin`; no code in it is executed), safetensors with the same names, or an
     /// ONNX file of the network. `path` is the file or its folder.
     ///
@@ -108,7 +107,7 @@ impl<B: EmbeddingOps> CamPlus<B> {
     ) -> Result<Vec<f32>> {
         let [x, _, z] = &mut room.pictures;
         z.reshape(&[rows.len(), self.bands, 1])?;
-        dense::centre_clips(be, z, features, rows, clips)?;
+        campplus_ops::centre_clips(be, z, features, rows, clips)?;
         // The first convolution reads from the last feature map and writes to the first.
         self.head.first(be, x, z, clips)?;
         self.head.run(be, &mut room.pictures, clips)?;
@@ -118,8 +117,8 @@ impl<B: EmbeddingOps> CamPlus<B> {
         let halved = clips.strided(be, STRIDE)?;
         let [x, y] = &mut room.wide;
         x.reshape(&[halved.rows(), self.blocks[0].width()])?;
-        let tdnn = ClipConv { stride: STRIDE, ..self.tdnn.conv(self.taps, Finish::Relu) };
-        dense::clip_conv(be, x, head, &tdnn, [clips, &halved])?;
+        let tdnn = ClipConv { stride: STRIDE, ..self.tdnn.conv(self.taps, ClipConvEpilogue::Relu) };
+        campplus_ops::clip_conv(be, x, head, &tdnn, [clips, &halved])?;
         for (i, block) in self.blocks.iter().enumerate() {
             let next = self.blocks.get(i + 1).map_or(block.outputs(be), DenseBlock::width);
             block.run(be, x, &mut room.narrow, &halved)?;
@@ -128,7 +127,7 @@ impl<B: EmbeddingOps> CamPlus<B> {
             std::mem::swap(x, y);
         }
         let mut statistics = Tensor::zeros(be, &[clips.count(), 2, x.width()])?;
-        dense::clip_statistics(be, &mut statistics, x, &halved)?;
+        campplus_ops::clip_statistics(be, &mut statistics, x, &halved)?;
         statistics.reshape(&[1, clips.count(), 2 * x.width()])?;
         let mut out = Tensor::zeros(be, &[1, clips.count(), self.size()])?;
         segmentation_ops::conv1d_exact(be, &mut out, &statistics, &self.dense, Some(&self.bias), 1, Activation::None)?;

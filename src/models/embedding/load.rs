@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::SpeakerEmbedding;
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::Backend;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::campplus::CamPlus;
@@ -14,7 +14,7 @@ use crate::models::resnet34::{ResNet34, named_by_pyannote};
 ///
 /// # Errors
 /// [`Error::Weights`] for weights of another network, or damaged ones.
-pub fn open<B: EmbeddingOps>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
+pub fn open<B: Backend>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbedding<B>>> {
     load(be, &named_by_pyannote(files::open(path)?))
 }
 
@@ -22,7 +22,7 @@ pub fn open<B: EmbeddingOps>(be: &B, path: &Path) -> Result<Box<dyn SpeakerEmbed
 ///
 /// # Errors
 /// As [`open`].
-pub fn load<B: EmbeddingOps>(be: &B, weights: &Weights) -> Result<Box<dyn SpeakerEmbedding<B>>> {
+pub fn load<B: Backend>(be: &B, weights: &Weights) -> Result<Box<dyn SpeakerEmbedding<B>>> {
     if weights.contains("resnet.conv1.weight") {
         return Ok(Box::new(ResNet34::load(be, weights)?));
     }

@@ -25,10 +25,10 @@ pub use slide::{SpeechCurve, Windows, windows_over};
 pub use specification::{Head, METADATA, Specification};
 
 use self::sincnet::{FEATURES, SincNet};
-use crate::engine::Tensor;
-use crate::engine::segmentation_ops::{self, Activation, HIDDEN_STEP, SegmentationOps};
+use crate::engine::segmentation_ops::{self, Activation, HIDDEN_STEP};
 use crate::engine::wav2vec2_ops;
 use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
 use crate::models::files;
 use crate::units::{FrameGrid, SAMPLE_RATE};
@@ -37,7 +37,7 @@ use crate::units::{FrameGrid, SAMPLE_RATE};
 const MOST_LAYERS: usize = 32;
 
 /// The network on a device.
-pub struct PyanNet<B: SegmentationOps> {
+pub struct PyanNet<B: Backend> {
     specification: Specification,
     sincnet: SincNet<B>,
     lstm: Vec<Lstm<B>>,
@@ -46,7 +46,7 @@ pub struct PyanNet<B: SegmentationOps> {
 }
 
 /// A bidirectional LSTM layer; arrays are forward, backward.
-struct Lstm<B: SegmentationOps> {
+struct Lstm<B: Backend> {
     /// Input weights `[4 H, K]`, and the sum of both biases.
     input: [Linear<B>; 2],
     /// Recurrent weights `[4 H, H]`.
@@ -55,12 +55,12 @@ struct Lstm<B: SegmentationOps> {
     hidden: usize,
 }
 
-struct Linear<B: SegmentationOps> {
+struct Linear<B: Backend> {
     weight: B::F32Matrix,
     bias: Tensor<B, f32>,
 }
 
-impl<B: SegmentationOps> PyanNet<B> {
+impl<B: Backend> PyanNet<B> {
     /// Loads pyannote's `pytorch_model.bin` (no code in it is executed), safetensors with the same names and the
     /// specification in their metadata ([`METADATA`]), or an ONNX file of the network. `path` is the file or its
     /// folder.
@@ -195,7 +195,7 @@ fn lstm_names(weights: &Weights, layer: usize) -> Option<[String; 2]> {
     Some([pattern.clone(), pattern + "_reverse"])
 }
 
-impl<B: SegmentationOps> Lstm<B> {
+impl<B: Backend> Lstm<B> {
     fn load(be: &B, weights: &Weights, width: usize, names: &[String; 2]) -> Result<Self> {
         let name = |direction: usize, kind: &str| names[direction].replace("{kind}", kind);
         let first = name(0, "weight_hh");
@@ -225,7 +225,7 @@ impl<B: SegmentationOps> Lstm<B> {
     }
 }
 
-impl<B: SegmentationOps> Linear<B> {
+impl<B: Backend> Linear<B> {
     fn new(be: &B, weight: &HostMatrix, bias: &[f32]) -> Result<Self> {
         Ok(Linear { bias: Tensor::from_host(be, &[weight.rows], bias)?, weight: be.f32_matrix(weight)? })
     }

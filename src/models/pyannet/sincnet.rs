@@ -1,9 +1,9 @@
 //! SincNet: learned band-pass filters over samples, then two convolutions, each followed by pooling and instance norm.
 
 use super::Specification;
-use crate::engine::Tensor;
-use crate::engine::segmentation_ops::{self, Activation, InstanceNorm, Overlap, POOL, SegmentationOps};
+use crate::engine::segmentation_ops::{self, Activation, InstanceNorm, Overlap, POOL};
 use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::{Backend, Tensor};
 use crate::error::Result;
 use crate::units::SAMPLE_RATE;
 
@@ -19,7 +19,7 @@ const WIDTH: usize = 5;
 /// Minimum cut-off frequency and minimum bandwidth of a filter, in Hz.
 const LOWEST_HZ: f32 = 50.0;
 
-pub(super) struct SincNet<B: SegmentationOps> {
+pub(super) struct SincNet<B: Backend> {
     /// Scale and shift of the norm of windows (`wav_norm1d`).
     wave: [f32; 2],
     /// `[80, 251]`
@@ -54,7 +54,7 @@ pub(super) fn field(stride: usize) -> [usize; 2] {
     [field, step]
 }
 
-impl<B: SegmentationOps> SincNet<B> {
+impl<B: Backend> SincNet<B> {
     pub fn load(be: &B, weights: &Weights) -> Result<Self> {
         let tensor = |name: &str, shape: &[usize]| weights.tensor(&format!("sincnet.{name}"), shape);
         let norm = |i: usize, width: usize| -> Result<InstanceNorm<B>> {

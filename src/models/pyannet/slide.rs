@@ -6,7 +6,7 @@
 //! Source: pyannote.audio 4.0 `core/inference.py::Inference.slide`, `aggregate` (MIT).
 
 use super::{Head, PyanNet};
-use crate::engine::segmentation_ops::SegmentationOps;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::units::{FrameGrid, SAMPLE_RATE};
 
@@ -33,7 +33,7 @@ pub fn windows_over(samples: usize, window: usize, step: usize) -> usize {
     1 + samples.saturating_sub(window).div_ceil(step)
 }
 
-impl<B: SegmentationOps> PyanNet<B> {
+impl<B: Backend> PyanNet<B> {
     /// pyannote's step between windows, in samples: a tenth of a window.
     pub fn step(&self) -> usize {
         ((STEP_RATIO * self.duration() * SAMPLE_RATE as f64).round_ties_even() as usize).max(1)
@@ -103,7 +103,7 @@ pub struct SpeechCurve {
 
 impl SpeechCurve {
     /// For a recording of `samples` samples, with windows `step` samples apart.
-    pub fn new<B: SegmentationOps>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
+    pub fn new<B: Backend>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
         let (specification, grid) = (&network.specification, network.grid());
         let (frames, windows) = (network.frames(), windows_over(samples, specification.window, step));
         let turn = std::f64::consts::TAU / (frames.max(2) - 1) as f64;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::ResNet34;
-use crate::engine::embedding_ops::EmbeddingOps;
+use crate::engine::Backend;
 use crate::error::Result;
 use crate::features::fbank;
 use crate::models::embedding::{SpeakerEmbedding, Windows, within};
 
-impl<B: EmbeddingOps> SpeakerEmbedding<B> for ResNet34<B> {
+impl<B: Backend> SpeakerEmbedding<B> for ResNet34<B> {
     fn name(&self) -> &'static str {
         "WeSpeaker ResNet34"
     }

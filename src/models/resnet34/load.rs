@@ -3,9 +3,9 @@
 
 use super::ResNet34;
 use super::block::Block;
-use crate::engine::Tensor;
-use crate::engine::embedding_ops::{self, EmbeddingOps, FilterShape};
+use crate::engine::embedding_ops::{self, FilterShape};
 use crate::engine::weights::{HostMatrix, Weights};
+use crate::engine::{Backend, Tensor};
 use crate::error::Result;
 use crate::features::fbank::{Fbank, MOST_BANDS};
 use crate::models::checkpoint::Checkpoint;
@@ -17,7 +17,7 @@ const SHRINK: usize = 1 << (STAGES - 1);
 /// Maximum blocks of a stage; a checkpoint with more is damaged.
 const MOST_BLOCKS: usize = 128;
 
-impl<B: EmbeddingOps> ResNet34<B> {
+impl<B: Backend> ResNet34<B> {
     /// Loads the network from `weights`.
     ///
     /// # Errors
@@ -67,12 +67,12 @@ pub(crate) fn named_by_pyannote(weights: Weights) -> Weights {
     if is_wespeaker { weights.renamed(|name| format!("resnet.{name}")) } else { weights }
 }
 
-struct Reader<'a, B: EmbeddingOps> {
+struct Reader<'a, B: Backend> {
     be: &'a B,
     checkpoint: &'a Checkpoint<'a>,
 }
 
-impl<B: EmbeddingOps> Reader<'_, B> {
+impl<B: Backend> Reader<'_, B> {
     /// A residual block. `channels` are its input channels, and its output channels afterwards.
     fn block(&self, name: &str, channels: &mut usize, stride: usize) -> Result<Block<B>> {
         let named = |part: &str| format!("{name}.{part}");

@@ -27,9 +27,9 @@ use std::path::Path;
 use self::block::Block;
 pub(crate) use self::load::named_by_pyannote;
 use self::windows::{Masks, WindowSamples};
-use crate::engine::Tensor;
-use crate::engine::embedding_ops::{self, After, EmbeddingOps};
+use crate::engine::embedding_ops::{self, Conv2dEpilogue};
 use crate::engine::segmentation_ops::{self, Activation};
+use crate::engine::{Backend, Tensor};
 use crate::error::{Error, Result};
 use crate::features::fbank;
 pub use crate::models::embedding::nearest_frames;
@@ -39,7 +39,7 @@ use crate::models::files;
 const FEATURE_BATCH: usize = 64;
 
 /// The network on a device.
-pub struct ResNet34<B: EmbeddingOps> {
+pub struct ResNet34<B: Backend> {
     plan: B::FbankPlan,
     /// `M`: mel bands.
     bands: usize,
@@ -52,7 +52,7 @@ pub struct ResNet34<B: EmbeddingOps> {
     bias_on_device: Tensor<B, f32>,
 }
 
-impl<B: EmbeddingOps> ResNet34<B> {
+impl<B: Backend> ResNet34<B> {
     /// Loads pyannote's `pytorch_model.bin` (no code in it is executed), safetensors with the same names, WeSpeaker's
     /// `avg_model.pt`, or an ONNX file of the network. `path` is the file or its folder.
     ///
@@ -154,7 +154,7 @@ impl<B: EmbeddingOps> ResNet34<B> {
         embedding_ops::centre_windows(be, z, features, first)?;
         shape[3] = be.filter_shape(&self.conv1).outputs;
         x.reshape(&shape)?;
-        embedding_ops::conv2d(be, x, z, &self.conv1, After::Relu)?;
+        embedding_ops::conv2d(be, x, z, &self.conv1, Conv2dEpilogue::Relu)?;
         for block in &self.blocks {
             block.run(be, [x, y, z])?;
         }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use super::config::{Config, FeatureNorm};
 use super::{Head, Wav2Vec2};
-use crate::engine::wav2vec2_ops::Wav2Vec2Ops;
+use crate::engine::Backend;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -123,7 +123,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Weights`] for a file that is missing, damaged, or of another network.
-    pub fn open<B: Wav2Vec2Ops>(&self, be: &B, file: &Path) -> Result<Wav2Vec2<B>> {
+    pub fn open<B: Backend>(&self, be: &B, file: &Path) -> Result<Wav2Vec2<B>> {
         let normalise = if self.size == Size::LargeLv60k { Normalise::Torchaudio } else { Normalise::No };
         load(be, self.config(), Weights::open_file(file)?, normalise, self.unused)
     }
@@ -156,7 +156,7 @@ impl Normalise {
 ///
 /// # Errors
 /// [`Error::Weights`] for weights that do not match the config.
-pub fn load<B: Wav2Vec2Ops>(
+pub fn load<B: Backend>(
     be: &B,
     config: Config,
     weights: Weights,

@@ -1,13 +1,13 @@
 //! Transformer encoder of wav2vec2, with a positional convolution, and pre-norm or post-norm blocks.
 
 use super::config::Config;
-use crate::engine::wav2vec2_ops::{self, Lengths, Wav2Vec2Ops};
+use crate::engine::wav2vec2_ops::{self, Lengths};
 use crate::engine::weights::HostMatrix;
-use crate::engine::{Epilogue, Tensor};
+use crate::engine::{Backend, Epilogue, Tensor};
 use crate::error::Result;
 use crate::models::whisper::block::{Bias, LayerNorm, Linear, Scope};
 
-pub(super) struct Encoder<B: Wav2Vec2Ops> {
+pub(super) struct Encoder<B: Backend> {
     /// Weights of the positional convolution, one matrix `[C / G, W * C / G]` for each group of channels.
     positions: Vec<B::Matrix>,
     /// `[C]`
@@ -27,7 +27,7 @@ enum NormOrder {
     Pre,
 }
 
-struct Block<B: Wav2Vec2Ops> {
+struct Block<B: Backend> {
     /// Queries, keys and values side by side: `[3 C, C]`.
     qkv: Linear<B>,
     out: Linear<B>,
@@ -38,14 +38,14 @@ struct Block<B: Wav2Vec2Ops> {
 }
 
 /// Working memory: `[B, T, C]`, but `qkv` `[B, T, 3 C]` and `inner` `[B, T, ffn]`.
-struct Scratch<B: Wav2Vec2Ops> {
+struct Scratch<B: Backend> {
     normed: Tensor<B>,
     attended: Tensor<B>,
     qkv: Tensor<B>,
     inner: Tensor<B>,
 }
 
-impl<B: Wav2Vec2Ops> Encoder<B> {
+impl<B: Backend> Encoder<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
         let width = config.hidden_size;
         let layers = (0..config.num_hidden_layers).map(|i| {
@@ -149,7 +149,7 @@ const WEIGHT_NORM: [(&str, &str); 2] =
 /// The weight of the positional convolution, one matrix for each group with taps outermost. The checkpoint stores it
 /// with weight normalisation (Salimans & Kingma 2016): tap `k` is `g[k] * v[k] / |v[k]|`, with the norm over all
 /// channels.
-fn positional_weights<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
+fn positional_weights<B: Backend>(scope: &Scope<B>, config: &Config) -> Result<Vec<B::Matrix>> {
     let (width, groups) = (config.hidden_size, config.num_conv_pos_embedding_groups);
     let (taps, channels) = (config.num_conv_pos_embeddings, width / groups);
     let name = |part: &str| format!("{}.{part}", scope.prefix);

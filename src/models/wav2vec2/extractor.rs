@@ -1,16 +1,16 @@
 //! Feature extractor of wav2vec2: strided convolutions from samples to frames.
 
 use super::config::{Config, FeatureNorm};
-use crate::engine::wav2vec2_ops::{self, Lengths, SampleConv, Wav2Vec2Ops};
+use crate::engine::wav2vec2_ops::{self, Lengths, SampleConv};
 use crate::engine::weights::HostMatrix;
-use crate::engine::{Epilogue, Tensor};
+use crate::engine::{Backend, Epilogue, Tensor};
 use crate::error::Result;
 use crate::models::whisper::block::Scope;
 
 /// Added to variances: PyTorch's default.
 const EPS: f32 = 1e-5;
 
-pub(super) struct Extractor<B: Wav2Vec2Ops> {
+pub(super) struct Extractor<B: Backend> {
     /// The first convolution with its norm and GELU as one kernel, if it is small enough, as in all published models.
     first: Option<SampleConv<B>>,
     norm: FeatureNorm,
@@ -18,7 +18,7 @@ pub(super) struct Extractor<B: Wav2Vec2Ops> {
 }
 
 /// A convolution that is computed as a matrix product over windows of its input.
-struct Convolution<B: Wav2Vec2Ops> {
+struct Convolution<B: Backend> {
     /// `[N, W * C]`
     weight: B::Matrix,
     bias: Option<Tensor<B, f32>>,
@@ -27,7 +27,7 @@ struct Convolution<B: Wav2Vec2Ops> {
     norm: Option<[Tensor<B, f32>; 2]>,
 }
 
-impl<B: Wav2Vec2Ops> Extractor<B> {
+impl<B: Backend> Extractor<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
         let first = config.hears_samples_at_once().then(|| first(&layer(scope, 0), config)).transpose()?;
         let rest = usize::from(first.is_some())..config.conv_dim.len();
@@ -65,7 +65,7 @@ impl<B: Wav2Vec2Ops> Extractor<B> {
     }
 }
 
-impl<B: Wav2Vec2Ops> Convolution<B> {
+impl<B: Backend> Convolution<B> {
     fn load(scope: &Scope<B>, config: &Config, i: usize) -> Result<Self> {
         let (outputs, taps) = (config.conv_dim[i], config.conv_kernel[i]);
         let inputs = if i == 0 { 1 } else { config.conv_dim[i - 1] };
@@ -85,16 +85,16 @@ impl<B: Wav2Vec2Ops> Convolution<B> {
     }
 }
 
-fn layer<'a, B: Wav2Vec2Ops>(scope: &Scope<'a, B>, i: usize) -> Scope<'a, B> {
+fn layer<'a, B: Backend>(scope: &Scope<'a, B>, i: usize) -> Scope<'a, B> {
     scope.at(format!("conv_layers.{i}"))
 }
 
-fn norm<B: Wav2Vec2Ops>(scope: &Scope<B>, channels: usize) -> Result<[Tensor<B, f32>; 2]> {
+fn norm<B: Backend>(scope: &Scope<B>, channels: usize) -> Result<[Tensor<B, f32>; 2]> {
     Ok([scope.vector("layer_norm.weight", channels)?, scope.vector("layer_norm.bias", channels)?])
 }
 
 /// The first convolution. It has one input channel, so the checkpoint's layout is the kernel's.
-fn first<B: Wav2Vec2Ops>(scope: &Scope<B>, config: &Config) -> Result<SampleConv<B>> {
+fn first<B: Backend>(scope: &Scope<B>, config: &Config) -> Result<SampleConv<B>> {
     let (channels, taps) = (config.conv_dim[0], config.conv_kernel[0]);
     let weight = scope.weights.tensor(&format!("{}.conv.weight", scope.prefix), &[channels, 1, taps])?;
     let [gamma, beta] = norm(scope, channels)?;

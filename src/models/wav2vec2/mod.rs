@@ -30,13 +30,13 @@ pub use config::{Config, FeatureNorm, normalises_as};
 use self::encoder::Encoder;
 use self::extractor::Extractor;
 use super::whisper::block::{LayerNorm, Linear, Scope};
-use crate::engine::wav2vec2_ops::{self, Lengths, Wav2Vec2Ops};
+use crate::engine::wav2vec2_ops::{self, Lengths};
 use crate::engine::weights::{HostMatrix, Weights};
-use crate::engine::{Epilogue, Tensor, ops};
+use crate::engine::{Backend, Epilogue, Tensor, ops};
 use crate::error::{Error, Result};
 
 /// The network on a device.
-pub struct Wav2Vec2<B: Wav2Vec2Ops> {
+pub struct Wav2Vec2<B: Backend> {
     config: Config,
     normalise: Normalise,
     extractor: Extractor<B>,
@@ -68,7 +68,7 @@ pub struct Clip<'a> {
 }
 
 /// CTC emissions of a batch of clips.
-pub struct Emissions<B: Wav2Vec2Ops> {
+pub struct Emissions<B: Backend> {
     /// `[B, T, V + 1]` natural logarithms of probabilities; the last column is the maximum over all classes but the
     /// blank.
     pub log_probs: Tensor<B, f32>,
@@ -84,7 +84,7 @@ struct Head<'a> {
     kept: &'a [usize],
 }
 
-impl<B: Wav2Vec2Ops> Wav2Vec2<B> {
+impl<B: Backend> Wav2Vec2<B> {
     /// Loads a model folder: `config.json`, the weights, and `preprocessor_config.json` if there is one.
     ///
     /// # Errors

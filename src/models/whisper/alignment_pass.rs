@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::cross_attention::{CrossAttention, CrossScratch};
 use super::{Config, DecoderCaches, DecoderScratch, GenerationConfig, Whisper};
 use crate::engine::profile::range;
-use crate::engine::time_warp::{Before, HeadColumns, TimeWarp, alignment_matrix, attention_weights};
+use crate::engine::time_warp::{Accumulate, HeadColumns, alignment_matrix, attention_weights};
 use crate::engine::{Backend, CrossKind, StepRows, Tensor};
 use crate::error::{Error, Result};
 
@@ -83,7 +83,7 @@ fn heads_of_layers(config: &Config, generation: &GenerationConfig) -> Result<Vec
     Ok(chosen)
 }
 
-impl<B: TimeWarp> AlignmentPass<B> {
+impl<B: Backend> AlignmentPass<B> {
     fn new(
         be: &B,
         config: &Config,
@@ -120,10 +120,10 @@ impl<B: TimeWarp> AlignmentPass<B> {
 struct MatrixObserver<'a, 'b, B: Backend> {
     texts: &'a [KnownTokens<'b, B>],
     pass: &'a mut AlignmentPass<B>,
-    before: Before,
+    before: Accumulate,
 }
 
-impl<B: TimeWarp> QueryObserver<B> for MatrixObserver<'_, '_, B> {
+impl<B: Backend> QueryObserver<B> for MatrixObserver<'_, '_, B> {
     fn observe(&mut self, be: &B, layer: usize, cross: &CrossAttention<B>, s: &CrossScratch<B>) -> Result<()> {
         let AlignmentPass { heads, share, scale, kv, weights, matrix } = &mut *self.pass;
         let heads = &heads[layer];
@@ -136,12 +136,12 @@ impl<B: TimeWarp> QueryObserver<B> for MatrixObserver<'_, '_, B> {
             attention_weights(be, weights, s.queries(), keys, heads, text.rows.start, *scale)?;
             alignment_matrix(be, matrix, weights, text.rows.start, *share, self.before)?;
         }
-        self.before = Before::OtherHeads;
+        self.before = Accumulate::Add;
         Ok(())
     }
 }
 
-impl<B: TimeWarp> Whisper<B> {
+impl<B: Backend> Whisper<B> {
     /// Working memory for alignment passes of up to `rows` rows, over texts of up to `tokens` tokens each, whose
     /// scratch is of the kind `cross`.
     ///
@@ -166,7 +166,7 @@ impl<B: TimeWarp> Whisper<B> {
     ) -> Result<()> {
         let _range = range("decode_aligning");
         pass.matrix.reshape(&[rows.num_rows(), self.config.max_source_positions])?;
-        let mut observer = MatrixObserver { texts, pass, before: Before::Nothing };
+        let mut observer = MatrixObserver { texts, pass, before: Accumulate::Overwrite };
         self.be.scope(|| self.decoder.run(&self.be, s, caches, rows, lineage, &mut observer))
     }
 }

@@ -3,11 +3,12 @@
 //! All arithmetic is f32 or wider, because hard decisions depend on the results. The free functions check every shape
 //! once, as [`ops`](super::ops) does for [`Backend`].
 
-use super::ops::{check, check_windows, wrong};
-use super::profile::range;
-use super::wav2vec2_ops::Wav2Vec2Ops;
-use super::weights::HostMatrix;
-use super::{Backend, Tensor};
+use super::device::Device;
+use super::host::{self, HostForm};
+use super::shape::{check, check_windows, wrong};
+use super::tensor::Tensor;
+use crate::engine::profile::range;
+use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
 /// Width and stride of max pooling, in frames.
@@ -33,18 +34,25 @@ pub enum Activation {
 }
 
 /// Scale and shift of an instance norm.
-pub struct InstanceNorm<B: Backend> {
+pub struct InstanceNorm<B: Device> {
     /// `[C]`
     pub gamma: Tensor<B, f32>,
     /// `[C]`
     pub beta: Tensor<B, f32>,
 }
 
+impl<B: Device> InstanceNorm<B> {
+    /// A copy on the host device.
+    fn on_host(&self, be: &B) -> Result<InstanceNorm<B::Host>> {
+        Ok(InstanceNorm { gamma: host::copy(be, &self.gamma)?, beta: host::copy(be, &self.beta)? })
+    }
+}
+
 /// Overlapping windows that share one convolution over their common samples.
 ///
 /// The samples of each window are normalised by one scale and one shift. A convolution is linear, so the frames of a
 /// window are the shared frames times its scale, plus its shift times the sum of the filter.
-pub struct Overlap<'a, B: Backend> {
+pub struct Overlap<'a, B: Device> {
     /// `[B, 2]` scale and shift of each window's samples.
     pub affine: &'a Tensor<B, f32>,
     /// `[C]` sum of the taps of each filter.
@@ -55,17 +63,22 @@ pub struct Overlap<'a, B: Backend> {
     pub frames: usize,
 }
 
-/// A device that can run PyanNet.
-pub trait SegmentationOps: Wav2Vec2Ops {
+/// Layers of PyanNet. The default bodies run on [`Device::Host`].
+pub trait SegmentationOps: Device {
     /// A weight `[N, K]` in f32, whatever the compute type of the device.
-    type F32Matrix: Send + Sync;
-
+    type F32Matrix: HostForm<<Self::Host as SegmentationOps>::F32Matrix>;
     /// Batch size in PyanNet windows: enough to keep the device busy, few enough for its memory.
-    fn window_batch(&self) -> usize;
+    fn window_batch(&self) -> usize {
+        host::of(self).map_or(1, |host| host.window_batch())
+    }
     /// Prepares an f32 weight `[N, K]`.
-    fn f32_matrix(&self, weight: &HostMatrix) -> Result<Self::F32Matrix>;
+    fn f32_matrix(&self, weight: &HostMatrix) -> Result<Self::F32Matrix> {
+        host::prepared(host::of(self)?.f32_matrix(weight)?)
+    }
     /// `(N, K)` of a prepared weight.
-    fn f32_matrix_shape(&self, weight: &Self::F32Matrix) -> (usize, usize);
+    fn f32_matrix_shape(&self, weight: &Self::F32Matrix) -> (usize, usize) {
+        host::of(self).and_then(|host| Ok(host.f32_matrix_shape(host::form(weight)?))).unwrap_or_default()
+    }
     /// Scale and shift that normalise each window to mean 0 and variance 1, then apply `norm` (`[gamma, beta]`): `out`
     /// `[B, 2]`, `samples` `[S]`; window `b` has `window` samples from sample `b * step` on. Sums are f64.
     fn window_affine(
@@ -75,7 +88,10 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         window: usize,
         step: usize,
         norm: [f32; 2],
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let samples = host::copy(self, samples)?;
+        host::update(self, out, |host, out| host.window_affine(out, &samples, window, step, norm))
+    }
     /// 1-D convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight
     /// `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`. With one tap it is a linear layer.
     #[allow(clippy::too_many_arguments)]
@@ -87,10 +103,18 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         bias: Option<&Tensor<Self, f32>>,
         stride: usize,
         activation: Activation,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (x, bias) = (host::copy(self, x)?, host::copy_option(self, bias)?);
+        host::update(self, out, |host, out| {
+            host.conv1d_exact(out, &x, host::form(weight)?, bias.as_ref(), stride, activation)
+        })
+    }
     /// Max pooling of [`POOL`] frames, instance norm, leaky ReLU: `out` `[B, F / POOL, C]` from `x` `[B, F, C]`. The
     /// norm is over the frames of each channel of each clip, so a bias before it has no effect.
-    fn pool_norm(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, norm: &InstanceNorm<Self>) -> Result<()>;
+    fn pool_norm(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, norm: &InstanceNorm<Self>) -> Result<()> {
+        let (x, norm) = (host::copy(self, x)?, norm.on_host(self)?);
+        host::update(self, out, |host, out| host.pool_norm(out, &x, &norm))
+    }
     /// [`pool_norm`](Self::pool_norm) of the absolute values of overlapping windows: `x` `[R, C]`, window `b` has
     /// `frames` rows from row `b * hop` on.
     fn overlap_pool_norm(
@@ -99,7 +123,12 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         x: &Tensor<Self, f32>,
         norm: &InstanceNorm<Self>,
         windows: &Overlap<Self>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (x, norm) = (host::copy(self, x)?, norm.on_host(self)?);
+        let (affine, sums) = (host::copy(self, windows.affine)?, host::copy(self, windows.sums)?);
+        let windows = Overlap { affine: &affine, sums: &sums, hop: windows.hop, frames: windows.frames };
+        host::update(self, out, |host, out| host.overlap_pool_norm(out, &x, &norm, &windows))
+    }
     /// The recurrence of a bidirectional LSTM layer, from zero states: `out` `[B, T, 2 H]` (forward, then backward).
     /// `gates` are the input projections of each direction, biases included, `[B, T, 4 H]` each (input, forget, cell,
     /// output); they may be overwritten. `state` are the recurrent weights `[4 H, H]`.
@@ -108,7 +137,13 @@ pub trait SegmentationOps: Wav2Vec2Ops {
         out: &mut Tensor<Self, f32>,
         gates: [&mut Tensor<Self, f32>; 2],
         state: [&Self::F32Matrix; 2],
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let [forward, backward] = gates;
+        let mut forward = host::copy(self, forward)?;
+        let mut backward = host::copy(self, backward)?;
+        let state = [host::form(state[0])?, host::form(state[1])?];
+        host::update(self, out, |host, out| host.lstm(out, [&mut forward, &mut backward], state))
+    }
 }
 
 /// See [`SegmentationOps::window_affine`].
@@ -147,7 +182,7 @@ pub fn conv1d_exact<B: SegmentationOps>(
     be.conv1d_exact(out, x, weight, bias, stride, activation)
 }
 
-fn check_norm<B: Backend>(op: &'static str, norm: &InstanceNorm<B>, width: usize) -> Result<()> {
+fn check_norm<B: Device>(op: &'static str, norm: &InstanceNorm<B>, width: usize) -> Result<()> {
     check(op, "gamma", norm.gamma.shape(), &[width])?;
     check(op, "beta", norm.beta.shape(), &[width])
 }

@@ -3,7 +3,7 @@
 /// Numbers of output channels, and of input channels unless there is only one, are multiples of this.
 pub const CHANNEL_STEP: usize = 16;
 /// Sizes of a 2-D convolution over a spectrogram `[frames, bands]`, padded with `taps / 2` zeros on all sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilterShape {
     /// `O`: output channels, a multiple of [`CHANNEL_STEP`].
     pub outputs: usize,

@@ -1,4 +1,4 @@
-//! The primitives of [`Dense`] (CAM++). Each is one launch, all in f32.
+//! The primitives of [`CampplusOps`] (CAM++). Each is one launch, all in f32.
 
 use super::buffer::Buffer;
 use super::driver::refuse;
@@ -6,7 +6,7 @@ use super::launch::Launch;
 use super::segmentation_ops::F32Matrix;
 use super::{Activation, Cuda};
 use crate::engine::Tensor;
-use crate::engine::dense::{Affine, ClipAfter, ClipConv, Clips, Dense, Finish};
+use crate::engine::campplus_ops::{Affine, CampplusOps, ClipConv, ClipConv2dEpilogue, ClipConvEpilogue, Clips};
 use crate::engine::embedding_ops::{FilterShape, HostFilter};
 use crate::engine::profile::Work;
 use crate::engine::segmentation_ops::SegmentationOps;
@@ -99,7 +99,7 @@ impl<A: Activation> Cuda<A> {
     }
 }
 
-impl<A: Activation> Dense for Cuda<A> {
+impl<A: Activation> CampplusOps for Cuda<A> {
     type ClipFilter = ClipFilter;
     type ClipWeight = F32Matrix;
 
@@ -149,15 +149,15 @@ impl<A: Activation> Dense for Cuda<A> {
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
         filter: &ClipFilter,
-        after: ClipAfter<Self>,
+        after: ClipConv2dEpilogue<Self>,
         clips: &Clips<Self>,
     ) -> Result<()> {
         let FilterShape { outputs, taps, inputs, stride } = filter.shape;
         let (&[_, bands, _], &[_, out_bands, _]) = (x.shape(), out.shape()) else { return Ok(()) };
         let (finish, added) = match after {
-            ClipAfter::Store => (0, None),
-            ClipAfter::Relu => (1, None),
-            ClipAfter::AddRelu(added) => (3, Some(added)),
+            ClipConv2dEpilogue::Store => (0, None),
+            ClipConv2dEpilogue::Relu => (1, None),
+            ClipConv2dEpilogue::AddRelu(added) => (3, Some(added)),
         };
         let sizes = Sizes {
             rows: out.rows() as i32,
@@ -189,9 +189,9 @@ impl<A: Activation> Dense for Cuda<A> {
     ) -> Result<()> {
         let (features, depth) = self.f32_matrix_shape(conv.weight);
         let (finish, gates) = match conv.finish {
-            Finish::Store => (0, None),
-            Finish::Relu => (1, None),
-            Finish::Gate(gates) => (2, Some(gates)),
+            ClipConvEpilogue::Store => (0, None),
+            ClipConvEpilogue::Relu => (1, None),
+            ClipConvEpilogue::Gate(gates) => (2, Some(gates)),
         };
         let sizes = Sizes {
             rows: out.rows() as i32,

@@ -3,21 +3,23 @@
 //!
 //! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
-use super::ops::{check, check_windows, wrong};
-use super::profile::range;
-use super::time_warp::TimeWarp;
-use super::{Backend, Epilogue, Tensor};
+use super::device::Device;
+use super::host;
+use super::matrix_ops::{Epilogue, MatrixOps};
+use super::shape::{check, check_windows, wrong};
+use super::tensor::Tensor;
+use crate::engine::profile::range;
 use crate::error::Result;
 
 /// The number of frames of each clip in a padded batch. Padding must not influence any result.
-pub struct Lengths<B: Backend> {
+pub struct Lengths<B: Device> {
     /// `[B]`
     pub device: Tensor<B, i32>,
     /// `[B]`
     pub host: Vec<usize>,
 }
 
-impl<B: Backend> Lengths<B> {
+impl<B: Device> Lengths<B> {
     /// Copies the lengths of the clips to the device.
     ///
     /// # Errors
@@ -29,10 +31,15 @@ impl<B: Backend> Lengths<B> {
         let values = host.iter().map(narrow).collect::<Result<Vec<i32>>>()?;
         Ok(Lengths { device: Tensor::from_host(be, &[host.len()], &values)?, host })
     }
+
+    /// A copy on the host device.
+    fn on_host(&self, be: &B) -> Result<Lengths<B::Host>> {
+        Ok(Lengths { device: host::copy(be, &self.device)?, host: self.host.clone() })
+    }
 }
 
 /// A convolution over samples (one input channel) and the norm that follows it.
-pub struct SampleConv<B: Backend> {
+pub struct SampleConv<B: Device> {
     /// `[N, W]`, at most [`MAX_SAMPLE_CHANNELS`] and [`MAX_SAMPLE_TAPS`].
     pub weight: Tensor<B, f32>,
     /// `[N]`
@@ -47,14 +54,29 @@ pub struct SampleConv<B: Backend> {
     pub eps: f32,
 }
 
+impl<B: Device> SampleConv<B> {
+    /// A copy on the host device.
+    fn on_host(&self, be: &B) -> Result<SampleConv<B::Host>> {
+        Ok(SampleConv {
+            weight: host::copy(be, &self.weight)?,
+            bias: host::copy_option(be, self.bias.as_ref())?,
+            gamma: host::copy(be, &self.gamma)?,
+            beta: host::copy(be, &self.beta)?,
+            stride: self.stride,
+            eps: self.eps,
+        })
+    }
+}
+
 /// Largest number of taps and largest stride of a convolution over samples: a CUDA kernel keeps the taps of each
 /// channel in registers.
 pub const MAX_SAMPLE_TAPS: usize = 16;
 /// Largest number of channels of a convolution over samples: two per thread of a CUDA block.
 pub const MAX_SAMPLE_CHANNELS: usize = 512;
 
-/// A device that can run wav2vec2.
-pub trait Wav2Vec2Ops: TimeWarp {
+/// Layers of wav2vec2. Convolutions with a prepared weight are products over windows that the host gathers; the other
+/// default bodies run on [`Device::Host`].
+pub trait Wav2Vec2Ops: MatrixOps {
     /// 1-D convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight
     /// `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`.
     fn conv1d_valid(
@@ -65,7 +87,11 @@ pub trait Wav2Vec2Ops: TimeWarp {
         bias: Option<&Tensor<Self, f32>>,
         stride: usize,
         epilogue: Epilogue,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let taps = self.matrix_shape(weight).1 / x.width();
+        let windows = host::unfold(self, x, taps, stride, 0, out.shape()[1])?;
+        self.linear(out, &windows, weight, bias, epilogue)
+    }
     /// Convolution over samples without padding, instance norm (each channel of each clip over the clip's own frames),
     /// GELU: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, 1]`, lengths in frames of `out`; padding frames are
     /// set to 0. A bias of the convolution has no effect.
@@ -75,11 +101,17 @@ pub trait Wav2Vec2Ops: TimeWarp {
         x: &Tensor<Self>,
         conv: &SampleConv<Self>,
         lengths: &Lengths<Self>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (x, conv, lengths) = (host::copy_act(self, x)?, conv.on_host(self)?, lengths.on_host(self)?);
+        host::update_act(self, out, |host, out| host.conv1d_channel_norm(out, &x, &conv, &lengths))
+    }
     /// Convolution over samples without padding, layer norm (each frame over its channels), GELU; shapes as
     /// [`conv1d_channel_norm`](Self::conv1d_channel_norm).
-    fn conv1d_layer_norm(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, conv: &SampleConv<Self>) -> Result<()>;
-    /// [`Backend::layer_norm`], then GELU with the exact error function.
+    fn conv1d_layer_norm(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, conv: &SampleConv<Self>) -> Result<()> {
+        let (x, conv) = (host::copy_act(self, x)?, conv.on_host(self)?);
+        host::update_act(self, out, |host, out| host.conv1d_layer_norm(out, &x, &conv))
+    }
+    /// [`TransformerOps::layer_norm`](super::TransformerOps::layer_norm), then GELU with the exact error function.
     fn layer_norm_gelu(
         &self,
         out: &mut Tensor<Self>,
@@ -87,7 +119,10 @@ pub trait Wav2Vec2Ops: TimeWarp {
         gamma: &Tensor<Self, f32>,
         beta: &Tensor<Self, f32>,
         eps: f32,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (x, gamma, beta) = (host::copy_act(self, x)?, host::copy(self, gamma)?, host::copy(self, beta)?);
+        host::update_act(self, out, |host, out| host.layer_norm_gelu(out, &x, &gamma, &beta, eps))
+    }
     /// Grouped convolution of the positional embedding:
     /// `out[t] = x[t] + gelu_erf(sum over W taps of x[t - W / 2 + tap] W_tap^T + b)`, separately for each group of
     /// `C / G` channels: `out`, `x` `[B, T, C]`, one weight `[C / G, W * C / G]` per group, bias `[C]`. Padding frames
@@ -99,8 +134,10 @@ pub trait Wav2Vec2Ops: TimeWarp {
         weights: &[Self::Matrix],
         bias: &Tensor<Self, f32>,
         lengths: &Lengths<Self>,
-    ) -> Result<()>;
-    /// [`Backend::attention`] with a padding mask: the frames of a clip attend only to the clip's own frames; padding
+    ) -> Result<()> {
+        positional_conv_from_products(self, out, x, weights, bias, lengths)
+    }
+    /// [`TransformerOps::attention`](super::TransformerOps::attention) with a padding mask: the frames of a clip attend only to the clip's own frames; padding
     /// frames of `out` are set to 0.
     fn attention_within(
         &self,
@@ -109,7 +146,10 @@ pub trait Wav2Vec2Ops: TimeWarp {
         heads: usize,
         scale: f32,
         lengths: &Lengths<Self>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (qkv, lengths) = (host::copy_act(self, qkv)?, lengths.on_host(self)?);
+        host::update_act(self, out, |host, out| host.attention_within(out, &qkv, heads, scale, &lengths))
+    }
     /// `out` `[R, V]` = `log_softmax(logits + bias)`, natural logarithm, `logits` `[R, V]`, bias `[V]`. If `wildcard`
     /// is the blank's class, `out` is `[R, V + 1]`: the last column is the wildcard class, for characters that the
     /// network has no class for. It is the maximum of all classes except the blank.
@@ -119,11 +159,52 @@ pub trait Wav2Vec2Ops: TimeWarp {
         logits: &Tensor<Self, f32>,
         bias: &Tensor<Self, f32>,
         wildcard: Option<usize>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (logits, bias) = (host::copy(self, logits)?, host::copy(self, bias)?);
+        host::update(self, out, |host, out| host.log_softmax(out, &logits, &bias, wildcard))
+    }
+}
+
+/// [`Wav2Vec2Ops::positional_conv`] as one matrix product per group, over windows that the host gathers.
+fn positional_conv_from_products<B: MatrixOps>(
+    be: &B,
+    out: &mut Tensor<B>,
+    x: &Tensor<B>,
+    weights: &[B::Matrix],
+    bias: &Tensor<B, f32>,
+    lengths: &Lengths<B>,
+) -> Result<()> {
+    let (frames, width) = (x.shape()[1], x.width());
+    let (rows, size) = (x.rows(), width / weights.len());
+    let is_padding = |row: usize| row % frames >= lengths.host[row / frames];
+    let mut values = host::values(be, x)?;
+    for (row, values) in values.chunks_exact_mut(width).enumerate().filter(|(row, _)| is_padding(*row)) {
+        debug_assert!(row < rows);
+        values.fill(0.0);
+    }
+    let bias = bias.to_host(be)?;
+    let mut result = values.clone();
+    let mut product = Tensor::zeros(be, &[rows, size])?;
+    for (group, weight) in weights.iter().enumerate() {
+        let columns = group * size..(group + 1) * size;
+        let x: Vec<f32> = values.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect();
+        let x = host::activations(be, &[rows / frames, frames, size], &x)?;
+        let taps = be.matrix_shape(weight).1 / size;
+        let windows = host::unfold(be, &x, taps, 1, taps / 2, frames)?;
+        let bias = Tensor::from_host(be, &[size], &bias[columns.clone()])?;
+        be.linear(&mut product, &windows, weight, Some(&bias), Epilogue::GeluErf)?;
+        let products = host::values(be, &product)?;
+        for (row, (result, product)) in result.chunks_exact_mut(width).zip(products.chunks_exact(size)).enumerate() {
+            if !is_padding(row) {
+                result[columns.clone()].iter_mut().zip(product).for_each(|(sum, value)| *sum += value);
+            }
+        }
+    }
+    be.write_act(&mut out.buf, 0, &result)
 }
 
 /// Checks that `x` is `[B, T, C]` and has one length of at most `T` per clip.
-fn check_clips<B: Backend>(op: &'static str, x: &Tensor<B>, lengths: &Lengths<B>) -> Result<()> {
+fn check_clips<B: Device>(op: &'static str, x: &Tensor<B>, lengths: &Lengths<B>) -> Result<()> {
     let &[batch, frames, _] = x.shape() else {
         return Err(wrong(op, "x", "[B, T, C]".into(), format!("{:?}", x.shape())));
     };
@@ -151,7 +232,7 @@ pub fn conv1d_valid<B: Wav2Vec2Ops>(
 
 /// Checks the shapes of a convolution over samples: `x` `[B, F, 1]`, `out` `[B, (F - W) / stride + 1, N]`, weight
 /// `[N, W]`.
-fn check_samples<B: Backend>(op: &'static str, out: &Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
+fn check_samples<B: Device>(op: &'static str, out: &Tensor<B>, x: &Tensor<B>, conv: &SampleConv<B>) -> Result<()> {
     let &[n, taps] = conv.weight.shape() else {
         return Err(wrong(op, "weight", "[N, W]".into(), format!("{:?}", conv.weight.shape())));
     };

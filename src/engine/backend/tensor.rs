@@ -1,28 +1,18 @@
 //! [`Tensor`]: a contiguous, row-major array in a backend's memory, with its shape.
 
-use super::Backend;
+use super::device::Device;
+use super::element::Element;
 use crate::error::{Error, Result};
 
-/// An element type of device buffers.
-pub trait Element: Copy + Default + PartialEq + Send + Sync + bytemuck::Pod + std::fmt::Debug + 'static {}
-
-impl Element for f32 {}
-impl Element for f64 {}
-impl Element for i32 {}
-impl Element for u32 {}
-impl Element for u8 {}
-impl Element for half::f16 {}
-impl Element for half::bf16 {}
-
 /// `shape.product()` elements in the memory of `B`, last axis contiguous. Activations by default.
-pub struct Tensor<B: Backend, T: Element = <B as Backend>::Act> {
+pub struct Tensor<B: Device, T: Element = <B as Device>::Act> {
     /// The elements; longer than the shape needs if the tensor is a reused scratch buffer.
     pub buf: B::Buffer<T>,
     shape: Vec<usize>,
     capacity: usize,
 }
 
-impl<B: Backend, T: Element> Tensor<B, T> {
+impl<B: Device, T: Element> Tensor<B, T> {
     /// Allocates a tensor of zeros.
     pub fn zeros(be: &B, shape: &[usize]) -> Result<Self> {
         let capacity = shape.iter().product();

@@ -1,4 +1,4 @@
-//! Primitives of CAM++ speaker embeddings (a densely connected time-delay network): the [`Dense`] trait.
+//! Primitives of CAM++ speaker embeddings (a densely connected time-delay network): the [`CampplusOps`] trait.
 //!
 //! All arithmetic is f32, because embeddings are compared with a threshold.
 //!
@@ -8,116 +8,36 @@
 //!
 //! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
+pub use super::clips::{Clips, SEGMENT};
+use super::device::Device;
 use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};
-use super::ops::{check, wrong};
-use super::profile::range;
-use super::segmentation_ops::SegmentationOps;
-use super::weights::HostMatrix;
-use super::{Backend, Tensor};
+use super::host::{self, HostForm};
+use super::shape::{check, wrong};
+use super::tensor::Tensor;
+use crate::engine::profile::range;
+use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
 /// Largest number of taps over time of a [`ClipConv`].
-pub const MOST_TAPS: usize = 5;
-/// Frames per segment in segment pooling: the context of a frame is its segment's mean plus its clip's. The last
-/// segment of a clip may be shorter. Source: 3D-Speaker `models/campplus/layers.py::CAMLayer.seg_pooling`.
-pub const SEGMENT: usize = 100;
-
-/// The row offsets of concatenated clips of different lengths.
-pub struct Clips<B: Backend> {
-    /// `[N + 1]` the first row of each clip, then the number of rows.
-    starts: Vec<usize>,
-    /// `[N + 1]` the first segment of each clip, then the number of segments.
-    segments: Vec<usize>,
-    /// `[N + 1]` a copy of `starts`.
-    pub(super) starts_on_device: Tensor<B, i32>,
-    /// `[N + 1]` a copy of `segments`.
-    pub(super) segments_on_device: Tensor<B, i32>,
-    /// `[R]` the clip of each row.
-    pub(super) clip_of_row: Tensor<B, i32>,
-}
-
-impl<B: Backend> Clips<B> {
-    /// The offsets of clips with these numbers of frames, each at least 1.
-    ///
-    /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for a clip without frames, or 2^31 rows or more.
-    pub fn new(be: &B, lengths: &[usize]) -> Result<Self> {
-        let ends = |each: &dyn Fn(usize) -> usize| {
-            let mut end = 0usize;
-            std::iter::once(0)
-                .chain(lengths.iter().map(|length| {
-                    end = end.saturating_add(each(*length));
-                    end
-                }))
-                .collect::<Vec<usize>>()
-        };
-        let (starts, segments) = (ends(&|length| length), ends(&|length| length.div_ceil(SEGMENT)));
-        let rows = starts[lengths.len()];
-        if lengths.contains(&0) || i32::try_from(rows).is_err() {
-            let got = format!("{} clips, {rows} frames", lengths.len());
-            return Err(wrong("clips", "lengths", "1 frame each at least, below 2^31 together".into(), got));
-        }
-        let narrow = |values: &[usize]| values.iter().map(|v| *v as i32).collect::<Vec<i32>>();
-        let clip_of_row: Vec<i32> =
-            lengths.iter().enumerate().flat_map(|(clip, length)| std::iter::repeat_n(clip as i32, *length)).collect();
-        Ok(Clips {
-            starts_on_device: Tensor::from_host(be, &[starts.len()], &narrow(&starts))?,
-            segments_on_device: Tensor::from_host(be, &[segments.len()], &narrow(&segments))?,
-            clip_of_row: Tensor::from_host(be, &[rows], &clip_of_row)?,
-            starts,
-            segments,
-        })
-    }
-
-    /// `N`: number of clips.
-    pub fn count(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// `R`: number of frames of all clips.
-    pub fn rows(&self) -> usize {
-        self.starts[self.count()]
-    }
-
-    /// `S`: number of segments of all clips.
-    pub fn num_segments(&self) -> usize {
-        self.segments[self.count()]
-    }
-
-    /// The first row of each clip, then the number of rows: `[N + 1]`.
-    pub fn starts(&self) -> &[usize] {
-        &self.starts
-    }
-
-    /// The first segment of each clip, then the number of segments: `[N + 1]`.
-    pub fn segments(&self) -> &[usize] {
-        &self.segments
-    }
-
-    /// The number of frames of each clip.
-    pub fn lengths(&self) -> impl Iterator<Item = usize> {
-        self.starts.windows(2).map(|pair| pair[1] - pair[0])
-    }
-
-    /// The clips after a layer with this stride: every `stride`-th frame.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn strided(&self, be: &B, stride: usize) -> Result<Self> {
-        Self::new(be, &self.lengths().map(|length| length.div_ceil(stride)).collect::<Vec<usize>>())
-    }
-}
+pub const MAX_TAPS: usize = 5;
 
 /// A batch norm at inference: scale and shift of each channel.
-pub struct Affine<B: Backend> {
+pub struct Affine<B: Device> {
     /// `[K]`
     pub scale: Tensor<B, f32>,
     /// `[K]`
     pub shift: Tensor<B, f32>,
 }
 
+impl<B: Device> Affine<B> {
+    /// A copy on the host device.
+    fn on_host(&self, be: &B) -> Result<Affine<B::Host>> {
+        Ok(Affine { scale: host::copy(be, &self.scale)?, shift: host::copy(be, &self.shift)? })
+    }
+}
+
 /// The epilogue of [`ClipConv`], applied after the bias.
-pub enum Finish<'a, B: Backend> {
+pub enum ClipConvEpilogue<'a, B: Device> {
     /// None.
     Store,
     /// ReLU.
@@ -127,8 +47,8 @@ pub enum Finish<'a, B: Backend> {
 }
 
 /// A 1-D convolution over time, padded with `dilation * (taps / 2)` zeros at both ends of each clip.
-pub struct ClipConv<'a, B: Dense> {
-    /// `[N, W * K]`: tap by tap, channels contiguous within a tap; `W` odd, [`MOST_TAPS`] at most.
+pub struct ClipConv<'a, B: CampplusOps> {
+    /// `[N, W * K]`: tap by tap, channels contiguous within a tap; `W` odd, [`MAX_TAPS`] at most.
     pub weight: &'a B::ClipWeight,
     /// `W`
     pub taps: usize,
@@ -141,29 +61,37 @@ pub struct ClipConv<'a, B: Dense> {
     /// `[N]`
     pub bias: Option<&'a Tensor<B, f32>>,
     /// The epilogue.
-    pub finish: Finish<'a, B>,
+    pub finish: ClipConvEpilogue<'a, B>,
     /// First of the `N` columns of the output tensor that are written.
     pub column: usize,
 }
 
-/// A device that can run CAM++.
-pub trait Dense: SegmentationOps {
+/// Layers of CAM++. The default bodies run on [`Device::Host`].
+pub trait CampplusOps: Device {
     /// Weights and bias of a 2-D convolution, in f32.
-    type ClipFilter: Send + Sync;
+    type ClipFilter: HostForm<<Self::Host as CampplusOps>::ClipFilter>;
     /// A weight of [`ClipConv`], in f32.
-    type ClipWeight: Send + Sync;
-
+    type ClipWeight: HostForm<<Self::Host as CampplusOps>::ClipWeight>;
     /// Batch size in frames of features: enough to keep the device busy, few enough for its memory.
-    fn clip_frames(&self) -> usize;
+    fn clip_frames(&self) -> usize {
+        host::of(self).map_or(1, |host| host.clip_frames())
+    }
     /// Prepares a 2-D convolution. Its sizes were checked.
-    fn clip_filter(&self, filter: &HostFilter) -> Result<Self::ClipFilter>;
+    fn clip_filter(&self, filter: &HostFilter) -> Result<Self::ClipFilter> {
+        host::prepared(host::of(self)?.clip_filter(filter)?)
+    }
     /// The sizes of a prepared convolution.
-    fn clip_filter_shape(&self, filter: &Self::ClipFilter) -> FilterShape;
+    fn clip_filter_shape(&self, filter: &Self::ClipFilter) -> FilterShape {
+        host::of(self).and_then(|host| Ok(host.clip_filter_shape(host::form(filter)?))).unwrap_or_default()
+    }
     /// Prepares a weight `[N, W * K]`.
-    fn clip_weight(&self, weight: &HostMatrix) -> Result<Self::ClipWeight>;
+    fn clip_weight(&self, weight: &HostMatrix) -> Result<Self::ClipWeight> {
+        host::prepared(host::of(self)?.clip_weight(weight)?)
+    }
     /// `(N, W * K)` of a prepared weight.
-    fn clip_weight_shape(&self, weight: &Self::ClipWeight) -> (usize, usize);
-
+    fn clip_weight_shape(&self, weight: &Self::ClipWeight) -> (usize, usize) {
+        host::of(self).and_then(|host| Ok(host.clip_weight_shape(host::form(weight)?))).unwrap_or_default()
+    }
     /// Gathers clips of features and subtracts each band's mean over the clip: `out` `[R, M, 1]`, row `r` from row
     /// `index[r]` of `features` `[F, M]`. The mean is summed in f32 or wider, in an order that depends only on the
     /// length of the clip.
@@ -173,7 +101,10 @@ pub trait Dense: SegmentationOps {
         features: &Tensor<Self, f32>,
         index: &Tensor<Self, i32>,
         clips: &Clips<Self>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (features, index, clips) = (host::copy(self, features)?, host::copy(self, index)?, clips.on_host(self)?);
+        host::update(self, out, |host, out| host.centre_clips(out, &features, &index, &clips))
+    }
     /// 2-D convolution over each clip, padded with `taps / 2` zeros on all sides of the clip: `out`
     /// `[R, H / stride, O]` (rounded up), `x` `[R, H, C]`; a tensor added by `after` has the shape of `out`.
     fn clip_conv2d(
@@ -181,9 +112,23 @@ pub trait Dense: SegmentationOps {
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
         filter: &Self::ClipFilter,
-        after: ClipAfter<Self>,
+        after: ClipConv2dEpilogue<Self>,
         clips: &Clips<Self>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let (x, clips) = (host::copy(self, x)?, clips.on_host(self)?);
+        let added = match &after {
+            ClipConv2dEpilogue::AddRelu(added) => Some(host::copy(self, added)?),
+            _ => None,
+        };
+        host::update(self, out, |host, out| {
+            let after = match (&after, &added) {
+                (_, Some(added)) => ClipConv2dEpilogue::AddRelu(added),
+                (ClipConv2dEpilogue::Relu, _) => ClipConv2dEpilogue::Relu,
+                _ => ClipConv2dEpilogue::Store,
+            };
+            host.clip_conv2d(out, &x, host::form(filter)?, after, &clips)
+        })
+    }
     /// 1-D convolution over time: columns `column .. column + N` of `out` `[R', _]` from the first `K` columns of `x`
     /// `[R, _]`; `clips` are those of `x` and those of `out`.
     fn clip_conv(
@@ -192,17 +137,25 @@ pub trait Dense: SegmentationOps {
         x: &Tensor<Self, f32>,
         conv: &ClipConv<Self>,
         clips: [&Clips<Self>; 2],
-    ) -> Result<()>;
+    ) -> Result<()> {
+        clip_conv_on_host(self, out, x, conv, clips)
+    }
     /// Segment pooling: the mean of each segment's frames plus the mean of its clip's frames: `out` `[S, K]`, `x`
     /// `[R, K]`.
-    fn segment_context(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()>;
+    fn segment_context(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()> {
+        let (x, clips) = (host::copy(self, x)?, clips.on_host(self)?);
+        host::update(self, out, |host, out| host.segment_context(out, &x, &clips))
+    }
     /// Statistics pooling: mean and standard deviation over the frames of each clip: `out` `[N, 2, K]`, `x` `[R, K]`.
     /// The variance is divided by the number of frames minus one, so the deviations of a clip of one frame are NaN.
-    fn clip_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()>;
+    fn clip_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self, f32>, clips: &Clips<Self>) -> Result<()> {
+        let (x, clips) = (host::copy(self, x)?, clips.on_host(self)?);
+        host::update(self, out, |host, out| host.clip_statistics(out, &x, &clips))
+    }
 }
 
-/// The epilogue of [`Dense::clip_conv2d`], applied after the bias.
-pub enum ClipAfter<'a, B: Backend> {
+/// The epilogue of [`CampplusOps::clip_conv2d`], applied after the bias.
+pub enum ClipConv2dEpilogue<'a, B: Device> {
     /// None.
     Store,
     /// ReLU.
@@ -211,11 +164,44 @@ pub enum ClipAfter<'a, B: Backend> {
     AddRelu(&'a Tensor<B, f32>),
 }
 
-/// See [`Dense::clip_filter`].
+/// [`CampplusOps::clip_conv`] on the host device.
+fn clip_conv_on_host<B: CampplusOps>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    x: &Tensor<B, f32>,
+    conv: &ClipConv<B>,
+    [inputs, outputs]: [&Clips<B>; 2],
+) -> Result<()> {
+    let (x, inputs, outputs) = (host::copy(be, x)?, inputs.on_host(be)?, outputs.on_host(be)?);
+    let bias = host::copy_option(be, conv.bias)?;
+    let before = conv.before.map(|norm| norm.on_host(be)).transpose()?;
+    let gates = match &conv.finish {
+        ClipConvEpilogue::Gate(gates) => Some(host::copy(be, gates)?),
+        _ => None,
+    };
+    let finish = match (&conv.finish, &gates) {
+        (_, Some(gates)) => ClipConvEpilogue::Gate(gates),
+        (ClipConvEpilogue::Relu, _) => ClipConvEpilogue::Relu,
+        _ => ClipConvEpilogue::Store,
+    };
+    let conv = ClipConv {
+        weight: host::form(conv.weight)?,
+        taps: conv.taps,
+        stride: conv.stride,
+        dilation: conv.dilation,
+        before: before.as_ref(),
+        bias: bias.as_ref(),
+        finish,
+        column: conv.column,
+    };
+    host::update(be, out, |host, out| host.clip_conv(out, &x, &conv, [&inputs, &outputs]))
+}
+
+/// See [`CampplusOps::clip_filter`].
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for sizes that are not supported.
-pub fn clip_filter<B: Dense>(be: &B, filter: &HostFilter) -> Result<B::ClipFilter> {
+pub fn clip_filter<B: CampplusOps>(be: &B, filter: &HostFilter) -> Result<B::ClipFilter> {
     let FilterShape { outputs, taps, inputs, stride } = filter.shape;
     let is_multiple = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNEL_STEP);
     let is_single = inputs == 1 && taps == 3 && stride == [1, 1];
@@ -230,11 +216,11 @@ pub fn clip_filter<B: Dense>(be: &B, filter: &HostFilter) -> Result<B::ClipFilte
     be.clip_filter(filter)
 }
 
-/// See [`Dense::clip_weight`].
+/// See [`CampplusOps::clip_weight`].
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for a weight without rows or columns.
-pub fn clip_weight<B: Dense>(be: &B, weight: &HostMatrix) -> Result<B::ClipWeight> {
+pub fn clip_weight<B: CampplusOps>(be: &B, weight: &HostMatrix) -> Result<B::ClipWeight> {
     check("clip_weight", "values", &[weight.values.len()], &[weight.rows * weight.cols])?;
     if weight.values.is_empty() {
         return Err(wrong("clip_weight", "weight", "[N, W K]".into(), format!("[{}, {}]", weight.rows, weight.cols)));
@@ -242,8 +228,8 @@ pub fn clip_weight<B: Dense>(be: &B, weight: &HostMatrix) -> Result<B::ClipWeigh
     be.clip_weight(weight)
 }
 
-/// See [`Dense::centre_clips`].
-pub fn centre_clips<B: Dense>(
+/// See [`CampplusOps::centre_clips`].
+pub fn centre_clips<B: CampplusOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     features: &Tensor<B, f32>,
@@ -264,13 +250,13 @@ pub fn centre_clips<B: Dense>(
     be.centre_clips(out, features, &index, clips)
 }
 
-/// See [`Dense::clip_conv2d`].
-pub fn clip_conv2d<B: Dense>(
+/// See [`CampplusOps::clip_conv2d`].
+pub fn clip_conv2d<B: CampplusOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B, f32>,
     filter: &B::ClipFilter,
-    after: ClipAfter<B>,
+    after: ClipConv2dEpilogue<B>,
     clips: &Clips<B>,
 ) -> Result<()> {
     let shape = be.clip_filter_shape(filter);
@@ -279,15 +265,15 @@ pub fn clip_conv2d<B: Dense>(
     };
     check("clip_conv2d", "x", x.shape(), &[clips.rows(), bands, shape.inputs])?;
     check("clip_conv2d", "out", out.shape(), &[clips.rows(), shape.out([1, bands])[1], shape.outputs])?;
-    if let ClipAfter::AddRelu(other) = &after {
+    if let ClipConv2dEpilogue::AddRelu(other) = &after {
         check("clip_conv2d", "added", other.shape(), out.shape())?;
     }
     let _range = range("clip_conv2d");
     be.clip_conv2d(out, x, filter, after, clips)
 }
 
-/// See [`Dense::clip_conv`].
-pub fn clip_conv<B: Dense>(
+/// See [`CampplusOps::clip_conv`].
+pub fn clip_conv<B: CampplusOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B, f32>,
@@ -299,13 +285,13 @@ pub fn clip_conv<B: Dense>(
     let (n, k) = be.clip_weight_shape(conv.weight);
     let [inputs, outputs] = clips;
     let is_norm_allowed = taps == 1 || conv.before.is_none();
-    let are_taps_valid = taps % 2 == 1 && taps <= MOST_TAPS && k.is_multiple_of(taps);
+    let are_taps_valid = taps % 2 == 1 && taps <= MAX_TAPS && k.is_multiple_of(taps);
     if !are_taps_valid || !is_norm_allowed || stride == 0 || dilation == 0 {
         let got = format!(
             "{taps} taps of {k} columns, stride {stride}, dilation {dilation}, scaled first: {}",
             conv.before.is_some()
         );
-        return Err(wrong(OP, "conv", format!("1, 3 or {MOST_TAPS} taps, scaled first with one only"), got));
+        return Err(wrong(OP, "conv", format!("1, 3 or {MAX_TAPS} taps, scaled first with one only"), got));
     }
     let k = k / taps;
     let (&[rows, width], &[out_rows, out_width]) = (x.shape(), out.shape()) else {
@@ -324,23 +310,33 @@ pub fn clip_conv<B: Dense>(
         vector.map_or(Ok(()), |vector| check(OP, what, vector.shape(), &[k]))?;
     }
     conv.bias.map_or(Ok(()), |bias| check(OP, "bias", bias.shape(), &[n]))?;
-    if let Finish::Gate(gates) = &conv.finish {
+    if let ClipConvEpilogue::Gate(gates) = &conv.finish {
         check(OP, "gates", gates.shape(), &[outputs.num_segments(), n])?;
     }
     let _range = range(OP);
     be.clip_conv(out, x, conv, clips)
 }
 
-/// See [`Dense::segment_context`].
-pub fn segment_context<B: Dense>(be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
+/// See [`CampplusOps::segment_context`].
+pub fn segment_context<B: CampplusOps>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    x: &Tensor<B, f32>,
+    clips: &Clips<B>,
+) -> Result<()> {
     check("segment_context", "x", x.shape(), &[clips.rows(), x.width()])?;
     check("segment_context", "out", out.shape(), &[clips.num_segments(), x.width()])?;
     let _range = range("segment_context");
     be.segment_context(out, x, clips)
 }
 
-/// See [`Dense::clip_statistics`].
-pub fn clip_statistics<B: Dense>(be: &B, out: &mut Tensor<B, f32>, x: &Tensor<B, f32>, clips: &Clips<B>) -> Result<()> {
+/// See [`CampplusOps::clip_statistics`].
+pub fn clip_statistics<B: CampplusOps>(
+    be: &B,
+    out: &mut Tensor<B, f32>,
+    x: &Tensor<B, f32>,
+    clips: &Clips<B>,
+) -> Result<()> {
     check("clip_statistics", "x", x.shape(), &[clips.rows(), x.width()])?;
     check("clip_statistics", "out", out.shape(), &[clips.count(), 2, x.width()])?;
     let _range = range("clip_statistics");

@@ -6,10 +6,12 @@
 //!
 //! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
 
+use super::device::Device;
 pub use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};
-use super::ops::{check, wrong};
-use super::profile::range;
-use super::{Backend, Tensor, dense::Dense};
+use super::host::{self, HostForm};
+use super::shape::{check, wrong};
+use super::tensor::Tensor;
+use crate::engine::profile::range;
 use crate::error::Result;
 use crate::features::fbank::{self, Fbank};
 
@@ -17,7 +19,7 @@ use crate::features::fbank::{self, Fbank};
 pub const MASK_EPS: f32 = 1e-8;
 
 /// The epilogue of [`EmbeddingOps::conv2d`], applied after the bias.
-pub enum After<'a, B: Backend> {
+pub enum Conv2dEpilogue<'a, B: Device> {
     /// None.
     Store,
     /// ReLU.
@@ -26,43 +28,83 @@ pub enum After<'a, B: Backend> {
     AddRelu(&'a Tensor<B>),
 }
 
-/// A device that can run a ResNet speaker embedding network.
-pub trait EmbeddingOps: Dense {
+/// Layers of ResNet speaker embedding networks. The default bodies run on [`Device::Host`].
+pub trait EmbeddingOps: Device {
     /// Constants of [`EmbeddingOps::fbank`].
-    type FbankPlan: Send + Sync;
+    type FbankPlan: HostForm<<Self::Host as EmbeddingOps>::FbankPlan>;
     /// Weights and bias of a 2-D convolution.
-    type Filter: Send + Sync;
-
+    type Filter: HostForm<<Self::Host as EmbeddingOps>::Filter>;
     /// Prepares the constants of [`EmbeddingOps::fbank`]. `options` were checked.
-    fn fbank_plan(&self, options: &Fbank) -> Result<Self::FbankPlan>;
+    fn fbank_plan(&self, options: &Fbank) -> Result<Self::FbankPlan> {
+        host::prepared(host::of(self)?.fbank_plan(options)?)
+    }
     /// `M`: number of mel bands of a plan.
-    fn fbank_bands(&self, plan: &Self::FbankPlan) -> usize;
+    fn fbank_bands(&self, plan: &Self::FbankPlan) -> usize {
+        host::of(self).and_then(|host| Ok(host.fbank_bands(host::form(plan)?))).unwrap_or_default()
+    }
     /// Prepares a 2-D convolution. Its sizes were checked.
-    fn filter(&self, filter: &HostFilter) -> Result<Self::Filter>;
+    fn filter(&self, filter: &HostFilter) -> Result<Self::Filter> {
+        host::prepared(host::of(self)?.filter(filter)?)
+    }
     /// The sizes of a prepared convolution.
-    fn filter_shape(&self, filter: &Self::Filter) -> FilterShape;
+    fn filter_shape(&self, filter: &Self::Filter) -> FilterShape {
+        host::of(self).and_then(|host| Ok(host.filter_shape(host::form(filter)?))).unwrap_or_default()
+    }
     /// Batch size in windows: enough to keep the device busy, few enough for its memory.
-    fn picture_batch(&self) -> usize;
-
+    fn picture_batch(&self) -> usize {
+        host::of(self).map_or(1, |host| host.picture_batch())
+    }
     /// Kaldi fbank features: `out` `[R, M]`, `samples` `[S]`. Row `r` is computed from the [`FRAME`](fbank::FRAME)
     /// samples from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].
-    fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &Self::FbankPlan) -> Result<()>;
+    fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &Self::FbankPlan) -> Result<()> {
+        let samples = host::copy(self, samples)?;
+        host::update(self, out, |host, out| host.fbank(out, &samples, host::form(plan)?))
+    }
     /// Gathers windows of features and subtracts each band's mean over the window: `out` `[N, T, M, 1]`, `features`
     /// `[R, M]`; window `n` is rows `first[n] .. first[n] + T`. The mean is summed in f32 or wider, in an order that
     /// depends only on `T`.
-    fn centre_windows(&self, out: &mut Tensor<Self>, features: &Tensor<Self, f32>, first: &[usize]) -> Result<()>;
+    fn centre_windows(&self, out: &mut Tensor<Self>, features: &Tensor<Self, f32>, first: &[usize]) -> Result<()> {
+        let features = host::copy(self, features)?;
+        host::update_act(self, out, |host, out| host.centre_windows(out, &features, first))
+    }
     /// 2-D convolution with f32 accumulators: `out` `[N, T / stride, H / stride, O]` (rounded up, both strides equal),
     /// `x` `[N, T, H, C]`. The receptive field of output `(t, h)` begins at
     /// `(t * stride - taps / 2, h * stride - taps / 2)`.
-    fn conv2d(&self, out: &mut Tensor<Self>, x: &Tensor<Self>, filter: &Self::Filter, after: After<Self>)
-    -> Result<()>;
+    fn conv2d(
+        &self,
+        out: &mut Tensor<Self>,
+        x: &Tensor<Self>,
+        filter: &Self::Filter,
+        after: Conv2dEpilogue<Self>,
+    ) -> Result<()> {
+        let x = host::copy_act(self, x)?;
+        let added = match &after {
+            Conv2dEpilogue::AddRelu(added) => Some(host::copy_act(self, added)?),
+            _ => None,
+        };
+        host::update_act(self, out, |host, out| {
+            let after = match (&after, &added) {
+                (_, Some(added)) => Conv2dEpilogue::AddRelu(added),
+                (Conv2dEpilogue::Relu, _) => Conv2dEpilogue::Relu,
+                _ => Conv2dEpilogue::Store,
+            };
+            host.conv2d(out, &x, host::form(filter)?, after)
+        })
+    }
     /// Masked statistics pooling: weighted mean and standard deviation over time for each speaker: `out`
     /// `[N, S, 2, K]`, `x` `[N, T, H, C]` with `K = H * C`, `masks` `[N, S, T]` (weights from 0 to 1).
     ///
     /// With weights `w`, `v = sum w + e` and `e = `[`MASK_EPS`]: the mean is `m = sum w x / v`, the deviation
     /// `sqrt(sum w (x - m)^2 / (v - sum w^2 / v + e))`, all in f32 or wider. A mask of zeros gives zeros.
-    fn masked_statistics(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, masks: &Tensor<Self, f32>)
-    -> Result<()>;
+    fn masked_statistics(
+        &self,
+        out: &mut Tensor<Self, f32>,
+        x: &Tensor<Self>,
+        masks: &Tensor<Self, f32>,
+    ) -> Result<()> {
+        let (x, masks) = (host::copy_act(self, x)?, host::copy(self, masks)?);
+        host::update(self, out, |host, out| host.masked_statistics(out, &x, &masks))
+    }
 }
 
 /// See [`EmbeddingOps::fbank_plan`].
@@ -133,7 +175,7 @@ pub fn conv2d<B: EmbeddingOps>(
     out: &mut Tensor<B>,
     x: &Tensor<B>,
     filter: &B::Filter,
-    after: After<B>,
+    after: Conv2dEpilogue<B>,
 ) -> Result<()> {
     let shape = be.filter_shape(filter);
     let &[batch, frames, bands, inputs] = x.shape() else {
@@ -142,7 +184,7 @@ pub fn conv2d<B: EmbeddingOps>(
     check("conv2d", "x", &[inputs], &[shape.inputs])?;
     let [frames, bands] = shape.out([frames, bands]);
     check("conv2d", "out", out.shape(), &[batch, frames, bands, shape.outputs])?;
-    if let After::AddRelu(other) = &after {
+    if let Conv2dEpilogue::AddRelu(other) = &after {
         check("conv2d", "added", other.shape(), out.shape())?;
     }
     let _range = range("conv2d");

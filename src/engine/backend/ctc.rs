@@ -1,11 +1,15 @@
-//! Inputs and outputs of CTC forced alignment ([`Backend::ctc_viterbi`]).
+//! Inputs and outputs of CTC forced alignment ([`CtcOps::ctc_viterbi`]).
 //!
 //! One call aligns `N` segments, so that a device needs one launch. Each segment has its own labels and its own
 //! consecutive rows of one matrix of log-probabilities.
 
 use std::ops::Range;
 
-use super::{Backend, Tensor};
+use super::device::Device;
+use super::host;
+use super::shape::{check, check_len};
+use super::tensor::Tensor;
+use crate::engine::profile::range;
 use crate::error::{Error, Result};
 
 /// The paths that an alignment may take from row to row.
@@ -31,7 +35,7 @@ pub struct CtcPlace {
 }
 
 /// The segments aligned by one call.
-pub struct CtcSegments<B: Backend> {
+pub struct CtcSegments<B: Device> {
     /// `[N, 4]`: first row, rows, first label, labels.
     pub places: Tensor<B, i32>,
     /// `[L]` labels of all segments, one after another.
@@ -43,7 +47,7 @@ pub struct CtcSegments<B: Backend> {
     classes: usize,
 }
 
-impl<B: Backend> CtcSegments<B> {
+impl<B: Device> CtcSegments<B> {
     /// Copies the rows and labels of each segment to the device. `classes` is the width of the log-probabilities.
     ///
     /// # Errors
@@ -88,10 +92,22 @@ impl<B: Backend> CtcSegments<B> {
     pub fn classes(&self) -> usize {
         self.classes
     }
+
+    /// A copy on the host device.
+    fn on_host(&self, be: &B) -> Result<CtcSegments<B::Host>> {
+        Ok(CtcSegments {
+            places: host::copy(be, &self.places)?,
+            labels: host::copy(be, &self.labels)?,
+            blank: self.blank,
+            host_places: self.host_places.clone(),
+            host_labels: self.host_labels.clone(),
+            classes: self.classes,
+        })
+    }
 }
 
 /// The result of an alignment: the rows and score of each label.
-pub struct CtcSpans<B: Backend> {
+pub struct CtcSpans<B: Device> {
     /// `[L]` first row of the label, counted from the first row of its segment.
     pub start: Tensor<B, i32>,
     /// `[L]` the row after its last one.
@@ -104,7 +120,7 @@ pub struct CtcSpans<B: Backend> {
     pub total: Tensor<B, f32>,
 }
 
-impl<B: Backend> CtcSpans<B> {
+impl<B: Device> CtcSpans<B> {
     /// Allocates the result for `segments`.
     pub fn zeros(be: &B, segments: &CtcSegments<B>) -> Result<Self> {
         let labels = segments.labels.len();
@@ -115,4 +131,56 @@ impl<B: Backend> CtcSpans<B> {
             total: Tensor::zeros(be, &[segments.host_places().len()])?,
         })
     }
+
+    /// Copies the result from the host device.
+    fn set_from_host(&mut self, be: &B, from: &CtcSpans<B::Host>) -> Result<()> {
+        let host = be.host();
+        be.write(&mut self.start.buf, 0, &from.start.to_host(host)?)?;
+        be.write(&mut self.end.buf, 0, &from.end.to_host(host)?)?;
+        be.write(&mut self.score.buf, 0, &from.score.to_host(host)?)?;
+        be.write(&mut self.total.buf, 0, &from.total.to_host(host)?)
+    }
+}
+
+/// CTC forced alignment. The default body runs on [`Device::Host`].
+pub trait CtcOps: Device {
+    /// CTC forced alignment (Viterbi): the best path of each segment's labels through its rows of `log_probs` `[R, V]`,
+    /// natural logarithms. [`CtcTopology`] defines the allowed paths, [`CtcSpans`] the result. Sums are f32, in the
+    /// order of the rows. Ties: the path that stays in its state, then the one that comes from a blank, then the one
+    /// that comes from a label.
+    fn ctc_viterbi(
+        &self,
+        out: &mut CtcSpans<Self>,
+        log_probs: &Tensor<Self, f32>,
+        segments: &CtcSegments<Self>,
+        topology: CtcTopology,
+    ) -> Result<()> {
+        let (log_probs, segments) = (host::copy(self, log_probs)?, segments.on_host(self)?);
+        let mut spans = CtcSpans::zeros(host::of(self)?, &segments)?;
+        host::of(self)?.ctc_viterbi(&mut spans, &log_probs, &segments, topology)?;
+        out.set_from_host(self, &spans)
+    }
+}
+
+/// See [`CtcOps::ctc_viterbi`].
+pub fn ctc_viterbi<B: CtcOps>(
+    be: &B,
+    out: &mut CtcSpans<B>,
+    log_probs: &Tensor<B, f32>,
+    segments: &CtcSegments<B>,
+    topology: CtcTopology,
+) -> Result<()> {
+    let _range = range("ctc_viterbi");
+    let labels = segments.labels.len();
+    check("ctc_viterbi", "log_probs width", &[log_probs.width()], &[segments.classes()])?;
+    check_len("ctc_viterbi", "start", &out.start, labels)?;
+    check_len("ctc_viterbi", "end", &out.end, labels)?;
+    check_len("ctc_viterbi", "score", &out.score, labels)?;
+    check_len("ctc_viterbi", "total", &out.total, segments.host_places().len())?;
+    let rows = log_probs.rows();
+    if let Some(place) = segments.host_places().iter().find(|place| place.rows.end > rows) {
+        let (expected, got) = (format!("at least {} rows", place.rows.end), format!("{:?}", log_probs.shape()));
+        return Err(Error::Shape { op: "ctc_viterbi", what: "log_probs", expected, got });
+    }
+    be.ctc_viterbi(out, log_probs, segments, topology)
 }

@@ -1,12 +1,12 @@
-//! CAM++ speaker embeddings: the [`Dense`] primitives on the CPU.
+//! CAM++ speaker embeddings: the [`CampplusOps`] primitives on the CPU.
 
 use rayon::prelude::*;
 
 use super::clip_conv::{self, ClipWeight};
 use super::{Cpu, Filter, conv2d};
 use crate::engine::Tensor;
-use crate::engine::dense::{ClipAfter, ClipConv, Clips, Dense, SEGMENT};
-use crate::engine::embedding_ops::{After, FilterShape, HostFilter};
+use crate::engine::campplus_ops::{CampplusOps, ClipConv, ClipConv2dEpilogue, Clips, SEGMENT};
+use crate::engine::embedding_ops::{Conv2dEpilogue, FilterShape, HostFilter};
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
@@ -14,7 +14,7 @@ use crate::error::Result;
 /// cache of a server core.
 const FRAMES_PER_THREAD: usize = 512;
 
-impl Dense for Cpu {
+impl CampplusOps for Cpu {
     type ClipFilter = Filter;
     type ClipWeight = ClipWeight;
 
@@ -68,13 +68,13 @@ impl Dense for Cpu {
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
         filter: &Filter,
-        after: ClipAfter<Self>,
+        after: ClipConv2dEpilogue<Self>,
         clips: &Clips<Self>,
     ) -> Result<()> {
         let after = match after {
-            ClipAfter::Store => After::Store,
-            ClipAfter::Relu => After::Relu,
-            ClipAfter::AddRelu(added) => After::AddRelu(added),
+            ClipConv2dEpilogue::Store => Conv2dEpilogue::Store,
+            ClipConv2dEpilogue::Relu => Conv2dEpilogue::Relu,
+            ClipConv2dEpilogue::AddRelu(added) => Conv2dEpilogue::AddRelu(added),
         };
         conv2d::pictures(self, out, x, filter, &after, clips.lengths());
         Ok(())

@@ -1,13 +1,6 @@
-//! What a decode step reads and writes besides activations: one record per slot, one per cache row, all on the device.
-//!
-//! A *slot* decodes one chunk with up to `beams` cache rows; cache row = `slot * beams + beam`. "Generated" tokens are
-//! those after the prompt's task tokens: a forced prefix counts, the prompt does not.
+//! What is constant while a chunk is decoded: sizes, rules and search options, and their form on the device.
 
-use super::backend::Backend;
-use super::tensor::Tensor;
-use crate::error::Result;
-
-/// Sizes a [`DecodeState`] is allocated for.
+/// Sizes a [`DecodeState`](super::DecodeState) is allocated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeSizes {
     /// Chunks decoded at once.
@@ -31,7 +24,7 @@ impl DecodeSizes {
         2 * self.beams
     }
 
-    /// Numbers that [`Backend::pack_results`] packs for each slot: [`result_column`], then which rows are live, then the
+    /// Numbers that [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results) packs for each slot: [`result_column`], then which rows are live, then the
     /// tokens of the best hypothesis.
     pub fn result_width(&self) -> usize {
         result_column::COUNT + self.beams + self.new_tokens
@@ -148,15 +141,15 @@ pub mod float_column {
     pub const COUNT: usize = 3;
 }
 
-/// The first columns of what [`Backend::pack_results`] packs for a slot.
+/// The first columns of what [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results) packs for a slot.
 pub mod result_column {
-    /// See [`DecodeState::done`](super::DecodeState::done).
+    /// See [`DecodeState::done`](super::super::DecodeState::done).
     pub const DONE: usize = 0;
-    /// See [`DecodeState::best_length`](super::DecodeState::best_length).
+    /// See [`DecodeState::best_length`](super::super::DecodeState::best_length).
     pub const LENGTH: usize = 1;
-    /// The bits of [`DecodeState::best_sum`](super::DecodeState::best_sum).
+    /// The bits of [`DecodeState::best_sum`](super::super::DecodeState::best_sum).
     pub const SUM: usize = 2;
-    /// The bits of [`DecodeState::no_speech`](super::DecodeState::no_speech).
+    /// The bits of [`DecodeState::no_speech`](super::super::DecodeState::no_speech).
     pub const NO_SPEECH: usize = 3;
     /// Number of columns before the live rows.
     pub const COUNT: usize = 4;
@@ -213,145 +206,11 @@ impl SlotOptions {
     }
 }
 
-/// The device side of all searches in progress.
-///
-/// `S` slots, `K` beams (cache rows per slot), `L` positions, `G` new tokens, `N = 2 K` candidates.
-pub struct DecodeState<B: Backend> {
-    /// What the tensors below are allocated for.
-    pub sizes: DecodeSizes,
-    /// Ids the rules know by name.
-    pub special: RuleTokens,
-    /// Tokens never chosen; any length.
-    pub suppress: Tensor<B, i32>,
-    /// Tokens not chosen as the first free one; any length.
-    pub suppress_begin: Tensor<B, i32>,
-
-    /// `[S, int_column::COUNT]`
-    pub option_ints: Tensor<B, i32>,
-    /// `[S, float_column::COUNT]`
-    pub option_floats: Tensor<B, f32>,
-    /// `[S]` tokens generated so far, the same for all live rows of a slot.
-    pub length: Tensor<B, i32>,
-    /// `[S]` 1 when the search has ended. The rows of such a slot may go on through the network; nothing is written.
-    pub done: Tensor<B, i32>,
-    /// `[S]` hypotheses that have ended.
-    pub num_finished: Tensor<B, i32>,
-    /// `[S]` 1 once the best candidate of some step has ended (used when there is no length penalty).
-    pub top_finished: Tensor<B, i32>,
-    /// `[S]` length of the best hypothesis, end-of-text not counted.
-    pub best_length: Tensor<B, i32>,
-    /// `[S]` its summed log-probability, end-of-text included.
-    pub best_sum: Tensor<B, f32>,
-    /// `[S]` its score: the sum over `length ^ length_penalty`.
-    pub best_score: Tensor<B, f32>,
-    /// `[S, G]` its tokens.
-    pub best_tokens: Tensor<B, i32>,
-    /// `[S]` probability of silence at the start of the transcript, where it was asked for.
-    pub no_speech: Tensor<B, f32>,
-
-    /// `[S K]` token to feed next.
-    pub token: Tensor<B, i32>,
-    /// `[S K]` position of that token.
-    pub position: Tensor<B, i32>,
-    /// `[S K]` 1 while the row takes part in the search.
-    pub live: Tensor<B, i32>,
-    /// `[S K]` summed log-probability.
-    pub score: Tensor<B, f32>,
-    /// `[S K, G]` tokens generated.
-    pub history: Tensor<B, i32>,
-    /// `[S K, L]` the cache row that holds the row's keys and values of each position. A row's own index from its
-    /// next position on.
-    pub lineage: Tensor<B, i32>,
-
-    /// `[S K]` candidates found by the step in progress; 0 for a row that takes no part in it.
-    pub candidate_count: Tensor<B, i32>,
-    /// `[S K, N]` their tokens, best first.
-    pub candidate_token: Tensor<B, i32>,
-    /// `[S K, N]` their scores: the row's score + log-probability.
-    pub candidate_score: Tensor<B, f32>,
-}
-
-impl<B: Backend> DecodeState<B> {
-    /// Empty slots. `suppress` and `suppress_begin` may hold ids in any order, each below the vocabulary's size.
-    pub fn new(
-        be: &B,
-        sizes: DecodeSizes,
-        special: RuleTokens,
-        suppress: &[i32],
-        suppress_begin: &[i32],
-    ) -> Result<Self> {
-        let (slots, rows) = (sizes.slots, sizes.rows());
-        let candidates = sizes.candidates();
-        Ok(DecodeState {
-            sizes,
-            special,
-            suppress: Tensor::from_host(be, &[suppress.len()], suppress)?,
-            suppress_begin: Tensor::from_host(be, &[suppress_begin.len()], suppress_begin)?,
-            option_ints: Tensor::zeros(be, &[slots, int_column::COUNT])?,
-            option_floats: Tensor::zeros(be, &[slots, float_column::COUNT])?,
-            length: Tensor::zeros(be, &[slots])?,
-            done: Tensor::zeros(be, &[slots])?,
-            num_finished: Tensor::zeros(be, &[slots])?,
-            top_finished: Tensor::zeros(be, &[slots])?,
-            best_length: Tensor::zeros(be, &[slots])?,
-            best_sum: Tensor::zeros(be, &[slots])?,
-            best_score: Tensor::zeros(be, &[slots])?,
-            best_tokens: Tensor::zeros(be, &[slots, sizes.new_tokens])?,
-            no_speech: Tensor::zeros(be, &[slots])?,
-            token: Tensor::zeros(be, &[rows])?,
-            position: Tensor::zeros(be, &[rows])?,
-            live: Tensor::zeros(be, &[rows])?,
-            score: Tensor::zeros(be, &[rows])?,
-            history: Tensor::zeros(be, &[rows, sizes.new_tokens])?,
-            lineage: Tensor::zeros(be, &[rows, sizes.positions])?,
-            candidate_count: Tensor::zeros(be, &[rows])?,
-            candidate_token: Tensor::zeros(be, &[rows, candidates])?,
-            candidate_score: Tensor::zeros(be, &[rows, candidates])?,
-        })
-    }
-
-    /// Starts a search in `slot`. The prompt, forced prefix included, is to be fed to the slot's first cache row; its
-    /// last token's logits are the first step's.
-    ///
-    /// `prefix` holds [`SlotOptions::prefix`] tokens.
-    pub fn start(&mut self, be: &B, slot: usize, options: &SlotOptions, prefix: &[i32]) -> Result<()> {
-        let (ints, floats) = options.pack();
-        be.write(&mut self.option_ints.buf, slot * int_column::COUNT, &ints)?;
-        be.write(&mut self.option_floats.buf, slot * float_column::COUNT, &floats)?;
-        be.write(&mut self.length.buf, slot, &[prefix.len() as i32])?;
-        for flag in [&mut self.done, &mut self.num_finished, &mut self.top_finished, &mut self.best_length] {
-            be.write(&mut flag.buf, slot, &[0])?;
-        }
-        let (beams, first) = (self.sizes.beams, slot * self.sizes.beams);
-        be.write(&mut self.score.buf, first, &vec![0.0; beams])?;
-        be.write(&mut self.candidate_count.buf, first, &vec![0; beams])?;
-        let mut live = vec![0; beams];
-        live[0] = 1;
-        be.write(&mut self.live.buf, first, &live)?;
-        be.write(&mut self.history.buf, first * self.sizes.new_tokens, prefix)?;
-        // a row that is listed but never lives feeds this, to a position of its own that nobody reads
-        let fed = options.prompt + options.prefix;
-        be.write(&mut self.token.buf, first, &vec![0; beams])?;
-        be.write(&mut self.position.buf, first, &vec![fed as i32; beams])?;
-        let mut lineage = vec![first as i32; beams * self.sizes.positions];
-        for (beam, row) in lineage.chunks_exact_mut(self.sizes.positions).enumerate() {
-            row[fed..].fill((first + beam) as i32);
-        }
-        be.write(&mut self.lineage.buf, first * self.sizes.positions, &lineage)
-    }
-
-    /// Takes the chunk out of `slot`: its rows are no longer touched.
-    pub fn clear(&mut self, be: &B, slot: usize) -> Result<()> {
-        be.write(&mut self.option_ints.buf, slot * int_column::COUNT, &[0])?;
-        be.write(&mut self.live.buf, slot * self.sizes.beams, &vec![0; self.sizes.beams])
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn a_beam_search() -> SlotOptions {
+    pub(in crate::engine::backend::decode) fn a_beam_search() -> SlotOptions {
         SlotOptions {
             search: Search::Beam { beams: 5, max_finished: 6 },
             prompt: 4,
@@ -365,24 +224,6 @@ mod tests {
             seed: 0xFEDC_BA98_7654_3210,
             stream: [u32::MAX, 7],
         }
-    }
-
-    /// Rows of the slot's last search stand wherever that ended, perhaps within the new prompt. Listed before the host knows
-    /// that they do not go on, they must not write there.
-    #[test]
-    fn rows_of_the_last_search_write_behind_the_new_prompt() -> Result<()> {
-        let be = crate::engine::cpu::Cpu::new(Some(1))?;
-        let sizes = DecodeSizes { slots: 2, beams: 3, positions: 20, new_tokens: 10 };
-        let special = RuleTokens { eot: 5, no_timestamps: 6, timestamp_begin: 7 };
-        let mut state = DecodeState::new(&be, sizes, special, &[], &[])?;
-        be.write(&mut state.position.buf, 0, &[4; 6])?;
-        be.write(&mut state.token.buf, 0, &[-1; 6])?;
-        let search = Search::Sample { samples: 3, temperature: 1.0 };
-        let options = SlotOptions { search, prompt: 9, prefix: 2, limit: 8, ..a_beam_search() };
-        state.start(&be, 1, &options, &[1, 2])?;
-        assert_eq!(state.position.to_host(&be)?, [4, 4, 4, 11, 11, 11]);
-        assert_eq!(state.token.to_host(&be)?[3..], [0, 0, 0]);
-        Ok(())
     }
 
     #[test]
