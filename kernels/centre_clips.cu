@@ -5,7 +5,7 @@
 // Launch   grid (ceil(M/32), clips), block 256: 32 bands x 8 rows at a time
 // Traffic  4*(2*R*M) B; the second pass reads the features from the L2
 // Order    of the sums depends on the clip's length only
-// Oracle   engine/cpu/dense.rs
+// Oracle   engine/cpu/campplus_ops.rs
 // Source   3D-Speaker speakerlab/process/processor.py: FBank with mean_nor
 #include "device.cuh"
 

@@ -22,7 +22,7 @@ namespace clip_conv_ {
 
 const int DEPTH = 16, THREADS = 256, SEGMENT = 100;
 
-// Passed by value; mirrors `Sizes` of engine/cuda/dense.rs.
+// Passed by value; mirrors `Sizes` of engine/cuda/campplus_ops.rs.
 struct Sizes {
     int rows;  // R' H'
     int features, channels, depth;  // N, C, W V C

@@ -1,10 +1,10 @@
-// The state of the searches on the device (`DecodeState` of engine/decode.rs), and block-wide reductions.
+// The state of the searches on the device (`DecodeState` of engine/backend/decode/state.rs), and block-wide reductions.
 #pragma once
 #include "device.cuh"
 
 namespace search {
 
-// Columns of a slot's options, numbered as in engine/decode.rs::int_column and ::float_column.
+// Columns of a slot's options, numbered as in engine/backend/decode/options.rs::int_column and ::float_column.
 enum IntColumn { MODE, WIDTH, MAX_FINISHED, PROMPT, PREFIX, LIMIT, NO_REPEAT_NGRAM, MAX_INITIAL_TIMESTAMP, SUPPRESS_BLANK, SEED_LOW,
                  SEED_HIGH, STREAM, INT_COLUMNS = 13 };
 enum FloatColumn { LENGTH_PENALTY, REPETITION_PENALTY, TEMPERATURE, FLOAT_COLUMNS };

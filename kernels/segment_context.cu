@@ -6,7 +6,7 @@
 // Launch   grid (ceil(K/32), clips), block 256: 32 columns x 8 rows at a time
 // Traffic  4*(R*K + 2*S*K) B
 // Order    of the sums depends on the clip's length only
-// Oracle   engine/cpu/dense.rs
+// Oracle   engine/cpu/campplus_ops.rs
 // Source   3D-Speaker speakerlab/models/campplus/layers.py: CAMLayer
 #include "device.cuh"
 

@@ -25,8 +25,8 @@
 //! | [`segments`] | splitting a transcript at its timestamps |
 //! | [`language`] | language detection |
 //!
-//! The logit rules and searches are operations of the device: [`Backend::logit_rules`],
-//! [`Backend::pick_candidates`], [`Backend::advance_search`].
+//! The logit rules and the searches are operations of the device:
+//! [`SearchOps`](crate::engine::backend::search_ops::SearchOps).
 
 pub mod attempt;
 pub mod batched;

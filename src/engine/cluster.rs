@@ -1,7 +1,6 @@
 //! Speaker clustering: the [`Cluster`] primitives (linkage, VBx, cosine similarity, speaker counts, reconstruction).
 //!
-//! All arithmetic is f64, because hard decisions depend on it. The free functions check every shape once, as
-//! [`ops`](super::ops) does for `Backend`.
+//! All arithmetic is f64, because hard decisions depend on it. The free functions check every shape once.
 //!
 //! Every primitive has a default implementation on the host, which is also the reference for the CUDA kernels. Inputs
 //! and results are on the host: the embeddings are there already, and the results are small. Intermediate results, of a

@@ -1,5 +1,5 @@
-//! The compute engine: tensors, the traits of devices and of their operations ([`backend`]), the CPU and the CUDA backend,
-//! and the readers of checkpoints.
+//! The compute engine: tensors, the traits of devices and of their operations ([`backend`]), the CPU and the CUDA
+//! backend, and the readers of checkpoints.
 //!
 //! Models and stages are generic over [`Backend`] and never name a device. The functions of [`ops`], and those beside
 //! the traits, check every shape once, then call the backend, which relies on these checks.

@@ -6,7 +6,7 @@
 //! see [`Clips`]. Each layer of a dense block appends its channels to those of the layers before. The tensor of a block
 //! is allocated as wide as its result; a layer reads the first columns and writes the next ones.
 //!
-//! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
+//! The free functions check every shape once.
 
 pub use super::clips::{Clips, SEGMENT};
 use super::device::Device;

@@ -4,7 +4,7 @@
 //! A feature map is `[N, T, H, C]`: time, then frequency, channels contiguous. PyTorch's order is `[N, C, H, T]`;
 //! weights are transposed when they are loaded.
 //!
-//! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
+//! The free functions check every shape once.
 
 use super::device::Device;
 pub use super::filter::{CHANNEL_STEP, FilterShape, HostFilter};

@@ -1,7 +1,7 @@
 //! Primitives of PyanNet speaker segmentation (SincNet convolutions, LSTM): the [`SegmentationOps`] trait.
 //!
-//! All arithmetic is f32 or wider, because hard decisions depend on the results. The free functions check every shape
-//! once, as [`ops`](super::ops) does for [`Backend`].
+//! All arithmetic is f32 or wider, because hard decisions depend on the results. The free functions check every
+//! shape once.
 
 use super::device::Device;
 use super::host::{self, HostForm};

@@ -1,7 +1,7 @@
 //! Primitives of wav2vec2 (convolutions over samples, batches of clips of different lengths): the [`Wav2Vec2Ops`]
 //! trait.
 //!
-//! The free functions check every shape once, as [`ops`](super::ops) does for [`Backend`].
+//! The free functions check every shape once.
 
 use super::device::Device;
 use super::host;
@@ -137,8 +137,8 @@ pub trait Wav2Vec2Ops: MatrixOps {
     ) -> Result<()> {
         positional_conv_from_products(self, out, x, weights, bias, lengths)
     }
-    /// [`TransformerOps::attention`](super::TransformerOps::attention) with a padding mask: the frames of a clip attend only to the clip's own frames; padding
-    /// frames of `out` are set to 0.
+    /// [`TransformerOps::attention`](super::TransformerOps::attention) with a padding mask: the frames of a clip attend
+    /// only to the clip's own frames; padding frames of `out` are set to 0.
     fn attention_within(
         &self,
         out: &mut Tensor<Self>,

@@ -1,9 +1,11 @@
-//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 (Ampere) and newer. It needs only the driver.
+//! The CUDA backend: our own kernels on NVIDIA GPUs of compute capability 8.0 (Ampere) and newer. It needs only the
+//! driver.
 //!
 //! Activations and weights are f16 or bf16; sums are f32. Each op is one file here and one file of the same name in
 //! `kernels/`. The function of an op checks what only the device can check, assembles the launch and returns before the
 //! kernel has run. All `unsafe` code of the crate is in this folder, except the memory map of the weights: `driver`,
-//! `device`, `memory`, `buffer`, `module`, `launch` and `graph` call the driver, and each op guarantees that the arguments of its kernels are valid.
+//! `device`, `memory`, `buffer`, `module`, `launch` and `graph` call the driver, and each op guarantees that the
+//! arguments of its kernels are valid.
 
 #![allow(unsafe_code)]
 

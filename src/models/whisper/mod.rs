@@ -165,7 +165,8 @@ impl<B: Backend> Whisper<B> {
     }
 
     /// One decoder pass: hidden states of `rows` into `s.hidden` `[R, C]`. `lineage` `[cache rows, L]` has the cache
-    /// row that holds each position of a row; see [`Backend::self_attention_step`].
+    /// row that holds each position of a row; see
+    /// [`self_attention_step`](crate::engine::backend::DecoderOps::self_attention_step).
     pub fn decode(
         &self,
         s: &mut DecoderScratch<B>,

@@ -91,7 +91,7 @@ pub struct SlotOptions {
     pub no_repeat_ngram: usize,
     /// The highest timestamp the first token may be, in steps of 20 ms; `None` when the prompt asks for no timestamps.
     pub max_initial_timestamp: Option<usize>,
-    /// Whether the first token may not be one of [`DecodeState::suppress_begin`].
+    /// Whether the first token may not be one of [`DecodeState::suppress_begin`](super::DecodeState::suppress_begin).
     pub suppress_blank: bool,
     /// Seed of the random draws.
     pub seed: u64,
@@ -99,7 +99,7 @@ pub struct SlotOptions {
     pub stream: [u32; 2],
 }
 
-/// Columns of [`DecodeState::option_ints`].
+/// Columns of [`DecodeState::option_ints`](super::DecodeState::option_ints).
 pub mod int_column {
     /// 0: the slot is empty; 1: beam search; 2: sampling.
     pub const MODE: usize = 0;
@@ -129,7 +129,7 @@ pub mod int_column {
     pub const COUNT: usize = 13;
 }
 
-/// Columns of [`DecodeState::option_floats`].
+/// Columns of [`DecodeState::option_floats`](super::DecodeState::option_floats).
 pub mod float_column {
     /// See [`SlotOptions::length_penalty`](super::SlotOptions::length_penalty).
     pub const LENGTH_PENALTY: usize = 0;
