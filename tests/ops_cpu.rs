@@ -11,17 +11,17 @@ mod common;
 mod ctc;
 #[path = "ops/dense.rs"]
 mod dense;
+#[path = "ops/embedding_ops.rs"]
+mod embedding_ops;
 #[path = "common/mod.rs"]
 mod golden;
 #[path = "ops/log_mel.rs"]
 mod log_mel;
 #[path = "ops/products.rs"]
 mod products;
-#[path = "ops/residual.rs"]
-mod residual;
 #[path = "ops/steps.rs"]
 mod steps;
 #[path = "ops/time_warp.rs"]
 mod time_warp;
-#[path = "ops/waveform.rs"]
-mod waveform;
+#[path = "ops/wav2vec2_ops.rs"]
+mod wav2vec2_ops;

@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 
 use common::seeded::{self, Layout};
-use diarist::asr::suppress::{MinusOne, suppressed};
+use diarist::asr::suppress::{DefaultSuppression, suppressed};
 use diarist::asr::{AsrOptions, AsrResult, Chunks, Observer, Task, Tokenizer, is_multilingual, transcribe};
 use diarist::engine::cpu::Cpu;
 use diarist::models::whisper::Whisper;
@@ -51,7 +51,7 @@ fn needs_shared_recordings_match_faster_whisper() {
             options.repetition_penalty = penalty;
             options.no_repeat_ngram_size = number(&given["no_repeat_ngram_size"]) as usize;
         }
-        let lists = suppressed(&model, &tokenizer, &options, MinusOne::NonSpeech).unwrap();
+        let lists = suppressed(&model, &tokenizer, &options, DefaultSuppression::NonSpeech).unwrap();
         assert_eq!(lists.always, ids(&given["suppress_tokens"]), "{name}");
         let audio =
             seeded::audio_f32(number(&case["audio"]["seed"]) as u64, number(&case["audio"]["samples"]) as usize);

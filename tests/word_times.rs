@@ -19,7 +19,7 @@ use diarist::asr::prompt::Prompt;
 use diarist::asr::scheduler::Scheduler;
 use diarist::asr::slots::{Decode, Decoded, Slots, Suppressed};
 use diarist::asr::source::{Clip, Source};
-use diarist::asr::token_times::{Text, TokenTimes};
+use diarist::asr::token_times::{KnownText, TokenTimes};
 use diarist::asr::word_times::{Spacing, Timing, add_words, split_words, timings};
 use diarist::engine::cpu::{Cpu, CrossCacheType};
 use diarist::engine::prelude::*;
@@ -169,13 +169,13 @@ impl Source for Known<'_> {
         Ok(None)
     }
 
-    fn wants_times(&mut self, id: usize) -> Option<Text> {
+    fn text_to_align(&mut self, id: usize) -> Option<KnownText> {
         let case = self.cases[id];
         let frames = count(&case["mel_frames"]) / 2;
-        Some(Text { task: ids(&case["task"]), tokens: ids(&case["tokens"]), frames })
+        Some(KnownText { task: ids(&case["task"]), tokens: ids(&case["tokens"]), frames })
     }
 
-    fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+    fn set_token_times(&mut self, id: usize, times: TokenTimes) -> Result<()> {
         assert!(self.times[id].replace(times).is_none(), "timed twice");
         Ok(())
     }

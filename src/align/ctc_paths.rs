@@ -82,7 +82,7 @@ pub fn ctc_paths<B: Backend>(
     ops::ctc_viterbi(be, &mut spans, log_probs, &segments, topology)?;
     let (start, end) = (spans.start.to_host(be)?, spans.end.to_host(be)?);
     let (score, total) = (spans.score.to_host(be)?, spans.total.to_host(be)?);
-    let found = segments.host_places().iter().zip(total).map(|(place, total)| {
+    let found = segments.host_segments().iter().zip(total).map(|(place, total)| {
         if total == f32::NEG_INFINITY {
             return Err(Refusal::Impossible);
         }

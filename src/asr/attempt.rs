@@ -51,7 +51,7 @@ impl Setup<'_> {
 
 /// A clip being decoded.
 #[derive(Clone, Debug)]
-pub struct Trial {
+pub struct ClipDecoding {
     prompt: Prompt,
     fallback: Fallback,
     /// Selects the clip's random number stream.
@@ -60,18 +60,18 @@ pub struct Trial {
 
 /// Whether a clip is finished.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum ClipOutcome {
     /// The clip is finished, with this result.
     Done(Attempt),
     /// The clip must be decoded again.
     Again(Decode),
 }
 
-impl Trial {
+impl ClipDecoding {
     /// A clip with its prompt. `id` must be unique among the clips of a run, and the same in every run, for
     /// reproducible sampling.
     pub fn new(id: usize, prompt: Prompt) -> Self {
-        Trial { prompt, fallback: Fallback::default(), id }
+        ClipDecoding { prompt, fallback: Fallback::default(), id }
     }
 
     /// The decoder's prompt.
@@ -90,7 +90,7 @@ impl Trial {
     }
 
     /// Accepts the result of the last search, or requests another search.
-    pub fn judge(&mut self, decoded: Decoded, setup: &Setup) -> Result<Outcome> {
+    pub fn judge(&mut self, decoded: Decoded, setup: &Setup) -> Result<ClipOutcome> {
         let text = setup.tokenizer.decode(&decoded.tokens)?;
         let options = setup.options;
         let attempt = Attempt {
@@ -102,8 +102,8 @@ impl Trial {
             text,
         };
         Ok(match self.fallback.judge(attempt, options) {
-            Verdict::Accept(attempt) => Outcome::Done(attempt),
-            Verdict::Retry(temperature) => Outcome::Again(self.search(temperature)),
+            Verdict::Accept(attempt) => ClipOutcome::Done(attempt),
+            Verdict::Retry(temperature) => ClipOutcome::Again(self.search(temperature)),
         })
     }
 }

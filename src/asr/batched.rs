@@ -6,14 +6,14 @@
 use std::ops::Range;
 
 use super::Observer;
-use super::attempt::{Outcome, Setup, Trial};
+use super::attempt::{ClipDecoding, ClipOutcome, Setup};
 use super::fallback::{Attempt, is_no_speech};
 use super::language;
 use super::segments::split;
 use super::slots::{Decode, Decoded};
 use super::source::{Clip, Source};
-use super::token_times::{Text, TokenTimes};
-use super::word_times::Untimed;
+use super::token_times::{KnownText, TokenTimes};
+use super::word_times::PendingWords;
 use crate::error::Result;
 use crate::types::{Chunk, Segment};
 use crate::units::{MelFrame, Seconds};
@@ -43,7 +43,7 @@ impl<'a> Batched<'a> {
 
     /// Reports the chunks that are finished, in order.
     fn report(&mut self) {
-        while let Some((segments, progress)) = self.work.told() {
+        while let Some((segments, progress)) = self.work.next_finished() {
             self.observer.chunk(&segments, progress);
             self.segments.extend(segments);
         }
@@ -68,12 +68,12 @@ impl Source for Batched<'_> {
         Ok(again)
     }
 
-    fn wants_times(&mut self, id: usize) -> Option<Text> {
-        self.work.wants_times(id)
+    fn text_to_align(&mut self, id: usize) -> Option<KnownText> {
+        self.work.text_to_align(id)
     }
 
-    fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
-        self.work.timed(&self.setup, self.chunks, id, times)?;
+    fn set_token_times(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+        self.work.set_token_times(&self.setup, self.chunks, id, times)?;
         self.report();
         Ok(())
     }
@@ -88,9 +88,9 @@ pub(super) struct ChunkDecoding {
     /// Prompt tokens of the initial prompt, the same for every chunk.
     initial: Vec<u32>,
     /// Chunks being decoded.
-    trials: Vec<Option<Trial>>,
+    decodings: Vec<Option<ClipDecoding>>,
     /// Segments that wait for their word times.
-    untimed: Vec<Option<Untimed>>,
+    pending: Vec<Option<PendingWords>>,
     /// Segments of finished chunks that have not been reported.
     finished: Vec<Option<Vec<Segment>>>,
     /// Number of reported chunks.
@@ -101,59 +101,65 @@ pub(super) struct ChunkDecoding {
 
 impl ChunkDecoding {
     pub fn new(setup: &Setup, chunks: usize) -> Result<Self> {
-        let (trials, untimed, finished) = (vec![None; chunks], vec![None; chunks], vec![None; chunks]);
-        Ok(ChunkDecoding { initial: setup.initial_prompt()?, trials, untimed, finished, reported: 0, done: 0 })
+        let (decodings, pending, finished) = (vec![None; chunks], vec![None; chunks], vec![None; chunks]);
+        Ok(ChunkDecoding { initial: setup.initial_prompt()?, decodings, pending, finished, reported: 0, done: 0 })
     }
 
     /// See [`Source::begin`]; the number of a chunk is its id.
     pub fn begin(&mut self, setup: &Setup, id: usize, logits: Option<&[f32]>) -> Result<Decode> {
         let ranked = logits.map(|logits| language::rank(setup.tokenizer, logits)).unwrap_or_default();
         let prompt = setup.prompt(&self.initial, ranked.first().map(|best| best.token), true)?;
-        let trial = Trial::new(id, prompt);
-        let first = trial.first(setup.options);
-        self.trials[id] = Some(trial);
+        let decoding = ClipDecoding::new(id, prompt);
+        let first = decoding.first(setup.options);
+        self.decodings[id] = Some(decoding);
         Ok(first)
     }
 
     /// See [`Source::finish`].
     pub fn finish(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, decoded: Decoded) -> Result<Option<Decode>> {
-        let Some(mut trial) = self.trials[id].take() else { return Ok(None) };
-        match trial.judge(decoded, setup)? {
-            Outcome::Again(decode) => {
-                self.trials[id] = Some(trial);
+        let Some(mut decoding) = self.decodings[id].take() else { return Ok(None) };
+        match decoding.judge(decoded, setup)? {
+            ClipOutcome::Again(decode) => {
+                self.decodings[id] = Some(decoding);
                 Ok(Some(decode))
             }
-            Outcome::Done(attempt) => {
-                self.accept(setup, &chunks[id], (id, &trial, &attempt))?;
+            ClipOutcome::Done(attempt) => {
+                self.accept(setup, &chunks[id], (id, &decoding, &attempt))?;
                 Ok(None)
             }
         }
     }
 
     /// Takes the accepted attempt of a chunk. Its segments are finished unless word times are requested.
-    fn accept(&mut self, setup: &Setup, chunk: &Chunk, (id, trial, attempt): (usize, &Trial, &Attempt)) -> Result<()> {
+    fn accept(
+        &mut self,
+        setup: &Setup,
+        chunk: &Chunk,
+        (id, decoding, attempt): (usize, &ClipDecoding, &Attempt),
+    ) -> Result<()> {
         let segments = segments_of(chunk, attempt, setup)?;
         if setup.options.word_timestamps {
-            let prompt = trial.prompt();
-            self.untimed[id] = Untimed::new(setup.tokenizer, setup.options.task, prompt, &segments, window_of(chunk));
+            let prompt = decoding.prompt();
+            self.pending[id] =
+                PendingWords::new(setup.tokenizer, setup.options.task, prompt, &segments, window_of(chunk));
         }
-        if self.untimed[id].is_none() {
+        if self.pending[id].is_none() {
             self.done(id, segments);
         }
         Ok(())
     }
 
-    /// See [`Source::wants_times`].
-    pub fn wants_times(&mut self, id: usize) -> Option<Text> {
-        self.untimed[id].as_ref().map(Untimed::text)
+    /// See [`Source::text_to_align`].
+    pub fn text_to_align(&mut self, id: usize) -> Option<KnownText> {
+        self.pending[id].as_ref().map(PendingWords::text)
     }
 
-    /// See [`Source::timed`].
-    pub fn timed(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, times: TokenTimes) -> Result<()> {
-        let Some(untimed) = self.untimed[id].take() else { return Ok(()) };
+    /// See [`Source::set_token_times`].
+    pub fn set_token_times(&mut self, setup: &Setup, chunks: &[Chunk], id: usize, times: TokenTimes) -> Result<()> {
+        let Some(pending) = self.pending[id].take() else { return Ok(()) };
         // The previous chunk may not be finished yet, but voice activity detection has the end of its speech.
         let before = id.checked_sub(1).map_or(Seconds(0.0), |before| chunks[before].span.end);
-        let segments = untimed.timed(setup.tokenizer, &times, chunks[id].span.start, before)?;
+        let segments = pending.with_token_times(setup.tokenizer, &times, chunks[id].span.start, before)?;
         self.done(id, segments);
         Ok(())
     }
@@ -165,19 +171,19 @@ impl ChunkDecoding {
     }
 
     /// The segments of the next chunk in order, if it is finished, and the share of all work done.
-    pub fn told(&mut self) -> Option<(Vec<Segment>, f64)> {
+    pub fn next_finished(&mut self) -> Option<(Vec<Segment>, f64)> {
         let segments = self.finished.get_mut(self.reported)?.take()?;
         self.reported += 1;
         Some((segments, self.reported as f64 / self.finished.len() as f64))
     }
 
     /// Number of chunks that are not finished.
-    pub fn undone(&self) -> usize {
+    pub fn unfinished(&self) -> usize {
         self.finished.len() - self.done
     }
 
     /// Whether all chunks have been reported.
-    pub fn is_over(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.reported == self.finished.len()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: CTranslate2 `whisper.cc::detect_language`, faster-whisper `transcribe.py::detect_language`.
 
+use std::ops::ControlFlow;
+
 use super::language_names;
 use super::options::{AsrOptions, Task};
 use super::tokenizer::Tokenizer;
@@ -50,14 +52,14 @@ impl From<Detected> for Language {
 
 /// The language before decoding: requested, or to be detected.
 #[derive(Clone, Debug)]
-pub(super) enum Spoken {
+pub(super) enum RequestedLanguage {
     /// It was requested; `None`: the model is English-only.
     Known(Option<Language>),
     /// It must be detected.
     Unknown,
 }
 
-impl Spoken {
+impl RequestedLanguage {
     /// The language requested by the options.
     ///
     /// # Errors
@@ -69,32 +71,58 @@ impl Spoken {
                 let (option, value) = asked.map_or(("task", "translate"), |code| ("language", code));
                 return Err(Error::config(option, value, "this model knows English only; use a multilingual one"));
             }
-            return Ok(Spoken::Known(None));
+            return Ok(RequestedLanguage::Known(None));
         }
-        let Some(code) = asked else { return Ok(Spoken::Unknown) };
+        let Some(code) = asked else { return Ok(RequestedLanguage::Unknown) };
         let rule = || Error::config("language", code, "this model was not trained on it; use a newer one");
         tokenizer.language_token(code).ok_or_else(rule)?;
-        Ok(Spoken::Known(Some(Language { code, probability: None })))
+        Ok(RequestedLanguage::Known(Some(Language { code, probability: None })))
     }
 }
 
-/// Majority vote over several windows.
-#[derive(Clone, Debug, Default)]
-pub struct Vote {
-    /// The most probable language of each window so far.
+/// Majority vote over the first windows of a recording. The first window whose language is more probable than the
+/// threshold ends the vote.
+#[derive(Clone, Debug)]
+pub(super) struct LanguageVote {
+    /// Number of windows that vote.
+    windows: usize,
+    threshold: f64,
+    /// Number of windows that have voted.
+    voted: usize,
+    /// The most probable language of each of them.
     winners: Vec<Detected>,
 }
 
-impl Vote {
-    /// Adds the most probable language of a window. Returns it if its probability is above `threshold`, which ends the
-    /// vote.
-    pub fn add(&mut self, winner: Detected, threshold: f64) -> Option<Detected> {
-        self.winners.push(winner);
-        (winner.probability > threshold).then_some(winner)
+impl LanguageVote {
+    /// A vote of at most `windows` windows.
+    pub fn new(windows: usize, options: &AsrOptions) -> Self {
+        let windows = windows.min(options.language_detection_segments);
+        LanguageVote { windows, threshold: options.language_detection_threshold, voted: 0, winners: Vec::new() }
+    }
+
+    /// Number of windows that have voted.
+    pub fn voted(&self) -> usize {
+        self.voted
+    }
+
+    /// Adds the next window, from its logits `[V]` after `<|startoftranscript|>`. [`ControlFlow::Break`] with the
+    /// language once it is decided; `None` if no window had a language.
+    pub fn add(&mut self, tokenizer: &Tokenizer, logits: &[f32]) -> ControlFlow<Option<Language>> {
+        self.count(rank(tokenizer, logits).first().copied())
+    }
+
+    fn count(&mut self, winner: Option<Detected>) -> ControlFlow<Option<Language>> {
+        self.voted += 1;
+        self.winners.extend(winner);
+        match winner.filter(|winner| winner.probability > self.threshold) {
+            Some(decided) => ControlFlow::Break(Some(decided.into())),
+            None if self.voted >= self.windows => ControlFlow::Break(self.majority().map(Language::from)),
+            None => ControlFlow::Continue(()),
+        }
     }
 
     /// The language with the most windows, with its highest probability among them. Ties: the one detected first.
-    pub fn majority(&self) -> Option<Detected> {
+    fn majority(&self) -> Option<Detected> {
         let votes = |code: &str| self.winners.iter().filter(|w| w.code == code).count();
         let mut best: Option<Detected> = None;
         for winner in &self.winners {
@@ -112,21 +140,37 @@ impl Vote {
 mod tests {
     use super::*;
 
-    fn vote(code: &'static str, probability: f64) -> Detected {
+    fn winner(code: &'static str, probability: f64) -> Detected {
         Detected { code, token: 0, probability }
+    }
+
+    fn vote(windows: usize) -> LanguageVote {
+        let options =
+            AsrOptions { language_detection_segments: 5, language_detection_threshold: 0.5, ..Default::default() };
+        LanguageVote::new(windows, &options)
+    }
+
+    fn decided(code: &'static str, probability: f64) -> ControlFlow<Option<Language>> {
+        ControlFlow::Break(Some(winner(code, probability).into()))
     }
 
     #[test]
     fn majority_of_the_windows() {
-        let mut votes = Vote::default();
-        assert_eq!(votes.majority(), None);
-        for (code, probability) in [("en", 0.4), ("de", 0.3), ("de", 0.45), ("en", 0.2), ("fr", 0.5)] {
-            assert_eq!(votes.add(vote(code, probability), 0.5), None);
+        let mut votes = vote(9);
+        for (code, probability) in [("en", 0.4), ("de", 0.3), ("de", 0.45), ("en", 0.2)] {
+            assert_eq!(votes.count(Some(winner(code, probability))), ControlFlow::Continue(()));
         }
-        // A tie of two windows each; `en` was detected first.
-        assert_eq!(votes.majority(), Some(vote("en", 0.4)));
-        votes.add(vote("de", 0.1), 0.5);
-        assert_eq!(votes.majority(), Some(vote("de", 0.45)));
-        assert_eq!(votes.add(vote("ja", 0.51), 0.5), Some(vote("ja", 0.51)));
+        // The options allow five windows. A tie of two each; `en` was detected first.
+        assert_eq!(votes.clone().count(Some(winner("fr", 0.5))), decided("en", 0.4));
+        assert_eq!(votes.clone().count(Some(winner("de", 0.1))), decided("de", 0.45));
+        assert_eq!(votes.count(Some(winner("ja", 0.51))), decided("ja", 0.51));
+    }
+
+    #[test]
+    fn the_last_window_decides() {
+        let mut votes = vote(2);
+        assert_eq!(votes.count(None), ControlFlow::Continue(()));
+        assert_eq!(votes.clone().count(None), ControlFlow::Break(None));
+        assert_eq!(votes.count(Some(winner("de", 0.1))), decided("de", 0.1));
     }
 }

@@ -5,8 +5,8 @@
 //! is reduced.
 
 use super::options::AsrOptions;
-use super::prefetch::GROUPS;
-use super::token_times::{LOGITS, most_tokens};
+use super::prefetch::PREFETCH_GROUPS;
+use super::token_times::{LOGIT_ROWS, most_tokens};
 use crate::engine::{Backend, CrossKind};
 use crate::error::{Error, Result};
 use crate::models::whisper::{Config, Whisper};
@@ -48,7 +48,7 @@ impl Plan {
         let of_clip = 2 * frames * (config.num_mel_bins + width) + frames * (6 * width + config.encoder_ffn_dim);
         let spectrum = 2 * frames * (config.num_mel_bins + 160) * WORD; // log-mel: f32 bands and samples
         // Encoder output of prefetched clips, and the keys and values of one clip that is loaded into a slot.
-        let ahead = (GROUPS * clips + 2) * frames * width * bytes + clips * frames * WORD;
+        let ahead = (PREFETCH_GROUPS * clips + 2) * frames * width * bytes + clips * frames * WORD;
         let pass_rows = rows.max(positions);
         // Cross-attention: its cache, its partial sums, and its queries per row. Projected: 66 numbers for each head
         // and each 256 frames. Absorbed: a weighted mean of the encoder output for each head and each 384 frames, at
@@ -74,7 +74,7 @@ impl Plan {
 
 /// Bytes for word times: encoder output of every slot, kept until its text is decoded; keys and values of one layer and
 /// clip, and the attention weights of its heads; the alignment matrix and the backpointers of all texts of a pass;
-/// logits of [`LOGITS`] tokens.
+/// logits of [`LOGIT_ROWS`] tokens.
 fn word_times(config: &Config, slots: usize, bytes: usize, pass_rows: usize) -> usize {
     let (frames, width) = (config.max_source_positions, config.d_model);
     let audio = (slots + 2) * frames * width * bytes;
@@ -82,7 +82,7 @@ fn word_times(config: &Config, slots: usize, bytes: usize, pass_rows: usize) -> 
     // Backpointers of dynamic time warping: two words for 32 tokens and one diagonal. A text has tokens + frames
     // diagonals.
     let steps = (pass_rows / 32 + slots) * (config.max_target_positions + frames) * 2 * WORD;
-    let logits = LOGITS * (config.vocab_size * WORD + width * bytes);
+    let logits = LOGIT_ROWS * (config.vocab_size * WORD + width * bytes);
     audio + weights + steps + pass_rows * (frames + 4) * WORD + logits
 }
 

@@ -51,7 +51,7 @@ pub mod token_times;
 pub mod tokenizer;
 pub mod word_times;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 pub use options::{AsrOptions, Task};
 pub use recognizer::{Capabilities, Recognizer, WhisperRecognizer};
@@ -61,11 +61,11 @@ pub use tokenizer::Tokenizer;
 use self::attempt::Setup;
 use self::batched::Batched;
 use self::clips::Clips;
-use self::language::{Language, Spoken, Vote};
+use self::language::{Language, LanguageVote, RequestedLanguage};
 use self::scheduler::Scheduler;
 use self::sequential::Sequential;
 use self::slots::Slots;
-use self::suppress::{MinusOne, suppressed};
+use self::suppress::{DefaultSuppression, suppressed};
 use crate::engine::Backend;
 use crate::error::Result;
 use crate::models::whisper::Whisper;
@@ -135,8 +135,8 @@ pub fn transcribe<B: Backend>(
     options.check()?;
     tokenizer.check_vocab(model.config.vocab_size)?;
     let (minus_one, slots) = match chunks {
-        Chunks::Speech(chunks) => (MinusOne::ModelList, options.batch_size.min(chunks.len()).max(1)),
-        Chunks::Windows => (MinusOne::NonSpeech, 1),
+        Chunks::Speech(chunks) => (DefaultSuppression::ModelList, options.batch_size.min(chunks.len()).max(1)),
+        Chunks::Windows => (DefaultSuppression::NonSpeech, 1),
     };
     let suppressed = suppressed(model, tokenizer, options, minus_one)?;
     let slots = memory::slots_that_fit(model, options, slots)?;
@@ -185,7 +185,7 @@ pub fn detect_language<B: Backend>(
     let options = &AsrOptions { word_timestamps: false, ..options.clone() };
     options.check()?;
     tokenizer.check_vocab(model.config.vocab_size)?;
-    let suppressed = suppressed(model, tokenizer, options, MinusOne::ModelList)?;
+    let suppressed = suppressed(model, tokenizer, options, DefaultSuppression::ModelList)?;
     let slots = Slots::new(model, tokenizer.special, options, &suppressed, 1)?;
     let mut scheduler = Scheduler::new(model, slots, options, tokenizer.special.sot)?;
     let clips = match chunks {
@@ -226,16 +226,15 @@ fn decide_language<B: Backend>(
     ranges: &[Range<usize>],
     options: &AsrOptions,
 ) -> Result<Option<Language>> {
-    if let Spoken::Known(language) = Spoken::of(tokenizer, options)? {
+    if let RequestedLanguage::Known(language) = RequestedLanguage::of(tokenizer, options)? {
         return Ok(language);
     }
-    let mut votes = Vote::default();
-    for range in ranges.iter().take(options.language_detection_segments) {
+    let mut votes = LanguageVote::new(ranges.len(), options);
+    for range in ranges {
         let logits = scheduler.logits_at_start(clips, range.clone())?;
-        let Some(&winner) = language::rank(tokenizer, &logits).first() else { continue };
-        if let Some(decided) = votes.add(winner, options.language_detection_threshold) {
-            return Ok(Some(decided.into()));
+        if let ControlFlow::Break(language) = votes.add(tokenizer, &logits) {
+            return Ok(language);
         }
     }
-    Ok(votes.majority().map(Language::from))
+    Ok(None)
 }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::models::whisper::{EncoderScratch, Whisper};
 
 /// Most groups of encoded clips that wait for slots: one is consumed while the next one is encoded.
-pub const GROUPS: usize = 2;
+pub const PREFETCH_GROUPS: usize = 2;
 
 /// The encoder and its prefetched clips.
 pub struct Prefetcher<'m, B: Backend> {
@@ -50,7 +50,7 @@ impl<'m, B: Backend> Prefetcher<'m, B> {
             let all: Vec<i32> = (clip * frames..(clip + 1) * frames).map(|row| row as i32).collect();
             Tensor::from_host(be, &[frames], &all)
         };
-        let waiting = if be.has_concurrent_streams() { GROUPS * group } else { group };
+        let waiting = if be.has_concurrent_streams() { PREFETCH_GROUPS * group } else { group };
         let spare = (0..waiting + kept).map(|_| Tensor::zeros(be, &[1, frames, width]));
         Ok(Prefetcher {
             encoder: model.encoder_scratch(group)?,

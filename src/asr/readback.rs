@@ -40,12 +40,12 @@ impl<B: Backend> Readback<B> {
     }
 
     /// Number of requested snapshots.
-    pub fn asked(&self) -> u64 {
+    pub fn requested(&self) -> u64 {
         self.requested
     }
 
     /// Requests a snapshot of the searches after the steps queued so far. At most one may be unread.
-    pub fn ask(&mut self, be: &B, state: &DecodeState<B>) -> Result<()> {
+    pub fn request(&mut self, be: &B, state: &DecodeState<B>) -> Result<()> {
         ops::pack_results(be, &mut self.packed, state)?;
         be.start_copy(&mut self.copies[(self.requested % 2) as usize], &self.packed.buf)?;
         self.requested += 1;

@@ -73,7 +73,7 @@ impl<'m, B: Backend> Scheduler<'m, B> {
             }
             // Readback and encoding are asynchronous, and the device still has steps to run. So the host prepares the
             // next clips before it collects results.
-            self.slots.look()?;
+            self.slots.request_readback()?;
             self.prefetcher.prepare(clips, source)?;
             self.collect(source)?;
         }
@@ -163,11 +163,11 @@ impl<'m, B: Backend> Scheduler<'m, B> {
         let mut requested = Vec::new();
         for &(slot, id) in ended {
             let Some(audio) = self.audio[slot].as_ref() else { continue };
-            requested.extend(source.wants_times(id).map(|text| (id, TimedText { slot, text, audio })));
+            requested.extend(source.text_to_align(id).map(|text| (id, TimedText { slot, text, audio })));
         }
         let (ids, texts): (Vec<usize>, Vec<TimedText<B>>) = requested.into_iter().unzip();
         for (id, times) in ids.into_iter().zip(token_aligner.times(&mut self.slots, &texts)?) {
-            source.timed(id, times)?;
+            source.set_token_times(id, times)?;
         }
         Ok(())
     }

@@ -10,15 +10,15 @@
 use std::ops::Range;
 
 use super::Observer;
-use super::attempt::{Outcome, Setup, Trial};
+use super::attempt::{ClipDecoding, ClipOutcome, Setup};
 use super::batched::segment;
 use super::fallback::{Attempt, is_no_speech};
 use super::language;
 use super::segments::{Piece, Split, ends_in_single, split};
 use super::slots::{Decode, Decoded};
 use super::source::{Clip, Source};
-use super::token_times::{Text, TokenTimes};
-use super::word_times::Untimed;
+use super::token_times::{KnownText, TokenTimes};
+use super::word_times::PendingWords;
 use crate::error::Result;
 use crate::types::Segment;
 use crate::units::{EncoderFrame, MelFrame, Seconds};
@@ -38,13 +38,13 @@ pub struct Sequential<'a> {
     /// Number of windows so far.
     windows: usize,
     /// The window being decoded.
-    trial: Option<Trial>,
+    decoding: Option<ClipDecoding>,
     /// Tokens of the initial prompt and of all segments.
     written: Vec<u32>,
     /// Index in `written` where the next window's prompt begins.
     prompt_from: usize,
     /// The segments of the window, while they wait for word times.
-    untimed: Option<(Untimed, Window)>,
+    pending: Option<(PendingWords, Window)>,
     /// End of the last word so far.
     last_speech: Seconds,
     segments: Vec<Segment>,
@@ -79,9 +79,9 @@ impl<'a> Sequential<'a> {
             clips,
             window: source_positions * EncoderFrame::MEL_FRAMES,
             windows: 0,
-            trial: None,
+            decoding: None,
             prompt_from: 0,
-            untimed: None,
+            pending: None,
             last_speech: Seconds::default(),
             segments: Vec::new(),
         })
@@ -112,7 +112,7 @@ impl<'a> Sequential<'a> {
     }
 
     /// Takes the accepted attempt of the window. The window is finished unless word times are requested.
-    fn accept(&mut self, trial: &Trial, attempt: &Attempt) -> Result<()> {
+    fn accept(&mut self, decoding: &ClipDecoding, attempt: &Attempt) -> Result<()> {
         let Setup { tokenizer, options, .. } = self.setup;
         let frames = MelFrame(self.window_frames());
         if is_no_speech(attempt, options) {
@@ -128,12 +128,12 @@ impl<'a> Sequential<'a> {
             resets_prompt: !options.condition_on_previous_text
                 || attempt.temperature > options.prompt_reset_on_temperature,
         };
-        let untimed = match options.word_timestamps {
-            true => Untimed::new(tokenizer, options.task, trial.prompt(), &segments, frames),
+        let pending = match options.word_timestamps {
+            true => PendingWords::new(tokenizer, options.task, decoding.prompt(), &segments, frames),
             false => None,
         };
-        match untimed {
-            Some(untimed) => self.untimed = Some((untimed, window)),
+        match pending {
+            Some(pending) => self.pending = Some((pending, window)),
             None => self.done(segments, window),
         }
         Ok(())
@@ -196,7 +196,7 @@ fn clips(timestamps: &[f64], frames: usize) -> Vec<Range<usize>> {
 
 impl Source for Sequential<'_> {
     fn next(&mut self) -> Option<Clip> {
-        if self.trial.is_some() || self.untimed.is_some() {
+        if self.decoding.is_some() || self.pending.is_some() {
             return None;
         }
         self.skip_finished_clips();
@@ -214,34 +214,34 @@ impl Source for Sequential<'_> {
         let ranked = logits.map(|logits| language::rank(self.setup.tokenizer, logits)).unwrap_or_default();
         let language = ranked.first().map(|best| best.token);
         let prompt = self.setup.prompt(&self.written[self.prompt_from..], language, self.seek == 0)?;
-        let trial = Trial::new(id, prompt);
-        let first = trial.first(self.setup.options);
-        self.trial = Some(trial);
+        let decoding = ClipDecoding::new(id, prompt);
+        let first = decoding.first(self.setup.options);
+        self.decoding = Some(decoding);
         Ok(Some(first))
     }
 
     fn finish(&mut self, _: usize, decoded: Decoded) -> Result<Option<Decode>> {
-        let Some(mut trial) = self.trial.take() else { return Ok(None) };
-        match trial.judge(decoded, &self.setup)? {
-            Outcome::Again(decode) => {
-                self.trial = Some(trial);
+        let Some(mut decoding) = self.decoding.take() else { return Ok(None) };
+        match decoding.judge(decoded, &self.setup)? {
+            ClipOutcome::Again(decode) => {
+                self.decoding = Some(decoding);
                 Ok(Some(decode))
             }
-            Outcome::Done(attempt) => {
-                self.accept(&trial, &attempt)?;
+            ClipOutcome::Done(attempt) => {
+                self.accept(&decoding, &attempt)?;
                 Ok(None)
             }
         }
     }
 
-    fn wants_times(&mut self, _: usize) -> Option<Text> {
-        self.untimed.as_ref().map(|(untimed, _)| untimed.text())
+    fn text_to_align(&mut self, _: usize) -> Option<KnownText> {
+        self.pending.as_ref().map(|(pending, _)| pending.text())
     }
 
-    fn timed(&mut self, _: usize, times: TokenTimes) -> Result<()> {
-        let Some((untimed, window)) = self.untimed.take() else { return Ok(()) };
+    fn set_token_times(&mut self, _: usize, times: TokenTimes) -> Result<()> {
+        let Some((pending, window)) = self.pending.take() else { return Ok(()) };
         let offset = MelFrame(self.seek).to_seconds();
-        let segments = untimed.timed(self.setup.tokenizer, &times, offset, self.last_speech)?;
+        let segments = pending.with_token_times(self.setup.tokenizer, &times, offset, self.last_speech)?;
         let advance = self.advance(&segments, window);
         self.done(segments, Window { advance, ..window });
         Ok(())

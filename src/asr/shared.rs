@@ -23,7 +23,7 @@ use self::recording::{Caller, DecodeSetup, Goal, Message, Recording};
 use self::worker::{Shape, Worker};
 use super::batched::range_of;
 use super::clips::check_length;
-use super::language::{Language, Spoken};
+use super::language::{Language, RequestedLanguage};
 use super::{AsrOptions, AsrResult, Chunks, Observer, Tokenizer};
 use crate::engine::Backend;
 use crate::error::{Error, Result};
@@ -97,7 +97,7 @@ impl<B: Backend> SharedSlots<B> {
         if let Chunks::Speech(chunks @ [_, ..]) = chunks {
             let spoken = prepare(model, tokenizer, chunks, options)?;
             let request = Request { model, tokenizer, samples, chunks, options, goal: Goal::Language };
-            if let (Spoken::Unknown, Some(pending)) = (spoken.clone(), self.submit(&request, spoken)?) {
+            if let (RequestedLanguage::Unknown, Some(pending)) = (spoken.clone(), self.submit(&request, spoken)?) {
                 let (_, language) = pending.forward_results(1, observer)?;
                 return Ok(language.map(|language| (language.code.to_string(), language.probability)));
             }
@@ -106,14 +106,14 @@ impl<B: Backend> SharedSlots<B> {
     }
 
     /// Sends a recording to the worker of its shape. `None`: there is no such worker, and none can be added.
-    fn submit(&self, request: &Request<B>, spoken: Spoken) -> Result<Option<Pending>> {
+    fn submit(&self, request: &Request<B>, spoken: RequestedLanguage) -> Result<Option<Pending>> {
         let &Request { model, tokenizer, samples, chunks, options, goal } = request;
         let shape = Shape::of(model, tokenizer, options)?;
         let positions = model.config.max_target_positions;
         let setup = DecodeSetup::new(tokenizer.clone(), options.clone(), positions);
-        let (tell, messages) = channel();
-        let pending = Pending { messages, gone: Arc::new(AtomicBool::new(false)) };
-        let caller = Caller { tell, gone: pending.gone.clone() };
+        let (sender, messages) = channel();
+        let pending = Pending { messages, abandoned: Arc::new(AtomicBool::new(false)) };
+        let caller = Caller { sender, abandoned: pending.abandoned.clone() };
         let recording = Recording::new(setup, samples.clone(), chunks.to_vec(), spoken, goal, caller)?;
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(worker) = worker_for(&mut workers, shape)? else { return Ok(None) };
@@ -138,10 +138,10 @@ fn prepare<B: Backend>(
     tokenizer: &Tokenizer,
     chunks: &[Chunk],
     options: &AsrOptions,
-) -> Result<Spoken> {
+) -> Result<RequestedLanguage> {
     options.check()?;
     tokenizer.check_vocab(model.config.vocab_size)?;
-    let spoken = Spoken::of(tokenizer, options)?;
+    let spoken = RequestedLanguage::of(tokenizer, options)?;
     for chunk in chunks {
         check_length(&range_of(chunk), model.config.window_samples(), "samples")?;
     }
@@ -169,7 +169,7 @@ fn worker_for<B: Backend>(workers: &mut Vec<Worker<B>>, shape: Shape) -> Result<
 /// A queued request, on the caller's side. Dropping it abandons the recording.
 struct Pending {
     messages: Receiver<Message>,
-    gone: Arc<AtomicBool>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Pending {
@@ -190,7 +190,7 @@ impl Pending {
                 }
                 Ok(Message::End(language)) => return Ok((segments, language?)),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(broken_off()),
+                Err(RecvTimeoutError::Disconnected) => return Err(worker_stopped()),
             }
         }
     }
@@ -198,12 +198,12 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::Relaxed);
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 }
 
 /// The error of recordings whose worker thread panicked or stopped.
-fn broken_off() -> Error {
+fn worker_stopped() -> Error {
     let text = "the thread that decodes has broken off; this is a mistake in the program, please report it".into();
     Error::Device { call: "decoding".into(), code: 0, text }
 }

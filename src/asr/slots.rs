@@ -184,7 +184,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             let slot_options = slot_options(decode, options, self.state.sizes.positions);
             self.state.start(be, slot, &slot_options, &prefix)?;
             self.active[slot] = Some(ActiveSearch {
-                first_snapshot: self.readback.asked(),
+                first_snapshot: self.readback.requested(),
                 sampling: matches!(slot_options.search, Search::Sample { .. }),
                 live: vec![true; slot_options.search.width()],
             });
@@ -231,7 +231,7 @@ impl<'m, B: Backend> Slots<'m, B> {
     /// Alignment pass: one pass of the decoder over known texts (teacher forcing), for token times. Each text is in a
     /// slot whose search has ended and whose cross-attention cache is still valid. Fills the matrix of `pass`, and
     /// calls `hidden` with the hidden states `[R, C]`. `known` has the rows of each text.
-    pub(super) fn listen<T>(
+    pub(super) fn align_texts<T>(
         &mut self,
         texts: &[(usize, &[u32])],
         known: &[KnownTokens<B>],
@@ -274,9 +274,9 @@ impl<'m, B: Backend> Slots<'m, B> {
 
     /// Requests a readback of the search state after the steps queued so far. The next [`collect`](Self::collect) uses
     /// it if it is complete by then; the one after that waits for it.
-    pub fn look(&mut self) -> Result<()> {
+    pub fn request_readback(&mut self) -> Result<()> {
         let _range = range("look");
-        self.readback.ask(&self.model.be, &self.state)
+        self.readback.request(&self.model.be, &self.state)
     }
 
     /// The slots and results of the searches that have ended, as of the completed readbacks. Frees these slots.
@@ -323,7 +323,7 @@ impl<'m, B: Backend> Slots<'m, B> {
             rows.map(|(beam, _)| slot * beams + beam).collect::<Vec<usize>>()
         };
         let rows: Vec<usize> = self.active.iter().enumerate().flat_map(live).collect();
-        let started = self.active.iter().flatten().any(|search| search.first_snapshot == self.readback.asked());
+        let started = self.active.iter().flatten().any(|search| search.first_snapshot == self.readback.requested());
         if rows == self.listed && !started {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use super::AsrOptions;
 #[cfg(doc)]
 use super::clips::Clips;
 use super::slots::{Decode, Decoded};
-use super::token_times::{Text, TokenTimes};
+use super::token_times::{KnownText, TokenTimes};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -34,12 +34,12 @@ pub trait Source {
     fn finish(&mut self, id: usize, decoded: Decoded) -> Result<Option<Decode>>;
     /// The text of the finished clip `id`, if its token times are needed. Called only with
     /// [`word_timestamps`](super::AsrOptions::word_timestamps).
-    fn wants_times(&mut self, id: usize) -> Option<Text> {
+    fn text_to_align(&mut self, id: usize) -> Option<KnownText> {
         let _ = id;
         None
     }
     /// Takes the requested token times.
-    fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+    fn set_token_times(&mut self, id: usize, times: TokenTimes) -> Result<()> {
         let _ = (id, times);
         Ok(())
     }

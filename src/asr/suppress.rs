@@ -9,7 +9,7 @@ use crate::models::whisper::Whisper;
 
 /// The meaning of -1 in [`AsrOptions::suppress_tokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MinusOne {
+pub enum DefaultSuppression {
     /// The list of the model's `generation_config.json`, as in CTranslate2 and WhisperX.
     ModelList,
     /// Tokens of symbols that are not spoken, as in openai-whisper and faster-whisper. The task tokens are suppressed
@@ -25,7 +25,7 @@ pub fn suppressed<B: Backend>(
     model: &Whisper<B>,
     tokenizer: &Tokenizer,
     options: &AsrOptions,
-    minus_one: MinusOne,
+    minus_one: DefaultSuppression,
 ) -> Result<Suppressed> {
     let vocab = model.config.vocab_size;
     let mut always = Vec::new();
@@ -37,15 +37,15 @@ pub fn suppressed<B: Backend>(
     let with_list = options.suppress_tokens.contains(&-1);
     let list = model.generation.suppress_tokens.as_ref().or(model.config.suppress_tokens.as_ref());
     match (minus_one, list) {
-        (MinusOne::ModelList, Some(list)) => {
+        (DefaultSuppression::ModelList, Some(list)) => {
             always.extend(list.iter().filter(|_| with_list).filter_map(in_vocab(vocab)))
         }
         // A model without a list gets openai-whisper's.
-        (MinusOne::ModelList, None) | (MinusOne::NonSpeech, _) => {
+        (DefaultSuppression::ModelList, None) | (DefaultSuppression::NonSpeech, _) => {
             if with_list {
                 always.extend(tokenizer.non_speech_tokens()?);
             }
-            if with_list || minus_one == MinusOne::NonSpeech {
+            if with_list || minus_one == DefaultSuppression::NonSpeech {
                 always.extend(task_tokens(tokenizer));
             }
         }

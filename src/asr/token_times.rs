@@ -16,7 +16,7 @@ use crate::models::whisper::{AlignmentPass, KnownTokens, Whisper};
 use crate::units::EncoderFrame;
 
 /// Tokens whose logits are computed at once: enough to amortise reading the embedding matrix.
-pub(super) const LOGITS: usize = 64;
+pub(super) const LOGIT_ROWS: usize = 64;
 /// Most tokens besides the text: start of transcript, language, task, no timestamps, end of text, and a margin.
 const EXTRA_TOKENS: usize = 8;
 
@@ -28,7 +28,7 @@ pub(super) const fn most_tokens(positions: usize) -> usize {
 
 /// A decoded text whose token times are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
+pub struct KnownText {
     /// `<|startoftranscript|>`, language and task.
     pub task: Vec<u32>,
     /// Text tokens, at least one; no timestamps.
@@ -51,7 +51,7 @@ pub(super) struct TimedText<'a, B: Backend> {
     /// The slot that decoded it.
     pub slot: usize,
     /// The text.
-    pub text: Text,
+    pub text: KnownText,
     /// `[1, T, C]` encoder output of the clip.
     pub audio: &'a Tensor<B>,
 }
@@ -59,7 +59,7 @@ pub(super) struct TimedText<'a, B: Backend> {
 impl<B: Backend> TimedText<'_, B> {
     /// The decoder's input: task tokens, no timestamps, text, end of text.
     fn tokens(&self, special: &Special) -> Vec<u32> {
-        let Text { task, tokens, .. } = &self.text;
+        let KnownText { task, tokens, .. } = &self.text;
         let rest = std::iter::once(special.no_timestamps).chain(tokens.iter().copied()).chain([special.eot]);
         task.iter().copied().chain(rest).collect()
     }
@@ -103,9 +103,9 @@ impl<'m, B: Backend> TokenAligner<'m, B> {
             labels: Tensor::zeros(be, &[rows])?,
             probability: Tensor::zeros(be, &[rows])?,
             starts: Tensor::zeros(be, &[rows])?,
-            row_index: Tensor::zeros(be, &[LOGITS])?,
-            hidden: Tensor::zeros(be, &[LOGITS, width])?,
-            logits: Tensor::zeros(be, &[LOGITS, vocab])?,
+            row_index: Tensor::zeros(be, &[LOGIT_ROWS])?,
+            hidden: Tensor::zeros(be, &[LOGIT_ROWS, width])?,
+            logits: Tensor::zeros(be, &[LOGIT_ROWS, vocab])?,
             model,
         })
     }
@@ -116,7 +116,7 @@ impl<'m, B: Backend> TokenAligner<'m, B> {
     /// [`Error::Shape`] for a text without tokens or frames, or with more tokens than [`most_tokens`]; errors of the
     /// device.
     pub fn times(&mut self, slots: &mut Slots<B>, texts: &[TimedText<B>]) -> Result<Vec<TokenTimes>> {
-        let _range = range("listen");
+        let _range = range("align_texts");
         let most = most_tokens(self.model.config.max_target_positions).min(slots.prompt_capacity());
         let mut times = Vec::with_capacity(texts.len());
         let mut rest = texts;
@@ -159,15 +159,15 @@ impl<'m, B: Backend> TokenAligner<'m, B> {
         label_ids.reshape(&[labels.len()])?;
         be.write(&mut label_ids.buf, 0, &labels)?;
         probability.reshape(&[labels.len()])?;
-        slots.listen(&texts, &known, pass, |states| {
-            for (group, rows) in index.chunks(LOGITS).enumerate() {
+        slots.align_texts(&texts, &known, pass, |states| {
+            for (group, rows) in index.chunks(LOGIT_ROWS).enumerate() {
                 row_index.reshape(&[rows.len()])?;
                 be.write(&mut row_index.buf, 0, rows)?;
                 hidden.reshape(&[rows.len(), model.config.d_model])?;
                 ops::gather_rows(be, hidden, states, row_index)?;
                 logits.reshape(&[rows.len(), model.config.vocab_size])?;
                 model.logits(logits, hidden)?;
-                label_probability(be, probability, logits, label_ids, group * LOGITS, special.eot as usize)?;
+                label_probability(be, probability, logits, label_ids, group * LOGIT_ROWS, special.eot as usize)?;
             }
             Ok(())
         })?;
@@ -197,7 +197,7 @@ fn split_by_text<B: Backend>(places: &DtwSegments<B>, starts: &[i32], probabilit
 }
 
 fn check<B: Backend>(text: &TimedText<B>, rows: usize, most: usize) -> Result<()> {
-    let Text { tokens, frames, .. } = &text.text;
+    let KnownText { tokens, frames, .. } = &text.text;
     if !tokens.is_empty() && *frames > 0 && rows <= most {
         return Ok(());
     }

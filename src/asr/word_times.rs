@@ -15,7 +15,7 @@
 
 use super::options::Task;
 use super::prompt::Prompt;
-use super::token_times::{Text, TokenTimes};
+use super::token_times::{KnownText, TokenTimes};
 use super::tokenizer::Tokenizer;
 use crate::error::Result;
 use crate::types::{Segment, TimeSource, Word};
@@ -315,14 +315,14 @@ fn reconcile(words: &mut [RecordingWord], typical: Typical, segment: &mut Segmen
 
 /// Segments of one clip that wait for their word times.
 #[derive(Clone, Debug)]
-pub(super) struct Untimed {
+pub(super) struct PendingWords {
     /// All segments, including empty ones.
     pub segments: Vec<Segment>,
-    text: Text,
+    text: KnownText,
     spacing: Spacing,
 }
 
-impl Untimed {
+impl PendingWords {
     /// The segments of a clip of `frames` mel frames that was decoded with `prompt`. `None` if they have no text.
     pub fn new(
         tokenizer: &Tokenizer,
@@ -338,22 +338,22 @@ impl Untimed {
             return None;
         }
         let start = prompt.tokens[prompt.sot..prompt.len].iter().copied();
-        let text = Text {
+        let text = KnownText {
             task: start.filter(|token| *token != special.no_timestamps).collect(),
             tokens,
             frames: (frames.0 / EncoderFrame::MEL_FRAMES).max(1),
         };
         let spoken = tokenizer.languages.iter().find(|(_, id)| text.task.contains(id)).map(|(code, _)| *code);
-        Some(Untimed { segments: segments.to_vec(), text, spacing: Spacing::of(spoken, task) })
+        Some(PendingWords { segments: segments.to_vec(), text, spacing: Spacing::of(spoken, task) })
     }
 
     /// The text whose token times are needed.
-    pub fn text(&self) -> Text {
+    pub fn text(&self) -> KnownText {
         self.text.clone()
     }
 
     /// Returns the segments with their words; see [`add_words`].
-    pub fn timed(
+    pub fn with_token_times(
         mut self,
         tokenizer: &Tokenizer,
         times: &TokenTimes,

@@ -32,7 +32,7 @@ impl Add for Work {
 
 /// One timed kernel launch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Launched {
+pub struct TimedLaunch {
     /// The kernel's name.
     pub kernel: String,
     /// Its memory traffic and arithmetic.

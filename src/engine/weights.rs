@@ -6,18 +6,18 @@
 
 #![allow(unsafe_code)] // only for the memory map
 
+mod contents;
 mod ctranslate2;
 mod cursor;
-mod facts;
 mod format;
-mod found;
 mod ggml;
 mod ggml_blocks;
 mod host;
-mod made_up;
+mod location;
+mod metadata;
 mod pickle;
-mod place;
 mod quantised;
+mod random;
 mod safetensors;
 mod torch;
 
@@ -33,9 +33,9 @@ use serde_json::Value;
 pub use format::FileFormat;
 pub use host::{HostInt8, HostMatrix, HostWeight, WeightRef};
 
-use self::found::Unreadable;
-use self::made_up::made_up;
-use self::place::{Encoding, Place, row_major, to_f32};
+use self::contents::ReadError;
+use self::location::{Encoding, TensorLocation, row_major, to_f32};
+use self::random::random;
 use crate::error::{Error, Result};
 
 /// File names of weights in a model folder: the single file, or the index of several shards. The first one found is
@@ -48,8 +48,8 @@ pub struct Weights {
     shards: Vec<Bytes>,
     index: HashMap<String, Entry>,
     origin: PathBuf,
-    /// See [`Weights::facts`].
-    facts: Value,
+    /// See [`Weights::metadata`].
+    metadata: Value,
     /// See [`Weights::vocabulary`]: byte ranges in the first shard.
     vocabulary: Vec<Range<usize>>,
     /// Generates random tensors instead; see [`Weights::random`].
@@ -59,12 +59,12 @@ pub struct Weights {
 /// The location of a tensor.
 struct Entry {
     shard: usize,
-    place: Place,
+    location: TensorLocation,
 }
 
-/// A part of a tensor under a name of its own; see [`Weights::mapped`].
+/// A part of a tensor under a name of its own; see [`Weights::split`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct TensorPart {
     /// The name that the model requests.
     pub name: String,
     /// Rows of the first axis; `None` is the whole tensor.
@@ -149,24 +149,24 @@ impl Weights {
     }
 
     fn from_shards(origin: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
-        let (mut facts, mut vocabulary) = (Value::Null, Vec::new());
+        let (mut metadata, mut vocabulary) = (Value::Null, Vec::new());
         let (mut shards, mut index) = (Vec::new(), HashMap::new());
         for (path, bytes) in files {
             let found = format::read(&bytes).map_err(|reason| match reason {
-                Unreadable::Unsupported(reason) => Error::weights(&path, "*", reason),
-                Unreadable::Damaged(reason) => {
+                ReadError::Unsupported(reason) => Error::weights(&path, "*", reason),
+                ReadError::Damaged(reason) => {
                     Error::weights(&path, "*", format!("damaged or truncated ({reason}); fetch the model again"))
                 }
             })?;
             if shards.is_empty() {
-                (facts, vocabulary) = (found.facts, found.vocabulary);
+                (metadata, vocabulary) = (found.metadata, found.vocabulary);
             }
-            for place in found.places {
-                index.insert(place.name.clone(), Entry { shard: shards.len(), place });
+            for location in found.locations {
+                index.insert(location.name.clone(), Entry { shard: shards.len(), location });
             }
             shards.push(bytes);
         }
-        Ok(Weights { shards, index, origin, facts, vocabulary, seed: None })
+        Ok(Weights { shards, index, origin, metadata, vocabulary, seed: None })
     }
 
     /// Random weights under every name and in every shape, for measuring speed without a checkpoint. The same seed
@@ -177,7 +177,7 @@ impl Weights {
     pub fn random(seed: u64) -> Self {
         let origin = PathBuf::from("random weights");
         let (shards, index, vocabulary) = (Vec::new(), HashMap::new(), Vec::new());
-        Weights { shards, index, origin, facts: Value::Null, vocabulary, seed: Some(seed) }
+        Weights { shards, index, origin, metadata: Value::Null, vocabulary, seed: Some(seed) }
     }
 
     /// Renames all tensors.
@@ -191,16 +191,16 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Weights`] if a part is outside of its tensor or has another number of elements.
-    pub fn mapped(self, parts: impl Fn(&str, &[usize]) -> Vec<Part>) -> Result<Self> {
+    pub fn split(self, parts: impl Fn(&str, &[usize]) -> Vec<TensorPart>) -> Result<Self> {
         let mut index = HashMap::new();
-        for (name, Entry { shard, place }) in &self.index {
-            for part in parts(name, &place.shape) {
-                let cut = place.part(&part);
-                let place = cut.ok_or_else(|| {
-                    let reason = format!("has shape {:?}, but {part:?} is asked of it", place.shape);
+        for (name, Entry { shard, location }) in &self.index {
+            for part in parts(name, &location.shape) {
+                let cut = location.part(&part);
+                let location = cut.ok_or_else(|| {
+                    let reason = format!("has shape {:?}, but {part:?} is asked of it", location.shape);
                     Error::weights(&self.origin, name, reason)
                 })?;
-                index.insert(part.name, Entry { shard: *shard, place });
+                index.insert(part.name, Entry { shard: *shard, location });
             }
         }
         Ok(Weights { index, ..self })
@@ -214,8 +214,8 @@ impl Weights {
     /// Metadata of the first file. PyTorch: `hyper_parameters`, `pyannote.audio` and `dims`, as data; no code of the
     /// pickle is executed. Safetensors: its metadata. CTranslate2: `spec`, `revision` and `version`. Ggml: `dims`, with
     /// the names of openai-whisper.
-    pub fn facts(&self) -> &Value {
-        &self.facts
+    pub fn metadata(&self) -> &Value {
+        &self.metadata
     }
 
     /// The text tokens of a ggml file as bytes, in the order of their ids; empty for other formats.
@@ -236,7 +236,7 @@ impl Weights {
 
     /// The shape of a tensor; `None` if there is none of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.index.get(name).map(|entry| entry.place.shape.as_slice())
+        self.index.get(name).map(|entry| entry.location.shape.as_slice())
     }
 
     /// The values of a tensor as f32, checked against `shape`. Quantised values are multiplied by their scales.
@@ -245,7 +245,7 @@ impl Weights {
     /// [`Error::Weights`] if it is missing, has another shape or an unsupported type, or holds NaN or infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         if let Some(seed) = self.seed {
-            return Ok(made_up(seed, name, shape));
+            return Ok(random(seed, name, shape));
         }
         let fail = |reason: String| Error::weights(&self.origin, name, reason);
         let (encoding, bytes) = self.bytes(name, shape)?;
@@ -267,17 +267,17 @@ impl Weights {
     /// Whether two tensors hold the same bytes in the same shape.
     pub fn are_equal(&self, a: &str, b: &str) -> bool {
         let [a, b] = [a, b].map(|name| {
-            let Entry { shard, place } = self.index.get(name)?;
-            Some((place.encoding, &place.shape, &self.shards[*shard][place.range.clone()]))
+            let Entry { shard, location } = self.index.get(name)?;
+            Some((location.encoding, &location.shape, &self.shards[*shard][location.range.clone()]))
         });
         a.is_some() && a == b
     }
 
     /// A single integer of 8, 16 or 32 bits; `None` if there is none of this name.
     pub fn integer(&self, name: &str) -> Option<i64> {
-        let Entry { shard, place } = self.index.get(name)?;
-        let bytes = &self.shards[*shard][place.range.clone()];
-        match place.encoding {
+        let Entry { shard, location } = self.index.get(name)?;
+        let bytes = &self.shards[*shard][location.range.clone()];
+        match location.encoding {
             Encoding::Plain(Dtype::I8) => bytes.try_into().ok().map(|b| i8::from_le_bytes(b).into()),
             Encoding::Plain(Dtype::I16) => bytes.try_into().ok().map(|b| i16::from_le_bytes(b).into()),
             Encoding::Plain(Dtype::I32) => bytes.try_into().ok().map(|b| i32::from_le_bytes(b).into()),
@@ -301,23 +301,23 @@ impl Weights {
     fn bytes(&self, name: &str, shape: &[usize]) -> Result<(Encoding, Cow<'_, [u8]>)> {
         let fail = |reason: String| Error::weights(&self.origin, name, reason);
         let missing = || fail("missing; is this the checkpoint of this config?".into());
-        let Entry { shard, place } = self.index.get(name).ok_or_else(missing)?;
-        if place.shape != shape {
+        let Entry { shard, location } = self.index.get(name).ok_or_else(missing)?;
+        if location.shape != shape {
             return Err(fail(format!(
                 "has shape {:?}, but config.json (or `dims`) asks for {shape:?}; do config and weights belong together?",
-                place.shape
+                location.shape
             )));
         }
-        let bytes = &self.shards[*shard][place.range.clone()];
-        let (Some(strides), Encoding::Plain(dtype)) = (&place.strides, place.encoding) else {
-            return Ok((place.encoding, Cow::Borrowed(bytes)));
+        let bytes = &self.shards[*shard][location.range.clone()];
+        let (Some(strides), Encoding::Plain(dtype)) = (&location.strides, location.encoding) else {
+            return Ok((location.encoding, Cow::Borrowed(bytes)));
         };
         let width = dtype.bitsize() / 8;
         // Otherwise a small damaged file could request any amount of memory (stride 0).
         if shape.iter().product::<usize>() > bytes.len() / width {
             return Err(fail("repeats its storage; save a copy of it that does not".into()));
         }
-        Ok((place.encoding, Cow::Owned(row_major(bytes, width, shape, strides))))
+        Ok((location.encoding, Cow::Owned(row_major(bytes, width, shape, strides))))
     }
 
     /// A two-dimensional weight `[rows, cols]`.

@@ -45,7 +45,7 @@ impl VadMethod {
     pub fn of_network(path: &Path) -> Self {
         let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
         let has_metadata =
-            || Weights::open_file(path).is_ok_and(|weights| !weights.facts()[pyannet::METADATA].is_null());
+            || Weights::open_file(path).is_ok_and(|weights| !weights.metadata()[pyannet::METADATA].is_null());
         let pyannote = is("bin") || is("ckpt") || path.is_dir() || is("safetensors") && has_metadata();
         if pyannote { VadMethod::Pyannote } else { VadMethod::Silero }
     }

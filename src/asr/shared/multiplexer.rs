@@ -7,7 +7,7 @@ use crate::asr::AsrOptions;
 use crate::asr::language::Language;
 use crate::asr::slots::{Decode, Decoded};
 use crate::asr::source::{Clip, Source};
-use crate::asr::token_times::{Text, TokenTimes};
+use crate::asr::token_times::{KnownText, TokenTimes};
 use crate::asr::tokenizer::SpecialTokens;
 use crate::error::Result;
 
@@ -26,16 +26,16 @@ struct Origin {
 }
 
 /// The queue of new recordings.
-pub(super) trait Arrivals {
+pub(super) trait RecordingQueue {
     /// Removes and returns the recordings that were added since the last call.
-    fn take(&self) -> Vec<Recording>;
+    fn take_new(&self) -> Vec<Recording>;
     /// Called when a recording has ended.
-    fn leave(&self);
+    fn recording_ended(&self);
 }
 
 /// The [`Source`] of the clips of all recordings that share slots.
 pub(super) struct Multiplexer<'a> {
-    inbox: &'a dyn Arrivals,
+    inbox: &'a dyn RecordingQueue,
     /// Most slots.
     max_slots: usize,
     /// Slots allocated for the current recordings.
@@ -55,7 +55,7 @@ pub(super) struct Multiplexer<'a> {
 
 impl<'a> Multiplexer<'a> {
     /// A multiplexer without recordings, for up to `max_slots` slots.
-    pub fn new(inbox: &'a dyn Arrivals, max_slots: usize) -> Self {
+    pub fn new(inbox: &'a dyn RecordingQueue, max_slots: usize) -> Self {
         Multiplexer {
             inbox,
             max_slots,
@@ -78,7 +78,7 @@ impl<'a> Multiplexer<'a> {
     }
 
     /// Whether to continue with the allocated slots: there are recordings, and they would not use twice as many slots.
-    pub fn goes_on(&mut self) -> bool {
+    pub fn can_continue(&mut self) -> bool {
         self.update_recordings();
         !self.recordings.is_empty() && !self.wants_more_slots()
     }
@@ -111,7 +111,7 @@ impl<'a> Multiplexer<'a> {
 
     /// Appends new recordings, and removes abandoned ones.
     fn update_recordings(&mut self) {
-        let added = self.inbox.take();
+        let added = self.inbox.take_new();
         if !added.is_empty() {
             self.send_deferred_end();
         }
@@ -123,7 +123,7 @@ impl<'a> Multiplexer<'a> {
         let abandoned: Vec<usize> = self.recordings.iter().filter(abandoned).map(|entry| entry.number).collect();
         for number in abandoned {
             self.remove(number);
-            self.inbox.leave();
+            self.inbox.recording_ended();
         }
     }
 
@@ -145,8 +145,8 @@ impl<'a> Multiplexer<'a> {
 
     fn send_deferred_end(&mut self) {
         if let Some((caller, result)) = self.deferred_end.take() {
-            self.inbox.leave();
-            caller.tell(Message::End(result));
+            self.inbox.recording_ended();
+            caller.send(Message::End(result));
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Multiplexer<'a> {
                 None
             }
             Ok(value) => {
-                if recording.is_over() {
+                if recording.is_finished() {
                     let language = recording.language();
                     self.end(number, Ok(language));
                 }
@@ -207,12 +207,12 @@ impl Source for Multiplexer<'_> {
         Ok(self.dispatch(id, |recording, chunk| recording.finish(chunk, decoded)))
     }
 
-    fn wants_times(&mut self, id: usize) -> Option<Text> {
-        self.dispatch(id, |recording, chunk| Ok(recording.wants_times(chunk)))
+    fn text_to_align(&mut self, id: usize) -> Option<KnownText> {
+        self.dispatch(id, |recording, chunk| Ok(recording.text_to_align(chunk)))
     }
 
-    fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
-        self.dispatch(id, |recording, chunk| recording.timed(chunk, times).map(Some));
+    fn set_token_times(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+        self.dispatch(id, |recording, chunk| recording.set_token_times(chunk, times).map(Some));
         Ok(())
     }
 
@@ -243,7 +243,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::asr::language::Spoken;
+    use crate::asr::language::RequestedLanguage;
     use crate::asr::shared::recording::{DecodeSetup, Goal};
     use crate::asr::{Task, Tokenizer};
     use crate::types::{Chunk, Span};
@@ -255,12 +255,12 @@ mod tests {
         ended: Cell<usize>,
     }
 
-    impl Arrivals for TestQueue {
-        fn take(&self) -> Vec<Recording> {
+    impl RecordingQueue for TestQueue {
+        fn take_new(&self) -> Vec<Recording> {
             self.recordings.take()
         }
 
-        fn leave(&self) {
+        fn recording_ended(&self) {
             self.ended.set(self.ended.get() + 1);
         }
     }
@@ -270,16 +270,16 @@ mod tests {
         fn add(&self, tokenizer: &Arc<Tokenizer>, task: Task, chunks: usize) -> (Receiver<Message>, Arc<AtomicBool>) {
             let chunk = |i: usize| Chunk { span: Span::new(i as f64, i as f64 + 0.5), segments: Vec::new() };
             let setup = DecodeSetup::new(tokenizer.clone(), AsrOptions { task, ..AsrOptions::default() }, 224);
-            let (tell, messages) = channel();
+            let (sender, messages) = channel();
             let gone = Arc::new(AtomicBool::new(false));
             let language = Language { code: "en", probability: None };
             let recording = Recording::new(
                 setup,
                 Arc::new(vec![chunks as f32]),
                 (0..chunks).map(chunk).collect(),
-                Spoken::Known(Some(language)),
+                RequestedLanguage::Known(Some(language)),
                 Goal::Text,
-                Caller { tell, gone: gone.clone() },
+                Caller { sender, abandoned: gone.clone() },
             );
             self.recordings.borrow_mut().push(recording.unwrap());
             (messages, gone)
@@ -350,10 +350,10 @@ mod tests {
         assert_eq!(multiplexer.plan().expect("somebody").0, 2);
         next(&mut multiplexer);
         let _second = queue.add(&tokenizer, Task::Transcribe, 1);
-        assert!(multiplexer.goes_on(), "one more can wait for a slot");
+        assert!(multiplexer.can_continue(), "one more can wait for a slot");
         let _third = queue.add(&tokenizer, Task::Transcribe, 30);
-        assert_eq!((multiplexer.next(), multiplexer.goes_on()), (None, false));
+        assert_eq!((multiplexer.next(), multiplexer.can_continue()), (None, false));
         assert_eq!(multiplexer.plan().expect("somebody").0, 8);
-        assert!(multiplexer.goes_on());
+        assert!(multiplexer.can_continue());
     }
 }

@@ -1,16 +1,17 @@
 //! The state of one caller's recording in the shared slots: remaining chunks, language detection, results.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use crate::asr::attempt::Setup;
 use crate::asr::batched::{ChunkDecoding, range_of};
-use crate::asr::language::{self, Language, Spoken, Vote};
+use crate::asr::language::{Language, LanguageVote, RequestedLanguage};
 use crate::asr::slots::{Decode, Decoded};
 use crate::asr::source::Clip;
-use crate::asr::token_times::{Text, TokenTimes};
+use crate::asr::token_times::{KnownText, TokenTimes};
 use crate::asr::{AsrOptions, Tokenizer};
 use crate::error::Result;
 use crate::types::{Chunk, Segment};
@@ -34,16 +35,16 @@ pub(super) enum Goal {
 
 /// The channel to a caller.
 pub(super) struct Caller {
-    pub tell: Sender<Message>,
+    pub sender: Sender<Message>,
     /// Whether the caller has abandoned the recording.
-    pub gone: Arc<AtomicBool>,
+    pub abandoned: Arc<AtomicBool>,
 }
 
 impl Caller {
     /// Sends a message. If the caller no longer receives, the recording counts as abandoned.
-    pub fn tell(&self, message: Message) {
-        if self.tell.send(message).is_err() {
-            self.gone.store(true, Ordering::Relaxed);
+    pub fn send(&self, message: Message) {
+        if self.sender.send(message).is_err() {
+            self.abandoned.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -79,9 +80,7 @@ pub(super) struct Recording {
     goal: Goal,
     /// Whether the language is known, so that decoding can start.
     language_known: bool,
-    votes: Vote,
-    /// Number of chunks whose language was detected.
-    detected: usize,
+    votes: LanguageVote,
     /// Whether the language of the next chunk is being detected.
     detecting: bool,
     /// Chunks that have not been started, in order.
@@ -96,17 +95,18 @@ impl Recording {
         mut setup: DecodeSetup,
         samples: Arc<Vec<f32>>,
         chunks: Vec<Chunk>,
-        spoken: Spoken,
+        spoken: RequestedLanguage,
         goal: Goal,
         caller: Caller,
     ) -> Result<Self> {
         let language_known = match spoken {
-            Spoken::Known(language) => {
+            RequestedLanguage::Known(language) => {
                 setup.language = language;
                 true
             }
-            Spoken::Unknown => false,
+            RequestedLanguage::Unknown => false,
         };
+        let votes = LanguageVote::new(chunks.len(), &setup.options);
         Ok(Recording {
             work: ChunkDecoding::new(&setup.setup(), chunks.len())?,
             remaining: (0..chunks.len()).collect(),
@@ -115,8 +115,7 @@ impl Recording {
             chunks,
             goal,
             language_known,
-            votes: Vote::default(),
-            detected: 0,
+            votes,
             detecting: false,
             caller,
         })
@@ -140,13 +139,13 @@ impl Recording {
 
     /// Whether the caller has abandoned it.
     pub fn is_abandoned(&self) -> bool {
-        self.caller.gone.load(Ordering::Relaxed)
+        self.caller.abandoned.load(Ordering::Relaxed)
     }
 
     /// Number of slots that it could use.
     pub fn demand(&self) -> usize {
         match self.goal {
-            Goal::Text => self.work.undone(),
+            Goal::Text => self.work.unfinished(),
             Goal::Language => 1,
         }
     }
@@ -159,7 +158,7 @@ impl Recording {
             return None;
         } else {
             self.detecting = true;
-            (self.detected, true)
+            (self.votes.voted(), true)
         };
         Some(Clip { id, range: range_of(&self.chunks[id]), detect_language })
     }
@@ -183,13 +182,8 @@ impl Recording {
     /// Adds the language of the next chunk to the vote. The language is known if its probability is above the
     /// threshold, or after the last chunk for detection.
     fn vote(&mut self, logits: &[f32]) {
-        let DecodeSetup { tokenizer, options, .. } = &self.setup;
-        self.detected += 1;
-        let winner = language::rank(tokenizer, logits).first().copied();
-        let decided = winner.and_then(|winner| self.votes.add(winner, options.language_detection_threshold));
-        let is_last = self.detected >= options.language_detection_segments.min(self.chunks.len());
-        if decided.is_some() || is_last {
-            self.setup.language = decided.or_else(|| self.votes.majority()).map(Language::from);
+        if let ControlFlow::Break(language) = self.votes.add(&self.setup.tokenizer, logits) {
+            self.setup.language = language;
             self.language_known = true;
         }
     }
@@ -201,29 +195,29 @@ impl Recording {
         Ok(again)
     }
 
-    /// See [`Source::wants_times`](crate::asr::source::Source::wants_times).
-    pub fn wants_times(&mut self, id: usize) -> Option<Text> {
-        self.work.wants_times(id)
+    /// See [`Source::text_to_align`](crate::asr::source::Source::text_to_align).
+    pub fn text_to_align(&mut self, id: usize) -> Option<KnownText> {
+        self.work.text_to_align(id)
     }
 
-    /// See [`Source::timed`](crate::asr::source::Source::timed).
-    pub fn timed(&mut self, id: usize, times: TokenTimes) -> Result<()> {
-        self.work.timed(&self.setup.setup(), &self.chunks, id, times)?;
+    /// See [`Source::set_token_times`](crate::asr::source::Source::set_token_times).
+    pub fn set_token_times(&mut self, id: usize, times: TokenTimes) -> Result<()> {
+        self.work.set_token_times(&self.setup.setup(), &self.chunks, id, times)?;
         self.send_finished();
         Ok(())
     }
 
     /// Sends the chunks that are finished, in order.
     fn send_finished(&mut self) {
-        while let Some((segments, progress)) = self.work.told() {
-            self.caller.tell(Message::Chunk(segments, progress));
+        while let Some((segments, progress)) = self.work.next_finished() {
+            self.caller.send(Message::Chunk(segments, progress));
         }
     }
 
     /// Whether all results have been sent, except the end message.
-    pub fn is_over(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         match self.goal {
-            Goal::Text => self.work.is_over(),
+            Goal::Text => self.work.is_finished(),
             Goal::Language => self.language_known,
         }
     }

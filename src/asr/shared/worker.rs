@@ -3,12 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::multiplexer::{Arrivals, Multiplexer};
+use super::multiplexer::{Multiplexer, RecordingQueue};
 use super::recording::Recording;
 use crate::asr::clips::Clips;
 use crate::asr::scheduler::Scheduler;
 use crate::asr::slots::{Slots, Suppressed};
-use crate::asr::suppress::{MinusOne, suppressed};
+use crate::asr::suppress::{DefaultSuppression, suppressed};
 use crate::asr::{AsrOptions, Tokenizer, memory};
 use crate::engine::profile::range;
 use crate::engine::{Backend, CrossKind};
@@ -41,7 +41,7 @@ impl Shape {
             rows: options.rows_per_slot(),
             cross: model.cross_kind(options.beam_size),
             word_times: options.word_timestamps,
-            suppressed: suppressed(model, tokenizer, options, MinusOne::ModelList)?,
+            suppressed: suppressed(model, tokenizer, options, DefaultSuppression::ModelList)?,
         })
     }
 }
@@ -97,15 +97,15 @@ impl<B: Backend> Inbox<B> {
     }
 }
 
-impl<B: Backend> Arrivals for Inbox<B> {
-    fn take(&self) -> Vec<Recording> {
+impl<B: Backend> RecordingQueue for Inbox<B> {
+    fn take_new(&self) -> Vec<Recording> {
         let mut state = self.lock();
         // The worker thread, which takes the recordings, has its own reference to the model.
         state.model = None;
         std::mem::take(&mut state.recordings)
     }
 
-    fn leave(&self) {
+    fn recording_ended(&self) {
         self.lock().present -= 1;
     }
 }
@@ -198,14 +198,14 @@ fn decode<B: Backend>(model: &Whisper<B>, shape: &Shape, multiplexer: &mut Multi
         let slots = Slots::new(model, special, &options, &shape.suppressed, slots)?;
         let mut scheduler = Scheduler::new(model, slots, &options, special.sot)?;
         let mut idle = 0;
-        while multiplexer.goes_on() {
+        while multiplexer.can_continue() {
             let before = multiplexer.clips();
             scheduler.run(&Clips::Samples(&[]), multiplexer)?;
             idle = if multiplexer.clips() == before { idle + 1 } else { 0 };
             // One run without a clip can be a recording that was added at its end. After two, no recording makes
             // progress.
             if idle == 2 {
-                return Err(super::broken_off());
+                return Err(super::worker_stopped());
             }
         }
     }

@@ -6,7 +6,7 @@ use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::cuda::{Activation, Cuda};
 use diarist::engine::prelude::*;
-use diarist::engine::profile::Launched;
+use diarist::engine::profile::TimedLaunch;
 use rayon::prelude::*;
 
 /// A backend that can be benchmarked.
@@ -14,7 +14,7 @@ pub trait Machine: Backend {
     /// Synchronises: waits until all queued work is done.
     fn wait(&self) -> Result<()>;
     /// The kernels that `f` launches, with their times. Empty on the CPU.
-    fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<Launched>>;
+    fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<TimedLaunch>>;
     /// Runs `f` between the profiler's start and stop marks.
     fn marked(&self, f: impl FnOnce() -> Result<()>) -> Result<()>;
     /// Peak device memory in bytes; on the CPU, peak resident memory of the process.
@@ -28,7 +28,7 @@ impl Machine for Cpu {
         Ok(())
     }
 
-    fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<Launched>> {
+    fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<TimedLaunch>> {
         f().map(|()| Vec::new())
     }
 
@@ -56,7 +56,7 @@ impl<A: Activation> Machine for Cuda<A> {
         self.synchronize()
     }
 
-    fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<Launched>> {
+    fn kernels(&self, f: impl FnOnce() -> Result<()>) -> Result<Vec<TimedLaunch>> {
         self.start_profile();
         let done = f();
         let launched = self.profile()?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use diarist::asr::AsrOptions;
 use diarist::asr::slots::{Decode, Slots};
 use diarist::engine::prelude::*;
-use diarist::engine::profile::{Launched, Work};
+use diarist::engine::profile::{TimedLaunch, Work};
 use diarist::engine::{Tensor, ops};
 use diarist::models::whisper::{EncoderScratch, Whisper};
 use diarist::{Error, Result};
@@ -241,7 +241,7 @@ fn median<B: Machine>(be: &B, runs: usize, mut f: impl FnMut() -> Result<()>) ->
 }
 
 /// Adds up the launches of each kernel; slowest first.
-pub fn summary(launched: Vec<Launched>) -> Vec<Kernel> {
+pub fn summary(launched: Vec<TimedLaunch>) -> Vec<Kernel> {
     let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
     for launch in launched {
         let kernel = kernels.entry(launch.kernel.clone()).or_insert_with(|| Kernel {

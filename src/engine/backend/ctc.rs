@@ -27,7 +27,7 @@ pub enum CtcTopology {
 
 /// The rows and labels of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CtcPlace {
+pub struct CtcSegment {
     /// Rows of the log-probabilities.
     pub rows: Range<usize>,
     /// Its labels, as a range in those of all segments.
@@ -42,7 +42,7 @@ pub struct CtcSegments<B: Device> {
     pub labels: Tensor<B, i32>,
     /// The class of the CTC blank.
     pub blank: usize,
-    host_places: Vec<CtcPlace>,
+    host_segments: Vec<CtcSegment>,
     host_labels: Vec<i32>,
     classes: usize,
 }
@@ -66,21 +66,21 @@ impl<B: Device> CtcSegments<B> {
             return Err(wrong("label", label.to_string()));
         }
         let mut first = 0;
-        let mut host_places = Vec::with_capacity(segments.len());
+        let mut host_segments = Vec::with_capacity(segments.len());
         for (rows, labels) in segments {
-            host_places.push(CtcPlace { rows: rows.clone(), labels: first..first + labels.len() });
+            host_segments.push(CtcSegment { rows: rows.clone(), labels: first..first + labels.len() });
             first += labels.len();
         }
-        let numbers = host_places.iter().flat_map(|p| [p.rows.start, p.rows.len(), p.labels.start, p.labels.len()]);
+        let numbers = host_segments.iter().flat_map(|p| [p.rows.start, p.rows.len(), p.labels.start, p.labels.len()]);
         let numbers = numbers.map(|number| i32::try_from(number).map_err(|_| wrong("place", number.to_string())));
         let places = Tensor::from_host(be, &[segments.len(), 4], &numbers.collect::<Result<Vec<i32>>>()?)?;
         let labels = Tensor::from_host(be, &[host_labels.len()], &host_labels)?;
-        Ok(CtcSegments { places, labels, blank, host_places, host_labels, classes })
+        Ok(CtcSegments { places, labels, blank, host_segments, host_labels, classes })
     }
 
     /// The rows and labels of each segment, on the host.
-    pub fn host_places(&self) -> &[CtcPlace] {
-        &self.host_places
+    pub fn host_segments(&self) -> &[CtcSegment] {
+        &self.host_segments
     }
 
     /// The labels, on the host.
@@ -99,7 +99,7 @@ impl<B: Device> CtcSegments<B> {
             places: host::copy(be, &self.places)?,
             labels: host::copy(be, &self.labels)?,
             blank: self.blank,
-            host_places: self.host_places.clone(),
+            host_segments: self.host_segments.clone(),
             host_labels: self.host_labels.clone(),
             classes: self.classes,
         })
@@ -128,7 +128,7 @@ impl<B: Device> CtcSpans<B> {
             start: Tensor::zeros(be, &[labels])?,
             end: Tensor::zeros(be, &[labels])?,
             score: Tensor::zeros(be, &[labels])?,
-            total: Tensor::zeros(be, &[segments.host_places().len()])?,
+            total: Tensor::zeros(be, &[segments.host_segments().len()])?,
         })
     }
 
@@ -176,9 +176,9 @@ pub fn ctc_viterbi<B: CtcOps>(
     check_len("ctc_viterbi", "start", &out.start, labels)?;
     check_len("ctc_viterbi", "end", &out.end, labels)?;
     check_len("ctc_viterbi", "score", &out.score, labels)?;
-    check_len("ctc_viterbi", "total", &out.total, segments.host_places().len())?;
+    check_len("ctc_viterbi", "total", &out.total, segments.host_segments().len())?;
     let rows = log_probs.rows();
-    if let Some(place) = segments.host_places().iter().find(|place| place.rows.end > rows) {
+    if let Some(place) = segments.host_segments().iter().find(|place| place.rows.end > rows) {
         let (expected, got) = (format!("at least {} rows", place.rows.end), format!("{:?}", log_probs.shape()));
         return Err(Error::Shape { op: "ctc_viterbi", what: "log_probs", expected, got });
     }

@@ -34,7 +34,7 @@ pub(super) fn ctc_viterbi(
     let classes = log_probs.width();
     let mut tasks = Vec::new();
     let (mut start, mut end, mut score) = (&mut out.start.buf[..], &mut out.end.buf[..], &mut out.score.buf[..]);
-    for (place, total) in segments.host_places().iter().zip(&mut out.total.buf) {
+    for (place, total) in segments.host_segments().iter().zip(&mut out.total.buf) {
         let count = place.labels.len();
         let spans = Spans {
             start: start.split_off_mut(..count).unwrap_or_default(),

@@ -6,7 +6,7 @@ use super::isa::Isa;
 use super::stored::Stored;
 
 /// Largest number of rows per pass: two tiles.
-pub(super) const MOST_ROWS: usize = 12;
+pub(super) const MAX_ROWS: usize = 12;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::aligned::Aligned;
-use super::few_rows::{MOST_ROWS, advance_halves};
+use super::few_rows::{MAX_ROWS, advance_halves};
 use super::gelu::gelu_erf;
 use super::isa::{Isa, Kernel, Level};
 use super::matrix::{PanelData, Panels};
@@ -38,7 +38,7 @@ const BLOCK_VALUES: usize = 6144;
 /// Activations of one task, `rows * K`: 768 KiB, which fit the second-level cache of a server core together with a
 /// panel.
 const TASK_VALUES: usize = 196_608;
-/// Largest number of rows for which weights narrower than f32 are widened again for every [`MOST_ROWS`] rows, instead
+/// Largest number of rows for which weights narrower than f32 are widened again for every [`MAX_ROWS`] rows, instead
 /// of once into the first-level cache: storing the widened weights costs more than a few conversions.
 const MOST_HALVED: usize = 48;
 /// Fewest multiply-adds worth a task on another thread.
@@ -200,11 +200,11 @@ fn advance_block<I: Isa, T: Stored<I>, const NV: usize>(
     sums: &mut [f32],
 ) {
     let (block, mut ahead) = values[block.start..].split_at(block.len());
-    let most = if size_of::<T>() < size_of::<f32>() { MOST_HALVED } else { MOST_ROWS };
+    let most = if size_of::<T>() < size_of::<f32>() { MOST_HALVED } else { MAX_ROWS };
     if rows.len() <= TILE_ROWS || rows.len() > most {
         return widen_advance::<I, T, NV>(isa, rows, block, wide, span, sums);
     }
-    let part = rows.len().div_ceil(rows.len().div_ceil(MOST_ROWS));
+    let part = rows.len().div_ceil(rows.len().div_ceil(MAX_ROWS));
     for (rows, sums) in rows.chunks(part).zip(sums.chunks_mut(part * NV * I::F32_LANES)) {
         match NV {
             2 => advance_halves::<I, T, NV, 1>(isa, rows, block, ahead, &span, sums),

@@ -17,7 +17,7 @@ use crate::error::Result;
 /// multiprocessor.
 const FRAMES: usize = 64_000;
 /// Most rows of a result: their indices, including those of a partial tile, fit in 32 bits.
-const MOST_ROWS: usize = 1 << 30;
+const MAX_ROWS: usize = 1 << 30;
 
 /// The weights of a 2-D convolution on the GPU.
 pub struct ClipFilter {
@@ -69,10 +69,10 @@ impl<A: Activation> Cuda<A> {
         sizes: Sizes,
     ) -> Result<()> {
         let rows = out.len() / sizes.out_width as usize;
-        if rows > MOST_ROWS {
+        if rows > MAX_ROWS {
             return Err(refuse(
                 "clip_conv",
-                format!("takes {MOST_ROWS} rows at a time, was given {rows}; run fewer clips"),
+                format!("takes {MAX_ROWS} rows at a time, was given {rows}; run fewer clips"),
             ));
         }
         let (stem, features, tile) =

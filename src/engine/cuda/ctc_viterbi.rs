@@ -19,7 +19,7 @@ pub(super) fn ctc_viterbi<A: Activation>(
     segments: &CtcSegments<Cuda<A>>,
     topology: CtcTopology,
 ) -> Result<()> {
-    let places = segments.host_places();
+    let places = segments.host_segments();
     let (count, labels, classes) = (places.len(), segments.labels.len(), log_probs.width());
     // As in ctc_viterbi.cu: words of backpointers for 32 labels, and floats of shared memory for each label.
     let (stem, kinds, numbers) = match topology {

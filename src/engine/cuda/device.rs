@@ -10,7 +10,7 @@ use super::memory::{Account, PIECE};
 use super::module::Module;
 use super::queue::{Priority, Queue, ScratchGuard, stream};
 use super::{graph, memory, queue};
-use crate::engine::profile::Launched;
+use crate::engine::profile::TimedLaunch;
 use crate::error::{Error, Result};
 
 /// The oldest supported compute capability: Ampere introduced bf16 and asynchronous copies.
@@ -204,7 +204,7 @@ impl Device {
     }
 
     /// The launches since [`start_profile`](Self::start_profile), in order.
-    pub fn profile(&self) -> Result<Vec<Launched>> {
+    pub fn profile(&self) -> Result<Vec<TimedLaunch>> {
         self.profiling.store(false, Ordering::Relaxed);
         let timed = std::mem::take(&mut *self.timed.lock().unwrap_or_else(PoisonError::into_inner));
         self.wait("cuStreamSynchronize")?;

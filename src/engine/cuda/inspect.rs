@@ -3,7 +3,7 @@
 use super::driver::{self, check};
 use super::memory::MemoryUse;
 use super::{Activation, Cuda};
-use crate::engine::profile::Launched;
+use crate::engine::profile::TimedLaunch;
 use crate::error::Result;
 
 impl<A: Activation> Cuda<A> {
@@ -23,7 +23,7 @@ impl<A: Activation> Cuda<A> {
     }
 
     /// The launches since [`start_profile`](Self::start_profile), in order. Ends the timing.
-    pub fn profile(&self) -> Result<Vec<Launched>> {
+    pub fn profile(&self) -> Result<Vec<TimedLaunch>> {
         self.device.profile()
     }
 

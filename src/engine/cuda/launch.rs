@@ -14,7 +14,7 @@ use super::graph;
 use super::module::Module;
 use super::queue::ScratchGuard;
 use crate::engine::Element;
-use crate::engine::profile::{Launched, Work};
+use crate::engine::profile::{TimedLaunch, Work};
 use crate::error::Result;
 
 /// Upper bounds for the arguments of a kernel: their number, and the 8-byte words they take.
@@ -347,9 +347,9 @@ pub(super) struct Timed {
 
 impl Timed {
     /// The elapsed time; the device must have reached both events.
-    pub fn finish(self) -> Result<Launched> {
+    pub fn finish(self) -> Result<TimedLaunch> {
         let ms = driver::elapsed_ms(self.start.handle(), self.end.handle())?;
-        Ok(Launched {
+        Ok(TimedLaunch {
             kernel: self.kernel,
             work: self.work,
             took: Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3),

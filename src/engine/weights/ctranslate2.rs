@@ -22,9 +22,9 @@ use std::collections::HashMap;
 use safetensors::Dtype;
 use serde_json::json;
 
+use super::contents::{Contents, MAX_TENSORS, ReadError};
 use super::cursor::{Cursor, elements};
-use super::found::{Found, MAX_TENSORS, Unreadable};
-use super::place::Place;
+use super::location::TensorLocation;
 
 /// Newest supported binary version.
 const NEWEST: u32 = 6;
@@ -41,7 +41,7 @@ pub(super) fn is_model(bytes: &[u8]) -> bool {
     version.is_ok_and(|version| (2..=64).contains(&version)) && name.is_ok_and(|name| name.ends_with("Spec"))
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
+pub(super) fn read(bytes: &[u8]) -> Result<Contents, ReadError> {
     let mut cursor = Cursor::new(bytes);
     let version = cursor.u32()?;
     if version > NEWEST {
@@ -49,27 +49,27 @@ pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
             "is a CTranslate2 model of binary version {version}; versions 2 to {NEWEST} can be read, convert it with an \
              older ctranslate2"
         );
-        return Err(Unreadable::Unsupported(reason));
+        return Err(ReadError::Unsupported(reason));
     }
     let (spec, revision) = (string(&mut cursor)?, cursor.u32()?);
     let mut variables = HashMap::new();
     for _ in 0..count(&mut cursor)? {
-        let place = variable(&mut cursor, version)?;
-        variables.insert(place.name.clone(), place);
+        let location = variable(&mut cursor, version)?;
+        variables.insert(location.name.clone(), location);
     }
     if version >= 3 {
         for _ in 0..count(&mut cursor)? {
             let (alias, name) = (string(&mut cursor)?, string(&mut cursor)?);
             for suffix in ["", "_scale"] {
                 let alias = format!("{alias}{suffix}");
-                if let Some(place) = variables.get(&format!("{name}{suffix}")) {
-                    variables.insert(alias.clone(), Place { name: alias, ..place.clone() });
+                if let Some(location) = variables.get(&format!("{name}{suffix}")) {
+                    variables.insert(alias.clone(), TensorLocation { name: alias, ..location.clone() });
                 }
             }
         }
     }
-    let facts = json!({"spec": spec, "revision": revision, "version": version});
-    Ok(Found { places: variables.into_values().collect(), facts, ..Found::default() })
+    let metadata = json!({"spec": spec, "revision": revision, "version": version});
+    Ok(Contents { locations: variables.into_values().collect(), metadata, ..Contents::default() })
 }
 
 /// Reads the number of variables or aliases, at most [`MAX_TENSORS`].
@@ -82,7 +82,7 @@ fn count(cursor: &mut Cursor) -> Result<usize, String> {
     }
 }
 
-fn variable(cursor: &mut Cursor, version: u32) -> Result<Place, Unreadable> {
+fn variable(cursor: &mut Cursor, version: u32) -> Result<TensorLocation, ReadError> {
     let name = string(cursor)?;
     let rank = usize::from(cursor.u8()?);
     if rank > MAX_AXES {
@@ -101,7 +101,7 @@ fn variable(cursor: &mut Cursor, version: u32) -> Result<Place, Unreadable> {
     if elements(&shape)?.checked_mul(dtype.bitsize() / 8) != Some(len) {
         return Err(format!("`{name}` has the shape {shape:?} and {len} bytes").into());
     }
-    Ok(Place::plain(name, dtype, shape, cursor.skip(len)?))
+    Ok(TensorLocation::plain(name, dtype, shape, cursor.skip(len)?))
 }
 
 /// The element type of a number of `enum class DataType`.

@@ -1,6 +1,6 @@
 //! Detection of checkpoint formats by their first bytes, and dispatch to the readers.
 
-use super::found::{Found, Unreadable};
+use super::contents::{Contents, ReadError};
 use super::{ctranslate2, ggml, safetensors, torch};
 
 /// The format of a checkpoint file.
@@ -35,10 +35,10 @@ impl FileFormat {
 }
 
 /// Reads a checkpoint. Unknown formats are given to the safetensors reader, which reports why they cannot be read.
-pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
+pub(super) fn read(bytes: &[u8]) -> Result<Contents, ReadError> {
     if bytes.get(257..262) == Some(b"ustar") {
         let cure = "is in PyTorch's format of before 2017; load it there and save it anew";
-        return Err(Unreadable::Unsupported(cure.into()));
+        return Err(ReadError::Unsupported(cure.into()));
     }
     match FileFormat::of(bytes) {
         Some(FileFormat::Torch) => Ok(torch::read(bytes)?),

@@ -15,10 +15,10 @@
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
+use super::contents::{Contents, MAX_TENSORS, ReadError};
 use super::cursor::{Cursor, elements};
-use super::found::{Found, MAX_TENSORS, Unreadable};
 use super::ggml_blocks::Blocks;
-use super::place::{Encoding, Place};
+use super::location::{Encoding, TensorLocation};
 
 /// `ggml` as a little-endian number.
 pub(super) const MAGIC: &[u8] = b"lmgg";
@@ -40,7 +40,7 @@ const FREQUENCIES: usize = 201;
 /// Largest number of axes of a tensor, as in ggml.
 const MAX_AXES: usize = 4;
 
-pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
+pub(super) fn read(bytes: &[u8]) -> Result<Contents, ReadError> {
     let mut cursor = Cursor::new(bytes);
     cursor.skip(MAGIC.len())?;
     let mut dims = Map::new();
@@ -51,7 +51,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
     let (bins, frequencies) = (cursor.u32()? as usize, cursor.u32()? as usize);
     if dims["n_mels"] != json!(bins) || frequencies != FREQUENCIES {
         let reason = "is a ggml file of another kind of model; expected one that whisper.cpp's converters write";
-        return Err(Unreadable::Unsupported(reason.into()));
+        return Err(ReadError::Unsupported(reason.into()));
     }
     cursor.skip(elements(&[bins, frequencies, size_of::<f32>()])?)?;
     let mut vocabulary = Vec::new();
@@ -59,17 +59,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
         let len = cursor.size()?;
         vocabulary.push(cursor.skip(len)?);
     }
-    let mut places = Vec::new();
+    let mut locations = Vec::new();
     while !cursor.is_at_end() {
-        if places.len() == MAX_TENSORS {
+        if locations.len() == MAX_TENSORS {
             return Err(format!("it has more than {MAX_TENSORS} tensors").into());
         }
-        places.push(tensor(&mut cursor)?);
+        locations.push(tensor(&mut cursor)?);
     }
-    Ok(Found { places, facts: json!({"dims": dims}), vocabulary })
+    Ok(Contents { locations, metadata: json!({"dims": dims}), vocabulary })
 }
 
-fn tensor(cursor: &mut Cursor) -> Result<Place, Unreadable> {
+fn tensor(cursor: &mut Cursor) -> Result<TensorLocation, ReadError> {
     let (axes, len, kind) = (cursor.size()?, cursor.size()?, cursor.u32()?);
     if axes > MAX_AXES {
         return Err(format!("a tensor has {axes} axes").into());
@@ -81,12 +81,12 @@ fn tensor(cursor: &mut Cursor) -> Result<Place, Unreadable> {
         let types = "f32, f16, bf16, q4_0, q4_1, q5_0, q5_1 and q8_0";
         let reason =
             format!("`{name}` is of the ggml type {kind}; {types} can be read, quantise the model to one of them");
-        Unreadable::Unsupported(reason)
+        ReadError::Unsupported(reason)
     })?;
     let whole_rows = shape.last().is_none_or(|row| encoding.bytes(*row).is_some());
     let bytes = encoding.bytes(elements(&shape)?).filter(|_| whole_rows);
     let bytes = bytes.ok_or_else(|| format!("`{name}` has the shape {shape:?}, which is not possible for its type"))?;
-    Ok(Place { name, encoding, shape, strides: None, range: cursor.skip(bytes)? })
+    Ok(TensorLocation { name, encoding, shape, strides: None, range: cursor.skip(bytes)? })
 }
 
 /// The encoding of a number of `enum ggml_type`.

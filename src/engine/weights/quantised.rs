@@ -3,7 +3,7 @@
 use ::safetensors::Dtype;
 
 use super::ctranslate2::GLOBAL_INT16_SCALE;
-use super::place::{Encoding, to_f32};
+use super::location::{Encoding, to_f32};
 use super::{HostInt8, HostMatrix, HostWeight, Weights};
 use crate::error::{Error, Result};
 
@@ -14,7 +14,7 @@ impl Weights {
     /// # Errors
     /// As [`tensor`](Self::tensor).
     pub fn weight(&self, name: &str, shape: &[usize]) -> Result<HostWeight> {
-        let plain = self.index.get(name).map(|entry| entry.place.encoding);
+        let plain = self.index.get(name).map(|entry| entry.location.encoding);
         if plain == Some(Encoding::Plain(Dtype::I8)) && self.is_quantised(name) {
             return Ok(HostWeight::Int8(self.int8(name, shape)?));
         }
@@ -33,7 +33,7 @@ impl Weights {
 
     /// Whether an integer tensor is a quantised weight: it has scales, or the file is a CTranslate2 model.
     pub(super) fn is_quantised(&self, name: &str) -> bool {
-        self.contains(&format!("{name}_scale")) || self.facts["spec"].is_string()
+        self.contains(&format!("{name}_scale")) || self.metadata["spec"].is_string()
     }
 
     /// A CTranslate2 weight of 8-bit integers with one scale per row. The scales of the result are reciprocals, so they

@@ -19,10 +19,10 @@ use safetensors::Dtype;
 use serde_json::Value;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::facts::facts;
-use super::found::Found;
+use super::contents::Contents;
+use super::location::{Encoding, TensorLocation};
+use super::metadata::metadata;
 use super::pickle::{Id, Node, Pickle};
-use super::place::{Encoding, Place};
 use crate::guard::guard;
 
 /// The error is the reason, as text.
@@ -54,10 +54,10 @@ fn after_magic(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Reads all tensors of the state dict, which is the checkpoint's dictionary or one of its [`NESTED`] values, and the
-/// [`facts`].
-pub(super) fn read(bytes: &[u8]) -> Result<Found> {
-    let (places, facts) = after_magic(bytes).map_or_else(|| read_zip(bytes), |at| read_legacy(bytes, at))?;
-    Ok(Found { places, facts, ..Found::default() })
+/// [`metadata`].
+pub(super) fn read(bytes: &[u8]) -> Result<Contents> {
+    let (locations, metadata) = after_magic(bytes).map_or_else(|| read_zip(bytes), |at| read_legacy(bytes, at))?;
+    Ok(Contents { locations, metadata, ..Contents::default() })
 }
 
 /// The element type of a storage class, and its size in bytes.
@@ -82,7 +82,7 @@ fn pickle(bytes: &[u8]) -> Result<Pickle> {
     read.map_err(|reason| format!("its pickle {reason}"))
 }
 
-fn read_zip(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
+fn read_zip(bytes: &[u8]) -> Result<(Vec<TensorLocation>, Value)> {
     let files = guard(|| entries(bytes))??;
     let prefix = files.keys().filter_map(|name| name.strip_suffix("data.pkl")).min_by_key(|prefix| prefix.len());
     let prefix = prefix.filter(|prefix| prefix.matches('/').count() <= 1).ok_or("has no data.pkl")?;
@@ -92,7 +92,7 @@ fn read_zip(bytes: &[u8]) -> Result<(Vec<Place>, Value)> {
         return Err("was written by a big-endian machine".into());
     }
     let values = pickle(&bytes[files[&format!("{prefix}data.pkl")].clone()])?;
-    Ok((list(&values, |key| files.get(&format!("{prefix}data/{key}")).cloned())?, facts(&values)))
+    Ok((list(&values, |key| files.get(&format!("{prefix}data/{key}")).cloned())?, metadata(&values)))
 }
 
 /// The byte ranges of the files in the archive. PyTorch stores them uncompressed, so that they can be memory-mapped.
@@ -114,7 +114,7 @@ fn entries(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
 }
 
 /// Reads the legacy format; the second pickle begins at `at`.
-fn read_legacy(bytes: &[u8], mut at: usize) -> Result<(Vec<Place>, Value)> {
+fn read_legacy(bytes: &[u8], mut at: usize) -> Result<(Vec<TensorLocation>, Value)> {
     let mut next = || -> Result<Pickle> {
         let read = pickle(&bytes[at..])?;
         at += read.len;
@@ -141,7 +141,7 @@ fn read_legacy(bytes: &[u8], mut at: usize) -> Result<(Vec<Place>, Value)> {
         storages.insert(key.to_string(), at + 8..end);
         at = end;
     }
-    Ok((list(&values, |key| storages.get(key).cloned())?, facts(&values)))
+    Ok((list(&values, |key| storages.get(key).cloned())?, metadata(&values)))
 }
 
 /// Bytes per element of each storage, by key.
@@ -178,14 +178,14 @@ impl<'a> Storage<'a> {
     }
 }
 
-/// Lists the tensors of the state dict; `place` returns the byte range of a storage.
-fn list(values: &Pickle, place: impl Fn(&str) -> Option<Range<usize>>) -> Result<Vec<Place>> {
+/// Lists the tensors of the state dict; `location` returns the byte range of a storage.
+fn list(values: &Pickle, location: impl Fn(&str) -> Option<Range<usize>>) -> Result<Vec<TensorLocation>> {
     let top = values.pairs(values.root).ok_or("holds no dictionary; a whole module was saved, not its state_dict")?;
-    let named = |pairs: &[(Id, Id)]| -> Result<Vec<Place>> {
+    let named = |pairs: &[(Id, Id)]| -> Result<Vec<TensorLocation>> {
         let mut found = Vec::new();
         for (key, value) in pairs {
             if let (Some(name), Some(tensor)) = (values.text(*key), Tensor::of(values, *value)) {
-                found.push(tensor.place(name, &place)?);
+                found.push(tensor.location(name, &location)?);
             }
         }
         Ok(found)
@@ -236,7 +236,7 @@ impl<'a> Tensor<'a> {
         }
     }
 
-    fn place(self, name: &str, storage_place: impl Fn(&str) -> Option<Range<usize>>) -> Result<Place> {
+    fn location(self, name: &str, storage_place: impl Fn(&str) -> Option<Range<usize>>) -> Result<TensorLocation> {
         let Tensor { storage, offset, shape, strides } = self;
         let bytes = storage_place(storage.key).ok_or_else(|| format!("the storage of `{name}` is missing"))?;
         let outside = || format!("`{name}` reaches past the end of its storage");
@@ -258,7 +258,7 @@ impl<'a> Tensor<'a> {
         }
         let range = bytes.start + first * storage.width..bytes.start + end * storage.width;
         let strides = (!is_contiguous(&shape, &strides)).then_some(strides);
-        Ok(Place { name: name.to_string(), encoding: Encoding::Plain(storage.dtype), shape, strides, range })
+        Ok(TensorLocation { name: name.to_string(), encoding: Encoding::Plain(storage.dtype), shape, strides, range })
     }
 }
 

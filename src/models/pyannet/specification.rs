@@ -44,7 +44,7 @@ impl Specification {
     /// [`Error::Model`] if there is none, or if it is not that of a supported segmentation network.
     pub fn read(weights: &Weights) -> Result<Self> {
         let wrong = |reason: String| Error::model(weights.origin(), reason);
-        let facts = weights.facts();
+        let facts = weights.metadata();
         if let Some(text) = facts[METADATA].as_str() {
             let json: Value = serde_json::from_str(text).map_err(|e| wrong(format!("`{METADATA}` is no JSON: {e}")))?;
             let object = json.as_object().ok_or_else(|| wrong(format!("`{METADATA}` is no JSON object")))?;

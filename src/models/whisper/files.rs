@@ -69,11 +69,11 @@ fn ctranslate2(folder: &Path) -> Result<Files> {
         Err(e) => return Err(Error::model(&path, format!("cannot be read: {e}"))),
     };
     generation.alignment_heads = generation.alignment_heads.or_else(|| built_in::alignment_heads(&config, folder));
-    Ok(Files { config, generation, weights: weights.mapped(names::ctranslate2::parts)? })
+    Ok(Files { config, generation, weights: weights.split(names::ctranslate2::parts)? })
 }
 
 fn check_specification(file: &Path, weights: &Weights) -> Result<()> {
-    let facts = weights.facts();
+    let facts = weights.metadata();
     let spec = facts["spec"].as_str().unwrap_or("another program");
     if spec != "WhisperSpec" {
         return Err(Error::model(file, format!("is a model of {spec}, expected CTranslate2's WhisperSpec")));
@@ -132,7 +132,7 @@ fn ctranslate2_config(file: &Path, weights: &Weights) -> Result<Config> {
 fn openai(file: &Path) -> Result<Files> {
     let weights = Weights::open_file(file)?;
     // A dictionary in the published files; fine-tuning scripts store openai-whisper's `ModelDimensions` itself.
-    let dims = match &weights.facts()["dims"] {
+    let dims = match &weights.metadata()["dims"] {
         object if object["state"].is_object() => object["state"].clone(),
         dictionary => dictionary.clone(),
     };
@@ -165,5 +165,5 @@ fn openai(file: &Path) -> Result<Files> {
     let alignment_heads = built_in::alignment_heads(&config, file);
     // Without token lists, decoding suppresses the same tokens as openai-whisper.
     let generation = GenerationConfig { alignment_heads, ..GenerationConfig::default() };
-    Ok(Files { config, generation, weights: weights.mapped(names::openai::parts)? })
+    Ok(Files { config, generation, weights: weights.split(names::openai::parts)? })
 }

@@ -4,7 +4,7 @@
 pub(super) mod ctranslate2;
 pub(super) mod openai;
 
-use crate::engine::weights::Part;
+use crate::engine::weights::TensorPart;
 
 /// Splits the number at the start of `name` from the rest; `None` if there is no number.
 fn layer(name: &str) -> Option<(usize, &str)> {
@@ -13,6 +13,6 @@ fn layer(name: &str) -> Option<(usize, &str)> {
 }
 
 /// The whole tensor under the name `name`.
-fn whole(name: String) -> Vec<Part> {
-    vec![Part { name, rows: None, shape: None }]
+fn whole(name: String) -> Vec<TensorPart> {
+    vec![TensorPart { name, rows: None, shape: None }]
 }

@@ -4,7 +4,7 @@
 //! `converters/transformers.py` (`WhisperLoader`).
 
 use super::{layer, whole};
-use crate::engine::weights::Part;
+use crate::engine::weights::TensorPart;
 
 /// Modules outside of the layers, after `encoder/` or `decoder/`.
 const COMMON: [(&str, &str); 5] = [
@@ -47,7 +47,7 @@ fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
 ///
 /// Whisper's key projections have no bias; the files store zeros for it, which are not used. Any bias of the keys would
 /// not change the result: it adds the same number to the scores of all keys, which cancels in the softmax.
-pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part> {
+pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<TensorPart> {
     let split = || {
         let (side, rest) = name.split_once('/').filter(|(side, _)| matches!(*side, "encoder" | "decoder"))?;
         let (module, leaf) = rest.rsplit_once('/')?;
@@ -64,12 +64,12 @@ pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part
 }
 
 /// Splits a variable into equal numbers of rows for the stacked `modules`. A scalar scale is shared by all of them.
-fn stacked(modules: &[&str], shape: &[usize], name: impl Fn(&str) -> String) -> Vec<Part> {
+fn stacked(modules: &[&str], shape: &[usize], name: impl Fn(&str) -> String) -> Vec<TensorPart> {
     let rows = match shape {
         [] | [1] => None,
         [rows, ..] => Some(rows / modules.len()),
     };
-    let part = |(i, module): (usize, &&str)| Part {
+    let part = |(i, module): (usize, &&str)| TensorPart {
         name: name(module),
         rows: rows.filter(|_| modules.len() > 1).map(|rows| i * rows..(i + 1) * rows),
         shape: None,
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn stacked_projections_are_split_into_equal_rows() {
         let parts = parts("decoder/layer_11/attention/linear_1/weight", &[12, 6]);
-        let part = |name: &str, rows| Part { name: name.into(), rows: Some(rows), shape: None };
+        let part = |name: &str, rows| TensorPart { name: name.into(), rows: Some(rows), shape: None };
         let prefix = "model.decoder.layers.11.encoder_attn";
         let keys = part(&format!("{prefix}.k_proj.weight"), 0..6);
         let values = part(&format!("{prefix}.v_proj.weight"), 6..12);

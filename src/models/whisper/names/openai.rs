@@ -3,7 +3,7 @@
 //! Source: openai-whisper 20250625 `model.py`; transformers `convert_openai_to_hf.py`.
 
 use super::layer;
-use crate::engine::weights::Part;
+use crate::engine::weights::TensorPart;
 
 /// Tensors outside of the blocks, after `encoder.` or `decoder.`.
 const COMMON: [(&str, &str); 10] = [
@@ -38,7 +38,7 @@ const IN_BLOCK: [(&str, &str); 13] = [
 
 /// The tensor of the model for a tensor of the file. whisper.cpp's converters store the biases of convolutions as `[N,
 /// 1]`.
-pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part> {
+pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<TensorPart> {
     let renamed = || {
         let (side, rest) = name.split_once('.').filter(|(side, _)| matches!(*side, "encoder" | "decoder"))?;
         let Some(in_block) = rest.strip_prefix("blocks.") else {
@@ -54,7 +54,7 @@ pub(in crate::models::whisper) fn parts(name: &str, shape: &[usize]) -> Vec<Part
         [rows, 1] if name.ends_with("bias") => Some(vec![*rows]),
         _ => None,
     };
-    renamed().map(|name| Part { name, rows: None, shape }).into_iter().collect()
+    renamed().map(|name| TensorPart { name, rows: None, shape }).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
             ("encoder.blocks.0.mlp.2.bias", "model.encoder.layers.0.fc2.bias"),
         ] {
             let parts = parts(from, &[3]);
-            assert_eq!(parts, [Part { name: to.into(), rows: None, shape: None }]);
+            assert_eq!(parts, [TensorPart { name: to.into(), rows: None, shape: None }]);
         }
         assert_eq!(parts("encoder.conv1.bias", &[3, 1])[0].shape, Some(vec![3]));
         assert_eq!(parts("decoder.mask", &[3, 3]), []);

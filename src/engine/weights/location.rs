@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use super::Part;
+use super::TensorPart;
 use super::ggml_blocks::Blocks;
 
 /// The storage type of a tensor.
@@ -39,7 +39,7 @@ impl fmt::Display for Encoding {
 
 /// The name, type, shape and location of a tensor.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct TensorLocation {
     pub name: String,
     pub encoding: Encoding,
     pub shape: Vec<usize>,
@@ -49,16 +49,16 @@ pub(super) struct Place {
     pub range: Range<usize>,
 }
 
-impl Place {
+impl TensorLocation {
     /// A contiguous tensor of plain elements.
     pub fn plain(name: String, dtype: Dtype, shape: Vec<usize>, range: Range<usize>) -> Self {
-        Place { name, encoding: Encoding::Plain(dtype), shape, strides: None, range }
+        TensorLocation { name, encoding: Encoding::Plain(dtype), shape, strides: None, range }
     }
 
     /// A part of the tensor, without copying. `None` if the rows are out of range, the shape has another number of
     /// elements, or the tensor is not contiguous.
-    pub fn part(&self, part: &Part) -> Option<Self> {
-        let mut place = Place { name: part.name.clone(), ..self.clone() };
+    pub fn part(&self, part: &TensorPart) -> Option<Self> {
+        let mut location = TensorLocation { name: part.name.clone(), ..self.clone() };
         if let Some(rows) = &part.rows {
             let count = *self.shape.first()?;
             if self.strides.is_some() || rows.start > rows.end || rows.end > count {
@@ -66,17 +66,17 @@ impl Place {
             }
             // Exact: the readers accept only tensors whose rows are whole blocks.
             let row = self.range.len() / count.max(1);
-            place.range = self.range.start + rows.start * row..self.range.start + rows.end * row;
-            place.shape[0] = rows.len();
+            location.range = self.range.start + rows.start * row..self.range.start + rows.end * row;
+            location.shape[0] = rows.len();
         }
         if let Some(shape) = &part.shape {
-            let same = shape.iter().product::<usize>() == place.shape.iter().product::<usize>();
+            let same = shape.iter().product::<usize>() == location.shape.iter().product::<usize>();
             if !same || self.strides.is_some() {
                 return None;
             }
-            place.shape.clone_from(shape);
+            location.shape.clone_from(shape);
         }
-        Some(place)
+        Some(location)
     }
 }
 

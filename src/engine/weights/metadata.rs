@@ -16,7 +16,7 @@ const MAX_VALUES: usize = 4096;
 const MAX_DEPTH: usize = 16;
 
 /// The [`ENTRIES`] of a checkpoint's dictionary. Values beyond the limits, or of other types, are null.
-pub(super) fn facts(values: &Pickle) -> Value {
+pub(super) fn metadata(values: &Pickle) -> Value {
     let top = values.pairs(values.root).unwrap_or_default();
     let entry = |name: &&str| {
         let (_, value) = top.iter().rev().find(|(key, _)| values.text(*key) == Some(name))?;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// Uniform random values. Each block of 4096 has its own generator, so that blocks are computed in parallel.
-pub(super) fn made_up(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
+pub(super) fn random(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let fan_in: usize = shape[1..].iter().product();
     let scale = match (shape.len(), name) {
         (1, name) if name.contains("layer_norm") && name.ends_with("weight") => {
