@@ -5,12 +5,12 @@
 mod absorbed;
 #[path = "ops/attention.rs"]
 mod attention;
+#[path = "ops/campplus_ops.rs"]
+mod campplus_ops;
 #[path = "ops/common.rs"]
 mod common;
 #[path = "ops/ctc.rs"]
 mod ctc;
-#[path = "ops/dense.rs"]
-mod dense;
 #[path = "ops/embedding_ops.rs"]
 mod embedding_ops;
 #[path = "common/mod.rs"]

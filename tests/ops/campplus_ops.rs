@@ -8,7 +8,7 @@ use diarist::engine::prelude::*;
 use diarist::engine::weights::HostMatrix;
 
 use crate::common::{assert_close, assert_same, cpus, host, random, tensor};
-use crate::residual::convolved;
+use crate::embedding_ops::convolved;
 
 /// Sizes of a 1-D convolution.
 #[derive(Clone, Copy, Debug)]
