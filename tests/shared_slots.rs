@@ -87,7 +87,7 @@ fn together(
 fn a_pipeline_is_send_and_sync() {
     fn is_shared<T: Send + Sync>() {}
     is_shared::<Pipeline<Cpu>>();
-    is_shared::<Pipeline<diarist::engine::cuda::Cuda<half::f16>>>();
+    is_shared::<Pipeline<diarist::engine::cuda::Cuda>>();
 }
 
 /// Recordings with all options that may differ in the same slots, and some that need slots of other shapes.

@@ -4,8 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use half::{bf16, f16};
-
 use super::Engine;
 use super::stages::Stages;
 use crate::diarize::Diarizer;
@@ -14,7 +12,7 @@ use crate::engine::Backend;
 use crate::engine::backend::Device as _;
 
 use crate::engine::cpu::{self, Cpu};
-use crate::engine::cuda::{self, Activation, Cuda};
+use crate::engine::cuda::{self, ActivationType, Cuda};
 use crate::error::{Error, Result};
 use crate::hub::{DiarizerSource, Source};
 use crate::pipeline::aligners::FindAligner;
@@ -96,10 +94,8 @@ pub struct Compute {
 pub enum OpenDevice {
     /// The CPU.
     Cpu(Cpu),
-    /// A GPU with float16 activations.
-    CudaF16(Cuda<f16>),
-    /// A GPU with bfloat16 activations.
-    CudaBf16(Cuda<bf16>),
+    /// A GPU, with float16 or bfloat16 activations.
+    Cuda(Cuda),
 }
 
 /// The models of an engine other than the recogniser.
@@ -188,17 +184,17 @@ impl Compute {
                 let rule = "only on the CPU; a GPU has float16, bfloat16, int8_float16 and int8_bfloat16";
                 Err(Error::config("compute_type", self.compute_type.name(), rule))
             }
-            ComputeType::Bfloat16 => Ok(OpenDevice::CudaBf16(self.cuda(number, cuda::WeightType::Activation)?)),
-            ComputeType::Int8Bfloat16 => Ok(OpenDevice::CudaBf16(self.cuda(number, cuda::WeightType::Int8)?)),
-            ComputeType::Default => Ok(OpenDevice::CudaF16(self.cuda(number, cuda::WeightType::Auto)?)),
-            ComputeType::Float16 => Ok(OpenDevice::CudaF16(self.cuda(number, cuda::WeightType::Activation)?)),
+            ComputeType::Bfloat16 => self.cuda(number, ActivationType::Bf16, cuda::WeightType::Activation),
+            ComputeType::Int8Bfloat16 => self.cuda(number, ActivationType::Bf16, cuda::WeightType::Int8),
+            ComputeType::Default => self.cuda(number, ActivationType::F16, cuda::WeightType::Auto),
+            ComputeType::Float16 => self.cuda(number, ActivationType::F16, cuda::WeightType::Activation),
             ComputeType::Int8 | ComputeType::Int8Float16 => {
-                Ok(OpenDevice::CudaF16(self.cuda(number, cuda::WeightType::Int8)?))
+                self.cuda(number, ActivationType::F16, cuda::WeightType::Int8)
             }
         }
     }
 
-    fn cuda<A: Activation>(&self, number: usize, weights: cuda::WeightType) -> Result<Cuda<A>> {
+    fn cuda(&self, number: usize, activation: ActivationType, weights: cuda::WeightType) -> Result<OpenDevice> {
         let cross_cache = match self.cross_cache {
             CrossCache::Default | CrossCache::F16 => cuda::CrossCacheType::Activation,
             CrossCache::Int8 => cuda::CrossCacheType::Int8,
@@ -207,12 +203,12 @@ impl Compute {
                 return Err(Error::config("cross_cache", "f32", "only on the CPU; a GPU has f16, int8 and absorbed"));
             }
         };
-        let device = Cuda::new(number, self.memory_limit).map_err(|error| match error {
+        let device = Cuda::new(number, activation, self.memory_limit).map_err(|error| match error {
             // No work has started: report the failure to open the device as an unsupported option.
             Error::Device { text, .. } => Error::config("device", format!("cuda:{number}"), text),
             other => other,
         })?;
-        Ok(device.with_weights(weights).with_cross_cache(cross_cache))
+        Ok(OpenDevice::Cuda(device.with_weights(weights).with_cross_cache(cross_cache)))
     }
 }
 
@@ -247,8 +243,7 @@ impl OpenDevice {
     pub fn detector(&self, method: VadMethod, network: &Path) -> Result<Detector> {
         match self {
             OpenDevice::Cpu(be) => Detector::load(be, method, network),
-            OpenDevice::CudaF16(be) => Detector::load(be, method, network),
-            OpenDevice::CudaBf16(be) => Detector::load(be, method, network),
+            OpenDevice::Cuda(be) => Detector::load(be, method, network),
         }
     }
 
@@ -266,8 +261,7 @@ impl OpenDevice {
         }
         match self {
             OpenDevice::Cpu(be) => on(be, source),
-            OpenDevice::CudaF16(be) => on(be, source),
-            OpenDevice::CudaBf16(be) => on(be, source),
+            OpenDevice::Cuda(be) => on(be, source),
         }
     }
 
@@ -294,8 +288,7 @@ impl OpenDevice {
         }
         let complete = match self {
             OpenDevice::Cpu(be) => on(be, source),
-            OpenDevice::CudaF16(be) => on(be, source),
-            OpenDevice::CudaBf16(be) => on(be, source),
+            OpenDevice::Cuda(be) => on(be, source),
         }?;
         let gpu = !matches!(self, OpenDevice::Cpu(_));
         Ok(Recogniser { complete, device: self.describe(), gpu })
@@ -305,8 +298,7 @@ impl OpenDevice {
     pub fn describe(&self) -> String {
         match self {
             OpenDevice::Cpu(be) => be.describe(),
-            OpenDevice::CudaF16(be) => be.describe(),
-            OpenDevice::CudaBf16(be) => be.describe(),
+            OpenDevice::Cuda(be) => be.describe(),
         }
     }
 }

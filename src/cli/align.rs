@@ -86,8 +86,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     let work = AlignJob { args, hub: &hub, model, language: &language, options: &options };
     let (segments, duration) = match &backend {
         OpenDevice::Cpu(be) => work.on(be, known),
-        OpenDevice::CudaF16(be) => work.on(be, known),
-        OpenDevice::CudaBf16(be) => work.on(be, known),
+        OpenDevice::Cuda(be) => work.on(be, known),
     }?;
     let transcript = Transcript {
         word_segments: segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect(),

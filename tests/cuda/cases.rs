@@ -2,9 +2,10 @@
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::cuda::{Activation, Cuda};
+pub use diarist::engine::cuda::ActivationType::{Bf16, F16};
+use diarist::engine::cuda::{ActivationType, Cuda};
 use diarist::engine::prelude::*;
-use half::{bf16, f16};
+use half::bf16;
 
 use crate::driver::Machine;
 
@@ -50,19 +51,19 @@ pub fn check_on(
     machine: &Machine,
     case: &impl Case,
     tolerance: [Tolerance; 2],
-    half: impl Fn(Cuda<f16>) -> Cuda<f16>,
-    brain: impl Fn(Cuda<bf16>) -> Cuda<bf16>,
+    half: impl Fn(Cuda) -> Cuda,
+    brain: impl Fn(Cuda) -> Cuda,
 ) {
     let want = case.run(&Cpu::new(Some(1)).unwrap());
-    let (half, brain) = (half(open()), brain(open()));
+    let (half, brain) = (half(open(F16)), brain(open(Bf16)));
     machine.schedules(|seed| {
         compare(&format!("f16 {} (schedule {seed})", case.name()), &case.run(&half), &want, tolerance[0]);
         compare(&format!("bf16 {} (schedule {seed})", case.name()), &case.run(&brain), &want, tolerance[1]);
     });
 }
 
-pub fn open<A: Activation>() -> Cuda<A> {
-    Cuda::new(0, None).unwrap_or_else(|error| panic!("the device does not open: {error}"))
+pub fn open(activation: ActivationType) -> Cuda {
+    Cuda::new(0, activation, None).unwrap_or_else(|error| panic!("the device does not open: {error}"))
 }
 
 /// Panics at the first element out of tolerance; NaN is out of tolerance.

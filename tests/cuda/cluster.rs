@@ -4,7 +4,7 @@ use diarist::diarize::npz::Npz;
 use diarist::diarize::{Clock, Clustering, Diarization, Embeddings, Options, Segmentation, diarize, diarize_on};
 use diarist::engine::cluster::{Activity, Cluster, Host, Linked, Vbx, VbxOptions};
 
-use crate::cases::{open, random};
+use crate::cases::{F16, open, random};
 use crate::common;
 use crate::driver::machine;
 
@@ -25,7 +25,7 @@ fn clouds(seed: u64, count: usize, size: usize, spread: f64) -> Vec<f64> {
 #[ignore = "needs a C++ compiler"]
 fn centroid_linkage() {
     let machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for (count, size, spread) in [(2, 1, 0.5), (3, 5, 0.5), (33, 6, 0.3), (70, 256, 0.6), (49, 20, 3.0)] {
         let points = clouds(count as u64, count, size, spread);
         let want = Host.centroid_linkage(&points, size).unwrap();
@@ -47,7 +47,7 @@ fn centroid_linkage() {
 #[ignore = "needs a C++ compiler"]
 fn average_linkage() {
     let machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for (count, size, spread) in [(2, 1, 0.5), (33, 6, 0.3), (70, 192, 0.6), (49, 20, 3.0)] {
         let mut embeddings = clouds(count as u64, count, size, spread);
         for row in embeddings.chunks_exact_mut(size) {
@@ -111,7 +111,7 @@ fn assert_close(what: &str, got: &[f64], want: &[f64]) {
 #[ignore = "needs a C++ compiler"]
 fn vbx() {
     let machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for (count, size, speakers) in [(1, 1, 1), (37, 20, 3), (40, 129, 35)] {
         let features: Vec<f64> = clouds(90, count, size, 0.7).iter().map(|x| 3.0 * x).collect();
         let phi: Vec<f64> = (0..size).map(|at| 8.0 / (1.0 + at as f64)).collect();
@@ -133,7 +133,7 @@ fn vbx() {
 #[ignore = "needs a C++ compiler"]
 fn cosine_similarity() {
     let machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for (rows, count, size) in [(1, 1, 1), (3, 17, 5), (9, 3, 256), (2, 40, 33)] {
         let voices = random(70, rows * size);
         let centroids: Vec<f64> = random(71, count * size).iter().map(|&x| f64::from(x)).collect();
@@ -151,7 +151,7 @@ fn cosine_similarity() {
 #[ignore = "needs a C++ compiler"]
 fn frames_of_the_recording() {
     let machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for (windows, frames, speakers, hop, total) in [(1, 5, 3, 1, 5), (40, 29, 3, 3, 140), (7, 4, 2, 6, 47)] {
         let coins = random(60, windows * frames * speakers);
         let active: Vec<bool> = coins.iter().map(|x| *x > 0.1).collect();
@@ -180,7 +180,7 @@ fn needs_shared_diarization_of_recordings() {
     let _machine = machine();
     let (folder, plda) = (common::shared("fixtures/diarization"), common::shared("models/plda"));
     let plda = diarist::diarize::Plda::open(&plda).unwrap();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for entry in std::fs::read_dir(folder).unwrap() {
         let folder = entry.unwrap().path();
         let array = |file: &str, name: &str| Npz::open(&folder.join(file)).unwrap().array(name).unwrap().clone();

@@ -9,7 +9,6 @@ use diarist::engine::segmentation_ops::{self, Activation};
 use diarist::engine::weights::HostMatrix;
 use diarist::models::campplus::CamPlus;
 use diarist::models::embedding::SpeakerEmbedding;
-use half::{bf16, f16};
 
 use crate::cases::*;
 use crate::common::{self, Golden, campplus};
@@ -31,7 +30,7 @@ trait DenseCase {
 fn check(machine: &Machine, case: &impl DenseCase) {
     let want = case.run(&Cpu::new(Some(1)).unwrap());
     assert!(want.iter().any(|v| v.abs() > 0.01), "{}: zeros prove nothing", case.name());
-    let (half, brain) = (open::<f16>(), open::<bf16>());
+    let (half, brain) = (open(F16), open(Bf16));
     machine.schedules(|seed| {
         let got = case.run(&half);
         compare(&format!("{} (schedule {seed})", case.name()), &got, &want, SUMS);
@@ -205,7 +204,7 @@ fn campplus() {
     assert_eq!(case["name"], "small");
     let (weights, audio, spans) = (campplus::weights(&case), campplus::audio(&case), campplus::spans(&case));
     let (_, want) = golden.f32("small");
-    let be = open::<f16>();
+    let be = open(F16);
     let network = CamPlus::load(&be, &weights).unwrap();
     machine.schedules(|seed| {
         // Only the shorter clips, because the emulator is slow.
@@ -225,7 +224,7 @@ pub mod needs_real_needs_shared {
     #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared and a C++ compiler"]
     fn campplus_is_that_of_3d_speaker() {
         let _machine = machine();
-        let be = open::<f16>();
+        let be = open(F16);
         let worst = campplus::compare_published(&be, 1e-3);
         eprintln!("largest difference to 3D-Speaker's {worst:e}");
     }

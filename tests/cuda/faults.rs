@@ -9,9 +9,8 @@ use diarist::pipeline::{Input, Observer, Pipeline};
 use diarist::types::Segment;
 use diarist::vad::Detector;
 use diarist::{Error, Result};
-use half::f16;
 
-use crate::cases::open;
+use crate::cases::{F16, open};
 use crate::driver::{Machine, machine};
 use crate::transcripts::{options, transcribe};
 
@@ -38,7 +37,7 @@ fn a_failing_device_is_an_error() {
     if !machine.is_emulated() {
         return;
     }
-    let work = || Cuda::<f16>::new(0, None).and_then(|be| transcribe(&be, &options(1)).map(|_| ()));
+    let work = || Cuda::new(0, F16, None).and_then(|be| transcribe(&be, &options(1)).map(|_| ()));
     machine.call("emulator_reset_counts", 0);
     work().unwrap();
     let [launches, allocations] =
@@ -58,7 +57,7 @@ fn a_failing_device_is_an_error() {
             assert!(error.contains(text), "{kind} {n}: {error}");
         }
     }
-    assert!(transcribe(&open::<f16>(), &options(1)).is_ok());
+    assert!(transcribe(&open(F16), &options(1)).is_ok());
 }
 
 /// Collects the reported segments.
@@ -82,7 +81,7 @@ fn segments_finished_before_a_failure_are_kept() {
     let mut options = options(1);
     options.asr.batch_size = 1;
     let work = |kept: &mut Kept| {
-        let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy)?;
+        let pipeline = Pipeline::builtin(&open(F16), Detector::Energy)?;
         let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
         pipeline.transcribe(input, &options, kept).map(|_| ())
     };
@@ -106,7 +105,7 @@ fn all_callers_get_the_error_of_a_failed_device() {
     if !machine.is_emulated() {
         return;
     }
-    let caller = |pipeline: &Pipeline<Cuda<f16>>| {
+    let caller = |pipeline: &Pipeline<Cuda>| {
         let input = Input::Bytes(diarist::assets::SAMPLE, "sample");
         pipeline.transcribe(input, &options(1), &mut ()).map(|_| ())
     };
@@ -115,7 +114,7 @@ fn all_callers_get_the_error_of_a_failed_device() {
         ("launch", 1, LAUNCH_FAILED, "code 719"),
         ("copy", 20, LAUNCH_FAILED, "code 719"),
     ] {
-        let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
+        let pipeline = Pipeline::builtin(&open(F16), Detector::Energy).unwrap();
         machine.fail_after(kind, n, code);
         let heard: Vec<Result<()>> = std::thread::scope(|scope| {
             let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| caller(&pipeline))).collect();
@@ -140,7 +139,7 @@ fn all_callers_get_the_error_of_a_failed_device() {
 #[ignore = "needs a C++ compiler"]
 fn a_device_that_is_not_there_is_named() {
     let _machine = machine();
-    let error = Cuda::<f16>::new(99, None).map(|_| ()).expect_err("no hundred cards").to_string();
+    let error = Cuda::new(99, F16, None).map(|_| ()).expect_err("no hundred cards").to_string();
     assert!(error.contains("99"), "{error}");
 }
 
@@ -152,16 +151,15 @@ fn a_context_too_long_for_the_memory_is_refused() {
     let _machine = machine();
     let mut options = options(5);
     let (weights, config) = {
-        let be = open::<f16>();
+        let be = open(F16);
         let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
         (be.memory_use().used, pipeline.recognizer.whisper.config.clone())
     };
     let plan = |options: &diarist::config::Options| {
-        Plan::new(&config, &options.asr, 1, size_of::<f16>(), open::<f16>().encoder_batch(), CrossKind::Projected)
-            .total()
+        Plan::new(&config, &options.asr, 1, size_of::<u16>(), open(F16).encoder_batch(), CrossKind::Projected).total()
     };
     let needed = plan(&options);
-    let limited = |room: u64| Cuda::<f16>::new(0, Some(weights + room)).unwrap();
+    let limited = |room: u64| Cuda::new(0, F16, Some(weights + room)).unwrap();
     match transcribe(&limited(needed - 1), &options).unwrap_err() {
         Error::Stage { stage: "asr", source } => match *source {
             Error::OutOfMemory { wanted, free, during } => {

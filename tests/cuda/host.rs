@@ -5,7 +5,6 @@ use diarist::engine::cpu::Cpu;
 use diarist::engine::decode::{DecodeSizes, DecodeState, RuleTokens, result_column};
 use diarist::engine::prelude::*;
 use diarist::engine::{StepRows, Tensor, ops};
-use half::f16;
 
 use crate::cases::*;
 use crate::driver::machine;
@@ -89,7 +88,7 @@ fn pack_results() {
     assert_eq!(f32::from_bits(slot[result_column::NO_SPEECH] as u32), 1.75);
     assert_eq!(slot[4..9], [11, 12, 13, 14, 15]);
     assert_eq!((slot[9], slot[width - 1]), (21 + 131, 21 + 131 + 130));
-    let be = open::<f16>();
+    let be = open(F16);
     machine.schedules(|seed| assert_eq!(packed(&be), want, "schedule {seed}"));
 }
 
@@ -104,7 +103,7 @@ fn listed<B: Backend>(be: &B, row: &[i32]) -> (Vec<i32>, Vec<i32>) {
 #[ignore = "needs a C++ compiler"]
 fn list_rows() {
     let machine = machine();
-    let (cpu, be) = (Cpu::new(Some(1)).unwrap(), open::<f16>());
+    let (cpu, be) = (Cpu::new(Some(1)).unwrap(), open(F16));
     for row in [vec![], vec![14], vec![0, 3, 7, 14], (0..15).rev().collect::<Vec<i32>>()] {
         let want = listed(&cpu, &row);
         let token = 3 + 3 + 15 + 3 * 131; // the numbers before it in the state
@@ -122,7 +121,7 @@ fn list_rows() {
 #[ignore = "needs a C++ compiler"]
 fn a_readback_arrives_when_it_is_waited_for() {
     let machine = machine();
-    let be = open::<f16>();
+    let be = open(F16);
     let mut source = ints(&be, &[1, 2, 3, 4]);
     let mut copies = [be.host_copy(4).unwrap(), be.host_copy(3).unwrap()];
     be.start_copy(&mut copies[0], &source.buf).unwrap();
@@ -148,7 +147,7 @@ fn a_readback_arrives_when_it_is_waited_for() {
 #[ignore = "needs a C++ compiler"]
 fn work_on_the_second_stream_is_ordered() {
     let machine = machine();
-    let be = open::<f16>();
+    let be = open(F16);
     let width = 64;
     let of = |seed| random(seed, width);
     for hasty in [0, 1] {

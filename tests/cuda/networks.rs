@@ -144,7 +144,7 @@ fn linear_with_the_integers_of_a_checkpoint() {
 #[ignore = "needs a C++ compiler"]
 fn a_row_does_not_depend_on_the_batch() {
     let _machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     let (width, features, rows) = (160, 48, 37);
     let (x, values) = sensitive_to_order(rows, features, width);
     let weight = be.matrix(&HostMatrix { values, rows: features, cols: width }).unwrap();
@@ -302,7 +302,7 @@ fn attention() {
 #[ignore = "needs a C++ compiler"]
 fn attention_refuses_a_head_it_cannot_hold() {
     let _machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     for head_dim in [4, 72, 128] {
         let qkv = Tensor::zeros(&be, &[1, 3, 3 * head_dim]).unwrap();
         let mut out = Tensor::zeros(&be, &[1, 3, head_dim]).unwrap();

@@ -8,9 +8,8 @@ use diarist::engine::{Tensor, ops};
 use diarist::pipeline::{Input, Pipeline};
 use diarist::units::Seconds;
 use diarist::vad::Detector;
-use half::f16;
 
-use crate::cases::{act, ints, open, random};
+use crate::cases::{F16, act, ints, open, random};
 use crate::driver::machine;
 
 /// For each thread, the paths of its ranges (`asr/step/linear`) and how often each was opened.
@@ -40,7 +39,7 @@ fn ranges_are_named_like_stages_and_ops() {
     if !machine.is_emulated() {
         return;
     }
-    let be = open::<f16>();
+    let be = open(F16);
     let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let mut options = Options::default();
     options.vad.chunk_size = Seconds(5.0);
@@ -84,7 +83,7 @@ fn ranges_are_named_like_stages_and_ops() {
 #[ignore = "needs a C++ compiler"]
 fn a_failed_op_closes_its_range() {
     let machine = machine();
-    let be = open::<f16>();
+    let be = open(F16);
     let x = act(&be, &[2, 8], &random(1, 16));
     let mut out = Tensor::zeros(&be, &[3, 8]).unwrap();
     machine.call("emulator_listen", 1);
@@ -101,7 +100,7 @@ fn a_failed_op_closes_its_range() {
 #[ignore = "needs a C++ compiler"]
 fn the_profiler_range_has_exactly_the_work() {
     let machine = machine();
-    let be = open::<f16>();
+    let be = open(F16);
     let x = act(&be, &[2, 8], &random(1, 16));
     let mut out = Tensor::zeros(&be, &[2, 8]).unwrap();
     let index = ints(&be, &[0, 1]);

@@ -22,7 +22,7 @@ trait RecurrentCase {
 fn check(machine: &Machine, case: &impl RecurrentCase) {
     let want = case.run(&Cpu::new(Some(1)).unwrap());
     assert!(want.iter().any(|v| v.abs() > 0.01), "{}: zeros prove nothing", case.name());
-    let device = open::<half::f16>();
+    let device = open(F16);
     machine.schedules(|seed| {
         compare(&format!("{} (schedule {seed})", case.name()), &case.run(&device), &want, F32[0]);
     });
@@ -148,7 +148,7 @@ fn lstm() {
 #[ignore = "needs a C++ compiler"]
 fn an_lstm_of_another_size_is_refused() {
     let _machine = machine();
-    let be = open::<half::f16>();
+    let be = open(F16);
     let state = [exact(&be, 1, [64, 16], 1.0), exact(&be, 2, [64, 16], 1.0)];
     let gates = || Tensor::zeros(&be, &[1, 2, 64]).unwrap();
     let mut out = Tensor::zeros(&be, &[1, 2, 32]).unwrap();

@@ -5,7 +5,7 @@ use diarist::engine::decode::{DecodeSizes, DecodeState, RuleTokens, Search, Slot
 use diarist::engine::prelude::*;
 use diarist::engine::{StepRows, Tensor, ops};
 
-use crate::cases::{compare, ints, open, random};
+use crate::cases::{F16, compare, ints, open, random};
 use crate::driver::machine;
 
 const SIZES: DecodeSizes = DecodeSizes { slots: 4, beams: 5, positions: 40, new_tokens: 20 };
@@ -138,7 +138,7 @@ fn searches_decide_as_on_the_cpu() {
     let machine = machine();
     for vocab in [31, 1031, 51_866] {
         let want = search(&Cpu::new(Some(1)).unwrap(), vocab);
-        let cuda = open::<half::f16>();
+        let cuda = open(F16);
         machine.schedules(|seed| {
             for (step, (got, want)) in search(&cuda, vocab).iter().zip(&want).enumerate() {
                 for (got, want) in got.whole.iter().zip(&want.whole) {

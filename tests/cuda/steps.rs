@@ -214,7 +214,7 @@ fn absorbed_attention_step() {
 fn encoded_cache_refuses_a_width_it_cannot_hold() {
     let _machine = machine();
     for width in [4, 12, 1288] {
-        let error = open::<half::f16>().encoded_cache(1, 3, width, 1).map(|_| ()).expect_err("no kernel for it");
+        let error = open(F16).encoded_cache(1, 3, width, 1).map(|_| ()).expect_err("no kernel for it");
         assert!(error.to_string().contains("width"), "{error}");
     }
 }

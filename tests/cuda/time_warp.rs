@@ -6,7 +6,6 @@ use diarist::engine::prelude::*;
 use diarist::engine::time_warp::{self, Accumulate, DtwSegment, DtwSegments, HeadColumns};
 use diarist::pipeline::{Input, Pipeline};
 use diarist::vad::Detector;
-use half::f16;
 
 use crate::cases::*;
 use crate::driver::machine;
@@ -156,7 +155,7 @@ fn words_of_the_sample() {
     let want = words(&diarist::engine::cpu::Cpu::new(None).unwrap(), 2);
     assert!(want.len() > 20, "{want:?}");
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Int8, cuda::CrossCacheType::Absorbed] {
-        let be: Cuda<f16> = open();
+        let be: Cuda = open(F16);
         let be = be.with_cross_cache(kind);
         let got = words(&be, 3);
         let texts = |words: &[(String, f64, f64, f64)]| words.iter().map(|w| w.0.clone()).collect::<Vec<_>>();

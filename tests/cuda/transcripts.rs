@@ -16,9 +16,8 @@ use diarist::pipeline::{Input, Pipeline, WordTimes};
 use diarist::types::Segment;
 use diarist::units::Seconds;
 use diarist::vad::Detector;
-use half::{bf16, f16};
 
-use crate::cases::open;
+use crate::cases::{Bf16, F16, open};
 use crate::driver::{Machine, machine};
 
 pub fn options(beam_size: usize) -> Options {
@@ -55,16 +54,16 @@ fn the_sample_transcribes_as_on_the_cpu() {
         let options = options(beam_size);
         let want = transcribe(&Cpu::new(None).unwrap(), &options).unwrap();
         assert!(want.len() >= 4, "{want:?}");
-        assert_eq!(transcribe(&open::<f16>(), &options).unwrap(), want, "f16, beam {beam_size}");
-        let absorbed = open::<f16>().with_cross_cache(cuda::CrossCacheType::Absorbed);
+        assert_eq!(transcribe(&open(F16), &options).unwrap(), want, "f16, beam {beam_size}");
+        let absorbed = open(F16).with_cross_cache(cuda::CrossCacheType::Absorbed);
         assert_eq!(transcribe(&absorbed, &options).unwrap(), want, "f16, absorbed, beam {beam_size}");
     }
     let options = options(1);
     let want = transcribe(&Cpu::new(None).unwrap(), &options).unwrap();
-    let compact: Cuda<f16> = open();
+    let compact: Cuda = open(F16);
     let compact = compact.with_cross_cache(cuda::CrossCacheType::Int8);
     assert_eq!(transcribe(&compact, &options).unwrap().len(), want.len(), "int8 cross cache");
-    assert_eq!(transcribe(&open::<bf16>(), &options).unwrap().len(), want.len(), "bf16");
+    assert_eq!(transcribe(&open(Bf16), &options).unwrap().len(), want.len(), "bf16");
 }
 
 /// The text does not depend on the number of chunks decoded at once, nor on when the second stream runs.
@@ -74,7 +73,7 @@ fn text_does_not_depend_on_the_batch() {
     let machine = machine();
     let samples = first_half();
     for kind in [cuda::CrossCacheType::Activation, cuda::CrossCacheType::Absorbed] {
-        let pipeline = Pipeline::builtin(&open::<f16>().with_cross_cache(kind), Detector::Energy).unwrap();
+        let pipeline = Pipeline::builtin(&open(F16).with_cross_cache(kind), Detector::Energy).unwrap();
         let of = |batch_size: usize| {
             let mut options = options(2);
             options.asr.batch_size = batch_size;
@@ -107,7 +106,7 @@ fn the_device_never_waits_for_the_host() {
             self.1.push(self.0.count("emulator_standstills"));
         }
     }
-    let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
+    let pipeline = Pipeline::builtin(&open(F16), Detector::Energy).unwrap();
     for (batch_size, beam_size) in [(1, 1), (2, 3)] {
         let mut options = options(beam_size);
         options.asr.batch_size = batch_size;
@@ -127,7 +126,7 @@ fn the_device_never_waits_for_the_host() {
 #[ignore = "needs a C++ compiler"]
 fn memory_does_not_grow_from_file_to_file() {
     let machine = machine();
-    let be = open::<f16>();
+    let be = open(F16);
     let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let (mut seen, samples) = (Vec::new(), first_half());
     for _ in 0..3 {
@@ -150,7 +149,7 @@ fn memory_is_planned_before_it_is_taken() {
         for (batch_size, beam_size, language, word_timestamps) in
             [(8, 5, Some("en"), false), (1, 1, Some("en"), true), (3, 2, None, false), (4, 1, None, true)]
         {
-            let be = open::<f16>().with_cross_cache(kind);
+            let be = open(F16).with_cross_cache(kind);
             let pipeline = Pipeline::builtin(&be, Detector::Energy).unwrap();
             let loaded = be.memory_use().used;
             let mut options = options(beam_size);
@@ -190,7 +189,7 @@ fn sequential_windows_transcribe_as_on_the_cpu() {
     assert!(want.len() >= 3, "{want:?}");
     for hasty in [0, 1] {
         machine.call("emulator_set_hasty", hasty);
-        assert_eq!(windows(&open::<f16>()), want, "hasty {hasty}");
+        assert_eq!(windows(&open(F16)), want, "hasty {hasty}");
     }
     machine.call("emulator_set_hasty", 0);
 }
@@ -200,14 +199,14 @@ fn sequential_windows_transcribe_as_on_the_cpu() {
 #[ignore = "needs a C++ compiler"]
 fn a_smaller_batch_fits_less_memory() {
     let _machine = machine();
-    let be = open::<f16>();
+    let be = open(F16);
     let want = transcribe(&be, &options(1)).unwrap();
     let config = Pipeline::builtin(&be, Detector::Energy).unwrap();
     let weights = be.memory_use().used;
     let two =
         Plan::new(&config.recognizer.whisper.config, &options(1).asr, 2, 2, be.encoder_batch(), CrossKind::Projected)
             .total();
-    let small = Cuda::<f16>::new(0, Some(weights + two)).unwrap();
+    let small = Cuda::new(0, F16, Some(weights + two)).unwrap();
     assert_eq!(transcribe(&small, &options(1)).unwrap(), want);
     assert!(small.memory_use().peak <= weights + two);
 }
@@ -216,7 +215,7 @@ fn a_smaller_batch_fits_less_memory() {
 #[ignore = "needs a C++ compiler"]
 fn a_memory_limit_is_kept() {
     let _machine = machine();
-    let be = Cuda::<f16>::new(0, Some(1 << 20)).unwrap();
+    let be = Cuda::new(0, F16, Some(1 << 20)).unwrap();
     let error = transcribe(&be, &options(1)).expect_err("a megabyte is too little").to_string();
     assert!(error.contains("memory"), "{error}");
 }
@@ -227,7 +226,7 @@ fn a_memory_limit_is_kept() {
 #[ignore = "needs a C++ compiler"]
 fn concurrent_callers_get_the_text_they_get_alone() {
     let machine = machine();
-    let pipeline = Pipeline::builtin(&open::<f16>(), Detector::Energy).unwrap();
+    let pipeline = Pipeline::builtin(&open(F16), Detector::Energy).unwrap();
     let of = |i: usize| {
         let mut options = options(2);
         options.asr.batch_size = 3;

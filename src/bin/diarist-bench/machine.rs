@@ -4,7 +4,7 @@
 use diarist::Result;
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;
-use diarist::engine::cuda::{Activation, Cuda};
+use diarist::engine::cuda::Cuda;
 use diarist::engine::prelude::*;
 use diarist::engine::profile::TimedLaunch;
 use rayon::prelude::*;
@@ -51,7 +51,7 @@ impl Machine for Cpu {
     }
 }
 
-impl<A: Activation> Machine for Cuda<A> {
+impl Machine for Cuda {
     fn wait(&self) -> Result<()> {
         self.synchronize()
     }

@@ -69,11 +69,7 @@ fn run(args: &Args) -> Result<()> {
         _ => None,
     };
     let index = index.ok_or_else(|| Error::config("device", &args.device, "cpu, cuda or cuda:N"))?;
-    if args.compute_type == "bfloat16" {
-        bench(args, &open_gpu::<half::bf16>(args, index)?, 1)
-    } else {
-        bench(args, &open_gpu::<half::f16>(args, index)?, 1)
-    }
+    bench(args, &open_gpu(args, index)?, 1)
 }
 
 fn open_cpu(args: &Args) -> Result<Cpu> {
@@ -97,8 +93,12 @@ fn open_cpu(args: &Args) -> Result<Cpu> {
     Ok(cpu.with_weights(kind).with_cross_cache(cross_cache))
 }
 
-fn open_gpu<A: cuda::Activation>(args: &Args, index: usize) -> Result<Cuda<A>> {
-    let mut be = Cuda::new(index, args.gpu_memory_limit)?;
+fn open_gpu(args: &Args, index: usize) -> Result<Cuda> {
+    let activation = match args.compute_type.as_str() {
+        "bfloat16" => cuda::ActivationType::Bf16,
+        _ => cuda::ActivationType::F16,
+    };
+    let mut be = Cuda::new(index, activation, args.gpu_memory_limit)?;
     if args.weights == "int8" {
         be = be.with_weights(cuda::WeightType::Int8);
     }

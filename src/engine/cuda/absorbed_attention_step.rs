@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::Cuda;
+use super::activation::Bits;
 use super::buffer::Buffer;
 use super::device::Device;
-use super::{Activation, Cuda};
 use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::{Error, Result};
@@ -30,15 +31,15 @@ const WIDEST: usize = 1280;
 const SMALLER: usize = 512;
 
 /// A cache of encoder output, `[slots, T, C]`.
-pub struct EncodedCache<A: Activation> {
+pub struct EncodedCache {
     slots: usize,
     frames: usize,
     width: usize,
     heads: usize,
-    values: Buffer<A>,
+    values: Buffer<Bits>,
 }
 
-impl<A: Activation> EncodedCache<A> {
+impl EncodedCache {
     pub(super) fn new(device: &Arc<Device>, slots: usize, frames: usize, width: usize, heads: usize) -> Result<Self> {
         if !width.is_multiple_of(8) || width > WIDEST || width == 0 {
             return Err(Error::Shape {
@@ -52,16 +53,16 @@ impl<A: Activation> EncodedCache<A> {
     }
 
     fn slot_bytes(&self) -> usize {
-        self.frames * self.width * size_of::<A>()
+        self.frames * self.width * size_of::<Bits>()
     }
 }
 
 /// See [`Backend::encoded_store`](crate::engine::Backend::encoded_store): `encoded` `[B, T, C]`.
-pub(super) fn encoded_store<A: Activation>(
-    be: &Cuda<A>,
-    cache: &mut EncodedCache<A>,
+pub(super) fn encoded_store(
+    be: &Cuda,
+    cache: &mut EncodedCache,
     slots: &[usize],
-    encoded: &Tensor<Cuda<A>>,
+    encoded: &Tensor<Cuda>,
 ) -> Result<()> {
     let clip_len = cache.frames * cache.width;
     if encoded.len() != slots.len() * clip_len || slots.iter().any(|slot| *slot >= cache.slots) {
@@ -76,7 +77,7 @@ pub(super) fn encoded_store<A: Activation>(
     for (group, slots) in slots.chunks(MAX_CLIPS).enumerate() {
         let mut by_value = [0i32; MAX_CLIPS];
         by_value.iter_mut().zip(slots).for_each(|(place, slot)| *place = *slot as i32);
-        let mut launch = be.device.launch("encoded_store", A::SUFFIX)?;
+        let mut launch = be.device.launch("encoded_store", be.activation.suffix())?;
         launch.grid(clip_len.div_ceil(8 * 256), slots.len(), 1).block(256);
         launch.output(&mut cache.values, cached);
         launch.input_from(&encoded.buf, group * MAX_CLIPS * clip_len, slots.len() * clip_len);
@@ -90,12 +91,12 @@ pub(super) fn encoded_store<A: Activation>(
 }
 
 /// See [`Backend::absorbed_attention_step`](crate::engine::Backend::absorbed_attention_step): `out`, `q` `[R, H C]`.
-pub(super) fn absorbed_attention_step<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    q: &Tensor<Cuda<A>>,
-    cache: &EncodedCache<A>,
-    rows: &StepRows<Cuda<A>>,
+pub(super) fn absorbed_attention_step(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    q: &Tensor<Cuda>,
+    cache: &EncodedCache,
+    rows: &StepRows<Cuda>,
     beams: usize,
     scale: f32,
 ) -> Result<()> {
@@ -106,10 +107,10 @@ pub(super) fn absorbed_attention_step<A: Activation>(
     // A prompt has one row for each token of a slot, a decode step one for each beam.
     let members = if num_rows > cache.slots * beams { MAX_MEMBERS } else { beams.clamp(1, MAX_MEMBERS) };
     let stem = if cache.width <= SMALLER { "absorbed_attention_step_512" } else { "absorbed_attention_step_1280" };
-    let shared = OTHER_SHARED + 2 * TILE * (cache.width.next_multiple_of(16) + 8) * size_of::<A>();
+    let shared = OTHER_SHARED + 2 * TILE * (cache.width.next_multiple_of(16) + 8) * size_of::<Bits>();
     for first in (0..num_rows).step_by(MAX_ROWS) {
         let count = MAX_ROWS.min(num_rows - first);
-        let mut launch = be.device.launch(stem, A::SUFFIX)?;
+        let mut launch = be.device.launch(stem, be.activation.suffix())?;
         launch.grid((cache.heads * members).div_ceil(QUERIES), splits, count).block(256).shared(shared);
         launch.scratch(&scratch, 0, partial_bytes).input_from(&q.buf, first * wide, count * wide);
         launch.input(&cache.values, cache.slots * cache.frames * cache.width);
@@ -123,7 +124,7 @@ pub(super) fn absorbed_attention_step<A: Activation>(
         // each split and row; two stages of 16 frames of shared memory.
         unsafe { launch.run(work) }?;
 
-        let mut launch = be.device.launch("absorbed_attention_combine", A::SUFFIX)?;
+        let mut launch = be.device.launch("absorbed_attention_combine", be.activation.suffix())?;
         launch.grid(cache.heads, count, 1).block(128);
         launch
             .output_from(&mut out.buf, first * wide, count * wide)
@@ -133,7 +134,7 @@ pub(super) fn absorbed_attention_step<A: Activation>(
         // SAFETY: (1) out, partial, splits, width, as absorbed_attention_step.cu declares them; (2) it touches out [R, H, C], which
         // is borrowed mutably, and partial [R, H, splits, C + 2]; (3) a block for each head and row. The scratch memory is held
         // until here, so no other thread's launch can overwrite it in between.
-        unsafe { launch.run(Work::bytes(count * wide * (splits * size_of::<f32>() + size_of::<A>()))) }?;
+        unsafe { launch.run(Work::bytes(count * wide * (splits * size_of::<f32>() + size_of::<Bits>()))) }?;
     }
     Ok(())
 }

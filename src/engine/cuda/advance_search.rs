@@ -1,18 +1,14 @@
 //! `advance_search`: advances greedy search, sampling or beam search by one step.
 
+use super::Cuda;
 use super::search::SearchState;
-use super::{Activation, Cuda};
 use crate::engine::StepRows;
 use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
 /// See [`Backend::advance_search`](crate::engine::Backend::advance_search).
-pub(super) fn advance_search<A: Activation>(
-    be: &Cuda<A>,
-    rows: &mut StepRows<Cuda<A>>,
-    state: &mut DecodeState<Cuda<A>>,
-) -> Result<()> {
+pub(super) fn advance_search(be: &Cuda, rows: &mut StepRows<Cuda>, state: &mut DecodeState<Cuda>) -> Result<()> {
     let (count, sizes) = (rows.num_rows(), state.sizes);
     let mut launch = be.device.launch("advance_search_step", "")?;
     let search = SearchState::new(&mut launch, state, None)?;

@@ -1,7 +1,8 @@
 //! `attention`: bidirectional self-attention over the frames of each clip, optionally limited to its length.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::buffer::Buffer;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::{Error, Result};
@@ -14,10 +15,10 @@ const WIDE: usize = 128;
 
 /// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With
 /// `lengths` `[B]`, see [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
-pub(super) fn attention<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    qkv: &Tensor<Cuda<A>>,
+pub(super) fn attention(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    qkv: &Tensor<Cuda>,
     heads: usize,
     scale: f32,
     lengths: Option<&Buffer<i32>>,
@@ -38,14 +39,14 @@ pub(super) fn attention<A: Activation>(
         Some(_) if head_dim <= NARROW => "attention_within",
         Some(_) => "attention_within_128",
     };
-    let mut launch = be.device.launch(kernel, A::SUFFIX)?;
+    let mut launch = be.device.launch(kernel, be.activation.suffix())?;
     launch.grid(frames.div_ceil(QUERIES), heads, clips).block(128);
     launch.output(&mut out.buf, len).input(&qkv.buf, qkv.len());
     if let Some(lengths) = lengths {
         launch.input(lengths, clips);
     }
     launch.int(frames).int(width).int(head_dim).float(scale);
-    let work = Work { bytes: (4 * len * size_of::<A>()) as u64, flops: 4 * (len * frames) as u64 };
+    let work = Work { bytes: (4 * len * size_of::<Bits>()) as u64, flops: 4 * (len * frames) as u64 };
     // SAFETY: (1) out, qkv, [lengths,] frames, width, head_dim, scale, as attention.cu declares them; (2) it touches out
     // [B, T, C], qkv [B, T, 3 C] and lengths [B]; (3) blocks of 64 queries, for each head and clip.
     unsafe { launch.run(work) }

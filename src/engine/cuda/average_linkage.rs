@@ -1,7 +1,7 @@
 //! Average linkage on the device (`kernels/average_linkage.cu`): all merges run there, then the labels are read back.
 
+use super::Cuda;
 use super::buffer::Buffer;
-use super::{Activation, Cuda};
 use crate::engine::Element;
 use crate::engine::cluster::Linked;
 use crate::engine::cluster::average_linkage::{labels, weighted};
@@ -45,7 +45,7 @@ fn int(bound: usize) -> usize {
     bound.min(i32::MAX as usize)
 }
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     /// See [`Cluster::average_linkage`](crate::engine::cluster::Cluster::average_linkage).
     pub(super) fn linked(&self, input: &Linked) -> Result<Vec<usize>> {
         let count = input.frames.len();

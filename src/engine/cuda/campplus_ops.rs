@@ -1,10 +1,10 @@
 //! The primitives of [`CampplusOps`] (CAM++). Each is one launch, all in f32.
 
+use super::Cuda;
 use super::buffer::Buffer;
 use super::driver::refuse;
 use super::launch::Launch;
 use super::segmentation_ops::F32Matrix;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::campplus_ops::{Affine, CampplusOps, ClipConv, ClipConv2dEpilogue, ClipConvEpilogue, Clips};
 use crate::engine::embedding_ops::{FilterShape, HostFilter};
@@ -57,7 +57,7 @@ struct Extras<'a> {
     other: Option<(&'a Buffer<f32>, usize)>,
 }
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     /// Launches `clip_conv`; results are written from element `column` of `out` on.
     fn launch_clip_conv(
         &self,
@@ -99,7 +99,7 @@ impl<A: Activation> Cuda<A> {
     }
 }
 
-impl<A: Activation> CampplusOps for Cuda<A> {
+impl CampplusOps for Cuda {
     type ClipFilter = ClipFilter;
     type ClipWeight = F32Matrix;
 

@@ -1,7 +1,7 @@
 //! The primitives of [`Cluster`]: embeddings are uploaded, all steps run on the device, and the results are read back.
 
+use super::Cuda;
 use super::buffer::Buffer;
-use super::{Activation, Cuda};
 use crate::engine::Element;
 use crate::engine::cluster::{self, Activity, Cluster, Linked, Merge, Vbx, VbxOptions};
 use crate::engine::profile::Work;
@@ -33,7 +33,7 @@ struct Linkage {
     chunks: usize,
 }
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     fn upload<T: Element>(&self, values: &[T]) -> Result<Buffer<T>> {
         let mut buffer = Buffer::uninitialised(&self.device, values.len())?;
         buffer.write(0, values)?;
@@ -122,7 +122,7 @@ struct VbxArrays {
     sizes: [usize; 3],
 }
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     fn vbx_fit(&self, on: &mut VbxArrays, ratio: f64) -> Result<()> {
         let [count, speakers, features] = on.sizes;
         let mut launch = self.device.launch("vbx_fit", "")?;
@@ -170,7 +170,7 @@ struct DeviceActivity {
     windows: usize,
 }
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     fn on_device(&self, activity: &Activity) -> Result<DeviceActivity> {
         let mut active = self.uninitialised(activity.active.len())?;
         active.write_with(0, activity.active.len(), |to, at| {
@@ -182,7 +182,7 @@ impl<A: Activation> Cuda<A> {
     }
 }
 
-impl<A: Activation> Cluster for Cuda<A> {
+impl Cluster for Cuda {
     fn centroid_linkage(&self, points: &[f64], size: usize) -> Result<Vec<Merge>> {
         let count = points.len() / size;
         if count < 2 {

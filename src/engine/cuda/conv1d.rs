@@ -1,18 +1,19 @@
 //! `conv1d`: convolution over time, as a matrix product over windows of the input.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::linear::{TILE, TILE_SHARED};
 use super::matrix::{Matrix, Storage, epilogue_code};
-use super::{Activation, Cuda};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
 /// See [`Backend::conv1d`](crate::engine::Backend::conv1d): `out` `[B, T, N]`, `x` `[B, F, C]`.
-pub(super) fn conv1d<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    weight: &Matrix<A>,
-    bias: Option<&Tensor<Cuda<A>, f32>>,
+pub(super) fn conv1d(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    weight: &Matrix,
+    bias: Option<&Tensor<Cuda, f32>>,
     stride: usize,
     epilogue: Epilogue,
 ) -> Result<()> {
@@ -21,12 +22,12 @@ pub(super) fn conv1d<A: Activation>(
 }
 
 /// `conv1d` with `padding` zeros before the first frame and as many output frames as `out` has.
-pub(super) fn windows<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    weight: &Matrix<A>,
-    bias: Option<&Tensor<Cuda<A>, f32>>,
+pub(super) fn windows(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    weight: &Matrix,
+    bias: Option<&Tensor<Cuda, f32>>,
     [stride, padding]: [usize; 2],
     epilogue: Epilogue,
 ) -> Result<()> {
@@ -37,7 +38,7 @@ pub(super) fn windows<A: Activation>(
         Storage::Plain(_) => "conv1d",
         Storage::Int8 { .. } => "conv1d_int8",
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(n.div_ceil(TILE), rows.div_ceil(TILE), 1).block(128).shared(TILE_SHARED);
     launch.output(&mut out.buf, len).input(&x.buf, x.len());
     match &weight.storage {
@@ -49,5 +50,5 @@ pub(super) fn windows<A: Activation>(
     // SAFETY: (1) out, x, w, [scales,] bias, rows, features, frames, channels, width, stride, out_frames, step, padding,
     // epilogue, as conv1d.cu declares them; (2) it touches out [B, T, N], x [B, F, C], w [N, stride], scales and bias [N], and no
     // frame outside of its clip; (3) tiles of 128 x 128 cover [N, B T].
-    unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), epilogue)) }
+    unsafe { launch.run(weight.work(rows, x.len(), size_of::<Bits>(), epilogue)) }
 }

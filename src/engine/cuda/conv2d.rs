@@ -5,9 +5,10 @@
 //! x 3 taps without stride, which keeps the input of a tile in shared memory; one that loads each tap separately; and
 //! one for a single input channel.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::buffer::Buffer;
 use super::driver::refuse;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::embedding_ops::{Conv2dEpilogue, FilterShape, HostFilter};
 use crate::engine::profile::Work;
@@ -24,16 +25,16 @@ const FIRST_PIXELS: usize = 1024;
 const MOST_PIXELS: usize = 1 << 30;
 
 /// The weights of a convolution on the GPU.
-pub struct Filter<A: Activation> {
+pub struct Filter {
     pub(super) shape: FilterShape,
-    weights: Weights<A>,
+    weights: Weights,
     /// `[O]`
     bias: Buffer<f32>,
 }
 
-enum Weights<A: Activation> {
+enum Weights {
     /// `[ceil(C / 32), taps * taps, O, 32]`, zero beyond the last channel.
-    Tiles(Buffer<A>),
+    Tiles(Buffer<Bits>),
     /// `[9, O]`, for a single input channel.
     First(Buffer<f32>),
 }
@@ -54,8 +55,8 @@ struct Sizes {
     relu: i32,
 }
 
-impl<A: Activation> Filter<A> {
-    pub(super) fn new(be: &Cuda<A>, filter: &HostFilter) -> Result<Self> {
+impl Filter {
+    pub(super) fn new(be: &Cuda, filter: &HostFilter) -> Result<Self> {
         let FilterShape { outputs, taps, inputs, .. } = filter.shape;
         let taps = taps * taps;
         let value = |output: usize, tap: usize, input: usize| filter.values[(output * taps + tap) * inputs + input];
@@ -63,12 +64,12 @@ impl<A: Activation> Filter<A> {
             let values: Vec<f32> = (0..taps * outputs).map(|i| value(i % outputs, i / outputs, 0)).collect();
             Weights::First(Buffer::upload(&be.device, &values)?)
         } else {
-            let mut values = vec![A::default(); inputs.div_ceil(CHANNELS) * taps * outputs * CHANNELS];
+            let mut values = vec![0; inputs.div_ceil(CHANNELS) * taps * outputs * CHANNELS];
             for (at, row) in values.chunks_exact_mut(CHANNELS).enumerate() {
                 let (output, tap, first) = (at % outputs, at / outputs % taps, at / outputs / taps * CHANNELS);
                 let count = CHANNELS.min(inputs - first);
                 let from = (output * taps + tap) * inputs + first;
-                A::narrow(&mut row[..count], &filter.values[from..from + count]);
+                be.activation.narrow(&mut row[..count], &filter.values[from..from + count]);
             }
             Weights::Tiles(Buffer::upload(&be.device, &values)?)
         };
@@ -111,12 +112,12 @@ fn tile(outputs: usize) -> (usize, usize, [&'static str; 2]) {
 }
 
 /// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d): `out` `[N, T', H', O]`, `x` `[N, T, H, C]`.
-pub(super) fn conv2d<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    filter: &Filter<A>,
-    after: Conv2dEpilogue<Cuda<A>>,
+pub(super) fn conv2d(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    filter: &Filter,
+    after: Conv2dEpilogue<Cuda>,
 ) -> Result<()> {
     let (added, relu) = match after {
         Conv2dEpilogue::Store => (None, false),
@@ -126,7 +127,7 @@ pub(super) fn conv2d<A: Activation>(
     let sizes = filter.sizes(out.shape(), x.shape(), relu)?;
     let (FilterShape { outputs, taps, inputs, stride }, len) = (filter.shape, out.len());
     let values = len * if added.is_some() { 2 } else { 1 } + x.len() + outputs * taps * taps * inputs;
-    let work = Work { bytes: (values * size_of::<A>()) as u64, flops: 2 * (len * taps * taps * inputs) as u64 };
+    let work = Work { bytes: (values * size_of::<Bits>()) as u64, flops: 2 * (len * taps * taps * inputs) as u64 };
     let weights = match &filter.weights {
         Weights::Tiles(weights) => weights,
         Weights::First(weights) => return first(be, out, x, [weights, &filter.bias], added, (sizes, work)),
@@ -142,7 +143,7 @@ pub(super) fn conv2d<A: Activation>(
     } else {
         (stem_any, shared_any)
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(outputs.div_ceil(features) * out.rows().div_ceil(PIXELS), 1, 1).block(threads).shared(shared);
     launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(weights, weights.len()).input(&filter.bias, outputs);
     launch.optional(added.map(|added| &added.buf), len).record(&sizes);
@@ -153,12 +154,12 @@ pub(super) fn conv2d<A: Activation>(
 }
 
 /// `conv2d` for a single input channel; `[weights, bias]`.
-fn first<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
+fn first(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
     [weights, bias]: [&Buffer<f32>; 2],
-    added: Option<&Tensor<Cuda<A>>>,
+    added: Option<&Tensor<Cuda>>,
     (sizes, work): (Sizes, Work),
 ) -> Result<()> {
     let (pixels, outputs, len) = (out.rows(), out.width(), out.len());
@@ -166,7 +167,7 @@ fn first<A: Activation>(
     if added.is_some() || groups > 256 {
         return Err(refuse("conv2d", "of one channel has at most 2048 outputs and adds no other picture"));
     }
-    let mut launch = be.device.launch("conv2d_first", A::SUFFIX)?;
+    let mut launch = be.device.launch("conv2d_first", be.activation.suffix())?;
     launch.grid(pixels.div_ceil(FIRST_PIXELS), 1, 1).block(256 / groups * groups);
     launch
         .output(&mut out.buf, len)

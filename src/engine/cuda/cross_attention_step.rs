@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use super::activation::Bits;
 use super::attention::NARROW;
 use super::buffer::Buffer;
 use super::device::Device;
 use super::launch::Launch;
-use super::{Activation, Cuda, head_dim};
+use super::{Cuda, head_dim};
 use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::{Error, Result};
@@ -36,18 +37,18 @@ pub enum CrossCacheType {
 }
 
 /// Encoder keys and values of one decoder layer, both `[slots, H, T, D]`.
-pub struct CrossCache<A: Activation> {
+pub struct CrossCache {
     slots: usize,
     frames: usize,
     width: usize,
     heads: usize,
-    store: Store<A>,
+    store: Store,
 }
 
-enum Store<A: Activation> {
+enum Store {
     Plain {
-        keys: Buffer<A>,
-        values: Buffer<A>,
+        keys: Buffer<Bits>,
+        values: Buffer<Bits>,
     },
     /// The integers are signed; scales `[slots, H, T]`.
     Int8 {
@@ -58,7 +59,7 @@ enum Store<A: Activation> {
     },
 }
 
-impl<A: Activation> CrossCache<A> {
+impl CrossCache {
     pub(super) fn new(
         device: &Arc<Device>,
         kind: CrossCacheType,
@@ -100,19 +101,14 @@ impl<A: Activation> CrossCache<A> {
     fn slot_bytes(&self) -> usize {
         let values = 2 * self.frames * self.width;
         match self.store {
-            Store::Plain { .. } => values * size_of::<A>(),
+            Store::Plain { .. } => values * size_of::<Bits>(),
             Store::Int8 { .. } => values + 2 * self.heads * self.frames * size_of::<f32>(),
         }
     }
 }
 
 /// See [`Backend::cross_store`](crate::engine::Backend::cross_store): `kv` `[B, T, 2 C]`.
-pub(super) fn cross_store<A: Activation>(
-    be: &Cuda<A>,
-    cache: &mut CrossCache<A>,
-    slots: &[usize],
-    kv: &Tensor<Cuda<A>>,
-) -> Result<()> {
+pub(super) fn cross_store(be: &Cuda, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Cuda>) -> Result<()> {
     let clip_len = cache.frames * 2 * cache.width;
     if kv.len() != slots.len() * clip_len || slots.iter().any(|slot| *slot >= cache.slots) {
         return Err(Error::Shape {
@@ -130,12 +126,12 @@ pub(super) fn cross_store<A: Activation>(
     for (group, slots) in slots.chunks(MAX_CLIPS).enumerate() {
         let mut by_value = [0i32; MAX_CLIPS];
         by_value.iter_mut().zip(slots).for_each(|(place, slot)| *place = *slot as i32);
-        let mut launch = be.device.launch(stem, A::SUFFIX)?;
+        let mut launch = be.device.launch(stem, be.activation.suffix())?;
         launch.grid(cache.frames.div_ceil(STORED_FRAMES), cache.heads, slots.len()).block(128);
         cache.arguments(&mut launch);
         launch.input_from(&kv.buf, group * MAX_CLIPS * clip_len, slots.len() * clip_len);
         launch.record(&by_value).int(cache.frames).int(cache.width).int(head_dim);
-        let work = Work::bytes(slots.len() * (clip_len * size_of::<A>() + cache.slot_bytes()));
+        let work = Work::bytes(slots.len() * (clip_len * size_of::<Bits>() + cache.slot_bytes()));
         // SAFETY: (1) keys, values, their scales, kv, slots, frames, width, head_dim, as cross_attention_step.cu declares
         // them, `by_value` laid out like its `Slots`; (2) it writes keys and values [slots, H, T, D] and scales
         // [slots, H, T] of the slots listed, all of which exist, and reads kv [B, T, 2 C]; `cache` is borrowed mutably;
@@ -146,12 +142,12 @@ pub(super) fn cross_store<A: Activation>(
 }
 
 /// See [`Backend::cross_attention_step`](crate::engine::Backend::cross_attention_step): `out`, `q` `[R, C]`.
-pub(super) fn cross_attention_step<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    q: &Tensor<Cuda<A>>,
-    cache: &CrossCache<A>,
-    rows: &StepRows<Cuda<A>>,
+pub(super) fn cross_attention_step(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    q: &Tensor<Cuda>,
+    cache: &CrossCache,
+    rows: &StepRows<Cuda>,
     beams: usize,
     scale: f32,
 ) -> Result<()> {
@@ -161,7 +157,7 @@ pub(super) fn cross_attention_step<A: Activation>(
     let partial_bytes = count * heads * splits * PARTIAL * size_of::<f32>();
     let scratch = be.device.scratch(partial_bytes)?;
 
-    let mut launch = be.device.launch(stem(cache, count, beams), A::SUFFIX)?;
+    let mut launch = be.device.launch(stem(cache, count, beams), be.activation.suffix())?;
     launch.grid(splits, heads, count).block(128);
     launch.scratch(&scratch, 0, partial_bytes).input(&q.buf, count * width);
     cache.arguments(&mut launch);
@@ -175,18 +171,18 @@ pub(super) fn cross_attention_step<A: Activation>(
     // row.
     unsafe { launch.run(work) }?;
 
-    let mut launch = be.device.launch("cross_attention_combine", A::SUFFIX)?;
+    let mut launch = be.device.launch("cross_attention_combine", be.activation.suffix())?;
     launch.grid(heads, count, 1).block(64);
     launch.output(&mut out.buf, count * width).scratch(&scratch, 0, partial_bytes).int(splits).int(head_dim);
     // SAFETY: (1) out, partial, splits, head_dim, as cross_attention_step.cu declares them; (2) it touches out [R, C] and
     // partial [R, H, splits, 66]; (3) a block for each head and row. The scratch memory is held until here, so no other
     // thread's launch can overwrite it in between.
-    unsafe { launch.run(Work::bytes(partial_bytes + count * width * size_of::<A>())) }
+    unsafe { launch.run(Work::bytes(partial_bytes + count * width * size_of::<Bits>())) }
 }
 
 /// Name of the kernel, by the most consecutive rows of a slot that it computes together: one for each beam in a decode
 /// step, one for each token in a prompt. It does not change results.
-fn stem<A: Activation>(cache: &CrossCache<A>, rows: usize, beams: usize) -> &'static str {
+fn stem(cache: &CrossCache, rows: usize, beams: usize) -> &'static str {
     let is_prompt = rows > cache.slots * beams;
     match (&cache.store, beams) {
         (Store::Plain { .. }, 0 | 1) if !is_prompt => "cross_attention_step_1",

@@ -1,7 +1,7 @@
 //! `ctc_viterbi`: the best paths of all segments with backtracking, in one launch with a block for each segment.
 
+use super::Cuda;
 use super::buffer::Buffer;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::backend::CtcOps;
 use crate::engine::ctc::{CtcSegments, CtcSpans, CtcTopology};
@@ -12,11 +12,11 @@ use crate::error::Result;
 const WARP: usize = 32;
 
 /// See [`Backend::ctc_viterbi`](crate::engine::Backend::ctc_viterbi): `log_probs` `[R, V]`.
-pub(super) fn ctc_viterbi<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut CtcSpans<Cuda<A>>,
-    log_probs: &Tensor<Cuda<A>, f32>,
-    segments: &CtcSegments<Cuda<A>>,
+pub(super) fn ctc_viterbi(
+    be: &Cuda,
+    out: &mut CtcSpans<Cuda>,
+    log_probs: &Tensor<Cuda, f32>,
+    segments: &CtcSegments<Cuda>,
     topology: CtcTopology,
 ) -> Result<()> {
     let places = segments.host_segments();
@@ -43,7 +43,7 @@ pub(super) fn ctc_viterbi<A: Activation>(
     unsafe { launch.run(Work::bytes(log_probs.len() * size_of::<f32>() + 2 * words * size_of::<u32>())) }
 }
 
-impl<A: Activation> CtcOps for Cuda<A> {
+impl CtcOps for Cuda {
     fn ctc_viterbi(
         &self,
         out: &mut CtcSpans<Self>,

@@ -1,16 +1,16 @@
 //! The [`DecoderOps`] primitives on CUDA.
 
 use super::{
-    Activation, CrossCache, CrossCacheType, Cuda, EncodedCache, SelfCache, absorbed_attention_step,
-    cross_attention_step, self_attention_step,
+    CrossCache, CrossCacheType, Cuda, EncodedCache, SelfCache, absorbed_attention_step, cross_attention_step,
+    self_attention_step,
 };
 use crate::engine::backend::{CrossKind, DecoderOps, StepRows, Tensor};
 use crate::error::Result;
 
-impl<A: Activation> DecoderOps for Cuda<A> {
-    type SelfCache = SelfCache<A>;
-    type CrossCache = CrossCache<A>;
-    type EncodedCache = EncodedCache<A>;
+impl DecoderOps for Cuda {
+    type SelfCache = SelfCache;
+    type CrossCache = CrossCache;
+    type EncodedCache = EncodedCache;
 
     fn cross_kind(&self, _heads: usize, _rows: usize) -> CrossKind {
         match self.cross_cache_type {
@@ -19,23 +19,23 @@ impl<A: Activation> DecoderOps for Cuda<A> {
         }
     }
 
-    fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache<A>> {
+    fn self_cache(&self, rows: usize, positions: usize, width: usize, heads: usize) -> Result<SelfCache> {
         SelfCache::new(&self.device, rows, positions, width, heads)
     }
 
-    fn cross_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<CrossCache<A>> {
+    fn cross_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<CrossCache> {
         CrossCache::new(&self.device, self.cross_cache_type, slots, frames, width, heads)
     }
 
-    fn cross_store(&self, cache: &mut CrossCache<A>, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
+    fn cross_store(&self, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Self>) -> Result<()> {
         cross_attention_step::cross_store(self, cache, slots, kv)
     }
 
-    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<EncodedCache<A>> {
+    fn encoded_cache(&self, slots: usize, frames: usize, width: usize, heads: usize) -> Result<EncodedCache> {
         EncodedCache::new(&self.device, slots, frames, width, heads)
     }
 
-    fn encoded_store(&self, cache: &mut EncodedCache<A>, slots: &[usize], encoded: &Tensor<Self>) -> Result<()> {
+    fn encoded_store(&self, cache: &mut EncodedCache, slots: &[usize], encoded: &Tensor<Self>) -> Result<()> {
         absorbed_attention_step::encoded_store(self, cache, slots, encoded)
     }
 
@@ -43,7 +43,7 @@ impl<A: Activation> DecoderOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         qkv: &Tensor<Self>,
-        cache: &mut SelfCache<A>,
+        cache: &mut SelfCache,
         rows: &StepRows<Self>,
         lineage: &Tensor<Self, i32>,
         scale: f32,
@@ -55,7 +55,7 @@ impl<A: Activation> DecoderOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         q: &Tensor<Self>,
-        cache: &CrossCache<A>,
+        cache: &CrossCache,
         rows: &StepRows<Self>,
         beams: usize,
         scale: f32,
@@ -67,7 +67,7 @@ impl<A: Activation> DecoderOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         q: &Tensor<Self>,
-        cache: &EncodedCache<A>,
+        cache: &EncodedCache,
         rows: &StepRows<Self>,
         beams: usize,
         scale: f32,

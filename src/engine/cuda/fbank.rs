@@ -3,10 +3,10 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+use super::Cuda;
 use super::bands::Bands;
 use super::buffer::Buffer;
 use super::device::Device;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
@@ -44,10 +44,10 @@ impl FbankPlan {
 }
 
 /// See [`EmbeddingOps::fbank`](crate::engine::embedding_ops::EmbeddingOps::fbank): `out` `[R, M]`, `samples` `[S]`.
-pub(super) fn fbank<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>, f32>,
-    samples: &Tensor<Cuda<A>, f32>,
+pub(super) fn fbank(
+    be: &Cuda,
+    out: &mut Tensor<Cuda, f32>,
+    samples: &Tensor<Cuda, f32>,
     plan: &FbankPlan,
 ) -> Result<()> {
     let (rows, bands, len) = (out.rows(), plan.bands.count, out.len());

@@ -1,12 +1,12 @@
 //! Memory use, kernel times and profiler ranges of a GPU.
 
+use super::Cuda;
 use super::driver::{self, check};
 use super::memory::MemoryUse;
-use super::{Activation, Cuda};
 use crate::engine::profile::TimedLaunch;
 use crate::error::Result;
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     /// Device memory taken by the engine's buffers.
     pub fn memory_use(&self) -> MemoryUse {
         self.device.account.state()

@@ -4,8 +4,9 @@
 //! decides instead: frames of windows, `[B, T, C]`, use the tiled product of `linear.cu`; rows of a decode step,
 //! `[R, C]`, use `linear_step.cu`, which is bound by reading the weight and reuses each read for up to 32 rows.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::matrix::{Matrix, Storage, epilogue_code};
-use super::{Activation, Cuda};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
@@ -16,12 +17,12 @@ pub(super) const TILE_SHARED: usize = 48 << 10;
 pub(super) const STEP_FEATURES: usize = 16;
 
 /// See [`Backend::linear`](crate::engine::Backend::linear).
-pub(super) fn linear<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    weight: &Matrix<A>,
-    bias: Option<&Tensor<Cuda<A>, f32>>,
+pub(super) fn linear(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    weight: &Matrix,
+    bias: Option<&Tensor<Cuda, f32>>,
     epilogue: Epilogue,
 ) -> Result<()> {
     if x.shape().len() == 2 {
@@ -33,7 +34,7 @@ pub(super) fn linear<A: Activation>(
         Storage::Plain(_) => "linear",
         Storage::Int8 { .. } => "linear_int8",
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(n.div_ceil(TILE), rows.div_ceil(TILE), 1).block(128).shared(TILE_SHARED);
     launch.output(&mut out.buf, len).input(&x.buf, x.len());
     match &weight.storage {
@@ -43,16 +44,16 @@ pub(super) fn linear<A: Activation>(
     launch.optional(bias, n).long(rows).int(n).int(weight.k).int(weight.stride).int(epilogue_code(epilogue));
     // SAFETY: (1) out, x, w, [scales,] bias, rows, features, width, stride, epilogue, as linear.cu declares them; (2) it
     // touches out [R, N], x [R, K], w [N, stride], scales and bias [N]; (3) tiles of 128 x 128 cover [N, R].
-    unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), epilogue)) }
+    unsafe { launch.run(weight.work(rows, x.len(), size_of::<Bits>(), epilogue)) }
 }
 
 /// `linear` for the rows of a decode step.
-fn step<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    weight: &Matrix<A>,
-    bias: Option<&Tensor<Cuda<A>, f32>>,
+fn step(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    weight: &Matrix,
+    bias: Option<&Tensor<Cuda, f32>>,
     epilogue: Epilogue,
 ) -> Result<()> {
     let (rows, n) = (x.rows(), weight.n);
@@ -66,7 +67,7 @@ fn step<A: Activation>(
         (Storage::Int8 { .. }, 2) => "linear_step_int8_2",
         (Storage::Int8 { .. }, _) => "linear_step_int8_4",
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(n.div_ceil(STEP_FEATURES), rows.div_ceil(8 * groups), 1).block(256);
     launch.output(&mut out.buf, len).input(&x.buf, x.len());
     match &weight.storage {
@@ -77,7 +78,7 @@ fn step<A: Activation>(
     // SAFETY: (1) out, x, w, [scales,] bias, rows, features, width, stride, epilogue, as linear_step.cu declares them; (2)
     // it touches out [R, N], x [R, K], w [N, stride], scales and bias [N]; (3) blocks of 16 features and 8 rows a group
     // cover [N, R].
-    unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), epilogue)) }
+    unsafe { launch.run(weight.work(rows, x.len(), size_of::<Bits>(), epilogue)) }
 }
 
 /// Groups of 8 rows that share one read of the weight; there is one kernel for each number. It does not change results.

@@ -1,8 +1,9 @@
 //! `linear_by_head`: a product with a block-diagonal weight, one block for each head.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::linear::STEP_FEATURES;
 use super::matrix::{Matrix, Storage};
-use super::{Activation, Cuda};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
@@ -10,12 +11,12 @@ use crate::error::Result;
 const NARROW: usize = 64;
 
 /// See [`Backend::linear_by_head`](crate::engine::Backend::linear_by_head): `out` `[R, N]`, `x` `[R, H K]`.
-pub(super) fn linear_by_head<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    weight: &Matrix<A>,
-    bias: Option<&Tensor<Cuda<A>, f32>>,
+pub(super) fn linear_by_head(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    weight: &Matrix,
+    bias: Option<&Tensor<Cuda, f32>>,
     heads: usize,
 ) -> Result<()> {
     let (rows, n, features) = (x.rows(), weight.n, weight.n / heads);
@@ -32,7 +33,7 @@ pub(super) fn linear_by_head<A: Activation>(
         (Storage::Int8 { .. }, true, 1) => "linear_by_head_int8_narrow_1",
         (Storage::Int8 { .. }, true, _) => "linear_by_head_int8_narrow_4",
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(features.div_ceil(STEP_FEATURES), rows.div_ceil(8 * tiles), heads).block(if narrow { 64 } else { 256 });
     launch.output(&mut out.buf, len).input(&x.buf, x.len());
     match &weight.storage {
@@ -43,5 +44,5 @@ pub(super) fn linear_by_head<A: Activation>(
     // SAFETY: (1) out, x, w, [scales,] bias, rows, features, width, stride, as linear_by_head.cu declares them; (2) it touches
     // out [R, H, N / H], x [R, H, K], w [N, stride], scales and bias [N]; (3) blocks of 16 features and 8 rows a tile cover
     // [N / H, R] for each head.
-    unsafe { launch.run(weight.work(rows, x.len(), size_of::<A>(), Epilogue::Store)) }
+    unsafe { launch.run(weight.work(rows, x.len(), size_of::<Bits>(), Epilogue::Store)) }
 }

@@ -1,17 +1,13 @@
 //! `list_rows`: gathers token and position of the active rows, before the next steps.
 
-use super::{Activation, Cuda};
+use super::Cuda;
 use crate::engine::StepRows;
 use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
 /// See [`Backend::list_rows`](crate::engine::Backend::list_rows).
-pub(super) fn list_rows<A: Activation>(
-    be: &Cuda<A>,
-    rows: &mut StepRows<Cuda<A>>,
-    state: &DecodeState<Cuda<A>>,
-) -> Result<()> {
+pub(super) fn list_rows(be: &Cuda, rows: &mut StepRows<Cuda>, state: &DecodeState<Cuda>) -> Result<()> {
     let (count, all) = (rows.num_rows(), state.sizes.rows());
     let mut launch = be.device.launch("list_rows", "")?;
     launch.grid(count.div_ceil(128), 1, 1).block(128);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Cuda;
+use super::activation::Bits;
 use super::bands::Bands;
 use super::buffer::Buffer;
 use super::device::Device;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::backend::MelOps;
 use crate::engine::profile::Work;
@@ -41,12 +42,7 @@ impl MelPlan {
 }
 
 /// See [`Backend::log_mel`](crate::engine::Backend::log_mel): `out` `[B, F, M]`, `audio` `[B, 160 F]`.
-pub(super) fn log_mel<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    audio: &Tensor<Cuda<A>, f32>,
-    plan: &MelPlan,
-) -> Result<()> {
+pub(super) fn log_mel(be: &Cuda, out: &mut Tensor<Cuda>, audio: &Tensor<Cuda, f32>, plan: &MelPlan) -> Result<()> {
     let (len, samples, bands, clips) = (out.len(), audio.width(), plan.bands.count, audio.rows());
     let frames = samples / MelFrame::SAMPLES;
     if samples <= N_FFT / 2 || out.width() != bands {
@@ -77,17 +73,17 @@ pub(super) fn log_mel<A: Activation>(
     unsafe { launch.run(work) }?;
 
     let per_clip = frames * bands;
-    let mut launch = be.device.launch("log_mel_normalize", A::SUFFIX)?;
+    let mut launch = be.device.launch("log_mel_normalize", be.activation.suffix())?;
     launch.grid(per_clip.div_ceil(1024), clips, 1).block(256);
     launch.output(&mut out.buf, len).scratch(&scratch, 0, logs_bytes).scratch(&scratch, logs_bytes, max_bytes);
     launch.long(per_clip);
     // SAFETY: (1) out, logs, clip_max, per_clip, as log_mel.cu declares them; (2) it touches out and logs [B, F, M],
     // clip_max [B]; (3) blocks of 1024 elements cover a clip. The scratch memory is held until here, so no other
     // thread's launch can overwrite it in between.
-    unsafe { launch.run(Work::bytes(logs_bytes + len * size_of::<A>())) }
+    unsafe { launch.run(Work::bytes(logs_bytes + len * size_of::<Bits>())) }
 }
 
-impl<A: Activation> MelOps for Cuda<A> {
+impl MelOps for Cuda {
     type MelPlan = MelPlan;
 
     fn mel_plan(&self, n_mels: usize) -> Result<MelPlan> {

@@ -1,18 +1,18 @@
 //! `logit_rules`: sets the logits of tokens that the decoding rules forbid to -inf.
 
+use super::Cuda;
 use super::search::SearchState;
-use super::{Activation, Cuda};
 use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
 /// See [`Backend::logit_rules`](crate::engine::Backend::logit_rules): `logits` `[R, V]`.
-pub(super) fn logit_rules<A: Activation>(
-    be: &Cuda<A>,
-    logits: &mut Tensor<Cuda<A>, f32>,
-    rows: &StepRows<Cuda<A>>,
-    state: &DecodeState<Cuda<A>>,
+pub(super) fn logit_rules(
+    be: &Cuda,
+    logits: &mut Tensor<Cuda, f32>,
+    rows: &StepRows<Cuda>,
+    state: &DecodeState<Cuda>,
 ) -> Result<()> {
     let (count, vocab, len) = (rows.num_rows(), logits.width(), logits.len());
     let mut launch = be.device.launch("logit_rules_step", "")?;

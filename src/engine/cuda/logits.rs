@@ -1,19 +1,14 @@
 //! `logits`: the product of the decoder's output with the tied token embedding `[V, C]`, stored in f32. The kernels are
 //! those of `linear_step.cu` with another output type.
 
+use super::Cuda;
 use super::linear::{STEP_FEATURES, row_groups};
 use super::matrix::{Matrix, Storage};
-use super::{Activation, Cuda};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
 /// See [`Backend::logits`](crate::engine::Backend::logits): `out` `[R, V]`, `x` `[R, C]`.
-pub(super) fn logits<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>, f32>,
-    x: &Tensor<Cuda<A>>,
-    table: &Matrix<A>,
-) -> Result<()> {
+pub(super) fn logits(be: &Cuda, out: &mut Tensor<Cuda, f32>, x: &Tensor<Cuda>, table: &Matrix) -> Result<()> {
     let (rows, vocab) = (x.rows(), table.n);
     let len = out.len();
     let groups = row_groups(rows);
@@ -25,7 +20,7 @@ pub(super) fn logits<A: Activation>(
         (Storage::Int8 { .. }, 2) => "logits_int8_2",
         (Storage::Int8 { .. }, _) => "logits_int8_4",
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(vocab.div_ceil(STEP_FEATURES), rows.div_ceil(8 * groups), 1).block(256);
     launch.output(&mut out.buf, len).input(&x.buf, x.len());
     match &table.storage {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::Activation;
+use super::activation::Bits;
 use super::buffer::Buffer;
 use super::device::Device;
+use super::{ActivationType, Cuda};
 use crate::engine::Epilogue;
 use crate::engine::profile::Work;
 use crate::engine::weights::{HostInt8, HostMatrix, WeightRef};
@@ -29,17 +30,17 @@ pub enum WeightType {
 }
 
 /// A weight `[N, K]` on the GPU: `N` output features, `K` input features.
-pub struct Matrix<A: Activation> {
+pub struct Matrix {
     pub(super) n: usize,
     pub(super) k: usize,
     /// `K` rounded up to a multiple of [`K_STEP`].
     pub(super) stride: usize,
-    pub(super) storage: Storage<A>,
+    pub(super) storage: Storage,
 }
 
 /// The values, `[N, stride]`.
-pub(super) enum Storage<A: Activation> {
-    Plain(Buffer<A>),
+pub(super) enum Storage {
+    Plain(Buffer<Bits>),
     /// Value = `values * scales[n]`; the integers are signed.
     Int8 {
         values: Buffer<u8>,
@@ -47,25 +48,28 @@ pub(super) enum Storage<A: Activation> {
     },
 }
 
-impl<A: Activation> Matrix<A> {
-    pub(super) fn upload(device: &Arc<Device>, weight: WeightRef, kind: WeightType) -> Result<Self> {
+impl Matrix {
+    pub(super) fn upload(be: &Cuda, weight: WeightRef) -> Result<Self> {
+        let (device, activation, kind) = (&be.device, be.activation, be.weight_type);
         match (weight, kind) {
             (WeightRef::Int8(weight), WeightType::Auto | WeightType::Int8) => Self::upload_int8(device, weight),
-            (WeightRef::Int8(weight), WeightType::Activation) => Self::upload_plain(device, &weight.to_float()),
+            (WeightRef::Int8(weight), WeightType::Activation) => {
+                Self::upload_plain(device, activation, &weight.to_float())
+            }
             (WeightRef::Float(weight), WeightType::Int8) => Self::upload_quantised(device, weight),
-            (WeightRef::Float(weight), _) => Self::upload_plain(device, weight),
+            (WeightRef::Float(weight), _) => Self::upload_plain(device, activation, weight),
         }
     }
 
-    fn upload_plain(device: &Arc<Device>, weight: &HostMatrix) -> Result<Self> {
+    fn upload_plain(device: &Arc<Device>, activation: ActivationType, weight: &HostMatrix) -> Result<Self> {
         let (n, k) = (weight.rows, weight.cols);
         let stride = k.next_multiple_of(K_STEP);
         let mut values = Buffer::uninitialised(device, n * stride)?;
-        let fill = |row: &mut [A], from: usize, index: usize| {
+        let fill = |row: &mut [Bits], from: usize, index: usize| {
             let source = &weight.values[index * k..(index + 1) * k];
             let inside = source.get(from..).map_or(0, |rest| rest.len().min(row.len()));
-            A::narrow(&mut row[..inside], &source[from.min(k)..][..inside]);
-            row[inside..].fill(A::default());
+            activation.narrow(&mut row[..inside], &source[from.min(k)..][..inside]);
+            row[inside..].fill(0);
         };
         values.write_with(0, n * stride, |staged, at| by_rows(staged, at, stride, &fill))?;
         Ok(Matrix { n, k, stride, storage: Storage::Plain(values) })
@@ -109,7 +113,7 @@ impl<A: Activation> Matrix<A> {
     /// Bytes that a product reads of this weight.
     pub(super) fn bytes(&self) -> usize {
         match &self.storage {
-            Storage::Plain(_) => self.n * self.stride * size_of::<A>(),
+            Storage::Plain(_) => self.n * self.stride * size_of::<Bits>(),
             Storage::Int8 { .. } => self.n * (self.stride + size_of::<f32>()),
         }
     }
@@ -118,7 +122,7 @@ impl<A: Activation> Matrix<A> {
     pub(super) fn work(&self, rows: usize, x_values: usize, out: usize, epilogue: Epilogue) -> Work {
         let outputs = rows * self.n * out * if epilogue == Epilogue::Add { 2 } else { 1 };
         Work {
-            bytes: (self.bytes() + x_values * size_of::<A>() + outputs) as u64,
+            bytes: (self.bytes() + x_values * size_of::<Bits>() + outputs) as u64,
             flops: 2 * (rows * self.n) as u64 * self.k as u64,
         }
     }

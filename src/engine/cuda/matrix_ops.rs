@@ -1,18 +1,18 @@
 //! The [`MatrixOps`] primitives on CUDA.
 
-use super::{Activation, Cuda, Matrix, conv1d, embed, linear, linear_by_head, logits};
+use super::{Cuda, Matrix, conv1d, embed, linear, linear_by_head, logits};
 use crate::engine::backend::{Epilogue, MatrixOps, StepRows, Tensor};
 use crate::engine::weights::WeightRef;
 use crate::error::Result;
 
-impl<A: Activation> MatrixOps for Cuda<A> {
-    type Matrix = Matrix<A>;
+impl MatrixOps for Cuda {
+    type Matrix = Matrix;
 
-    fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Matrix<A>> {
-        Matrix::upload(&self.device, weight.into(), self.weight_type)
+    fn matrix<'w>(&self, weight: impl Into<WeightRef<'w>>) -> Result<Matrix> {
+        Matrix::upload(self, weight.into())
     }
 
-    fn matrix_shape(&self, matrix: &Matrix<A>) -> (usize, usize) {
+    fn matrix_shape(&self, matrix: &Matrix) -> (usize, usize) {
         (matrix.n, matrix.k)
     }
 
@@ -20,7 +20,7 @@ impl<A: Activation> MatrixOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         x: &Tensor<Self>,
-        weight: &Matrix<A>,
+        weight: &Matrix,
         bias: Option<&Tensor<Self, f32>>,
         epilogue: Epilogue,
     ) -> Result<()> {
@@ -31,7 +31,7 @@ impl<A: Activation> MatrixOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         x: &Tensor<Self>,
-        weight: &Matrix<A>,
+        weight: &Matrix,
         bias: Option<&Tensor<Self, f32>>,
         heads: usize,
     ) -> Result<()> {
@@ -42,7 +42,7 @@ impl<A: Activation> MatrixOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         x: &Tensor<Self>,
-        weight: &Matrix<A>,
+        weight: &Matrix,
         bias: Option<&Tensor<Self, f32>>,
         stride: usize,
         epilogue: Epilogue,
@@ -50,7 +50,7 @@ impl<A: Activation> MatrixOps for Cuda<A> {
         conv1d::conv1d(self, out, x, weight, bias, stride, epilogue)
     }
 
-    fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix<A>) -> Result<()> {
+    fn logits(&self, out: &mut Tensor<Self, f32>, x: &Tensor<Self>, table: &Matrix) -> Result<()> {
         logits::logits(self, out, x, table)
     }
 
@@ -58,7 +58,7 @@ impl<A: Activation> MatrixOps for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         rows: &StepRows<Self>,
-        table: &Matrix<A>,
+        table: &Matrix,
         positions: &Tensor<Self, f32>,
     ) -> Result<()> {
         embed::embed(self, out, rows, table, positions)

@@ -62,11 +62,11 @@ mod token_probability;
 mod transformer_ops;
 mod wav2vec2_ops;
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 pub use absorbed_attention_step::EncodedCache;
-pub use activation::Activation;
+pub use activation::ActivationType;
+use activation::Bits;
 use attention::head_dim;
 pub use buffer::Buffer;
 pub use conv2d::Filter;
@@ -92,22 +92,17 @@ const STEPS_PER_LOOK: usize = 2;
 /// Windows encoded in one pass: 12 000 frames, which fill the tensor cores of any GPU; about 0.5 GB for large models.
 const ENCODER_BATCH: usize = 8;
 
-/// A GPU whose activations are stored as `A`: [`half::f16`] or [`half::bf16`].
-pub struct Cuda<A: Activation> {
+/// A GPU, and the storage types of activations, weights and cross-attention cache.
+#[derive(Clone)]
+pub struct Cuda {
     device: Arc<device::Device>,
     weight_type: WeightType,
     cross_cache_type: CrossCacheType,
-    activation: PhantomData<A>,
+    activation: ActivationType,
 }
 
-impl<A: Activation> Clone for Cuda<A> {
-    fn clone(&self) -> Self {
-        Cuda { device: self.device.clone(), ..*self }
-    }
-}
-
-impl<A: Activation> Device for Cuda<A> {
-    type Act = A;
+impl Device for Cuda {
+    type Act = Bits;
     type Buffer<T: Element> = Buffer<T>;
     type GraphCache = GraphCache;
     type HostCopy = HostCopy;
@@ -119,7 +114,7 @@ impl<A: Activation> Device for Cuda<A> {
     }
 
     fn describe(&self) -> String {
-        format!("{}, {}", self.device.describe(), A::SUFFIX)
+        format!("{}, {}", self.device.describe(), self.activation.suffix())
     }
 
     fn replay(&self, recorded: &mut GraphCache, key: usize, f: impl FnMut() -> Result<()>) -> Result<()> {
@@ -173,14 +168,14 @@ impl<A: Activation> Device for Cuda<A> {
         copy.values()
     }
 
-    fn write_act(&self, dst: &mut Buffer<A>, at: usize, src: &[f32]) -> Result<()> {
-        dst.write_with(at, src.len(), |staged, from| A::narrow(staged, &src[from..from + staged.len()]))
+    fn write_act(&self, dst: &mut Buffer<Bits>, at: usize, src: &[f32]) -> Result<()> {
+        dst.write_with(at, src.len(), |staged, from| self.activation.narrow(staged, &src[from..from + staged.len()]))
     }
 
-    fn read_act(&self, dst: &mut [f32], src: &Buffer<A>, at: usize) -> Result<()> {
-        let mut values = vec![A::default(); dst.len()];
-        src.read(&mut values, at)?;
-        dst.iter_mut().zip(values).for_each(|(wide, value)| *wide = value.to_f32());
+    fn read_act(&self, dst: &mut [f32], src: &Buffer<Bits>, at: usize) -> Result<()> {
+        let mut bits = vec![0; dst.len()];
+        src.read(&mut bits, at)?;
+        self.activation.widen(dst, &bits);
         Ok(())
     }
 }

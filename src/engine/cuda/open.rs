@@ -1,10 +1,9 @@
 //! Opening a GPU, and its options: memory limit, storage of weights, cross-attention cache.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::device::Device;
-use super::{Activation, CrossCacheType, Cuda, WeightType};
+use super::{ActivationType, CrossCacheType, Cuda, WeightType};
 use crate::error::Result;
 
 /// Number of GPUs that the driver reports, including GPUs that are too old for the kernels.
@@ -15,18 +14,18 @@ pub fn device_count() -> Result<usize> {
     Device::count()
 }
 
-impl<A: Activation> Cuda<A> {
-    /// Opens GPU `index`. All buffers together may take at most `memory_limit` bytes of its memory.
+impl Cuda {
+    /// Opens GPU `index`, with activations stored as `activation`. All buffers together may take at most `memory_limit` bytes of its memory.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) naming what is missing: the driver, a GPU, or kernels for this GPU;
     /// [`Error::Config`](crate::Error::Config) for an index that does not exist.
-    pub fn new(index: usize, memory_limit: Option<u64>) -> Result<Self> {
+    pub fn new(index: usize, activation: ActivationType, memory_limit: Option<u64>) -> Result<Self> {
         Ok(Cuda {
             device: Arc::new(Device::open(index, memory_limit)?),
             weight_type: WeightType::default(),
             cross_cache_type: CrossCacheType::default(),
-            activation: PhantomData,
+            activation,
         })
     }
 

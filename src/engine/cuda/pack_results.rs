@@ -1,18 +1,14 @@
 //! `pack_results`: collects what the host reads back of the searches into one array.
 
+use super::Cuda;
 use super::search::SearchState;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
 /// See [`Backend::pack_results`](crate::engine::Backend::pack_results): `out` `[S, COUNT + K + G]`.
-pub(super) fn pack_results<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>, i32>,
-    state: &DecodeState<Cuda<A>>,
-) -> Result<()> {
+pub(super) fn pack_results(be: &Cuda, out: &mut Tensor<Cuda, i32>, state: &DecodeState<Cuda>) -> Result<()> {
     let (slots, len) = (state.sizes.slots, state.sizes.slots * state.sizes.result_width());
     let mut launch = be.device.launch("pack_results", "")?;
     let search = SearchState::new(&mut launch, state, None)?;

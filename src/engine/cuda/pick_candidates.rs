@@ -1,18 +1,18 @@
 //! `pick_candidates`: the best tokens of each row, or sampled ones.
 
+use super::Cuda;
 use super::search::SearchState;
-use super::{Activation, Cuda};
 use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
 /// See [`Backend::pick_candidates`](crate::engine::Backend::pick_candidates): `logits` `[R, V]`.
-pub(super) fn pick_candidates<A: Activation>(
-    be: &Cuda<A>,
-    state: &mut DecodeState<Cuda<A>>,
-    logits: &Tensor<Cuda<A>, f32>,
-    rows: &StepRows<Cuda<A>>,
+pub(super) fn pick_candidates(
+    be: &Cuda,
+    state: &mut DecodeState<Cuda>,
+    logits: &Tensor<Cuda, f32>,
+    rows: &StepRows<Cuda>,
 ) -> Result<()> {
     let (count, vocab, len) = (rows.num_rows(), logits.width(), logits.len());
     let mut launch = be.device.launch("pick_candidates_step", "")?;

@@ -1,6 +1,6 @@
 //! `read_rate`: measures the memory read bandwidth of the GPU, for comparison with kernel times.
 
-use super::{Activation, Cuda};
+use super::Cuda;
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const PER_BLOCK: usize = 16_384;
 const SUMS: usize = 8;
 
-impl<A: Activation> Cuda<A> {
+impl Cuda {
     /// Reads all of `x` once and writes partial sums to `sums`, so that the reads are not optimised away. The length of
     /// `x` must be a multiple of 4, that of `sums` at least [`read_sums`](Self::read_sums).
     ///

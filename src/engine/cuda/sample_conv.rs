@@ -1,7 +1,8 @@
 //! Convolutions over audio samples, fused with a norm and GELU: `conv1d_channel_norm`, `conv1d_layer_norm`.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::buffer::Buffer;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::engine::wav2vec2_ops::{Lengths, MAX_SAMPLE_TAPS, SampleConv};
@@ -13,17 +14,17 @@ const FRAMES: [usize; 3] = [2048, 64, 8];
 const MOMENTS: usize = MAX_SAMPLE_TAPS + MAX_SAMPLE_TAPS * (MAX_SAMPLE_TAPS + 1) / 2;
 
 /// See [`Wav2Vec2Ops::conv1d_channel_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_channel_norm).
-pub(super) fn channel_norm<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    conv: &SampleConv<Cuda<A>>,
-    lengths: &Lengths<Cuda<A>>,
+pub(super) fn channel_norm(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    conv: &SampleConv<Cuda>,
+    lengths: &Lengths<Cuda>,
 ) -> Result<()> {
     let (clips, samples, frames, width) = (lengths.host.len(), x.shape()[1], out.shape()[1], out.width());
     let (taps, len) = (conv.weight.width(), out.len());
     let affine = channel_affine(be, x, conv, lengths, frames)?;
-    let mut launch = be.device.launch("conv1d_channel_norm", A::SUFFIX)?;
+    let mut launch = be.device.launch("conv1d_channel_norm", be.activation.suffix())?;
     launch.grid(frames.div_ceil(FRAMES[1]), clips, 1).block(threads(width));
     launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(&conv.weight.buf, width * taps);
     launch.input(&affine, clips * 2 * width).input(&lengths.device.buf, clips);
@@ -31,26 +32,26 @@ pub(super) fn channel_norm<A: Activation>(
     // SAFETY: (1) out, x, w, affine, lengths, samples, frames, width, taps, step, as conv1d_channel_norm.cu declares them; (2)
     // it touches out [B, T, N], x [B, F], w [N, W], affine [B, 2, N], lengths [B], with N, W and step as waveform.rs bounds
     // them; (3) blocks of 64 frames for each clip.
-    unsafe { launch.run(work::<A>(len, x.len())) }
+    unsafe { launch.run(work(len, x.len())) }
 }
 
 /// `[B, 2, N]`: scale and shift of each channel of each clip, which apply the norm.
-fn channel_affine<A: Activation>(
-    be: &Cuda<A>,
-    x: &Tensor<Cuda<A>>,
-    conv: &SampleConv<Cuda<A>>,
-    lengths: &Lengths<Cuda<A>>,
+fn channel_affine(
+    be: &Cuda,
+    x: &Tensor<Cuda>,
+    conv: &SampleConv<Cuda>,
+    lengths: &Lengths<Cuda>,
     frames: usize,
 ) -> Result<Buffer<f32>> {
     let (clips, samples, width, taps) = (lengths.host.len(), x.shape()[1], conv.gamma.len(), conv.weight.width());
     let parts = frames.div_ceil(FRAMES[0]);
     let mut moments = Buffer::<f64>::uninitialised(&be.device, clips * parts * MOMENTS)?;
-    let mut launch = be.device.launch("window_moments", A::SUFFIX)?;
+    let mut launch = be.device.launch("window_moments", be.activation.suffix())?;
     launch.grid(parts, clips, 1).block(160).output(&mut moments, clips * parts * MOMENTS).input(&x.buf, x.len());
     launch.input(&lengths.device.buf, clips).int(samples).int(conv.stride);
     // SAFETY: (1) moments, x, lengths, samples, step, as conv1d_channel_norm.cu declares them; (2) it touches moments
     // [B, P, 152], x [B, F], lengths [B]; (3) a block for each part of each clip, the parts of all frames.
-    unsafe { launch.run(Work::bytes(x.len() * size_of::<A>())) }?;
+    unsafe { launch.run(Work::bytes(x.len() * size_of::<Bits>())) }?;
     let mut affine = Buffer::uninitialised(&be.device, clips * 2 * width)?;
     let mut launch = be.device.launch("channel_affine", "")?;
     launch.grid(width.div_ceil(128), clips, 1).block(128).output(&mut affine, clips * 2 * width);
@@ -65,15 +66,10 @@ fn channel_affine<A: Activation>(
 }
 
 /// See [`Wav2Vec2Ops::conv1d_layer_norm`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::conv1d_layer_norm).
-pub(super) fn layer_norm<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    conv: &SampleConv<Cuda<A>>,
-) -> Result<()> {
+pub(super) fn layer_norm(be: &Cuda, out: &mut Tensor<Cuda>, x: &Tensor<Cuda>, conv: &SampleConv<Cuda>) -> Result<()> {
     let (clips, samples, frames, width) = (x.shape()[0], x.shape()[1], out.shape()[1], out.width());
     let (taps, len) = (conv.weight.width(), out.len());
-    let mut launch = be.device.launch("conv1d_layer_norm", A::SUFFIX)?;
+    let mut launch = be.device.launch("conv1d_layer_norm", be.activation.suffix())?;
     launch.grid(frames.div_ceil(FRAMES[2]), clips, 1).block(threads(width));
     launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(&conv.weight.buf, width * taps);
     launch.optional(conv.bias.as_ref().map(|bias| &bias.buf), width);
@@ -82,7 +78,7 @@ pub(super) fn layer_norm<A: Activation>(
     // SAFETY: (1) out, x, w, bias, gamma, beta, samples, frames, width, taps, step, eps, as conv1d_layer_norm.cu declares
     // them; (2) it touches out [B, T, N], x [B, F], w [N, W], bias, gamma, beta [N], with N, W and step as waveform.rs bounds
     // them; (3) blocks of 8 frames for each clip.
-    unsafe { launch.run(work::<A>(len, x.len())) }
+    unsafe { launch.run(work(len, x.len())) }
 }
 
 /// Threads per block: each computes two channels; rounded up to whole warps.
@@ -90,6 +86,6 @@ fn threads(width: usize) -> usize {
     width.div_ceil(2).next_multiple_of(32)
 }
 
-fn work<A>(written: usize, read: usize) -> Work {
-    Work { bytes: ((written + read) * size_of::<A>()) as u64, flops: (2 * MAX_SAMPLE_TAPS * written) as u64 }
+fn work(written: usize, read: usize) -> Work {
+    Work { bytes: ((written + read) * size_of::<Bits>()) as u64, flops: (2 * MAX_SAMPLE_TAPS * written) as u64 }
 }

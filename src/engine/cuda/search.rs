@@ -1,8 +1,8 @@
 //! The argument of the search kernels: addresses and sizes of a [`DecodeState`], passed by value in the layout of
 //! `kernels/search.cuh`.
 
+use super::Cuda;
 use super::launch::Launch;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::decode::{DecodeState, float_column, int_column};
 use crate::error::{Error, Result};
@@ -35,11 +35,11 @@ impl SearchState {
     /// # Errors
     /// [`Error::Config`] for more beams than the kernels support; [`Error::Shape`] for special tokens outside a
     /// vocabulary of `vocab` tokens.
-    pub fn new<A: Activation>(launch: &mut Launch, state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> Result<Self> {
+    pub fn new(launch: &mut Launch, state: &DecodeState<Cuda>, vocab: Option<usize>) -> Result<Self> {
         check(state, vocab)?;
         let (sizes, special) = (state.sizes, state.special);
         let (slots, rows, candidates) = (sizes.slots, sizes.rows(), sizes.rows() * sizes.candidates());
-        let mut ints = |tensor: &Tensor<Cuda<A>, i32>, len: usize| launch.address(&tensor.buf, 0, len);
+        let mut ints = |tensor: &Tensor<Cuda, i32>, len: usize| launch.address(&tensor.buf, 0, len);
         let (suppress, begin) =
             (ints(&state.suppress, state.suppress.len()), { ints(&state.suppress_begin, state.suppress_begin.len()) });
         let option_ints = ints(&state.option_ints, slots * int_column::COUNT);
@@ -51,7 +51,7 @@ impl SearchState {
         let lineage = ints(&state.lineage, rows * sizes.positions);
         let candidate_count = ints(&state.candidate_count, rows);
         let candidate_token = ints(&state.candidate_token, candidates);
-        let mut floats = |tensor: &Tensor<Cuda<A>, f32>, len: usize| launch.address(&tensor.buf, 0, len);
+        let mut floats = |tensor: &Tensor<Cuda, f32>, len: usize| launch.address(&tensor.buf, 0, len);
         let option_floats = floats(&state.option_floats, slots * float_column::COUNT);
         let (best_sum, best_score) = (floats(&state.best_sum, slots), floats(&state.best_score, slots));
         let (score, candidate_score) = (floats(&state.score, rows), floats(&state.candidate_score, candidates));
@@ -95,7 +95,7 @@ impl SearchState {
 }
 
 /// Checks the number of beams, and that the special tokens are in the vocabulary.
-fn check<A: Activation>(state: &DecodeState<Cuda<A>>, vocab: Option<usize>) -> Result<()> {
+fn check(state: &DecodeState<Cuda>, vocab: Option<usize>) -> Result<()> {
     let sizes = state.sizes;
     if sizes.beams > MAX_BEAMS {
         return Err(Error::config("beam_size", sizes.beams, format!("at most {MAX_BEAMS} on the GPU")));

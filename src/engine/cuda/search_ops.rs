@@ -1,14 +1,13 @@
 //! The [`SearchOps`] primitives on CUDA.
 
 use super::{
-    Activation, Cuda, STEPS_PER_LOOK, advance_search, list_rows, logit_rules, pack_results, pick_candidates,
-    token_probability,
+    Cuda, STEPS_PER_LOOK, advance_search, list_rows, logit_rules, pack_results, pick_candidates, token_probability,
 };
 use crate::engine::backend::decode::DecodeState;
 use crate::engine::backend::{SearchOps, StepRows, Tensor};
 use crate::error::Result;
 
-impl<A: Activation> SearchOps for Cuda<A> {
+impl SearchOps for Cuda {
     fn logit_rules(
         &self,
         logits: &mut Tensor<Self, f32>,

@@ -1,8 +1,8 @@
 //! The primitives of [`SegmentationOps`] (PyanNet: SincNet and LSTM). Each is one launch, all in f32.
 
+use super::Cuda;
 use super::buffer::Buffer;
 use super::driver::refuse;
-use super::{Activation as Stored, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::engine::segmentation_ops::{Activation, EPS, InstanceNorm, LEAK, Overlap, SegmentationOps};
@@ -28,7 +28,7 @@ pub struct F32Matrix {
     k: usize,
 }
 
-impl<A: Stored> SegmentationOps for Cuda<A> {
+impl SegmentationOps for Cuda {
     type F32Matrix = F32Matrix;
 
     fn window_batch(&self) -> usize {

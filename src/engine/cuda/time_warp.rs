@@ -1,7 +1,8 @@
 //! The primitives of [`TimeWarpOps`] (word times by dynamic time warping). Each is one launch, `alignment_matrix` is two.
 
+use super::Cuda;
+use super::activation::Bits;
 use super::buffer::Buffer;
-use super::{Activation, Cuda};
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::engine::time_warp::{Accumulate, DtwSegments, HeadColumns, TimeWarpOps};
@@ -17,7 +18,7 @@ const KINDS: usize = 2;
 /// Anti-diagonals of the cost matrix in shared memory.
 const DIAGONALS: usize = 3;
 
-impl<A: Activation> TimeWarpOps for Cuda<A> {
+impl TimeWarpOps for Cuda {
     fn attention_weights(
         &self,
         out: &mut Tensor<Self, f32>,
@@ -29,12 +30,12 @@ impl<A: Activation> TimeWarpOps for Cuda<A> {
     ) -> Result<()> {
         let &[count, tokens, frames] = out.shape() else { return Ok(()) };
         let len = out.len();
-        let mut launch = self.device.launch("attention_weights", A::SUFFIX)?;
+        let mut launch = self.device.launch("attention_weights", self.activation.suffix())?;
         launch.grid(tokens.div_ceil(TOKENS), count, 1).block(THREADS).shared(TOKENS * heads.width * size_of::<f32>());
         launch.output(&mut out.buf, len).input(&q.buf, q.len()).input(&keys.buf, frames * keys.width());
         launch.input(&heads.device.buf, 2 * count).int(tokens).int(frames).int(q.width()).int(keys.width());
         launch.int(heads.width).int(first).float(scale);
-        let work = Work::bytes(len * size_of::<f32>() + frames * keys.width() * size_of::<A>());
+        let work = Work::bytes(len * size_of::<f32>() + frames * keys.width() * size_of::<Bits>());
         // SAFETY: (1) out, q, keys, heads, tokens, frames, q_stride, key_stride, width, first, scale, as attention_weights.cu
         // declares them; (2) it touches out [A, L, F], rows first .. first + L of q and the first F of keys, in the columns
         // that heads [A, 2] name, all of which time_warp.rs compared with their widths; (3) blocks of 4 tokens for each head.

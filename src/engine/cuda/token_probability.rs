@@ -1,17 +1,17 @@
 //! `token_probability`: the softmax probability of one token in some rows of logits.
 
-use super::{Activation, Cuda};
+use super::Cuda;
 use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
 /// See [`Backend::token_probability`](crate::engine::Backend::token_probability): `out` `[S]`, `logits` `[R, V]`, `slot`
 /// `[R]`, `token` below `V`.
-pub(super) fn token_probability<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>, f32>,
-    logits: &Tensor<Cuda<A>, f32>,
-    slot: &Tensor<Cuda<A>, i32>,
+pub(super) fn token_probability(
+    be: &Cuda,
+    out: &mut Tensor<Cuda, f32>,
+    logits: &Tensor<Cuda, f32>,
+    slot: &Tensor<Cuda, i32>,
     token: usize,
 ) -> Result<()> {
     let (rows, vocab, slots) = (slot.len(), logits.width(), out.len());

@@ -1,10 +1,10 @@
 //! The [`TransformerOps`] primitives on CUDA.
 
-use super::{Activation, Cuda, ENCODER_BATCH, add_positions, attention, gather_rows, layer_norm};
+use super::{Cuda, ENCODER_BATCH, add_positions, attention, gather_rows, layer_norm};
 use crate::engine::backend::{Tensor, TransformerOps};
 use crate::error::Result;
 
-impl<A: Activation> TransformerOps for Cuda<A> {
+impl TransformerOps for Cuda {
     fn encoder_batch(&self) -> usize {
         ENCODER_BATCH
     }

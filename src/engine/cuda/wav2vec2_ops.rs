@@ -1,10 +1,11 @@
 //! The primitives of [`Wav2Vec2Ops`] (wav2vec2). Each is one launch, except `positional_conv`, which has two for each
 //! group, and `conv1d_channel_norm`, which has three.
 
+use super::activation::Bits;
 use super::buffer::Buffer;
 use super::linear::{TILE, TILE_SHARED};
 use super::matrix::{Matrix, Storage};
-use super::{Activation, Cuda, attention, conv1d, layer_norm, sample_conv};
+use super::{Cuda, attention, conv1d, layer_norm, sample_conv};
 use crate::engine::profile::Work;
 use crate::engine::wav2vec2_ops::{Lengths, SampleConv, Wav2Vec2Ops};
 use crate::engine::{Epilogue, Tensor};
@@ -13,12 +14,12 @@ use crate::error::Result;
 /// Elements per block of the elementwise kernels.
 const ELEMENTS: usize = 1024;
 
-impl<A: Activation> Wav2Vec2Ops for Cuda<A> {
+impl Wav2Vec2Ops for Cuda {
     fn conv1d_valid(
         &self,
         out: &mut Tensor<Self>,
         x: &Tensor<Self>,
-        weight: &Matrix<A>,
+        weight: &Matrix,
         bias: Option<&Tensor<Self, f32>>,
         stride: usize,
         epilogue: Epilogue,
@@ -55,12 +56,12 @@ impl<A: Activation> Wav2Vec2Ops for Cuda<A> {
         &self,
         out: &mut Tensor<Self>,
         x: &Tensor<Self>,
-        weights: &[Matrix<A>],
+        weights: &[Matrix],
         bias: &Tensor<Self, f32>,
         lengths: &Lengths<Self>,
     ) -> Result<()> {
         let (rows, width) = (x.rows(), x.width() / weights.len().max(1));
-        let mut heard = Buffer::<A>::uninitialised(&self.device, rows * width)?;
+        let mut heard = Buffer::<Bits>::uninitialised(&self.device, rows * width)?;
         for (group, weight) in weights.iter().enumerate() {
             group_windows(self, &mut heard, x, weight, bias, lengths, group * width)?;
             add_group(self, out, x, &heard, lengths, [group * width, width])?;
@@ -99,13 +100,13 @@ impl<A: Activation> Wav2Vec2Ops for Cuda<A> {
 
 /// The grouped convolution with GELU of one group, whose first channel is `first`; `heard` `[B T, C / G]` is the
 /// result.
-fn group_windows<A: Activation>(
-    be: &Cuda<A>,
-    heard: &mut Buffer<A>,
-    x: &Tensor<Cuda<A>>,
-    weight: &Matrix<A>,
-    bias: &Tensor<Cuda<A>, f32>,
-    lengths: &Lengths<Cuda<A>>,
+fn group_windows(
+    be: &Cuda,
+    heard: &mut Buffer<Bits>,
+    x: &Tensor<Cuda>,
+    weight: &Matrix,
+    bias: &Tensor<Cuda, f32>,
+    lengths: &Lengths<Cuda>,
     first: usize,
 ) -> Result<()> {
     let (rows, n, clips) = (x.rows(), weight.n, lengths.host.len());
@@ -113,7 +114,7 @@ fn group_windows<A: Activation>(
         Storage::Plain(_) => "positional_conv",
         Storage::Int8 { .. } => "positional_conv_int8",
     };
-    let mut launch = be.device.launch(stem, A::SUFFIX)?;
+    let mut launch = be.device.launch(stem, be.activation.suffix())?;
     launch.grid(n.div_ceil(TILE), rows.div_ceil(TILE), 1).block(128).shared(TILE_SHARED);
     launch.output(heard, rows * n).input(&x.buf, x.len());
     match &weight.storage {
@@ -126,25 +127,25 @@ fn group_windows<A: Activation>(
     // positional_conv.cu declares them; (2) it touches heard [B T, C / G], x [B, T, C], w [C / G, stride], scales and bias
     // [C / G], lengths [B], and no frame past a length, which waveform.rs compared with T; (3) tiles of 128 x 128 cover
     // [C / G, B T].
-    unsafe { launch.run(weight.work(rows, rows * n, size_of::<A>(), Epilogue::GeluErf)) }
+    unsafe { launch.run(weight.work(rows, rows * n, size_of::<Bits>(), Epilogue::GeluErf)) }
 }
 
 /// `out = x + heard` in the channels of one group; `[first, channels]`.
-fn add_group<A: Activation>(
-    be: &Cuda<A>,
-    out: &mut Tensor<Cuda<A>>,
-    x: &Tensor<Cuda<A>>,
-    heard: &Buffer<A>,
-    lengths: &Lengths<Cuda<A>>,
+fn add_group(
+    be: &Cuda,
+    out: &mut Tensor<Cuda>,
+    x: &Tensor<Cuda>,
+    heard: &Buffer<Bits>,
+    lengths: &Lengths<Cuda>,
     [first, channels]: [usize; 2],
 ) -> Result<()> {
     let (count, len) = (x.rows() * channels, out.len());
-    let mut launch = be.device.launch("positional_conv_add", A::SUFFIX)?;
+    let mut launch = be.device.launch("positional_conv_add", be.activation.suffix())?;
     launch.grid(count.div_ceil(ELEMENTS), 1, 1).block(256);
     launch.output(&mut out.buf, len).input(&x.buf, len).input(heard, count);
     launch.input(&lengths.device.buf, lengths.host.len()).long(count);
     launch.int(x.shape()[1]).int(x.width()).int(first).int(channels);
     // SAFETY: (1) out, x, heard, lengths, count, frames, channels, first, group, as positional_conv.cu declares them; (2) it
     // touches out, x [B, T, C], heard [B T, C / G], lengths [B]; (3) blocks of 1024 cover them.
-    unsafe { launch.run(Work::bytes(3 * count * size_of::<A>())) }
+    unsafe { launch.run(Work::bytes(3 * count * size_of::<Bits>())) }
 }
