@@ -40,7 +40,7 @@ impl<T: Element> Buffer<T> {
         let Some(bytes) = bytes else {
             return Err(Error::OutOfMemory { wanted: u64::MAX, free: 0, during: during() });
         };
-        let pointer = if bytes == 0 { 0 } else { memory::allocate(device, bytes, during)? };
+        let pointer = if bytes == 0 { 0 } else { memory::allocate(&device.context, bytes, during)? };
         Ok(Buffer { device: device.clone(), pointer, len, element: PhantomData })
     }
 
@@ -128,7 +128,7 @@ impl<T: Element> Drop for Buffer<T> {
         if self.pointer != 0 {
             // SAFETY: (1) `pointer` is what `allocate` gave for these bytes; (2) it is dropped once; (3) only this buffer
             // had it, and the driver waits for the kernels that still use it.
-            unsafe { memory::release(&self.device, self.pointer, self.bytes()) };
+            unsafe { memory::release(&self.device.context, self.pointer, self.bytes()) };
         }
     }
 }

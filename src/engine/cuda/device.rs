@@ -4,12 +4,14 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::context::Context;
+use super::current;
 use super::driver::{self, check, query, sys};
-use super::launch::{Kernels, Timed};
-use super::memory::{Account, PIECE};
+use super::kernels::Kernels;
+use super::memory::{self, PIECE};
 use super::module::Module;
 use super::queue::{Priority, Queue, ScratchGuard, stream};
-use super::{graph, memory, queue};
+use super::timer::Timed;
 use crate::engine::profile::TimedLaunch;
 use crate::error::{Error, Result};
 
@@ -33,7 +35,6 @@ pub(super) struct Device {
     capability: (i32, i32),
     /// Most shared memory a block can ask for, in bytes.
     pub max_shared: usize,
-    pub account: Account,
     pub kernels: Kernels,
     /// The main queue, in which all work runs in the order of the calls, except work redirected to `second`.
     pub main: Queue,
@@ -46,17 +47,11 @@ pub(super) struct Device {
     profiling: AtomicBool,
     timed: Mutex<Vec<Timed>>,
     /// Declared last: the fields above must be dropped while the context exists.
-    context: Context,
+    pub context: Context,
 }
 
 /// See [`Device::recording_stream`].
 pub(super) struct RecordingStream(pub sys::CUstream);
-
-/// The primary context of one device, held until dropped.
-struct Context {
-    device: sys::CUdevice,
-    handle: sys::CUcontext,
-}
 
 // SAFETY: (1) the fields are the driver's handles, which any thread may use; (2) what they name is whole until `Drop`;
 // (3) state that several threads change lies behind a mutex or is atomic.
@@ -92,7 +87,7 @@ impl Device {
             );
             return Err(driver::refuse(format!("cuda:{index}"), text));
         }
-        let context = Context::retain(card.handle)?;
+        let context = Context::retain(card.handle, limit)?;
         context.bind()?;
         let module = Module::load(card.capability, &card.name)?;
         let mut device = Device {
@@ -101,7 +96,6 @@ impl Device {
             driver_version: card.driver_version,
             capability: card.capability,
             max_shared: card.max_shared,
-            account: Account::new(limit),
             kernels: Kernels::new(module),
             main: Queue::none(),
             second: OnceLock::new(),
@@ -111,7 +105,7 @@ impl Device {
             timed: Mutex::new(Vec::new()),
             context,
         };
-        device.main = Queue::new(&device, MAIN_PIECES, Priority::High)?;
+        device.main = Queue::new(&device.context, MAIN_PIECES, Priority::High)?;
         // The kernels of a graph have the priority of the stream they were captured on.
         device.recording_stream = Mutex::new(RecordingStream(stream(Priority::High)?));
         Ok(device)
@@ -133,14 +127,14 @@ impl Device {
     /// The queue of this thread's calls.
     pub fn queue(&self) -> &Queue {
         match self.second.get() {
-            Some(second) if queue::is_beside(self) => second,
+            Some(second) if current::is_forked(&self.context) => second,
             _ => &self.main,
         }
     }
 
     /// The stream of this thread's launches: the stream of its queue, or the capturing stream.
     pub fn stream(&self) -> sys::CUstream {
-        graph::recording().unwrap_or(self.queue().stream)
+        current::capturing().unwrap_or(self.queue().stream)
     }
 
     /// The second queue.
@@ -148,12 +142,12 @@ impl Device {
         if let Some(second) = self.second.get() {
             return Ok(second);
         }
-        let mut made = Queue::new(self, SECOND_PIECES, Priority::Low)?;
+        let mut made = Queue::new(&self.context, SECOND_PIECES, Priority::Low)?;
         if let Err(surplus) = self.second.set(std::mem::replace(&mut made, Queue::none())) {
             // Another thread created it first.
             made = surplus;
         }
-        made.free(self);
+        made.free(&self.context);
         Ok(self.second.get().unwrap_or(&self.main))
     }
 
@@ -171,7 +165,7 @@ impl Device {
 
     /// At least `bytes` bytes of scratch memory of this thread's queue, for as long as the guard is held.
     pub fn scratch(&self, bytes: usize) -> Result<ScratchGuard<'_>> {
-        self.queue().scratch(self, bytes)
+        self.queue().scratch(&self.context, bytes)
     }
 
     /// Queues a memset to zero of `bytes` bytes of scratch memory, from byte `at` on.
@@ -186,7 +180,7 @@ impl Device {
 
     /// Bytes of device memory that are free by the driver's count.
     pub fn free_memory(&self) -> Result<u64> {
-        memory::free(self)
+        memory::free(&self.context)
     }
 
     /// Whether launches are timed.
@@ -220,7 +214,7 @@ impl Drop for Device {
         }
         let mut queues =
             [std::mem::replace(&mut self.main, Queue::none()), self.second.take().unwrap_or_else(Queue::none)];
-        queues.iter_mut().for_each(|queue| queue.free(self));
+        queues.iter_mut().for_each(|queue| queue.free(&self.context));
         self.timed.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.kernels.unload();
         let recording_stream = self.recording_stream().0;
@@ -228,32 +222,6 @@ impl Drop for Device {
             // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours and destroyed once; (3) nothing runs on it.
             let _ = unsafe { sys::cuStreamDestroy_v2(recording_stream) };
         }
-    }
-}
-
-impl Context {
-    fn retain(device: sys::CUdevice) -> Result<Self> {
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: (1) the signature is cuda.h's; (2) `handle` outlives the call; (3) the device exists: it was queried
-        // before.
-        let code = unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) };
-        if code == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-            return Err(Error::OutOfMemory { wanted: 0, free: 0, during: "opening the GPU; is it full?".into() });
-        }
-        check("cuDevicePrimaryCtxRetain", code)?;
-        Ok(Context { device, handle })
-    }
-
-    fn bind(&self) -> Result<()> {
-        // SAFETY: (1) the signature is cuda.h's; (2) the context is held; (3) it concerns this thread only.
-        check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.handle) })
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: (1) the signature is cuda.h's; (2) retained once, released once; (3) nothing of ours is left in it.
-        let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
     }
 }
 

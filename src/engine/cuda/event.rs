@@ -1,6 +1,6 @@
 //! CUDA events: ordering streams, waiting for a point in a stream, and timing.
 
-use super::device::Device;
+use super::context::Context;
 use super::driver::{check, sys};
 use crate::error::Result;
 
@@ -15,24 +15,24 @@ unsafe impl Sync for Event {}
 
 impl Event {
     /// An event that is not recorded yet.
-    pub fn new(device: &Device, flags: sys::CUevent_flags) -> Result<Self> {
-        device.bind()?;
+    pub fn new(context: &Context, flags: sys::CUevent_flags) -> Result<Self> {
+        context.bind()?;
         let mut event = std::ptr::null_mut();
         // SAFETY: (1) the signature is cuda.h's; (2) `event` outlives the call; (3) this thread has the context.
         check("cuEventCreate", unsafe { sys::cuEventCreate(&mut event, flags as u32) })?;
         Ok(Event(event))
     }
 
-    /// An event with timing, recorded on the stream of this thread's calls.
-    pub fn timed(device: &Device) -> Result<Self> {
-        let event = Self::new(device, sys::CUevent_flags::CU_EVENT_DEFAULT)?;
-        event.record(device.stream())?;
+    /// An event with timing, recorded on `stream`.
+    pub fn timed(context: &Context, stream: sys::CUstream) -> Result<Self> {
+        let event = Self::new(context, sys::CUevent_flags::CU_EVENT_DEFAULT)?;
+        event.record(stream)?;
         Ok(event)
     }
 
     /// An event without timing, for ordering only.
-    pub fn untimed(device: &Device) -> Result<Self> {
-        Self::new(device, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    pub fn untimed(context: &Context) -> Result<Self> {
+        Self::new(context, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
     }
 
     /// Records the event behind everything queued on `stream`, which must be of the bound context.
@@ -49,7 +49,7 @@ impl Event {
     }
 
     /// Whether the device has reached the event.
-    pub fn has_passed(&self) -> Result<bool> {
+    pub fn is_complete(&self) -> Result<bool> {
         // SAFETY: (1) the signature is cuda.h's; (2) the event is ours; (3) the query has no side effects.
         match unsafe { sys::cuEventQuery(self.0) } {
             sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
@@ -58,7 +58,7 @@ impl Event {
     }
 
     /// Makes work queued on `stream` from now on wait for the event (`cuStreamWaitEvent`).
-    pub fn hold(&self, stream: sys::CUstream) -> Result<()> {
+    pub fn hold_stream(&self, stream: sys::CUstream) -> Result<()> {
         // SAFETY: (1) the signature is cuda.h's; (2) event and stream are of the bound context; (3) the driver remembers
         // the recorded point, even if the event is recorded again or destroyed.
         check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(stream, self.0, 0) })

@@ -3,26 +3,15 @@
 //! A decode step is hundreds of small kernels. Launching them one by one takes the CPU longer than the GPU needs to run
 //! them.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
+use super::current::{Capturing, is_forked};
 use super::device::Device;
 use super::driver::{check, sys};
-use super::queue::is_beside;
 use crate::error::Result;
 
 /// Most graphs cached for one sequence, one for each key; the least recently used one is evicted.
 const KEPT: usize = 32;
-
-thread_local! {
-    /// The stream this thread captures on; `None` while it does not capture.
-    static RECORDING: Cell<Option<sys::CUstream>> = const { Cell::new(None) };
-}
-
-/// The stream on which this thread's launches are captured, if they are.
-pub(super) fn recording() -> Option<sys::CUstream> {
-    RECORDING.get()
-}
 
 /// The graphs of one sequence of launches, by key. It does not keep the buffers of the launches alive: the caller must
 /// keep them allocated at the same addresses.
@@ -44,7 +33,7 @@ impl GraphCache {
     /// Runs the launches of `f`. The first call for a `key` runs them one by one, the second captures and launches
     /// them, and later calls replay the graph without calling `f`.
     pub(super) fn replay(&mut self, device: &Arc<Device>, key: usize, mut f: impl FnMut() -> Result<()>) -> Result<()> {
-        if device.synchronous || device.is_profiling() || is_beside(device) {
+        if device.synchronous || device.is_profiling() || is_forked(&device.context) {
             return f();
         }
         let found = self.entries.iter().position(|(k, _)| *k == key).map(|at| self.entries.remove(at).1);
@@ -83,8 +72,8 @@ impl GraphCache {
 struct Graph {
     device: Arc<Device>,
     executable: sys::CUgraphExec,
-    /// `scratch_moves` of the main queue at the time of the capture.
-    scratch_moves: u64,
+    /// `scratch_generation` of the main queue at the time of the capture.
+    scratch_generation: u64,
 }
 
 // SAFETY: (1) the handle is the driver's, which any thread may use; (2) it is whole until dropped; (3) launches of it
@@ -102,8 +91,8 @@ impl Graph {
         // SAFETY: (1) the signature is cuda.h's; (2) the stream is this device's, and locked; (3) the
         // capture is ended below, unless `f` panics.
         check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(recording_stream.0, mode) })?;
-        let scratch_moves = device.main.scratch_moves();
-        let redirected = Redirect::to(recording_stream.0);
+        let scratch_generation = device.main.scratch_generation();
+        let redirected = Capturing::to(recording_stream.0);
         let done = f();
         drop(redirected);
         let mut graph = std::ptr::null_mut();
@@ -115,7 +104,7 @@ impl Graph {
             // nothing runs yet.
             let code = unsafe { sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0) };
             check("cuGraphInstantiate", code)?;
-            Ok(Graph { device: device.clone(), executable, scratch_moves })
+            Ok(Graph { device: device.clone(), executable, scratch_generation })
         });
         if !graph.is_null() {
             // SAFETY: (1) the signature is cuda.h's; (2) ours, destroyed once; (3) the executable is a copy.
@@ -127,8 +116,8 @@ impl Graph {
     /// Queues the graph. Returns false if the scratch memory has been reallocated since the capture.
     fn launch(&self) -> Result<bool> {
         self.device.bind()?;
-        let scratch = self.device.main.scratch(&self.device, 0)?;
-        if self.scratch_moves != self.device.main.scratch_moves() {
+        let scratch = self.device.main.scratch(&self.device.context, 0)?;
+        if self.scratch_generation != self.device.main.scratch_generation() {
             return Ok(false);
         }
         // SAFETY: (1) the signature is cuda.h's; (2) the caller of `replay` keeps the recorded buffers where they were,
@@ -145,21 +134,5 @@ impl Drop for Graph {
             // SAFETY: (1) the signature is cuda.h's; (2) ours, destroyed once; (3) the driver keeps it while it runs.
             let _ = unsafe { sys::cuGraphExecDestroy(self.executable) };
         }
-    }
-}
-
-/// Redirects this thread's launches to the capturing stream until dropped, also on unwinding.
-struct Redirect;
-
-impl Redirect {
-    fn to(stream: sys::CUstream) -> Self {
-        RECORDING.set(Some(stream));
-        Redirect
-    }
-}
-
-impl Drop for Redirect {
-    fn drop(&mut self) {
-        RECORDING.set(None);
     }
 }

@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct HostCopy {
     memory: Pinned,
     len: usize,
-    /// GraphCache behind the most recent copy.
+    /// Recorded behind the most recent copy.
     complete: Event,
     /// Declared last: the fields above must be dropped while the device exists.
     device: Arc<Device>,
@@ -21,8 +21,8 @@ pub struct HostCopy {
 
 impl HostCopy {
     pub(super) fn new(device: &Arc<Device>, len: usize) -> Result<Self> {
-        let memory = Pinned::new(device, (len * size_of::<i32>()).max(1))?;
-        Ok(HostCopy { memory, len, complete: Event::untimed(device)?, device: device.clone() })
+        let memory = Pinned::new(&device.context, (len * size_of::<i32>()).max(1))?;
+        Ok(HostCopy { memory, len, complete: Event::untimed(&device.context)?, device: device.clone() })
     }
 
     /// Queues a copy of the first `len` elements of `source`.
@@ -44,7 +44,7 @@ impl HostCopy {
 
     pub(super) fn is_copy_complete(&self) -> Result<bool> {
         self.device.bind()?;
-        self.complete.has_passed()
+        self.complete.is_complete()
     }
 
     pub(super) fn values(&mut self) -> Result<&[i32]> {

@@ -1,15 +1,15 @@
 //! Memory use, kernel times and profiler ranges of a GPU.
 
 use super::Cuda;
+use super::account::MemoryUse;
 use super::driver::{self, check};
-use super::memory::MemoryUse;
 use crate::engine::profile::TimedLaunch;
 use crate::error::Result;
 
 impl Cuda {
     /// Device memory taken by the engine's buffers.
     pub fn memory_use(&self) -> MemoryUse {
-        self.device.account.state()
+        self.device.context.account.state()
     }
 
     /// Bytes of device memory that are free by the driver's count.

@@ -1,94 +1,24 @@
-//! Kernel launches: a kernel is looked up by name, and its arguments are checked against the parameter sizes that the
+//! Kernel launches: the arguments of a kernel are checked against the parameter sizes that the
 //! driver reports.
 
-use std::collections::HashMap;
-use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::ffi::c_void;
+use std::sync::{Arc, PoisonError};
 
 use super::buffer::Buffer;
+use super::current;
 use super::device::Device;
 use super::driver::{self, check, sys};
-use super::event::Event;
-use super::graph;
-use super::module::Module;
+use super::kernels::Kernel;
 use super::queue::ScratchGuard;
+use super::timer::Timer;
 use crate::engine::Element;
-use crate::engine::profile::{TimedLaunch, Work};
+use crate::engine::profile::Work;
 use crate::error::Result;
 
 /// Upper bounds for the arguments of a kernel: their number, and the 8-byte words they take.
 const MAX_ARGUMENTS: usize = 24;
 const MAX_WORDS: usize = 64;
 const WARP: usize = 32;
-/// Dynamic shared memory that a block may use without a request, in bytes.
-const PLAIN_SHARED: usize = 48 << 10;
-
-/// The kernels looked up so far, by stem and suffix. The symbol of a kernel is its stem, plus the suffix of the
-/// activation type if there is one kernel for each type.
-pub(super) struct Kernels {
-    module: Module,
-    found: Mutex<HashMap<(&'static str, &'static str), Arc<Kernel>>>,
-}
-
-struct Kernel {
-    name: String,
-    function: sys::CUfunction,
-    /// Bytes of each parameter; `None` if the driver cannot report them (before CUDA 12.4).
-    parameters: Option<Vec<usize>>,
-    /// Largest dynamic shared memory requested so far, in bytes.
-    shared: Mutex<usize>,
-}
-
-// SAFETY: (1) a function is a handle of the driver, which any thread may use; (2) its module is unloaded only with the
-// device; (3) only an attribute is changed through it, behind a mutex.
-unsafe impl Send for Kernel {}
-// SAFETY: as above.
-unsafe impl Sync for Kernel {}
-
-impl Kernels {
-    pub fn new(module: Module) -> Self {
-        Kernels { module, found: Mutex::new(HashMap::new()) }
-    }
-
-    fn get(&self, stem: &'static str, suffix: &'static str) -> Result<Arc<Kernel>> {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kernel) = found.get(&(stem, suffix)) {
-            return Ok(kernel.clone());
-        }
-        let name = if suffix.is_empty() { stem.to_string() } else { format!("{stem}_{suffix}") };
-        let function = self.module.function(&name)?;
-        let parameters = parameters(function);
-        let kernel = Arc::new(Kernel { name, function, parameters, shared: Mutex::new(PLAIN_SHARED) });
-        found.insert((stem, suffix), kernel.clone());
-        Ok(kernel)
-    }
-
-    /// Unloads the module. All launches must have finished, and the context must be bound.
-    pub fn unload(&mut self) {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.module.unload();
-    }
-}
-
-/// Sizes of a kernel's parameters, if the driver can report them (CUDA 12.4 and newer).
-fn parameters(function: sys::CUfunction) -> Option<Vec<usize>> {
-    if !driver::has("cuFuncGetParamInfo") {
-        return None;
-    }
-    let mut sizes = Vec::new();
-    loop {
-        let (mut offset, mut size) = (0, 0);
-        // SAFETY: (1) the signature is cuda.h's, and the symbol is there; (2) both numbers outlive the call; (3) the
-        // query has no side effects. An index past the last parameter is an error, which ends the loop.
-        let code = unsafe { sys::cuFuncGetParamInfo(function, sizes.len(), &mut offset, &mut size) };
-        match code {
-            sys::CUresult::CUDA_SUCCESS => sizes.push(size),
-            sys::CUresult::CUDA_ERROR_INVALID_VALUE => return Some(sizes),
-            _ => return None,
-        }
-    }
-}
 
 /// A launch under construction: kernel, grid, block, and the arguments in the kernel's order.
 ///
@@ -272,9 +202,9 @@ impl Launch<'_> {
         };
         check(&self.kernel.name, code)?;
         if let Some(timer) = timer {
-            self.device.add_timed(timer.stop(self.device, &self.kernel.name, work)?);
+            self.device.add_timed(timer.stop(&self.device.context, self.device.stream(), &self.kernel.name, work)?);
         }
-        if self.device.synchronous && graph::recording().is_none() {
+        if self.device.synchronous && current::capturing().is_none() {
             self.device.wait(&self.kernel.name)?;
         }
         Ok(())
@@ -311,66 +241,13 @@ impl Launch<'_> {
     }
 
     fn start_timer(&self) -> Result<Option<Timer>> {
-        if !self.device.is_profiling() || graph::recording().is_some() {
+        if !self.device.is_profiling() || current::capturing().is_some() {
             return Ok(None);
         }
-        Timer::start(self.device).map(Some)
+        Timer::start(&self.device.context, self.device.stream()).map(Some)
     }
 
     fn refuse(&self, text: String) -> crate::error::Error {
         driver::refuse(self.kernel.name.clone(), text)
-    }
-}
-
-/// A launch whose start event is recorded.
-pub(super) struct Timer {
-    start: Event,
-}
-
-impl Timer {
-    pub fn start(device: &Device) -> Result<Self> {
-        Ok(Timer { start: Event::timed(device)? })
-    }
-
-    pub fn stop(self, device: &Device, kernel: &str, work: Work) -> Result<Timed> {
-        Ok(Timed { kernel: kernel.to_string(), work, start: self.start, end: Event::timed(device)? })
-    }
-}
-
-/// A launch whose start and end events are recorded.
-pub(super) struct Timed {
-    kernel: String,
-    work: Work,
-    start: Event,
-    end: Event,
-}
-
-impl Timed {
-    /// The elapsed time; the device must have reached both events.
-    pub fn finish(self) -> Result<TimedLaunch> {
-        let ms = driver::elapsed_ms(self.start.handle(), self.end.handle())?;
-        Ok(TimedLaunch {
-            kernel: self.kernel,
-            work: self.work,
-            took: Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3),
-        })
-    }
-}
-
-impl Module {
-    fn function(&self, name: &str) -> Result<sys::CUfunction> {
-        let symbol = CString::new(name).map_err(|_| driver::refuse(name, "a kernel's name has no zero byte"))?;
-        let mut function = std::ptr::null_mut();
-        // SAFETY: (1) the signature is cuda.h's; (2) `function` and `symbol` outlive the call; (3) the module is loaded in
-        // the bound context.
-        let code = unsafe { sys::cuModuleGetFunction(&mut function, self.handle(), symbol.as_ptr()) };
-        if code == sys::CUresult::CUDA_ERROR_NOT_FOUND {
-            return Err(driver::refuse(
-                name,
-                "this program's kernels do not include it; build again from clean sources",
-            ));
-        }
-        check(name, code)?;
-        Ok(function)
     }
 }

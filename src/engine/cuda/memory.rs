@@ -1,79 +1,29 @@
-//! Device memory: allocation under a limit, page-locked host memory, and the staging ring for uploads.
+//! Device memory: allocation under a limit; page-locked host memory, and the staging ring for uploads.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::device::Device;
+use super::context::Context;
 use super::driver::{self, check, sys};
 use super::event::Event;
 use crate::error::{Error, Result};
 
-/// Bytes allocated, and the limit.
-#[derive(Debug)]
-pub(super) struct Account {
-    used: AtomicU64,
-    peak: AtomicU64,
-    limit: u64,
-}
-
-/// Device memory taken by the engine's buffers, in bytes, without the driver's own (context, kernels, graphs).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// Bytes allocated now.
-    pub used: u64,
-    /// Largest value of `used` so far.
-    pub peak: u64,
-    /// The limit; [`u64::MAX`] without one.
-    pub limit: u64,
-}
-
-impl Account {
-    pub fn new(limit: Option<u64>) -> Self {
-        Account { used: AtomicU64::new(0), peak: AtomicU64::new(0), limit: limit.unwrap_or(u64::MAX) }
-    }
-
-    /// Counts `bytes` as used. Fails with the number of bytes that are left if the limit would be exceeded.
-    fn reserve(&self, bytes: u64) -> Result<(), u64> {
-        let take = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(before) => {
-                self.peak.fetch_max(before + bytes, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(used) => Err(self.limit.saturating_sub(used)),
-        }
-    }
-
-    fn release(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    pub fn state(&self) -> MemoryUse {
-        MemoryUse {
-            used: self.used.load(Ordering::Relaxed),
-            peak: self.peak.load(Ordering::Relaxed),
-            limit: self.limit,
-        }
-    }
-}
-
 /// Allocates `bytes` (at least one) bytes of uninitialised device memory.
-pub(super) fn allocate(device: &Device, bytes: u64, during: impl FnOnce() -> String) -> Result<sys::CUdeviceptr> {
-    device.bind()?;
-    if let Err(free) = device.account.reserve(bytes) {
-        let during = format!("{} (`gpu_memory_limit` {})", during(), device.account.limit);
+pub(super) fn allocate(context: &Context, bytes: u64, during: impl FnOnce() -> String) -> Result<sys::CUdeviceptr> {
+    context.bind()?;
+    if let Err(free) = context.account.reserve(bytes) {
+        let during = format!("{} (`gpu_memory_limit` {})", during(), context.account.limit);
         return Err(Error::OutOfMemory { wanted: bytes, free, during });
     }
     let mut pointer = 0;
     // SAFETY: (1) the signature is cuda.h's; (2) `pointer` outlives the call; (3) allocating waits for nothing, and this
-    // thread has the device's context.
+    // thread has the context.
     let code = unsafe { sys::cuMemAlloc_v2(&mut pointer, bytes as usize) };
     if code == sys::CUresult::CUDA_SUCCESS {
         return Ok(pointer);
     }
-    device.account.release(bytes);
+    context.account.release(bytes);
     if code == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-        return Err(Error::OutOfMemory { wanted: bytes, free: free(device).unwrap_or(0), during: during() });
+        return Err(Error::OutOfMemory { wanted: bytes, free: free(context).unwrap_or(0), during: during() });
     }
     Err(driver::failure("cuMemAlloc", code))
 }
@@ -81,20 +31,20 @@ pub(super) fn allocate(device: &Device, bytes: u64, during: impl FnOnce() -> Str
 /// Frees memory of [`allocate`].
 ///
 /// # Safety
-/// `pointer` came from [`allocate`] on this device with the same `bytes`, and is not used any more.
-pub(super) unsafe fn release(device: &Device, pointer: sys::CUdeviceptr, bytes: u64) {
+/// `pointer` came from [`allocate`] in this context with the same `bytes`, and is not used any more.
+pub(super) unsafe fn release(context: &Context, pointer: sys::CUdeviceptr, bytes: u64) {
     // A lost device cannot free anything, and a destructor cannot report errors.
-    if device.bind().is_ok() {
-        // SAFETY: (1) the signature is cuda.h's; (2) the caller gives an allocation of this device that is still whole;
+    if context.bind().is_ok() {
+        // SAFETY: (1) the signature is cuda.h's; (2) the caller gives an allocation of this context that is still whole;
         // (3) the driver waits for the kernels that use it.
         let _ = unsafe { sys::cuMemFree_v2(pointer) };
     }
-    device.account.release(bytes);
+    context.account.release(bytes);
 }
 
 /// Bytes of device memory that are free by the driver's count.
-pub(super) fn free(device: &Device) -> Result<u64> {
-    device.bind()?;
+pub(super) fn free(context: &Context) -> Result<u64> {
+    context.bind()?;
     let (mut free, mut total) = (0, 0);
     // SAFETY: (1) the signature is cuda.h's; (2) both numbers outlive the call; (3) it is a query.
     check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) })?;
@@ -113,8 +63,8 @@ unsafe impl Send for Pinned {}
 unsafe impl Sync for Pinned {}
 
 impl Pinned {
-    pub fn new(device: &Device, bytes: usize) -> Result<Self> {
-        device.bind()?;
+    pub fn new(context: &Context, bytes: usize) -> Result<Self> {
+        context.bind()?;
         let mut memory: *mut c_void = std::ptr::null_mut();
         // SAFETY: (1) the signature is cuda.h's; (2) `memory` outlives the call; (3) this thread has the context.
         let code = unsafe { sys::cuMemHostAlloc(&mut memory, bytes, 0) };
@@ -145,7 +95,7 @@ impl Drop for Pinned {
 pub(super) struct Staging {
     /// `read.len() * PIECE` bytes.
     memory: Option<Pinned>,
-    /// GraphCache behind the last copy out of each piece.
+    /// Recorded behind the last copy out of each piece.
     read: Vec<Event>,
     /// The current piece, and the bytes used of it.
     piece: usize,
@@ -162,9 +112,9 @@ impl Staging {
     }
 
     /// A ring of `pieces` pieces.
-    pub fn new(device: &Device, pieces: usize) -> Result<Self> {
-        let memory = Some(Pinned::new(device, pieces * PIECE)?);
-        let read = (0..pieces).map(|_| Event::untimed(device)).collect::<Result<_>>()?;
+    pub fn new(context: &Context, pieces: usize) -> Result<Self> {
+        let memory = Some(Pinned::new(context, pieces * PIECE)?);
+        let read = (0..pieces).map(|_| Event::untimed(context)).collect::<Result<_>>()?;
         Ok(Staging { memory, read, piece: 0, filled: 0 })
     }
 
@@ -215,21 +165,5 @@ impl Staging {
     /// Frees the memory; all copies must have finished, or the device be lost.
     pub fn free(&mut self) {
         *self = Staging::none();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_holds_and_the_peak_stays() {
-        let account = Account::new(Some(100));
-        assert_eq!(account.reserve(60), Ok(()));
-        assert_eq!(account.reserve(41), Err(40));
-        assert_eq!(account.reserve(u64::MAX), Err(40));
-        assert_eq!(account.reserve(40), Ok(()));
-        account.release(60);
-        assert_eq!(account.state(), MemoryUse { used: 40, peak: 100, limit: 100 });
     }
 }

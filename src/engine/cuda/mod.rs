@@ -3,13 +3,16 @@
 //!
 //! Activations and weights are f16 or bf16; sums are f32. Each op is one file here and one file of the same name in
 //! `kernels/`. The function of an op checks what only the device can check, assembles the launch and returns before the
-//! kernel has run. All `unsafe` code of the crate is in this folder, except the memory map of the weights: `driver`,
-//! `device`, `memory`, `buffer`, `module`, `launch` and `graph` call the driver, and each op guarantees that the
-//! arguments of its kernels are valid.
+//! kernel has run. All `unsafe` code of the crate is in this folder, except the memory map of the weights: the modules
+//! below that call the driver, and the ops, which guarantee that the arguments of their kernels are valid.
+//!
+//! The modules that call the driver, each using only those above it: `driver`, `context`, `event` and `memory`, `queue`
+//! (a stream with its staging and scratch memory), `module` and `kernels`, `device`, `buffer`, `launch`, `graph`, `fork`.
 
 #![allow(unsafe_code)]
 
 mod absorbed_attention_step;
+mod account;
 mod activation;
 mod add_positions;
 mod advance_search;
@@ -19,10 +22,12 @@ mod bands;
 mod buffer;
 mod campplus_ops;
 mod cluster;
+mod context;
 mod conv1d;
 mod conv2d;
 mod cross_attention_step;
 mod ctc_viterbi;
+mod current;
 mod decoder_ops;
 mod device;
 mod driver;
@@ -30,10 +35,12 @@ mod embed;
 mod embedding_ops;
 mod event;
 mod fbank;
+mod fork;
 mod gather_rows;
 mod graph;
 mod host_copy;
 mod inspect;
+mod kernels;
 mod launch;
 mod layer_norm;
 mod linear;
@@ -58,6 +65,7 @@ mod search_ops;
 mod segmentation_ops;
 mod self_attention_step;
 mod time_warp;
+mod timer;
 mod token_probability;
 mod transformer_ops;
 mod wav2vec2_ops;
@@ -65,6 +73,7 @@ mod wav2vec2_ops;
 use std::sync::Arc;
 
 pub use absorbed_attention_step::EncodedCache;
+pub use account::MemoryUse;
 pub use activation::ActivationType;
 use activation::Bits;
 use attention::head_dim;
@@ -72,13 +81,12 @@ pub use buffer::Buffer;
 pub use conv2d::Filter;
 pub use cross_attention_step::{CrossCache, CrossCacheType};
 pub use fbank::FbankPlan;
+pub use fork::Fence;
 pub use graph::GraphCache;
 pub use host_copy::HostCopy;
 pub use log_mel::MelPlan;
 pub use matrix::{Matrix, WeightType};
-pub use memory::MemoryUse;
 pub use open::device_count;
-pub use queue::Fence;
 pub use segmentation_ops::F32Matrix;
 pub use self_attention_step::SelfCache;
 
@@ -88,7 +96,7 @@ use crate::error::Result;
 /// Decode steps between two readbacks of the finished flags. The readback is asynchronous and overlaps the following
 /// steps, so the device never waits for the host. A slot that has finished is recomputed until the host has read its
 /// flag: on average one and a half times this many steps are wasted for each window.
-const STEPS_PER_LOOK: usize = 2;
+const STEPS_PER_READBACK: usize = 2;
 /// Windows encoded in one pass: 12 000 frames, which fill the tensor cores of any GPU; about 0.5 GB for large models.
 const ENCODER_BATCH: usize = 8;
 
@@ -122,11 +130,11 @@ impl Device for Cuda {
     }
 
     fn fork(&self, f: impl FnOnce() -> Result<()>) -> Result<Fence> {
-        queue::fork(&self.device, f)
+        fork::fork(&self.device, f)
     }
 
     fn join(&self, fence: &Fence) -> Result<()> {
-        queue::join(&self.device, fence)
+        fork::join(&self.device, fence)
     }
 
     fn has_concurrent_streams(&self) -> bool {

@@ -2,17 +2,16 @@
 //! main stream need not wait for.
 //!
 //! Encoding is bound by the tensor cores and a decode step by memory, so both run well at the same time. Each thread
-//! has its own current stream: [`fork`] redirects the calls of one thread to the second stream while its closure
+//! has its own current stream: [`fork`](super::fork::fork) redirects the calls of one thread to the second stream while its closure
 //! runs. Models and pipeline stages never handle a stream.
 //! Models and pipeline stages never handle a stream.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::device::Device;
+use super::context::Context;
+use super::current;
 use super::driver::{self, check, sys};
-use super::event::Event;
 use super::memory::{self, Staging};
 use crate::error::Result;
 
@@ -29,7 +28,7 @@ pub(super) struct Queue {
     pub stream: sys::CUstream,
     staging: Mutex<Staging>,
     scratch: Mutex<Scratch>,
-    scratch_moves: AtomicU64,
+    scratch_generation: AtomicU64,
 }
 
 /// Temporary memory of one op, shared by all ops of a queue. It grows to the largest request.
@@ -60,18 +59,18 @@ impl Queue {
             stream: std::ptr::null_mut(),
             staging: Mutex::new(Staging::none()),
             scratch: Mutex::new(Scratch::default()),
-            scratch_moves: AtomicU64::new(0),
+            scratch_generation: AtomicU64::new(0),
         }
     }
 
     /// A queue with `pieces` pieces of staging memory.
-    pub fn new(device: &Device, pieces: usize, priority: Priority) -> Result<Self> {
-        device.bind()?;
+    pub fn new(context: &Context, pieces: usize, priority: Priority) -> Result<Self> {
+        context.bind()?;
         let mut queue = Queue { stream: stream(priority)?, ..Queue::none() };
-        match Staging::new(device, pieces) {
+        match Staging::new(context, pieces) {
             Ok(staging) => *queue.staging() = staging,
             Err(error) => {
-                queue.free(device);
+                queue.free(context);
                 return Err(error);
             }
         }
@@ -84,25 +83,25 @@ impl Queue {
     }
 
     /// At least `bytes` bytes of uninitialised scratch memory, for as long as the guard is held.
-    pub fn scratch(&self, device: &Device, bytes: usize) -> Result<ScratchGuard<'_>> {
+    pub fn scratch(&self, context: &Context, bytes: usize) -> Result<ScratchGuard<'_>> {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = bytes as u64;
         if wanted > scratch.bytes {
-            if super::graph::recording().is_some() {
+            if current::capturing().is_some() {
                 return Err(driver::refuse("scratch memory", "must not grow while launches are recorded"));
             }
-            free_scratch(device, &mut scratch);
-            scratch.pointer = memory::allocate(device, wanted, || "scratch memory of an op".into())?;
+            free_scratch(context, &mut scratch);
+            scratch.pointer = memory::allocate(context, wanted, || "scratch memory of an op".into())?;
             scratch.bytes = wanted;
-            self.scratch_moves.fetch_add(1, Ordering::Relaxed);
+            self.scratch_generation.fetch_add(1, Ordering::Relaxed);
         }
         Ok(ScratchGuard { scratch })
     }
 
     /// How often the scratch memory was reallocated. A graph captured before the last reallocation must not be
     /// launched.
-    pub fn scratch_moves(&self) -> u64 {
-        self.scratch_moves.load(Ordering::Relaxed)
+    pub fn scratch_generation(&self) -> u64 {
+        self.scratch_generation.load(Ordering::Relaxed)
     }
 
     /// Waits until everything queued on this stream has run.
@@ -115,9 +114,9 @@ impl Queue {
     }
 
     /// Frees the stream and its memory. All work must have finished, or the device be lost.
-    pub fn free(&mut self, device: &Device) {
+    pub fn free(&mut self, context: &Context) {
         self.staging().free();
-        free_scratch(device, &mut self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        free_scratch(context, &mut self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         if !self.stream.is_null() {
             // SAFETY: (1) the signature is cuda.h's; (2) the stream is ours, destroyed once and forgotten; (3) it has run
             // dry.
@@ -126,12 +125,12 @@ impl Queue {
     }
 }
 
-fn free_scratch(device: &Device, scratch: &mut Scratch) {
+fn free_scratch(context: &Context, scratch: &mut Scratch) {
     let Scratch { pointer, bytes } = std::mem::take(scratch);
     if bytes > 0 {
         // SAFETY: (1) `allocate` gave it with these bytes; (2) it is forgotten here; (3) the driver waits for the kernels
-        // that use it, and graphs that name it are not launched again (`scratch_moves`).
-        unsafe { memory::release(device, pointer, bytes) };
+        // that use it, and graphs that name it are not launched again (`scratch_generation`).
+        unsafe { memory::release(context, pointer, bytes) };
     }
 }
 
@@ -146,59 +145,4 @@ pub(super) fn stream(priority: Priority) -> Result<sys::CUstream> {
     // SAFETY: (1) the signature is cuda.h's; (2) `stream` outlives the call; (3) the caller bound the context.
     check("cuStreamCreate", unsafe { sys::cuStreamCreateWithPriority(&mut stream, flags, urgency) })?;
     Ok(stream)
-}
-
-thread_local! {
-    /// The device whose second stream receives this thread's calls; null otherwise.
-    static BESIDE: Cell<*const Device> = const { Cell::new(std::ptr::null()) };
-}
-
-/// Whether this thread's calls go to the second stream of `device`.
-pub(super) fn is_beside(device: &Device) -> bool {
-    std::ptr::eq(BESIDE.get(), device)
-}
-
-/// A point in the work of the second stream; `None` if the work went to the main stream.
-pub struct Fence(Option<Event>);
-
-/// See [`Backend::fork`](crate::engine::Backend::fork). With profiling or `DIARIST_SYNC` the work goes to the main
-/// stream instead, so that a measured time or an error belongs to one op.
-pub(super) fn fork(device: &Arc<Device>, f: impl FnOnce() -> Result<()>) -> Result<Fence> {
-    if device.synchronous || device.is_profiling() || is_beside(device) {
-        return f().map(|()| Fence(None));
-    }
-    let stream = device.second()?.stream;
-    let (before, behind) = (Event::untimed(device)?, Event::untimed(device)?);
-    before.record(device.main.stream)?;
-    before.hold(stream)?;
-    let redirected = Redirect::to(device);
-    let done = f();
-    drop(redirected);
-    done?;
-    device.bind()?;
-    behind.record(stream)?;
-    Ok(Fence(Some(behind)))
-}
-
-/// See [`Backend::join`](crate::engine::Backend::join).
-pub(super) fn join(device: &Device, fence: &Fence) -> Result<()> {
-    let Some(event) = &fence.0 else { return Ok(()) };
-    device.bind()?;
-    event.hold(device.main.stream)
-}
-
-/// Redirects this thread's calls to the second stream until dropped, also on unwinding.
-struct Redirect;
-
-impl Redirect {
-    fn to(device: &Device) -> Self {
-        BESIDE.set(device);
-        Redirect
-    }
-}
-
-impl Drop for Redirect {
-    fn drop(&mut self) {
-        BESIDE.set(std::ptr::null());
-    }
 }

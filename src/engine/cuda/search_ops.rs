@@ -1,7 +1,7 @@
 //! The [`SearchOps`] primitives on CUDA.
 
 use super::{
-    Cuda, STEPS_PER_LOOK, advance_search, list_rows, logit_rules, pack_results, pick_candidates, token_probability,
+    Cuda, STEPS_PER_READBACK, advance_search, list_rows, logit_rules, pack_results, pick_candidates, token_probability,
 };
 use crate::engine::backend::decode::DecodeState;
 use crate::engine::backend::{SearchOps, StepRows, Tensor};
@@ -36,7 +36,7 @@ impl SearchOps for Cuda {
     }
 
     fn steps_per_readback(&self) -> usize {
-        STEPS_PER_LOOK
+        STEPS_PER_READBACK
     }
 
     fn pick_candidates(
