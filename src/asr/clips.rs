@@ -80,7 +80,8 @@ pub fn encode_samples<B: Backend>(
     model.encode(scratch, upload_samples(model, &mut input.audio, stretches)?)
 }
 
-/// Input buffers of the encoder for a group of clips, reused by the next group, because freeing memory synchronises a GPU.
+/// Input buffers of the encoder for a group of clips, reused by the next group, because freeing memory synchronises a
+/// GPU.
 pub struct ClipInput<B: Backend> {
     /// `[B, S]`, for clips of samples.
     audio: Option<Tensor<B, f32>>,

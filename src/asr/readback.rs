@@ -8,7 +8,7 @@ use crate::error::Result;
 /// Double-buffered readback: the device copies the next snapshot while the host reads the previous one.
 pub(super) struct Readback<B: Backend> {
     sizes: DecodeSizes,
-    /// `[S, W]`, see [`Backend::pack_results`].
+    /// `[S, W]`, see [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results).
     packed: Tensor<B, i32>,
     copies: [B::HostCopy; 2],
     /// Number of requested snapshots.

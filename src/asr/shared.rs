@@ -53,8 +53,8 @@ impl<B: Backend> Default for SharedSlots<B> {
 }
 
 impl<B: Backend> SharedSlots<B> {
-    /// [`transcribe`](super::transcribe) together with concurrent callers, with the same result. The observer is called in this
-    /// thread. Consecutive windows ([`Chunks::Windows`]) are decoded alone.
+    /// [`transcribe`](super::transcribe) together with concurrent callers, with the same result. The observer is called
+    /// in this thread. Consecutive windows ([`Chunks::Windows`]) are decoded alone.
     ///
     /// # Errors
     /// As [`transcribe`](super::transcribe). An error of one recording does not affect others; an error of the device

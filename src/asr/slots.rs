@@ -151,8 +151,8 @@ impl<'m, B: Backend> Slots<'m, B> {
         (0..slots.len()).map(|i| self.read_logits(i)).collect()
     }
 
-    /// Starts a search in each of the given slots: prefill of the prompt, and the first decode step. Each search has its
-    /// own options, except rows and suppressed tokens, which [`new`](Self::new) has fixed.
+    /// Starts a search in each of the given slots: prefill of the prompt, and the first decode step. Each search has
+    /// its own options, except rows and suppressed tokens, which [`new`](Self::new) has fixed.
     pub fn start(&mut self, searches: &[(usize, &Decode, &AsrOptions)]) -> Result<()> {
         let _range = range("start");
         let mut rest = searches;

@@ -52,7 +52,7 @@ pub struct Range {
 /// Opens an NVTX range for a stage or an op. Without an attached profiler it costs one comparison.
 ///
 /// A range covers the time in which work is launched; the profiler assigns kernels to it. A recorded step
-/// ([`Backend::replay`](super::backend::Device::replay)) is one range, unless `DIARIST_SYNC=1` launches its ops one by one.
+/// ([`Device::replay`](crate::engine::backend::Device::replay)) is one range, unless `DIARIST_SYNC=1` launches its ops one by one.
 pub fn range(name: &'static str) -> Range {
     let name = nvtx::is_listening().then(|| CString::new(name).ok()).flatten();
     if let Some(name) = &name {

@@ -50,7 +50,7 @@ impl EncodedCache {
     }
 }
 
-/// See [`Backend::encoded_store`](crate::engine::Backend::encoded_store): `encoded` `[B, T, C]`.
+/// See [`DecoderOps::encoded_store`](crate::engine::backend::DecoderOps::encoded_store): `encoded` `[B, T, C]`.
 pub(super) fn encoded_store(cache: &mut EncodedCache, slots: &[usize], encoded: &Tensor<Cpu>) -> Result<()> {
     let (width, stride, frames) = (cache.width, cache.stride, cache.frames);
     if let Some(slot) = slots.iter().find(|s| **s >= cache.slots) {
@@ -75,7 +75,8 @@ struct Run {
     slot: usize,
 }
 
-/// See [`Backend::absorbed_attention_step`](crate::engine::Backend::absorbed_attention_step): `out`, `q` `[R, H C]`.
+/// See [`DecoderOps::absorbed_attention_step`](crate::engine::backend::DecoderOps::absorbed_attention_step): `out`, `q`
+/// `[R, H C]`.
 pub(super) fn absorbed_attention_step(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

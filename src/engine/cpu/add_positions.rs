@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use super::Cpu;
 use crate::engine::Tensor;
 
-/// See [`Backend::add_positions`](crate::engine::Backend::add_positions): `x` `[B, T, C]`, `table` `[T' >= T, C]`.
+/// See [`TransformerOps::add_positions`](crate::engine::backend::TransformerOps::add_positions): `x` `[B, T, C]`,
+/// `table` `[T' >= T, C]`.
 pub(super) fn add_positions(cpu: &Cpu, x: &mut Tensor<Cpu>, table: &Tensor<Cpu, f32>) {
     let (len, width) = (x.len(), x.width());
     let frames = x.shape().get(1).copied().unwrap_or(0);

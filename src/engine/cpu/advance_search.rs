@@ -7,7 +7,7 @@ use super::Cpu;
 use crate::engine::StepRows;
 use crate::engine::decode::{DecodeState, RuleTokens, Search, SlotOptions, float_column, int_column};
 
-/// See [`Backend::advance_search`](crate::engine::Backend::advance_search).
+/// See [`SearchOps::advance_search`](crate::engine::backend::SearchOps::advance_search).
 pub(super) fn advance_search(rows: &mut StepRows<Cpu>, state: &mut DecodeState<Cpu>) {
     for slot in 0..state.sizes.slots {
         if let Some(options) = options(state, slot) {
@@ -69,7 +69,7 @@ fn slot_of(state: &mut DecodeState<Cpu>, slot: usize, options: SlotOptions) -> S
 /// The score that CTranslate2 gives to a forbidden candidate at the first step after a forced prefix.
 const REJECTED: f32 = -1e10;
 
-/// One slot of a [`DecodeState`](crate::engine::decode::DecodeState). `K` rows, `G` new tokens, `L` positions, `N`
+/// One slot of a [`DecodeState`]. `K` rows, `G` new tokens, `L` positions, `N`
 /// candidates.
 pub(super) struct Slot<'a> {
     pub options: SlotOptions,

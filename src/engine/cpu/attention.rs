@@ -18,8 +18,9 @@ use crate::engine::{Epilogue, Tensor};
 /// Queries per task: 48 rows of 1500 scores fit the second-level cache, with room for the keys streamed through it.
 const QUERIES_PER_TASK: usize = 48;
 
-/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With
-/// `lengths`, see [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
+/// See [`TransformerOps::attention`](crate::engine::backend::TransformerOps::attention): `out` `[B, T, C]`, `qkv` `[B,
+/// T, 3 C]`. With `lengths`, see
+/// [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
 pub(super) fn attention(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

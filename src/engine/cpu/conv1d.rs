@@ -6,7 +6,8 @@
 use super::{Cpu, Matrix, gemm};
 use crate::engine::{Epilogue, Tensor};
 
-/// See [`Backend::conv1d`](crate::engine::Backend::conv1d): `out` `[B, ceil(F / stride), N]`, `x` `[B, F, C]`.
+/// See [`MatrixOps::conv1d`](crate::engine::backend::MatrixOps::conv1d): `out` `[B, ceil(F / stride), N]`, `x` `[B, F,
+/// C]`.
 pub(super) fn conv1d(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

@@ -179,7 +179,7 @@ impl CrossCache {
     }
 }
 
-/// See [`Backend::cross_store`](crate::engine::Backend::cross_store): `kv` `[B, T, 2 C]`.
+/// See [`DecoderOps::cross_store`](crate::engine::backend::DecoderOps::cross_store): `kv` `[B, T, 2 C]`.
 pub(super) fn cross_store(cpu: &Cpu, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Cpu>) -> Result<()> {
     let (frames, width, heads, head_dim) = (cache.frames, cache.width, cache.heads, cache.head_dim());
     let (key_part, value_part) = (cache.key_part, cache.value_part);
@@ -210,7 +210,8 @@ struct Task<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-/// See [`Backend::cross_attention_step`](crate::engine::Backend::cross_attention_step): `out`, `q` `[R, C]`.
+/// See [`DecoderOps::cross_attention_step`](crate::engine::backend::DecoderOps::cross_attention_step): `out`, `q` `[R,
+/// C]`.
 pub(super) fn cross_attention_step(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

@@ -23,7 +23,7 @@ const LABEL_MOVE: u8 = 3;
 /// The predecessor of `blank[j]` is `label[j - 1]`; in [`Trellis`], that of cell `j` is cell `j - 1`.
 const ADVANCE: u8 = 4;
 
-/// See [`Backend::ctc_viterbi`](crate::engine::Backend::ctc_viterbi): `log_probs` `[R, V]`.
+/// See [`CtcOps::ctc_viterbi`]: `log_probs` `[R, V]`.
 pub(super) fn ctc_viterbi(
     cpu: &Cpu,
     out: &mut CtcSpans<Cpu>,

@@ -4,7 +4,8 @@ use super::{Cpu, Matrix, out_of_range};
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
-/// See [`Backend::embed`](crate::engine::Backend::embed): `out` `[R, C]`, `table` `[V, C]`, `positions` `[L, C]`.
+/// See [`MatrixOps::embed`](crate::engine::backend::MatrixOps::embed): `out` `[R, C]`, `table` `[V, C]`, `positions`
+/// `[L, C]`.
 pub(super) fn embed(
     out: &mut Tensor<Cpu>,
     rows: &StepRows<Cpu>,

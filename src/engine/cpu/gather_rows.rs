@@ -4,7 +4,8 @@ use super::{Cpu, out_of_range};
 use crate::engine::Tensor;
 use crate::error::Result;
 
-/// See [`Backend::gather_rows`](crate::engine::Backend::gather_rows): `out` `[N, C]`, `x` `[R, C]`, `index` `[N]`.
+/// See [`TransformerOps::gather_rows`](crate::engine::backend::TransformerOps::gather_rows): `out` `[N, C]`, `x` `[R,
+/// C]`, `index` `[N]`.
 pub(super) fn gather_rows(out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, index: &Tensor<Cpu, i32>) -> Result<()> {
     let (len, width, rows) = (out.len(), x.width(), x.rows());
     for (out, index) in out.buf[..len].chunks_exact_mut(width.max(1)).zip(&index.buf) {

@@ -10,8 +10,9 @@ use crate::engine::Tensor;
 /// Fewest values per task.
 const MIN_VALUES: usize = 1 << 16;
 
-/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm): `out`, `x` `[R, C]`, `gamma`, `beta` `[C]`. With
-/// `gelu`: see [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu).
+/// See [`TransformerOps::layer_norm`](crate::engine::backend::TransformerOps::layer_norm): `out`, `x` `[R, C]`,
+/// `gamma`, `beta` `[C]`. With `gelu`: see
+/// [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu).
 pub(super) fn layer_norm(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

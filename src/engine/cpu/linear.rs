@@ -3,7 +3,7 @@
 use super::{Cpu, Matrix, gemm};
 use crate::engine::{Epilogue, Tensor};
 
-/// See [`Backend::linear`](crate::engine::Backend::linear): `out` `[R, N]`, `x` `[R, K]`, bias `[N]`.
+/// See [`MatrixOps::linear`](crate::engine::backend::MatrixOps::linear): `out` `[R, N]`, `x` `[R, K]`, bias `[N]`.
 pub(super) fn linear(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

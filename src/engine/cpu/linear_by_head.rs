@@ -22,7 +22,8 @@ struct Head<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-/// See [`Backend::linear_by_head`](crate::engine::Backend::linear_by_head): `out` `[R, N]`, `x` `[R, H K]`.
+/// See [`MatrixOps::linear_by_head`](crate::engine::backend::MatrixOps::linear_by_head): `out` `[R, N]`, `x` `[R, H
+/// K]`.
 pub(super) fn linear_by_head(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

@@ -5,7 +5,7 @@ use crate::engine::StepRows;
 use crate::engine::decode::DecodeState;
 use crate::error::Result;
 
-/// See [`Backend::list_rows`](crate::engine::Backend::list_rows).
+/// See [`SearchOps::list_rows`](crate::engine::backend::SearchOps::list_rows).
 pub(super) fn list_rows(rows: &mut StepRows<Cpu>, state: &DecodeState<Cpu>) -> Result<()> {
     for r in 0..rows.num_rows() {
         let row = usize::try_from(rows.row.buf[r]).ok().filter(|row| *row < state.sizes.rows());

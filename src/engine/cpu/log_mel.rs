@@ -67,7 +67,7 @@ impl MelPlan {
     }
 }
 
-/// See [`Backend::log_mel`](crate::engine::Backend::log_mel): `out` `[B, F, M]`, `audio` `[B, 160 F]`.
+/// See [`MelOps::log_mel`]: `out` `[B, F, M]`, `audio` `[B, 160 F]`.
 pub(super) fn log_mel(cpu: &Cpu, out: &mut Tensor<Cpu>, audio: &Tensor<Cpu, f32>, plan: &MelPlan) -> Result<()> {
     let (len, num_bands, samples) = (out.len(), plan.bands.len(), audio.width());
     let frames = samples / MelFrame::SAMPLES;

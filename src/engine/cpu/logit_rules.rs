@@ -12,7 +12,7 @@ use super::{Cpu, advance_search};
 use crate::engine::decode::{DecodeState, RuleTokens, SlotOptions};
 use crate::engine::{StepRows, Tensor};
 
-/// See [`Backend::logit_rules`](crate::engine::Backend::logit_rules): `logits` `[R, V]`.
+/// See [`SearchOps::logit_rules`](crate::engine::backend::SearchOps::logit_rules): `logits` `[R, V]`.
 pub(super) fn logit_rules(cpu: &Cpu, logits: &mut Tensor<Cpu, f32>, rows: &StepRows<Cpu>, state: &DecodeState<Cpu>) {
     let (len, vocab) = (logits.len(), logits.width());
     let logits = logits.buf[..len].par_chunks_exact_mut(vocab.max(1));

@@ -4,7 +4,7 @@ use super::Cpu;
 use crate::engine::Tensor;
 use crate::engine::decode::{DecodeState, result_column};
 
-/// See [`Backend::pack_results`](crate::engine::Backend::pack_results): `out` `[S, COUNT + K + G]`.
+/// See [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results): `out` `[S, COUNT + K + G]`.
 pub(super) fn pack_results(out: &mut Tensor<Cpu, i32>, state: &DecodeState<Cpu>) {
     let (beams, new_tokens, width) = (state.sizes.beams, state.sizes.new_tokens, state.sizes.result_width());
     for (slot, row) in out.buf.chunks_exact_mut(width).take(state.sizes.slots).enumerate() {

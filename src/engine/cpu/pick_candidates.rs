@@ -12,7 +12,7 @@ use super::{Cpu, advance_search};
 use crate::engine::decode::{DecodeState, Search, SlotOptions};
 use crate::engine::{StepRows, Tensor};
 
-/// See [`Backend::pick_candidates`](crate::engine::Backend::pick_candidates): `logits` `[R, V]`.
+/// See [`SearchOps::pick_candidates`](crate::engine::backend::SearchOps::pick_candidates): `logits` `[R, V]`.
 pub(super) fn pick_candidates(
     cpu: &Cpu,
     state: &mut DecodeState<Cpu>,

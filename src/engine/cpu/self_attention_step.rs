@@ -28,8 +28,8 @@ impl SelfCache {
     }
 }
 
-/// See [`Backend::self_attention_step`](crate::engine::Backend::self_attention_step): `out` `[R, C]`, `qkv` `[R, 3 C]`,
-/// `lineage` `[cache rows, L]`.
+/// See [`DecoderOps::self_attention_step`](crate::engine::backend::DecoderOps::self_attention_step): `out` `[R, C]`,
+/// `qkv` `[R, 3 C]`, `lineage` `[cache rows, L]`.
 pub(super) fn self_attention_step(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,

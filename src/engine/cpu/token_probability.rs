@@ -3,8 +3,8 @@
 use super::Cpu;
 use crate::engine::Tensor;
 
-/// See [`Backend::token_probability`](crate::engine::Backend::token_probability): `out` `[S]`, `logits` `[R, V]`,
-/// `slot` `[R]`.
+/// See [`SearchOps::token_probability`](crate::engine::backend::SearchOps::token_probability): `out` `[S]`, `logits`
+/// `[R, V]`, `slot` `[R]`.
 pub(super) fn token_probability(
     out: &mut Tensor<Cpu, f32>,
     logits: &Tensor<Cpu, f32>,

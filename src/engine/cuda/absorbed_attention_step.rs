@@ -57,7 +57,7 @@ impl EncodedCache {
     }
 }
 
-/// See [`Backend::encoded_store`](crate::engine::Backend::encoded_store): `encoded` `[B, T, C]`.
+/// See [`DecoderOps::encoded_store`](crate::engine::backend::DecoderOps::encoded_store): `encoded` `[B, T, C]`.
 pub(super) fn encoded_store(
     be: &Cuda,
     cache: &mut EncodedCache,
@@ -90,7 +90,8 @@ pub(super) fn encoded_store(
     Ok(())
 }
 
-/// See [`Backend::absorbed_attention_step`](crate::engine::Backend::absorbed_attention_step): `out`, `q` `[R, H C]`.
+/// See [`DecoderOps::absorbed_attention_step`](crate::engine::backend::DecoderOps::absorbed_attention_step): `out`, `q`
+/// `[R, H C]`.
 pub(super) fn absorbed_attention_step(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

@@ -6,7 +6,8 @@ use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::add_positions`](crate::engine::Backend::add_positions): `x` `[B, T, C]`, `table` `[T' >= T, C]`.
+/// See [`TransformerOps::add_positions`](crate::engine::backend::TransformerOps::add_positions): `x` `[B, T, C]`,
+/// `table` `[T' >= T, C]`.
 pub(super) fn add_positions(be: &Cuda, x: &mut Tensor<Cuda>, table: &Tensor<Cuda, f32>) -> Result<()> {
     let (clips, len) = (x.shape()[0], x.len());
     let per_clip = len / clips.max(1);

@@ -7,7 +7,7 @@ use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::advance_search`](crate::engine::Backend::advance_search).
+/// See [`SearchOps::advance_search`](crate::engine::backend::SearchOps::advance_search).
 pub(super) fn advance_search(be: &Cuda, rows: &mut StepRows<Cuda>, state: &mut DecodeState<Cuda>) -> Result<()> {
     let (count, sizes) = (rows.num_rows(), state.sizes);
     let mut launch = be.device.launch("advance_search_step", "")?;

@@ -13,8 +13,9 @@ const QUERIES: usize = 64;
 pub(super) const NARROW: usize = 64;
 const WIDE: usize = 128;
 
-/// See [`Backend::attention`](crate::engine::Backend::attention): `out` `[B, T, C]`, `qkv` `[B, T, 3 C]`. With
-/// `lengths` `[B]`, see [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
+/// See [`TransformerOps::attention`](crate::engine::backend::TransformerOps::attention): `out` `[B, T, C]`, `qkv` `[B,
+/// T, 3 C]`. With `lengths` `[B]`, see
+/// [`Wav2Vec2Ops::attention_within`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::attention_within).
 pub(super) fn attention(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

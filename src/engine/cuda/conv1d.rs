@@ -7,7 +7,7 @@ use super::matrix::{Matrix, Storage, epilogue_code};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-/// See [`Backend::conv1d`](crate::engine::Backend::conv1d): `out` `[B, T, N]`, `x` `[B, F, C]`.
+/// See [`MatrixOps::conv1d`](crate::engine::backend::MatrixOps::conv1d): `out` `[B, T, N]`, `x` `[B, F, C]`.
 pub(super) fn conv1d(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

@@ -111,7 +111,8 @@ fn tile(outputs: usize) -> (usize, usize, [&'static str; 2]) {
     }
 }
 
-/// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d): `out` `[N, T', H', O]`, `x` `[N, T, H, C]`.
+/// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d): `out` `[N, T', H', O]`, `x` `[N,
+/// T, H, C]`.
 pub(super) fn conv2d(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

@@ -107,7 +107,7 @@ impl CrossCache {
     }
 }
 
-/// See [`Backend::cross_store`](crate::engine::Backend::cross_store): `kv` `[B, T, 2 C]`.
+/// See [`DecoderOps::cross_store`](crate::engine::backend::DecoderOps::cross_store): `kv` `[B, T, 2 C]`.
 pub(super) fn cross_store(be: &Cuda, cache: &mut CrossCache, slots: &[usize], kv: &Tensor<Cuda>) -> Result<()> {
     let clip_len = cache.frames * 2 * cache.width;
     if kv.len() != slots.len() * clip_len || slots.iter().any(|slot| *slot >= cache.slots) {
@@ -141,7 +141,8 @@ pub(super) fn cross_store(be: &Cuda, cache: &mut CrossCache, slots: &[usize], kv
     Ok(())
 }
 
-/// See [`Backend::cross_attention_step`](crate::engine::Backend::cross_attention_step): `out`, `q` `[R, C]`.
+/// See [`DecoderOps::cross_attention_step`](crate::engine::backend::DecoderOps::cross_attention_step): `out`, `q` `[R,
+/// C]`.
 pub(super) fn cross_attention_step(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

@@ -11,7 +11,7 @@ use crate::error::Result;
 /// Labels whose backpointers are packed into one word.
 const WARP: usize = 32;
 
-/// See [`Backend::ctc_viterbi`](crate::engine::Backend::ctc_viterbi): `log_probs` `[R, V]`.
+/// See [`CtcOps::ctc_viterbi`]: `log_probs` `[R, V]`.
 pub(super) fn ctc_viterbi(
     be: &Cuda,
     out: &mut CtcSpans<Cuda>,

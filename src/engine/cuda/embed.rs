@@ -7,7 +7,8 @@ use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
-/// See [`Backend::embed`](crate::engine::Backend::embed): `out` `[R, C]`, `table` `[V, C]`, `positions` `[L, C]`.
+/// See [`MatrixOps::embed`](crate::engine::backend::MatrixOps::embed): `out` `[R, C]`, `table` `[V, C]`, `positions`
+/// `[L, C]`.
 pub(super) fn embed(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

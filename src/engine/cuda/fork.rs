@@ -10,8 +10,8 @@ use crate::error::Result;
 /// A point in the work of the second stream; `None` if the work went to the main stream.
 pub struct Fence(Option<Event>);
 
-/// See [`Device::fork`](crate::engine::backend::Device::fork). With profiling or `DIARIST_SYNC` the work goes to the main
-/// stream instead, so that a measured time or an error belongs to one op.
+/// See [`Device::fork`](crate::engine::backend::Device::fork). With profiling or `DIARIST_SYNC` the work goes to the
+/// main stream instead, so that a measured time or an error belongs to one op.
 pub(super) fn fork(device: &Arc<Device>, f: impl FnOnce() -> Result<()>) -> Result<Fence> {
     if device.synchronous || device.is_profiling() || is_forked(&device.context) {
         return f().map(|()| Fence(None));

@@ -6,7 +6,8 @@ use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::gather_rows`](crate::engine::Backend::gather_rows): `out` `[N, C]`, `x` `[R, C]`, `index` `[N]`.
+/// See [`TransformerOps::gather_rows`](crate::engine::backend::TransformerOps::gather_rows): `out` `[N, C]`, `x` `[R,
+/// C]`, `index` `[N]`.
 pub(super) fn gather_rows(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

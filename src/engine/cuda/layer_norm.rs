@@ -6,8 +6,9 @@ use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::layer_norm`](crate::engine::Backend::layer_norm) and
-/// [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu); `kernel` is one of the two names.
+/// See [`TransformerOps::layer_norm`](crate::engine::backend::TransformerOps::layer_norm) and
+/// [`Wav2Vec2Ops::layer_norm_gelu`](crate::engine::wav2vec2_ops::Wav2Vec2Ops::layer_norm_gelu); `kernel` is one of the
+/// two names.
 pub(super) fn run(
     be: &Cuda,
     kernel: &'static str,

@@ -16,7 +16,7 @@ pub(super) const TILE_SHARED: usize = 48 << 10;
 /// Output features of a block of `linear_step.cu`.
 pub(super) const STEP_FEATURES: usize = 16;
 
-/// See [`Backend::linear`](crate::engine::Backend::linear).
+/// See [`MatrixOps::linear`](crate::engine::backend::MatrixOps::linear).
 pub(super) fn linear(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

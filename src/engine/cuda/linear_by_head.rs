@@ -10,7 +10,8 @@ use crate::error::Result;
 /// Largest `K` for the kernels with two warps per block, which split the steps over `K` among them.
 const NARROW: usize = 64;
 
-/// See [`Backend::linear_by_head`](crate::engine::Backend::linear_by_head): `out` `[R, N]`, `x` `[R, H K]`.
+/// See [`MatrixOps::linear_by_head`](crate::engine::backend::MatrixOps::linear_by_head): `out` `[R, N]`, `x` `[R, H
+/// K]`.
 pub(super) fn linear_by_head(
     be: &Cuda,
     out: &mut Tensor<Cuda>,

@@ -6,7 +6,7 @@ use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::list_rows`](crate::engine::Backend::list_rows).
+/// See [`SearchOps::list_rows`](crate::engine::backend::SearchOps::list_rows).
 pub(super) fn list_rows(be: &Cuda, rows: &mut StepRows<Cuda>, state: &DecodeState<Cuda>) -> Result<()> {
     let (count, all) = (rows.num_rows(), state.sizes.rows());
     let mut launch = be.device.launch("list_rows", "")?;

@@ -41,7 +41,7 @@ impl MelPlan {
     }
 }
 
-/// See [`Backend::log_mel`](crate::engine::Backend::log_mel): `out` `[B, F, M]`, `audio` `[B, 160 F]`.
+/// See [`MelOps::log_mel`]: `out` `[B, F, M]`, `audio` `[B, 160 F]`.
 pub(super) fn log_mel(be: &Cuda, out: &mut Tensor<Cuda>, audio: &Tensor<Cuda, f32>, plan: &MelPlan) -> Result<()> {
     let (len, samples, bands, clips) = (out.len(), audio.width(), plan.bands.count, audio.rows());
     let frames = samples / MelFrame::SAMPLES;

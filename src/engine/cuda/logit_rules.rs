@@ -7,7 +7,7 @@ use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
-/// See [`Backend::logit_rules`](crate::engine::Backend::logit_rules): `logits` `[R, V]`.
+/// See [`SearchOps::logit_rules`](crate::engine::backend::SearchOps::logit_rules): `logits` `[R, V]`.
 pub(super) fn logit_rules(
     be: &Cuda,
     logits: &mut Tensor<Cuda, f32>,

@@ -7,7 +7,7 @@ use super::matrix::{Matrix, Storage};
 use crate::engine::{Epilogue, Tensor};
 use crate::error::Result;
 
-/// See [`Backend::logits`](crate::engine::Backend::logits): `out` `[R, V]`, `x` `[R, C]`.
+/// See [`MatrixOps::logits`](crate::engine::backend::MatrixOps::logits): `out` `[R, V]`, `x` `[R, C]`.
 pub(super) fn logits(be: &Cuda, out: &mut Tensor<Cuda, f32>, x: &Tensor<Cuda>, table: &Matrix) -> Result<()> {
     let (rows, vocab) = (x.rows(), table.n);
     let len = out.len();

@@ -7,7 +7,8 @@
 //! below that call the driver, and the ops, which guarantee that the arguments of their kernels are valid.
 //!
 //! The modules that call the driver, each using only those above it: `driver`, `context`, `event` and `memory`, `queue`
-//! (a stream with its staging and scratch memory), `module` and `kernels`, `device`, `buffer`, `launch`, `graph`, `fork`.
+//! (a stream with its staging and scratch memory), `module` and `kernels`, `device`, `buffer`, `launch`, `graph`,
+//! `fork`.
 
 #![allow(unsafe_code)]
 

@@ -15,7 +15,8 @@ pub fn device_count() -> Result<usize> {
 }
 
 impl Cuda {
-    /// Opens GPU `index`, with activations stored as `activation`. All buffers together may take at most `memory_limit` bytes of its memory.
+    /// Opens GPU `index`, with activations stored as `activation`. All buffers together may take at most `memory_limit`
+    /// bytes of its memory.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) naming what is missing: the driver, a GPU, or kernels for this GPU;

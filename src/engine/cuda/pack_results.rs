@@ -7,7 +7,7 @@ use crate::engine::decode::DecodeState;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::pack_results`](crate::engine::Backend::pack_results): `out` `[S, COUNT + K + G]`.
+/// See [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results): `out` `[S, COUNT + K + G]`.
 pub(super) fn pack_results(be: &Cuda, out: &mut Tensor<Cuda, i32>, state: &DecodeState<Cuda>) -> Result<()> {
     let (slots, len) = (state.sizes.slots, state.sizes.slots * state.sizes.result_width());
     let mut launch = be.device.launch("pack_results", "")?;

@@ -7,7 +7,7 @@ use crate::engine::profile::Work;
 use crate::engine::{StepRows, Tensor};
 use crate::error::Result;
 
-/// See [`Backend::pick_candidates`](crate::engine::Backend::pick_candidates): `logits` `[R, V]`.
+/// See [`SearchOps::pick_candidates`](crate::engine::backend::SearchOps::pick_candidates): `logits` `[R, V]`.
 pub(super) fn pick_candidates(
     be: &Cuda,
     state: &mut DecodeState<Cuda>,

@@ -2,9 +2,9 @@
 //! main stream need not wait for.
 //!
 //! Encoding is bound by the tensor cores and a decode step by memory, so both run well at the same time. Each thread
-//! has its own current stream: [`fork`](super::fork::fork) redirects the calls of one thread to the second stream while its closure
-//! runs. Models and pipeline stages never handle a stream.
-//! Models and pipeline stages never handle a stream.
+//! has its own current stream: [`fork`](super::fork::fork) redirects the calls of one thread to the second stream while
+//! its closure runs. Models and pipeline stages never handle a stream. Models and pipeline stages never handle a
+//! stream.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

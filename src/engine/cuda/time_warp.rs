@@ -1,4 +1,5 @@
-//! The primitives of [`TimeWarpOps`] (word times by dynamic time warping). Each is one launch, `alignment_matrix` is two.
+//! The primitives of [`TimeWarpOps`] (word times by dynamic time warping). Each is one launch, `alignment_matrix` is
+//! two.
 
 use super::Cuda;
 use super::activation::Bits;

@@ -5,8 +5,8 @@ use crate::engine::Tensor;
 use crate::engine::profile::Work;
 use crate::error::Result;
 
-/// See [`Backend::token_probability`](crate::engine::Backend::token_probability): `out` `[S]`, `logits` `[R, V]`, `slot`
-/// `[R]`, `token` below `V`.
+/// See [`SearchOps::token_probability`](crate::engine::backend::SearchOps::token_probability): `out` `[S]`, `logits`
+/// `[R, V]`, `slot` `[R]`, `token` below `V`.
 pub(super) fn token_probability(
     be: &Cuda,
     out: &mut Tensor<Cuda, f32>,

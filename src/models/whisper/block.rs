@@ -71,7 +71,7 @@ impl<'a, B: Backend> Scope<'a, B> {
         self.on_device(&fused.unwrap_or(none), &bias)
     }
 
-    /// A convolution `[N, C, taps]`, transposed to `[N, taps * C]` as [`Backend::conv1d`] expects it.
+    /// A convolution `[N, C, taps]`, transposed to `[N, taps * C]` as [`MatrixOps::conv1d`](crate::engine::backend::MatrixOps::conv1d) expects it.
     pub fn conv1d(&self, name: &str, outputs: usize, inputs: usize, taps: usize) -> Result<Linear<B>> {
         let weight = self.host_weight(&format!("{name}.weight"), &[outputs, inputs, taps])?;
         let bias = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[outputs])?;

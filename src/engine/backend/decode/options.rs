@@ -24,8 +24,8 @@ impl DecodeSizes {
         2 * self.beams
     }
 
-    /// Numbers that [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results) packs for each slot: [`result_column`], then which rows are live, then the
-    /// tokens of the best hypothesis.
+    /// Numbers that [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results) packs for each slot:
+    /// [`result_column`], then which rows are live, then the tokens of the best hypothesis.
     pub fn result_width(&self) -> usize {
         result_column::COUNT + self.beams + self.new_tokens
     }
@@ -141,7 +141,8 @@ pub mod float_column {
     pub const COUNT: usize = 3;
 }
 
-/// The first columns of what [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results) packs for a slot.
+/// The first columns of what [`SearchOps::pack_results`](crate::engine::backend::SearchOps::pack_results) packs for a
+/// slot.
 pub mod result_column {
     /// See [`DecodeState::done`](super::super::DecodeState::done).
     pub const DONE: usize = 0;

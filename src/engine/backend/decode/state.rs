@@ -209,8 +209,8 @@ mod tests {
     use super::super::options::tests::a_beam_search;
     use super::*;
 
-    /// Rows of the slot's last search stand wherever that ended, perhaps within the new prompt. Listed before the host knows
-    /// that they do not go on, they must not write there.
+    /// Rows of the slot's last search stand wherever that ended, perhaps within the new prompt. Listed before the host
+    /// knows that they do not go on, they must not write there.
     #[test]
     fn rows_of_the_last_search_write_behind_the_new_prompt() -> Result<()> {
         let be = crate::engine::cpu::Cpu::new(Some(1))?;
