@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use diarist::assets::SAMPLE;
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::engine::prelude::*;
@@ -21,7 +21,7 @@ use diarist::vad::{Detector, VadMethod, VadOptions};
 
 /// The conversation, 16 kHz mono.
 fn conversation() -> Vec<f32> {
-    decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), unwatched).expect("the sample").samples
+    decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), ignore_progress).expect("the sample").samples
 }
 
 fn pipeline() -> Pipeline<Cpu> {
@@ -38,7 +38,7 @@ fn group<'a>(c: &'a mut Criterion, name: &str, samples: usize) -> BenchmarkGroup
 fn audio(c: &mut Criterion) {
     let options = DecodeOptions::default();
     let mut group = group(c, "audio", conversation().len());
-    group.bench_function("flac", |b| b.iter(|| decode_bytes(SAMPLE, "conversation.flac", &options, unwatched)));
+    group.bench_function("flac", |b| b.iter(|| decode_bytes(SAMPLE, "conversation.flac", &options, ignore_progress)));
 }
 
 fn vad(c: &mut Criterion) {

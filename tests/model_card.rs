@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use diarist::assets::{SAMPLE, SAMPLE_SCRIPT};
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 use diarist::config::Options;
 use diarist::diarize::diarizer::OnDevice;
 use diarist::diarize::{Diarizer, Turn};
@@ -47,7 +47,8 @@ fn median_error(found: &[&Word], script: &[Value]) -> f64 {
 #[test]
 fn the_card_states_what_the_engine_measures() {
     let script: Value = serde_json::from_str(SAMPLE_SCRIPT).unwrap();
-    let samples = decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), unwatched).unwrap().samples;
+    let samples =
+        decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), ignore_progress).unwrap().samples;
     let be = Cpu::new(None).unwrap();
     let diarizer = Diarizer::builtin(&be).unwrap();
     let found = diarizer.diarize(&be, &samples, &Default::default(), &mut ()).unwrap();

@@ -10,7 +10,7 @@ use common::{Golden, assert_close, campplus, pyannet, resnet34, seeded};
 use diarist::Result;
 use diarist::align::AlignOptions;
 use diarist::assets::SAMPLE;
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 use diarist::config::Options;
 use diarist::diarize::Diarizer;
 use diarist::diarize::diarizer::OnDevice;
@@ -247,7 +247,8 @@ impl Cluster for Opaque {}
 
 /// The sample's first ten seconds, transcribed, with word times and speakers.
 fn transcribe<B: Backend>(be: &B, beam_size: usize, words: WordTimes) -> Transcript {
-    let mut samples = decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), unwatched).unwrap().samples;
+    let mut samples =
+        decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), ignore_progress).unwrap().samples;
     samples.truncate(10 * 16_000);
     let diarizer = Box::new(OnDevice { be: be.clone(), diarizer: Diarizer::builtin(be).unwrap() });
     let pipeline = Pipeline {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diarist::align::AlignOptions;
 use diarist::asr::{AsrOptions, AsrResult, Capabilities, Chunks, Observer, Recognizer, WhisperRecognizer};
 use diarist::assets::{ALIGNER, SAMPLE, SAMPLE_SCRIPT};
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 use diarist::config::Options;
 use diarist::diarize::Diarizer;
 use diarist::diarize::diarizer::OnDevice;
@@ -118,7 +118,8 @@ fn a_ctc_recogniser_works_in_the_whole_pipeline() {
         aligners: Aligners::builtin(),
         speakers: Some(Speakers { diarizer: Box::new(OnDevice { be, diarizer }), gallery: None }),
     };
-    let samples = decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), unwatched).unwrap().samples;
+    let samples =
+        decode_bytes(SAMPLE, "conversation.flac", &DecodeOptions::default(), ignore_progress).unwrap().samples;
     let options = Options {
         words: WordTimes::Aligned(AlignOptions::default()),
         speakers: Some(SpeakerOptions::default()),

@@ -176,12 +176,12 @@ fn fitting(gallery: Gallery, diarizer: &dyn DynDiarizer) -> Result<Gallery> {
 /// Resolves a language to its aligner: `requested` if given, else the default for the language.
 fn aligner_finder(hub: Hub, builtin: bool, requested: Option<String>) -> Box<FindAligner> {
     Box::new(move |language, load| {
-        let mut unwatched = |_: &hub::Fetching| ControlFlow::Continue(());
+        let mut ignore_progress = |_: &hub::Fetching| ControlFlow::Continue(());
         let name = match &requested {
             Some(name) => name,
             None if builtin && language == "en" => return load(&AlignerSource::Builtin),
             None => hub.aligner_of(language)?,
         };
-        hub.obtain_aligner_and_load(name, &mut unwatched, load)
+        hub.obtain_aligner_and_load(name, &mut ignore_progress, load)
     })
 }

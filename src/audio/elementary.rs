@@ -17,8 +17,8 @@ use symphonia::core::meta::{Metadata, MetadataLog};
 use symphonia::core::packet::{Packet, PacketBuilder};
 use symphonia::core::units::{Duration, Timestamp};
 
+use super::container::Length;
 use super::mpeg::{self, Frame, HEADER, Kind, Tag};
-use super::open::Length;
 use super::wav::read_some;
 
 /// The first frame must begin within this many bytes after the leading tags.
@@ -159,7 +159,7 @@ fn length(frame: &Frame, tag: Option<Tag>, bytes: u64) -> Length {
         Some(Tag { total: Some(total), start, end, .. }) => {
             Length::Stated(total.saturating_sub(start).saturating_sub(end) as f64 / rate)
         }
-        _ => Length::Guessed((bytes / frame.len.max(1) as u64 * frame.samples) as f64 / rate),
+        _ => Length::Estimated((bytes / frame.len.max(1) as u64 * frame.samples) as f64 / rate),
     }
 }
 

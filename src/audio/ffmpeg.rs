@@ -6,6 +6,7 @@
 //! samples.
 
 mod command;
+pub(super) mod program;
 mod report;
 
 use std::io;
@@ -15,15 +16,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::DecoderKind;
 use super::input::{self, Recording, TICK, Watch};
-use super::mix::{self, MixError, Planes, samples_of};
-use super::reader::DecoderKind;
+use super::mix::{self, MixError, Planes, plane_len};
 use super::resample::Resamplers;
 use super::{DecodeOptions, Progress, Source, decoder};
 use crate::error::{Error, Result};
 use crate::units::Seconds;
 
-pub(super) use command::find;
 use report::{Report, Reporter};
 
 /// Timeouts for ffmpeg. Only the time spent waiting for it counts.
@@ -115,7 +115,7 @@ impl Ffmpeg {
             limits,
             source: Source { bytes: recording.bytes(), container: "unknown".into(), ..Source::default() },
             child,
-            output: input::pump(move || Ok(stdout)).map_err(cannot_start)?,
+            output: input::read_in_background(move || Ok(stdout)).map_err(cannot_start)?,
             report: Reporter::start(stderr).map_err(cannot_start)?,
             pending: Vec::new(),
             frames: Vec::new(),
@@ -128,7 +128,7 @@ impl Ffmpeg {
             idle: Duration::ZERO,
             waited: Duration::ZERO,
         };
-        while samples_of(&ffmpeg.block) == 0 && !ffmpeg.ended {
+        while plane_len(&ffmpeg.block) == 0 && !ffmpeg.ended {
             let stepped = ffmpeg.step();
             if watch(Progress { decoded: Seconds(0.0), total: None }).is_break() {
                 return Err(Error::Cancelled);
@@ -223,7 +223,7 @@ impl Ffmpeg {
                 Error::audio(&self.name, decoder::sample_reason(self.seconds + frame as f64 / rate, value))
             }
         })?;
-        let count = samples_of(&self.planes);
+        let count = plane_len(&self.planes);
         self.seconds += count as f64 / rate;
         if let Some(limit) = self.options.max_duration.filter(|limit| !(self.seconds <= limit.0)) {
             return Err(Error::TooLong { path: self.name.clone(), limit });
@@ -247,7 +247,7 @@ impl Ffmpeg {
         }
         self.pending.drain(..offset);
         mix::check_channels(channels as usize, self.options.channel).map_err(|reason| self.error(reason))?;
-        let selected = self.options.channel.heard_of(channels as usize);
+        let selected = self.options.channel.output_channels(channels as usize);
         self.resampler = Some(Resamplers::new(rate, selected).map_err(|reason| self.error(reason))?);
         (self.source.rate, self.source.channels) = (rate, channels as usize);
         let report = self.report.so_far();

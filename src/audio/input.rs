@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use super::container::{self, OpenError};
 use super::names;
-use super::open::{self, Opened, Refusal};
+use super::open::{self, Opened};
 use super::recognise::{self, Content};
 use super::{DecodeOptions, Progress};
 use crate::error::{Error, Result};
@@ -49,7 +50,7 @@ impl<'a> Recording<'a> {
     pub(super) fn of_path(path: &Path, watch: Watch) -> Result<Recording<'static>> {
         let refuse = |reason: &str| Err(Error::audio(path, reason));
         // Check the type before opening, because opening a pipe blocks until it has a writer.
-        let meta = fs::metadata(path).map_err(|error| Error::audio(path, open::io_reason(&error)))?;
+        let meta = fs::metadata(path).map_err(|error| Error::audio(path, container::io_reason(&error)))?;
         if is_pipe(&meta) {
             let pipe = path.to_path_buf();
             return Recording::of_pipe(path, move || File::open(pipe), watch);
@@ -95,13 +96,13 @@ impl<'a> Recording<'a> {
         open: impl FnOnce() -> io::Result<R> + Send + 'static,
         watch: Watch,
     ) -> Result<Recording<'static>> {
-        let cannot_read = |error: io::Error| Error::audio(name, open::io_reason(&error));
+        let cannot_read = |error: io::Error| Error::audio(name, container::io_reason(&error));
         let cannot_keep = |error: io::Error| {
             let cure = "make room in the folder for temporary files, or save the recording to a file first";
             Error::audio(name, format!("cannot be copied to a temporary file: {error}; {cure}"))
         };
         let mut file = tempfile::tempfile().map_err(cannot_keep)?;
-        let chunks = pump(open).map_err(cannot_read)?;
+        let chunks = read_in_background(open).map_err(cannot_read)?;
         let mut bytes = 0;
         let mut head = Vec::new();
         loop {
@@ -141,7 +142,7 @@ impl<'a> Recording<'a> {
     /// # Errors
     /// [`Error::Audio`] if it cannot be read or is not a recording.
     pub(super) fn content(&self) -> Result<Content> {
-        let cannot_read = |error: io::Error| Error::audio(&self.name, open::io_reason(&error));
+        let cannot_read = |error: io::Error| Error::audio(&self.name, container::io_reason(&error));
         let content = match &self.place {
             Place::Named => File::open(&self.name).and_then(|mut file| recognise::recognise(&mut file)),
             Place::Memory(bytes) => recognise::recognise(&mut Cursor::new(bytes)),
@@ -153,7 +154,7 @@ impl<'a> Recording<'a> {
     }
 
     /// Opens it with the built-in reader.
-    pub(super) fn open(&self, options: &DecodeOptions) -> Result<Opened<'a>, Refusal> {
+    pub(super) fn open(&self, options: &DecodeOptions) -> Result<Opened<'a>, OpenError> {
         match &self.place {
             Place::Named => open::open_file(File::open(&self.name), &self.name, options),
             Place::Memory(bytes) => open::open_bytes(bytes, &self.name, options),
@@ -219,7 +220,7 @@ impl<'a> Recording<'a> {
 /// Rejects a file of a type that is not a recording.
 fn check(content: &Content, name: &Path) -> Result<()> {
     match content {
-        Content::NoRecording(what) => Err(Error::audio(name, format!("is {what}, not a recording"))),
+        Content::NotAudio(what) => Err(Error::audio(name, format!("is {what}, not a recording"))),
         _ => Ok(()),
     }
 }
@@ -246,7 +247,7 @@ fn is_pipe(_: &fs::Metadata) -> bool {
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(super) fn pump<R: Read>(
+pub(super) fn read_in_background<R: Read>(
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     let (sender, receiver) = sync_channel(4);

@@ -16,7 +16,7 @@ const SAMPLES_PER_CLICK: usize = 1000;
 
 /// Scales a whole recording by its peak, or clips single clicks, if the peak exceeds [`MAX_PEAK`]; logs a warning. All
 /// channels get the same factor.
-pub(super) fn tame(planes: &mut Planes, name: &Path) {
+pub(super) fn limit_peak(planes: &mut Planes, name: &Path) {
     let peak = planes.iter().flatten().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
     if peak <= MAX_PEAK {
         return;

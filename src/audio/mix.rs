@@ -17,7 +17,7 @@ pub enum Channel {
 
 impl Channel {
     /// Number of output channels for a recording with `channels` channels.
-    pub(super) fn heard_of(self, channels: usize) -> usize {
+    pub(super) fn output_channels(self, channels: usize) -> usize {
         match self {
             Channel::Mix | Channel::Pick(_) => 1,
             Channel::Each(_) => channels,
@@ -29,7 +29,7 @@ impl Channel {
 pub(super) type Planes = Vec<Vec<f32>>;
 
 /// Number of samples per channel.
-pub(super) fn samples_of(planes: &Planes) -> usize {
+pub(super) fn plane_len(planes: &Planes) -> usize {
     planes.first().map_or(0, Vec::len)
 }
 
@@ -82,7 +82,7 @@ pub(super) fn mix_interleaved(
     planes: &mut Planes,
 ) -> Result<(), MixError> {
     check_channels(channels, channel).map_err(MixError::File)?;
-    planes.resize_with(channel.heard_of(channels), Vec::new);
+    planes.resize_with(channel.output_channels(channels), Vec::new);
     for (index, plane) in planes.iter_mut().enumerate() {
         plane.clear();
         match channel {

@@ -34,10 +34,10 @@ const SETTINGS: u64 = 0x4255;
 
 /// The tracks, in the order of the file.
 #[derive(Debug, Default)]
-pub(super) struct Tracks(Vec<TrackFacts>);
+pub(super) struct Tracks(Vec<TrackInfo>);
 
 #[derive(Debug, Default)]
-struct TrackFacts {
+struct TrackInfo {
     number: u64,
     is_audio: bool,
     is_default: bool,
@@ -70,14 +70,14 @@ impl Tracks {
 
     /// Whether the file marks a track as default; `None` for a track that was not found.
     pub(super) fn is_default(&self, track: u32) -> Option<bool> {
-        self.0.iter().find(|facts| facts.number == u64::from(track)).map(|facts| facts.is_default)
+        self.0.iter().find(|info| info.number == u64::from(track)).map(|info| info.is_default)
     }
 
     /// The content encodings of a track, in the order in which they must be undone. The error describes an unsupported
     /// encoding.
     pub(super) fn encodings(&self, track: u32) -> Result<Vec<Encoding>, String> {
-        let facts = self.0.iter().find(|facts| facts.number == u64::from(track));
-        let mut encodings = facts.map_or_else(Vec::new, |facts| facts.encodings.clone());
+        let info = self.0.iter().find(|info| info.number == u64::from(track));
+        let mut encodings = info.map_or_else(Vec::new, |info| info.encodings.clone());
         encodings.sort_by_key(|encoding| std::cmp::Reverse(encoding.order));
         match encodings.iter().find_map(|encoding| match &encoding.method {
             Method::Unknown(name) => Some(name.clone()),
@@ -173,27 +173,27 @@ fn unsigned(bytes: &[u8]) -> u64 {
 fn tracks(data: &[u8]) -> Tracks {
     let tracks = children(data).filter(|(id, _)| *id == TRACK).map(|(_, body)| {
         // FlagDefault is 1 if the element is absent.
-        let mut facts = TrackFacts { is_default: true, ..TrackFacts::default() };
+        let mut info = TrackInfo { is_default: true, ..TrackInfo::default() };
         for (id, body) in children(body) {
             match id {
-                NUMBER => facts.number = unsigned(body),
-                TYPE => facts.is_audio = unsigned(body) == AUDIO,
-                DEFAULT => facts.is_default = unsigned(body) != 0,
+                NUMBER => info.number = unsigned(body),
+                TYPE => info.is_audio = unsigned(body) == AUDIO,
+                DEFAULT => info.is_default = unsigned(body) != 0,
                 ENCODINGS => {
-                    facts.encodings = children(body)
+                    info.encodings = children(body)
                         .filter(|(id, _)| *id == ENCODING)
                         .map(|(_, e)| encoding(e))
                         .take(MAX_ENCODINGS + 1)
                         .collect();
-                    if facts.encodings.len() > MAX_ENCODINGS {
+                    if info.encodings.len() > MAX_ENCODINGS {
                         let method = Method::Unknown("encoded too many times".into());
-                        facts.encodings = vec![Encoding { order: 0, scope: 1, method }];
+                        info.encodings = vec![Encoding { order: 0, scope: 1, method }];
                     }
                 }
                 _ => {}
             }
         }
-        facts
+        info
     });
     Tracks(tracks.take(MAX_ELEMENTS).collect())
 }

@@ -24,7 +24,9 @@
 //! | `resample.rs`  | any rate -> 16 kHz, exactly `round(n * 16000 / rate)` samples, without delay                 |
 
 mod aac;
+mod container;
 mod decoder;
+mod decoder_kind;
 mod elementary;
 mod ffmpeg;
 mod input;
@@ -46,8 +48,9 @@ mod wav;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+pub use decoder_kind::DecoderKind;
 pub use mix::{Channel, MAX_CHANNELS};
-pub use reader::{Decoder, DecoderKind};
+pub use reader::Decoder;
 pub use resample::{MAX_RATE, MIN_RATE};
 
 use crate::error::{Error, Result};
@@ -143,7 +146,7 @@ pub struct Progress {
 }
 
 /// A progress callback that does nothing and never cancels.
-pub fn unwatched(_: Progress) -> ControlFlow<()> {
+pub fn ignore_progress(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -204,12 +207,12 @@ pub fn from_samples(samples: &[f32], channels: usize, rate: u32, channel: Channe
         }
     })?;
     let mut resampler = resample::Resamplers::new(rate, planes.len()).map_err(fail)?;
-    let (frames, mut out) = (mix::samples_of(&planes), Vec::new());
+    let (frames, mut out) = (mix::plane_len(&planes), Vec::new());
     resampler.push(&planes, 0..frames, &mut out).map_err(fail)?;
     if resampler.finish(&mut out).map_err(fail)? == 0 {
         return Err(fail("there is not a single sample at 16 kHz".into()));
     }
-    loudness::tame(&mut out, Path::new("samples"));
+    loudness::limit_peak(&mut out, Path::new("samples"));
     let length = Some(Seconds(frames as f64 / f64::from(rate)));
     let bytes = size_of_val(samples) as u64;
     let source = Source { container: "samples".into(), codec: "pcm_f32".into(), rate, channels, length, bytes };
@@ -251,8 +254,8 @@ fn collect(mut decoder: Decoder, name: &Path, mut watch: impl FnMut(Progress) ->
         }
     }
     let source = decoder.source().clone();
-    loudness::tame(&mut planes, name);
-    let seconds = mix::samples_of(&planes) as f64 / SAMPLE_RATE as f64;
+    loudness::limit_peak(&mut planes, name);
+    let seconds = mix::plane_len(&planes) as f64 / SAMPLE_RATE as f64;
     tracing::debug!(
         file = %name.display(), container = source.container, codec = source.codec, rate = source.rate,
         channels = source.channels, seconds, "decoded"

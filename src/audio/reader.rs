@@ -1,42 +1,16 @@
 //! Selection of the decoder (built-in or ffmpeg), and the public streaming [`Decoder`].
 
 use std::path::Path;
-use std::str::FromStr;
 
+use super::container::{KNOWN, OpenError};
 use super::decoder;
-use super::ffmpeg::{self, Ffmpeg};
+use super::ffmpeg::{self, Ffmpeg, program};
 use super::input::{Recording, Watch};
-use super::open::{Opened, Refusal};
+use super::open::Opened;
 use super::recognise::Content;
-use super::{DecodeOptions, Source, unwatched};
+use super::{DecodeOptions, DecoderKind, Source, ignore_progress};
 use crate::error::{Error, Result};
 use crate::units::Seconds;
-
-/// The decoder to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum DecoderKind {
-    /// The built-in reader, which starts no other program. Unsupported formats are an error that names the format.
-    #[default]
-    Builtin,
-    /// The built-in reader; for containers and codecs that it does not support, `ffmpeg` from PATH. There is no second
-    /// attempt if the built-in reader decodes a part of a recording and finds the rest damaged.
-    Auto,
-    /// `ffmpeg` from PATH, for every recording.
-    Ffmpeg,
-}
-
-impl FromStr for DecoderKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "builtin" => Ok(DecoderKind::Builtin),
-            "auto" => Ok(DecoderKind::Auto),
-            "ffmpeg" => Ok(DecoderKind::Ffmpeg),
-            _ => Err("expected auto, builtin or ffmpeg".into()),
-        }
-    }
-}
 
 /// Streaming decoder: reads a recording block by block and holds about one packet in memory.
 ///
@@ -64,7 +38,7 @@ impl<'a> Decoder<'a> {
     /// [`DecodeOptions::decoder`] supports, has no audio track, or contains no audio; [`Error::TooLong`] if its stated
     /// length exceeds [`DecodeOptions::max_duration`].
     pub fn open(path: &Path, options: &DecodeOptions) -> Result<Decoder<'static>> {
-        Decoder::open_watched(path, options, &mut unwatched)
+        Decoder::open_watched(path, options, &mut ignore_progress)
     }
 
     /// Opens a recording in memory. `name` is used in errors; its extension, if any, is a hint at the format.
@@ -72,7 +46,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Decoder::open`].
     pub fn from_bytes(bytes: &'a [u8], name: &str, options: &DecodeOptions) -> Result<Self> {
-        Decoder::start(&Recording::of_bytes(bytes, name)?, options, &mut unwatched)
+        Decoder::start(&Recording::of_bytes(bytes, name)?, options, &mut ignore_progress)
     }
 
     /// [`open`](Self::open) with a callback that can cancel while waiting for a pipe or for ffmpeg.
@@ -85,12 +59,12 @@ impl<'a> Decoder<'a> {
         if options.decoder == DecoderKind::Ffmpeg {
             let missing =
                 || Error::audio(&recording.name, "ffmpeg was asked for, and none was found on PATH; install it");
-            return Decoder::with_ffmpeg(&ffmpeg::find().ok_or_else(missing)?, recording, options, watch);
+            return Decoder::with_ffmpeg(&program::find().ok_or_else(missing)?, recording, options, watch);
         }
         let reason = match content {
             Content::Builtin => match recording.open(options) {
                 Ok(opened) => return Decoder::with_builtin(opened, recording, options, watch),
-                Err(Refusal::Unsupported(reason)) => match recording.mp4_entry() {
+                Err(OpenError::Unsupported(reason)) => match recording.mp4_entry() {
                     Some(codec) if !reason.contains(codec) => {
                         format!("its audio is {codec}, which the built-in reader does not know")
                     }
@@ -100,13 +74,13 @@ impl<'a> Decoder<'a> {
                     return Decoder::or_ffmpeg(damaged.into_error(&recording.name), recording, options, watch);
                 }
             },
-            Content::Foreign(what) => format!("is {what}, which the built-in reader does not know"),
-            Content::NoRecording(_) | Content::Unknown => format!("is not a recording in a known format ({KNOWN})"),
+            Content::FfmpegOnly(what) => format!("is {what}, which the built-in reader does not know"),
+            Content::NotAudio(_) | Content::Unknown => format!("is not a recording in a known format ({KNOWN})"),
         };
         let refuse = |cure: &str| Err(Error::audio(&recording.name, format!("{reason}; {cure}")));
         match options.decoder {
             DecoderKind::Builtin => refuse(CURE_BUILTIN),
-            _ => match ffmpeg::find() {
+            _ => match program::find() {
                 Some(program) => Decoder::with_ffmpeg(&program, recording, options, watch),
                 None => refuse(CURE_INSTALL),
             },
@@ -131,7 +105,7 @@ impl<'a> Decoder<'a> {
     /// that of the built-in reader.
     fn or_ffmpeg(error: Error, recording: &Recording<'a>, options: &DecodeOptions, watch: Watch) -> Result<Self> {
         let allowed = options.decoder == DecoderKind::Auto && matches!(error, Error::Audio { .. });
-        let program = ffmpeg::find().filter(|_| allowed);
+        let program = program::find().filter(|_| allowed);
         match program.map(|program| Decoder::with_ffmpeg(&program, recording, options, watch)) {
             Some(Ok(decoder)) => Ok(decoder),
             Some(Err(Error::Cancelled)) => Err(Error::Cancelled),
@@ -197,9 +171,6 @@ impl<'a> Decoder<'a> {
         }
     }
 }
-
-/// The formats of the built-in reader, for error messages.
-pub(super) const KNOWN: &str = "wav, flac, mp3, m4a/mp4, aac, ogg, opus, webm/mkv, aiff, caf";
 
 const CURE_BUILTIN: &str = "let ffmpeg read it (`decoder` auto), or convert it first, for example \
      with `ffmpeg -i IN -ac 1 OUT.wav`";

@@ -6,15 +6,15 @@ use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDe
 use symphonia::core::errors::Result as Decoded;
 use symphonia::core::formats::{FormatId, FormatReader, Track, TrackType, well_known as formats};
 
-use super::ffmpeg;
+use super::DecoderKind;
+use super::container::{ContainerInfo, Length, OpenError};
+use super::ffmpeg::program;
 use super::mkv::Encoding;
-use super::open::{Facts, Length, Refusal};
-use super::reader::DecoderKind;
 use super::timeline::Timeline;
 use super::{DecodeOptions, aac, mkv, mp4, names, opus};
 
 /// The selected track and its decoder.
-pub(super) struct Playing {
+pub(super) struct SelectedTrack {
     pub(super) track_id: u32,
     pub(super) decoder: Box<dyn AudioDecoder>,
     pub(super) params: AudioCodecParameters,
@@ -60,18 +60,22 @@ impl Candidate<'_> {
 /// Selects the requested track. Default: of the tracks that the file marks as default, the one with the most channels,
 /// then the first (ffmpeg 5.1 `ffmpeg_opt.c::open_output_file`). If that track cannot be decoded, the next in this
 /// order.
-pub(super) fn choose(format: &dyn FormatReader, facts: &Facts, options: &DecodeOptions) -> Result<Playing, Refusal> {
-    let candidates = candidates(format, facts);
+pub(super) fn select_track(
+    format: &dyn FormatReader,
+    info: &ContainerInfo,
+    options: &DecodeOptions,
+) -> Result<SelectedTrack, OpenError> {
+    let candidates = candidates(format, info);
     if let Some(number) = options.track {
         let chosen = number.checked_sub(1).and_then(|index| candidates.get(index));
-        let Some(chosen) = chosen else { return Err(Refusal::Damaged(no_such_track(number, &candidates))) };
-        return open_track(format, chosen, facts, options);
+        let Some(chosen) = chosen else { return Err(OpenError::Damaged(no_such_track(number, &candidates))) };
+        return open_track(format, chosen, info, options);
     }
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     ranked.sort_by_key(|candidate| std::cmp::Reverse((candidate.is_default, candidate.channels())));
     let mut refused = None;
     for candidate in ranked {
-        match open_track(format, candidate, facts, options) {
+        match open_track(format, candidate, info, options) {
             Ok(playing) => {
                 if refused.is_some() {
                     tracing::warn!(track = candidate.describe(), "the default track cannot be read; another is taken");
@@ -79,8 +83,8 @@ pub(super) fn choose(format: &dyn FormatReader, facts: &Facts, options: &DecodeO
                 return Ok(playing);
             }
             // Leave the default track to ffmpeg rather than take another track.
-            Err(refusal @ Refusal::Unsupported(_))
-                if candidate.is_default && options.decoder == DecoderKind::Auto && ffmpeg::find().is_some() =>
+            Err(refusal @ OpenError::Unsupported(_))
+                if candidate.is_default && options.decoder == DecoderKind::Auto && program::find().is_some() =>
             {
                 return Err(refusal);
             }
@@ -90,26 +94,26 @@ pub(super) fn choose(format: &dyn FormatReader, facts: &Facts, options: &DecodeO
     let container = format.format_info().long_name;
     Err(match refused {
         Some(refusal) => refusal,
-        None if format.first_track(TrackType::Video).is_some() => Refusal::Damaged(format!(
+        None if format.first_track(TrackType::Video).is_some() => OpenError::Damaged(format!(
             "there is no audio track in it ({container} with video only); nothing to transcribe"
         )),
-        None => Refusal::Unsupported(format!("there is no audio track in it ({container})")),
+        None => OpenError::Unsupported(format!("there is no audio track in it ({container})")),
     })
 }
 
 /// The audio tracks in the order of the file.
-fn candidates<'a>(format: &'a dyn FormatReader, facts: &Facts) -> Vec<Candidate<'a>> {
+fn candidates<'a>(format: &'a dyn FormatReader, info: &ContainerInfo) -> Vec<Candidate<'a>> {
     let audio = |track: &'a Track| match &track.codec_params {
         Some(CodecParameters::Audio(params)) => Some((track, params)),
         _ => None,
     };
-    let mut ids = [facts.movie.audio_tracks(), facts.matroska.audio_tracks()].concat();
+    let mut ids = [info.movie.audio_tracks(), info.matroska.audio_tracks()].concat();
     // Symphonia may find tracks that this crate's header parsers did not.
     let known = format.tracks().iter().filter(|track| audio(track).is_some()).map(|track| track.id);
     ids.extend(known.filter(|id| !ids.contains(id)).collect::<Vec<_>>());
     let candidate = |id: u32| {
         let track = format.tracks().iter().find(|track| track.id == id);
-        let is_default = facts.movie.is_enabled(id).or(facts.matroska.is_default(id)).unwrap_or(true);
+        let is_default = info.movie.is_enabled(id).or(info.matroska.is_default(id)).unwrap_or(true);
         Candidate { id, track: track.and_then(audio), is_default }
     };
     ids.into_iter().map(candidate).collect()
@@ -125,17 +129,15 @@ fn no_such_track(number: usize, candidates: &[Candidate]) -> String {
 fn open_track(
     format: &dyn FormatReader,
     candidate: &Candidate,
-    facts: &Facts,
+    info: &ContainerInfo,
     options: &DecodeOptions,
-) -> Result<Playing, Refusal> {
-    let unreadable = |what: String| Refusal::Unsupported(format!("its audio {what}"));
+) -> Result<SelectedTrack, OpenError> {
+    let unreadable = |what: String| OpenError::Unsupported(format!("its audio {what}"));
     let Some((track, params)) = candidate.track else {
         return Err(unreadable("is in a codec that is not known".into()));
     };
-    let encodings = facts
-        .matroska
-        .encodings(candidate.id)
-        .map_err(|how| unreadable(format!("is {how}, which cannot be undone")))?;
+    let encodings =
+        info.matroska.encodings(candidate.id).map_err(|how| unreadable(format!("is {how}, which cannot be undone")))?;
     let mut params = params.clone();
     if let Some(header) = params.extra_data.as_deref().and_then(|header| mkv::decode(&encodings, header, true)) {
         params.with_extra_data(header);
@@ -150,13 +152,13 @@ fn open_track(
     let is_mp4 = container == formats::FORMAT_ID_ISOMP4;
     let delay = if is_mp4 && params.codec == CODEC_ID_OPUS { opus::delay(&params) } else { 0.0 };
     let is_timed = matches!(container, formats::FORMAT_ID_ISOMP4 | formats::FORMAT_ID_MKV | formats::FORMAT_ID_OGG);
-    let edits = if is_mp4 { facts.movie.edits(candidate.id, delay, tick) } else { Vec::new() };
+    let edits = if is_mp4 { info.movie.edits(candidate.id, delay, tick) } else { Vec::new() };
     let timeline = Timeline::new(edits, options.sync && is_timed);
-    let length = match track_length(format, track, tick, facts) {
+    let length = match track_length(format, track, tick, info) {
         Length::Stated(media) => Length::Stated(timeline.length(media - delay).unwrap_or(media)),
         other => other,
     };
-    Ok(Playing { track_id: track.id, decoder, params, tick, delay, is_timed, timeline, encodings, length })
+    Ok(SelectedTrack { track_id: track.id, decoder, params, tick, delay, is_timed, timeline, encodings, length })
 }
 
 /// Creates the decoder of a track. For HE-AAC that symphonia rejects, decodes its AAC-LC core.
@@ -175,8 +177,8 @@ pub(super) fn make_decoder(params: &AudioCodecParameters) -> Decoded<Box<dyn Aud
 }
 
 /// The length of a track according to its container.
-fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Facts) -> Length {
-    if let Some(length) = facts.frames {
+fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, info: &ContainerInfo) -> Length {
+    if let Some(length) = info.frames {
         return length;
     }
     let ticks = match (track.duration, track.num_frames) {
@@ -193,12 +195,12 @@ fn track_length(format: &dyn FormatReader, track: &Track, tick: f64, facts: &Fac
     if ticks == 0 || tick == 0.0 {
         return Length::Unknown;
     }
-    match facts.wav {
+    match info.wav {
         Some(Some(factor)) => return Length::Stated(seconds * factor),
-        Some(None) => return Length::Guessed(seconds),
+        Some(None) => return Length::Estimated(seconds),
         None => {}
     }
-    if states_length(format.format_info().format) { Length::Stated(seconds) } else { Length::Guessed(seconds) }
+    if states_length(format.format_info().format) { Length::Stated(seconds) } else { Length::Estimated(seconds) }
 }
 
 /// Length of the whole file. Matroska's is that of the longest track, so that it is reliable only for a single track.
@@ -207,7 +209,7 @@ fn media_length(format: &dyn FormatReader) -> Length {
     match (info.time_base, info.duration) {
         (Some(base), Some(duration)) if duration.get() > 0 => {
             let seconds = duration.get() as f64 * f64::from(base);
-            if format.tracks().len() == 1 { Length::Stated(seconds) } else { Length::Guessed(seconds) }
+            if format.tracks().len() == 1 { Length::Stated(seconds) } else { Length::Estimated(seconds) }
         }
         _ => Length::Unknown,
     }

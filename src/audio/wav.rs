@@ -9,8 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use symphonia::core::io::MediaSource;
 
+use super::container::OpenError;
 use super::mix;
-use super::open::Refusal;
 
 /// Size that marks an unknown size, or one that is stored in the `ds64` chunk.
 const UNKNOWN: u64 = 0xffff_ffff;
@@ -69,7 +69,7 @@ struct Chunks {
 pub(super) fn normalise<'a>(
     mut source: Box<dyn MediaSource + 'a>,
     bytes: u64,
-) -> io::Result<Result<Normalised<'a>, Refusal>> {
+) -> io::Result<Result<Normalised<'a>, OpenError>> {
     let mut head = [0; 40];
     let got = read_some(&mut source, &mut head)?;
     source.seek(SeekFrom::Start(0))?;
@@ -150,7 +150,7 @@ fn read_chunks(
     source: &mut Box<dyn MediaSource + '_>,
     bytes: u64,
     layout: Layout,
-) -> io::Result<Result<Chunks, Refusal>> {
+) -> io::Result<Result<Chunks, OpenError>> {
     let (header, align) = if layout == Layout::Riff { (8, 2) } else { (24, 8) };
     let mut at: u64 = if layout == Layout::Riff { 12 } else { 40 };
     let mut format = Vec::new();
@@ -196,8 +196,8 @@ fn read_chunks(
     damaged("it ends within its header, before the samples: it was cut off or never finished; record or copy it again")
 }
 
-fn damaged<T>(reason: &str) -> io::Result<Result<T, Refusal>> {
-    Ok(Err(Refusal::Damaged(reason.into())))
+fn damaged<T>(reason: &str) -> io::Result<Result<T, OpenError>> {
+    Ok(Err(OpenError::Damaged(reason.into())))
 }
 
 /// Whether a size that exceeds the file is a placeholder of a program that did not know the size when it wrote the
@@ -221,9 +221,9 @@ fn chunk_follows(source: &mut Box<dyn MediaSource + '_>, at: u64, bytes: u64) ->
 }
 
 /// The canonical format chunk; `None` for MPEG audio, whose frames have headers of their own.
-fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
     if format.len() < 16 {
-        return Err(Refusal::Damaged("its header is damaged: the format chunk is too short".into()));
+        return Err(OpenError::Damaged("its header is damaged: the format chunk is too short".into()));
     }
     let u16_at = |at: usize| u16::from_le_bytes([format[at], format[at + 1]]);
     // WAVE_FORMAT_EXTENSIBLE stores the actual format tag in the first two bytes of the subformat GUID.
@@ -232,7 +232,7 @@ fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     if matches!(tag, MPEG | MP3) {
         return Ok(None);
     }
-    mix::check_channels(usize::from(channels), mix::Channel::Mix).map_err(Refusal::Damaged)?;
+    mix::check_channels(usize::from(channels), mix::Channel::Mix).map_err(OpenError::Damaged)?;
     // Samples of, for example, 20 bits are stored in whole bytes; the block size gives their number.
     let is_valid = |align: u16| align > 0 && align.is_multiple_of(channels) && align / channels <= MAX_SAMPLE_BYTES;
     let bits = if tag == PCM && is_valid(align) { 8 * (align / channels) } else { bits };
@@ -246,7 +246,7 @@ fn canonical_format(format: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         _ => {
             let name = super::names::wav_tag(tag);
             let reason = format!("its samples are in {name}, which cannot be read (WAV format tag {tag:#06x})");
-            return Err(Refusal::Unsupported(reason));
+            return Err(OpenError::Unsupported(reason));
         }
     }
     Ok(Some(out))

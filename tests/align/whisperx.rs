@@ -27,7 +27,7 @@ fn options() -> AlignOptions {
 fn sound(source: &Value) -> Vec<f32> {
     if let Some(path) = source.as_str() {
         let path = shared(&format!("audio/{path}"));
-        return audio::decode(&path, &audio::DecodeOptions::default(), audio::unwatched).unwrap().samples;
+        return audio::decode(&path, &audio::DecodeOptions::default(), audio::ignore_progress).unwrap().samples;
     }
     let [seed, samples] = serde_json::from_value(source.clone()).unwrap();
     seeded::audio_f32(seed, samples as usize)

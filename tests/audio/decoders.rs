@@ -44,7 +44,8 @@ fn unsupported_containers_are_named_with_the_cure() {
         (after(b"nut/multimedia container\x00"), "NUT"),
         (after(b".RMF\x00\x00\x00\x12"), "RealMedia"),
     ] {
-        let error = decode_bytes(&bytes, "talk.mp3", &with(DecoderKind::Builtin), audio::unwatched).expect_err(name);
+        let error =
+            decode_bytes(&bytes, "talk.mp3", &with(DecoderKind::Builtin), audio::ignore_progress).expect_err(name);
         let text = error.to_string();
         assert_eq!(error.kind(), "audio");
         for part in ["talk.mp3", name, "`decoder` auto", "convert"] {
@@ -64,7 +65,8 @@ fn other_file_types_are_not_passed_to_ffmpeg() {
             (b"%PDF-1.4\n1 0 obj", "PDF"),
             (b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR", "PNG"),
         ] {
-            let error = decode_bytes(bytes, "talk.mp3", &with(decoder), audio::unwatched).expect_err(name).to_string();
+            let error =
+                decode_bytes(bytes, "talk.mp3", &with(decoder), audio::ignore_progress).expect_err(name).to_string();
             assert!(error.contains(name) && error.contains("not a recording"), "{error}");
         }
     }
@@ -75,7 +77,7 @@ fn a_damaged_recording_of_a_supported_format_is_not_retried_with_ffmpeg() {
     let whole = fs::read(data("audio/stereo.flac")).expect("a committed file");
     let cut = &whole[..whole.len() / 2];
     let [auto, alone] = [DecoderKind::Auto, DecoderKind::Builtin].map(|decoder| {
-        decode_bytes(cut, "cut.flac", &with(decoder), audio::unwatched).expect_err("cut off").to_string()
+        decode_bytes(cut, "cut.flac", &with(decoder), audio::ignore_progress).expect_err("cut off").to_string()
     });
     assert_eq!(auto, alone);
 }

@@ -14,7 +14,7 @@ fn file(name: &str) -> Vec<u8> {
 
 #[track_caller]
 fn decode(bytes: &[u8], options: &DecodeOptions) -> Audio {
-    match decode_bytes(bytes, "made", options, audio::unwatched) {
+    match decode_bytes(bytes, "made", options, audio::ignore_progress) {
         Ok(audio) => audio,
         Err(error) => panic!("{error}"),
     }
@@ -22,7 +22,7 @@ fn decode(bytes: &[u8], options: &DecodeOptions) -> Audio {
 
 #[track_caller]
 fn refusal(bytes: &[u8], options: &DecodeOptions) -> String {
-    decode_bytes(bytes, "made", options, audio::unwatched).expect_err("a refusal").to_string()
+    decode_bytes(bytes, "made", options, audio::ignore_progress).expect_err("a refusal").to_string()
 }
 
 /// Checks that the chirp begins at a time, in seconds, plus at most 0.1 s of encoder delay.

@@ -66,7 +66,7 @@ fn one_channel_can_be_picked() {
     for name in ["stereo.flac", "stereo.opus", "stereo.aiff"] {
         for (index, want) in [sampled(chirp, 16_000, 8_000), sampled(tone, 16_000, 8_000)].iter().enumerate() {
             let options = DecodeOptions { channel: Channel::Pick(index), ..Default::default() };
-            let audio = audio::decode(&data("audio").join(name), &options, audio::unwatched).expect("stereo");
+            let audio = audio::decode(&data("audio").join(name), &options, audio::ignore_progress).expect("stereo");
             let ratio = snr(&audio.samples, want);
             assert!(ratio > 20.0, "{name} channel {index}: SNR {ratio:.1} dB");
         }
@@ -78,7 +78,7 @@ fn one_channel_can_be_picked() {
 fn all_channels_can_be_decoded_at_once() {
     let decode = |bytes: &[u8], channel| {
         let options = DecodeOptions { channel, ..Default::default() };
-        audio::decode_bytes(bytes, "a recording", &options, audio::unwatched)
+        audio::decode_bytes(bytes, "a recording", &options, audio::ignore_progress)
     };
     let mut files: Vec<(String, Vec<u8>, usize)> = ["stereo.flac", "stereo.opus", "stereo.aiff"]
         .iter()
@@ -128,7 +128,8 @@ fn wav_sample_formats_agree() {
         (float(64, f64s), "pcm_f64le", 0.0),
     ];
     for (wav, codec, tolerance) in cases {
-        let audio = decode_bytes(&wav.bytes(), "a.wav", &DecodeOptions::default(), audio::unwatched).expect(codec);
+        let audio =
+            decode_bytes(&wav.bytes(), "a.wav", &DecodeOptions::default(), audio::ignore_progress).expect(codec);
         assert_eq!(audio.source.codec, codec);
         assert_close(codec, &audio.samples, &want, tolerance, 0.0);
     }
@@ -175,11 +176,19 @@ fn interleaved_samples_are_mixed_by_their_mean() {
 
 #[test]
 fn one_sample_is_one_sample() {
-    let audio =
-        decode_bytes(&Wav::pcm16(16_000, 1, &[0.5]).bytes(), "a.wav", &DecodeOptions::default(), audio::unwatched);
+    let audio = decode_bytes(
+        &Wav::pcm16(16_000, 1, &[0.5]).bytes(),
+        "a.wav",
+        &DecodeOptions::default(),
+        audio::ignore_progress,
+    );
     assert_eq!(audio.expect("one sample").samples, [0.5]);
-    let error =
-        decode_bytes(&Wav::pcm16(48_000, 1, &[0.5]).bytes(), "a.wav", &DecodeOptions::default(), audio::unwatched)
-            .expect_err("a third of a sample");
+    let error = decode_bytes(
+        &Wav::pcm16(48_000, 1, &[0.5]).bytes(),
+        "a.wav",
+        &DecodeOptions::default(),
+        audio::ignore_progress,
+    )
+    .expect_err("a third of a sample");
     assert!(error.to_string().contains("shorter than one sample"), "{error}");
 }

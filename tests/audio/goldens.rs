@@ -16,7 +16,7 @@ fn needs_shared_recordings_match_ffmpeg() {
     let mut compared = 0;
     for (name, want) in table.as_object().expect("a table") {
         let path = shared(&format!("audio/{name}"));
-        let audio = match audio::decode(&path, &DecodeOptions::default(), audio::unwatched) {
+        let audio = match audio::decode(&path, &DecodeOptions::default(), audio::ignore_progress) {
             Ok(audio) => audio,
             Err(error) => panic!("{error}"),
         };

@@ -41,7 +41,7 @@ fn sampled(signal: impl Fn(f64) -> f64, rate: u32, count: usize) -> Vec<f32> {
 /// Decodes with the default options.
 #[track_caller]
 fn decoded(path: &Path) -> Audio {
-    match audio::decode(path, &DecodeOptions::default(), audio::unwatched) {
+    match audio::decode(path, &DecodeOptions::default(), audio::ignore_progress) {
         Ok(audio) => audio,
         Err(error) => panic!("{error}"),
     }
@@ -50,7 +50,7 @@ fn decoded(path: &Path) -> Audio {
 /// The error message of a file that must be rejected.
 #[track_caller]
 fn refused(path: &Path, options: &DecodeOptions) -> String {
-    match audio::decode(path, options, audio::unwatched) {
+    match audio::decode(path, options, audio::ignore_progress) {
         Ok(audio) => panic!("{} was accepted: {} samples", path.display(), audio.samples.len()),
         Err(error) => error.to_string(),
     }

@@ -82,7 +82,7 @@ fn file(tracks: &[Track]) -> Vec<u8> {
 
 #[track_caller]
 fn decode(tracks: &[Track], options: &DecodeOptions) -> Audio {
-    match decode_bytes(&file(tracks), "made.mkv", options, audio::unwatched) {
+    match decode_bytes(&file(tracks), "made.mkv", options, audio::ignore_progress) {
         Ok(audio) => audio,
         Err(error) => panic!("{error}"),
     }
@@ -125,8 +125,8 @@ fn the_default_track_is_decoded_unless_another_is_selected() {
     holds(&decode(&tracks, &numbered(1)), &[(PACKET, 4_000)]);
     holds(&decode(&tracks, &numbered(2)), &[(PACKET, 8_000)]);
     for none in [0, 3] {
-        let error =
-            decode_bytes(&file(&tracks), "made.mkv", &numbered(none), audio::unwatched).expect_err("no such track");
+        let error = decode_bytes(&file(&tracks), "made.mkv", &numbered(none), audio::ignore_progress)
+            .expect_err("no such track");
         let text = error.to_string();
         assert!(text.contains("2 audio tracks") && text.contains("1 channel") && text.contains("default"), "{text}");
     }
@@ -159,10 +159,10 @@ fn compressed_packets_are_restored() {
     holds(&decode(&both, &usual), &want);
     for (algorithm, name) in [(1, "bzip2"), (2, "LZO")] {
         let made = file(&with(vec![compression(0, algorithm, &[])], |data| data));
-        let text = decode_bytes(&made, "made.mkv", &usual, audio::unwatched).expect_err(name).to_string();
+        let text = decode_bytes(&made, "made.mkv", &usual, audio::ignore_progress).expect_err(name).to_string();
         assert!(text.contains(name), "{text}");
     }
     // A decompression bomb.
     let bomb = with(vec![compression(0, 0, &[])], |_| zlib(vec![0; 64 << 20]));
-    assert!(decode_bytes(&file(&bomb), "made.mkv", &usual, audio::unwatched).is_err());
+    assert!(decode_bytes(&file(&bomb), "made.mkv", &usual, audio::ignore_progress).is_err());
 }

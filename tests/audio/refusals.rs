@@ -43,7 +43,7 @@ fn a_wav_with_absurd_frames() {
     rejects("absurd.wav", wav, &["the samples are not"]);
     // The stated bits per sample are used instead.
     let with_samples = [&wav[..], &[7; 2000]].concat();
-    let audio = decode_bytes(&with_samples, "absurd.wav", &DecodeOptions::default(), audio::unwatched);
+    let audio = decode_bytes(&with_samples, "absurd.wav", &DecodeOptions::default(), audio::ignore_progress);
     assert_eq!(audio.expect("16 bits").samples.len(), 1000);
 }
 
@@ -117,7 +117,7 @@ fn samples_that_are_not_finite() {
     let bytes = Wav::float(16_000, 2, &samples).bytes();
     rejects("stereo.wav", &bytes, &["NaN"]);
     let left = DecodeOptions { channel: audio::Channel::Pick(0), ..Default::default() };
-    assert!(decode_bytes(&bytes, "a.wav", &left, audio::unwatched).is_ok());
+    assert!(decode_bytes(&bytes, "a.wav", &left, audio::ignore_progress).is_ok());
 }
 
 #[test]
@@ -126,21 +126,24 @@ fn silence_and_loud_floats_are_fine() {
         &Wav::float(48_000, 1, &[0.0; 48_000]).bytes(),
         "a.wav",
         &DecodeOptions::default(),
-        audio::unwatched,
+        audio::ignore_progress,
     );
     assert!(silence.expect("silence").samples.iter().all(|&s| s == 0.0));
     let loud = Wav::float(16_000, 1, &[32_768.0, -40_000.0]).bytes();
-    let samples = decode_bytes(&loud, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("loud").samples;
+    let samples =
+        decode_bytes(&loud, "a.wav", &DecodeOptions::default(), audio::ignore_progress).expect("loud").samples;
     assert_eq!(samples, [0.8192, -1.0]);
     // A click is clipped and does not scale the recording.
     let mut click = second(16_000);
     click[8_000] = 1e6;
     let bytes = Wav::float(16_000, 1, &click).bytes();
-    let samples = decode_bytes(&bytes, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("a click").samples;
+    let samples =
+        decode_bytes(&bytes, "a.wav", &DecodeOptions::default(), audio::ignore_progress).expect("a click").samples;
     assert_eq!((samples[8_000], &samples[..8_000]), (1.0, &click[..8_000]));
     // A moderate overshoot is not changed.
     let over = Wav::float(16_000, 1, &[2.0, -1.5]).bytes();
-    let samples = decode_bytes(&over, "a.wav", &DecodeOptions::default(), audio::unwatched).expect("over").samples;
+    let samples =
+        decode_bytes(&over, "a.wav", &DecodeOptions::default(), audio::ignore_progress).expect("over").samples;
     assert_eq!(samples, [2.0, -1.5]);
 }
 
@@ -162,7 +165,7 @@ fn a_truncated_file_is_rejected_unless_allowed() {
         let cut = &whole[..whole.len() * 6 / 10];
         rejects(name, cut, &["0.5 seconds", "`allow_truncated`"]);
         let options = DecodeOptions { allow_truncated: true, ..Default::default() };
-        let audio = decode_bytes(cut, name, &options, audio::unwatched).expect("what is there");
+        let audio = decode_bytes(cut, name, &options, audio::ignore_progress).expect("what is there");
         let (full, seconds) = (decoded(&data("audio").join(name)), audio.duration().0);
         assert!((0.15..0.42).contains(&seconds), "{name}: {seconds} seconds");
         // The samples are those at the start of the whole file, except for the last packet and the resampler's edge.
@@ -175,12 +178,12 @@ fn a_truncated_file_is_rejected_unless_allowed() {
 fn files_without_a_stated_length_are_never_truncated() {
     for name in ["untagged.mp3", "adts.aac", "mono.opus"] {
         let whole = fs::read(data("audio").join(name)).expect("a committed file");
-        let cut = decode_bytes(&whole[..whole.len() * 9 / 10], name, &DecodeOptions::default(), audio::unwatched);
+        let cut = decode_bytes(&whole[..whole.len() * 9 / 10], name, &DecodeOptions::default(), audio::ignore_progress);
         assert!(cut.is_ok(), "{name}: {}", cut.expect_err("an error"));
         let mut junk = whole.clone();
         junk.extend([0x55; 5_000]);
         let (with, without) = (
-            decode_bytes(&junk, name, &DecodeOptions::default(), audio::unwatched),
+            decode_bytes(&junk, name, &DecodeOptions::default(), audio::ignore_progress),
             decoded(&data("audio").join(name)),
         );
         assert_eq!(with.expect(name).samples.len(), without.samples.len(), "{name} with junk at its end");
@@ -193,12 +196,13 @@ fn a_wav_whose_size_was_never_filled_in_is_read_to_its_end() {
         &Wav::pcm16(16_000, 1, &second(16_000)).bytes(),
         "a.wav",
         &DecodeOptions::default(),
-        audio::unwatched,
+        audio::ignore_progress,
     );
     let sizes = [0, 0x7fff_0000, 0x7fff_f000, 0x7fff_ffdb, 0x7fff_ffff, 0x8000_0000, u32::MAX - 36, u32::MAX];
     for claimed in sizes {
         let wav = Wav { claimed: Some(claimed), ..Wav::pcm16(16_000, 1, &second(16_000)) };
-        let audio = decode_bytes(&wav.bytes(), "a.wav", &DecodeOptions::default(), audio::unwatched).expect("a stream");
+        let audio =
+            decode_bytes(&wav.bytes(), "a.wav", &DecodeOptions::default(), audio::ignore_progress).expect("a stream");
         assert_eq!(audio.samples, whole.as_ref().expect("a plain file").samples);
     }
 }
@@ -206,10 +210,10 @@ fn a_wav_whose_size_was_never_filled_in_is_read_to_its_end() {
 #[test]
 fn a_caf_without_a_size_is_read_to_its_end() {
     let mut bytes = fs::read(data("audio/mono.caf")).expect("a committed file");
-    let whole = decode_bytes(&bytes, "a.caf", &DecodeOptions::default(), audio::unwatched).expect("a plain file");
+    let whole = decode_bytes(&bytes, "a.caf", &DecodeOptions::default(), audio::ignore_progress).expect("a plain file");
     let at = bytes.windows(4).position(|w| w == b"data").expect("the data chunk") + 4;
     bytes[at..at + 8].fill(0xff);
-    let audio = decode_bytes(&bytes, "a.caf", &DecodeOptions::default(), audio::unwatched).expect("a stream");
+    let audio = decode_bytes(&bytes, "a.caf", &DecodeOptions::default(), audio::ignore_progress).expect("a stream");
     assert_eq!(audio.samples, whole.samples);
 }
 
@@ -218,7 +222,7 @@ fn a_wrong_stated_length_reserves_no_memory() {
     let wav = Wav { claimed: Some(3_200_000_000), ..Wav::pcm16(16_000, 1, &second(16_000)) };
     rejects("lie.wav", &wav.bytes(), &["100000.0 seconds", "only 1.0"]);
     let options = DecodeOptions { allow_truncated: true, ..Default::default() };
-    let audio = decode_bytes(&wav.bytes(), "lie.wav", &options, audio::unwatched).expect("what is there");
+    let audio = decode_bytes(&wav.bytes(), "lie.wav", &options, audio::ignore_progress).expect("what is there");
     assert_eq!(audio.samples.len(), 16_000);
     assert!(audio.samples.capacity() < 3_000_000, "{} samples reserved", audio.samples.capacity());
 }
@@ -239,7 +243,7 @@ fn damaged_packets_do_not_prevent_decoding() {
             &bytes,
             name,
             &DecodeOptions { allow_truncated: true, ..Default::default() },
-            audio::unwatched,
+            audio::ignore_progress,
         ) else {
             panic!("{name}: a damaged packet must not spoil the file")
         };
@@ -255,7 +259,8 @@ fn a_recording_without_valid_packets_is_an_error() {
     let mut bytes = fs::read(data("audio/mono.opus")).expect("a committed file");
     let body = bytes.windows(8).position(|w| w == b"OpusTags").expect("tags") + 200;
     bytes[body..].fill(0);
-    let error = decode_bytes(&bytes, "a.opus", &DecodeOptions::default(), audio::unwatched).expect_err("no packets");
+    let error =
+        decode_bytes(&bytes, "a.opus", &DecodeOptions::default(), audio::ignore_progress).expect_err("no packets");
     assert!(matches!(error, Error::Audio { .. }), "{error}");
 }
 
@@ -265,7 +270,7 @@ fn a_recording_longer_than_the_limit_is_rejected() {
     assert!(refused(&data("audio/stereo.flac"), &options).contains("0.25 seconds"));
     for enough in [Some(Seconds(0.5)), None] {
         let options = DecodeOptions { max_duration: enough, ..Default::default() };
-        assert!(audio::decode(&data("audio/stereo.flac"), &options, audio::unwatched).is_ok());
+        assert!(audio::decode(&data("audio/stereo.flac"), &options, audio::ignore_progress).is_ok());
     }
 }
 
@@ -291,7 +296,7 @@ fn the_duration_limit_bounds_memory() {
         assert!(if states_length { longest == 0.0 } else { longest > 50.0 && longest <= 60.0 }, "{longest}");
     }
     let audio =
-        decode_bytes(&silence::flac(50, false), "fine.flac", &options, audio::unwatched).expect("under a minute");
+        decode_bytes(&silence::flac(50, false), "fine.flac", &options, audio::ignore_progress).expect("under a minute");
     assert!((50.0..55.0).contains(&audio.duration().0));
     // The reserved memory stays within the limit.
     assert!(audio.samples.capacity() <= 60 * 16_000 + 65_535, "{}", audio.samples.capacity());
@@ -302,8 +307,9 @@ fn the_duration_limit_bounds_memory() {
 fn the_duration_limit_ignores_the_stated_length_if_truncation_is_allowed() {
     let whole = Wav { claimed: Some(32_000 * 100), ..Wav::pcm16(16_000, 1, &second(16_000)) };
     let options = DecodeOptions { max_duration: Some(Seconds(60.0)), ..Default::default() };
-    let error = decode_bytes(&whole.bytes(), "a.wav", &options, audio::unwatched).expect_err("it says 100 seconds");
+    let error =
+        decode_bytes(&whole.bytes(), "a.wav", &options, audio::ignore_progress).expect_err("it says 100 seconds");
     assert_eq!(error.kind(), "too_long");
     let options = DecodeOptions { allow_truncated: true, ..options };
-    assert!(decode_bytes(&whole.bytes(), "a.wav", &options, audio::unwatched).is_ok());
+    assert!(decode_bytes(&whole.bytes(), "a.wav", &options, audio::ignore_progress).is_ok());
 }

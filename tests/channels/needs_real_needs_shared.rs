@@ -3,7 +3,7 @@
 
 use diarist::Engine;
 use diarist::api::Device;
-use diarist::audio::{DecodeOptions, decode, unwatched};
+use diarist::audio::{DecodeOptions, decode, ignore_progress};
 use diarist::channels::ChannelSpeakers;
 use diarist::config::Options;
 use diarist::pipeline::{Input, WordTimes};
@@ -14,7 +14,8 @@ use crate::common::{real, shared};
 
 /// The conversation, with the turns of each speaker on a separate channel.
 fn conversation() -> [Vec<f32>; 2] {
-    let samples = decode(&shared("audio/dialogue/sample.wav"), &DecodeOptions::default(), unwatched).unwrap().samples;
+    let samples =
+        decode(&shared("audio/dialogue/sample.wav"), &DecodeOptions::default(), ignore_progress).unwrap().samples;
     let rttm = std::fs::read_to_string(shared("audio/dialogue/sample.rttm")).unwrap();
     ["speaker90", "speaker91"].map(|speaker| {
         let mut channel = vec![0.0; samples.len()];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 
 use crate::dsl::Dir;
 
@@ -12,7 +12,7 @@ fn conversation() -> &'static [f32] {
     static SAMPLES: OnceLock<Vec<f32>> = OnceLock::new();
     SAMPLES.get_or_init(|| {
         let sample = diarist::assets::SAMPLE;
-        decode_bytes(sample, "conversation.flac", &DecodeOptions::default(), unwatched).unwrap().samples
+        decode_bytes(sample, "conversation.flac", &DecodeOptions::default(), ignore_progress).unwrap().samples
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::Cursor;
 
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 use diarist::types::{Segment, Word};
 use diarist::units::Seconds;
 
@@ -21,7 +21,7 @@ pub struct Turn {
 /// The built-in conversation, `[n]` f32 at 16 kHz.
 pub fn conversation() -> Vec<f32> {
     let sample = diarist::assets::SAMPLE;
-    decode_bytes(sample, "conversation.flac", &DecodeOptions::default(), unwatched).expect("the sample").samples
+    decode_bytes(sample, "conversation.flac", &DecodeOptions::default(), ignore_progress).expect("the sample").samples
 }
 
 /// The turns of the built-in conversation, from its script.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use diarist::audio::{DecodeOptions, decode_bytes, unwatched};
+use diarist::audio::{DecodeOptions, decode_bytes, ignore_progress};
 
 use crate::driver::{Machine, machine};
 
@@ -51,7 +51,8 @@ impl Run {
 
 /// Writes `seconds` of the sample from second `from` on.
 fn speech(path: &Path, from: usize, seconds: usize) {
-    let sample = decode_bytes(diarist::assets::SAMPLE, "sample", &DecodeOptions::default(), unwatched).unwrap().samples;
+    let sample =
+        decode_bytes(diarist::assets::SAMPLE, "sample", &DecodeOptions::default(), ignore_progress).unwrap().samples;
     let (bits_per_sample, sample_format) = (16, hound::SampleFormat::Int);
     let spec = hound::WavSpec { channels: 1, sample_rate: 16_000, bits_per_sample, sample_format };
     let mut file = hound::WavWriter::create(path, spec).unwrap();

@@ -34,7 +34,7 @@ fn engine(model: PathBuf) -> EngineBuilder {
 /// Samples of a recording in the shared folder. `FOLDER/*`: all recordings of a folder, concatenated in order of their
 /// names.
 fn samples(name: &str) -> Vec<f32> {
-    let decode = |path| audio::decode(path, &DecodeOptions::default(), audio::unwatched).unwrap().samples;
+    let decode = |path| audio::decode(path, &DecodeOptions::default(), audio::ignore_progress).unwrap().samples;
     let Some(folder) = name.strip_suffix("/*") else { return decode(&common::shared(name)) };
     let folder = std::fs::read_dir(common::shared(folder)).unwrap();
     let mut paths: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();

@@ -1,6 +1,6 @@
 //! Checks at the end of a stream: truncation, lost packets, no audio, duration limit.
 
-use super::super::open::Length;
+use super::super::container::Length;
 use super::Decoder;
 use crate::error::{Error, Result};
 
@@ -14,7 +14,7 @@ impl Decoder<'_> {
         if let Some(resampler) = self.resampler.take() {
             self.heard += resampler.finish(&mut self.block).map_err(|reason| Error::audio(&self.name, reason))?;
         }
-        if self.heard == 0 || !self.is_sounding {
+        if self.heard == 0 || !self.has_samples {
             return Err(self.error(self.no_samples_reason()));
         }
         let (gaps, seconds) = self.playing.timeline.gaps;

@@ -11,10 +11,11 @@ use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::Timestamp;
 
-use super::mix::{self, MixError, Mixer, Planes, samples_of};
-use super::open::{Facts, Length, Opened, Refusal};
+use super::container::{ContainerInfo, Length, OpenError};
+use super::mix::{self, MixError, Mixer, Planes, plane_len};
+use super::open::Opened;
 use super::resample::{MAX_RATE, MIN_RATE, Resamplers};
-use super::tracks::{self, Playing};
+use super::tracks::{self, SelectedTrack};
 use super::{DecodeOptions, Source, mkv};
 use crate::error::{Error, Result};
 use crate::guard::guard;
@@ -34,8 +35,8 @@ pub(super) struct Decoder<'a> {
     name: PathBuf,
     options: DecodeOptions,
     format: Box<dyn FormatReader + 'a>,
-    facts: Facts,
-    playing: Playing,
+    info: ContainerInfo,
+    playing: SelectedTrack,
     source: Source,
     mixer: Mixer,
     /// `None` before the first block and after the end.
@@ -50,7 +51,7 @@ pub(super) struct Decoder<'a> {
     /// Number of 16 kHz samples from resamplers that have been flushed.
     heard: u64,
     /// Whether any packet has been decoded to samples.
-    is_sounding: bool,
+    has_samples: bool,
     /// Duration of the last block in seconds, for lost packets that do not state theirs.
     last_block: f64,
     rate_changes: usize,
@@ -70,7 +71,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Decoder::open`](super::Decoder::open).
     pub(super) fn start(opened: Opened<'a>, name: &Path, options: &DecodeOptions) -> Result<Self> {
-        let Opened { format, playing, facts, bytes } = opened;
+        let Opened { format, playing, info, bytes } = opened;
         let source = Source {
             container: format.format_info().short_name.into(),
             codec: playing.decoder.codec_info().short_name.into(),
@@ -83,7 +84,7 @@ impl<'a> Decoder<'a> {
             name: name.into(),
             options: *options,
             format,
-            facts,
+            info,
             playing,
             source,
             mixer: Mixer::new(options.channel),
@@ -93,7 +94,7 @@ impl<'a> Decoder<'a> {
             ended: false,
             seconds: 0.0,
             heard: 0,
-            is_sounding: false,
+            has_samples: false,
             last_block: 0.0,
             rate_changes: 0,
             packets: 0,
@@ -106,7 +107,7 @@ impl<'a> Decoder<'a> {
             mix::check_channels(decoder.source.channels, options.channel).map_err(|reason| decoder.error(reason))?;
         }
         decoder.check_length()?;
-        while samples_of(&decoder.block) == 0 && !decoder.ended {
+        while plane_len(&decoder.block) == 0 && !decoder.ended {
             decoder.step()?;
         }
         Ok(decoder)
@@ -152,7 +153,7 @@ impl<'a> Decoder<'a> {
     fn step(&mut self) -> Result<()> {
         let next = match guard(|| self.format.next_packet()) {
             Ok(next) => next,
-            Err(panic) => return self.break_off(panic),
+            Err(panic) => return self.abort(panic),
         };
         match next {
             Ok(Some(packet)) => {
@@ -162,7 +163,7 @@ impl<'a> Decoder<'a> {
             Ok(None) => self.finish(),
             Err(SymphoniaError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => self.finish(),
             Err(SymphoniaError::ResetRequired) => self.next_chain_link(),
-            Err(error) => self.break_off(error.to_string()),
+            Err(error) => self.abort(error.to_string()),
         }
     }
 
@@ -179,13 +180,13 @@ impl<'a> Decoder<'a> {
     /// Selects the track again after a reset: the next stream of a chained Ogg file has its own tracks, and the
     /// parameters of an elementary stream may change.
     fn next_chain_link(&mut self) -> Result<()> {
-        match guard(|| tracks::choose(self.format.as_ref(), &self.facts, &self.options)) {
+        match guard(|| tracks::select_track(self.format.as_ref(), &self.info, &self.options)) {
             Ok(Ok(playing)) => {
                 let timeline = playing.timeline.behind(self.seconds);
-                self.playing = Playing { length: Length::Unknown, timeline, ..playing };
+                self.playing = SelectedTrack { length: Length::Unknown, timeline, ..playing };
                 Ok(())
             }
-            Ok(Err(Refusal::Unsupported(reason) | Refusal::Damaged(reason))) | Err(reason) => self.break_off(reason),
+            Ok(Err(OpenError::Unsupported(reason) | OpenError::Damaged(reason))) | Err(reason) => self.abort(reason),
         }
     }
 
@@ -208,7 +209,7 @@ impl<'a> Decoder<'a> {
             Err(SymphoniaError::Unsupported(feature)) => return self.lose(&packet, feature.into()),
             Err(SymphoniaError::IoError(error)) => return self.lose(&packet, error.to_string()),
             Err(SymphoniaError::ResetRequired) => return Ok(()),
-            Err(error) => return self.break_off(error.to_string()),
+            Err(error) => return self.abort(error.to_string()),
         };
         if buffer.frames() == 0 {
             return Ok(());
@@ -222,10 +223,10 @@ impl<'a> Decoder<'a> {
                 return Err(Error::audio(&self.name, sample_reason(at, value)));
             }
         };
-        self.last_block = samples_of(&planes) as f64 / f64::from(rate.max(1));
+        self.last_block = plane_len(&planes) as f64 / f64::from(rate.max(1));
         self.append(rate, &packet, planes)?;
-        if !self.is_sounding {
-            self.is_sounding = true;
+        if !self.has_samples {
+            self.has_samples = true;
             (self.source.rate, self.source.channels) = (rate, channels);
         }
         Ok(())
@@ -252,7 +253,7 @@ impl<'a> Decoder<'a> {
             self.resampler = Some(Resamplers::new(rate, planes.len()).map_err(|reason| self.error(reason))?);
         }
         let time = self.time(packet);
-        let placement = self.playing.timeline.place(time, samples_of(&planes), rate, self.seconds);
+        let placement = self.playing.timeline.place(time, plane_len(&planes), rate, self.seconds);
         for (silence, piece) in placement.pieces {
             self.check(self.seconds + silence)?;
             self.push_silence(rate, silence, planes.len())?;
@@ -267,11 +268,11 @@ impl<'a> Decoder<'a> {
 
     /// The media time of a packet, in seconds.
     fn time(&self, packet: &Packet) -> f64 {
-        let Playing { track_id, tick, delay, is_timed, .. } = self.playing;
-        let is_mp4 = self.facts.movie.is_enabled(track_id).is_some();
+        let SelectedTrack { track_id, tick, delay, is_timed, .. } = self.playing;
+        let is_mp4 = self.info.movie.is_enabled(track_id).is_some();
         match is_timed {
             false => self.seconds,
-            true if is_mp4 => (self.facts.movie.true_time(track_id, packet.pts.get(), tick) - delay).max(0.0),
+            true if is_mp4 => (self.info.movie.true_time(track_id, packet.pts.get(), tick) - delay).max(0.0),
             true => packet.pts.get() as f64 * tick,
         }
     }
@@ -281,7 +282,7 @@ impl<'a> Decoder<'a> {
         let mut left = (seconds * f64::from(rate)).round() as usize;
         let zeros = vec![vec![0.0; left.min(1 << 16)]; channels];
         while left > 0 {
-            let count = left.min(samples_of(&zeros));
+            let count = left.min(plane_len(&zeros));
             self.push(rate, &zeros, 0..count)?;
             left -= count;
         }
@@ -306,8 +307,8 @@ impl<'a> Decoder<'a> {
                 self.playing.decoder.reset();
                 Ok(())
             }
-            Ok(Err(error)) => self.break_off(format!("its edit list cannot be followed: {error}")),
-            Err(panic) => self.break_off(panic),
+            Ok(Err(error)) => self.abort(format!("its edit list cannot be followed: {error}")),
+            Err(panic) => self.abort(panic),
         }
     }
 
@@ -318,7 +319,7 @@ impl<'a> Decoder<'a> {
                 self.playing.decoder = decoder;
                 self.lose(packet, panic)
             }
-            _ => self.break_off(panic),
+            _ => self.abort(panic),
         }
     }
 
@@ -334,13 +335,13 @@ impl<'a> Decoder<'a> {
         let Some(rate) = rate.filter(|rate| (MIN_RATE..=MAX_RATE).contains(rate)) else { return Ok(()) };
         let stated = packet.dur.get() as f64 * self.playing.tick;
         let seconds = if stated > 0.0 { stated } else { self.last_block }.min(MAX_LOST_SECONDS);
-        let stated = self.options.channel.heard_of(self.source.channels.max(1));
+        let stated = self.options.channel.output_channels(self.source.channels.max(1));
         let channels = self.resampler.as_ref().map_or(stated, Resamplers::channels);
         self.append(rate, packet, vec![vec![0.0; (seconds * f64::from(rate)).round() as usize]; channels])
     }
 
     /// Ends decoding early because the container cannot be read further.
-    fn break_off(&mut self, reason: String) -> Result<()> {
+    fn abort(&mut self, reason: String) -> Result<()> {
         self.fault = Some(reason);
         self.broken_off = true;
         self.finish()

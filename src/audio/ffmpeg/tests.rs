@@ -44,7 +44,7 @@ impl Program {
         let mut samples = 0;
         let mut ffmpeg = started?;
         while let Some(block) = ffmpeg.next_block()? {
-            samples += samples_of(block);
+            samples += plane_len(block);
         }
         Ok(samples)
     }
@@ -63,7 +63,7 @@ fn quick() -> Limits {
 fn run_with(script: &str, options: &DecodeOptions, limits: Limits) -> Result<usize, String> {
     let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Program::new(script);
-    let result = program.run(options, limits, &mut crate::audio::unwatched).map_err(|error| error.to_string());
+    let result = program.run(options, limits, &mut crate::audio::ignore_progress).map_err(|error| error.to_string());
     assert!(!program.exists(), "{script}");
     result
 }
@@ -173,7 +173,8 @@ fn a_decoder_that_is_dropped_stops_its_ffmpeg() {
     let name = program.0.path().join("talk.ts");
     let recording = Recording { name, place: Place::Named };
     let options = DecodeOptions::default();
-    let ffmpeg = Ffmpeg::start(&program.path(), &recording, &options, quick(), &mut crate::audio::unwatched).unwrap();
+    let ffmpeg =
+        Ffmpeg::start(&program.path(), &recording, &options, quick(), &mut crate::audio::ignore_progress).unwrap();
     assert!(program.exists());
     drop(ffmpeg);
     assert!(!program.exists());
@@ -191,7 +192,7 @@ fn recordings_in_memory_are_passed_as_a_seekable_file() {
     for place in [Place::Memory(&bytes), Place::Temporary(copy)] {
         let recording = Recording { name: "memory".into(), place };
         let mut ffmpeg =
-            Ffmpeg::start(&program.path(), &recording, &options, quick(), &mut crate::audio::unwatched).unwrap();
+            Ffmpeg::start(&program.path(), &recording, &options, quick(), &mut crate::audio::ignore_progress).unwrap();
         let mut samples = Vec::new();
         while let Some(block) = ffmpeg.next_block().unwrap() {
             samples.extend(block.iter().flatten().copied());

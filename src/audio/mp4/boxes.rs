@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use symphonia::core::io::MediaSource;
 
-use super::{Movie, TrackFacts};
+use super::{Movie, TrackInfo};
 
 /// Largest number of boxes read in a file. A fragmented recording has about ten per fragment.
 const MAX_BOXES: usize = 1_000_000;
@@ -83,7 +83,7 @@ impl Walk<'_, '_> {
         match kind {
             b"moov" | b"edts" | b"mdia" | b"mvex" | b"moof" => self.boxes(body, next, depth + 1)?,
             b"trak" if self.movie.tracks.len() < MAX_TRACKS => {
-                self.movie.tracks.push(TrackFacts::default());
+                self.movie.tracks.push(TrackInfo::default());
                 self.boxes(body, next, depth + 1)?;
             }
             b"traf" => {

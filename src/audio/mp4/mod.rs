@@ -20,14 +20,14 @@ use super::timeline::Edit;
 pub(super) struct Movie {
     /// Movie time scale: ticks per second of the durations in edit lists.
     scale: u32,
-    tracks: Vec<TrackFacts>,
+    tracks: Vec<TrackInfo>,
     /// Encoder delay in samples from iTunes's gapless tag, for files without edit lists.
     gapless: u64,
 }
 
 /// Metadata of one track.
 #[derive(Debug, Default)]
-struct TrackFacts {
+struct TrackInfo {
     id: u32,
     is_enabled: bool,
     is_audio: bool,
@@ -49,7 +49,7 @@ pub(super) fn read(source: &mut Box<dyn MediaSource + '_>, bytes: u64) -> io::Re
 }
 
 impl Movie {
-    fn track(&self, id: u32) -> Option<&TrackFacts> {
+    fn track(&self, id: u32) -> Option<&TrackInfo> {
         self.tracks.iter().find(|track| track.id == id)
     }
 
@@ -103,7 +103,7 @@ impl Movie {
     /// Start time of the first fragment in seconds. It is subtracted from all times, because a part of a longer stream
     /// starts late and is played immediately.
     fn first_time(&self) -> f64 {
-        let first = |track: &TrackFacts| {
+        let first = |track: &TrackInfo| {
             let (counted, stated) = *track.fragments.first()?;
             Some((stated as f64 - counted as f64) / f64::from(track.scale.max(1)))
         };

@@ -29,7 +29,7 @@ fn mp3(frames: usize, payload: u8) -> Vec<u8> {
 
 #[test]
 fn transport_streams_are_recognised_by_packet_size() {
-    let expected = Foreign("an MPEG transport stream");
+    let expected = FfmpegOnly("an MPEG transport stream");
     for (before, size) in [(0, 188), (4, 192), (0, 204)] {
         let stream = transport_stream(before, size);
         assert_eq!(of(&stream), expected, "{size}");
@@ -73,7 +73,7 @@ fn mpeg_audio_is_found_after_tags_zeros_and_junk() {
     };
     assert_eq!(of(&[tag(100_000), tag(5), frames.clone()].concat()), Builtin);
     assert_eq!(of(&[tag(100_000), b"fLaC".to_vec()].concat()), Builtin);
-    assert_eq!(of(&[tag(10), transport_stream(0, 188)].concat()), Foreign("an MPEG transport stream"));
+    assert_eq!(of(&[tag(10), transport_stream(0, 188)].concat()), FfmpegOnly("an MPEG transport stream"));
     // A few frames within other data are not enough.
     assert_eq!(of(&[vec![1; 500], frames[..3 * 417].to_vec(), vec![2; 900]].concat()), Unknown);
 }
@@ -117,7 +117,7 @@ fn formats_for_ffmpeg_are_named() {
     ];
     for (bytes, name) in cases {
         match of(bytes) {
-            Foreign(what) => assert!(what.contains(name), "{name}: {what}"),
+            FfmpegOnly(what) => assert!(what.contains(name), "{name}: {what}"),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -146,7 +146,7 @@ fn other_file_types_are_named() {
     ];
     for (bytes, name) in cases {
         match of(bytes) {
-            NoRecording(what) => assert!(what.contains(name), "{name}: {what}"),
+            NotAudio(what) => assert!(what.contains(name), "{name}: {what}"),
             other => panic!("{name}: {other:?}"),
         }
     }

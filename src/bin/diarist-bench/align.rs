@@ -102,7 +102,7 @@ pub fn recording(args: &Args) -> Result<Vec<f32>> {
         Some(path) => (std::fs::read(path).map_err(|e| Error::io(path, e))?, path.display().to_string()),
         None => (assets::SAMPLE.to_vec(), "conversation.flac".into()),
     };
-    let samples = audio::decode_bytes(&bytes, &name, &DecodeOptions::default(), audio::unwatched)?.samples;
+    let samples = audio::decode_bytes(&bytes, &name, &DecodeOptions::default(), audio::ignore_progress)?.samples;
     let Some(hours) = args.hours else { return Ok(samples) };
     let wanted = (hours * 3600.0 * SAMPLE_RATE as f64).round() as usize;
     Ok(samples.iter().copied().cycle().take(wanted).collect())
@@ -196,7 +196,8 @@ fn compare_with_cpu<B: Machine>(args: &Args, be: &B) -> Result<f64> {
 
 fn small_run<B: Machine>(be: &B) -> Result<Vec<f32>> {
     let network = Wav2Vec2::load(be, shapes::wav2vec2("wav2vec2-micro")?, &Weights::random(1), true)?;
-    let sample = audio::decode_bytes(assets::SAMPLE, "sample", &DecodeOptions::default(), audio::unwatched)?.samples;
+    let sample =
+        audio::decode_bytes(assets::SAMPLE, "sample", &DecodeOptions::default(), audio::ignore_progress)?.samples;
     let emissions = network.emissions(be, &[&sample[..SAMPLE_RATE]])?;
     emissions.log_probs.to_host(be)
 }

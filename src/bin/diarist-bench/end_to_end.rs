@@ -111,7 +111,8 @@ impl Recording {
     fn decode(&self) -> Result<Vec<f32>> {
         let mut samples = Vec::new();
         for _ in 0..self.times {
-            let audio = audio::decode_bytes(&self.bytes, &self.name, &DecodeOptions::default(), audio::unwatched)?;
+            let audio =
+                audio::decode_bytes(&self.bytes, &self.name, &DecodeOptions::default(), audio::ignore_progress)?;
             samples.extend_from_slice(&audio.samples);
         }
         Ok(samples)
