@@ -191,6 +191,16 @@ impl Error {
         }
     }
 
+    /// Whether it is a failure of the compute device, which does not recover within the process. Running out of memory
+    /// is none.
+    pub fn is_of_device(&self) -> bool {
+        match self {
+            Error::Device { .. } => true,
+            Error::Stage { source, .. } => source.is_of_device(),
+            _ => false,
+        }
+    }
+
     /// Adds context to [`Error::OutOfMemory`]: `what` describes the work that needed the memory. Other errors are
     /// returned unchanged.
     pub fn while_doing(self, what: impl FnOnce() -> String) -> Self {

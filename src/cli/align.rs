@@ -18,11 +18,11 @@ use diarist::{Error, Result};
 use super::console;
 use super::engine;
 use super::inputs::{Inputs, OTHER_FOLDER};
-use super::options::{Audio, Compute, ModelFiles, Output};
+use super::options::{Align, Audio, Compute, ModelFiles, Output, Subtitles};
 use super::progress::{ProgressBarWatch, short};
 use super::script::{self, KnownText};
-use super::words::{self, Align, Subtitles};
-use super::{convert, interrupt, log, stdin, transcribe};
+use super::words;
+use super::{convert, files, interrupt, log, stdin};
 
 /// Options of `align`.
 #[derive(Args, Debug)]
@@ -69,7 +69,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     let requested_language = args.language.as_deref().map(language_names::code).transpose()?;
     words::check_model(&args.align, args.files.model_dir.clone())?;
     let stems = stdin::plan(std::slice::from_ref(&args.audio_file), &args.output.output_dir)?;
-    transcribe::readable(&args.audio_file)?;
+    files::readable(&args.audio_file)?;
     let inputs =
         Inputs::default().with([&args.audio_file, &args.text_file]).with_models(args.align.align_model.as_ref());
     let results = formats.iter().map(|format| with_ending(&stems[0], format.extension()));
@@ -77,7 +77,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     let (known, transcript_language) = script::read(&args.text_file)?;
     let language = requested_language.map(str::to_string).or(transcript_language).unwrap_or_else(|| "en".into());
     let backend = engine::open(&args.compute, CrossCache::default())?;
-    transcribe::writable(&args.output.output_dir)?;
+    files::writable(&args.output.output_dir)?;
     let hub = super::hub(args.files.model_dir.clone(), args.files.model_cache_only, args.files.hf_token.clone());
     let model = match &args.align.align_model {
         Some(model) => model.as_str(),
@@ -116,7 +116,7 @@ fn write(
     }
     let written = output::write_all(formats, transcript, stem, subtitles)?;
     if args.output.verbose {
-        transcribe::tell_written(&written);
+        files::tell_written(&written);
     }
     Ok(())
 }

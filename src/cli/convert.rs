@@ -12,8 +12,7 @@ use diarist::units::Seconds;
 use diarist::vad::{VadMethod, VadOptions};
 use diarist::{Error, Result};
 
-use super::options::{Audio, Decode, Vad, Work};
-use super::words::Subtitles;
+use super::options::{Audio, Decode, Subtitles, Vad, Work};
 use super::{engine, values, words};
 
 /// Checks all options of `transcribe` or `worker` before any work starts.
@@ -26,7 +25,7 @@ pub fn check(args: &Work, subtitles: &Subtitles) -> Result<()> {
     }
     vad_of_work(args)?;
     args.speakers.options()?;
-    args.channels.options(&args.speakers, &args.audio)?;
+    args.channels.options(args.speakers.diarize, audio(&args.audio).channel)?;
     words::word_times(&args.words, subtitles, args.decode.task)?;
     subtitles.options()?;
     if args.decode.condition_on_previous_text && method(&args.vad) != VadMethod::None {
@@ -122,7 +121,7 @@ pub fn all(args: &Work, subtitles: &Subtitles) -> Result<Options> {
         asr: asr(&args.decode, args.model.batch_size, method(&args.vad))?,
         words: words::word_times(&args.words, subtitles, args.decode.task)?,
         speakers: args.speakers.options()?,
-        channel_speakers: args.channels.options(&args.speakers, &args.audio)?,
+        channel_speakers: args.channels.options(args.speakers.diarize, audio(&args.audio).channel)?,
     })
 }
 

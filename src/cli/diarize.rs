@@ -12,12 +12,12 @@ use diarist::types::Turn;
 use diarist::{Error, Result};
 use serde_json::{Value, json};
 
+use super::enrol::enrol;
 use super::inputs::{Inputs, OTHER_FOLDER};
-use super::options::{Audio, Compute, ModelFiles};
+use super::options::{Audio, Compute, ModelFiles, Voices};
 use super::progress::ProgressBarWatch;
-use super::speakers::{Voices, enrol};
 use super::values::{LogLevel, TurnFormat};
-use super::{Failure, console, convert, engine, interrupt, log, stdin, transcribe, wording};
+use super::{Failure, console, convert, engine, files, interrupt, log, stdin, wording};
 
 /// Options of `diarize`.
 #[derive(Args, Debug)]
@@ -72,8 +72,8 @@ pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
         let inputs = inputs.with_models(args.voices.diarize_model.as_ref());
         inputs.spare(stems.iter().map(|stem| with_ending(stem, extension)), OTHER_FOLDER)?;
     }
-    folder.map_or(Ok(()), transcribe::writable)?;
-    let (todo, mut failed) = transcribe::those_readable(&args.files, &stems);
+    folder.map_or(Ok(()), files::writable)?;
+    let (todo, mut failed) = files::those_readable(&args.files, &stems);
     if todo.is_empty() {
         return Err(Failure::Files);
     }
@@ -133,7 +133,7 @@ fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file
         Some(_) => {
             let path = with_ending(stem, args.extension());
             output::write_whole(&path, text.as_bytes())?;
-            transcribe::tell_written(&[path]);
+            files::tell_written(&[path]);
             Ok(())
         }
         None => {

@@ -15,6 +15,8 @@ mod convert;
 mod demo;
 mod diarize;
 mod engine;
+mod enrol;
+mod files;
 mod inputs;
 mod interrupt;
 mod log;

@@ -10,9 +10,9 @@ use diarist::vad::Detector;
 use diarist::{Engine, Error, Result};
 
 use super::engine;
+use super::enrol::enrol;
 use super::inputs::Inputs;
 use super::options::Work;
-use super::speakers::enrol;
 use super::{convert, words};
 
 /// An open device and the options of the models to load onto it.

@@ -1,69 +1,15 @@
-//! Speaker options: their checks, loading of the diarization pipeline, and enrolment of known speakers.
+//! Conversion and checks of the speaker options; loading of the diarization pipeline.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
-use diarist::audio;
-use diarist::diarize::diarizer::DynDiarizer;
+use diarist::diarize::Bounds;
 use diarist::diarize::words::WordOptions;
-use diarist::diarize::{Bounds, Gallery};
 use diarist::hub::{AUTO, DiarizerSource, Hub};
 use diarist::pipeline::SpeakerOptions;
 use diarist::{Error, Result};
 
-use super::progress::ProgressBarWatch;
-use super::{convert, engine, interrupt, log, options, transcribe};
-
-/// The diarization pipeline, the number of speakers, and known speakers.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Speakers")]
-pub struct Voices {
-    /// Diarization pipeline: open, a pipeline on the hub, or a folder [default: auto].
-    ///
-    /// open is segmentation-3.0 and CAM++, which need no account. auto is pyannote/speaker-diarization-community-1 if
-    /// it is on this machine or HF_TOKEN can download it, else open. A folder has a config.yaml, or its networks in
-    /// segmentation/ and embedding/.
-    #[arg(long, value_name = "MODEL", hide_short_help = true)]
-    pub diarize_model: Option<String>,
-    /// Number of speakers, if known.
-    #[arg(long, value_name = "N", conflicts_with_all = ["min_speakers", "max_speakers"])]
-    pub num_speakers: Option<usize>,
-    /// Minimum number of speakers.
-    #[arg(long, value_name = "N", hide_short_help = true)]
-    pub min_speakers: Option<usize>,
-    /// Maximum number of speakers.
-    #[arg(long, value_name = "N", hide_short_help = true)]
-    pub max_speakers: Option<usize>,
-    /// Also write the speakers' embeddings (json).
-    #[arg(long, hide_short_help = true)]
-    pub speaker_embeddings: bool,
-    /// Folder with recordings of known speakers; matching speakers get their names.
-    ///
-    /// One file, or one folder of files, per person, named after the person, in which nobody else speaks.
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
-    pub speakers: Option<PathBuf>,
-}
-
-/// Options of speakers in transcripts.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Speakers")]
-pub struct Speakers {
-    /// Speaker diarization: every word and segment gets its speaker.
-    #[arg(long)]
-    pub diarize: bool,
-    #[command(flatten)]
-    pub voices: Voices,
-    /// Words outside all speaker turns get the nearest speaker.
-    #[arg(long, hide_short_help = true)]
-    pub fill_nearest: bool,
-    /// All words of a sentence get the speaker of the majority of its words.
-    #[arg(long, hide_short_help = true)]
-    pub sentence_speakers: bool,
-    /// Do not split segments where the speaker changes, as in WhisperX.
-    #[arg(long, hide_short_help = true)]
-    pub whole_segments: bool,
-}
+use super::options::{Speakers, Voices};
+use super::{engine, files};
 
 impl Voices {
     /// The bounds on the number of speakers.
@@ -168,35 +114,6 @@ fn enrolment_recordings(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
             "holds no recordings of speakers: put one in it for each, called as they are",
         ));
     }
-    all.iter().try_for_each(|(_, file)| transcribe::readable(file))?;
+    all.iter().try_for_each(|(_, file)| files::readable(file))?;
     Ok(all)
-}
-
-/// Computes the embeddings of known speakers; `None` without recordings.
-///
-/// # Errors
-/// [`Error::Audio`] naming a recording that cannot be read, or that has no stretch with a single speaker;
-/// [`Error::Cancelled`].
-pub fn enrol(
-    diarizer: &dyn DynDiarizer,
-    enrolment_recordings: &[(String, PathBuf)],
-    options: &options::Audio,
-) -> Result<Option<Gallery>> {
-    let mut voices = Vec::new();
-    for (name, file) in enrolment_recordings {
-        let _about = log::recording(file);
-        let mut watch = ProgressBarWatch::new("learning the voice of", name.clone(), false);
-        let sound = audio::decode(file, &convert::audio(options), |_| {
-            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        let voice = diarizer.voice(&sound.samples, &mut watch).map_err(|error| match error {
-            Error::Diarization { reason, .. } => Error::audio(file, reason),
-            other => other,
-        })?;
-        voices.push((name.clone(), voice));
-    }
-    if voices.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Gallery::new(voices)?.of_network(diarizer.network().0)))
 }

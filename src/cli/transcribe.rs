@@ -10,11 +10,11 @@ use diarist::output::{self, OutputFormat, SubtitleOptions, with_ending};
 use diarist::pipeline::{Observer, Prepared};
 use diarist::{Engine, Error, Result};
 
-use super::inputs::{OTHER_FOLDER, shown};
+use super::inputs::OTHER_FOLDER;
 use super::opening::Opening;
 use super::options::Transcribe;
 use super::progress::{Lines, Watch, print};
-use super::{Failure, console, convert, interrupt, log, manifest, stdin, wording};
+use super::{Failure, console, convert, files, interrupt, log, manifest, stdin, wording};
 
 /// Transcribes all recordings.
 pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
@@ -36,8 +36,8 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     let stems = stdin::plan(&args.files, &args.output.output_dir)?;
     let results = stems.iter().flat_map(|stem| job.formats.iter().map(|format| with_ending(stem, format.extension())));
     opening.inputs().with(&args.files).spare(results, OTHER_FOLDER)?;
-    writable(&args.output.output_dir)?;
-    let (todo, failed) = those_readable(&args.files, &stems);
+    files::writable(&args.output.output_dir)?;
+    let (todo, failed) = files::those_readable(&args.files, &stems);
     if todo.is_empty() {
         return Err(Failure::Files);
     }
@@ -98,7 +98,7 @@ impl Job {
                     }
                     Err(error) => error,
                 };
-                let fatal = matches!(error, Error::Cancelled) || is_of_device(&error);
+                let fatal = matches!(error, Error::Cancelled) || error.is_of_device();
                 if !matches!(error, Error::Cancelled) {
                     console::error(&wording::of_recording(stdin::name(file), &error));
                     all_ok = false;
@@ -143,7 +143,7 @@ impl Job {
         }
         let written = output::write_all(&self.formats, &transcript, stem, &self.subtitles)?;
         if self.verbose {
-            tell_written(&written);
+            files::tell_written(&written);
         }
         self.written[0].fetch_add(written.len(), Ordering::Relaxed);
         self.written[1].fetch_add(1, Ordering::Relaxed);
@@ -159,12 +159,6 @@ impl Job {
     }
 }
 
-/// Prints the names of the files that were written.
-pub(super) fn tell_written(files: &[PathBuf]) {
-    let names: Vec<String> = files.iter().map(|file| shown(file)).collect();
-    console::line(&format!("wrote {}", names.join(", ")));
-}
-
 /// Observer of a prefetched recording: shows nothing, and only reports cancellation.
 struct CancelOnly<'a>(&'a AtomicBool);
 
@@ -176,65 +170,9 @@ impl Observer for CancelOnly<'_> {
 
 /// After a device failure, prints a message for each recording that was not started.
 fn report_not_tried(error: &Error, files: &[(&PathBuf, &PathBuf)]) {
-    if is_of_device(error) {
+    if error.is_of_device() {
         for (file, _) in files {
             console::error(&format!("{}: not tried, since the device has failed", stdin::name(file).display()));
         }
     }
-}
-
-/// Whether the error is a device failure. The device does not recover within the process. Running out of memory is not
-/// a device failure.
-pub(super) fn is_of_device(error: &Error) -> bool {
-    match error {
-        Error::Stage { source, .. } => is_of_device(source),
-        Error::Device { .. } => true,
-        _ => false,
-    }
-}
-
-/// The recordings that exist, each with the path of its results, and whether any are missing. Prints an error for each
-/// missing one.
-pub(super) fn those_readable<'a>(
-    files: &'a [PathBuf],
-    stems: &'a [PathBuf],
-) -> (Vec<(&'a PathBuf, &'a PathBuf)>, bool) {
-    let is_readable =
-        |file: &PathBuf| readable(file).inspect_err(|error| console::error(&wording::error(error))).is_ok();
-    let todo: Vec<_> = files.iter().zip(stems).filter(|(file, _)| is_readable(file)).collect();
-    let failed = todo.len() < files.len();
-    (todo, failed)
-}
-
-/// Refuses a path that does not exist or is a directory, before the model is loaded.
-pub(super) fn readable(file: &Path) -> Result<()> {
-    if stdin::check(file)? {
-        return Ok(());
-    }
-    let reason = match std::fs::metadata(file) {
-        Ok(meta) if meta.is_dir() => "is a directory; name the recordings in it".to_string(),
-        Ok(_) => return Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let pattern = file.to_string_lossy().contains(['*', '?', '[']);
-            let hint = if pattern { "; the shell hands on a pattern that matches nothing" } else { "" };
-            format!("no such file{hint}")
-        }
-        Err(e) => format!("cannot be read: {e}"),
-    };
-    Err(Error::audio(file, reason))
-}
-
-/// Creates the folder for the results and tests that it is writable, before hours of work depend on it.
-pub(super) fn writable(folder: &Path) -> Result<()> {
-    let refuse = |e: std::io::Error| {
-        let text = format!("results cannot be written here: {e}; give another --output-dir");
-        Error::io(folder, std::io::Error::new(e.kind(), text))
-    };
-    if folder.exists() && !folder.is_dir() {
-        return Err(refuse(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
-    }
-    std::fs::create_dir_all(folder).map_err(refuse)?;
-    let probe: PathBuf = folder.join(format!(".diarist-{}.probe", std::process::id()));
-    std::fs::File::create_new(&probe).map_err(refuse)?;
-    std::fs::remove_file(&probe).map_err(refuse)
 }

@@ -19,7 +19,7 @@ use super::opening::Opening;
 use super::options::{Many, Transcribe};
 use super::progress::Notes;
 use super::results::{Line, Refusal};
-use super::{Failure, convert, interrupt, log, transcribe, wording};
+use super::{Failure, convert, interrupt, log, wording};
 use list::Entry;
 use out::Out;
 
@@ -130,7 +130,7 @@ impl Job {
                 self.failed.fetch_or(notes.without_speakers, Ordering::Relaxed);
                 (line.put_transcript("result", &transcript)?.put_warnings(&notes.warnings), told)
             }
-            Err(error) if matches!(error, Error::Cancelled) || transcribe::is_of_device(&error) => return Err(error),
+            Err(error) if matches!(error, Error::Cancelled) || error.is_of_device() => return Err(error),
             Err(error) => {
                 self.failed.store(true, Ordering::Relaxed);
                 console::error(&wording::of_recording(Path::new(&entry.path), &error));

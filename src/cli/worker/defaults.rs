@@ -10,9 +10,8 @@ use diarist::units::Seconds;
 use serde_json::{Map, Value};
 
 use super::super::convert;
-use super::super::options::{Model, Work};
+use super::super::options::{Model, Subtitles, Work};
 use super::super::results::Refusal;
-use super::super::words::Subtitles;
 use super::{MAX_DURATION, WorkerArgs};
 
 /// Options that requests cannot override: those of models that are loaded once (in addition to [`Model`]), and of the

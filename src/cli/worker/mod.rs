@@ -31,12 +31,11 @@ use diarist::types::Transcript;
 use diarist::{Engine, Error, output};
 
 use super::opening::Opening;
-use super::options::Work;
+use super::options::{Subtitles, Work};
 use super::progress::Notes;
 use super::results::{Line, Refusal};
 use super::values::{Device, LogLevel, bytes};
-use super::words::Subtitles;
-use super::{Failure, console, convert, interrupt, log, transcribe, wording};
+use super::{Failure, console, convert, interrupt, log, wording};
 use answers::Answers;
 use defaults::Defaults;
 use lines::Lines;
@@ -249,7 +248,7 @@ fn process<S: Fn() -> bool>(
     };
     let finished = prepared.and_then(|prepared| engine.finish(&prepared, options, notes));
     finished.inspect(|transcript| notes.of_result(&name, transcript)).map_err(|error| {
-        if transcribe::is_of_device(&error) && !dead.swap(true, Ordering::Relaxed) {
+        if error.is_of_device() && !dead.swap(true, Ordering::Relaxed) {
             console::error(&format!(
                 "the device has failed, and no more requests are taken: {}",
                 wording::error(&error)

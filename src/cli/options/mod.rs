@@ -11,11 +11,16 @@ use diarist::api::{ComputeType, CrossCache};
 use diarist::audio::DecoderKind;
 use diarist::vad::VadMethod;
 
-use super::channels::Channels;
-use super::speakers::Speakers;
 use super::values::{Device, LogLevel, OrNone, Task, boolean, bytes, probability, within};
 use super::whisperx::Elsewhere;
-use super::words::{Subtitles, Words};
+
+mod channels;
+mod speakers;
+mod words;
+
+pub use self::channels::Channels;
+pub use self::speakers::{Speakers, Voices};
+pub use self::words::{Align, Interpolation, Method, Subtitles, Topology, Words};
 
 /// Options of `transcribe`.
 #[derive(Args, Debug)]
