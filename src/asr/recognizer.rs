@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::language::RequestedLanguage;
 use super::{AsrOptions, AsrResult, Chunks, Observer, SharedSlots, Tokenizer, language_names};
 use crate::engine::Backend;
 use crate::error::Result;
@@ -27,6 +28,15 @@ pub struct Capabilities {
 pub trait Recognizer: Send + Sync {
     /// What this recogniser supports.
     fn capabilities(&self) -> Capabilities;
+
+    /// Refuses options that this recogniser cannot honour, before a recording is read.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) naming the option.
+    fn check(&self, options: &AsrOptions) -> Result<()> {
+        let _ = options;
+        Ok(())
+    }
 
     /// Detects the language of a recording: its code, and its probability if known. `None` if it cannot be detected.
     ///
@@ -91,6 +101,10 @@ impl<B: Backend> Recognizer for WhisperRecognizer<B> {
             word_times: self.whisper.generation.alignment_heads.as_ref().is_some_and(|heads| !heads.is_empty()),
             only_language: self.only_language(),
         }
+    }
+
+    fn check(&self, options: &AsrOptions) -> Result<()> {
+        RequestedLanguage::of(&self.tokenizer, options).map(|_| ())
     }
 
     fn detect_language(

@@ -24,6 +24,10 @@ use super::script::{self, KnownText};
 use super::words;
 use super::{convert, files, interrupt, log, stdin};
 
+/// Mean score of words below which a warning is printed. With the built-in model it is 0.00 for silence and noise, 0.04
+/// for a tone, 0.19 for another text than the one that is spoken, and 0.26 to 0.70 for the right one.
+const IMPLAUSIBLE: f64 = 0.1;
+
 /// Options of `align`.
 #[derive(Args, Debug)]
 #[command(after_help = "The text is found in the whole recording, whatever a recogniser would make of it.
@@ -88,6 +92,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
         OpenDevice::Cpu(be) => work.on(be, known),
         OpenDevice::Cuda(be) => work.on(be, known),
     }?;
+    report(&args.audio_file, &segments)?;
     let transcript = Transcript {
         word_segments: segments.iter().flat_map(|segment| segment.words.iter().flatten()).cloned().collect(),
         segments,
@@ -98,6 +103,30 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     write(args, &formats, &transcript, &stems[0], &subtitles)
 }
 
+/// Prints which segments were not aligned, and whether the words are probably not those that are spoken.
+///
+/// # Errors
+/// [`Error::Audio`] if no segment was aligned.
+fn report(file: &Path, segments: &[Segment]) -> Result<()> {
+    let name = stdin::name(file);
+    for segment in segments {
+        if let Some(reason) = &segment.unaligned {
+            let (start, end) = (segment.start.0, segment.end.0);
+            console::error(&format!("{}: {start:.2} to {end:.2} s: not aligned: {reason}", name.display()));
+        }
+    }
+    if segments.iter().all(|segment| segment.unaligned.is_some()) {
+        return Err(Error::audio(name, "nothing of the text was aligned, so no results are written"));
+    }
+    let scores: Vec<f64> = segments.iter().flat_map(|s| s.words.iter().flatten()).filter_map(|w| w.score).collect();
+    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    if mean < IMPLAUSIBLE {
+        let reason = "the text is probably not what is spoken, or in a language that the alignment model does not know";
+        console::error(&format!("{}: the mean score of the words is {mean:.2}: {reason}", name.display()));
+    }
+    Ok(())
+}
+
 fn write(
     args: &AlignArgs,
     formats: &[OutputFormat],
@@ -105,14 +134,8 @@ fn write(
     stem: &Path,
     subtitles: &SubtitleOptions,
 ) -> Result<()> {
-    for segment in &transcript.segments {
-        if let Some(reason) = &segment.unaligned {
-            let (name, start, end) = (stdin::name(&args.audio_file).display(), segment.start.0, segment.end.0);
-            console::error(&format!("{name}: {start:.2} to {end:.2} s: not aligned: {reason}"));
-        }
-        if args.output.verbose {
-            console::line(&super::progress::line(segment));
-        }
+    if args.output.verbose {
+        transcript.segments.iter().for_each(|segment| console::line(&super::progress::line(segment)));
     }
     let written = output::write_all(formats, transcript, stem, subtitles)?;
     if args.output.verbose {

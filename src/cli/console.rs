@@ -43,10 +43,16 @@ pub fn lost_output() -> bool {
     STDOUT_FAILED.load(Ordering::Relaxed)
 }
 
-/// Prints a message to stderr.
+/// Prints a message to stderr. Control characters, which a file name may contain, are escaped.
 pub fn error(text: &str) {
     // If stderr is closed, the error cannot be reported anywhere.
-    let _ = BARS.suspend(|| writeln!(std::io::stderr().lock(), "diarist: {text}"));
+    let _ = BARS.suspend(|| writeln!(std::io::stderr().lock(), "diarist: {}", printable(text)));
+}
+
+/// The text with its control characters escaped, except line breaks: `\u{1b}` for ESC.
+pub fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 /// Prints a message unless one with the same `key` was printed before.
@@ -88,8 +94,9 @@ impl Bar {
 
     /// Sets the label, the position and the length of the bar.
     pub fn set(&self, what: &str, done: u64, total: u64) {
+        let what = printable(what);
         if self.bar.message() != what {
-            self.bar.set_message(what.to_string());
+            self.bar.set_message(what);
         }
         self.bar.set_length(total);
         self.bar.set_position(done);

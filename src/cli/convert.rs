@@ -8,12 +8,13 @@ use diarist::config::Options;
 use diarist::diarize::recipe;
 use diarist::engine::weights::LAYOUTS;
 use diarist::hub::Hub;
+use diarist::pipeline::WordTimes;
 use diarist::units::Seconds;
 use diarist::vad::{VadMethod, VadOptions};
 use diarist::{Error, Result};
 
 use super::options::{Audio, Decode, Subtitles, Vad, Work};
-use super::{engine, values, words};
+use super::{console, engine, values, words};
 
 /// Checks all options of `transcribe` or `worker` before any work starts.
 ///
@@ -33,6 +34,19 @@ pub fn check(args: &Work, subtitles: &Subtitles) -> Result<()> {
         return Err(Error::config("condition_on_previous_text", "True", rule));
     }
     Ok(())
+}
+
+/// Prints a warning for each combination of options whose results are probably not what was meant.
+pub fn warn(args: &Work, options: &Options) {
+    if args.speakers.diarize && options.words == WordTimes::None {
+        let cure = match args.words.no_align {
+            true => "leave out --no-align",
+            false => "add --align-method dtw",
+        };
+        console::error(&format!(
+            "each segment gets one speaker, since words have no times; {cure} for speakers of words"
+        ));
+    }
 }
 
 /// The VAD method: `--vad-method`; else the one that fits the network of `--vad-model`; else energy.

@@ -31,7 +31,11 @@ pub fn open(compute: &Compute, cross_cache: CrossCache) -> Result<OpenDevice> {
     };
     let threads = (compute.threads > 0).then_some(compute.threads);
     let memory_limit = compute.gpu_memory_limit;
+    let limited = memory_limit.is_some();
     let opened = api::Compute { device, compute_type, threads, memory_limit, cross_cache }.open();
+    if limited && matches!(opened, Ok(OpenDevice::Cpu(_))) {
+        console::error("--gpu-memory-limit has no effect: the CPU is used");
+    }
     opened.map_err(|error| match error {
         // With `--device auto`, only `--device-index` has asked for this GPU, so the error names that option.
         Error::Config { option: "device", rule, .. } if compute.device == Device::Auto => {

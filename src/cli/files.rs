@@ -10,7 +10,7 @@ use super::{console, stdin, wording};
 /// Prints the names of the files that were written.
 pub(super) fn tell_written(files: &[PathBuf]) {
     let names: Vec<String> = files.iter().map(|file| shown(file)).collect();
-    console::line(&format!("wrote {}", names.join(", ")));
+    console::line(&console::printable(&format!("wrote {}", names.join(", "))));
 }
 
 /// The recordings that exist, each with the path of its results, and whether any are missing. Prints an error for each

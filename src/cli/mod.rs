@@ -60,7 +60,7 @@ const FIRST_STEPS: &str = "First steps:
   diarist transcribe talk.mp3               write talk.txt, .srt, .vtt, .tsv and .json here
   diarist transcribe talk.mp3 --diarize     the same, and who says it
   diarist diarize talk.mp3                  who speaks when, as RTTM
-  diarist align talk.mp3 talk.txt           when each word of a known text was said
+  diarist align talk.mp3 words.txt          when each word of a known text was said
   diarist transcribe *.wav -f srt -o subs   subtitles of many files into a folder
   diarist worker                            answer requests, JSON lines on stdin and stdout
 Options may be spelled as WhisperX does (--batch_size, --verbose False).";

@@ -32,6 +32,7 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
         subtitles: args.subtitles.options()?,
         written: Default::default(),
     };
+    convert::warn(&args.work, &job.options);
     let opening = Opening::check(&args.work)?;
     let stems = stdin::plan(&args.files, &args.output.output_dir)?;
     let results = stems.iter().flat_map(|stem| job.formats.iter().map(|format| with_ending(stem, format.extension())));

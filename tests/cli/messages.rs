@@ -59,7 +59,7 @@ fn printed_segments_have_speakers() {
     let dir = Dir::new();
     dir.speech("talk.wav", 6.0);
     let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} --diarize --diarize-model builtin")).run();
-    outcome.exits(0).without_complaint();
+    outcome.exits(0).complains(&["each segment gets one speaker"]);
     let lines: Vec<&str> = outcome.stdout.lines().filter(|line| line.starts_with("Transcript: ")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("] [SPEAKER_0")), "{}", outcome.stdout);
     assert!(lines[0].contains("]: "), "{}", lines[0]);
@@ -105,4 +105,15 @@ fn needs_shared_healthy_recordings_give_no_messages() {
         assert!(file.exists(), "{} is missing", file.display());
         dir.diarist("vad").arg(&file).run().exits(0).without_complaint();
     }
+}
+
+#[test]
+fn options_without_effect_and_control_characters_of_names() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 1.0);
+    let outcome = dir.diarist(&format!("transcribe talk.wav {BUILTIN} --device cpu --gpu-memory-limit 8GiB")).run();
+    outcome.exits(0).complains(&["--gpu-memory-limit", "no effect"]);
+    let outcome = dir.diarist(&format!("transcribe {BUILTIN}")).arg("a\u{1b}[31m.wav").run();
+    outcome.exits(1).complains(&["a\\u{1b}[31m.wav", "no such file"]);
+    assert!(!outcome.stderr.contains('\u{1b}'), "{}", outcome.stderr);
 }

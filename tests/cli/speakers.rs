@@ -362,3 +362,15 @@ fn a_recipe_resolves_the_locations_of_its_networks() {
     let source = diarist::hub::Hub::from_env().find_diarizer(dir.path("model").to_str().unwrap()).unwrap();
     assert!(matches!(source, Some(DiarizerSource::Recipe(found)) if found.exclude_overlap));
 }
+
+#[test]
+fn speakers_of_whole_segments_are_announced() {
+    let dir = Dir::new();
+    dir.pipeline("model", CENTROID);
+    dir.speech("talk.wav", 6.0);
+    let run = |args: &str| {
+        dir.diarist(&format!("transcribe talk.wav {BUILTIN} -f json --diarize --diarize-model model {args}")).run()
+    };
+    run("--no-align").exits(0).complains(&["each segment gets one speaker", "leave out --no-align"]);
+    assert!(!run("").exits(0).stderr.contains("each segment"));
+}

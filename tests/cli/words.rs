@@ -230,3 +230,27 @@ fn models_lists_aligners_with_their_licences() {
     assert!(row("auto ").contains("the default") && row("open ").contains("no account needed"));
     assert!(row("pyannote/speaker-diarization-community-1 ").contains("after accepting its terms"));
 }
+
+#[test]
+fn align_tells_when_the_text_is_not_spoken() {
+    let dir = Dir::new();
+    dir.silence("silence.wav", 4.0);
+    dir.speech("short.wav", 0.2);
+    dir.write("words.txt", "the quick brown fox jumps over the lazy dog");
+    let align = |file: &str| dir.diarist(&format!("align {file} words.txt --align-model builtin -f json")).run();
+    let outcome = align("silence.wav");
+    outcome.exits(0).complains(&["silence.wav", "mean score of the words is 0.0", "probably not what is spoken"]);
+    assert!(dir.path("silence.json").exists());
+    let outcome = align("short.wav");
+    outcome.exits(1).complains(&["short.wav", "not aligned", "no results are written"]);
+    assert!(!dir.path("short.json").exists());
+}
+
+#[test]
+fn a_model_without_the_language_refuses_before_an_aligner_is_looked_for() {
+    let dir = Dir::new();
+    dir.speech("talk.wav", 1.0);
+    let outcome = dir.diarist("transcribe talk.wav --model builtin --language de").run();
+    outcome.exits(1).complains(&["--language de", "this model was not trained on it"]);
+    assert!(!outcome.stderr.contains("align"), "{}", outcome.stderr);
+}

@@ -155,7 +155,7 @@ pub struct Output {
     /// Folder for the results, created if missing.
     #[arg(long, short, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub output_dir: PathBuf,
-    /// txt, srt, vtt, tsv, json, several separated by commas, or all.
+    /// txt, srt, vtt, tsv, json; several with commas; or all.
     ///
     /// Also aud (labels for Audacity), and with --diarize or --channel-speakers rttm.
     #[arg(long, short = 'f', value_name = "FORMAT", default_value = "all")]
@@ -206,8 +206,8 @@ pub struct Audio {
 pub struct Vad {
     /// none, energy, silero or pyannote.
     ///
-    /// Default: the method of --vad-model; with --diarize, pyannote with the segmentation network of the diarization
-    /// pipeline; else energy.
+    /// Default: the method of --vad-model; else pyannote, with the segmentation network of speaker diarization if that
+    /// is asked for; else energy.
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
     /// VAD network: a file, a folder, or a name on the hub.

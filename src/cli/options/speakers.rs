@@ -27,7 +27,7 @@ pub struct Voices {
     /// Also write the speakers' embeddings (json).
     #[arg(long, hide_short_help = true)]
     pub speaker_embeddings: bool,
-    /// Folder with recordings of known speakers; matching speakers get their names.
+    /// Folder with recordings of known speakers, for their names.
     ///
     /// One file, or one folder of files, per person, named after the person, in which nobody else speaks.
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
