@@ -9,5 +9,6 @@ pub mod onnx;
 pub mod pyannet;
 pub mod resnet34;
 pub mod silero;
+mod transformer;
 pub mod wav2vec2;
 pub mod whisper;

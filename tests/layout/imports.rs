@@ -103,6 +103,27 @@ fn no_module_imports_itself_through_others() {
     assert!(in_cycle.is_empty(), "modules that import each other: {in_cycle:?}");
 }
 
+/// No network imports another: what two of them need is in a module of its own, such as `models::transformer`.
+#[test]
+fn networks_are_independent_of_each_other() {
+    const NETWORKS: [&str; 6] = ["campplus", "pyannet", "resnet34", "silero", "wav2vec2", "whisper"];
+    let network = |module: &[String]| match module {
+        [models, network, ..] if models == "models" => NETWORKS.iter().find(|name| *name == network),
+        _ => None,
+    };
+    let sources = files("src/models", &[".rs"]);
+    let modules: BTreeSet<Module> = sources.iter().map(|file| module_of(&file.name)).collect();
+    assert!(NETWORKS.iter().all(|name| modules.contains(&vec!["models".to_owned(), (*name).to_owned()])));
+    let mut found = Vec::new();
+    for file in &sources {
+        let from = module_of(&file.name);
+        let Some(own) = network(&from) else { continue };
+        let targets = uses(&file.text).into_iter().filter_map(|path| resolve(&from, &path, &modules));
+        found.extend(targets.filter(|to| network(to).is_some_and(|other| other != own)).map(|to| (from.clone(), to)));
+    }
+    assert!(found.is_empty(), "networks that import others: {found:?}");
+}
+
 #[test]
 fn declarations_are_read_with_braces_and_renames() {
     let text = "//! use nothing::at_all;\nuse std::path::Path;\n\npub use self::load::{load, open as opened};\nuse super::{\n    a::{B, c},\n    d,\n};\nlet it = 1;";

@@ -5,7 +5,7 @@ use crate::engine::wav2vec2_ops::{self, Lengths};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Backend, Epilogue, Tensor};
 use crate::error::Result;
-use crate::models::whisper::block::{Bias, LayerNorm, Linear, Scope};
+use crate::models::transformer::{self, Bias, FeedForward, LayerNorm, Linear, Scope};
 
 pub(super) struct Encoder<B: Backend> {
     /// Weights of the positional convolution, one matrix `[C / G, W * C / G]` for each group of channels.
@@ -32,8 +32,7 @@ struct Block<B: Backend> {
     qkv: Linear<B>,
     out: Linear<B>,
     attention_norm: LayerNorm<B>,
-    fc1: Linear<B>,
-    fc2: Linear<B>,
+    feed_forward: FeedForward<B>,
     final_norm: LayerNorm<B>,
 }
 
@@ -51,13 +50,13 @@ impl<B: Backend> Encoder<B> {
         let layers = (0..config.num_hidden_layers).map(|i| {
             let scope = scope.at(format!("layers.{i}"));
             let (attention, feed_forward) = (scope.at("attention"), scope.at("feed_forward"));
+            const NAMES: [&str; 2] = ["intermediate_dense", "output_dense"];
             let names = ["q_proj", "k_proj", "v_proj"].map(|name| (name, Bias::Yes));
             Ok(Block {
                 qkv: attention.linears(&names, width, width)?,
                 out: attention.linear("out_proj", width, width)?,
                 attention_norm: scope.layer_norm("layer_norm", width)?,
-                fc1: feed_forward.linear("intermediate_dense", config.intermediate_size, width)?,
-                fc2: feed_forward.linear("output_dense", width, config.intermediate_size)?,
+                feed_forward: FeedForward::load(&feed_forward, NAMES, width, config.intermediate_size)?,
                 final_norm: scope.layer_norm("final_layer_norm", width)?,
             })
         });
@@ -74,7 +73,7 @@ impl<B: Backend> Encoder<B> {
     /// From features `x` `[B, T, C]` to hidden states `[B, T, C]`; `lengths` are the frames of each clip.
     pub fn run(&self, be: &B, x: Tensor<B>, lengths: &Lengths<B>) -> Result<Tensor<B>> {
         let &[batch, frames, width] = x.shape() else { return Ok(x) };
-        let inner = self.layers.first().map_or(0, |layer| be.matrix_shape(&layer.fc1.weight).0);
+        let inner = self.layers.first().map_or(0, |layer| layer.feed_forward.inner(be));
         let mut s = Scratch {
             normed: Tensor::zeros(be, &[batch, frames, width])?,
             attended: Tensor::zeros(be, &[batch, frames, width])?,
@@ -114,9 +113,8 @@ impl<B: Backend> Encoder<B> {
         wav2vec2_ops::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
         layer.out.run(be, x, &s.attended, Epilogue::Add)?;
         layer.attention_norm.run(be, &mut s.normed, x)?;
-        layer.fc1.run(be, &mut s.inner, &s.normed, Epilogue::GeluErf)?;
-        layer.fc2.run(be, &mut s.normed, &s.inner, Epilogue::Add)?;
-        layer.final_norm.run(be, x, &s.normed)
+        let scratch = transformer::Scratch { normed: &mut s.normed, inner: &mut s.inner };
+        layer.feed_forward.post_norm(be, &layer.final_norm, x, scratch)
     }
 
     /// `x += attention(norm(x))`, `x += feed_forward(norm(x))`.
@@ -132,9 +130,8 @@ impl<B: Backend> Encoder<B> {
         layer.qkv.run(be, &mut s.qkv, &s.normed, Epilogue::Store)?;
         wav2vec2_ops::attention_within(be, &mut s.attended, &s.qkv, self.heads, self.scale(x), lengths)?;
         layer.out.run(be, x, &s.attended, Epilogue::Add)?;
-        layer.final_norm.run(be, &mut s.normed, x)?;
-        layer.fc1.run(be, &mut s.inner, &s.normed, Epilogue::GeluErf)?;
-        layer.fc2.run(be, x, &s.inner, Epilogue::Add)
+        let scratch = transformer::Scratch { normed: &mut s.normed, inner: &mut s.inner };
+        layer.feed_forward.pre_norm(be, &layer.final_norm, x, scratch)
     }
 
     fn scale(&self, x: &Tensor<B>) -> f32 {

@@ -5,7 +5,7 @@ use crate::engine::wav2vec2_ops::{self, Lengths, SampleConv};
 use crate::engine::weights::HostMatrix;
 use crate::engine::{Backend, Epilogue, Tensor};
 use crate::error::Result;
-use crate::models::whisper::block::Scope;
+use crate::models::transformer::Scope;
 
 /// Added to variances: PyTorch's default.
 const EPS: f32 = 1e-5;

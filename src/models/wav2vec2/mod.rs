@@ -29,7 +29,7 @@ pub use config::{Config, FeatureNorm, normalises_as};
 
 use self::encoder::Encoder;
 use self::extractor::Extractor;
-use super::whisper::block::{LayerNorm, Linear, Scope};
+use super::transformer::{LayerNorm, Linear, Scope};
 use crate::engine::wav2vec2_ops::{self, Lengths};
 use crate::engine::weights::{HostMatrix, Weights};
 use crate::engine::{Backend, Epilogue, Tensor, ops};

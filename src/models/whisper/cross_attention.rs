@@ -8,12 +8,12 @@
 //! `q . (W_k x_t) = (W_k^T q) . x_t` and `sum_t p_t (W_v x_t + b_v) = W_v (sum_t p_t x_t) + b_v`, since the `p_t` sum
 //! to 1.
 
-use super::block::{Bias, Linear, Scope};
 use super::config::Config;
 use crate::engine::profile::range;
 use crate::engine::weights::{HostInt8, HostMatrix, HostWeight};
 use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
+use crate::models::transformer::{Bias, Linear, Scope};
 
 /// The weights of one layer, for the forms that the device may choose.
 pub(super) struct CrossAttention<B: Backend> {

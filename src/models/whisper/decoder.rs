@@ -6,11 +6,11 @@
 //! Source: openai/whisper `model.py::TextDecoder`. Weight names: transformers `modeling_whisper.py::WhisperDecoder`.
 
 use super::alignment_pass::QueryObserver;
-use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
 use super::config::Config;
 use super::cross_attention::{CrossAttention, CrossCaches, CrossScratch};
 use crate::engine::{Backend, CrossKind, Epilogue, StepRows, Tensor, ops};
 use crate::error::Result;
+use crate::models::transformer::{self, Bias, FeedForward, LayerNorm, Linear, Scope};
 
 pub(super) struct Decoder<B: Backend> {
     /// `[V, C]` token embedding, also the output projection.
@@ -29,6 +29,7 @@ struct DecoderLayer<B: Backend> {
     self_out: Linear<B>,
     cross_norm: LayerNorm<B>,
     cross: CrossAttention<B>,
+    final_norm: LayerNorm<B>,
     feed_forward: FeedForward<B>,
 }
 
@@ -98,7 +99,8 @@ impl<B: Backend> Decoder<B> {
                 self_out: own.linear("out_proj", width, width)?,
                 cross_norm: scope.layer_norm("encoder_attn_layer_norm", width)?,
                 cross: CrossAttention::load(&scope.at("encoder_attn"), width, config.decoder_attention_heads)?,
-                feed_forward: FeedForward::load(&scope, width, config.decoder_ffn_dim)?,
+                final_norm: scope.layer_norm("final_layer_norm", width)?,
+                feed_forward: FeedForward::load(&scope, ["fc1", "fc2"], width, config.decoder_ffn_dim)?,
             })
         });
         Ok(Decoder {
@@ -168,7 +170,8 @@ impl<B: Backend> Decoder<B> {
             observer.observe(be, i, &layer.cross, &s.cross)?;
             layer.cross.out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
 
-            layer.feed_forward.run(be, &mut s.x, &mut s.hidden, &mut s.inner)?;
+            let scratch = transformer::Scratch { normed: &mut s.hidden, inner: &mut s.inner };
+            layer.feed_forward.pre_norm(be, &layer.final_norm, &mut s.x, scratch)?;
         }
         self.norm.run(be, &mut s.hidden, &s.x)
     }

@@ -3,10 +3,10 @@
 //! Source: openai/whisper `model.py::AudioEncoder`; Radford et al. 2022 (arXiv:2212.04356) section 2.2. Weight names:
 //! transformers `modeling_whisper.py::WhisperEncoder`.
 
-use super::block::{Bias, FeedForward, LayerNorm, Linear, Scope};
 use super::config::Config;
 use crate::engine::{Backend, Epilogue, Tensor, ops};
 use crate::error::Result;
+use crate::models::transformer::{self, Bias, FeedForward, LayerNorm, Linear, Scope};
 
 /// Taps of both convolutions of the stem.
 const TAPS: usize = 3;
@@ -26,6 +26,7 @@ struct EncoderLayer<B: Backend> {
     /// Queries, keys and values side by side: `[3 C, C]`.
     qkv: Linear<B>,
     out: Linear<B>,
+    final_norm: LayerNorm<B>,
     feed_forward: FeedForward<B>,
 }
 
@@ -89,7 +90,8 @@ impl<B: Backend> Encoder<B> {
                     width,
                 )?,
                 out: attention.linear("out_proj", width, width)?,
-                feed_forward: FeedForward::load(&scope, width, config.encoder_ffn_dim)?,
+                final_norm: scope.layer_norm("final_layer_norm", width)?,
+                feed_forward: FeedForward::load(&scope, ["fc1", "fc2"], width, config.encoder_ffn_dim)?,
             })
         });
         Ok(Encoder {
@@ -114,7 +116,8 @@ impl<B: Backend> Encoder<B> {
             layer.qkv.run(be, &mut s.qkv, &s.out, Epilogue::Store)?;
             ops::attention(be, &mut s.attended, &s.qkv, self.heads, scale)?;
             layer.out.run(be, &mut s.x, &s.attended, Epilogue::Add)?;
-            layer.feed_forward.run(be, &mut s.x, &mut s.out, &mut s.inner)?;
+            let scratch = transformer::Scratch { normed: &mut s.out, inner: &mut s.inner };
+            layer.feed_forward.pre_norm(be, &layer.final_norm, &mut s.x, scratch)?;
         }
         self.norm.run(be, &mut s.out, &s.x)
     }

@@ -5,7 +5,6 @@
 //! hidden states `[R, C]` -> logits `[R, V]`.
 
 mod alignment_pass;
-pub(in crate::models) mod block;
 mod built_in;
 mod checkpoint;
 mod config;
@@ -28,6 +27,7 @@ use crate::engine::profile::range;
 use crate::engine::weights::Weights;
 use crate::engine::{Backend, CrossKind, StepRows, Tensor, ops};
 use crate::error::{Error, Result};
+use crate::models::transformer::Scope;
 
 /// A loaded Whisper model.
 pub struct Whisper<B: Backend> {
@@ -74,7 +74,7 @@ impl<B: Backend> Whisper<B> {
                 return Err(Error::weights(weights.origin(), surplus, reason));
             }
         }
-        let scope = block::Scope::root(be, weights);
+        let scope = Scope::root(be, weights);
         let parts = || {
             let mel = be.mel_plan(config.num_mel_bins)?;
             Ok((mel, encoder::Encoder::load(&scope, &config)?, decoder::Decoder::load(&scope, &config)?))

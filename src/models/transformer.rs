@@ -1,5 +1,5 @@
-//! Transformer building blocks: loading of weights by name ([`Scope`]), linear layers, layer norm, and Whisper's
-//! feed-forward sublayer. All but the last are also used by wav2vec2.
+//! Transformer blocks that Whisper and wav2vec2 share: loading of weights by name ([`Scope`]), linear layers, layer norm
+//! and the feed-forward sublayer.
 
 use crate::engine::weights::{HostMatrix, HostWeight, Weights};
 use crate::engine::{Backend, Epilogue, Tensor, ops};
@@ -9,7 +9,7 @@ use crate::error::Result;
 const EPS: f32 = 1e-5;
 
 /// Loads tensors whose names have a common prefix onto a device.
-pub(in crate::models) struct Scope<'a, B: Backend> {
+pub(super) struct Scope<'a, B: Backend> {
     pub be: &'a B,
     pub weights: &'a Weights,
     pub prefix: String,
@@ -71,7 +71,8 @@ impl<'a, B: Backend> Scope<'a, B> {
         self.on_device(&fused.unwrap_or(none), &bias)
     }
 
-    /// A convolution `[N, C, taps]`, transposed to `[N, taps * C]` as [`MatrixOps::conv1d`](crate::engine::backend::MatrixOps::conv1d) expects it.
+    /// A convolution `[N, C, taps]`, transposed to `[N, taps * C]` as
+    /// [`MatrixOps::conv1d`](crate::engine::backend::MatrixOps::conv1d) expects it.
     pub fn conv1d(&self, name: &str, outputs: usize, inputs: usize, taps: usize) -> Result<Linear<B>> {
         let weight = self.host_weight(&format!("{name}.weight"), &[outputs, inputs, taps])?;
         let bias = self.weights.tensor(&format!("{}.{name}.bias", self.prefix), &[outputs])?;
@@ -90,13 +91,13 @@ impl<'a, B: Backend> Scope<'a, B> {
 
 /// Whether a layer has a bias in the checkpoint: Whisper's key projections have none.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::models) enum Bias {
+pub(super) enum Bias {
     Yes,
     No,
 }
 
 /// `y = x W^T + b`.
-pub(in crate::models) struct Linear<B: Backend> {
+pub(super) struct Linear<B: Backend> {
     /// `[N, K]`.
     pub weight: B::Matrix,
     /// `[N]` f32.
@@ -109,7 +110,7 @@ impl<B: Backend> Linear<B> {
     }
 }
 
-pub(in crate::models) struct LayerNorm<B: Backend> {
+pub(super) struct LayerNorm<B: Backend> {
     /// `[C]` f32.
     gamma: Tensor<B, f32>,
     /// `[C]` f32.
@@ -122,26 +123,42 @@ impl<B: Backend> LayerNorm<B> {
     }
 }
 
-/// The feed-forward sublayer of a block: `x += fc2(gelu(fc1(norm(x))))`.
+/// The feed-forward sublayer of a block, with GELU (the exact error function).
 pub(super) struct FeedForward<B: Backend> {
-    norm: LayerNorm<B>,
     fc1: Linear<B>,
     fc2: Linear<B>,
 }
 
+/// Scratch memory of a sublayer over `R` rows.
+pub(super) struct Scratch<'a, B: Backend> {
+    /// `[R, C]`
+    pub normed: &'a mut Tensor<B>,
+    /// `[R, ffn]`
+    pub inner: &'a mut Tensor<B>,
+}
+
 impl<B: Backend> FeedForward<B> {
-    pub fn load(scope: &Scope<B>, width: usize, inner: usize) -> Result<Self> {
-        Ok(FeedForward {
-            norm: scope.layer_norm("final_layer_norm", width)?,
-            fc1: scope.linear("fc1", inner, width)?,
-            fc2: scope.linear("fc2", width, inner)?,
-        })
+    /// Loads the layers of these names: `[inner, width]` and `[width, inner]`.
+    pub fn load(scope: &Scope<B>, [fc1, fc2]: [&str; 2], width: usize, inner: usize) -> Result<Self> {
+        Ok(FeedForward { fc1: scope.linear(fc1, inner, width)?, fc2: scope.linear(fc2, width, inner)? })
     }
 
-    /// Updates `x` `[R, C]` in place; `normed` `[R, C]` and `inner` `[R, ffn]` are scratch.
-    pub fn run(&self, be: &B, x: &mut Tensor<B>, normed: &mut Tensor<B>, inner: &mut Tensor<B>) -> Result<()> {
-        self.norm.run(be, normed, x)?;
-        self.fc1.run(be, inner, normed, Epilogue::GeluErf)?;
-        self.fc2.run(be, x, inner, Epilogue::Add)
+    /// Width of the hidden layer.
+    pub fn inner(&self, be: &B) -> usize {
+        be.matrix_shape(&self.fc1.weight).0
+    }
+
+    /// Pre-norm: `x += fc2(gelu(fc1(norm(x))))` for `x` `[R, C]`.
+    pub fn pre_norm(&self, be: &B, norm: &LayerNorm<B>, x: &mut Tensor<B>, s: Scratch<B>) -> Result<()> {
+        norm.run(be, s.normed, x)?;
+        self.fc1.run(be, s.inner, s.normed, Epilogue::GeluErf)?;
+        self.fc2.run(be, x, s.inner, Epilogue::Add)
+    }
+
+    /// Post-norm: `x = norm(normed + fc2(gelu(fc1(normed))))`. `s.normed` is the input, and is overwritten.
+    pub fn post_norm(&self, be: &B, norm: &LayerNorm<B>, x: &mut Tensor<B>, s: Scratch<B>) -> Result<()> {
+        self.fc1.run(be, s.inner, s.normed, Epilogue::GeluErf)?;
+        self.fc2.run(be, s.normed, s.inner, Epilogue::Add)?;
+        norm.run(be, x, s.normed)
     }
 }
