@@ -11,14 +11,14 @@
 // Math     engine/cluster/average_linkage.rs, equal to the bit: dot products in 16 lanes, no FMA contraction, frames in
 //          integers
 // Launch   average_linkage_nearest once: grid ceil(N/16). Then until done: average_linkage_merge grid 1, block 1024;
-//          average_linkage_row grid ceil(N/256); average_linkage_approach grid ceil(N/16); average_linkage_search grid
+//          average_linkage_row grid ceil(N/256); average_linkage_update grid ceil(N/16); average_linkage_search grid
 //          chunks. Other blocks of 256 = 16 half warps
 // Traffic  the initial search: N*N*D/2 products, each row read once for 16 others. A merge reads the remaining sums
 //          once, 8*N*D B, in approach (places before) and search (places after); a search for a cluster whose nearest
 //          neighbour was merged reads the later half
 // Order    ties: the lowest place, whatever the chunks; atomics only on integers
 // Oracle   engine/cluster/average_linkage.rs, equal
-// Source   Müllner 2011 (generic algorithm) without its queue, as linkage.cu
+// Source   Müllner 2011 (generic algorithm) without its queue, as centroid_linkage.cu
 // Journal  docs/kernels/cluster.md
 #include "linkage.cuh"
 
@@ -159,7 +159,7 @@ EXPORT(average_linkage_row)
 // For each cluster before y: if the new cluster at y costs less than the nearest neighbour, y becomes the nearest;
 // else, if the nearest neighbour was x or y, it is marked GONE.
 extern "C" __global__ void __launch_bounds__(256)
-    average_linkage_approach(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ row, const int* __restrict__ states,
+    average_linkage_update(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ row, const int* __restrict__ states,
                              const double* __restrict__ sums, int count, int size, average_linkage_::Penalty p) {
     using namespace average_linkage_;
     Place* place = reinterpret_cast<Place*>(places);
@@ -178,7 +178,7 @@ extern "C" __global__ void __launch_bounds__(256)
         place[at].nearest = GONE;
     }
 }
-EXPORT(average_linkage_approach)
+EXPORT(average_linkage_update)
 
 // The nearest later cluster of the searched one, within one chunk of places.
 extern "C" __global__ void __launch_bounds__(256)

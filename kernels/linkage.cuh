@@ -1,4 +1,4 @@
-// Agglomerative clustering on the device: what linkage.cu and average_linkage.cu have in common.
+// Agglomerative clustering on the device: what centroid_linkage.cu and average_linkage.cu have in common.
 #pragma once
 #include "device.cuh"
 

@@ -145,36 +145,80 @@ fn unsafe_is_only_in_allowed_places() {
     assert_none("unsafe code in other places", &found);
 }
 
-/// Every op has a file of its name in `src/engine/cpu`, and a test.
+/// Ops that run in the kernel file of another op, because they are the same computation.
+const SHARED_KERNELS: [(&str, &str); 8] = [
+    ("attention_within", "attention"),
+    ("clip_conv2d", "clip_conv"),
+    ("conv1d_valid", "conv1d"),
+    ("layer_norm_gelu", "layer_norm"),
+    ("logits", "linear_step"),
+    ("overlap_pool_norm", "pool_norm"),
+    ("reconstruct", "speaker_frames"),
+    ("speaker_count", "speaker_frames"),
+];
+/// Kernel files without an op of their name: the product of few rows (`linear`), and the benchmark of the memory.
+const OTHER_KERNELS: [&str; 3] = ["linear_step", "read_rate", "speaker_frames"];
+/// Functions beside the traits that prepare weights or constants on the host.
+const PREPARED: [&str; 4] = ["clip_filter", "clip_weight", "fbank_plan", "filter"];
+
+/// The ops of all families: the shape-checked functions beside the traits.
+fn ops() -> Vec<String> {
+    let families = files("src/engine/backend", &[".rs"]).into_iter().chain(files("src/engine/cluster.rs", &[".rs"]));
+    let texts: Vec<String> = families.map(|file| file.text).collect();
+    let name = |line: &str| {
+        let (name, rest) = line.strip_prefix("pub fn ")?.split_once(['<', '('])?;
+        let is_op = rest.starts_with("B: ") || rest.starts_with("be: &impl Cluster");
+        (is_op && !PREPARED.contains(&name)).then(|| name.to_owned())
+    };
+    texts.iter().flat_map(|text| text.lines().filter_map(name).collect::<Vec<_>>()).collect()
+}
+
+/// An op has one name in its trait, in both backends, in its kernel, in the kernels' table, and in its tests.
 #[test]
-fn every_op_has_a_file_and_a_test() {
-    const FAMILIES: [&str; 6] = ["Matrix", "Mel", "Transformer", "Decoder", "Search", "Ctc"];
-    let families: String = files("src/engine/backend", &[".rs"]).into_iter().map(|file| file.text).collect();
-    let is_family = |bound: &str| FAMILIES.iter().any(|family| bound.starts_with(&format!("{family}Ops>")));
-    let ops: Vec<&str> = families
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub fn ")?.split_once("<B: "))
-        .filter(|(_, bound)| is_family(bound))
-        .map(|op| op.0)
+fn every_op_has_one_name_everywhere() {
+    let ops = ops();
+    assert!(ops.len() >= 45, "the list of ops is not read right: {ops:?}");
+    let text = |folder: &str| files(folder, &[".rs"]).into_iter().map(|file| file.text).collect::<String>();
+    let (cpu, cuda, host) = (text("src/engine/cpu"), text("src/engine/cuda"), text("src/engine/cluster"));
+    let tests = text("tests/ops") + &text("tests/cuda");
+    let table = files("kernels/README.md", &[".md"]).remove(0).text;
+    let kernels: Vec<String> = files("kernels", &[".cu"])
+        .iter()
+        .map(|file| file.name.trim_start_matches("kernels/").trim_end_matches(".cu").to_owned())
         .collect();
-    assert!(ops.len() >= 14, "the list of ops is not read right: {ops:?}");
-    let tests: String = files("tests", &[".rs"]).into_iter().map(|file| file.text).collect();
-    // `advance_search` is tested by comparing complete beam searches with CTranslate2's.
-    assert!(tests.contains("whisper/beam.json"));
-    let tested_end_to_end = ["advance_search"];
     let mut missing = Vec::new();
-    for op in ops {
-        let path = format!("src/engine/cpu/{op}.rs");
-        let Ok(text) = fs::read_to_string(format!("{ROOT}/{path}")) else {
-            missing.push(path);
-            continue;
-        };
-        let tested = text.contains("#[cfg(test)]") || tests.contains(&format!("ops::{op}("));
-        if !tested && !tested_end_to_end.contains(&op) {
-            missing.push(format!("a test of {path}"));
+    for op in &ops {
+        let shared = SHARED_KERNELS.iter().find(|(name, _)| name == op).map(|(_, kernel)| *kernel);
+        let kernel = shared.unwrap_or(op);
+        if !kernels.iter().any(|name| name == kernel) {
+            missing.push(format!("kernels/{kernel}.cu"));
+        }
+        if !table.contains(&format!("`{op}`")) && !table.contains(&format!("`{op}.cu`")) {
+            missing.push(format!("`{op}` in kernels/README.md"));
+        }
+        let function = format!("fn {op}");
+        if !cpu.contains(&function) && !host.contains(&function) {
+            missing.push(format!("{function} of the CPU"));
+        }
+        if !cuda.contains(&function) {
+            missing.push(format!("{function} of CUDA"));
+        }
+        // `advance_search` is tested by comparing complete beam searches with CTranslate2's.
+        if !tests.contains(&format!("{op}(")) && op != "advance_search" {
+            missing.push(format!("a test of {op}"));
         }
     }
     assert_none("ops without", &missing);
+    let named = |kernel: &String| ops.contains(kernel) || OTHER_KERNELS.contains(&kernel.as_str());
+    assert_none("kernels that are named after no op", &kernels.into_iter().filter(|k| !named(k)).collect::<Vec<_>>());
+    let benches = files("benches/ops.rs", &[".rs"]).remove(0).text;
+    let groups = benches.split("benchmark_group(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let groups: Vec<String> = groups.map(str::to_owned).filter(|name| name != "peak").collect();
+    assert!(groups.len() >= 8, "the benchmarks are not read right: {groups:?}");
+    assert_none(
+        "benchmarks that are named after no op",
+        &groups.into_iter().filter(|g| !ops.contains(g)).collect::<Vec<_>>(),
+    );
 }
 
 #[test]

@@ -174,14 +174,14 @@ struct Small;
 
 impl DenseCase for Small {
     fn name(&self) -> String {
-        "conv1d_exact with a ReLU".into()
+        "conv1d_f32 with a ReLU".into()
     }
 
     fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
         let weight = be.f32_matrix(&HostMatrix { values: random(79, 64 * 40), rows: 64, cols: 40 }).unwrap();
         let (x, bias) = (floats(be, &[1, 9, 40], &random(80, 9 * 40)), floats(be, &[64], &random(81, 64)));
         let mut out = Tensor::zeros(be, &[1, 9, 64]).unwrap();
-        segmentation_ops::conv1d_exact(be, &mut out, &x, &weight, Some(&bias), 1, Activation::Relu).unwrap();
+        segmentation_ops::conv1d_f32(be, &mut out, &x, &weight, Some(&bias), 1, Activation::Relu).unwrap();
         let out = out.to_host(be).unwrap();
         assert!(out.iter().all(|v| *v >= 0.0) && out.contains(&0.0));
         out

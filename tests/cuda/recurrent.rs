@@ -41,7 +41,7 @@ struct Convolution([usize; 5], Activation);
 
 impl RecurrentCase for Convolution {
     fn name(&self) -> String {
-        format!("conv1d_exact {:?} {:?}", self.0, self.1)
+        format!("conv1d_f32 {:?} {:?}", self.0, self.1)
     }
 
     fn run<B: Backend>(&self, be: &B) -> Vec<f32> {
@@ -51,14 +51,14 @@ impl RecurrentCase for Convolution {
         let bias = vector(be, 32, outputs);
         let bias = (self.1 != Activation::None).then_some(&bias);
         let mut out = Tensor::zeros(be, &[2, (frames - taps) / stride + 1, outputs]).unwrap();
-        segmentation_ops::conv1d_exact(be, &mut out, &x, &weight, bias, stride, self.1).unwrap();
+        segmentation_ops::conv1d_f32(be, &mut out, &x, &weight, bias, stride, self.1).unwrap();
         out.to_host(be).unwrap()
     }
 }
 
 #[test]
 #[ignore = "needs a C++ compiler"]
-fn conv1d_exact() {
+fn conv1d_f32() {
     let machine = machine();
     for (sizes, activation) in [
         ([900, 1, 80, 251, 10], Activation::None),

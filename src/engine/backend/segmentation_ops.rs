@@ -95,7 +95,7 @@ pub trait SegmentationOps: Device {
     /// 1-D convolution over time without padding: `out` `[B, (F - W) / stride + 1, N]` from `x` `[B, F, C]`, weight
     /// `[N, W * C]` (tap by tap, channels contiguous within a tap), bias `[N]`. With one tap it is a linear layer.
     #[allow(clippy::too_many_arguments)]
-    fn conv1d_exact(
+    fn conv1d_f32(
         &self,
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
@@ -106,7 +106,7 @@ pub trait SegmentationOps: Device {
     ) -> Result<()> {
         let (x, bias) = (host::copy(self, x)?, host::copy_option(self, bias)?);
         host::update(self, out, |host, out| {
-            host.conv1d_exact(out, &x, host::form(weight)?, bias.as_ref(), stride, activation)
+            host.conv1d_f32(out, &x, host::form(weight)?, bias.as_ref(), stride, activation)
         })
     }
     /// Max pooling of [`POOL`] frames, instance norm, leaky ReLU: `out` `[B, F / POOL, C]` from `x` `[B, F, C]`. The
@@ -166,9 +166,9 @@ pub fn window_affine<B: SegmentationOps>(
     be.window_affine(out, samples, window, step, norm)
 }
 
-/// See [`SegmentationOps::conv1d_exact`].
+/// See [`SegmentationOps::conv1d_f32`].
 #[allow(clippy::too_many_arguments)]
-pub fn conv1d_exact<B: SegmentationOps>(
+pub fn conv1d_f32<B: SegmentationOps>(
     be: &B,
     out: &mut Tensor<B, f32>,
     x: &Tensor<B, f32>,
@@ -177,9 +177,9 @@ pub fn conv1d_exact<B: SegmentationOps>(
     stride: usize,
     activation: Activation,
 ) -> Result<()> {
-    check_windows("conv1d_exact", [out.shape(), x.shape()], be.f32_matrix_shape(weight), bias, stride)?;
-    let _range = range("conv1d_exact");
-    be.conv1d_exact(out, x, weight, bias, stride, activation)
+    check_windows("conv1d_f32", [out.shape(), x.shape()], be.f32_matrix_shape(weight), bias, stride)?;
+    let _range = range("conv1d_f32");
+    be.conv1d_f32(out, x, weight, bias, stride, activation)
 }
 
 fn check_norm<B: Device>(op: &'static str, norm: &InstanceNorm<B>, width: usize) -> Result<()> {

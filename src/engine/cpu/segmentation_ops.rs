@@ -47,7 +47,7 @@ impl SegmentationOps for Cpu {
         Ok(())
     }
 
-    fn conv1d_exact(
+    fn conv1d_f32(
         &self,
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,

@@ -125,7 +125,7 @@ impl Cuda {
         // SAFETY: (1) row, cluster, item, state, count, as average_linkage.cu declares them; (2) it touches row [2, N],
         // whose second index is a place below N, cluster [N], item [3, N]; (3) blocks of 256 cover N.
         unsafe { launch.run(Work::bytes(count * size_of::<i32>())) }?;
-        let mut launch = self.device.launch("average_linkage_approach", "")?;
+        let mut launch = self.device.launch("average_linkage_update", "")?;
         launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 2 * count);
         launch.output(&mut on.away, count).input(&on.row, 2 * count).input(&on.state, STATE);
         launch.input(&on.sums, count * size).int(count).int(size).record(&on.penalty);

@@ -63,35 +63,35 @@ impl Cuda {
         })
     }
 
-    fn linkage_nearest(&self, on: &mut Linkage) -> Result<()> {
+    fn centroid_linkage_nearest(&self, on: &mut Linkage) -> Result<()> {
         let (count, size) = (on.count, on.size);
-        let mut launch = self.device.launch("linkage_nearest", "")?;
+        let mut launch = self.device.launch("centroid_linkage_nearest", "")?;
         launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 3 * count);
         launch.output(&mut on.away, count).input(&on.points, count * size).int(count).int(size);
         let flops = (count * count / 2 * size * 3) as u64;
         let bytes = (count * count / 2 / ROWS * size * size_of::<f64>()) as u64;
-        // SAFETY: (1) places, away, points, count, size, as linkage.cu declares them; (2) it touches places [N, 3], away [N],
+        // SAFETY: (1) places, away, points, count, size, as centroid_linkage.cu declares them; (2) it touches places [N, 3], away [N],
         // points [N, D]; (3) blocks of 16 rows cover N.
         unsafe { launch.run(Work { bytes, flops }) }
     }
 
     fn linkage_step(&self, on: &mut Linkage) -> Result<()> {
         let (count, size, chunks) = (on.count, on.size, on.chunks);
-        let mut launch = self.device.launch("linkage_merge", "")?;
+        let mut launch = self.device.launch("centroid_linkage_merge", "")?;
         launch.block(1024).output(&mut on.merges, 3 * (count - 1)).output(&mut on.squared, count - 1);
         launch.output(&mut on.points, count * size).output(&mut on.places, 3 * count).output(&mut on.away, count);
         launch.output(&mut on.state, STATE).input(&on.found, chunks).input(&on.far, chunks).int(count).int(size);
-        // SAFETY: (1) merges, squared, points, places, away, state, found, far, count, size, as linkage.cu declares them; (2) it
+        // SAFETY: (1) merges, squared, points, places, away, state, found, far, count, size, as centroid_linkage.cu declares them; (2) it
         // touches merges [N - 1, 3], squared [N - 1], neither after the last, points [N, D], places [N, 3], away [N], found and far
         // [chunks]; (3) one block of 1024.
         unsafe { launch.run(Work::bytes((count + 3 * size) * size_of::<f64>())) }?;
-        let mut launch = self.device.launch("linkage_approach", "")?;
+        let mut launch = self.device.launch("centroid_linkage_update", "")?;
         launch.grid(count.div_ceil(ROWS), 1, 1).block(256).output(&mut on.places, 3 * count);
         launch.output(&mut on.away, count).input(&on.state, STATE).input(&on.points, count * size).int(count).int(size);
-        // SAFETY: (1) places, away, state, points, count, size, as linkage.cu declares them; (2) it touches places [N, 3], away
+        // SAFETY: (1) places, away, state, points, count, size, as centroid_linkage.cu declares them; (2) it touches places [N, 3], away
         // [N], points [N, D]; (3) blocks of 16 rows cover N.
         unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }?;
-        let mut launch = self.device.launch("linkage_search", "")?;
+        let mut launch = self.device.launch("centroid_linkage_search", "")?;
         launch.grid(chunks, 1, 1).block(256).output(&mut on.found, chunks).output(&mut on.far, chunks);
         launch
             .input(&on.places, 3 * count)
@@ -99,7 +99,7 @@ impl Cuda {
             .input(&on.points, count * size)
             .int(count)
             .int(size);
-        // SAFETY: (1) found, far, places, state, points, count, size, as linkage.cu declares them; (2) it touches found and far
+        // SAFETY: (1) found, far, places, state, points, count, size, as centroid_linkage.cu declares them; (2) it touches found and far
         // [chunks], places [N, 3], points [N, D]; (3) a block for each of the chunks that `state` names.
         unsafe { launch.run(Work::bytes(count * size / 2 * size_of::<f64>())) }
     }
@@ -189,7 +189,7 @@ impl Cluster for Cuda {
             return Ok(Vec::new());
         }
         let mut on = self.linkage(points, size)?;
-        self.linkage_nearest(&mut on)?;
+        self.centroid_linkage_nearest(&mut on)?;
         // There is a step for each merge, and there are search steps whose number only the device knows. Surplus steps
         // do nothing.
         let (mut state, mut steps) = ([0; STATE], count - 1);

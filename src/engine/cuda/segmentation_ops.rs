@@ -9,7 +9,7 @@ use crate::engine::segmentation_ops::{Activation, EPS, InstanceNorm, LEAK, Overl
 use crate::engine::weights::HostMatrix;
 use crate::error::Result;
 
-/// Rows and features per block of `conv1d_exact`.
+/// Rows and features per block of `conv1d_f32`.
 const TILE: [usize; 2] = [128, 64];
 /// Constants of `lstm`: units, clips per block, and shared memory in bytes: 44 of the 128 weights of each of the 512
 /// gate rows, and two states of each clip.
@@ -62,7 +62,7 @@ impl SegmentationOps for Cuda {
         unsafe { launch.run(Work::bytes(2 * windows * window * size_of::<f32>())) }
     }
 
-    fn conv1d_exact(
+    fn conv1d_f32(
         &self,
         out: &mut Tensor<Self, f32>,
         x: &Tensor<Self, f32>,
@@ -73,7 +73,7 @@ impl SegmentationOps for Cuda {
     ) -> Result<()> {
         let &[_, frames, width] = x.shape() else { return Ok(()) };
         let (rows, len, F32Matrix { values, n, k }) = (out.rows(), out.len(), weight);
-        let mut launch = self.device.launch("conv1d_exact", "")?;
+        let mut launch = self.device.launch("conv1d_f32", "")?;
         launch.grid(n.div_ceil(TILE[1]), rows.div_ceil(TILE[0]), 1).block(256);
         launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(values, n * k);
         launch.optional(bias.map(|bias| &bias.buf), *n).long(rows).int(*n).int(*k).int(out.shape()[1]);
@@ -86,7 +86,7 @@ impl SegmentationOps for Cuda {
         });
         launch.float(LEAK);
         let bytes = ((len + x.len() + n * k) * size_of::<f32>()) as u64;
-        // SAFETY: (1) out, x, w, bias, rows, features, width, out_frames, clip, hop, activation, leak, as conv1d_exact.cu declares
+        // SAFETY: (1) out, x, w, bias, rows, features, width, out_frames, clip, hop, activation, leak, as conv1d_f32.cu declares
         // them; (2) it touches out [B, T, N], x [B, F, C], w [N, K], bias [N], and no frame outside of its clip, which
         // recurrent.rs checked; (3) tiles of 128 rows x 64 features cover [B T, N].
         unsafe { launch.run(Work { bytes, flops: 2 * (len * k) as u64 }) }

@@ -108,7 +108,7 @@ impl<B: Backend> Layer<B> {
         context.reshape(&[1, segments, narrow.width()])?;
         for (gate, activation) in self.gates.iter().zip([Activation::Relu, Activation::Sigmoid]) {
             let mut out = Tensor::zeros(be, &[1, segments, gate.bias.len()])?;
-            segmentation_ops::conv1d_exact(be, &mut out, &context, &gate.weight, Some(&gate.bias), 1, activation)?;
+            segmentation_ops::conv1d_f32(be, &mut out, &context, &gate.weight, Some(&gate.bias), 1, activation)?;
             context = out;
         }
         context.reshape(&[segments, self.gates[1].bias.len()])?;

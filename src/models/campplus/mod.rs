@@ -130,7 +130,7 @@ impl<B: Backend> CamPlus<B> {
         campplus_ops::clip_statistics(be, &mut statistics, x, &halved)?;
         statistics.reshape(&[1, clips.count(), 2 * x.width()])?;
         let mut out = Tensor::zeros(be, &[1, clips.count(), self.size()])?;
-        segmentation_ops::conv1d_exact(be, &mut out, &statistics, &self.dense, Some(&self.bias), 1, Activation::None)?;
+        segmentation_ops::conv1d_f32(be, &mut out, &statistics, &self.dense, Some(&self.bias), 1, Activation::None)?;
         out.to_host(be)
     }
 }

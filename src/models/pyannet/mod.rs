@@ -170,15 +170,7 @@ impl<B: Backend> PyanNet<B> {
             Head::MultiLabel => self.classifier.run(be, &x, Activation::Sigmoid),
             Head::Powerset(_) => {
                 let mut logits = Tensor::zeros(be, &[batch, frames, self.specification.outputs()])?;
-                segmentation_ops::conv1d_exact(
-                    be,
-                    &mut logits,
-                    &x,
-                    &self.classifier.weight,
-                    None,
-                    1,
-                    Activation::None,
-                )?;
+                segmentation_ops::conv1d_f32(be, &mut logits, &x, &self.classifier.weight, None, 1, Activation::None)?;
                 let mut out = Tensor::zeros(be, logits.shape())?;
                 wav2vec2_ops::log_softmax(be, &mut out, &logits, &self.classifier.bias, None)?;
                 Ok(out)
@@ -239,7 +231,7 @@ impl<B: Backend> Linear<B> {
     fn run(&self, be: &B, x: &Tensor<B, f32>, activation: Activation) -> Result<Tensor<B, f32>> {
         let (rows, _) = be.f32_matrix_shape(&self.weight);
         let mut out = Tensor::zeros(be, &[x.shape()[0], x.shape()[1], rows])?;
-        segmentation_ops::conv1d_exact(be, &mut out, x, &self.weight, Some(&self.bias), 1, activation)?;
+        segmentation_ops::conv1d_f32(be, &mut out, x, &self.weight, Some(&self.bias), 1, activation)?;
         Ok(out)
     }
 }

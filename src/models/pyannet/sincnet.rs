@@ -100,14 +100,14 @@ impl<B: Backend> SincNet<B> {
         segmentation_ops::window_affine(be, &mut affine, samples, window, step, self.wave)?;
         let rows = (samples.len() - TAPS) / stride + 1;
         let mut filtered = Tensor::zeros(be, &[1, rows, FILTERS])?;
-        segmentation_ops::conv1d_exact(be, &mut filtered, samples, &self.filters, None, stride, Activation::None)?;
+        segmentation_ops::conv1d_f32(be, &mut filtered, samples, &self.filters, None, stride, Activation::None)?;
         let mut x = Tensor::zeros(be, &[windows, frames[1], FILTERS])?;
         let overlap = Overlap { affine: &affine, sums: &self.sums, hop: step / stride, frames: frames[0] };
         segmentation_ops::overlap_pool_norm(be, &mut x, &filtered, &self.norms[0], &overlap)?;
         drop(filtered);
         for (i, (conv, norm)) in self.convs.iter().zip(&self.norms[1..]).enumerate() {
             let mut convolved = Tensor::zeros(be, &[windows, frames[2 * i + 2], FEATURES])?;
-            segmentation_ops::conv1d_exact(be, &mut convolved, &x, conv, None, 1, Activation::None)?;
+            segmentation_ops::conv1d_f32(be, &mut convolved, &x, conv, None, 1, Activation::None)?;
             x = Tensor::zeros(be, &[windows, frames[2 * i + 3], FEATURES])?;
             segmentation_ops::pool_norm(be, &mut x, &convolved, norm)?;
         }

@@ -166,7 +166,7 @@ impl<B: Backend> ResNet34<B> {
         statistics.reshape(&[windows, speakers, 2 * bands * channels])?;
         let mut embeddings = Tensor::zeros(be, &[windows, speakers, self.size()])?;
         let bias = Some(&self.bias_on_device);
-        segmentation_ops::conv1d_exact(be, &mut embeddings, &statistics, &self.seg_1, bias, 1, Activation::None)?;
+        segmentation_ops::conv1d_f32(be, &mut embeddings, &statistics, &self.seg_1, bias, 1, Activation::None)?;
         embeddings.to_host(be)
     }
 

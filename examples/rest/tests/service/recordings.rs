@@ -95,7 +95,8 @@ fn silence_is_what_it_claims_to_be() {
     for stated in [Stated::Length, Stated::Nothing] {
         let flac = silence(1, stated);
         assert!(flac.len() < 10_000, "{}", flac.len());
-        let sound = audio::decode_bytes(&flac, "silence.flac", &DecodeOptions::default(), audio::ignore_progress).unwrap();
+        let sound =
+            audio::decode_bytes(&flac, "silence.flac", &DecodeOptions::default(), audio::ignore_progress).unwrap();
         assert!(sound.duration().0 >= 3600.0 && sound.samples.iter().all(|s| *s == 0.0), "{stated:?}");
     }
 }

@@ -1,4 +1,4 @@
-// linkage: agglomerative clustering by centroid linkage; three launches for each step.
+// centroid_linkage: agglomerative clustering by centroid linkage; three launches for each step.
 //
 // Shapes   points [N,D] f64, the centroids, updated in place · place [N] {cluster, size, nearest} i32: size 0 if the
 //          place is empty, nearest GONE if the nearest neighbour was merged · away [N] f64: squared distance to the
@@ -7,8 +7,8 @@
 //          f64: the nearest place of each chunk and its squared distance · merges [N-1] {left, right, size} i32 ·
 //          squared [N-1] f64
 // Math     engine/cluster/linkage.rs, equal to the bit: sums in 16 lanes, no FMA contraction; ties: the lowest place
-// Launch   linkage_nearest once: grid ceil(N/16). Then until done is N-1: linkage_merge grid 1, block 1024;
-//          linkage_approach grid ceil(N/16); linkage_search grid chunks. Other blocks of 256 = 16 half warps, one row
+// Launch   centroid_linkage_nearest once: grid ceil(N/16). Then until done is N-1: centroid_linkage_merge grid 1, block 1024;
+//          centroid_linkage_update grid ceil(N/16); centroid_linkage_search grid chunks. Other blocks of 256 = 16 half warps, one row
 //          each
 // Traffic  the initial search: N*N*D/2 differences, each row read once for 16 others. A merge reads the remaining
 //          centroids twice, 8*N*D B each; a search for a cluster whose nearest neighbour was merged reads them once
@@ -45,7 +45,7 @@ __device__ __forceinline__ double squared_distance(const double* a, const double
 
 // The nearest later place of every place.
 extern "C" __global__ void __launch_bounds__(256)
-    linkage_nearest(int* __restrict__ places, double* __restrict__ away, const double* __restrict__ points, int count, int size) {
+    centroid_linkage_nearest(int* __restrict__ places, double* __restrict__ away, const double* __restrict__ points, int count, int size) {
     using namespace linkage_;
     Place* place = reinterpret_cast<Place*>(places);
     const int lane = threadIdx.x % LANES, at = blockIdx.x * ROWS + threadIdx.x / LANES;
@@ -61,12 +61,12 @@ extern "C" __global__ void __launch_bounds__(256)
         away[at] = least;
     }
 }
-EXPORT(linkage_nearest)
+EXPORT(centroid_linkage_nearest)
 
 // Completes the search of the step before, then merges the closest pair. If the nearest neighbour of its first place
 // was merged, that place is searched instead.
 extern "C" __global__ void __launch_bounds__(1024)
-    linkage_merge(int* __restrict__ merges, double* __restrict__ squared, double* __restrict__ points, int* __restrict__ places,
+    centroid_linkage_merge(int* __restrict__ merges, double* __restrict__ squared, double* __restrict__ points, int* __restrict__ places,
                   double* __restrict__ away, int* __restrict__ states, const int* __restrict__ found, const double* __restrict__ far,
                   int count, int size) {
     using namespace linkage_;
@@ -129,12 +129,12 @@ extern "C" __global__ void __launch_bounds__(1024)
         state->done = merge + 1;
     }
 }
-EXPORT(linkage_merge)
+EXPORT(centroid_linkage_merge)
 
 // For each place before y: if the new cluster at y is closer than the nearest neighbour, y becomes the nearest; else,
 // if the nearest neighbour was x or y, it is marked GONE.
 extern "C" __global__ void __launch_bounds__(256)
-    linkage_approach(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ states,
+    centroid_linkage_update(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ states,
                      const double* __restrict__ points, int count, int size) {
     using namespace linkage_;
     Place* place = reinterpret_cast<Place*>(places);
@@ -151,11 +151,11 @@ extern "C" __global__ void __launch_bounds__(256)
         place[at].nearest = GONE;
     }
 }
-EXPORT(linkage_approach)
+EXPORT(centroid_linkage_update)
 
 // The nearest later place of the searched one, within one chunk of places.
 extern "C" __global__ void __launch_bounds__(256)
-    linkage_search(int* __restrict__ found, double* __restrict__ far, const int* __restrict__ places, const int* __restrict__ states,
+    centroid_linkage_search(int* __restrict__ found, double* __restrict__ far, const int* __restrict__ places, const int* __restrict__ states,
                    const double* __restrict__ points, int count, int size) {
     using namespace linkage_;
     SHARED(double, shared_least, ROWS);
@@ -186,4 +186,4 @@ extern "C" __global__ void __launch_bounds__(256)
     found[blockIdx.x] = nearest;
     far[blockIdx.x] = least;
 }
-EXPORT(linkage_search)
+EXPORT(centroid_linkage_search)

@@ -1,4 +1,4 @@
-// conv1d_exact: convolution over time in f32, also over samples; with one tap it is a linear layer.
+// conv1d_f32: convolution over time in f32, also over samples; with one tap it is a linear layer.
 //
 // Shapes   out [B,T,N] f32, T = (F - W)/step + 1 · x [B,F,C] f32 · w [N,W C] f32, tap by tap, channels contiguous within a
 //          tap · bias [N] f32 or null
@@ -12,7 +12,7 @@
 // Source   torch.nn.functional.conv1d, without tensor cores, because thresholds are applied to the results
 #include "device.cuh"
 
-namespace conv1d_exact_ {
+namespace conv1d_f32_ {
 
 const int ROWS = 128, FEATURES = 64, DEPTH = 16, THREADS = 256;
 const int ROW_STRIDE = ROWS + 4, FEATURE_STRIDE = FEATURES + 4;  // 16-byte aligned, spread over the banks
@@ -25,14 +25,14 @@ __device__ __forceinline__ float activated(float v, int activation, float leak) 
     return v;
 }
 
-}  // namespace conv1d_exact_
+}  // namespace conv1d_f32_
 
 // `rows` = B T; `clip` = F C, `hop` = step C, in elements of x; `activation` 0 none, 1 leaky ReLU, 2 sigmoid, 3 ReLU.
 extern "C" __global__ void __launch_bounds__(256)
-    conv1d_exact(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ w,
+    conv1d_f32(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ w,
                  const float* __restrict__ bias, int64 rows, int features, int width, int out_frames, int64 clip, int64 hop,
                  int activation, float leak) {
-    using namespace conv1d_exact_;
+    using namespace conv1d_f32_;
     SHARED(float, x_tile, DEPTH * ROW_STRIDE);
     SHARED(float, w_tile, DEPTH * FEATURE_STRIDE);
     const int64 first_row = int64(blockIdx.y) * ROWS;
@@ -86,4 +86,4 @@ extern "C" __global__ void __launch_bounds__(256)
         }
     }
 }
-EXPORT(conv1d_exact)
+EXPORT(conv1d_f32)
