@@ -134,11 +134,16 @@ fn functions_have_at_most_60_lines() {
 fn models_and_stages_contain_no_device_code() {
     let mut found = Vec::new();
     for file in DEVICE_FREE.iter().flat_map(|place| files(place, &[".rs"])) {
-        for (number, line) in file.text.lines().enumerate() {
+        let is_engine = file.name.starts_with("src/engine/");
+        // Unit tests of the engine's own traits run on the CPU.
+        let tests = if is_engine { "#[cfg(test)]" } else { "\0" };
+        for (number, line) in file.text.split(tests).next().unwrap_or_default().lines().enumerate() {
             // Comments may mention devices.
             let code = line.split("//").next().unwrap_or_default().to_lowercase();
-            let device = ["cuda", "cfg(feature", "cfg!(", "*const ", "*mut ", "typeid", "engine::cpu"];
-            if device.iter().any(|word| code.contains(word)) {
+            let device = ["cuda", "cfg(feature", "cfg!(", "*const ", "*mut ", "engine::cpu"];
+            // The traits compare a device with its host.
+            let device = device.into_iter().chain((!is_engine).then_some("typeid"));
+            if device.clone().any(|word| code.contains(word)) {
                 found.push(format!("{}:{}: {}", file.name, number + 1, line.trim()));
             }
         }
