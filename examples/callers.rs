@@ -43,7 +43,7 @@ fn main() -> Result<()> {
             });
         }
         scope.spawn(move || {
-            let stopped = engine.transcribe_watched(recordings[0].as_input(), options, &mut Impatient::default());
+            let stopped = engine.transcribe_with_observer(recordings[0].as_input(), options, &mut Impatient::default());
             match stopped {
                 Err(Error::Cancelled) => println!("the impatient one is gone"),
                 other => println!("the impatient one was too late: {:?}", other.map(|found| found.segments.len())),

@@ -44,7 +44,7 @@ pub use input::Input;
 pub use observer::Observer;
 pub use prepared::Prepared;
 pub use speakers::Speakers;
-pub use word_times::Instead;
+pub use word_times::WordTimeFallback;
 
 /// The models of every stage, loaded once. Several threads may use it at the same time.
 pub struct Pipeline<B: Backend, R: Recognizer = WhisperRecognizer<B>> {

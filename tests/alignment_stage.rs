@@ -10,7 +10,7 @@ use diarist::config::Options;
 use diarist::engine::cpu::Cpu;
 use diarist::hub::AlignerSource;
 use diarist::pipeline::aligners::LoadAligner;
-use diarist::pipeline::{Aligners, Input, Instead, Observer, Pipeline, WordTimes};
+use diarist::pipeline::{Aligners, Input, Observer, Pipeline, WordTimeFallback, WordTimes};
 use diarist::types::{TimeSource, Transcript};
 use diarist::units::Seconds;
 use diarist::vad::Detector;
@@ -38,7 +38,7 @@ struct Listener {
     /// Seconds aligned so far.
     aligned: f64,
     /// Language, reason, and what is used instead of alignment.
-    unaligned: Vec<(String, String, Instead)>,
+    unaligned: Vec<(String, String, WordTimeFallback)>,
     stop_after: Option<&'static str>,
 }
 
@@ -54,7 +54,7 @@ impl Observer for Listener {
         self.stages.push(stage);
     }
 
-    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+    fn unaligned(&mut self, language: &str, reason: &str, instead: WordTimeFallback) {
         self.unaligned.push((language.into(), reason.into(), instead));
     }
 
@@ -117,7 +117,7 @@ fn without_an_aligner_word_times_come_from_the_recogniser() {
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
     let [(language, reason, instead)] = listener.unaligned.as_slice() else { panic!("{:?}", listener.unaligned) };
-    assert_eq!((language.as_str(), *instead), ("en", Instead::Dtw));
+    assert_eq!((language.as_str(), *instead), ("en", WordTimeFallback::Dtw));
     assert!(reason.contains("nobody knows it"), "{reason}");
     assert!(transcript.word_segments.len() > 40);
     assert!(sources(&transcript).iter().all(|source| *source == Some(TimeSource::Dtw)));
@@ -127,6 +127,6 @@ fn without_an_aligner_word_times_come_from_the_recogniser() {
     whisper.generation.alignment_heads = None;
     let mut listener = Listener::default();
     let transcript = pipeline.transcribe(SAMPLE, &aligned(), &mut listener).unwrap();
-    assert_eq!(listener.unaligned[0].2, Instead::Nothing);
+    assert_eq!(listener.unaligned[0].2, WordTimeFallback::Nothing);
     assert!(transcript.word_segments.is_empty() && !transcript.segments.is_empty());
 }

@@ -65,7 +65,7 @@ fn what_hides_the_device_changes_nothing() {
     let written = json::json(&want).unwrap();
     let back: Transcript = serde_json::from_str(&written).unwrap();
     assert!(json::json(&back).unwrap() == written && back.segments.len() == want.segments.len(), "{written}");
-    assert!(engine.device().starts_with("CPU") && !engine.spares_the_processor());
+    assert!(engine.device().starts_with("CPU") && !engine.uses_gpu());
     assert_eq!(engine.available_memory().unwrap(), None);
 }
 
@@ -114,10 +114,10 @@ fn an_iterator_that_is_stopped_stops_the_work() {
 fn an_observer_hears_of_everything_and_may_stop() {
     let engine = builder().build().unwrap();
     let mut ears = Ears::default();
-    let transcript = engine.transcribe_watched(SAMPLE, &options(), &mut ears).unwrap();
+    let transcript = engine.transcribe_with_observer(SAMPLE, &options(), &mut ears).unwrap();
     assert_eq!((ears.heard, ears.stages), (transcript.segments, vec!["audio", "vad", "asr"]));
     let mut impatient = Ears { most: Some(1), ..Ears::default() };
-    let stopped = engine.transcribe_watched(SAMPLE, &options(), &mut impatient).unwrap_err();
+    let stopped = engine.transcribe_with_observer(SAMPLE, &options(), &mut impatient).unwrap_err();
     assert!(is_cancelled(&stopped), "{stopped}");
 }
 

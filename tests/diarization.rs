@@ -6,13 +6,13 @@ mod common;
 
 use std::path::PathBuf;
 
-use diarist::diarize::cluster::{MIN_ACTIVE, assign, cluster, kept_embeddings, start_labels};
+use diarist::diarize::cluster::{MIN_ACTIVE, assign, cluster, start_labels, vbx_centroids};
 use diarist::diarize::npz::{Array, Npz, open_npy};
 use diarist::diarize::turns::{self, reconstruct};
 use diarist::diarize::vbx::{VbxOptions, start};
-use diarist::diarize::{Bounds, Clock, Clustering, Clusters, Embeddings, Options, Plda, Segmentation, diarize};
+use diarist::diarize::{Bounds, Clustering, Clusters, Embeddings, Options, Plda, Segmentation, WindowGrid, diarize};
 use diarist::engine::cluster::{Cluster, Host};
-use diarist::models::pyannet::windows_over;
+use diarist::models::pyannet::num_windows;
 use diarist::units::Seconds;
 
 /// One recording's folder.
@@ -64,7 +64,7 @@ fn fixtures() -> Vec<Fixture> {
     let open = |folder: PathBuf| {
         let state = Npz::open(&folder.join("reconstruction.npz")).unwrap();
         let scalar = |name: &str| state.array(name).unwrap().values[0];
-        let clock = Clock {
+        let clock = WindowGrid {
             window: scalar("chunk_duration"),
             step: scalar("chunk_step"),
             frame_step: scalar("frame_step"),
@@ -110,7 +110,7 @@ fn needs_shared_counts_are_pyannotes() {
         let got: Vec<f64> = fixture.segmentation.count(&Host).unwrap().iter().map(|&count| count as f64).collect();
         assert!(got == want, "{}: the counts differ", fixture.name);
         let windows = fixture.segmentation.windows;
-        assert_eq!(windows_over(160_000 + (windows - 1) * 16_000, 160_000, 16_000), windows);
+        assert_eq!(num_windows(160_000 + (windows - 1) * 16_000, 160_000, 16_000), windows);
     }
 }
 
@@ -175,7 +175,7 @@ fn needs_shared_vbx_is_pyannotes_from_start_to_end() {
         let options = VbxOptions { evidence: scalar("fa"), prior: scalar("fb"), iterations, ..VbxOptions::default() };
         assert_eq!(options, VbxOptions::default(), "community-1's settings");
         let labels = fixture.labels();
-        let first = start(&labels, labels.iter().max().unwrap() + 1, options.sureness);
+        let first = start(&labels, labels.iter().max().unwrap() + 1, options.init_smoothing);
         assert_close("qinit", &first, &want.array("qinit").unwrap().values, 1e-12);
         // Both from our own features and from pyannote's, whose signs differ.
         let given = fixture.array("plda_embeddings", "post_plda").values;
@@ -184,13 +184,13 @@ fn needs_shared_vbx_is_pyannotes_from_start_to_end() {
             let bounds = &want.array("elbo_trajectory").unwrap().values;
             assert_close(&format!("{}: bounds", fixture.name), &got.bounds, bounds, 1e-6);
             assert_close("weights", &got.weights, &want.array("sp_final").unwrap().values, 1e-6);
-            let shares = &want.array("q_final").unwrap().values;
-            assert_close(&format!("{}: shares", fixture.name), &got.shares, shares, 1e-6);
+            let responsibilities = &want.array("q_final").unwrap().values;
+            assert_close(&format!("{}: shares", fixture.name), &got.responsibilities, responsibilities, 1e-6);
             // Relative also where a share is next to nothing, down to where the exponential has no digits left.
-            for (got, want) in got.shares.iter().zip(shares).filter(|(_, want)| **want > 1e-12) {
+            for (got, want) in got.responsibilities.iter().zip(responsibilities).filter(|(_, want)| **want > 1e-12) {
                 assert!((got - want).abs() <= 1e-6 * want, "{}: got {got}, want {want}", fixture.name);
             }
-            let voices = kept_embeddings(&got, &fixture.train(), fixture.voices.size);
+            let voices = vbx_centroids(&got, &fixture.train(), fixture.voices.size);
             assert_close("centroids", &voices, &fixture.array("clustering", "centroids").values, 1e-6);
         }
     }

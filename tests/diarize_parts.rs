@@ -8,10 +8,10 @@ use std::cell::Cell;
 use diarist::diarize::linkage::cut;
 use diarist::diarize::words::{WordOptions, assign, assign_as_whisperx};
 use diarist::diarize::{
-    Bounds, Clock, Clustering, Embeddings, Options, Segmentation, Turn, ahc, diarize, kmeans, turns,
+    Bounds, Clustering, Embeddings, Options, Segmentation, Turn, WindowGrid, ahc, diarize, kmeans, turns,
 };
 use diarist::engine::cluster::{Cluster, Host};
-use diarist::models::pyannet::windows_over;
+use diarist::models::pyannet::num_windows;
 use diarist::types::{Segment, Span, Word};
 use diarist::units::Seconds;
 use serde_json::Value;
@@ -199,7 +199,7 @@ fn a_sentence_can_have_one_speaker() {
 
 /// Windows of four frames in which each of two speakers is active or not, and voices that are `[speaker, 1]`.
 fn small(active: &[[bool; 2]]) -> (Segmentation, Embeddings) {
-    let clock = Clock { window: 4.0, step: 4.0, frame_step: 1.0, frame: 1.0 };
+    let clock = WindowGrid { window: 4.0, step: 4.0, frame_step: 1.0, frame: 1.0 };
     let segmentation = Segmentation::new(clock, 4, 2, active.as_flattened().to_vec()).unwrap();
     let voices = (0..segmentation.windows * 2).flat_map(|at| [(at % 2) as f32, 1.0]).collect();
     (segmentation, Embeddings::new(2, 2, voices).unwrap())
@@ -239,11 +239,11 @@ fn one_speaker_and_bounds_that_cannot_be_kept() {
 #[test]
 fn a_short_recording_ends_where_it_ends() {
     assert_eq!(
-        [0, 3200, 160_000, 160_001, 176_000].map(|samples| windows_over(samples, 160_000, 16_000)),
+        [0, 3200, 160_000, 160_001, 176_000].map(|samples| num_windows(samples, 160_000, 16_000)),
         [1, 1, 1, 2, 2]
     );
     let active = (0..589 * 3).map(|at| at % 3 == 1 && at / 3 < 40).collect();
-    let segmentation = Segmentation::new(Clock::default(), 589, 3, active).unwrap();
+    let segmentation = Segmentation::new(WindowGrid::default(), 589, 3, active).unwrap();
     let voices = || Embeddings::new(3, 2, vec![1.0; 6]);
     let options = Options { end: Some(Seconds(0.2)), ..Options::default() };
     let found = diarize(&segmentation, voices, &Clustering::centroid(), &options).unwrap();
@@ -259,13 +259,13 @@ fn voices_that_are_no_numbers_stay_out_of_the_clustering() {
     let voices = Embeddings::new(2, 2, values).unwrap();
     assert_eq!(voices.fit(&segmentation, 0.2), [(0, 0), (2, 0), (3, 0)]);
     let found = diarize(&segmentation, || Ok(voices), &Clustering::centroid(), &Options::default()).unwrap();
-    assert!(found.voices.iter().flatten().flatten().all(|x| x.is_finite()));
-    assert!(found.speakers() == 1 && found.voices[0].is_some());
+    assert!(found.embeddings.iter().flatten().flatten().all(|x| x.is_finite()));
+    assert!(found.speakers() == 1 && found.embeddings[0].is_some());
     // None is a number: one speaker without a voice.
     let none = || Embeddings::new(2, 2, vec![f32::NAN; 16]);
     let found = diarize(&segmentation, none, &Clustering::centroid(), &Options::default()).unwrap();
-    assert_eq!(found.voices, [None]);
-    let embeddings = found.embeddings(vec!["SPEAKER_00".into()]);
+    assert_eq!(found.embeddings, [None]);
+    let embeddings = found.embeddings_by_label(vec!["SPEAKER_00".into()]);
     assert_eq!(serde_json::to_string(&embeddings).unwrap(), r#"{"SPEAKER_00":null}"#);
 }
 
@@ -276,7 +276,7 @@ fn a_speaker_who_is_never_alone_has_no_embedding() {
     let found = diarize(&segmentation, || Ok(voices), &Clustering::centroid(), &Options::default()).unwrap();
     let labels: Vec<&str> = found.turns.iter().map(|turn| turn.speaker.as_str()).collect();
     assert!(labels.contains(&"SPEAKER_00"), "{labels:?}");
-    assert!(found.voices.iter().all(Option::is_none), "{:?}", found.voices);
+    assert!(found.embeddings.iter().all(Option::is_none), "{:?}", found.embeddings);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn what_cannot_be_is_refused() {
     assert!(error.contains("min_speakers") && error.contains('3') && error.contains('2'), "{error}");
     assert!(Bounds::new(None, None, Some(0)).is_err());
     assert_eq!(Bounds::new(Some(4), Some(1), Some(2)).unwrap(), Bounds { min: 4, max: 4 });
-    assert!(Segmentation::new(Clock::default(), 4, 3, vec![true; 13]).is_err());
+    assert!(Segmentation::new(WindowGrid::default(), 4, 3, vec![true; 13]).is_err());
     assert!(Embeddings::new(3, 2, vec![0.0; 7]).is_err());
     let (segmentation, _) = small(&[[true, true]; 8]);
     let voices = || Embeddings::new(2, 2, vec![0.0; 4]);

@@ -10,7 +10,7 @@ use common::pipeline::{self, CENTROID, VBX};
 use common::seeded;
 use diarist::diarize::diarizer::{DynDiarizer, OnDevice};
 use diarist::diarize::recipe::{Method, Recipe};
-use diarist::diarize::{Bounds, Clock, Clustering, Diarizer, Embeddings, Options, diarize, powerset};
+use diarist::diarize::{Bounds, Clustering, Diarizer, Embeddings, Options, WindowGrid, diarize, powerset};
 use diarist::engine::cpu::Cpu;
 use diarist::models::pyannet::PyanNet;
 use diarist::models::resnet34::ResNet34;
@@ -74,8 +74,12 @@ fn by_hand(be: &Cpu, folder: &Path, samples: &[f32]) -> diarist::diarize::Diariz
     let window = network.specification().window;
     let step = window / 10;
     let grid = FrameGrid { start: 0.0, step: 270.0 / 16e3, duration: 991.0 / 16e3 };
-    let clock =
-        Clock { window: window as f64 / 16e3, step: step as f64 / 16e3, frame_step: grid.step, frame: grid.duration };
+    let clock = WindowGrid {
+        window: window as f64 / 16e3,
+        step: step as f64 / 16e3,
+        frame_step: grid.step,
+        frame: grid.duration,
+    };
     let mut starts = vec![0];
     while starts.last().unwrap() + window < samples.len() {
         starts.push(starts.last().unwrap() + step);
@@ -99,7 +103,7 @@ fn by_hand(be: &Cpu, folder: &Path, samples: &[f32]) -> diarist::diarize::Diariz
             for speaker in 0..3 {
                 let is_active = decided.active_frames(w, speaker) > 0;
                 let mask = decided.embedding_mask(w, speaker, least);
-                let voice = embedding.voices(be, &cut(*start), &[0], window, &mask, 1).unwrap();
+                let voice = embedding.embed_masked_windows(be, &cut(*start), &[0], window, &mask, 1).unwrap();
                 // Where the window has others, the stage hears this one's silence, which counts for nothing.
                 let nobody = (0..3).all(|speaker| decided.active_frames(w, speaker) == 0);
                 voices.extend(if nobody { vec![0.0; pipeline::SIZE] } else { voice });
@@ -170,8 +174,8 @@ fn check_turns(clustering: &str) {
             worst = worst.max(other);
         }
         let voices = case["voices"].as_array().unwrap();
-        assert_eq!(got.voices.len(), voices.len(), "{case}");
-        for (got, want) in got.voices.iter().zip(voices) {
+        assert_eq!(got.embeddings.len(), voices.len(), "{case}");
+        for (got, want) in got.embeddings.iter().zip(voices) {
             // Nobody is alone for long enough, where pyannote's mean of nothing is no number; or more labels than clusters, where
             // pyannote has zeros.
             if want.as_array().is_none_or(|want| want.iter().all(|x| x.as_f64() == Some(0.0))) {
@@ -232,7 +236,7 @@ fn where_nobody_speaks_there_are_no_turns() {
         let found = diarizer.diarize(&be, &samples, &Options::default(), &mut ()).unwrap();
         let nothing = diarist::diarize::Diarization { version: Some(diarizer.version().clone()), ..Default::default() };
         assert_eq!(found, nothing, "{} samples", samples.len());
-        let error = diarizer.voice(&be, &samples, &mut ()).unwrap_err();
+        let error = diarizer.embed_speaker(&be, &samples, &mut ()).unwrap_err();
         assert!(error.to_string().contains("nobody"), "{error}");
     }
 }
@@ -257,7 +261,7 @@ fn bounds_and_numbers_that_cannot_be_are_refused() {
         samples[70_000] = bad;
         let error = diarizer.diarize(&be, &samples, &Options::default(), &mut ()).unwrap_err().to_string();
         assert!(error.contains("sample 70000"), "{error}");
-        assert!(diarizer.voice(&be, &samples, &mut ()).is_err());
+        assert!(diarizer.embed_speaker(&be, &samples, &mut ()).is_err());
     }
     assert!(Bounds::new(None, Some(3), Some(2)).unwrap_err().to_string().contains("max_speakers"));
     // Six seconds have a handful of voices; of centroid clustering pyannote asks for as many as there are.
@@ -328,7 +332,7 @@ fn a_voice_is_found_again() {
     let (folder, be) = (folder(CENTROID, 4.0, true), cpu());
     let diarizer = OnDevice { diarizer: Diarizer::open(&be, folder.path()).unwrap(), be };
     let samples = audio(20 * SAMPLE_RATE);
-    let voice = diarizer.voice(&samples, &mut ()).unwrap();
+    let voice = diarizer.embed_speaker(&samples, &mut ()).unwrap();
     assert!(voice.len() == pipeline::SIZE && voice.iter().all(|x| x.is_finite()));
     let options = Options { bounds: Bounds::new(Some(1), None, None).unwrap(), ..Options::default() };
     let mut found = diarizer.diarize(&samples, &options, &mut ()).unwrap();

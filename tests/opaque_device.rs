@@ -331,7 +331,7 @@ fn networks_of_diarization_match_the_cpu() {
         let starts: Vec<usize> =
             case["starts"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect();
         let samples = seeded::audio_f32(number("audio_seed") as u64, number("samples"));
-        network.voices(be, &samples, &starts, number("window"), &resnet34::masks(case), 4).unwrap()
+        network.embed_masked_windows(be, &samples, &starts, number("window"), &resnet34::masks(case), 4).unwrap()
     }
     assert_close("ResNet34", &masked(&be, case), &masked(&host, case), 1e-4, 1e-4);
 

@@ -47,7 +47,8 @@ fn embeddings_match_pyannote() {
         let (starts, size) = (starts(&case), network.size());
         assert_eq!(shape, [starts.len(), 4, size], "{name}");
         let masks = resnet34::masks(&case);
-        let got = network.voices(&be, &audio(&case), &starts, number(&case, "window"), &masks, 4).unwrap();
+        let got =
+            network.embed_masked_windows(&be, &audio(&case), &starts, number(&case, "window"), &masks, 4).unwrap();
         // The embeddings of a random network are similar: they are also compared after subtracting their mean.
         let mean: Vec<f32> =
             (0..size).map(|i| want.iter().skip(i).step_by(size).sum::<f32>() / (want.len() / size) as f32).collect();
@@ -76,16 +77,16 @@ fn windows_do_not_depend_on_the_batch() {
         let (alone, network) = (ResNet34::load(&one, &weights).unwrap(), ResNet34::load(&two, &weights).unwrap());
         let (samples, window, masks) = (audio(&case), number(&case, "window"), resnet34::masks(&case));
         let starts = starts(&case);
-        let together = network.voices(&two, &samples, &starts, window, &masks, 4).unwrap();
+        let together = network.embed_masked_windows(&two, &samples, &starts, window, &masks, 4).unwrap();
         let (voices, frames) = (4 * network.size(), number(&case, "frames"));
         for (n, want) in together.chunks_exact(voices).enumerate() {
             let masks = &masks[n * 4 * frames..][..4 * frames];
-            let got = alone.voices(&one, &samples, &starts[n..=n], window, masks, 4).unwrap();
+            let got = alone.embed_masked_windows(&one, &samples, &starts[n..=n], window, masks, 4).unwrap();
             assert!(bits_equal(&got, want), "{name}: window {n} differs");
             // The embedding of a speaker does not depend on the other speakers of the window.
             for (s, want) in want.chunks_exact(network.size()).enumerate() {
                 let mask = &masks[s * frames..][..frames];
-                let got = network.voices(&two, &samples, &starts[n..=n], window, mask, 1).unwrap();
+                let got = network.embed_masked_windows(&two, &samples, &starts[n..=n], window, mask, 1).unwrap();
                 assert!(bits_equal(&got, want), "{name}: window {n}, speaker {s} differs");
             }
         }
@@ -96,7 +97,7 @@ fn windows_do_not_depend_on_the_batch() {
             shuffled.push(starts[n]);
             shuffled_masks.extend_from_slice(&masks[n * 4 * frames..][..4 * frames]);
         }
-        let got = network.voices(&two, &samples, &shuffled, window, &shuffled_masks, 4).unwrap();
+        let got = network.embed_masked_windows(&two, &samples, &shuffled, window, &shuffled_masks, 4).unwrap();
         for (i, got) in got.chunks_exact(voices).enumerate() {
             let n = (i * 7 + 2) % starts.len();
             assert!(bits_equal(got, &together[n * voices..][..voices]), "{name}: window {n} differs at {i}");
@@ -128,7 +129,10 @@ fn spans_equal_a_joined_recording() {
         if joined.len() < 400 {
             assert!(got.iter().all(|v| v.is_nan()), "{n}");
         } else {
-            assert!(bits_equal(got, &plain.voices(&be, &joined, &[0], joined.len(), &[true], 1).unwrap()), "{n}");
+            assert!(
+                bits_equal(got, &plain.embed_masked_windows(&be, &joined, &[0], joined.len(), &[true], 1).unwrap()),
+                "{n}"
+            );
         }
     }
     // A NaN sample makes exactly those embeddings NaN whose spans contain it.
@@ -171,7 +175,7 @@ fn silent_short_and_nan_windows() {
     let network = ResNet34::load(&be, &resnet34::weights(&case)).unwrap();
     let (size, frames, window) = (network.size(), 293, 80_000);
     let embed = |samples: &[f32], starts: &[usize], window: usize, masks: &[bool], speakers: usize| {
-        network.voices(&be, samples, starts, window, masks, speakers)
+        network.embed_masked_windows(&be, samples, starts, window, masks, speakers)
     };
     assert!(embed(&[], &[], window, &[], 3).unwrap().is_empty());
     let samples = audio(&case);
@@ -220,10 +224,13 @@ fn checkpoints_are_opened_or_refused() {
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, resnet34::file(&case, &resnet34::tensors(&case))).unwrap();
     let want = ResNet34::load(&be, &resnet34::weights(&case)).unwrap();
-    let want = want.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap();
+    let want = want.embed_masked_windows(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap();
     for path in [&path, folder.path()] {
         let network = ResNet34::open(&be, path).unwrap();
-        assert!(bits_equal(&network.voices(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap(), &want));
+        assert!(bits_equal(
+            &network.embed_masked_windows(&be, &samples, &[0], 40_000, &[true; 146], 1).unwrap(),
+            &want
+        ));
     }
     // Written by pyannote.audio, without most of its tensors: the error names the first missing one.
     let error = ResNet34::open(&be, &common::data("resnet34/beginning.bin")).err().unwrap().to_string();

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::Engine;
-use super::compute::{Beside, Compute, ComputeType, Device};
+use super::compute::{Compute, ComputeType, Device, OtherModels};
 use crate::diarize::Gallery;
 use crate::diarize::diarizer::DynDiarizer;
 use crate::error::{Error, Result};
@@ -133,7 +133,7 @@ impl EngineBuilder {
     /// be downloaded, [`Error::Model`] and [`Error::Weights`] for invalid files, [`Error::Diarization`] for a gallery
     /// of another network; errors of the device.
     pub fn build(self) -> Result<Engine> {
-        self.build_watched(&mut |_| ControlFlow::Continue(()))
+        self.build_with_progress(&mut |_| ControlFlow::Continue(()))
     }
 
     /// Like [`build`](Self::build), with progress of downloads. `on_progress` is also called while another process
@@ -141,7 +141,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build); [`Error::Cancelled`].
-    pub fn build_watched(self, on_progress: &mut hub::OnProgress<'_>) -> Result<Engine> {
+    pub fn build_with_progress(self, on_progress: &mut hub::OnProgress<'_>) -> Result<Engine> {
         if self.gallery.is_some() && self.diarizer.is_none() {
             return Err(Error::config("speakers", "given", "voices are compared by a diarizer; give one, too"));
         }
@@ -162,7 +162,7 @@ impl EngineBuilder {
         };
         let speakers = diarizer.map(|diarizer| Speakers { diarizer, gallery });
         let aligners = aligner_finder(self.hub, self.model == BUILTIN, self.aligner);
-        Ok(recogniser.with(detector, Beside { aligners: Some(aligners), speakers }))
+        Ok(recogniser.with(detector, OtherModels { aligners: Some(aligners), speakers }))
     }
 }
 
@@ -170,7 +170,7 @@ impl EngineBuilder {
 fn fitting(gallery: Gallery, diarizer: &dyn DynDiarizer) -> Result<Gallery> {
     let (network, size) = diarizer.network();
     gallery.check(network, size)?;
-    Ok(gallery.of_network(network))
+    Ok(gallery.with_network(network))
 }
 
 /// Resolves a language to its aligner: `requested` if given, else the default for the language.

@@ -100,7 +100,7 @@ pub enum OpenDevice {
 
 /// The models of an engine other than the recogniser.
 #[derive(Default)]
-pub struct Beside {
+pub struct OtherModels {
     /// Finds the aligner of a language. Default: the built-in aligner for English.
     pub aligners: Option<Box<FindAligner>>,
     /// Diarizer and gallery.
@@ -115,11 +115,11 @@ pub struct Recogniser {
 }
 
 /// Builds a pipeline from a loaded recogniser and the other models.
-type Complete = dyn FnOnce(Detector, Beside) -> Arc<dyn Stages>;
+type Complete = dyn FnOnce(Detector, OtherModels) -> Arc<dyn Stages>;
 
 impl Recogniser {
     /// Adds the other models and returns the engine.
-    pub fn with(self, detector: Detector, beside: Beside) -> Engine {
+    pub fn with(self, detector: Detector, beside: OtherModels) -> Engine {
         Engine { stages: (self.complete)(detector, beside), device: self.device.into(), gpu: self.gpu }
     }
 }
@@ -269,7 +269,7 @@ impl OpenDevice {
     ///
     /// # Errors
     /// [`Error::Model`] or [`Error::Weights`] for invalid files, [`Error::OutOfMemory`] and other errors of the device.
-    pub fn engine(&self, source: &Source, detector: Detector, beside: Beside) -> Result<Engine> {
+    pub fn engine(&self, source: &Source, detector: Detector, beside: OtherModels) -> Result<Engine> {
         Ok(self.recogniser(source)?.with(detector, beside))
     }
 

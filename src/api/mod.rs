@@ -84,7 +84,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`transcribe`](Self::transcribe); [`Error::Cancelled`](crate::Error::Cancelled) if the observer cancelled.
-    pub fn transcribe_watched(
+    pub fn transcribe_with_observer(
         &self,
         input: Input,
         options: &Options,
@@ -101,7 +101,7 @@ impl Engine {
     /// Voice activity detection: the chunks that the recogniser would decode, each with its speech spans.
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched).
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer).
     pub fn speech(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Vec<Chunk>> {
         Ok(self.stages.prepare(input, options, observer)?.into_chunks())
     }
@@ -110,7 +110,7 @@ impl Engine {
     /// `language` is a code or an English name. Uses only [`Options::audio`] and [`Options::words`].
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for a language
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer); [`Error::Config`](crate::Error::Config) for a language
     /// without an aligner.
     pub fn align(
         &self,
@@ -126,7 +126,7 @@ impl Engine {
     /// Diarization without transcription. Uses only [`Options::audio`] and [`Options::speakers`].
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched); [`Error::Config`](crate::Error::Config) for an engine
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer); [`Error::Config`](crate::Error::Config) for an engine
     /// without a diarizer.
     pub fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization> {
         self.stages.diarize(input, options, observer)
@@ -136,7 +136,7 @@ impl Engine {
     /// caller with several recordings can prepare the next one while the device works on the current one.
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched).
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer).
     pub fn prepare(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Prepared> {
         self.stages.prepare(input, options, observer)
     }
@@ -145,7 +145,7 @@ impl Engine {
     /// [`prepare`](Self::prepare).
     ///
     /// # Errors
-    /// As [`transcribe_watched`](Self::transcribe_watched).
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer).
     pub fn finish(&self, prepared: &Prepared, options: &Options, observer: &mut dyn Observer) -> Result<Transcript> {
         self.stages.finish(prepared, options, observer)
     }
@@ -164,7 +164,7 @@ impl Engine {
     }
 
     /// Whether the engine computes on a GPU, so that the CPU is idle while the recogniser works.
-    pub fn spares_the_processor(&self) -> bool {
+    pub fn uses_gpu(&self) -> bool {
         self.gpu
     }
 

@@ -38,7 +38,8 @@ impl Segments {
         let (sender, receiver) = channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let mut sink = Sink { sender, cancelled: cancelled.clone() };
-        let work = std::thread::spawn(move || engine.transcribe_watched(recording.as_input(), &options, &mut sink));
+        let work =
+            std::thread::spawn(move || engine.transcribe_with_observer(recording.as_input(), &options, &mut sink));
         Segments { receiver, cancelled, work: Some(work) }
     }
 

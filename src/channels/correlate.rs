@@ -37,7 +37,7 @@ const ZERO_LAG: isize = SAMPLE_RATE as isize / 500;
 
 /// How well a span of one channel (the copy) matches another channel (the source) at the best lag.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Likeness {
+pub(super) struct CrossCorrelation {
     /// Normalised cross-correlation in `[0, 1]`; 0 if level and lag rule out that the other channel is the source.
     pub correlation: f64,
     /// Delay of the copy behind the source, in samples.
@@ -64,17 +64,17 @@ impl Correlator {
     ///
     /// # Errors
     /// [`Error::Config`] if a Fourier transform cannot be planned: never, for its lengths.
-    pub fn likeness(
+    pub fn correlation(
         &mut self,
         copy: &[f32],
         source: &[f32],
         span: Range<usize>,
         source_first: bool,
-    ) -> Result<Likeness> {
+    ) -> Result<CrossCorrelation> {
         let span = widened(span, copy.len());
         let pieces = span.len().div_ceil(PIECE).max(1);
         let length = span.len().div_ceil(pieces).max(1);
-        let (mut sum, mut best) = (Likeness::default(), 0.0);
+        let (mut sum, mut best) = (CrossCorrelation::default(), 0.0);
         for start in span.clone().step_by(length) {
             let piece = start..span.end.min(start + length);
             let samples = piece.len() as f64;
@@ -91,14 +91,20 @@ impl Correlator {
             sum.correlation /= sum.energy;
         }
         let samples = span.len().max(1) as f64;
-        Ok(Likeness { energy: sum.energy / samples, source_energy: sum.source_energy / samples, ..sum })
+        Ok(CrossCorrelation { energy: sum.energy / samples, source_energy: sum.source_energy / samples, ..sum })
     }
 
     /// How well `span` of `copy` matches `source`, without widening or splitting the span.
     ///
     /// # Errors
-    /// As [`likeness`](Self::likeness).
-    pub fn piece(&mut self, copy: &[f32], source: &[f32], span: Range<usize>, source_first: bool) -> Result<Likeness> {
+    /// As [`correlation`](Self::likeness).
+    pub fn piece(
+        &mut self,
+        copy: &[f32],
+        source: &[f32],
+        span: Range<usize>,
+        source_first: bool,
+    ) -> Result<CrossCorrelation> {
         let own = emphasised(copy, span.start as isize, span.len());
         let energy = own.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
         let from = span.start as isize - LATEST as isize;
@@ -108,7 +114,11 @@ impl Correlator {
         let loudest = powers.iter().copied().fold(0.0, f64::max);
         if energy == 0.0 || energy > EQUAL_LEVEL * loudest {
             // No lag makes the other channel the source.
-            return Ok(Likeness { energy: energy / samples, source_energy: loudest / samples, ..Likeness::default() });
+            return Ok(CrossCorrelation {
+                energy: energy / samples,
+                source_energy: loudest / samples,
+                ..CrossCorrelation::default()
+            });
         }
         let cross_correlation = self.cross_correlation(&other, &own)?;
         let (mut best, mut at) = (0.0, LATEST);
@@ -128,7 +138,7 @@ impl Correlator {
             () => source_first,
         };
         let correlation = if is_source { best.min(1.0) } else { 0.0 };
-        Ok(Likeness { correlation, lag, energy: energy / samples, source_energy: power / samples })
+        Ok(CrossCorrelation { correlation, lag, energy: energy / samples, source_energy: power / samples })
     }
 
     /// Cross-correlation by FFT: the sum of `long[shift + i] * short[i]` over `i`, for every shift at which `short`

@@ -17,7 +17,7 @@
 //! words, since their sound is a mixture. A word is dropped only if its source is kept, so that each word is written
 //! once.
 
-use super::correlate::{Correlator, Likeness};
+use super::correlate::{Correlator, CrossCorrelation};
 use super::units::{self, Unit};
 use super::{Channel, pieces};
 use crate::error::Result;
@@ -52,8 +52,8 @@ const NEAR: f64 = 0.25;
 /// Drops the crosstalk from all channels. Returns the number of units dropped from each channel.
 ///
 /// # Errors
-/// As [`Correlator::likeness`].
-pub(super) fn leave_out(channels: &mut [Channel]) -> Result<Vec<usize>> {
+/// As [`Correlator::correlation`].
+pub(super) fn remove_crosstalk(channels: &mut [Channel]) -> Result<Vec<usize>> {
     let units: Vec<Vec<Unit>> = channels.iter().map(|channel| units::of(&channel.segments)).collect();
     let dropped = find(channels, &units)?;
     for ((channel, units), dropped) in channels.iter_mut().zip(&units).zip(&dropped) {
@@ -74,10 +74,10 @@ fn find(channels: &[Channel], units: &[Vec<Unit>]) -> Result<Vec<Vec<bool>>> {
     for (copy, own) in units.iter().enumerate() {
         let mut levels = vec![0.0; own.len()];
         for (source, other) in units.iter().enumerate().filter(|(source, other)| *source != copy && !other.is_empty()) {
-            let likeness = correlate_units(&mut correlator, channels, own, (copy, source))?;
-            levels = likeness.iter().map(|likeness| likeness.energy).collect();
-            for (unit, _) in copies(own, other, &likeness).into_iter().enumerate().filter(|(_, is_copy)| *is_copy) {
-                let near = near(other, own[unit].span, likeness[unit].lag);
+            let correlation = correlate_units(&mut correlator, channels, own, (copy, source))?;
+            levels = correlation.iter().map(|correlation| correlation.energy).collect();
+            for (unit, _) in copies(own, other, &correlation).into_iter().enumerate().filter(|(_, is_copy)| *is_copy) {
+                let near = near(other, own[unit].span, correlation[unit].lag);
                 sources[copy][unit].extend(near.map(|number| (source, number)));
             }
         }
@@ -98,10 +98,10 @@ fn correlate_units(
     channels: &[Channel],
     units: &[Unit],
     (copy, source): (usize, usize),
-) -> Result<Vec<Likeness>> {
+) -> Result<Vec<CrossCorrelation>> {
     let (own, other) = (channels[copy].samples, channels[source].samples);
     let span = |unit: &Unit| unit.span.start.to_samples_floor()..unit.span.end.to_samples_floor();
-    units.iter().map(|unit| correlator.likeness(own, other, span(unit), source < copy)).collect()
+    units.iter().map(|unit| correlator.correlation(own, other, span(unit), source < copy)).collect()
 }
 
 /// The indices of the units around the time from which `span` was copied, given the lag.
@@ -114,17 +114,18 @@ fn near(units: &[Unit], span: Span, lag: isize) -> impl Iterator<Item = usize> {
 
 /// Whether a span has the same lag as an adjacent copy and is not louder relative to the source. The channel's own
 /// speaker, talking over the crosstalk, would make it louder.
-pub(super) fn is_alike(here: &Likeness, beside: &Likeness) -> bool {
+pub(super) fn has_same_lag_and_level(here: &CrossCorrelation, beside: &CrossCorrelation) -> bool {
     let louder = here.energy * beside.source_energy > LOUDER * beside.energy * here.source_energy;
     (here.lag - beside.lag).abs() <= SAME_LAG && !louder
 }
 
 /// Whether each unit of `own` is a copy from the channel of `other`, by the sound and by the letters.
-fn copies(own: &[Unit], other: &[Unit], likeness: &[Likeness]) -> Vec<bool> {
-    let mut is_copy: Vec<bool> = likeness.iter().map(|likeness| likeness.correlation >= COPY).collect();
+fn copies(own: &[Unit], other: &[Unit], correlation: &[CrossCorrelation]) -> Vec<bool> {
+    let mut is_copy: Vec<bool> = correlation.iter().map(|correlation| correlation.correlation >= COPY).collect();
     let neighbour = |is_copy: &[bool], unit: usize, beside: usize| {
         let same = own[unit].segment == own[beside].segment && is_copy[beside];
-        same && likeness[unit].correlation >= TRACE && is_alike(&likeness[unit], &likeness[beside])
+        same && correlation[unit].correlation >= TRACE
+            && has_same_lag_and_level(&correlation[unit], &correlation[beside])
     };
     for unit in 1..own.len() {
         is_copy[unit] |= neighbour(&is_copy, unit, unit - 1);
@@ -134,14 +135,16 @@ fn copies(own: &[Unit], other: &[Unit], likeness: &[Likeness]) -> Vec<bool> {
     }
     let same: Vec<Vec<usize>> = own.iter().map(|unit| same_word(unit, other)).collect();
     for (unit, same) in same.iter().enumerate() {
-        is_copy[unit] |= !same.is_empty() && likeness[unit].correlation >= RESEMBLES;
+        is_copy[unit] |= !same.is_empty() && correlation[unit].correlation >= RESEMBLES;
     }
-    let quieter = |likeness: &Likeness| likeness.energy > 0.0 && likeness.energy * QUIETER <= likeness.source_energy;
+    let quieter = |correlation: &CrossCorrelation| {
+        correlation.energy > 0.0 && correlation.energy * QUIETER <= correlation.source_energy
+    };
     for start in 0..own.len() {
         for &first in &same[start] {
             let follows = |&more: &usize| {
                 let (unit, number) = (start + more, first + more);
-                unit < own.len() && same[unit].contains(&number) && quieter(&likeness[unit])
+                unit < own.len() && same[unit].contains(&number) && quieter(&correlation[unit])
             };
             let run = (0..).take_while(follows).count();
             if run >= RUN {

@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::correlate::{Correlator, Likeness};
-use super::crosstalk::{COPY, RESEMBLES, TRACE, is_alike};
+use super::correlate::{Correlator, CrossCorrelation};
+use super::crosstalk::{COPY, RESEMBLES, TRACE, has_same_lag_and_level};
 use crate::error::{Error, Result};
 use crate::units::SAMPLE_RATE;
 
@@ -34,7 +34,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// # Errors
 /// [`Error::Cancelled`] if `stop` returned true; [`Error::Config`] if a Fourier transform cannot be planned, which does
 /// not happen for the lengths used here.
-pub fn mute_copies(channels: &mut [Vec<f32>], stop: &dyn Fn() -> bool) -> Result<Vec<f64>> {
+pub fn gate_crosstalk(channels: &mut [Vec<f32>], stop: &dyn Fn() -> bool) -> Result<Vec<f64>> {
     let found = (0..channels.len()).map(|copy| cells(channels, copy, stop)).collect::<Result<Vec<_>>>()?;
     let share = |cells: &Vec<bool>| cells.iter().filter(|muted| **muted).count() as f64 / cells.len().max(1) as f64;
     channels.iter_mut().zip(&found).for_each(|(samples, cells)| mute(samples, cells));
@@ -48,11 +48,11 @@ fn cells(channels: &[Vec<f32>], copy: usize, stop: &dyn Fn() -> bool) -> Result<
     // For each cell: the share of its energy that all sources together explain, and its energy.
     let (mut explained, mut energies) = (vec![0.0; muted.len()], vec![0.0; muted.len()]);
     for (at, source) in channels.iter().enumerate().filter(|(at, _)| *at != copy) {
-        let likeness = correlate_cells(own, source, at < copy, stop)?;
-        copies(&likeness).into_iter().zip(&mut muted).for_each(|(is_copy, muted)| *muted |= is_copy);
-        for (cell, likeness) in likeness.iter().enumerate() {
-            energies[cell] = likeness.energy;
-            explained[cell] += if likeness.correlation >= RESEMBLES { likeness.correlation.powi(2) } else { 0.0 };
+        let correlation = correlate_cells(own, source, at < copy, stop)?;
+        copies(&correlation).into_iter().zip(&mut muted).for_each(|(is_copy, muted)| *muted |= is_copy);
+        for (cell, correlation) in correlation.iter().enumerate() {
+            energies[cell] = correlation.energy;
+            explained[cell] += if correlation.correlation >= RESEMBLES { correlation.correlation.powi(2) } else { 0.0 };
         }
     }
     for (cell, muted) in muted.iter_mut().enumerate() {
@@ -63,12 +63,17 @@ fn cells(channels: &[Vec<f32>], copy: usize, stop: &dyn Fn() -> bool) -> Result<
 }
 
 /// How well each cell of `own` matches `source`, computed on all processor threads.
-fn correlate_cells(own: &[f32], source: &[f32], source_first: bool, stop: &dyn Fn() -> bool) -> Result<Vec<Likeness>> {
+fn correlate_cells(
+    own: &[f32],
+    source: &[f32],
+    source_first: bool,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<CrossCorrelation>> {
     let cells = own.len().div_ceil(CELL);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = cells.div_ceil(threads).max(1);
     let stopped = AtomicBool::new(false);
-    let some = |cells: Range<usize>| -> Result<Vec<Likeness>> {
+    let some = |cells: Range<usize>| -> Result<Vec<CrossCorrelation>> {
         let mut correlator = Correlator::new();
         let correlate_cell = |cell: usize| match stopped.load(Ordering::Relaxed) {
             true => Err(Error::Cancelled),
@@ -83,11 +88,11 @@ fn correlate_cells(own: &[f32], source: &[f32], source_first: bool, stop: &dyn F
             stopped.fetch_or(stop(), Ordering::Relaxed);
             std::thread::sleep(POLL_INTERVAL);
         }
-        let mut likeness = Vec::with_capacity(cells);
+        let mut correlation = Vec::with_capacity(cells);
         for thread in threads {
-            likeness.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            correlation.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
-        Ok(likeness)
+        Ok(correlation)
     })
 }
 
@@ -115,16 +120,18 @@ fn around(cell: usize, length: usize) -> Range<usize> {
 }
 
 /// Whether each cell is a copy by its correlation, or by the lag and level of an adjacent copy.
-fn copies(likeness: &[Likeness]) -> Vec<bool> {
+fn copies(correlation: &[CrossCorrelation]) -> Vec<bool> {
     let mut is_copy: Vec<bool> =
-        likeness.iter().map(|likeness| likeness.energy > SILENT && likeness.correlation >= COPY).collect();
+        correlation.iter().map(|correlation| correlation.energy > SILENT && correlation.correlation >= COPY).collect();
     let is_beside = |is_copy: &[bool], cell: usize, beside: usize| {
-        is_copy[beside] && likeness[cell].correlation >= TRACE && is_alike(&likeness[cell], &likeness[beside])
+        is_copy[beside]
+            && correlation[cell].correlation >= TRACE
+            && has_same_lag_and_level(&correlation[cell], &correlation[beside])
     };
-    for cell in 1..likeness.len() {
+    for cell in 1..correlation.len() {
         is_copy[cell] |= is_beside(&is_copy, cell, cell - 1);
     }
-    for cell in (1..likeness.len()).rev() {
+    for cell in (1..correlation.len()).rev() {
         is_copy[cell - 1] |= is_beside(&is_copy, cell - 1, cell);
     }
     is_copy

@@ -22,7 +22,7 @@ mod units;
 
 use std::collections::HashSet;
 
-pub use gate::mute_copies;
+pub use gate::gate_crosstalk;
 
 use crate::audio::{self, MAX_CHANNELS};
 use crate::error::{Error, Result};
@@ -63,7 +63,7 @@ impl ChannelSpeakers {
     ///
     /// # Errors
     /// [`Error::Config`] if diarization is on or a single channel is chosen, and as [`check`](Self::check).
-    pub fn check_beside(&self, diarizes: bool, channel: audio::Channel) -> Result<()> {
+    pub fn check_compatible(&self, diarizes: bool, channel: audio::Channel) -> Result<()> {
         let refuse = |rule: &str| Err(Error::config("channel_speakers", "given", rule));
         if diarizes {
             return refuse(
@@ -120,7 +120,7 @@ const SAME_ENERGY: f64 = 4.0;
 
 /// For each channel, the index of the first earlier channel with the same signal up to a gain of 6 dB and the polarity;
 /// `None` if there is none, or if the channel is silent.
-pub fn repeated(channels: &[&[f32]]) -> Vec<Option<usize>> {
+pub fn duplicate_channels(channels: &[&[f32]]) -> Vec<Option<usize>> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let energies: Vec<f64> = channels.iter().map(|samples| dot(samples, samples)).collect();
     let mut repeated: Vec<Option<usize>> = Vec::with_capacity(channels.len());
@@ -169,7 +169,7 @@ pub struct Merged {
 /// # Errors
 /// [`Error::Config`] if a Fourier transform cannot be planned, which does not happen for the lengths used here.
 pub fn merge(mut channels: Vec<Channel>) -> Result<Merged> {
-    let crosstalk = crosstalk::leave_out(&mut channels)?;
+    let crosstalk = crosstalk::remove_crosstalk(&mut channels)?;
     let spoken = channels.into_iter().map(|channel| (channel.label, channel.segments)).collect();
     Ok(Merged { crosstalk, ..merge::by_time(spoken) })
 }
@@ -212,6 +212,6 @@ mod tests {
         let (inverted, near, far, silent) = (scaled(-0.9), scaled(0.6), scaled(0.1), vec![0.0; 8000]);
         let all = [&a[..], &b, &inverted, &near, &far, &silent, &silent, &dirty, &other, &b];
         let want = [None, None, Some(0), Some(0), None, None, None, Some(0), None, Some(1)];
-        assert_eq!(repeated(&all), want);
+        assert_eq!(duplicate_channels(&all), want);
     }
 }

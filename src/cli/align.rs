@@ -9,7 +9,7 @@ use diarist::api::{CrossCache, OpenDevice};
 use diarist::asr::language_names;
 use diarist::engine::Backend;
 use diarist::hub::Hub;
-use diarist::output::{self, OutputFormat, SubtitleOptions, with_ending};
+use diarist::output::{self, OutputFormat, SubtitleOptions, append_extension};
 use diarist::pipeline::aligners;
 use diarist::types::{Segment, Transcript};
 use diarist::units::Seconds;
@@ -76,7 +76,7 @@ pub fn run(args: &AlignArgs) -> Result<()> {
     files::readable(&args.audio_file)?;
     let inputs =
         Inputs::default().with([&args.audio_file, &args.text_file]).with_models(args.align.align_model.as_ref());
-    let results = formats.iter().map(|format| with_ending(&stems[0], format.extension()));
+    let results = formats.iter().map(|format| append_extension(&stems[0], format.extension()));
     inputs.spare(results, OTHER_FOLDER)?;
     let (known, transcript_language) = script::read(&args.text_file)?;
     let language = requested_language.map(str::to_string).or(transcript_language).unwrap_or_else(|| "en".into());

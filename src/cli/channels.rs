@@ -22,7 +22,7 @@ impl Channels {
         let names = self.channel_names.iter().flat_map(|names| names.split(','));
         let names = names.map(|name| name.trim().to_string()).collect();
         let channels = ChannelSpeakers { names, ..ChannelSpeakers::default() };
-        channels.check_beside(diarize, channel)?;
+        channels.check_compatible(diarize, channel)?;
         Ok(Some(channels))
     }
 }

@@ -51,8 +51,9 @@ pub fn warn(args: &Work, options: &Options) {
 
 /// The VAD method: `--vad-method`; else the one that fits the network of `--vad-model`; else energy.
 pub fn method(vad: &Vad) -> VadMethod {
-    let of_model =
-        |model: &Path| if hub_repository(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) };
+    let of_model = |model: &Path| {
+        if hub_repository(model).is_some() { VadMethod::Pyannote } else { VadMethod::of_network(model) }
+    };
     vad.method.unwrap_or_else(|| vad.model.as_deref().map_or(VadMethod::Energy, of_model))
 }
 
@@ -86,7 +87,7 @@ pub fn network(vad: &Vad, hub: &Hub) -> Result<PathBuf> {
     let is_network = LAYOUTS.iter().any(|(file, _)| model.join(file).is_file());
     let is_pipeline = !is_network && (model.join(recipe::CONFIG).is_file() || model.join(recipe::PARTS[0]).is_dir());
     match is_pipeline.then(|| recipe::Recipe::open(model)).transpose()?.map(|recipe| recipe.segmentation) {
-        Some(recipe::Location::Here(network)) => Ok(network),
+        Some(recipe::Location::Local(network)) => Ok(network),
         Some(recipe::Location::Repository(name)) => {
             engine::under_a_bar(|on_progress| hub.obtain_network(&name, on_progress))
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use diarist::align::AlignOptions;
 use diarist::api::CrossCache;
-use diarist::api::compute::Beside;
+use diarist::api::compute::OtherModels;
 use diarist::config::Options;
 use diarist::diarize::words::WordOptions;
 use diarist::hub::{BUILTIN, DiarizerSource, Source};
@@ -27,7 +27,7 @@ pub fn run(compute: &Compute) -> Result<()> {
     let start = Instant::now();
     let backend = super::engine::open(compute, CrossCache::default())?;
     let speakers = Speakers { diarizer: backend.diarizer(&DiarizerSource::Builtin)?, gallery: None };
-    let beside = Beside { speakers: Some(speakers), ..Beside::default() };
+    let beside = OtherModels { speakers: Some(speakers), ..OtherModels::default() };
     let engine = backend.engine(&Source::Builtin, Detector::Energy, beside)?;
     let sample = Input::Bytes(assets::SAMPLE, "conversation.flac");
     let mut watch = Watch::new(Path::new("the sample"), Lines::Silent, false);
@@ -35,7 +35,7 @@ pub fn run(compute: &Compute) -> Result<()> {
     let word_options = WordOptions { fill_nearest: true, smooth: true, ..WordOptions::default() };
     let speakers = Some(SpeakerOptions { words: word_options, ..SpeakerOptions::default() });
     let options = Options { words, speakers, ..Options::of_model(BUILTIN) };
-    let transcript = engine.transcribe_watched(sample, &options, &mut watch)?;
+    let transcript = engine.transcribe_with_observer(sample, &options, &mut watch)?;
     drop(watch);
     for segment in &transcript.segments {
         console::line(&line(segment));

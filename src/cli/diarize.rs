@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use diarist::api::CrossCache;
 use diarist::diarize::{self, Diarization};
-use diarist::output::{self, rttm, with_ending};
+use diarist::output::{self, append_extension, rttm};
 use diarist::pipeline::Speakers;
 use diarist::types::Turn;
 use diarist::{Error, Result};
@@ -70,7 +70,7 @@ pub fn run(args: &DiarizeArgs) -> std::result::Result<(), Failure> {
     if folder.is_some() {
         let inputs = Inputs::default().with(enrolment_files.iter().map(|(_, file)| file)).with(&args.files);
         let inputs = inputs.with_models(args.voices.diarize_model.as_ref());
-        inputs.spare(stems.iter().map(|stem| with_ending(stem, extension)), OTHER_FOLDER)?;
+        inputs.spare(stems.iter().map(|stem| append_extension(stem, extension)), OTHER_FOLDER)?;
     }
     folder.map_or(Ok(()), files::writable)?;
     let (todo, mut failed) = files::those_readable(&args.files, &stems);
@@ -131,8 +131,8 @@ fn one(args: &DiarizeArgs, speakers: &Speakers, options: &diarize::Options, file
     };
     match &args.output_dir {
         Some(_) => {
-            let path = with_ending(stem, args.extension());
-            output::write_whole(&path, text.as_bytes())?;
+            let path = append_extension(stem, args.extension());
+            output::write_atomically(&path, text.as_bytes())?;
             files::tell_written(&[path]);
             Ok(())
         }
@@ -158,7 +158,7 @@ fn object(file: &Path, duration: f64, found: &Diarization, labels: Vec<String>, 
         "exclusive": turns(&found.exclusive),
     });
     if embeddings {
-        object["speaker_embeddings"] = json!(found.embeddings(labels));
+        object["speaker_embeddings"] = json!(found.embeddings_by_label(labels));
     }
     if !found.warnings.is_empty() {
         object["warnings"] = json!(found.warnings);

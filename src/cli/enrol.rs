@@ -29,7 +29,7 @@ pub fn enrol(
         let sound = audio::decode(file, &convert::audio(options), |_| {
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let voice = diarizer.voice(&sound.samples, &mut watch).map_err(|error| match error {
+        let voice = diarizer.embed_speaker(&sound.samples, &mut watch).map_err(|error| match error {
             Error::Diarization { reason, .. } => Error::audio(file, reason),
             other => other,
         })?;
@@ -38,5 +38,5 @@ pub fn enrol(
     if voices.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Gallery::new(voices)?.of_network(diarizer.network().0)))
+    Ok(Some(Gallery::new(voices)?.with_network(diarizer.network().0)))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use diarist::api::OpenDevice;
-use diarist::api::compute::Beside;
+use diarist::api::compute::OtherModels;
 use diarist::hub::Hub;
 use diarist::pipeline::Speakers;
 use diarist::vad::Detector;
@@ -63,7 +63,7 @@ impl<'a> Opening<'a> {
         let asked = work.words.align.align_model.as_deref();
         asked.map(|name| engine::under_a_bar(|on_progress| hub.obtain_aligner(name, on_progress))).transpose()?;
         let speakers = work.speakers.diarize.then(|| self.speakers(&hub)).transpose()?;
-        let beside = Beside { aligners: Some(words::diarizer(&work.model, asked)), speakers };
+        let beside = OtherModels { aligners: Some(words::diarizer(&work.model, asked)), speakers };
         let recogniser = engine::load(&work.model, |source| self.device.recogniser(source))?;
         let engine = recogniser.with(detector, beside);
         if let (Some(model), Some(reason)) = (asked, asked.map(|_| engine.load_aligner("")).transpose()?.flatten()) {

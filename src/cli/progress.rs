@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use diarist::Error;
-use diarist::pipeline::{Instead, Observer};
+use diarist::pipeline::{Observer, WordTimeFallback};
 use diarist::types::{Segment, Transcript};
 use diarist::units::Seconds;
 
@@ -70,7 +70,7 @@ impl Observer for Watch {
         }
     }
 
-    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+    fn unaligned(&mut self, language: &str, reason: &str, instead: WordTimeFallback) {
         let told = wording::dashed(&no_alignment(language, instead));
         let cure = "give a model with --align-model, or say --no-align";
         console::error_once(&told, &format!("{}: {told}; {cure}.\n  {}", self.name, wording::dashed(reason)));
@@ -89,10 +89,10 @@ impl Observer for Watch {
 }
 
 /// The message that words of a language cannot be aligned, and what replaces the alignment.
-fn no_alignment(language: &str, instead: Instead) -> String {
+fn no_alignment(language: &str, instead: WordTimeFallback) -> String {
     let what = match instead {
-        Instead::Dtw => "word times are taken from the recogniser instead (`align_method` dtw)",
-        Instead::Nothing => "there are no word times",
+        WordTimeFallback::Dtw => "word times are taken from the recogniser instead (`align_method` dtw)",
+        WordTimeFallback::Nothing => "there are no word times",
     };
     format!("no alignment of `{language}`, so that {what}")
 }
@@ -121,7 +121,7 @@ impl<S: Fn() -> bool> Notes<S> {
 }
 
 impl<S: Fn() -> bool> Observer for Notes<S> {
-    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+    fn unaligned(&mut self, language: &str, reason: &str, instead: WordTimeFallback) {
         self.warnings.push(format!("{}: {reason}", no_alignment(language, instead)));
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use diarist::config::Options;
-use diarist::output::{self, OutputFormat, SubtitleOptions, with_ending};
+use diarist::output::{self, OutputFormat, SubtitleOptions, append_extension};
 use diarist::pipeline::{Observer, Prepared};
 use diarist::{Engine, Error, Result};
 
@@ -35,7 +35,8 @@ pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     convert::warn(&args.work, &job.options);
     let opening = Opening::check(&args.work)?;
     let stems = stdin::plan(&args.files, &args.output.output_dir)?;
-    let results = stems.iter().flat_map(|stem| job.formats.iter().map(|format| with_ending(stem, format.extension())));
+    let results =
+        stems.iter().flat_map(|stem| job.formats.iter().map(|format| append_extension(stem, format.extension())));
     opening.inputs().with(&args.files).spare(results, OTHER_FOLDER)?;
     files::writable(&args.output.output_dir)?;
     let (todo, failed) = files::those_readable(&args.files, &stems);
@@ -90,7 +91,7 @@ impl Job {
                     Some(reading) => reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                     None => read(file, &mut watch),
                 };
-                let next = todo.get(i + 1).filter(|_| engine.spares_the_processor());
+                let next = todo.get(i + 1).filter(|_| engine.uses_gpu());
                 prefetch = next.map(|&(next, _)| scope.spawn(|| read(next, &mut CancelOnly(&prefetch_cancelled))));
                 let error = match prepared.and_then(|prepared| self.one(engine, &prepared, file, stem, watch)) {
                     Ok(complete) => {

@@ -107,44 +107,44 @@ pub struct Clusters {
 
 impl Clusters {
     /// A single cluster of all embeddings, whose centroid is the mean of `train`.
-    fn one(voices: &Embeddings, train: &[f64]) -> Self {
-        let all = voices.windows * voices.speakers;
-        let labels = vec![0; train.len() / voices.size];
-        let centroids = means(train, voices.size, &labels, 1);
+    fn one(embeddings: &Embeddings, train: &[f64]) -> Self {
+        let all = embeddings.windows * embeddings.speakers;
+        let labels = vec![0; train.len() / embeddings.size];
+        let centroids = means(train, embeddings.size, &labels, 1);
         Clusters { speakers: 1, labels: vec![Some(0); all], scores: vec![1.0; all], centroids }
     }
 }
 
-/// Clusters the embeddings `voices` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
+/// Clusters the embeddings `embeddings` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
 /// clusters; all are assigned to one.
 ///
 /// # Errors
-/// [`Error::Shape`] if `voices` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the PLDA is
+/// [`Error::Shape`] if `embeddings` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the PLDA is
 /// for another embedding size or an embedding is zero, and those of the device.
 pub fn cluster(
     be: &impl Cluster,
     segmentation: &Segmentation,
-    voices: &Embeddings,
+    embeddings: &Embeddings,
     how: &Clustering,
     bounds: Bounds,
 ) -> Result<Clusters> {
-    if (voices.windows, voices.speakers) != (segmentation.windows, segmentation.speakers) {
+    if (embeddings.windows, embeddings.speakers) != (segmentation.windows, segmentation.speakers) {
         return Err(Error::Shape {
             op: "diarize",
             what: "voices",
             expected: format!("[{}, {}, _]", segmentation.windows, segmentation.speakers),
-            got: format!("[{}, {}, _]", voices.windows, voices.speakers),
+            got: format!("[{}, {}, _]", embeddings.windows, embeddings.speakers),
         });
     }
-    let fit = voices.fit(segmentation, MIN_ACTIVE);
-    let train = voices.gather(&fit);
+    let fit = embeddings.fit(segmentation, MIN_ACTIVE);
+    let train = embeddings.gather(&fit);
     match how {
         Clustering::Vbx { plda, threshold, options } => {
-            let input = VbxInput { segmentation, voices, train: &train, plda, options };
+            let input = VbxInput { segmentation, embeddings, train: &train, plda, options };
             by_vbx(be, &input, *threshold, bounds)
         }
         Clustering::Centroid { threshold, min_size } => {
-            by_centroid(be, voices, &train, (*threshold, *min_size), bounds)
+            by_centroid(be, embeddings, &train, (*threshold, *min_size), bounds)
         }
     }
 }
@@ -160,9 +160,9 @@ pub fn start_labels(be: &impl Cluster, train: &[f64], size: usize, threshold: f6
 }
 
 /// Centroid linkage: the N - 1 merges of embeddings `[N, D]`, at least one.
-pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<Vec<Merge>> {
-    let merges = primitives::centroid_linkage(be, voices, size)?;
-    if merges.len() + 1 < voices.len() / size {
+pub(super) fn linkage(be: &impl Cluster, embeddings: &[f64], size: usize) -> Result<Vec<Merge>> {
+    let merges = primitives::centroid_linkage(be, embeddings, size)?;
+    if merges.len() + 1 < embeddings.len() / size {
         return Err(Error::diarization("embeddings", "have no distances: one is zero or not a number"));
     }
     Ok(merges)
@@ -170,14 +170,16 @@ pub(super) fn linkage(be: &impl Cluster, voices: &[f64], size: usize) -> Result<
 
 /// Centroids of the speakers with a VBx weight above 1e-7, `[K, D]`: means of all embeddings, weighted by their
 /// responsibilities.
-pub fn kept_embeddings(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
+pub fn vbx_centroids(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
     let kept: Vec<usize> = (0..found.speakers).filter(|&speaker| found.weights[speaker] > MIN_WEIGHT).collect();
     let mut out = vec![0.0; kept.len() * size];
     for (&speaker, out) in kept.iter().zip(out.chunks_exact_mut(size)) {
         let mut total = 0.0;
-        for (shares, voice) in found.shares.chunks_exact(found.speakers).zip(train.chunks_exact(size)) {
-            total += shares[speaker];
-            out.iter_mut().zip(voice).for_each(|(out, x)| *out += shares[speaker] * x);
+        for (responsibilities, embedding) in
+            found.responsibilities.chunks_exact(found.speakers).zip(train.chunks_exact(size))
+        {
+            total += responsibilities[speaker];
+            out.iter_mut().zip(embedding).for_each(|(out, x)| *out += responsibilities[speaker] * x);
         }
         out.iter_mut().for_each(|x| *x /= total);
     }
@@ -187,7 +189,7 @@ pub fn kept_embeddings(found: &Vbx, train: &[f64], size: usize) -> Vec<f64> {
 /// Input of the clustering of community-1.
 struct VbxInput<'a> {
     segmentation: &'a Segmentation,
-    voices: &'a Embeddings,
+    embeddings: &'a Embeddings,
     /// The embeddings that are clustered, `[N, D]`.
     train: &'a [f64],
     plda: &'a Plda,
@@ -195,19 +197,19 @@ struct VbxInput<'a> {
 }
 
 fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -> Result<Clusters> {
-    let &VbxInput { segmentation, voices, train, plda, options } = input;
-    let size = voices.size;
+    let &VbxInput { segmentation, embeddings, train, plda, options } = input;
+    let size = embeddings.size;
     let count = train.len() / size;
     if plda.embedding_size() != size {
         let reason = format!("have {size} numbers, the PLDA is for {}", plda.embedding_size());
         return Err(Error::diarization("embeddings", reason));
     }
     if count < 2 {
-        return Ok(Clusters::one(voices, train));
+        return Ok(Clusters::one(embeddings, train));
     }
     let labels = start_labels(be, train, size, threshold)?;
     let found = primitives::vbx(be, &plda.features(train), plda.phi(), &labels, options)?;
-    let mut centroids = kept_embeddings(&found, train, size);
+    let mut centroids = vbx_centroids(&found, train, size);
     let forced = bounds.force(centroids.len() / size);
     if let Some(speakers) = forced {
         // k-means needs an embedding per cluster. The result has a warning if the bound is not met.
@@ -216,26 +218,26 @@ fn by_vbx(be: &impl Cluster, input: &VbxInput, threshold: f64, bounds: Bounds) -
         centroids = means(train, size, &labels, speakers);
     }
     // A forced number of clusters may be below the number of speakers of a window: then no one-to-one assignment.
-    assign(be, segmentation, voices, centroids, forced.is_none())
+    assign(be, segmentation, embeddings, centroids, forced.is_none())
 }
 
 fn by_centroid(
     be: &impl Cluster,
-    voices: &Embeddings,
+    embeddings: &Embeddings,
     train: &[f64],
     (threshold, min_size): (f64, usize),
     bounds: Bounds,
 ) -> Result<Clusters> {
-    let size = voices.size;
+    let size = embeddings.size;
     let count = (train.len() / size).max(1);
     let bounds = Bounds { min: bounds.min.min(count), max: bounds.max.min(count) };
     if bounds.max < 2 {
-        return Ok(Clusters::one(voices, train));
+        return Ok(Clusters::one(embeddings, train));
     }
     let labels = ahc::cluster(be, &normalised(train, size), size, (threshold, min_size), bounds)?;
     let speakers = labels.iter().max().map_or(1, |label| label + 1);
     let centroids = means(train, size, &labels, speakers);
-    let scores = primitives::cosine_similarity(be, voices.values(), &centroids, size)?;
+    let scores = primitives::cosine_similarity(be, embeddings.values(), &centroids, size)?;
     let labels = scores.chunks_exact(speakers).map(|scores| Some(argmax(scores))).collect();
     Ok(Clusters { speakers, labels, scores, centroids })
 }
@@ -248,12 +250,12 @@ fn by_centroid(
 pub fn assign(
     be: &impl Cluster,
     segmentation: &Segmentation,
-    voices: &Embeddings,
+    embeddings: &Embeddings,
     centroids: Vec<f64>,
     paired: bool,
 ) -> Result<Clusters> {
-    let speakers = centroids.len() / voices.size;
-    let mut scores = primitives::cosine_similarity(be, voices.values(), &centroids, voices.size)?;
+    let speakers = centroids.len() / embeddings.size;
+    let mut scores = primitives::cosine_similarity(be, embeddings.values(), &centroids, embeddings.size)?;
     if !paired {
         let labels = scores.chunks_exact(speakers).map(|scores| Some(argmax(scores))).collect();
         return Ok(Clusters { speakers, labels, scores, centroids });
@@ -261,27 +263,27 @@ pub fn assign(
     // Inactive speakers score below all others. `min` ignores NaN.
     let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
     let last = if least.is_finite() { least - 1.0 } else { 0.0 };
-    for window in 0..voices.windows {
-        for speaker in (0..voices.speakers).filter(|&speaker| segmentation.active_frames(window, speaker) == 0) {
-            let at = (window * voices.speakers + speaker) * speakers;
+    for window in 0..embeddings.windows {
+        for speaker in (0..embeddings.speakers).filter(|&speaker| segmentation.active_frames(window, speaker) == 0) {
+            let at = (window * embeddings.speakers + speaker) * speakers;
             scores[at..at + speakers].fill(last);
         }
     }
     let pairs = |scores: &[f64]| {
         let scores: Vec<f64> = scores.iter().map(|score| if score.is_nan() { last } else { *score }).collect();
-        best_pairs(&scores, voices.speakers, speakers)
+        best_pairs(&scores, embeddings.speakers, speakers)
     };
-    let labels = scores.chunks_exact(voices.speakers * speakers).flat_map(pairs).collect();
+    let labels = scores.chunks_exact(embeddings.speakers * speakers).flat_map(pairs).collect();
     Ok(Clusters { speakers, labels, scores, centroids })
 }
 
 /// Scales each embedding to length 1.
-pub(super) fn normalised(voices: &[f64], size: usize) -> Vec<f64> {
-    let scaled = |voice| {
-        let length = length(voice);
-        voice.iter().map(move |x| x / length)
+pub(super) fn normalised(embeddings: &[f64], size: usize) -> Vec<f64> {
+    let scaled = |embedding| {
+        let length = length(embedding);
+        embedding.iter().map(move |x| x / length)
     };
-    voices.chunks_exact(size).flat_map(scaled).collect()
+    embeddings.chunks_exact(size).flat_map(scaled).collect()
 }
 
 pub(super) fn length(vector: &[f64]) -> f64 {
@@ -289,12 +291,12 @@ pub(super) fn length(vector: &[f64]) -> f64 {
 }
 
 /// Mean embedding of each label, `[K, D]`; zeros for a label without embeddings.
-pub(super) fn means(voices: &[f64], size: usize, labels: &[usize], count: usize) -> Vec<f64> {
+pub(super) fn means(embeddings: &[f64], size: usize, labels: &[usize], count: usize) -> Vec<f64> {
     let mut sums = vec![0.0; count * size];
     let mut sizes = vec![0usize; count];
-    for (voice, &label) in voices.chunks_exact(size).zip(labels) {
+    for (embedding, &label) in embeddings.chunks_exact(size).zip(labels) {
         sizes[label] += 1;
-        sums[label * size..(label + 1) * size].iter_mut().zip(voice).for_each(|(sum, x)| *sum += x);
+        sums[label * size..(label + 1) * size].iter_mut().zip(embedding).for_each(|(sum, x)| *sum += x);
     }
     sums.iter().enumerate().map(|(at, sum)| sum / sizes[at / size].max(1) as f64).collect()
 }

@@ -23,7 +23,7 @@ use self::embed::Wanted;
 use super::cluster::Clustering;
 use super::plda::Plda;
 use super::recipe::{self, CONFIG, Location, Recipe};
-use super::segmentation::{Clock, Segmentation};
+use super::segmentation::{Segmentation, WindowGrid};
 use super::segments::{self, Posteriors, SegmentClustering};
 use super::{Diarization, Options, diarize_on, multilabel, powerset};
 use crate::assets;
@@ -32,7 +32,7 @@ use crate::engine::Backend;
 use crate::engine::weights::Weights;
 use crate::error::{Error, Result};
 use crate::models::embedding::{self, SpeakerEmbedding};
-use crate::models::pyannet::{Head, PyanNet, Specification, SpeechCurve};
+use crate::models::pyannet::{Head, PyanNet, Specification, SpeechScores};
 use crate::types::{PipelineVersion, Span};
 use crate::units::{FrameGrid, SAMPLE_RATE, Seconds};
 use crate::watch::{Half, Watch};
@@ -45,7 +45,7 @@ pub const SHORTEST: Seconds = Seconds(0.25);
 pub struct SegmentationOutput {
     /// Active speakers of each window.
     pub segmentation: Segmentation,
-    /// Probability of speech in each frame of the recording, `[T]`; see [`SpeechCurve`].
+    /// Probability of speech in each frame of the recording, `[T]`; see [`SpeechScores`].
     pub speech: Vec<f32>,
     /// Times of the frames of [`speech`](Self::speech).
     pub grid: FrameGrid,
@@ -102,8 +102,8 @@ impl<B: Backend> Diarizer<B> {
             let folder = local_path(place)?;
             let plda = Plda::open(folder)?;
             if plda.embedding_size() != embedding.size() {
-                let (voice, size) = (plda.embedding_size(), embedding.size());
-                let reason = format!("is for voices of {voice} numbers, and the embedding has {size}");
+                let (embedding, size) = (plda.embedding_size(), embedding.size());
+                let reason = format!("is for embeddings of {embedding} numbers, and the embedding has {size}");
                 return Err(Error::model(folder, reason));
             }
             Ok(plda)
@@ -178,7 +178,7 @@ impl<B: Backend> Diarizer<B> {
             _ => None,
         };
         let step = self.step();
-        let mut curve = SpeechCurve::new(network, samples.len(), step);
+        let mut curve = SpeechScores::new(network, samples.len(), step);
         let total = Seconds::from_samples(samples.len());
         let is_silent = samples.iter().all(|sample| *sample == 0.0);
         if !is_silent && total >= SHORTEST {
@@ -228,8 +228,8 @@ impl<B: Backend> Diarizer<B> {
                 method.diarize(be, posteriors, runs, &embeddings, words, &options)?
             }
             (Method::Windows(clustering), _) => {
-                let voices = || self.voices(be, samples, &output.segmentation, watch);
-                diarize_on(be, &output.segmentation, voices, clustering, &options)?
+                let embeddings = || self.window_embeddings(be, samples, &output.segmentation, watch);
+                diarize_on(be, &output.segmentation, embeddings, clustering, &options)?
             }
             (Method::Segments(_), None) => {
                 return Err(Error::diarization("segmentation", "comes from another pipeline: it has no probabilities"));
@@ -253,7 +253,7 @@ impl<B: Backend> Diarizer<B> {
     ///
     /// # Errors
     /// As [`diarize`](Self::diarize); [`Error::Diarization`] if there is no frame with one speaker.
-    pub fn voice(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
+    pub fn embed_speaker(&self, be: &B, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
         let segmentation = self.segment(be, samples, &mut Half { watch, second: false })?.segmentation;
         let (windows, frames) = (segmentation.windows, segmentation.frames);
         let mut watch = Half { watch, second: true };
@@ -266,14 +266,14 @@ impl<B: Backend> Diarizer<B> {
             masks.extend((0..frames).map(|frame| is_single(window, frame)));
         };
         let wanted = Wanted { windows: &usable, speakers: 1, mask: &mask };
-        self.in_batches(be, samples, &wanted, &mut watch, |window, voice| {
+        self.in_batches(be, samples, &wanted, &mut watch, |window, embedding| {
             // Not finite: the window has too little speech for an embedding.
-            if voice.iter().any(|x| !x.is_finite()) {
+            if embedding.iter().any(|x| !x.is_finite()) {
                 return;
             }
             let frames = single_frames(window) as f64;
             weight += frames;
-            sum.iter_mut().zip(voice).for_each(|(sum, x)| *sum += frames * f64::from(*x));
+            sum.iter_mut().zip(embedding).for_each(|(sum, x)| *sum += frames * f64::from(*x));
         })?;
         if weight == 0.0 {
             return Err(Error::diarization("recording", "nobody is heard in it who speaks alone"));
@@ -290,10 +290,10 @@ impl<B: Backend> Diarizer<B> {
     }
 
     /// Times of the windows and their frames.
-    fn clock(&self) -> Clock {
+    fn clock(&self) -> WindowGrid {
         let (network, grid) = (&self.segmentation, self.segmentation.grid());
         let step = self.step() as f64 / SAMPLE_RATE as f64;
-        Clock { window: network.duration(), step, frame_step: grid.step, frame: grid.duration }
+        WindowGrid { window: network.duration(), step, frame_step: grid.step, frame: grid.duration }
     }
 }
 
@@ -313,8 +313,8 @@ fn method(method: &recipe::Method, plda: impl FnOnce(&Location) -> Result<Plda>)
 /// Path of a network or PLDA folder, which must be local.
 fn local_path(place: &Location) -> Result<&Path> {
     match place {
-        Location::Here(path) if path.exists() => Ok(path),
-        Location::Here(path) => Err(Error::model(path, format!("no such file or folder, and {CONFIG} names it"))),
+        Location::Local(path) if path.exists() => Ok(path),
+        Location::Local(path) => Err(Error::model(path, format!("no such file or folder, and {CONFIG} names it"))),
         Location::Repository(name) => {
             let reason = format!("is named by {CONFIG} and is on the hub; fetch it, and name its folder there");
             Err(Error::model(name, reason))

@@ -43,7 +43,7 @@ pub use cluster::{Bounds, Clustering, Clusters, ahc};
 pub use diarizer::Diarizer;
 pub use enrol::Gallery;
 pub use plda::Plda;
-pub use segmentation::{Clock, Embeddings, Segmentation};
+pub use segmentation::{Embeddings, Segmentation, WindowGrid};
 pub use turns::Turn;
 
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ pub struct Diarization {
     pub exclusive: Vec<Turn>,
     /// Embedding `[D]` of each speaker, in the order of the labels; `None` for a speaker with too little speech without
     /// overlap.
-    pub voices: Vec<Option<Vec<f64>>>,
+    pub embeddings: Vec<Option<Vec<f64>>>,
     /// Messages for the user: requested numbers of speakers that could not be met.
     pub warnings: Vec<String>,
     /// The pipeline, if known.
@@ -83,14 +83,14 @@ pub struct Diarization {
 impl Diarization {
     /// Number of speakers.
     pub fn speakers(&self) -> usize {
-        self.voices.len()
+        self.embeddings.len()
     }
 
-    /// From the spans of numbered speakers, with and without overlap. `voice` returns the embedding of a speaker.
+    /// From the spans of numbered speakers, with and without overlap. `embedding` returns the embedding of a speaker.
     fn of_spans(
         all: Vec<(Span, usize)>,
         exclusive: Vec<(Span, usize)>,
-        voice: impl Fn(usize) -> Option<Vec<f64>>,
+        embedding: impl Fn(usize) -> Option<Vec<f64>>,
         options: &Options,
     ) -> Self {
         let [all, exclusive] = [all, exclusive].map(|spans| trimmed(spans, options.end));
@@ -98,41 +98,41 @@ impl Diarization {
         Diarization {
             turns: turns::label(&all, &order),
             exclusive: turns::label(&exclusive, &order),
-            voices: order.iter().map(|speaker| voice(*speaker)).collect(),
+            embeddings: order.iter().map(|speaker| embedding(*speaker)).collect(),
             warnings: unmet(options.bounds, order.len()).into_iter().collect(),
             version: None,
         }
     }
 
-    /// The embedding of each speaker by label; `labels` are in the order of [`voices`](Self::voices).
-    pub fn embeddings(&self, labels: Vec<String>) -> BTreeMap<String, Option<Vec<f32>>> {
-        let voice = |voice: &Vec<f64>| voice.iter().map(|x| *x as f32).collect();
-        labels.into_iter().zip(self.voices.iter().map(|found| found.as_ref().map(voice))).collect()
+    /// The embedding of each speaker by label; `labels` are in the order of [`embeddings`](Self::voices).
+    pub fn embeddings_by_label(&self, labels: Vec<String>) -> BTreeMap<String, Option<Vec<f32>>> {
+        let embedding = |embedding: &Vec<f64>| embedding.iter().map(|x| *x as f32).collect();
+        labels.into_iter().zip(self.embeddings.iter().map(|found| found.as_ref().map(embedding))).collect()
     }
 }
 
-/// Clusters the windows of a recording into turns, on the CPU. `voices` computes the embeddings; it is called only if
+/// Clusters the windows of a recording into turns, on the CPU. `embeddings` computes the embeddings; it is called only if
 /// there is speech.
 ///
 /// # Errors
 /// As [`diarize_on`].
 pub fn diarize(
     segmentation: &Segmentation,
-    voices: impl FnOnce() -> Result<Embeddings>,
+    embeddings: impl FnOnce() -> Result<Embeddings>,
     clustering: &Clustering,
     options: &Options,
 ) -> Result<Diarization> {
-    diarize_on(&Host, segmentation, voices, clustering, options)
+    diarize_on(&Host, segmentation, embeddings, clustering, options)
 }
 
 /// As [`diarize`], on a device.
 ///
 /// # Errors
-/// Those of `voices`, of [`cluster`](cluster::cluster()) and of the device.
+/// Those of `embeddings`, of [`cluster`](cluster::cluster()) and of the device.
 pub fn diarize_on(
     be: &impl Cluster,
     segmentation: &Segmentation,
-    voices: impl FnOnce() -> Result<Embeddings>,
+    embeddings: impl FnOnce() -> Result<Embeddings>,
     clustering: &Clustering,
     options: &Options,
 ) -> Result<Diarization> {
@@ -140,7 +140,7 @@ pub fn diarize_on(
     if count.iter().all(|count| *count == 0) {
         return Ok(Diarization { warnings: unmet(options.bounds, 0).into_iter().collect(), ..Diarization::default() });
     }
-    let clusters = cluster::cluster(be, segmentation, &voices()?, clustering, options.bounds)?;
+    let clusters = cluster::cluster(be, segmentation, &embeddings()?, clustering, options.bounds)?;
     let mut spans_of = |most: usize| -> Result<_> {
         count.iter_mut().for_each(|count| *count = (*count).min(most));
         let frames = turns::reconstruct(be, segmentation, &clusters, &count)?;
@@ -150,9 +150,9 @@ pub fn diarize_on(
     let exclusive = spans_of(1)?;
     let size = clusters.centroids.len() / clusters.speakers;
     // Frames may have more active speakers than there are clusters; the centroid of an empty cluster is zero.
-    let is_valid = |voice: &&[f64]| voice.iter().all(|x| x.is_finite()) && voice.iter().any(|x| *x != 0.0);
-    let voice = |speaker| clusters.centroids.chunks_exact(size).nth(speaker).filter(is_valid).map(<[f64]>::to_vec);
-    Ok(Diarization::of_spans(all, exclusive, voice, options))
+    let is_valid = |embedding: &&[f64]| embedding.iter().all(|x| x.is_finite()) && embedding.iter().any(|x| *x != 0.0);
+    let embedding = |speaker| clusters.centroids.chunks_exact(size).nth(speaker).filter(is_valid).map(<[f64]>::to_vec);
+    Ok(Diarization::of_spans(all, exclusive, embedding, options))
 }
 
 /// Drops spans that start after the end of the recording, and cuts the others there.

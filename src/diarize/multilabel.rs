@@ -2,7 +2,7 @@
 //! of pyannote/segmentation (2022).
 
 use super::powerset::refuse_nan;
-use super::segmentation::{Clock, Segmentation};
+use super::segmentation::{Segmentation, WindowGrid};
 use crate::error::{Error, Result};
 
 /// Default activity threshold: a speaker with a probability above it is active.
@@ -19,7 +19,13 @@ pub const THRESHOLD: f32 = 0.5;
 ///
 /// Source: pyannote.audio 4.0.4 `pipelines/speaker_diarization.py::SpeakerDiarization.apply`,
 /// `utils/signal.py::binarize`.
-pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, threshold: f32) -> Result<Segmentation> {
+pub fn decide(
+    clock: WindowGrid,
+    scores: &[f32],
+    frames: usize,
+    speakers: usize,
+    threshold: f32,
+) -> Result<Segmentation> {
     refuse_nan(scores, speakers)?;
     if !(0.0..1.0).contains(&threshold) {
         return Err(Error::config("segmentation_threshold", threshold, "must be at least 0 and below 1"));
@@ -42,7 +48,7 @@ mod tests {
     fn decisions_are_pyannotes() {
         let scores = [0.5, 0.9, 0.6, 0.5, 0.5, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5, 1.0, 0.0, 0.5, 0.51, 0.49];
         let want = [0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0].map(|x| x == 1);
-        let got = decide(Clock::default(), &scores, 4, 2, THRESHOLD).unwrap();
+        let got = decide(WindowGrid::default(), &scores, 4, 2, THRESHOLD).unwrap();
         let got: Vec<bool> = (0..8).flat_map(|at| got.frame(at / 4, at % 4).to_vec()).collect();
         assert_eq!(got, want);
     }
@@ -50,7 +56,7 @@ mod tests {
     #[test]
     fn scores_that_cannot_be_used_are_refused() {
         let refused = |scores: &[f32], frames, threshold| {
-            decide(Clock::default(), scores, frames, 3, threshold).unwrap_err().to_string()
+            decide(WindowGrid::default(), scores, frames, 3, threshold).unwrap_err().to_string()
         };
         assert!(refused(&[0.0, 0.0, 0.0, f32::NAN, 0.0, 0.0], 2, 0.5).contains("frame 1 "));
         assert!(refused(&[0.0; 9], 2, 0.5).contains("whole number"));

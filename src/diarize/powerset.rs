@@ -2,7 +2,7 @@
 //!
 //! Source: pyannote.audio 4.0 `utils/powerset.py::Powerset`; Plaquet and Bredin 2023.
 
-use super::segmentation::{Clock, Segmentation};
+use super::segmentation::{Segmentation, WindowGrid};
 use crate::error::{Error, Result};
 
 /// The speakers of each powerset class: all sets of at most `at_once` of `speakers` speakers, by size, then in
@@ -27,7 +27,13 @@ pub fn sets(speakers: usize, at_once: usize) -> Vec<Vec<usize>> {
 ///
 /// # Errors
 /// [`Error::Diarization`] if a score is NaN, or if the scores are not a whole number of windows.
-pub fn decide(clock: Clock, scores: &[f32], frames: usize, speakers: usize, at_once: usize) -> Result<Segmentation> {
+pub fn decide(
+    clock: WindowGrid,
+    scores: &[f32],
+    frames: usize,
+    speakers: usize,
+    at_once: usize,
+) -> Result<Segmentation> {
     let sets = sets(speakers, at_once);
     refuse_nan(scores, sets.len())?;
     if !scores.len().is_multiple_of(sets.len()) {
@@ -71,7 +77,7 @@ mod tests {
         scores[7 + 2] = f32::NEG_INFINITY;
         scores[7 + 3] = -0.2; // {2}
         scores[14] = -0.3; // nobody; the last frame is a tie, which the first class wins
-        let decided = decide(Clock::default(), &scores, 2, 3, 2).unwrap();
+        let decided = decide(WindowGrid::default(), &scores, 2, 3, 2).unwrap();
         assert_eq!(decided.windows, 2);
         assert_eq!(decided.frame(0, 0), [true, false, true]);
         assert_eq!(decided.frame(0, 1), [false, false, true]);
@@ -81,9 +87,9 @@ mod tests {
 
     #[test]
     fn scores_that_are_no_numbers_are_refused() {
-        let error = decide(Clock::default(), &[0.0, f32::NAN, 0.0, 0.0, 0.0, 0.0, 0.0], 1, 3, 2).unwrap_err();
+        let error = decide(WindowGrid::default(), &[0.0, f32::NAN, 0.0, 0.0, 0.0, 0.0, 0.0], 1, 3, 2).unwrap_err();
         assert!(error.to_string().contains("not a number"), "{error}");
-        assert!(decide(Clock::default(), &[0.0; 8], 1, 3, 2).is_err());
-        assert!(decide(Clock::default(), &[0.0; 21], 2, 3, 2).is_err());
+        assert!(decide(WindowGrid::default(), &[0.0; 8], 1, 3, 2).is_err());
+        assert!(decide(WindowGrid::default(), &[0.0; 21], 2, 3, 2).is_err());
     }
 }

@@ -44,7 +44,7 @@ pub const PARTS: [&str; 2] = ["segmentation", "embedding"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A local file or folder.
-    Here(PathBuf),
+    Local(PathBuf),
     /// A hub repository, organisation/name.
     Repository(String),
 }
@@ -107,7 +107,7 @@ impl Recipe {
 
     /// The recipe of a folder without a `config.yaml`: its networks are in `segmentation/` and `embedding/`.
     fn of_folder(folder: &Path) -> Self {
-        let part = |name: &str| Location::Here(folder.join(name));
+        let part = |name: &str| Location::Local(folder.join(name));
         Self::of_networks(part("segmentation"), part("embedding"), version(folder))
     }
 
@@ -252,12 +252,12 @@ fn location(value: Option<&Value>, folder: &Path) -> Parsed<Location> {
         if !more.is_empty() && !more.starts_with('/') {
             return Err(format!("is `{text}`; expected `$model/folder`"));
         }
-        return inside(&inside(folder, more)?, subfolder.unwrap_or_default()).map(Location::Here);
+        return inside(&inside(folder, more)?, subfolder.unwrap_or_default()).map(Location::Local);
     }
     // pyannote's tutorials for offline use write a path relative to the working directory, or to the pipeline's folder.
     for path in [folder.join(text), PathBuf::from(text)] {
         if !text.is_empty() && path.exists() {
-            return inside(&path, subfolder.unwrap_or_default()).map(Location::Here);
+            return inside(&path, subfolder.unwrap_or_default()).map(Location::Local);
         }
     }
     let repository = text.split('@').next().unwrap_or_default();

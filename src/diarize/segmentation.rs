@@ -6,7 +6,7 @@ use crate::units::{FrameGrid, Seconds};
 
 /// Lengths and steps of windows and frames, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Clock {
+pub struct WindowGrid {
     /// Length of a window.
     pub window: f64,
     /// Step between the starts of windows.
@@ -17,14 +17,14 @@ pub struct Clock {
     pub frame: f64,
 }
 
-impl Default for Clock {
+impl Default for WindowGrid {
     /// segmentation-3.0 and community-1: windows of 10 s every second, frames of 991 samples every 270 samples.
     fn default() -> Self {
-        Clock { window: 10.0, step: 1.0, frame_step: 270.0 / 16_000.0, frame: 991.0 / 16_000.0 }
+        WindowGrid { window: 10.0, step: 1.0, frame_step: 270.0 / 16_000.0, frame: 991.0 / 16_000.0 }
     }
 }
 
-impl Clock {
+impl WindowGrid {
     /// Times of the frames of the recording.
     pub fn grid(&self) -> FrameGrid {
         FrameGrid { start: 0.0, step: self.frame_step, duration: self.frame }
@@ -52,7 +52,7 @@ impl Clock {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segmentation {
     /// Times of the windows and frames.
-    pub clock: Clock,
+    pub clock: WindowGrid,
     /// Number W of windows.
     pub windows: usize,
     /// Number F of frames of a window.
@@ -67,7 +67,7 @@ impl Segmentation {
     ///
     /// # Errors
     /// [`Error::Diarization`] if they are not a whole number of windows, or if a window has no frames or no speakers.
-    pub fn new(clock: Clock, frames: usize, speakers: usize, active: Vec<bool>) -> Result<Self> {
+    pub fn new(clock: WindowGrid, frames: usize, speakers: usize, active: Vec<bool>) -> Result<Self> {
         let per_window = frames * speakers;
         if per_window == 0 || !active.len().is_multiple_of(per_window) {
             let reason = format!("{} decisions are no whole number of windows of {frames} x {speakers}", active.len());
@@ -99,7 +99,7 @@ impl Segmentation {
     }
 
     /// Number of frames of a window in which a speaker is the only active one.
-    pub fn alone_frames(&self, window: usize, speaker: usize) -> usize {
+    pub fn non_overlapped_frames(&self, window: usize, speaker: usize) -> usize {
         let alone = |&frame: &usize| self.frame(window, frame)[speaker] && self.together(window, frame) == 1;
         (0..self.frames).filter(alone).count()
     }
@@ -127,7 +127,7 @@ impl Segmentation {
     /// The frames that a speaker's embedding is pooled over, `[F]`: those in which no other speaker is active, if there
     /// are more than `min_frames` of them, else all in which the speaker is active.
     pub fn embedding_mask(&self, window: usize, speaker: usize, min_frames: usize) -> Vec<bool> {
-        let with_overlap = self.alone_frames(window, speaker) <= min_frames;
+        let with_overlap = self.non_overlapped_frames(window, speaker) <= min_frames;
         let is_used = |frame| self.frame(window, frame)[speaker] && (with_overlap || self.together(window, frame) == 1);
         (0..self.frames).map(is_used).collect()
     }
@@ -175,7 +175,7 @@ impl Embeddings {
     pub fn fit(&self, segmentation: &Segmentation, min_active: f64) -> Vec<(usize, usize)> {
         let enough = min_active * segmentation.frames as f64;
         let all = (0..self.windows).flat_map(|window| (0..self.speakers).map(move |speaker| (window, speaker)));
-        all.filter(|&(window, speaker)| segmentation.alone_frames(window, speaker) as f64 >= enough)
+        all.filter(|&(window, speaker)| segmentation.non_overlapped_frames(window, speaker) as f64 >= enough)
             .filter(|&(window, speaker)| self.voice(window, speaker).iter().all(|x| x.is_finite()))
             .collect()
     }

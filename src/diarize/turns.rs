@@ -1,7 +1,7 @@
 //! Reconstruction of frame activity from window clusters, conversion to turns, and RTTM output.
 
 use super::cluster::Clusters;
-use super::segmentation::{Clock, Segmentation};
+use super::segmentation::{Segmentation, WindowGrid};
 use crate::engine::cluster::{self, Cluster};
 use crate::error::{Error, Result};
 use crate::types::Span;
@@ -39,7 +39,7 @@ pub fn reconstruct(
 /// The spans in which each speaker is active, with the speaker's index in `frames`, sorted by start, end and speaker. A
 /// span goes from the middle of its first active frame to the middle of the first inactive frame after it, or of the
 /// last frame of the recording. Pauses of a speaker shorter than `min_off` are filled.
-pub fn spans(frames: &Frames, clock: &Clock, min_off: Seconds) -> Vec<(Span, usize)> {
+pub fn spans(frames: &Frames, clock: &WindowGrid, min_off: Seconds) -> Vec<(Span, usize)> {
     let total = frames.active.len().checked_div(frames.speakers).unwrap_or(0);
     let mut all = Vec::new();
     for speaker in 0..frames.speakers {

@@ -43,7 +43,7 @@ pub fn assign(segments: Vec<Segment>, exclusive: &[Turn], all: &[Turn], options:
             let Some(span) = word_span(word) else { continue };
             word.speaker = exclusive.speaker(span, options.fill_nearest).map(str::to_owned);
             let least = options.overlap * span.duration();
-            let active = all.shares(span).into_iter().filter(|(_, share)| *share > 0.0 && *share >= least);
+            let active = all.responsibilities(span).into_iter().filter(|(_, share)| *share > 0.0 && *share >= least);
             word.also = active.map(|(speaker, _)| speaker.to_owned()).collect();
             word.also.retain(|speaker| Some(speaker) != word.speaker.as_ref());
         }
@@ -105,18 +105,18 @@ impl<'a> TurnIndex<'a> {
     }
 
     /// Seconds of each speaker in a span, in the order of the speakers' first turns.
-    fn shares(&self, span: Span) -> Vec<(&'a str, f64)> {
+    fn responsibilities(&self, span: Span) -> Vec<(&'a str, f64)> {
         let after = self.turns.partition_point(|turn| turn.span.start < span.end);
         let first = self.ends[..after].partition_point(|end| *end <= span.start.0);
-        let mut shares: Vec<(&str, f64)> = Vec::new();
+        let mut responsibilities: Vec<(&str, f64)> = Vec::new();
         for turn in self.turns[first..after].iter().filter(|turn| turn.span.end > span.start) {
             let common = turn.span.end.0.min(span.end.0) - turn.span.start.0.max(span.start.0);
-            match shares.iter_mut().find(|(speaker, _)| *speaker == turn.speaker) {
+            match responsibilities.iter_mut().find(|(speaker, _)| *speaker == turn.speaker) {
                 Some((_, share)) => *share += common,
-                None => shares.push((&turn.speaker, common)),
+                None => responsibilities.push((&turn.speaker, common)),
             }
         }
-        shares
+        responsibilities
     }
 
     /// The speaker with the most time in a span. Ties: the earliest turn. Without any, the nearest speaker if
@@ -126,7 +126,7 @@ impl<'a> TurnIndex<'a> {
             Some(best) if best.1 >= one.1 => Some(best),
             _ => Some(one),
         };
-        let speaker = self.shares(span).into_iter().fold(None, most).map(|(speaker, _)| speaker);
+        let speaker = self.responsibilities(span).into_iter().fold(None, most).map(|(speaker, _)| speaker);
         if speaker.is_none() && fill_nearest { self.nearest(span) } else { speaker }
     }
 

@@ -78,13 +78,13 @@ pub trait Cluster {
         Ok(vbx::vbx(features, phi, labels, options))
     }
 
-    /// 1 + cosine similarity (2 - cosine distance) of each embedding of `voices` `[V, D]` and each of `centroids`
+    /// 1 + cosine similarity (2 - cosine distance) of each embedding of `embeddings` `[V, D]` and each of `centroids`
     /// `[K, D]`: `[V, K]`. NaN for embeddings with NaN.
     ///
     /// # Errors
     /// Those of the device.
-    fn cosine_similarity(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-        Ok(cosine_similarity::cosine_similarity(voices, centroids, size))
+    fn cosine_similarity(&self, embeddings: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+        Ok(cosine_similarity::cosine_similarity(embeddings, centroids, size))
     }
 
     /// Number of active speakers in each frame of the recording, `[T]`: the mean over the windows that cover the frame,
@@ -151,10 +151,10 @@ pub fn vbx(be: &impl Cluster, features: &[f64], phi: &[f64], labels: &[usize], o
 ///
 /// # Errors
 /// As [`centroid_linkage`].
-pub fn cosine_similarity(be: &impl Cluster, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-    check_rows("cosine_similarity", "voices", voices.len(), size)?;
+pub fn cosine_similarity(be: &impl Cluster, embeddings: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+    check_rows("cosine_similarity", "voices", embeddings.len(), size)?;
     check_rows("cosine_similarity", "centroids", centroids.len(), size)?;
-    be.cosine_similarity(voices, centroids, size)
+    be.cosine_similarity(embeddings, centroids, size)
 }
 
 /// See [`Cluster::speaker_count`].

@@ -156,8 +156,8 @@ pub fn of_files(segmentation: (PathBuf, Published<'_>), embedding: (PathBuf, Pub
     let revision = format!("{REVISION}-{}-{}", digits(&segmentation), digits(&embedding));
     let version = PipelineVersion { pipeline: OPEN.into(), revision: Some(revision) };
     DiarizerSource::Recipe(Box::new(Recipe::of_networks(
-        Location::Here(segmentation.0),
-        Location::Here(embedding.0),
+        Location::Local(segmentation.0),
+        Location::Local(embedding.0),
         version,
     )))
 }

@@ -84,8 +84,8 @@ impl Hub {
         let Some(folder) = self.find_folder(model, &PIPELINE)? else { return Ok(None) };
         let recipe = Recipe::open(&folder)?;
         let here = |place: &Location| match place {
-            Location::Here(_) => Ok(Some(place.clone())),
-            Location::Repository(name) => Ok(self.local(name, name, &NETWORK)?.map(Location::Here)),
+            Location::Local(_) => Ok(Some(place.clone())),
+            Location::Repository(name) => Ok(self.local(name, name, &NETWORK)?.map(Location::Local)),
         };
         let (Some(segmentation), Some(embedding)) = (here(&recipe.segmentation)?, here(&recipe.embedding)?) else {
             return Ok(None);
@@ -118,7 +118,7 @@ impl Hub {
         }
         for place in [&mut recipe.segmentation, &mut recipe.embedding] {
             if let Location::Repository(name) = place {
-                *place = Location::Here(self.obtain_network(name, on_progress)?);
+                *place = Location::Local(self.obtain_network(name, on_progress)?);
             }
         }
         Ok(DiarizerSource::Recipe(Box::new(recipe)))

@@ -78,7 +78,7 @@ impl Hub {
         };
         let mut repaired = false;
         for place in [&recipe.segmentation, &recipe.embedding] {
-            let Location::Here(path) = place else { continue };
+            let Location::Local(path) = place else { continue };
             // The network is in a repository of its own, or in a subfolder of the pipeline's repository.
             if let Some(snapshot) = path.ancestors().find(|folder| snapshots::place(folder).is_some()) {
                 let layout = if snapshot == path { &NETWORK } else { &PIPELINE };

@@ -62,14 +62,14 @@ pub fn write_all(
     }
     let mut written = Vec::with_capacity(formats.len());
     for &format in formats {
-        let path = with_ending(stem, format.extension());
+        let path = append_extension(stem, format.extension());
         let text = match format {
             OutputFormat::Rttm => {
                 rttm::rttm(&stem.file_name().unwrap_or_default().to_string_lossy(), &transcript.turns)?
             }
             _ => render(format, transcript, options)?,
         };
-        write_whole(&path, text.as_bytes())?;
+        write_atomically(&path, text.as_bytes())?;
         written.push(path);
     }
     Ok(written)
@@ -77,7 +77,7 @@ pub fn write_all(
 
 /// `<stem>.<ending>`; the name need not be UTF-8. Unlike [`Path::with_extension`], it appends: the `.5` of `chapter
 /// 1.5` is not an extension.
-pub fn with_ending(stem: &Path, ending: &str) -> PathBuf {
+pub fn append_extension(stem: &Path, ending: &str) -> PathBuf {
     let mut name = stem.as_os_str().to_os_string();
     name.push(".");
     name.push(ending);
@@ -88,7 +88,7 @@ pub fn with_ending(stem: &Path, ending: &str) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::Io`] naming the file.
-pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
+pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     // A short name that does not contain the file's, which may already be as long as the file system allows.

@@ -32,7 +32,7 @@ pub mod text;
 use crate::error::{Error, Result};
 use crate::types::Transcript;
 
-pub use files::{plan, with_ending, write_all, write_whole};
+pub use files::{append_extension, plan, write_all, write_atomically};
 pub use subtitles::SubtitleOptions;
 
 /// An output format.

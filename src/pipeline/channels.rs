@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use super::{Input, Instead, Observer, Pipeline, Prepared, Run};
+use super::{Input, Observer, Pipeline, Prepared, Run, WordTimeFallback};
 use crate::asr::{AsrResult, Recognizer};
 use crate::audio::{Audio, Channel};
 use crate::channels::{self, ChannelSpeakers};
@@ -27,7 +27,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// [`Error::Config`] for options that cannot be combined with channel speakers.
 pub(super) fn reading<'a>(input: Input, options: &'a Options) -> Result<Cow<'a, Options>> {
     let Some(speakers) = &options.channel_speakers else { return Ok(Cow::Borrowed(options)) };
-    speakers.check_beside(options.speakers.is_some(), options.audio.channel)?;
+    speakers.check_compatible(options.speakers.is_some(), options.audio.channel)?;
     if let Input::Samples(_) = input {
         let rule = "the samples are those of one channel; give a recording with several";
         return Err(Error::config("channel_speakers", "given", rule));
@@ -43,11 +43,11 @@ impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     pub(super) fn prepare_channels(&self, audio: Audio, options: &Options, run: &mut Run) -> Result<Prepared> {
         let mut channels = vec![audio.samples];
         channels.extend(audio.others);
-        let repeated = channels::repeated(&channels.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let repeated = channels::duplicate_channels(&channels.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let repeats = channels.iter_mut().zip(&repeated).filter(|(_, repeats)| repeats.is_some());
         repeats.for_each(|(samples, _)| *samples = Vec::new());
         let observer = &*run.observer;
-        let muted = channels::mute_copies(&mut channels, &|| observer.is_cancelled())?;
+        let muted = channels::gate_crosstalk(&mut channels, &|| observer.is_cancelled())?;
         tracing::info!(?muted, "share of each channel that is the sound of another one");
         let mut prepared = Vec::with_capacity(channels.len());
         for (samples, repeats) in channels.into_iter().zip(repeated) {
@@ -135,7 +135,7 @@ fn language_of(found: &[AsrResult], labels: &[String], warnings: &mut Vec<String
 /// An observer event from a channel's thread.
 enum Event {
     Progress(&'static str, Seconds, Option<Seconds>),
-    Unaligned(String, String, Instead),
+    Unaligned(String, String, WordTimeFallback),
     Finished(&'static str, Duration),
 }
 
@@ -159,7 +159,7 @@ impl Observer for ChannelObserver<'_> {
         self.send(Event::Progress(stage, done, total));
     }
 
-    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+    fn unaligned(&mut self, language: &str, reason: &str, instead: WordTimeFallback) {
         self.send(Event::Unaligned(language.into(), reason.into(), instead));
     }
 
@@ -296,7 +296,7 @@ mod tests {
             self.0.push(format!("{stage} {}", done.0));
         }
 
-        fn unaligned(&mut self, language: &str, _: &str, _: Instead) {
+        fn unaligned(&mut self, language: &str, _: &str, _: WordTimeFallback) {
             self.0.push(format!("no {language}"));
         }
     }
@@ -311,8 +311,8 @@ mod tests {
             (0, at("align", 4.0)),
             (1, at("asr", 4.0)),
             (1, at("align", 2.0)),
-            (0, Event::Unaligned("cy".into(), "none".into(), Instead::Nothing)),
-            (1, Event::Unaligned("cy".into(), "none".into(), Instead::Nothing)),
+            (0, Event::Unaligned("cy".into(), "none".into(), WordTimeFallback::Nothing)),
+            (1, Event::Unaligned("cy".into(), "none".into(), WordTimeFallback::Nothing)),
         ] {
             combined.add(channel, event, &mut recorder);
         }

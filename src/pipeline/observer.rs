@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Instead, Run};
+use super::{Run, WordTimeFallback};
 use crate::asr;
 #[cfg(doc)]
 use crate::config::Options;
@@ -24,7 +24,7 @@ pub trait Observer {
         let _ = segments;
     }
     /// There is no aligner for `language`: why, and the fallback that is used for the word times.
-    fn unaligned(&mut self, language: &str, reason: &str, instead: Instead) {
+    fn unaligned(&mut self, language: &str, reason: &str, instead: WordTimeFallback) {
         let _ = (language, reason, instead);
     }
     /// Diarization of this recording failed: the transcript has no speakers.

@@ -24,7 +24,7 @@ pub struct Speakers {
 
 impl Speakers {
     /// Renames the speakers that match an entry of the gallery, if there is one. Returns the labels of all speakers in
-    /// the order of their embeddings ([`Diarization::voices`]).
+    /// the order of their embeddings ([`Diarization::embeddings`]).
     ///
     /// # Errors
     /// [`Error::Diarization`] for a gallery whose embeddings come from another network.
@@ -55,7 +55,7 @@ impl Found {
         Transcript {
             word_segments: Transcript::words_of(&segments),
             segments,
-            speaker_embeddings: options.embeddings.then(|| found.embeddings(labels)),
+            speaker_embeddings: options.embeddings.then(|| found.embeddings_by_label(labels)),
             turns: found.turns,
             diarization: found.version,
             warnings: found.warnings,

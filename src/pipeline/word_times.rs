@@ -102,7 +102,11 @@ impl<B: Backend, R: Recognizer> Pipeline<B, R> {
             Found::Aligner(aligner) => Ok(Some(aligner)),
             Found::Nothing(reason) => {
                 let has_dtw = self.recognizer.capabilities().word_times;
-                run.observer.unaligned(language, &reason, if has_dtw { Instead::Dtw } else { Instead::Nothing });
+                run.observer.unaligned(
+                    language,
+                    &reason,
+                    if has_dtw { WordTimeFallback::Dtw } else { WordTimeFallback::Nothing },
+                );
                 Ok(None)
             }
         }
@@ -122,7 +126,7 @@ impl<B: Backend, R: Recognizer> Pipeline<B, R> {
 
 /// The fallback for word times in a language without an aligner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub enum WordTimeFallback {
     /// Dynamic time warping over the recogniser's cross-attention weights.
     Dtw,
     /// No word times.

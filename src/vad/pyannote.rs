@@ -19,7 +19,7 @@ use super::VadOptions;
 use super::binarize::{Hysteresis, binarize};
 use crate::engine::Backend;
 use crate::error::Result;
-use crate::models::pyannet::{PyanNet, SpeechCurve};
+use crate::models::pyannet::{PyanNet, SpeechScores};
 use crate::types::Span;
 use crate::units::{FrameGrid, Seconds};
 
@@ -56,13 +56,13 @@ impl<B: Backend> Pyannote<B> {
 }
 
 impl<B: Backend> FrameScores for Pyannote<B> {
-    /// See [`SpeechCurve`]. An empty recording has no frames.
+    /// See [`SpeechScores`]. An empty recording has no frames.
     fn scores(&self, samples: &[f32]) -> Result<Vec<f32>> {
         if samples.is_empty() {
             return Ok(Vec::new());
         }
         let step = self.network.step();
-        let mut curve = SpeechCurve::new(&self.network, samples.len(), step);
+        let mut curve = SpeechScores::new(&self.network, samples.len(), step);
         self.network.slide(&self.be, samples, step, |windows| {
             curve.add(&windows);
             Ok(())

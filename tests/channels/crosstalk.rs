@@ -188,7 +188,7 @@ fn copies_are_muted_and_own_speech_is_not() {
     let own = call();
     let mut gated = with_crosstalk(18.0, 25);
     let before = gated.clone();
-    let muted = diarist::channels::mute_copies(&mut gated, &|| false).unwrap();
+    let muted = diarist::channels::gate_crosstalk(&mut gated, &|| false).unwrap();
     assert!(muted.iter().all(|share| (0.2..0.8).contains(share)), "{muted:?}");
     let energy = |samples: &[f32]| samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
     for (channel, (own, other)) in own.iter().zip([&own[1], &own[0]]).enumerate() {
@@ -208,6 +208,6 @@ fn copies_are_muted_and_own_speech_is_not() {
         assert!(kept > 0.999 * said, "channel {channel}: {kept} of {said} is there");
         assert!(left < 0.05 * leaked, "channel {channel}: {left} of {leaked} is left");
     }
-    let stopped = diarist::channels::mute_copies(&mut gated, &|| true);
+    let stopped = diarist::channels::gate_crosstalk(&mut gated, &|| true);
     assert!(matches!(stopped, Err(diarist::Error::Cancelled)));
 }

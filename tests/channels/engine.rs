@@ -76,7 +76,7 @@ fn each_channel_has_the_words_that_it_has_alone() {
     let file = wav(&[&first, &second]);
     let mut recorder = Recorder::default();
     let input = Input::Bytes(&file, "call.wav");
-    let found = engine.transcribe_watched(input, &options(&["Agent"]), &mut recorder).unwrap();
+    let found = engine.transcribe_with_observer(input, &options(&["Agent"]), &mut recorder).unwrap();
     for (channel, label) in ["Agent", "CHANNEL_01"].iter().enumerate() {
         let alone = alone(&engine, &file, channel);
         let want: Vec<&str> = alone.word_segments.iter().map(|word| word.word.as_str()).collect();
@@ -191,7 +191,7 @@ fn it_can_be_cancelled_in_every_stage() {
     let file = wav(&[&first, &second]);
     for stage in ["audio", "vad", "asr", "align"] {
         let mut recorder = Recorder { stop_at: Some(stage), ..Recorder::default() };
-        let ended = engine.transcribe_watched(Input::Bytes(&file, "call.wav"), &options(&[]), &mut recorder);
+        let ended = engine.transcribe_with_observer(Input::Bytes(&file, "call.wav"), &options(&[]), &mut recorder);
         assert!(matches!(ended, Err(Error::Cancelled)), "{stage}: {ended:?}");
     }
 }

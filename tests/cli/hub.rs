@@ -346,7 +346,7 @@ fn pipelines_are_fetched_with_all_their_parts() {
         let found = hub.obtain_diarizer(model, &mut |_| ControlFlow::Continue(())).unwrap();
         let DiarizerSource::Recipe(recipe) = &found else { panic!("not the built-in one") };
         for (place, file) in [&recipe.segmentation, &recipe.embedding].into_iter().zip(expected) {
-            let Location::Here(folder) = place else { panic!("{place:?}") };
+            let Location::Local(folder) = place else { panic!("{place:?}") };
             let file = folder.join(file.rsplit('/').next().unwrap());
             assert!(file.is_file(), "{}", file.display());
         }

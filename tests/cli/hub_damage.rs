@@ -109,7 +109,7 @@ fn damaged_networks_of_a_pipeline_are_fetched_again() {
     let hub = hub(&server, cache.path());
     let load = |source: &DiarizerSource| {
         let DiarizerSource::Recipe(recipe) = source else { panic!("built in") };
-        let Location::Here(folder) = &recipe.embedding else { panic!("not here") };
+        let Location::Local(folder) = &recipe.embedding else { panic!("not here") };
         let file = folder.join("pytorch_model.bin");
         match std::fs::read(&file).unwrap() == names[1].as_bytes() {
             true => Ok(file),

@@ -233,7 +233,7 @@ fn a_folder_of_networks_needs_no_config() {
     assert_eq!(found["diarization"], serde_json::json!({"pipeline": "my networks"}));
     assert!(!found["turns"].as_array().unwrap().is_empty());
     let recipe = Recipe::open(&dir.path("my networks")).unwrap();
-    assert_eq!(recipe.embedding, Location::Here(dir.path("my networks/embedding")));
+    assert_eq!(recipe.embedding, Location::Local(dir.path("my networks/embedding")));
     let own = Recipe::of_networks(recipe.segmentation.clone(), recipe.embedding.clone(), recipe.version.clone());
     assert_eq!(recipe, own, "not the constants of open");
     // The folder also works as a VAD model.
@@ -357,13 +357,13 @@ fn embeddings_of_campplus_are_written_and_enrolled() {
     let of_size = |size: usize| Gallery::new(vec![("Anna".into(), vec![1.0; size])]).unwrap();
     assert_eq!(build(of_size(192)), Ok(()));
     assert_eq!(
-        build(of_size(192).of_network("3D-Speaker CAM++")),
+        build(of_size(192).with_network("3D-Speaker CAM++")),
         Ok(()),
         "the name that the least likeness is known by"
     );
     let error = build(of_size(256)).unwrap_err();
     assert!(error.contains("have 256 numbers") && error.contains("192 and come from 3D-Speaker CAM++"), "{error}");
-    let error = build(of_size(192).of_network("WeSpeaker ResNet34")).unwrap_err();
+    let error = build(of_size(192).with_network("WeSpeaker ResNet34")).unwrap_err();
     assert!(error.contains("come from WeSpeaker ResNet34"), "{error}");
 }
 
@@ -381,6 +381,6 @@ fn published_files_are_named_with_their_checksums() {
         panic!("no recipe")
     };
     assert_eq!((recipe.version.pipeline.as_str(), recipe.version.revision), ("open", Some(revision)));
-    assert_eq!(recipe.segmentation, Location::Here(dir.path("segmentation")));
+    assert_eq!(recipe.segmentation, Location::Local(dir.path("segmentation")));
     assert!(!Path::new("models").join("open").exists());
 }

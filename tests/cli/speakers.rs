@@ -352,13 +352,13 @@ fn a_recipe_resolves_the_locations_of_its_networks() {
     let dir = Dir::new();
     dir.pipeline("model", VBX);
     let recipe = Recipe::open(&dir.path("model")).unwrap();
-    assert_eq!(recipe.segmentation, Location::Here(dir.path("model/segmentation")));
+    assert_eq!(recipe.segmentation, Location::Local(dir.path("model/segmentation")));
     let hub = CENTROID.replace("$model/segmentation", "pyannote/segmentation-3.0");
     let recipe = Recipe::parse(&hub, &dir.path("model")).unwrap();
     assert_eq!(recipe.segmentation, Location::Repository("pyannote/segmentation-3.0".into()));
     let mapping = "\n      checkpoint: $model\n      subfolder: embedding";
     let recipe = Recipe::parse(&CENTROID.replace("$model/embedding", mapping), &dir.path("model")).unwrap();
-    assert_eq!(recipe.embedding, Location::Here(dir.path("model/embedding")));
+    assert_eq!(recipe.embedding, Location::Local(dir.path("model/embedding")));
     let source = diarist::hub::Hub::from_env().find_diarizer(dir.path("model").to_str().unwrap()).unwrap();
     assert!(matches!(source, Some(DiarizerSource::Recipe(found)) if found.exclude_overlap));
 }

@@ -1,7 +1,7 @@
 //! The primitives of clustering against the CPU, and whole diarizations.
 
 use diarist::diarize::npz::Npz;
-use diarist::diarize::{Clock, Clustering, Diarization, Embeddings, Options, Segmentation, diarize, diarize_on};
+use diarist::diarize::{Clustering, Diarization, Embeddings, Options, Segmentation, WindowGrid, diarize, diarize_on};
 use diarist::engine::cluster::{Activity, Cluster, Host, Linked, Vbx, VbxOptions};
 
 use crate::cases::{F16, open, random};
@@ -123,7 +123,7 @@ fn vbx() {
             let what = |part: &str| format!("{part} of {count} x {size}, {speakers} speakers (schedule {seed})");
             assert_close(&what("bounds"), &got.bounds, &want.bounds);
             assert_close(&what("weights"), &got.weights, &want.weights);
-            assert_close(&what("shares"), &got.shares, &want.shares);
+            assert_close(&what("shares"), &got.responsibilities, &want.responsibilities);
         });
     }
     assert_eq!(be.vbx(&[], &[1.0], &[], &VbxOptions::default()).unwrap().speakers, 0);
@@ -188,7 +188,7 @@ fn needs_shared_diarization_of_recordings() {
         let windows = told.shape[0].min(40);
         let active: Vec<bool> =
             told.values.iter().take(windows * told.shape[1] * told.shape[2]).map(|&x| x == 1.0).collect();
-        let segmentation = Segmentation::new(Clock::default(), told.shape[1], told.shape[2], active).unwrap();
+        let segmentation = Segmentation::new(WindowGrid::default(), told.shape[1], told.shape[2], active).unwrap();
         let values = heard.values.iter().take(windows * heard.shape[1] * heard.shape[2]).map(|&x| x as f32).collect();
         let voices = Embeddings::new(heard.shape[1], heard.shape[2], values).unwrap();
         for clustering in [Clustering::vbx(plda.clone()), Clustering::centroid()] {
@@ -196,7 +196,8 @@ fn needs_shared_diarization_of_recordings() {
             let want = diarize(&segmentation, || Ok(voices.clone()), &clustering, &options).unwrap();
             let got = diarize_on(&be, &segmentation, || Ok(voices.clone()), &clustering, &options).unwrap();
             assert!(!want.turns.is_empty());
-            let voices = |found: &Diarization| found.voices.iter().flatten().flatten().copied().collect::<Vec<f64>>();
+            let voices =
+                |found: &Diarization| found.embeddings.iter().flatten().flatten().copied().collect::<Vec<f64>>();
             assert_close("voices", &voices(&got), &voices(&want));
             assert_eq!((got.turns, got.exclusive), (want.turns, want.exclusive), "{}", folder.display());
         }

@@ -338,11 +338,12 @@ fn embeddings<B: Backend>(be: &B) -> (Vec<f32>, bool) {
     let case = json!({"seed": 11, "planes": 16, "blocks": [1, 2, 1, 1], "size": 24});
     let network = ResNet34::load(be, &common::resnet34::weights(&case)).unwrap();
     let (heard, masks) = (samples(70, 11_000), masks());
-    let all = network.voices(be, &heard, &STARTS, WINDOW, &masks, SPEAKERS).unwrap();
+    let all = network.embed_masked_windows(be, &heard, &STARTS, WINDOW, &masks, SPEAKERS).unwrap();
     let each = SPEAKERS * network.size();
     let same = (0..STARTS.len()).all(|n| {
         let masks = &masks[n * SPEAKERS * FRAMES..(n + 1) * SPEAKERS * FRAMES];
-        network.voices(be, &heard, &STARTS[n..=n], WINDOW, masks, SPEAKERS).unwrap() == all[n * each..(n + 1) * each]
+        network.embed_masked_windows(be, &heard, &STARTS[n..=n], WINDOW, masks, SPEAKERS).unwrap()
+            == all[n * each..(n + 1) * each]
     });
     (all, same)
 }

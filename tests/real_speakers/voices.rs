@@ -48,7 +48,7 @@ fn equal_error_rate(mut same: Vec<f64>, mut other: Vec<f64>) -> f64 {
 #[ignore = "needs real weights (tests/real/fetch.sh) and ../shared"]
 fn utterances_of_ten_speakers_are_verified() {
     let open = open();
-    let voice = |path: &PathBuf| (speaker(path), open.diarizer.voice(&samples(path), &mut ()).unwrap());
+    let voice = |path: &PathBuf| (speaker(path), open.diarizer.embed_speaker(&samples(path), &mut ()).unwrap());
     let voices: Vec<_> = recordings(&shared("audio/voices/librispeech_test-other")).iter().map(voice).collect();
     assert_eq!(voices.len(), 100);
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
@@ -93,9 +93,10 @@ fn enrolled_voices_are_known_and_others_are_not() {
     let people = halves();
     assert!(people.len() >= 150, "{} people", people.len());
     let known: Vec<_> = people.iter().take(50).collect();
-    let enrol =
-        |(name, [first, _]): &(&String, &[Vec<f32>; 2])| ((*name).clone(), diarizer.voice(first, &mut ()).unwrap());
-    let gallery = Gallery::new(known.iter().map(enrol).collect()).unwrap().of_network(diarizer.network().0);
+    let enrol = |(name, [first, _]): &(&String, &[Vec<f32>; 2])| {
+        ((*name).clone(), diarizer.embed_speaker(first, &mut ()).unwrap())
+    };
+    let gallery = Gallery::new(known.iter().map(enrol).collect()).unwrap().with_network(diarizer.network().0);
     let is_right =
         |(name, [_, second]): &&(&String, &[Vec<f32>; 2])| who(diarizer, &gallery, second).as_ref() == Some(name);
     let right = known.iter().filter(is_right).count();

@@ -81,7 +81,7 @@ pub fn read(mut given: Fields, defaults: &Defaults) -> Result<(Options, Answer),
     let channel_speakers = channels(&mut given, defaults)?;
     let speakers = speakers(&mut given, defaults, channel_speakers.is_none())?;
     if let Some(channels) = &channel_speakers {
-        channels.check_beside(speakers.is_some(), audio.channel)?;
+        channels.check_compatible(speakers.is_some(), audio.channel)?;
     }
     given.finish(KNOWN)?;
     Ok((Options { audio, vad, asr, words, speakers, channel_speakers }, answer))

@@ -10,7 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use diarist::config::Options;
 use diarist::output::{self, SubtitleOptions};
-use diarist::pipeline::{Input, Instead, Observer};
+use diarist::pipeline::{Input, Observer, WordTimeFallback};
 use diarist::types::Transcript;
 use diarist::{Engine, Error};
 use serde_json::json;
@@ -78,7 +78,7 @@ async fn work(
     let mut watch = Watch { service: service.clone(), unwanted: unwanted.0.clone(), warnings: Vec::new() };
     let done = tokio::task::spawn_blocking(move || {
         let input = Input::Bytes(&recording.audio, &recording.name);
-        let transcript = engine.transcribe_watched(input, &options, &mut watch);
+        let transcript = engine.transcribe_with_observer(input, &options, &mut watch);
         drop(held);
         transcript.and_then(|transcript| {
             let of_result = transcript.warnings.iter().map(|text| format!("{}: {text}", recording.name));
@@ -125,7 +125,7 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn unaligned(&mut self, language: &str, reason: &str, _: Instead) {
+    fn unaligned(&mut self, language: &str, reason: &str, _: WordTimeFallback) {
         tracing::warn!(language, reason, "words have no times of their own");
     }
 

@@ -66,7 +66,7 @@ impl<B: Machine> Networks<B> {
         be.wait()
     }
 
-    fn voices(&self, be: &B, samples: &[f32], windows: usize) -> Result<Vec<f32>> {
+    fn embeddings(&self, be: &B, samples: &[f32], windows: usize) -> Result<Vec<f32>> {
         let starts: Vec<usize> = (0..windows).map(|window| window * STEP).collect();
         // The speakers take turns, each a sixth of the window long.
         let speaks = |i: usize| i % FRAMES * 6 / FRAMES % SPEAKERS == i / FRAMES % SPEAKERS;
@@ -95,7 +95,7 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
         let start = Instant::now();
         networks.scores(be, &samples, windows)?;
         let scored = start.elapsed().as_secs_f64();
-        let voices = networks.voices(be, &samples, windows)?;
+        let voices = networks.embeddings(be, &samples, windows)?;
         be.wait()?;
         if run > 0 {
             segmentation.push(scored);
@@ -107,7 +107,7 @@ pub fn run<B: Machine>(args: &Args, be: &B, model: &str) -> Result<()> {
         before = Some(voices);
     }
     let mut kernels = summary(be.kernels(|| networks.scores(be, &samples, windows))?);
-    kernels.extend(summary(be.kernels(|| networks.voices(be, &samples, windows).map(drop))?));
+    kernels.extend(summary(be.kernels(|| networks.embeddings(be, &samples, windows).map(drop))?));
     let (segmentation_seconds, embedding_seconds) =
         (median(segmentation.iter().copied()), median(embedding.iter().copied()));
     let audio = samples.len() as f64 / SAMPLE_RATE as f64;
@@ -177,5 +177,5 @@ fn small_run<B: Machine>(be: &B) -> Result<(Vec<f32>, Vec<f32>)> {
     let networks = Networks::random(be, &shapes::SMALL_DIARIZATION)?;
     let samples = crate::ceilings::random(6, networks.window());
     let scores = networks.segmentation.scores(be, &samples, STEP)?.to_host(be)?;
-    Ok((scores, networks.voices(be, &samples, 1)?))
+    Ok((scores, networks.embeddings(be, &samples, 1)?))
 }

@@ -118,7 +118,7 @@ impl Job {
     fn one(&self, engine: &Engine, entry: &Entry, stop: impl Fn() -> bool) -> Result<()> {
         let mut notes = Notes::new(stop);
         let about = log::recording(Path::new(&entry.path));
-        let found = engine.transcribe_watched(Input::Path(Path::new(&entry.path)), &self.options, &mut notes);
+        let found = engine.transcribe_with_observer(Input::Path(Path::new(&entry.path)), &self.options, &mut notes);
         if let Ok(transcript) = &found {
             notes.of_result(Path::new(&entry.path), transcript);
         }

@@ -124,7 +124,7 @@ pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
 fn ready(args: &WorkerArgs, engine: &Engine) -> String {
     let compute = &args.work.model.compute;
     // The device as spelled on the command line, not the description of `Engine::device`.
-    let device = match (engine.spares_the_processor(), compute.device) {
+    let device = match (engine.uses_gpu(), compute.device) {
         (false, _) => "cpu".to_string(),
         (true, Device::Cuda(Some(number))) => format!("cuda:{number}"),
         (true, _) => format!("cuda:{}", compute.device_index),

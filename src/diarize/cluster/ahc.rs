@@ -26,7 +26,7 @@ impl Partition {
     }
 }
 
-/// The cluster of each of the normalised embeddings `voices` `[N, D]`, numbered from 0. Clusters of fewer than
+/// The cluster of each of the normalised embeddings `embeddings` `[N, D]`, numbered from 0. Clusters of fewer than
 /// `min_size` embeddings (or a tenth of N, if that is less) are merged into the most similar large cluster.
 ///
 /// # Errors
@@ -34,17 +34,17 @@ impl Partition {
 /// finite.
 pub fn cluster(
     be: &impl Cluster,
-    voices: &[f64],
+    embeddings: &[f64],
     size: usize,
     (threshold, min_size): (f64, usize),
     bounds: Bounds,
 ) -> Result<Vec<usize>> {
-    let count = voices.len() / size;
+    let count = embeddings.len() / size;
     if count < 2 {
         return Ok(vec![0; count]);
     }
     let min_size = min_size.min(((0.1 * count as f64).round_ties_even() as usize).max(1));
-    let merges = linkage(be, voices, size)?;
+    let merges = linkage(be, embeddings, size)?;
     let heights: Vec<f64> = merges.iter().map(|merge| merge.distance).collect();
     let mut found = Partition::new(cut(&merges, &heights, threshold), min_size);
     let large = found.of_size(true).len();
@@ -56,7 +56,7 @@ pub fn cluster(
     if large.is_empty() {
         return Ok(vec![0; count]);
     }
-    let centroids = means(voices, size, &found.labels, found.sizes.len());
+    let centroids = means(embeddings, size, &found.labels, found.sizes.len());
     let centroid = |label: usize| &centroids[label * size..(label + 1) * size];
     let mut to: Vec<usize> = vec![0; found.sizes.len()];
     for (speaker, &label) in large.iter().enumerate() {

@@ -39,7 +39,7 @@ impl<B: Backend> Diarizer<B> {
     }
 
     /// The embeddings of the speakers of all windows, `[W, S, D]`; zeros for windows without speech.
-    pub(super) fn voices(
+    pub(super) fn window_embeddings(
         &self,
         be: &B,
         samples: &[f32],
@@ -57,8 +57,8 @@ impl<B: Backend> Diarizer<B> {
             (0..speakers).for_each(|speaker| masks.extend(segmentation.embedding_mask(window, speaker, min_frames)));
         };
         let wanted = Wanted { windows: &with_speech, speakers, mask: &mask };
-        self.in_batches(be, samples, &wanted, watch, |window, voices| {
-            values[window * speakers * size..][..speakers * size].copy_from_slice(voices);
+        self.in_batches(be, samples, &wanted, watch, |window, embeddings| {
+            values[window * speakers * size..][..speakers * size].copy_from_slice(embeddings);
         })?;
         Embeddings::new(speakers, size, values)
     }
@@ -82,9 +82,9 @@ impl<B: Backend> Diarizer<B> {
             let mut masks = Vec::new();
             batch.iter().for_each(|window| mask(*window, &mut masks));
             let wanted = Windows { starts: &starts, length, masks: &masks, speakers };
-            let voices = self.embedding.embed_windows(be, samples, &wanted)?;
-            for (window, voices) in batch.iter().zip(voices.chunks_exact(speakers * self.embedding.size())) {
-                each(*window, voices);
+            let embeddings = self.embedding.embed_windows(be, samples, &wanted)?;
+            for (window, embeddings) in batch.iter().zip(embeddings.chunks_exact(speakers * self.embedding.size())) {
+                each(*window, embeddings);
             }
             let share = (i * BATCH + batch.len()) as f64 / windows.len() as f64;
             watch.progress(Seconds(share * total.0), total);

@@ -32,11 +32,11 @@ pub trait DynDiarizer: Send + Sync {
         options: &Options,
         watch: &mut dyn Watch,
     ) -> Result<Diarization>;
-    /// See [`Diarizer::voice`].
+    /// See [`Diarizer::embed_speaker`].
     ///
     /// # Errors
     /// As there.
-    fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>>;
+    fn embed_speaker(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>>;
     /// See [`Diarizer::version`].
     fn version(&self) -> &PipelineVersion;
     /// See [`Diarizer::network`].
@@ -71,8 +71,8 @@ impl<B: Backend> DynDiarizer for OnDevice<B> {
         self.diarizer.cluster_speakers(&self.be, samples, output, words, options, watch)
     }
 
-    fn voice(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
-        self.diarizer.voice(&self.be, samples, watch)
+    fn embed_speaker(&self, samples: &[f32], watch: &mut dyn Watch) -> Result<Vec<f32>> {
+        self.diarizer.embed_speaker(&self.be, samples, watch)
     }
 
     fn version(&self) -> &PipelineVersion {

@@ -1,6 +1,6 @@
 //! Reconstruction: the active speakers of each frame of the recording, from the probabilities of overlapping windows.
 
-use super::labels::{FrameLabels, activities};
+use super::labels::{FrameLabels, speaker_activity};
 use super::{Posteriors, SegmentClustering};
 use crate::diarize::turns::Frames;
 use crate::types::Span;
@@ -76,7 +76,7 @@ impl FrameScores {
             sum += weight;
             scores.speech += weight * f64::from(posteriors.speech(window, frame));
             scores.overlap += weight * f64::from(posteriors.overlap(window, frame));
-            for (label, activity) in activities(posteriors, labels, window, frame) {
+            for (label, activity) in speaker_activity(posteriors, labels, window, frame) {
                 let activity = weight * f64::from(activity);
                 match scores.speakers.iter_mut().find(|(other, _)| *other == label) {
                     Some((_, sum)) => *sum += activity,
@@ -101,11 +101,11 @@ impl FrameScores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diarize::segmentation::Clock;
+    use crate::diarize::segmentation::WindowGrid;
 
     #[test]
     fn frames_of_words_are_those_whose_middles_they_cover() {
-        let clock = Clock { window: 8.0, step: 8.0, frame_step: 1.0, frame: 1.0 };
+        let clock = WindowGrid { window: 8.0, step: 8.0, frame_step: 1.0, frame: 1.0 };
         let mut posteriors = Posteriors::new(clock, 8, 2, 2).expect("sizes");
         posteriors.append(&[-1.0; 8 * 4]).expect("one window");
         let inside = |spans: &[(f64, f64)]| {

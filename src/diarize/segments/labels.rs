@@ -178,7 +178,7 @@ fn vote(posteriors: &Posteriors, run: &Run, owned: &FrameLabels, owners: &[u32],
         }
         let (window, at) = (owner as usize, first + frame - posteriors.first_frame(owner as usize));
         let own = f64::from(posteriors.speaker(run.window, frame, run.speaker));
-        for (label, activity) in activities(posteriors, owned, window, at) {
+        for (label, activity) in speaker_activity(posteriors, owned, window, at) {
             votes[label] += f64::from(activity) * own;
         }
     }
@@ -188,7 +188,12 @@ fn vote(posteriors: &Posteriors, run: &Run, owned: &FrameLabels, owners: &[u32],
 
 /// Probability of activity of each speaker of the recording in a frame of a window: the maximum over the window's
 /// speakers with that label. Speakers without a label are left out.
-pub fn activities(posteriors: &Posteriors, labels: &FrameLabels, window: usize, frame: usize) -> Vec<(usize, f32)> {
+pub fn speaker_activity(
+    posteriors: &Posteriors,
+    labels: &FrameLabels,
+    window: usize,
+    frame: usize,
+) -> Vec<(usize, f32)> {
     let mut all: Vec<(usize, f32)> = Vec::with_capacity(posteriors.speakers);
     for speaker in 0..posteriors.speakers {
         let Some(label) = labels.get(window, frame, speaker) else { continue };

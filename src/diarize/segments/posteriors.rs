@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::diarize::powerset::{self, sets};
-use crate::diarize::segmentation::Clock;
+use crate::diarize::segmentation::WindowGrid;
 use crate::error::{Error, Result};
 
 /// Probabilities of the powerset classes in each frame of each window, `[W, F, C]`. Speaker indices are local to a
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Posteriors {
     /// Times of the windows and frames.
-    pub clock: Clock,
+    pub clock: WindowGrid,
     /// Number F of frames of a window.
     pub frames: usize,
     /// Number S of speaker outputs of a window.
@@ -30,7 +30,7 @@ impl Posteriors {
     ///
     /// # Errors
     /// [`Error::Diarization`] if `frames` or `speakers` is 0.
-    pub fn new(clock: Clock, frames: usize, speakers: usize, at_once: usize) -> Result<Self> {
+    pub fn new(clock: WindowGrid, frames: usize, speakers: usize, at_once: usize) -> Result<Self> {
         if frames == 0 || speakers == 0 {
             let reason = format!("has windows of {frames} frames and {speakers} speakers");
             return Err(Error::diarization("segmentation", reason));
@@ -117,7 +117,7 @@ mod tests {
 
     /// Windows of 4 frames, a second each, every two seconds.
     fn of(scores: &[f32]) -> Posteriors {
-        let clock = Clock { window: 4.0, step: 2.0, frame_step: 1.0, frame: 1.0 };
+        let clock = WindowGrid { window: 4.0, step: 2.0, frame_step: 1.0, frame: 1.0 };
         let mut posteriors = Posteriors::new(clock, 4, 2, 2).expect("sizes");
         posteriors.append(scores).expect("whole windows");
         posteriors
@@ -148,6 +148,6 @@ mod tests {
         assert!(posteriors.append(&[0.0; 15]).is_err());
         assert!(posteriors.append(&[f32::NAN; 16]).is_err_and(|e| e.to_string().contains("not a number")));
         assert_eq!((posteriors.windows(), posteriors.total()), (0, 0));
-        assert!(Posteriors::new(Clock::default(), 0, 3, 2).is_err());
+        assert!(Posteriors::new(WindowGrid::default(), 0, 3, 2).is_err());
     }
 }

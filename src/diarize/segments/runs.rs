@@ -80,11 +80,11 @@ fn extend(intervals: &mut Vec<Range<usize>>, frame: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diarize::segmentation::Clock;
+    use crate::diarize::segmentation::WindowGrid;
 
     /// One window of decisions: `.` nobody, `a`, `b`, `c` a speaker, `A` the first two.
     fn decided(frames: &str) -> Posteriors {
-        let clock = Clock { window: frames.len() as f64, step: 1.0, frame_step: 1.0, frame: 1.0 };
+        let clock = WindowGrid { window: frames.len() as f64, step: 1.0, frame_step: 1.0, frame: 1.0 };
         let mut posteriors = Posteriors::new(clock, frames.len(), 3, 2).expect("sizes");
         let class = |frame: char| ".abcA".find(frame).expect("a known frame");
         let scores = frames.chars().flat_map(|frame| (0..7).map(move |at| if at == class(frame) { 0.0 } else { -9.0 }));

@@ -51,8 +51,8 @@ pub trait EmbeddingOps: Device {
         host::of(self).and_then(|host| Ok(host.filter_shape(host::form(filter)?))).unwrap_or_default()
     }
     /// Batch size in windows: enough to keep the device busy, few enough for its memory.
-    fn picture_batch(&self) -> usize {
-        host::of(self).map_or(1, |host| host.picture_batch())
+    fn embedding_batch(&self) -> usize {
+        host::of(self).map_or(1, |host| host.embedding_batch())
     }
     /// Kaldi fbank features: `out` `[R, M]`, `samples` `[S]`. Row `r` is computed from the [`FRAME`](fbank::FRAME)
     /// samples from `r * `[`SHIFT`](fbank::SHIFT) on, `R = `[`frames`](fbank::frames)`(S)`. See [`Fbank`].

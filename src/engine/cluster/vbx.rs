@@ -17,12 +17,12 @@ pub struct VbxOptions {
     /// Iterations end when the lower bound grows by less than this.
     pub gain: f64,
     /// Logit of the initial label in the initial responsibilities; all other logits are 0.
-    pub sureness: f64,
+    pub init_smoothing: f64,
 }
 
 impl Default for VbxOptions {
     fn default() -> Self {
-        VbxOptions { evidence: 0.07, prior: 0.8, iterations: 20, gain: 1e-4, sureness: 7.0 }
+        VbxOptions { evidence: 0.07, prior: 0.8, iterations: 20, gain: 1e-4, init_smoothing: 7.0 }
     }
 }
 
@@ -32,7 +32,7 @@ pub struct Vbx {
     /// Number of speakers K.
     pub speakers: usize,
     /// Responsibilities `[N, K]`: the probability of each speaker for each embedding.
-    pub shares: Vec<f64>,
+    pub responsibilities: Vec<f64>,
     /// Prior probability of each speaker, `[K]`; it goes to zero for redundant speakers.
     pub weights: Vec<f64>,
     /// The evidence lower bound (ELBO) after each iteration.
@@ -62,7 +62,7 @@ pub(in crate::engine) fn begin(labels: &[usize], options: &VbxOptions) -> Vbx {
     let speakers = labels.iter().max().map_or(0, |label| label + 1);
     Vbx {
         speakers,
-        shares: start(labels, speakers, options.sureness),
+        responsibilities: start(labels, speakers, options.init_smoothing),
         weights: vec![1.0 / speakers.max(1) as f64; speakers],
         bounds: Vec::new(),
     }
@@ -93,11 +93,12 @@ struct Speakers {
     variances: Vec<f64>,
 }
 
-/// Initial responsibilities `[N, K]`: the softmax of logits that are `sureness` for the given label and 0 for the
+/// Initial responsibilities `[N, K]`: the softmax of logits that are `init_smoothing` for the given label and 0 for the
 /// others.
-pub fn start(labels: &[usize], speakers: usize, sureness: f64) -> Vec<f64> {
-    let total = sureness.exp() + (speakers as f64 - 1.0);
-    let share = |label: usize, speaker: usize| if label == speaker { sureness.exp() / total } else { 1.0 / total };
+pub fn start(labels: &[usize], speakers: usize, init_smoothing: f64) -> Vec<f64> {
+    let total = init_smoothing.exp() + (speakers as f64 - 1.0);
+    let share =
+        |label: usize, speaker: usize| if label == speaker { init_smoothing.exp() / total } else { 1.0 / total };
     labels.iter().flat_map(|&label| (0..speakers).map(move |speaker| share(label, speaker))).collect()
 }
 
@@ -128,8 +129,8 @@ fn fit(rho: &[f64], phi: &[f64], found: &Vbx, options: &VbxOptions) -> Speakers 
     let mut means = vec![0.0; speakers * size];
     // One task per speaker: every sum is computed by one thread, so it does not depend on the number of threads.
     means.par_chunks_exact_mut(size).zip(&mut totals).enumerate().for_each(|(speaker, (means, total))| {
-        for (shares, rho) in found.shares.chunks_exact(speakers).zip(rho.chunks_exact(size)) {
-            let share = shares[speaker];
+        for (responsibilities, rho) in found.responsibilities.chunks_exact(speakers).zip(rho.chunks_exact(size)) {
+            let share = responsibilities[speaker];
             *total += share;
             means.iter_mut().zip(rho).for_each(|(mean, rho)| *mean += share * rho);
         }
@@ -159,22 +160,22 @@ fn update_shares(
     };
     let spreads: Vec<f64> = (0..speakers).map(spread).collect();
     let weights = found.log_weights();
-    let sums = found.shares.par_chunks_exact_mut(speakers).zip(rho.par_chunks_exact(size)).zip(common);
-    let sums = sums.map(|((shares, rho), common)| {
-        for (speaker, share) in shares.iter_mut().enumerate() {
+    let sums = found.responsibilities.par_chunks_exact_mut(speakers).zip(rho.par_chunks_exact(size)).zip(common);
+    let sums = sums.map(|((responsibilities, rho), common)| {
+        for (speaker, share) in responsibilities.iter_mut().enumerate() {
             let mean = &model.means[speaker * size..(speaker + 1) * size];
             let product: f64 = rho.iter().zip(mean).map(|(rho, mean)| rho * mean).sum();
             *share = options.evidence * (product - 0.5 * spreads[speaker] + common) + weights[speaker];
         }
-        let most = shares.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum = most + shares.iter().map(|share| (share - most).exp()).sum::<f64>().ln();
-        shares.iter_mut().for_each(|share| *share = (*share - sum).exp());
+        let most = responsibilities.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum = most + responsibilities.iter().map(|share| (share - most).exp()).sum::<f64>().ln();
+        responsibilities.iter_mut().for_each(|share| *share = (*share - sum).exp());
         sum
     });
     let evidence = sums.collect::<Vec<f64>>().iter().sum();
     let mut totals = vec![0.0; speakers];
-    for shares in found.shares.chunks_exact(speakers) {
-        totals.iter_mut().zip(shares).for_each(|(total, share)| *total += share);
+    for responsibilities in found.responsibilities.chunks_exact(speakers) {
+        totals.iter_mut().zip(responsibilities).for_each(|(total, share)| *total += share);
     }
     (evidence, totals)
 }

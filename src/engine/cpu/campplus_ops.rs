@@ -76,7 +76,7 @@ impl CampplusOps for Cpu {
             ClipConv2dEpilogue::Relu => Conv2dEpilogue::Relu,
             ClipConv2dEpilogue::AddRelu(added) => Conv2dEpilogue::AddRelu(added),
         };
-        conv2d::pictures(self, out, x, filter, &after, clips.lengths());
+        conv2d::feature_maps(self, out, x, filter, &after, clips.lengths());
         Ok(())
     }
 

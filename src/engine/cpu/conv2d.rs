@@ -98,11 +98,11 @@ pub(super) struct Piece<'a> {
 /// See [`EmbeddingOps::conv2d`](crate::engine::embedding_ops::EmbeddingOps::conv2d).
 pub(super) fn conv2d(cpu: &Cpu, out: &mut Tensor<Cpu>, x: &Tensor<Cpu>, filter: &Filter, after: &Conv2dEpilogue<Cpu>) {
     let &[batch, frames, ..] = x.shape() else { return };
-    pictures(cpu, out, x, filter, after, std::iter::repeat_n(frames, batch));
+    feature_maps(cpu, out, x, filter, after, std::iter::repeat_n(frames, batch));
 }
 
 /// [`conv2d`] over concatenated feature maps with these numbers of frames: `out` `[.., H', O]`, `x` `[.., H, C]`.
-pub(super) fn pictures(
+pub(super) fn feature_maps(
     cpu: &Cpu,
     out: &mut Tensor<Cpu>,
     x: &Tensor<Cpu>,

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::features::fbank::Fbank;
 
 /// Largest batch in windows: more would only cost memory, 30 MB each for WeSpeaker.
-const MOST_PICTURES: usize = 32;
+const MAX_WINDOWS: usize = 32;
 
 impl EmbeddingOps for Cpu {
     type FbankPlan = FbankPlan;
@@ -29,8 +29,8 @@ impl EmbeddingOps for Cpu {
         filter.shape
     }
 
-    fn picture_batch(&self) -> usize {
-        self.threads().clamp(1, MOST_PICTURES)
+    fn embedding_batch(&self) -> usize {
+        self.threads().clamp(1, MAX_WINDOWS)
     }
 
     fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &FbankPlan) -> Result<()> {

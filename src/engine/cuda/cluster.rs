@@ -110,7 +110,7 @@ struct VbxArrays {
     rho: Buffer<f64>,
     common: Buffer<f64>,
     phi: Buffer<f64>,
-    shares: Buffer<f64>,
+    responsibilities: Buffer<f64>,
     means: Buffer<f64>,
     variances: Buffer<f64>,
     spreads: Buffer<f64>,
@@ -128,7 +128,7 @@ impl Cuda {
         let mut launch = self.device.launch("vbx_fit", "")?;
         launch.grid(features.div_ceil(THREADS), speakers, 1).block(THREADS);
         launch.output(&mut on.means, speakers * features).output(&mut on.variances, speakers * features);
-        launch.input(&on.shares, count * speakers).input(&on.rho, count * features).input(&on.phi, features);
+        launch.input(&on.responsibilities, count * speakers).input(&on.rho, count * features).input(&on.phi, features);
         launch.int(count).int(speakers).int(features).record(&ratio);
         let bytes = (count * (speakers + features) * size_of::<f64>()) as u64;
         // SAFETY: (1) means, variances, shares, rho, phi, count, speakers, features, ratio, as vbx.cu declares them; (2) it
@@ -146,7 +146,11 @@ impl Cuda {
     fn vbx_share(&self, on: &mut VbxArrays, evidence: f64) -> Result<()> {
         let [count, speakers, features] = on.sizes;
         let mut launch = self.device.launch("vbx_share", "")?;
-        launch.grid(count, 1, 1).block(THREADS).output(&mut on.shares, count * speakers).output(&mut on.rows, count);
+        launch
+            .grid(count, 1, 1)
+            .block(THREADS)
+            .output(&mut on.responsibilities, count * speakers)
+            .output(&mut on.rows, count);
         launch.input(&on.rho, count * features).input(&on.common, count).input(&on.means, speakers * features);
         launch.input(&on.spreads, speakers).input(&on.weights, speakers).int(speakers).int(features).record(&evidence);
         let bytes = (count * (speakers + features) * size_of::<f64>()) as u64;
@@ -156,7 +160,7 @@ impl Cuda {
         unsafe { launch.run(Work { bytes, flops: (2 * count * speakers * features) as u64 }) }?;
         let mut launch = self.device.launch("vbx_totals", "")?;
         launch.grid((speakers + 1).div_ceil(WARP), 1, 1).output(&mut on.totals, speakers + 1);
-        launch.input(&on.shares, count * speakers).input(&on.rows, count).int(count).int(speakers);
+        launch.input(&on.responsibilities, count * speakers).input(&on.rows, count).int(count).int(speakers);
         // SAFETY: (1) totals, shares, rows, count, speakers, as vbx.cu declares them; (2) it touches totals [K + 1], shares
         // [N, K], rows [N]; (3) a thread for each speaker and one more.
         unsafe { launch.run(Work::bytes(count * (speakers + 1) * size_of::<f64>())) }
@@ -226,7 +230,7 @@ impl Cluster for Cuda {
             rho: self.upload(&prepared.rho)?,
             common: self.upload(&prepared.common)?,
             phi: self.upload(phi)?,
-            shares: self.upload(&found.shares)?,
+            responsibilities: self.upload(&found.responsibilities)?,
             means: self.uninitialised(speakers * size)?,
             variances: self.uninitialised(speakers * size)?,
             spreads: self.uninitialised(speakers)?,
@@ -249,20 +253,20 @@ impl Cluster for Cuda {
                 break;
             }
         }
-        on.shares.read(&mut found.shares, 0)?;
+        on.responsibilities.read(&mut found.responsibilities, 0)?;
         Ok(found)
     }
 
-    fn cosine_similarity(&self, voices: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
-        let (rows, count) = (voices.len() / size, centroids.len() / size);
+    fn cosine_similarity(&self, embeddings: &[f32], centroids: &[f64], size: usize) -> Result<Vec<f64>> {
+        let (rows, count) = (embeddings.len() / size, centroids.len() / size);
         let mut out = vec![0.0; rows * count];
         if out.is_empty() {
             return Ok(out);
         }
-        let (voices, centroids) = (self.upload(voices)?, self.upload(centroids)?);
+        let (embeddings, centroids) = (self.upload(embeddings)?, self.upload(centroids)?);
         let mut found = self.uninitialised::<f64>(rows * count)?;
         let mut launch = self.device.launch("cosine_similarity", "")?;
-        launch.grid(rows, 1, 1).block(256).output(&mut found, rows * count).input(&voices, rows * size);
+        launch.grid(rows, 1, 1).block(256).output(&mut found, rows * count).input(&embeddings, rows * size);
         launch.input(&centroids, count * size).int(count).int(size);
         let work = Work::bytes(rows * size * size_of::<f32>() + rows * count * size_of::<f64>());
         // SAFETY: (1) out, voices, centroids, count, size, as cosine_similarity.cu declares them; (2) it touches out [V, K], voices [V, D],

@@ -13,7 +13,7 @@ use crate::features::fbank::Fbank;
 
 /// Windows of 10 s per batch. The last layers of ResNet34 have 1250 pixels and 256 features for each window, which
 /// fills the 132 multiprocessors of an H100 nearly five times over; the feature maps of the first layer take 1.3 GB.
-const PICTURES: usize = 64;
+const WINDOWS: usize = 64;
 
 impl EmbeddingOps for Cuda {
     type FbankPlan = FbankPlan;
@@ -35,8 +35,8 @@ impl EmbeddingOps for Cuda {
         filter.shape
     }
 
-    fn picture_batch(&self) -> usize {
-        PICTURES
+    fn embedding_batch(&self) -> usize {
+        WINDOWS
     }
 
     fn fbank(&self, out: &mut Tensor<Self, f32>, samples: &Tensor<Self, f32>, plan: &FbankPlan) -> Result<()> {

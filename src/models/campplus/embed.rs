@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::spans::{SpeechFrames, spans_of_frames};
-use super::{CamPlus, FEWEST_FRAMES, Room};
+use super::{CamPlus, FEWEST_FRAMES, Scratch};
 use crate::engine::campplus_ops::Clips;
 use crate::engine::embedding_ops;
 use crate::engine::{Backend, Tensor};
@@ -76,15 +76,16 @@ impl<B: Backend> CamPlus<B> {
         let longest = wanted.iter().map(|n| frames(&spans[*n])).max().unwrap_or_default();
         let total = wanted.iter().map(|n| frames(&spans[*n])).sum::<usize>();
         let most = be.clip_frames().min(total).max(longest);
-        let mut room = self.room(be, most)?;
+        let mut scratch = self.scratch(be, most)?;
         for group in groups {
             let listed: Vec<&[Range<usize>]> = group.iter().map(|n| spans[*n].as_slice()).collect();
             let speech = SpeechFrames::new(samples, &listed);
             let features = be.scope(|| self.features(be, &speech.samples))?;
             let order: Vec<usize> = (0..group.len()).collect();
             for batch in in_groups(&order, most, |i| speech.rows[i].len()) {
-                let found =
-                    be.scope(|| self.clips(be, &mut room, &features, &speech.rows[batch[0]..=batch[batch.len() - 1]]))?;
+                let found = be.scope(|| {
+                    self.clips(be, &mut scratch, &features, &speech.rows[batch[0]..=batch[batch.len() - 1]])
+                })?;
                 for (i, found) in batch.iter().zip(found.chunks_exact(size)) {
                     embeddings[group[*i] * size..][..size].copy_from_slice(found);
                 }
@@ -102,9 +103,15 @@ impl<B: Backend> CamPlus<B> {
     }
 
     /// Embeddings `[N, D]` of clips, each given as its rows of `features`.
-    fn clips(&self, be: &B, room: &mut Room<B>, features: &Tensor<B, f32>, rows: &[Vec<usize>]) -> Result<Vec<f32>> {
+    fn clips(
+        &self,
+        be: &B,
+        scratch: &mut Scratch<B>,
+        features: &Tensor<B, f32>,
+        rows: &[Vec<usize>],
+    ) -> Result<Vec<f32>> {
         let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
-        self.batch(be, room, features, &rows.concat(), &Clips::new(be, &lengths)?)
+        self.batch(be, scratch, features, &rows.concat(), &Clips::new(be, &lengths)?)
     }
 }
 

@@ -23,7 +23,7 @@ impl<B: Backend> Linear<B> {
 }
 
 /// A linear layer with few rows, in f32.
-pub(super) struct Small<B: Backend> {
+pub(super) struct GateLinear<B: Backend> {
     /// `[N, K]`
     pub weight: B::F32Matrix,
     /// `[N]`
@@ -41,7 +41,7 @@ pub(super) struct Layer<B: Backend> {
     /// `W`: taps of `local`.
     pub taps: usize,
     /// The two linear layers of the gates: `[64, 128]` and `[32, 64]`.
-    pub gates: [Small<B>; 2],
+    pub gates: [GateLinear<B>; 2],
 }
 
 /// A dense block and the following transit layer.

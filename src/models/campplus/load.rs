@@ -3,7 +3,7 @@
 
 use super::CamPlus;
 use super::head::{Block, Head};
-use super::layer::{DenseBlock, Layer, Linear, Small};
+use super::layer::{DenseBlock, GateLinear, Layer, Linear};
 use crate::engine::campplus_ops::{self, Affine, MAX_TAPS};
 use crate::engine::embedding_ops::{self, FilterShape};
 use crate::engine::weights::{HostMatrix, Weights};
@@ -207,11 +207,11 @@ impl<B: Backend> Reader<'_, B> {
         let taps = self.checkpoint.shape(&weight)?.get(2).copied().unwrap_or_default();
         let local_shape = [self.checkpoint.outputs(&local)?, shape[0], self.odd(&weight, taps)?];
         let (local_values, local_bias) = self.plain(&local, &local_shape)?;
-        let small = |name: &str, shape: [usize; 2]| -> Result<Small<B>> {
+        let small = |name: &str, shape: [usize; 2]| -> Result<GateLinear<B>> {
             let values = self.checkpoint.tensor(&format!("{name}.weight"), &[shape[0], shape[1], 1])?;
             let bias = self.checkpoint.tensor(&format!("{name}.bias"), &shape[..1])?;
             let weight = self.be.f32_matrix(&HostMatrix { values, rows: shape[0], cols: shape[1] })?;
-            Ok(Small { weight, bias: Tensor::from_host(self.be, &shape[..1], &bias)? })
+            Ok(GateLinear { weight, bias: Tensor::from_host(self.be, &shape[..1], &bias)? })
         };
         let [first, second] = [named("cam_layer.linear1"), named("cam_layer.linear2")];
         let hidden = self.checkpoint.outputs(&first)?;

@@ -58,7 +58,7 @@ pub struct CamPlus<B: Backend> {
 }
 
 /// Working memory for a batch.
-struct Room<B: Backend> {
+struct Scratch<B: Backend> {
     /// Feature maps `[R, H, C]` of the head.
     pictures: [Tensor<B, f32>; 3],
     /// Channels of a dense block `[R', C]`: of the current one and of the next one.
@@ -84,12 +84,12 @@ impl<B: Backend> CamPlus<B> {
     }
 
     /// Working memory for batches of at most `frames` frames of features.
-    fn room(&self, be: &B, frames: usize) -> Result<Room<B>> {
+    fn scratch(&self, be: &B, frames: usize) -> Result<Scratch<B>> {
         let picture = || Tensor::zeros(be, &[frames * self.bands * self.head.channels(be)]);
         let rows = frames.div_ceil(STRIDE) + frames / FEWEST_FRAMES;
         let widest = self.blocks.iter().map(DenseBlock::width).max().unwrap_or_default();
         let narrow = self.blocks.iter().map(|block| block.narrow(be)).max().unwrap_or_default();
-        Ok(Room {
+        Ok(Scratch {
             pictures: [picture()?, picture()?, picture()?],
             wide: [Tensor::zeros(be, &[rows * widest])?, Tensor::zeros(be, &[rows * widest])?],
             narrow: Tensor::zeros(be, &[rows * narrow])?,
@@ -100,28 +100,28 @@ impl<B: Backend> CamPlus<B> {
     fn batch(
         &self,
         be: &B,
-        room: &mut Room<B>,
+        scratch: &mut Scratch<B>,
         features: &Tensor<B, f32>,
         rows: &[usize],
         clips: &Clips<B>,
     ) -> Result<Vec<f32>> {
-        let [x, _, z] = &mut room.pictures;
+        let [x, _, z] = &mut scratch.pictures;
         z.reshape(&[rows.len(), self.bands, 1])?;
         campplus_ops::centre_clips(be, z, features, rows, clips)?;
         // The first convolution reads from the last feature map and writes to the first.
         self.head.first(be, x, z, clips)?;
-        self.head.run(be, &mut room.pictures, clips)?;
-        let head = &mut room.pictures[0];
+        self.head.run(be, &mut scratch.pictures, clips)?;
+        let head = &mut scratch.pictures[0];
         let width = head.len() / rows.len();
         head.reshape(&[rows.len(), width])?;
         let halved = clips.strided(be, STRIDE)?;
-        let [x, y] = &mut room.wide;
+        let [x, y] = &mut scratch.wide;
         x.reshape(&[halved.rows(), self.blocks[0].width()])?;
         let tdnn = ClipConv { stride: STRIDE, ..self.tdnn.conv(self.taps, ClipConvEpilogue::Relu) };
         campplus_ops::clip_conv(be, x, head, &tdnn, [clips, &halved])?;
         for (i, block) in self.blocks.iter().enumerate() {
             let next = self.blocks.get(i + 1).map_or(block.outputs(be), DenseBlock::width);
-            block.run(be, x, &mut room.narrow, &halved)?;
+            block.run(be, x, &mut scratch.narrow, &halved)?;
             y.reshape(&[halved.rows(), next])?;
             block.transit(be, y, x, &halved)?;
             std::mem::swap(x, y);

@@ -6,13 +6,13 @@
 //! the two of the gates; one for each transit layer; and the last layer.
 
 use super::graph::Node;
-use super::{Found, Read, Walk, wrong};
+use super::{Found, GraphIndex, Read, wrong};
 
 /// Dilation of the layers of each dense block.
 const DILATIONS: [i64; 3] = [1, 2, 2];
 
 /// Adds the network's tensors.
-pub(super) fn read(convolutions: &[&Node], walk: &Walk, found: &mut Found) -> Read<()> {
+pub(super) fn read(convolutions: &[&Node], walk: &GraphIndex, found: &mut Found) -> Read<()> {
     let mut rest = convolutions.iter().copied();
     let mut next =
         |name: &str| rest.next().ok_or_else(|| (name.to_owned(), "missing; is this 3D-Speaker's CAM++?".to_owned()));
@@ -62,7 +62,7 @@ pub(super) fn read(convolutions: &[&Node], walk: &Walk, found: &mut Found) -> Re
 }
 
 /// Adds a layer of a dense block; `nodes` are its four convolutions.
-fn layer(walk: &Walk, nodes: &[&Node], name: &str, dilation: i64, found: &mut Found) -> Read<()> {
+fn layer(walk: &GraphIndex, nodes: &[&Node], name: &str, dilation: i64, found: &mut Found) -> Read<()> {
     let named = |part: &str| format!("{name}.{part}");
     norm_before(walk, nodes[0], &named("nonlinear1.batchnorm"), found)?;
     walk.convolution(nodes[0], &named("linear1"), Some(&named("nonlinear2.batchnorm")), found)?;
@@ -80,7 +80,7 @@ fn layer(walk: &Walk, nodes: &[&Node], name: &str, dilation: i64, found: &mut Fo
 }
 
 /// Adds the batch norm before a node, with a ReLU between the two.
-fn norm_before(walk: &Walk, node: &Node, name: &str, found: &mut Found) -> Read<()> {
+fn norm_before(walk: &GraphIndex, node: &Node, name: &str, found: &mut Found) -> Read<()> {
     let relu = walk.source(node).filter(|relu| relu.op == "Relu");
     match relu.and_then(|relu| walk.source(relu)).filter(|norm| norm.op == "BatchNormalization") {
         Some(norm) => walk.norm(norm, name, found),

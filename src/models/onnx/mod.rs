@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 pub fn weights(path: &Path, bytes: &[u8]) -> Result<Weights> {
     let damaged = || Error::weights(path, "*", "damaged, truncated or not an ONNX file; fetch the model again");
     let graph = Graph::parse(bytes).ok_or_else(damaged)?;
-    let walk = Walk::new(&graph);
+    let walk = GraphIndex::new(&graph);
     let convolutions: Vec<&Node> = graph.nodes.iter().filter(|node| node.op == "Conv").collect();
     let axes = |node: &&Node| walk.tensor(node.inputs.get(1)).map_or(0, |tensor| tensor.shape.len());
     let mut found = Found { budget: bytes.len().saturating_mul(2), ..Found::default() };
@@ -104,7 +104,7 @@ impl Found {
 }
 
 /// A graph with an index from each value to the nodes that produce and read it.
-struct Walk<'g, 'a> {
+struct GraphIndex<'g, 'a> {
     graph: &'g Graph<'a>,
     /// The node that produces a value, by the name of the value.
     producer: HashMap<&'g str, &'g Node<'a>>,
@@ -112,14 +112,14 @@ struct Walk<'g, 'a> {
     readers: HashMap<&'g str, Vec<&'g Node<'a>>>,
 }
 
-impl<'g, 'a> Walk<'g, 'a> {
+impl<'g, 'a> GraphIndex<'g, 'a> {
     fn new(graph: &'g Graph<'a>) -> Self {
         let (mut producer, mut readers) = (HashMap::new(), HashMap::<&str, Vec<&Node>>::new());
         for node in &graph.nodes {
             producer.extend(node.outputs.iter().map(|name| (name.as_str(), node)));
             node.inputs.iter().for_each(|name| readers.entry(name).or_default().push(node));
         }
-        Walk { graph, producer, readers }
+        GraphIndex { graph, producer, readers }
     }
 
     /// The tensor of this name, followed through `Identity` nodes.

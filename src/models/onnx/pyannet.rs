@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::graph::{Graph, Node, Tensor};
-use super::{Found, Read, Walk, wrong};
+use super::{Found, GraphIndex, Read, wrong};
 use crate::models::pyannet::METADATA;
 use crate::units::SAMPLE_RATE;
 
@@ -22,7 +22,7 @@ const GATES: [usize; 4] = [0, 2, 3, 1];
 const STRIDE: i64 = 10;
 
 /// Adds the tensors of the network, and its specification as metadata.
-pub(super) fn read(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
+pub(super) fn read(graph: &Graph, walk: &GraphIndex, found: &mut Found) -> Read<()> {
     sincnet(graph, walk, found)?;
     let of = |op: &'static str| graph.nodes.iter().filter(move |node| node.op == op);
     for (layer, node) in of("LSTM").enumerate() {
@@ -77,7 +77,7 @@ fn specification(graph: &Graph, classes: usize) -> Read<String> {
 }
 
 /// Adds the tensors of SincNet.
-fn sincnet(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
+fn sincnet(graph: &Graph, walk: &GraphIndex, found: &mut Found) -> Read<()> {
     let norms: Vec<&Node> = graph.nodes.iter().filter(|node| node.op == "InstanceNormalization").collect();
     for (at, name) in ["wav_norm1d", "norm1d.0", "norm1d.1", "norm1d.2"].into_iter().enumerate() {
         let name = format!("sincnet.{name}");
@@ -115,7 +115,7 @@ fn sincnet(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
 }
 
 /// Adds a bidirectional LSTM: W `[2, 4 H, K]`, R `[2, 4 H, H]`, B `[2, 8 H]`.
-fn lstm(walk: &Walk, node: &Node, layer: usize, found: &mut Found) -> Read<()> {
+fn lstm(walk: &GraphIndex, node: &Node, layer: usize, found: &mut Found) -> Read<()> {
     let name =
         |kind: &str, direction: usize| format!("lstm.{kind}_l{layer}{}", if direction == 1 { "_reverse" } else { "" });
     let direction = node.texts.get("direction").map_or("forward", String::as_str);
@@ -145,7 +145,7 @@ fn lstm(walk: &Walk, node: &Node, layer: usize, found: &mut Found) -> Read<()> {
 }
 
 /// Adds a linear layer: a `MatMul` with a weight `[K, N]`, and the bias of the following `Add`. Returns `N`.
-fn linear_layer(walk: &Walk, node: &Node, name: &str, found: &mut Found) -> Read<usize> {
+fn linear_layer(walk: &GraphIndex, node: &Node, name: &str, found: &mut Found) -> Read<usize> {
     let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
     let weight = walk.operand(node, 1, &weight_name)?;
     let values = found.values(&weight_name, weight)?;

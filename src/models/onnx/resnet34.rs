@@ -5,10 +5,10 @@
 //! and a third one with one tap (the shortcut) in the first block of each stage but the first.
 
 use super::graph::{Graph, Node};
-use super::{Found, Read, Walk, wrong};
+use super::{Found, GraphIndex, Read, wrong};
 
 /// Adds the network's tensors.
-pub(super) fn read(graph: &Graph, convolutions: &[&Node], walk: &Walk, found: &mut Found) -> Read<()> {
+pub(super) fn read(graph: &Graph, convolutions: &[&Node], walk: &GraphIndex, found: &mut Found) -> Read<()> {
     let taps = |node: Option<&&Node>| node.and_then(|node| walk.tensor(node.inputs.get(1))?.shape.get(2).copied());
     let mut rest = convolutions;
     let mut take = |name: String, norm: String, found: &mut Found| -> Read<()> {
@@ -39,7 +39,7 @@ pub(super) fn read(graph: &Graph, convolutions: &[&Node], walk: &Walk, found: &m
 }
 
 /// Adds the last layer; the mean embedding that the file subtracts from its output is folded into the bias.
-fn last(graph: &Graph, walk: &Walk, found: &mut Found) -> Read<()> {
+fn last(graph: &Graph, walk: &GraphIndex, found: &mut Found) -> Read<()> {
     const NAME: &str = "resnet.seg_1";
     let mut layers = graph.nodes.iter().filter(|node| node.op == "Gemm");
     let (Some(node), None) = (layers.next(), layers.next()) else {

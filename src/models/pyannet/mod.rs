@@ -21,7 +21,7 @@ mod specification;
 
 use std::path::Path;
 
-pub use slide::{SpeechCurve, Windows, windows_over};
+pub use slide::{SpeechScores, Windows, num_windows};
 pub use specification::{Head, METADATA, Specification};
 
 use self::sincnet::{FEATURES, SincNet};

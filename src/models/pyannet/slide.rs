@@ -29,7 +29,7 @@ pub struct Windows<'a> {
 
 /// Number of windows of `window` samples, `step` apart, that cover `samples`: all complete windows, and a zero-padded
 /// one if samples are left. At least one.
-pub fn windows_over(samples: usize, window: usize, step: usize) -> usize {
+pub fn num_windows(samples: usize, window: usize, step: usize) -> usize {
     1 + samples.saturating_sub(window).div_ceil(step)
 }
 
@@ -65,7 +65,7 @@ impl<B: Backend> PyanNet<B> {
             let scores = self.scores(be, samples, step)?.to_host(be)?;
             each(Windows { first, samples, step, scores: &scores })?;
         }
-        if whole < windows_over(samples.len(), window, step) {
+        if whole < num_windows(samples.len(), window, step) {
             let rest = &samples[whole * step..];
             let mut last = vec![0.0; window];
             last[..rest.len()].copy_from_slice(rest);
@@ -82,7 +82,7 @@ impl<B: Backend> PyanNet<B> {
 ///
 /// The result is that of pyannote's `Inference` over a whole recording. Sums are rounded to f32 after every addition,
 /// as in NumPy. A frame that lies only in windows with NaN has score 0.
-pub struct SpeechCurve {
+pub struct SpeechScores {
     grid: FrameGrid,
     head: Head,
     /// Length of a window in samples.
@@ -101,11 +101,11 @@ pub struct SpeechCurve {
     recorded: Option<usize>,
 }
 
-impl SpeechCurve {
+impl SpeechScores {
     /// For a recording of `samples` samples, with windows `step` samples apart.
     pub fn new<B: Backend>(network: &PyanNet<B>, samples: usize, step: usize) -> Self {
         let (specification, grid) = (&network.specification, network.grid());
-        let (frames, windows) = (network.frames(), windows_over(samples, specification.window, step));
+        let (frames, windows) = (network.frames(), num_windows(samples, specification.window, step));
         let turn = std::f64::consts::TAU / (frames.max(2) - 1) as f64;
         let is_whole = (windows - 1) * step + specification.window == samples;
         // pyannote does not round the step to samples here.
@@ -115,7 +115,7 @@ impl SpeechCurve {
         // A window that begins late within a frame may reach one frame further.
         let count = grid.closest(end) + 1;
         let recorded = samples as f64 / SAMPLE_RATE as f64 / grid.step;
-        SpeechCurve {
+        SpeechScores {
             grid,
             head: specification.head,
             window: specification.window,

@@ -24,7 +24,7 @@ impl<B: Backend> SpeakerEmbedding<B> for ResNet34<B> {
 
     fn embed_windows(&self, be: &B, samples: &[f32], windows: &Windows<'_>) -> Result<Vec<f32>> {
         let &Windows { starts, length, masks, speakers } = windows;
-        self.voices(be, samples, starts, length, masks, speakers)
+        self.embed_masked_windows(be, samples, starts, length, masks, speakers)
     }
 
     fn embed_spans(&self, be: &B, samples: &[f32], spans: &[Vec<Range<usize>>]) -> Result<Vec<f32>> {
@@ -37,12 +37,12 @@ impl<B: Backend> SpeakerEmbedding<B> for ResNet34<B> {
         let size = self.size();
         let mut embeddings = vec![f32::NAN; spans.len() * size];
         for (length, indices) in by_length.into_iter().filter(|(length, _)| fbank::frames(*length) > 0) {
-            for indices in indices.chunks(be.picture_batch().max(1)) {
+            for indices in indices.chunks(be.embedding_batch().max(1)) {
                 let joined = indices.iter().flat_map(|n| within(&spans[*n], samples.len()));
                 let joined: Vec<f32> = joined.flat_map(|span| &samples[span]).copied().collect();
                 let starts: Vec<usize> = (0..indices.len()).map(|i| i * length).collect();
                 let masks = vec![true; indices.len()];
-                let found = self.voices(be, &joined, &starts, length, &masks, 1)?;
+                let found = self.embed_masked_windows(be, &joined, &starts, length, &masks, 1)?;
                 for (n, found) in indices.iter().zip(found.chunks_exact(size)) {
                     embeddings[n * size..][..size].copy_from_slice(found);
                 }

@@ -85,7 +85,7 @@ impl<B: Backend> ResNet34<B> {
     /// # Errors
     /// [`Error::Config`] for windows shorter than one frame of features; [`Error::Diarization`] if the masks do not
     /// divide into `N * S` equal parts; those of the device.
-    pub fn voices(
+    pub fn embed_masked_windows(
         &self,
         be: &B,
         samples: &[f32],
@@ -108,11 +108,11 @@ impl<B: Backend> ResNet34<B> {
             let rest = samples.get(*start..).unwrap_or_default();
             if !rest[..rest.len().min(window)].iter().all(|v| v.is_finite()) {
                 embeddings[n * speakers * self.size()..][..speakers * self.size()].fill(f32::NAN);
-            } else if masks.anybody(n) {
+            } else if masks.any_active(n) {
                 active.push(n);
             }
         }
-        let batch = be.picture_batch().clamp(1, active.len().max(1));
+        let batch = be.embedding_batch().clamp(1, active.len().max(1));
         let largest = shapes_by_layer.iter().map(|shape| shape.iter().product::<usize>()).max().unwrap_or_default();
         let scratch = || Tensor::zeros(be, &[if active.is_empty() { 0 } else { batch * largest }]);
         let mut scratch = [scratch()?, scratch()?, scratch()?];

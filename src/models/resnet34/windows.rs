@@ -60,7 +60,7 @@ impl Masks {
     }
 
     /// Whether any speaker is active in a window.
-    pub fn anybody(&self, window: usize) -> bool {
+    pub fn any_active(&self, window: usize) -> bool {
         self.values[window * self.window..][..self.window].iter().any(|v| *v != 0.0)
     }
 

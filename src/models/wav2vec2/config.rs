@@ -133,7 +133,7 @@ impl Config {
         if stack == 0 || stack > MAX_LAYERS || self.conv_stride.len() != stack || self.conv_kernel.len() != stack {
             return Err("names convolutions without channels, strides or taps".into());
         }
-        if self.feat_extract_norm == FeatureNorm::Group && !self.hears_samples_at_once() {
+        if self.feat_extract_norm == FeatureNorm::Group && !self.has_fused_first_conv() {
             let got = (self.conv_dim[0], self.conv_kernel[0], self.conv_stride[0]);
             return Err(format!(
                 "begins with a convolution of {} channels, {} taps and stride {} and a group norm; \
@@ -161,7 +161,7 @@ impl Config {
     }
 
     /// Whether [`SampleConv`](crate::engine::wav2vec2_ops::SampleConv) can compute the first convolution.
-    pub(super) fn hears_samples_at_once(&self) -> bool {
+    pub(super) fn has_fused_first_conv(&self) -> bool {
         self.conv_dim[0] <= MAX_SAMPLE_CHANNELS
             && self.conv_kernel[0] <= MAX_SAMPLE_TAPS
             && self.conv_stride[0] <= MAX_SAMPLE_TAPS

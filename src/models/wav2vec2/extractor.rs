@@ -29,7 +29,7 @@ struct Convolution<B: Backend> {
 
 impl<B: Backend> Extractor<B> {
     pub fn load(scope: &Scope<B>, config: &Config) -> Result<Self> {
-        let first = config.hears_samples_at_once().then(|| first(&layer(scope, 0), config)).transpose()?;
+        let first = config.has_fused_first_conv().then(|| first(&layer(scope, 0), config)).transpose()?;
         let rest = usize::from(first.is_some())..config.conv_dim.len();
         let layers = rest.map(|i| Convolution::load(&layer(scope, i), config, i));
         Ok(Extractor { norm: config.feat_extract_norm, layers: layers.collect::<Result<_>>()?, first })

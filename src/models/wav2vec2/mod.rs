@@ -51,7 +51,7 @@ pub struct Wav2Vec2<B: Backend> {
 
 /// Normalisation of a recording, as a shift and a scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Level {
+pub struct Normalisation {
     /// Subtracted from each sample.
     pub mean: f64,
     /// Factor that is applied after the subtraction.
@@ -64,7 +64,7 @@ pub struct Clip<'a> {
     /// 16 kHz, mono.
     pub samples: &'a [f32],
     /// Normalisation of the whole recording.
-    pub level: Level,
+    pub level: Normalisation,
 }
 
 /// CTC emissions of a batch of clips.
@@ -142,12 +142,12 @@ impl<B: Backend> Wav2Vec2<B> {
     /// The normalisation of a recording to mean 0 and variance 1, or the identity if the checkpoint does not use it.
     ///
     /// Source: transformers `feature_extraction_wav2vec2.py::zero_mean_unit_var_norm`.
-    pub fn level(&self, recording: &[f32]) -> Level {
-        let Some(epsilon) = self.normalise.epsilon() else { return Level { mean: 0.0, scale: 1.0 } };
+    pub fn level(&self, recording: &[f32]) -> Normalisation {
+        let Some(epsilon) = self.normalise.epsilon() else { return Normalisation { mean: 0.0, scale: 1.0 } };
         let count = recording.len().max(1) as f64;
         let mean = recording.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
         let variance = recording.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-        Level { mean, scale: 1.0 / (variance + epsilon).sqrt() }
+        Normalisation { mean, scale: 1.0 / (variance + epsilon).sqrt() }
     }
 
     /// As [`emissions`](Self::emissions), with the normalisation given for each clip: that of the recording, for
@@ -193,7 +193,7 @@ impl<B: Backend> Wav2Vec2<B> {
     }
 }
 
-impl Level {
+impl Normalisation {
     fn apply(self, clip: &[f32]) -> Vec<f32> {
         clip.iter().map(|v| ((f64::from(*v) - self.mean) * self.scale) as f32).collect()
     }
