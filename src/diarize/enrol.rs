@@ -151,12 +151,12 @@ impl Gallery {
         Ok(pairs.map(named).collect())
     }
 
-    /// Renames the speakers of a recording by [`whose`](Self::whose). A speaker without a match keeps its label
+    /// Renames the speakers of a recording by [`match_names`](Self::match_names). A speaker without a match keeps its label
     /// SPEAKER_NN, or gets a free number if an enrolled name equals that label. Returns the labels, in the order of
     /// [`Diarization::embeddings_by_label`].
     ///
     /// # Errors
-    /// As [`whose`](Self::whose).
+    /// As [`match_names`](Self::match_names).
     pub fn rename(&self, found: &mut Diarization) -> Result<Vec<String>> {
         let mut spare = found.embeddings.len()..;
         let mut labels = Vec::with_capacity(found.embeddings.len());

@@ -104,7 +104,7 @@ impl Diarization {
         }
     }
 
-    /// The embedding of each speaker by label; `labels` are in the order of [`embeddings`](Self::voices).
+    /// The embedding of each speaker by label; `labels` are in the order of [`embeddings`](Self::embeddings).
     pub fn embeddings_by_label(&self, labels: Vec<String>) -> BTreeMap<String, Option<Vec<f32>>> {
         let embedding = |embedding: &Vec<f64>| embedding.iter().map(|x| *x as f32).collect();
         labels.into_iter().zip(self.embeddings.iter().map(|found| found.as_ref().map(embedding))).collect()
