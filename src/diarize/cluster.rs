@@ -115,7 +115,7 @@ impl Clusters {
     }
 }
 
-/// Clusters the embeddings `embeddings` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
+/// Clusters the `embeddings` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
 /// clusters; all are assigned to one.
 ///
 /// # Errors

@@ -118,7 +118,7 @@ impl Gallery {
         &self.names
     }
 
-    /// The enrolled name of each of the embeddings `embeddings` `[D]`. Each name is used at most once: the assignment
+    /// The enrolled name of each of the `embeddings` `[D]`. Each name is used at most once: the assignment
     /// maximises the sum of `similarity - threshold` over pairs above the threshold. `None` for an embedding without a
     /// match, and for a speaker without an embedding.
     ///
