@@ -119,8 +119,8 @@ impl Clusters {
 /// clusters; all are assigned to one.
 ///
 /// # Errors
-/// [`Error::Shape`] if `embeddings` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the PLDA is
-/// for another embedding size or an embedding is zero, and those of the device.
+/// [`Error::Shape`] if `embeddings` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the
+/// PLDA is for another embedding size or an embedding is zero, and those of the device.
 pub fn cluster(
     be: &impl Cluster,
     segmentation: &Segmentation,
