@@ -76,7 +76,7 @@ impl<B: Backend, R: Recognizer> Pipeline<B, R> {
     /// As [`transcribe`](Self::transcribe).
     pub fn prepare(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Prepared> {
         let mut run = Run { observer };
-        run.stage("asr", |_| self.recognizer.check(&options.asr))?;
+        self.recognizer.check(&options.asr).map_err(|error| error.in_stage("asr"))?;
         let reading = channels::reading(input, options)?;
         let audio = run.stage("audio", |run| run.decode(input, &reading))?;
         run.observer.progress("vad", Seconds(0.0), Some(audio.duration()));
