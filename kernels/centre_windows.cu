@@ -6,7 +6,7 @@
 // Traffic  2*N*T*M B written; windows overlap, so most of the features are read from the L2, and the second time from
 //          the L1
 // Order    of the sums depends on T only
-// Oracle   engine/cpu/residual.rs
+// Oracle   engine/cpu/fbank.rs
 // Source   pyannote.audio models/embedding/wespeaker: compute_fbank
 #include "device.cuh"
 

@@ -8,7 +8,7 @@
 // Launch   grid (ceil(N/64), ceil(B T/128)), block 256: 8 rows x 4 features per thread
 // Traffic  2*B*T*N*W*C flops at the rate of the f32 units; 12 KiB shared memory
 // Edge     rows, features and k beyond their ends are zeros
-// Oracle   engine/cpu/recurrent.rs
+// Oracle   engine/cpu/segmentation_ops.rs
 // Source   torch.nn.functional.conv1d, without tensor cores, because thresholds are applied to the results
 #include "device.cuh"
 

@@ -6,7 +6,7 @@
 // Launch   grid ceil(R/8), block 256 = 8 warps, one row each
 // Traffic  8*R*V B; memory-bound
 // Order    of the sum depends on V only
-// Oracle   engine/cpu/waveform.rs
+// Oracle   engine/cpu/wav2vec2_ops.rs
 // Source   WhisperX alignment.py (the wildcard column)
 #include "device.cuh"
 

@@ -10,7 +10,7 @@
 // Traffic  G launches of 2*B*T*C/G*(1 + 3) B; 2*B*T*C*W*C/G flops. C/G is 48 or 64, so half of a tile of 128 features
 //          is idle
 // Edge     C/G not a multiple of 8 is loaded element by element
-// Oracle   engine/cpu/waveform.rs
+// Oracle   engine/cpu/wav2vec2_ops.rs
 // Source   Baevski et al. 2020 (arXiv:2006.11477) section 2
 #include "gemm.cuh"
 

@@ -6,7 +6,7 @@
 // Launch   grid B, block 256
 // Traffic  4*B*window B twice, nine tenths of it from the L2 if windows overlap by that much; memory-bound
 // Order    of the sums depends on `window` only
-// Oracle   engine/cpu/recurrent.rs
+// Oracle   engine/cpu/segmentation_ops.rs
 // Source   torch.nn.InstanceNorm1d over the samples, pyannote.audio sincnet.py::SincNet
 #include "device.cuh"
 

@@ -256,6 +256,33 @@ fn the_module_maps_are_complete() {
     assert_none("places that a map leaves out", &missing);
 }
 
+/// Comments name source files as `engine/..` and kernels by file name; both must exist.
+#[test]
+fn files_named_in_comments_exist() {
+    let kernels: Vec<String> = files("kernels", &[".cu", ".cuh"]).into_iter().map(|file| file.name).collect();
+    let mut missing = Vec::new();
+    let all = ["src", "kernels", "tests", "docs"]
+        .into_iter()
+        .flat_map(|folder| files(folder, &[".rs", ".cu", ".cuh", ".md"]));
+    for file in all.filter(|file| !["tests/layout.rs", "src/engine/cuda/module.rs"].contains(&file.name.as_str())) {
+        let word = |c: char| !(c.is_ascii_alphanumeric() || "_./".contains(c));
+        for name in file.text.split(word).map(|name| name.trim_matches(['.', '/'])) {
+            let is_engine = name.starts_with("engine/") && name.ends_with(".rs");
+            if is_engine && !Path::new(ROOT).join("src").join(name).exists() {
+                missing.push(format!("{}: {name}", file.name));
+            }
+            let is_kernel =
+                file.name.starts_with("src/engine/cuda/") && (name.ends_with(".cu") || name.ends_with(".cuh"));
+            if is_kernel
+                && !kernels.iter().any(|kernel| kernel.ends_with(&format!("/{}", name.rsplit('/').next().unwrap())))
+            {
+                missing.push(format!("{}: {name}", file.name));
+            }
+        }
+    }
+    assert_none("files that do not exist", &missing);
+}
+
 #[test]
 fn links_and_paths_in_texts_exist() {
     let mut broken = Vec::new();

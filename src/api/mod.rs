@@ -110,8 +110,8 @@ impl Engine {
     /// `language` is a code or an English name. Uses only [`Options::audio`] and [`Options::words`].
     ///
     /// # Errors
-    /// As [`transcribe_with_observer`](Self::transcribe_with_observer); [`Error::Config`](crate::Error::Config) for a language
-    /// without an aligner.
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer); [`Error::Config`](crate::Error::Config) for a
+    /// language without an aligner.
     pub fn align(
         &self,
         input: Input,
@@ -126,8 +126,8 @@ impl Engine {
     /// Diarization without transcription. Uses only [`Options::audio`] and [`Options::speakers`].
     ///
     /// # Errors
-    /// As [`transcribe_with_observer`](Self::transcribe_with_observer); [`Error::Config`](crate::Error::Config) for an engine
-    /// without a diarizer.
+    /// As [`transcribe_with_observer`](Self::transcribe_with_observer); [`Error::Config`](crate::Error::Config) for an
+    /// engine without a diarizer.
     pub fn diarize(&self, input: Input, options: &Options, observer: &mut dyn Observer) -> Result<Diarization> {
         self.stages.diarize(input, options, observer)
     }

@@ -97,7 +97,7 @@ impl Correlator {
     /// How well `span` of `copy` matches `source`, without widening or splitting the span.
     ///
     /// # Errors
-    /// As [`correlation`](Self::likeness).
+    /// As [`correlation`](Self::correlation).
     pub fn piece(
         &mut self,
         copy: &[f32],

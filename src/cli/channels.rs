@@ -7,8 +7,8 @@ use diarist::{Error, Result};
 use super::options::Channels;
 
 impl Channels {
-    /// The library's options; `None` without `--channel-speakers`. `diarize` and `channel` are the values of the options
-    /// of these names.
+    /// The library's options; `None` without `--channel-speakers`. `diarize` and `channel` are the values of the
+    /// options of these names.
     ///
     /// # Errors
     /// [`Error::Config`] naming an option that contradicts another, or would have no effect.

@@ -115,12 +115,12 @@ impl Clusters {
     }
 }
 
-/// Clusters the embeddings `embeddings` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
+/// Clusters the `embeddings` of all windows. Only embeddings with enough speech ([`MIN_ACTIVE`]) form the
 /// clusters; all are assigned to one.
 ///
 /// # Errors
-/// [`Error::Shape`] if `embeddings` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the PLDA is
-/// for another embedding size or an embedding is zero, and those of the device.
+/// [`Error::Shape`] if `embeddings` and `segmentation` differ in windows or speakers, [`Error::Diarization`] if the
+/// PLDA is for another embedding size or an embedding is zero, and those of the device.
 pub fn cluster(
     be: &impl Cluster,
     segmentation: &Segmentation,

@@ -78,8 +78,8 @@ impl Gallery {
         Ok(gallery)
     }
 
-    /// Sets the similarity threshold, a cosine in `[-1, 1]`. The default depends on the network: [`DEFAULT_THRESHOLD`] or
-    /// [`CAMPPLUS_THRESHOLD`].
+    /// Sets the similarity threshold, a cosine in `[-1, 1]`. The default depends on the network: [`DEFAULT_THRESHOLD`]
+    /// or [`CAMPPLUS_THRESHOLD`].
     pub fn with_threshold(self, least: f64) -> Self {
         Gallery { least: Some(least), ..self }
     }
@@ -118,7 +118,7 @@ impl Gallery {
         &self.names
     }
 
-    /// The enrolled name of each of the embeddings `embeddings` `[D]`. Each name is used at most once: the assignment
+    /// The enrolled name of each of the `embeddings` `[D]`. Each name is used at most once: the assignment
     /// maximises the sum of `similarity - threshold` over pairs above the threshold. `None` for an embedding without a
     /// match, and for a speaker without an embedding.
     ///
@@ -151,9 +151,9 @@ impl Gallery {
         Ok(pairs.map(named).collect())
     }
 
-    /// Renames the speakers of a recording by [`match_names`](Self::match_names). A speaker without a match keeps its label
-    /// SPEAKER_NN, or gets a free number if an enrolled name equals that label. Returns the labels, in the order of
-    /// [`Diarization::embeddings_by_label`].
+    /// Renames the speakers of a recording by [`match_names`](Self::match_names). A speaker without a match keeps its
+    /// label SPEAKER_NN, or gets a free number if an enrolled name equals that label. Returns the labels, in the order
+    /// of [`Diarization::embeddings_by_label`].
     ///
     /// # Errors
     /// As [`match_names`](Self::match_names).

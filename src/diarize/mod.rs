@@ -111,8 +111,8 @@ impl Diarization {
     }
 }
 
-/// Clusters the windows of a recording into turns, on the CPU. `embeddings` computes the embeddings; it is called only if
-/// there is speech.
+/// Clusters the windows of a recording into turns, on the CPU. `embeddings` computes the embeddings; it is called only
+/// if there is speech.
 ///
 /// # Errors
 /// As [`diarize_on`].

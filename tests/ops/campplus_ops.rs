@@ -1,4 +1,4 @@
-//! The primitives of `engine/dense.rs` against references in f64.
+//! The primitives of `engine/backend/campplus_ops.rs` against references in f64.
 
 use diarist::engine::Tensor;
 use diarist::engine::campplus_ops::{self, Affine, ClipConv, ClipConv2dEpilogue, ClipConvEpilogue, Clips, SEGMENT};

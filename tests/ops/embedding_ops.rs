@@ -1,4 +1,4 @@
-//! The primitives of `engine/embedding_ops.rs` against references in f64.
+//! The primitives of `engine/backend/embedding_ops.rs` against references in f64.
 
 use diarist::engine::Tensor;
 use diarist::engine::cpu::Cpu;

@@ -1,4 +1,4 @@
-//! The primitives of `engine/wav2vec2_ops.rs` against references in f64, with clips of different lengths in one batch.
+//! The primitives of `engine/backend/wav2vec2_ops.rs` against references in f64, with clips of different lengths in one batch.
 
 use diarist::engine::cpu::Cpu;
 use diarist::engine::prelude::*;

@@ -26,7 +26,7 @@ impl Partition {
     }
 }
 
-/// The cluster of each of the normalised embeddings `embeddings` `[N, D]`, numbered from 0. Clusters of fewer than
+/// The cluster of each of the normalised `embeddings` `[N, D]`, numbered from 0. Clusters of fewer than
 /// `min_size` embeddings (or a tenth of N, if that is less) are merged into the most similar large cluster.
 ///
 /// # Errors

@@ -94,7 +94,7 @@ impl Cuda {
         // SAFETY: (1) out, x, w, bias, scale, shift, other, in_starts, out_starts, segments, clip_of_row, sizes, as clip_conv.cu
         // declares them; (2) it touches N columns of out [R' H', _] from `column` on, C columns of x [R H, _] within a clip, w
         // [N, W V C], bias [N], scale and shift [C], gates [S, N] or a picture like out, and the tables of both clips, whose sizes
-        // dense.rs compared; (3) tiles of `tile` rows x `features` cover [R' H', N].
+        // campplus_ops.rs compared; (3) tiles of `tile` rows x `features` cover [R' H', N].
         unsafe { launch.run(work) }
     }
 }
@@ -139,7 +139,7 @@ impl CampplusOps for Cuda {
         launch.output(&mut out.buf, len).input(&features.buf, features.len()).input(&index.buf, clips.rows());
         launch.input(&clips.starts_on_device.buf, clips.count() + 1).int(bands);
         // SAFETY: (1) out, features, index, starts, bands, as centre_clips.cu declares them; (2) it touches out [R, M], index
-        // [R], starts [N + 1], and rows of features that dense.rs compared with F; (3) blocks of 32 bands of a clip cover
+        // [R], starts [N + 1], and rows of features that campplus_ops.rs compared with F; (3) blocks of 32 bands of a clip cover
         // [N, M].
         unsafe { launch.run(Work::bytes(2 * len * size_of::<f32>())) }
     }
@@ -223,7 +223,7 @@ impl CampplusOps for Cuda {
         launch.input(&clips.starts_on_device.buf, clips.count() + 1);
         launch.input(&clips.segments_on_device.buf, clips.count() + 1).int(width);
         // SAFETY: (1) out, x, starts, segments, width, as segment_context.cu declares them; (2) it touches out [S, K], x [R, K],
-        // starts and segments [N + 1], whose shapes dense.rs compared; (3) blocks of 32 columns of a clip cover [N, K].
+        // starts and segments [N + 1], whose shapes campplus_ops.rs compared; (3) blocks of 32 columns of a clip cover [N, K].
         unsafe { launch.run(Work::bytes((x.len() + 2 * len) * size_of::<f32>())) }
     }
 
@@ -234,7 +234,7 @@ impl CampplusOps for Cuda {
         launch.output(&mut out.buf, len).input(&x.buf, x.len());
         launch.input(&clips.starts_on_device.buf, clips.count() + 1).int(width);
         // SAFETY: (1) out, x, starts, width, as clip_statistics.cu declares them; (2) it touches out [N, 2, K], x [R, K], starts
-        // [N + 1], whose shapes dense.rs compared; (3) blocks of 32 columns of a clip cover [N, K].
+        // [N + 1], whose shapes campplus_ops.rs compared; (3) blocks of 32 columns of a clip cover [N, K].
         unsafe { launch.run(Work::bytes((x.len() + len) * size_of::<f32>())) }
     }
 }

@@ -149,7 +149,7 @@ pub(super) fn conv2d(
     launch.output(&mut out.buf, len).input(&x.buf, x.len()).input(weights, weights.len()).input(&filter.bias, outputs);
     launch.optional(added.map(|added| &added.buf), len).record(&sizes);
     // SAFETY: (1) out, x, w, bias, added, sizes, as conv2d.cu declares them; (2) it touches out and added [N, T', H', O], x
-    // [N, T, H, C], w [ceil(C / 32), taps taps, O, 32], bias [O], whose shapes residual.rs compared, channels in steps of 8; (3)
+    // [N, T, H, C], w [ceil(C / 32), taps taps, O, 32], bias [O], whose shapes embedding_ops.rs compared, channels in steps of 8; (3)
     // tiles of 256 pixels x `features` cover [N T' H', O], and the shared memory is what the kernel's constants add up to.
     unsafe { launch.run(work) }
 }
@@ -177,6 +177,6 @@ fn first(
         .input(bias, outputs)
         .record(&sizes);
     // SAFETY: (1) out, x, w, bias, sizes, as conv2d.cu declares them; (2) it touches out [N, T, H, O], x [N, T, H, 1], w [9, O],
-    // bias [O], whose shapes residual.rs compared; (3) blocks of 1024 pixels, a thread for every eight features of one at a time.
+    // bias [O], whose shapes embedding_ops.rs compared; (3) blocks of 1024 pixels, a thread for every eight features of one at a time.
     unsafe { launch.run(work) }
 }

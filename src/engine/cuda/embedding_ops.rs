@@ -54,7 +54,7 @@ impl EmbeddingOps for Cuda {
         launch.output(&mut out.buf, len).input(&features.buf, features.len()).input(&first, windows);
         launch.int(frames).int(bands);
         // SAFETY: (1) out, features, first, frames, bands, as centre_windows.cu declares them; (2) it touches out [N, T, M],
-        // first [N], and the windows of features [R, M], which residual.rs compared with R; (3) blocks of 32 bands of a window
+        // first [N], and the windows of features [R, M], which embedding_ops.rs compared with R; (3) blocks of 32 bands of a window
         // cover [N, M].
         unsafe { launch.run(Work::bytes(len * (size_of::<Bits>() + size_of::<f32>()))) }
     }
@@ -83,7 +83,7 @@ impl EmbeddingOps for Cuda {
         launch.int(frames).int(width).int(speakers).float(MASK_EPS);
         let bytes = x.len() * size_of::<Bits>() + (len + masks.len()) * size_of::<f32>();
         // SAFETY: (1) out, x, masks, frames, width, speakers, eps, as masked_statistics.cu declares them; (2) it touches out
-        // [N, S, 2, K], x [N, T, K], masks [N, S, T], whose shapes residual.rs compared; (3) blocks of 64 columns of a window
+        // [N, S, 2, K], x [N, T, K], masks [N, S, T], whose shapes embedding_ops.rs compared; (3) blocks of 64 columns of a window
         // cover [N, K].
         unsafe { launch.run(Work { bytes: bytes as u64, flops: 6 * (x.len() * speakers) as u64 }) }
     }

@@ -30,7 +30,7 @@ pub(super) fn channel_norm(
     launch.input(&affine, clips * 2 * width).input(&lengths.device.buf, clips);
     launch.int(samples).int(frames).int(width).int(taps).int(conv.stride);
     // SAFETY: (1) out, x, w, affine, lengths, samples, frames, width, taps, step, as conv1d_channel_norm.cu declares them; (2)
-    // it touches out [B, T, N], x [B, F], w [N, W], affine [B, 2, N], lengths [B], with N, W and step as waveform.rs bounds
+    // it touches out [B, T, N], x [B, F], w [N, W], affine [B, 2, N], lengths [B], with N, W and step as wav2vec2_ops.rs bounds
     // them; (3) blocks of 64 frames for each clip.
     unsafe { launch.run(work(len, x.len())) }
 }
@@ -76,7 +76,7 @@ pub(super) fn layer_norm(be: &Cuda, out: &mut Tensor<Cuda>, x: &Tensor<Cuda>, co
     launch.input(&conv.gamma.buf, width).input(&conv.beta.buf, width);
     launch.int(samples).int(frames).int(width).int(taps).int(conv.stride).float(conv.eps);
     // SAFETY: (1) out, x, w, bias, gamma, beta, samples, frames, width, taps, step, eps, as conv1d_layer_norm.cu declares
-    // them; (2) it touches out [B, T, N], x [B, F], w [N, W], bias, gamma, beta [N], with N, W and step as waveform.rs bounds
+    // them; (2) it touches out [B, T, N], x [B, F], w [N, W], bias, gamma, beta [N], with N, W and step as wav2vec2_ops.rs bounds
     // them; (3) blocks of 8 frames for each clip.
     unsafe { launch.run(work(len, x.len())) }
 }

@@ -58,7 +58,7 @@ impl SegmentationOps for Cuda {
         launch.grid(windows, 1, 1).block(256).output(&mut out.buf, 2 * windows).input(&samples.buf, len);
         launch.int(window).long(step).float(gamma).float(beta).float(EPS);
         // SAFETY: (1) out, samples, window, step, gamma, beta, eps, as window_affine.cu declares them; (2) it touches out
-        // [B, 2] and the windows, which recurrent.rs compared with the samples; (3) a block for each window.
+        // [B, 2] and the windows, which segmentation_ops.rs compared with the samples; (3) a block for each window.
         unsafe { launch.run(Work::bytes(2 * windows * window * size_of::<f32>())) }
     }
 
@@ -88,7 +88,7 @@ impl SegmentationOps for Cuda {
         let bytes = ((len + x.len() + n * k) * size_of::<f32>()) as u64;
         // SAFETY: (1) out, x, w, bias, rows, features, width, out_frames, clip, hop, activation, leak, as conv1d_f32.cu declares
         // them; (2) it touches out [B, T, N], x [B, F, C], w [N, K], bias [N], and no frame outside of its clip, which
-        // recurrent.rs checked; (3) tiles of 128 rows x 64 features cover [B T, N].
+        // segmentation_ops.rs checked; (3) tiles of 128 rows x 64 features cover [B T, N].
         unsafe { launch.run(Work { bytes, flops: 2 * (len * k) as u64 }) }
     }
 
@@ -119,7 +119,7 @@ impl SegmentationOps for Cuda {
         launch.input(&windows.affine.buf, 2 * batch).input(&windows.sums.buf, width);
         launch.int(frames).int(windows.hop).int(width).float(EPS).float(LEAK);
         // SAFETY: (1) out, x, gamma, beta, affine, sums, frames, hop, width, eps, leak, as pool_norm.cu declares them; (2) it
-        // touches out [B, F / 3, C], gamma, beta, sums [C], affine [B, 2], and the windows of x, which recurrent.rs compared with
+        // touches out [B, F / 3, C], gamma, beta, sums [C], affine [B, 2], and the windows of x, which segmentation_ops.rs compared with
         // its rows; (3) blocks of 32 channels of a window cover [B, C].
         unsafe { launch.run(Work::bytes(bytes)) }
     }
@@ -148,7 +148,7 @@ impl SegmentationOps for Cuda {
         let bytes = ((len + 2 * gates) * size_of::<f32>()) as u64;
         let flops = 2 * (2 * gates * HIDDEN) as u64;
         // SAFETY: (1) out, forward, backward, w_forward, w_backward, batch, frames, as lstm.cu declares them; (2) it touches out
-        // [B, T, 256], both gates [B, T, 512], both weights [512, 128], whose shapes recurrent.rs checked; (3) blocks of 8 clips
+        // [B, T, 256], both gates [B, T, 512], both weights [512, 128], whose shapes segmentation_ops.rs checked; (3) blocks of 8 clips
         // and a direction cover B, and LSTM_SHARED is what the kernel's constants add up to.
         unsafe { launch.run(Work { bytes, flops }) }
     }

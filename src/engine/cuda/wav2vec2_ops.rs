@@ -125,7 +125,7 @@ fn group_windows(
     launch.int(x.width()).int(first).int(n).int(weight.k).int(weight.stride);
     // SAFETY: (1) heard, x, w, [scales,] bias, lengths, rows, frames, channels, first, group, width, stride, as
     // positional_conv.cu declares them; (2) it touches heard [B T, C / G], x [B, T, C], w [C / G, stride], scales and bias
-    // [C / G], lengths [B], and no frame past a length, which waveform.rs compared with T; (3) tiles of 128 x 128 cover
+    // [C / G], lengths [B], and no frame past a length, which wav2vec2_ops.rs compared with T; (3) tiles of 128 x 128 cover
     // [C / G, B T].
     unsafe { launch.run(weight.work(rows, rows * n, size_of::<Bits>(), Epilogue::GeluErf)) }
 }

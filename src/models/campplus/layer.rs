@@ -1,4 +1,4 @@
-//! CampplusOps blocks of CAM++: layers that append their output to the channels of their input, and the transit layers
+//! Dense blocks of CAM++: layers that append their output to the channels of their input, and the transit layers
 //! between blocks.
 
 use crate::engine::campplus_ops::{self, Affine, ClipConv, ClipConvEpilogue, Clips};

@@ -155,7 +155,7 @@ impl<B: Backend> Reader<'_, B> {
         Ok(Affine { scale: vector(&scale)?, shift: vector(&shift)? })
     }
 
-    /// CampplusOps block `number` with its transit layer. `channels` are the input channels, and the output channels of the
+    /// Dense block `number` with its transit layer. `channels` are the input channels, and the output channels of the
     /// transit layer afterwards.
     fn dense_block(&self, number: usize, dilation: usize, channels: &mut usize) -> Result<DenseBlock<B>> {
         let mut layers = Vec::new();
