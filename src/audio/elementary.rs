@@ -18,7 +18,7 @@ use symphonia::core::packet::{Packet, PacketBuilder};
 use symphonia::core::units::{Duration, Timestamp};
 
 use super::container::Length;
-use super::mpeg::{self, Frame, HEADER, Kind, Tag};
+use super::mpeg::{self, Frame, HEADER, Kind, Tag, id3_len};
 use super::wav::read_some;
 
 /// The first frame must begin within this many bytes after the leading tags.
@@ -142,9 +142,7 @@ fn consecutive_frames(bytes: &[u8], first: &Frame) -> (usize, bool) {
             Some([]) => return (count, true),
             None => return (count, count > 0),
             Some(rest) => match Frame::parse(rest) {
-                Some(frame) if (frame.kind.codec, frame.kind.rate) == (first.kind.codec, first.kind.rate) => {
-                    at += frame.len;
-                }
+                Some(frame) if frame.is_like(first) => at += frame.len,
                 // A tag after the last frame.
                 _ => return (count, rest.len() < HEADER || tag_len(rest).is_some()),
             },
@@ -179,18 +177,6 @@ fn track(kind: &Kind) -> Track {
     let mut track = Track::new(0);
     track.with_codec_params(CodecParameters::Audio(params));
     track
-}
-
-/// Size of an ID3v2 tag in bytes, including header and footer.
-fn id3_len(head: &[u8]) -> Option<u64> {
-    let head = head.get(..10)?;
-    let sizes = &head[6..10];
-    if &head[..3] != b"ID3" || head[3] == 0xff || sizes.iter().any(|&byte| byte >= 0x80) {
-        return None;
-    }
-    // Synchsafe integer: four bytes with seven bits each. A footer repeats the header.
-    let size = sizes.iter().fold(0u64, |size, &byte| size << 7 | u64::from(byte));
-    Some(10 + size + if head[5] & 0x10 != 0 { 10 } else { 0 })
 }
 
 /// Size of an ID3v2, ID3v1 or APE tag in bytes.

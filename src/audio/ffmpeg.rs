@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::DecoderKind;
 use super::input::{self, Recording, TICK, Watch};
-use super::mix::{self, MixError, Planes, plane_len};
+use super::mix::{self, MixEnergy, MixError, Planes, plane_len};
 use super::resample::Resamplers;
 use super::{DecodeOptions, Progress, Source, decoder};
 use crate::error::{Error, Result};
@@ -72,6 +72,7 @@ pub(super) struct Ffmpeg {
     frames: Vec<f32>,
     /// The selected channels at the recording's rate, each `[frames]`.
     planes: Planes,
+    energy: MixEnergy,
     /// `None` before the header and after the end.
     resampler: Option<Resamplers>,
     /// The next block to return: the selected channels at 16 kHz.
@@ -120,6 +121,7 @@ impl Ffmpeg {
             pending: Vec::new(),
             frames: Vec::new(),
             planes: Vec::new(),
+            energy: MixEnergy::default(),
             resampler: None,
             block: Vec::new(),
             primed: true,
@@ -216,13 +218,15 @@ impl Ffmpeg {
         self.frames.clear();
         self.frames.extend(self.pending[..whole].chunks_exact(4).map(|b| f32::from_be_bytes([b[0], b[1], b[2], b[3]])));
         self.pending.drain(..whole);
-        let mixed = mix::mix_interleaved(&self.frames, channels, self.options.channel, &mut self.planes);
-        mixed.map_err(|error| match error {
-            MixError::File(reason) => Error::audio(&self.name, reason),
-            MixError::Sample { frame, value } => {
-                Error::audio(&self.name, decoder::sample_reason(self.seconds + frame as f64 / rate, value))
-            }
-        })?;
+        let (channel, planes) = (self.options.channel, &mut self.planes);
+        mix::mix_interleaved(&self.frames, channels, channel, planes, &mut self.energy).map_err(
+            |error| match error {
+                MixError::File(reason) => Error::audio(&self.name, reason),
+                MixError::Sample { frame, value } => {
+                    Error::audio(&self.name, decoder::sample_reason(self.seconds + frame as f64 / rate, value))
+                }
+            },
+        )?;
         let count = plane_len(&self.planes);
         self.seconds += count as f64 / rate;
         if let Some(limit) = self.options.max_duration.filter(|limit| !(self.seconds <= limit.0)) {
@@ -274,6 +278,7 @@ impl Ffmpeg {
         if samples == 0 {
             return Err(self.error(no_samples_reason(&report, &self.options)));
         }
+        self.energy.warn_if_cancelled(&self.name);
         let Some(reason) = self.damage(status, &report) else {
             if report.lost > 0 {
                 let reasons = report.reasons();

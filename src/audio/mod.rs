@@ -200,7 +200,8 @@ pub fn from_samples(samples: &[f32], channels: usize, rate: u32, channel: Channe
         return Err(fail(format!("{} samples do not make whole frames of {channels} channels", samples.len())));
     }
     let mut planes = Vec::new();
-    mix::mix_interleaved(samples, channels, channel, &mut planes).map_err(|error| match error {
+    let mut energy = mix::MixEnergy::default();
+    mix::mix_interleaved(samples, channels, channel, &mut planes, &mut energy).map_err(|error| match error {
         mix::MixError::File(reason) => fail(reason),
         mix::MixError::Sample { frame, value } => {
             fail(decoder::sample_reason(frame as f64 / f64::from(rate.max(1)), value))
@@ -213,6 +214,7 @@ pub fn from_samples(samples: &[f32], channels: usize, rate: u32, channel: Channe
         return Err(fail("there is not a single sample at 16 kHz".into()));
     }
     loudness::limit_peak(&mut out, Path::new("samples"));
+    energy.warn_if_cancelled(Path::new("samples"));
     let length = Some(Seconds(frames as f64 / f64::from(rate)));
     let bytes = size_of_val(samples) as u64;
     let source = Source { container: "samples".into(), codec: "pcm_f32".into(), rate, channels, length, bytes };

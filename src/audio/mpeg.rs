@@ -1,4 +1,5 @@
-//! Frame headers of MPEG audio (MP1, MP2, MP3) and ADTS (AAC), and the Xing, LAME and VBRI tags in the first MP3 frame.
+//! Frame headers of MPEG audio (MP1, MP2, MP3) and ADTS (AAC), the Xing, LAME and VBRI tags in the first MP3 frame, and
+//! the length of ID3v2 tags.
 //!
 //! Sources: ISO 11172-3 section 2.4.1 and ISO 13818-3 for MPEG audio, ISO 13818-7 section 6.2 for ADTS; for the tags
 //! and their trimming ffmpeg `libavformat/mp3dec.c`.
@@ -45,6 +46,23 @@ impl Frame {
             _ => None,
         }
     }
+
+    /// Whether two frames can be of one stream: the same codec and sample rate.
+    pub(super) fn is_like(&self, other: &Frame) -> bool {
+        (self.kind.codec, self.kind.rate) == (other.kind.codec, other.kind.rate)
+    }
+}
+
+/// Size of the ID3v2 tag at the start in bytes, including header and footer.
+pub(super) fn id3_len(head: &[u8]) -> Option<u64> {
+    let head = head.get(..10)?;
+    let sizes = &head[6..10];
+    if &head[..3] != b"ID3" || head[3] == 0xff || sizes.iter().any(|&byte| byte >= 0x80) {
+        return None;
+    }
+    // Synchsafe integer: four bytes with seven bits each. A footer repeats the header.
+    let size = sizes.iter().fold(0u64, |size, &byte| size << 7 | u64::from(byte));
+    Some(10 + size + if head[5] & 0x10 != 0 { 10 } else { 0 })
 }
 
 fn adts(bytes: &[u8]) -> Option<Frame> {

@@ -4,10 +4,12 @@
 //! the MP3 inside it. Therefore it gets only files that are recognised here as its own. For other files the error names
 //! the type, or ffmpeg decodes them.
 
-mod mpeg;
+mod frames;
 mod text;
 
 use std::io::{self, Read, Seek, SeekFrom};
+
+use super::mpeg::id3_len;
 
 /// Type of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub(super) fn recognise(source: &mut (impl Read + Seek)) -> io::Result<Content> 
         source.seek(SeekFrom::Start(start))?;
         head.clear();
         source.by_ref().take(HEAD).read_to_end(&mut head)?;
-        match id3_length(&head) {
-            Some(length) => start += length,
+        match id3_len(&head) {
+            Some(len) => start += len,
             None => break,
         }
     }
@@ -51,15 +53,6 @@ pub(super) fn recognise(source: &mut (impl Read + Seek)) -> io::Result<Content> 
     // After an ID3 tag the verdict "not a recording" is unreliable, for example if the file was cut off within the
     // tag's cover picture.
     Ok(if start > 0 && matches!(found, NotAudio(_)) { Unknown } else { found })
-}
-
-/// Size in bytes of the ID3v2 tag at the start, including header and footer.
-fn id3_length(head: &[u8]) -> Option<u64> {
-    let tag = head.get(..10).filter(|tag| tag.starts_with(b"ID3") && tag[6..].iter().all(|byte| *byte < 0x80))?;
-    // Synchsafe integer: four bytes with seven bits each.
-    let size = tag[6..].iter().fold(0, |size, &byte| size << 7 | u64::from(byte));
-    let footer = if tag[5] & 0x10 != 0 { 10 } else { 0 };
-    Some(10 + size + footer)
 }
 
 /// Recognises the type of a file by its first bytes. `whole`: `head` is the whole file.
@@ -71,9 +64,9 @@ pub(super) fn of_head(head: &[u8], whole: bool) -> Content {
         .or_else(by_magic)
         .or_else(|| of_form(head))
         .or_else(|| of_ac3(head))
-        .or_else(|| mpeg::transport_stream(head).then_some(FfmpegOnly("an MPEG transport stream")))
-        .or_else(|| mpeg::audio_frames(head, whole).then_some(Builtin))
-        .or_else(|| mpeg::loas_frames(head).then_some(FfmpegOnly("AAC in LOAS frames")))
+        .or_else(|| frames::transport_stream(head).then_some(FfmpegOnly("an MPEG transport stream")))
+        .or_else(|| frames::audio_frames(head, whole).then_some(Builtin))
+        .or_else(|| frames::loas_frames(head).then_some(FfmpegOnly("AAC in LOAS frames")))
         .or_else(|| text::kind(head).map(NotAudio))
         .unwrap_or(Unknown)
 }

@@ -1,5 +1,6 @@
 //! Messages on stderr: their format, the recording's name, and their number.
 
+use crate::common::call::{call, wav};
 use crate::dsl::{Dir, Outcome};
 
 const BUILTIN: &str = "--model builtin --beam-size 1 --temperature-increment-on-fallback None --no-align -f txt";
@@ -116,4 +117,16 @@ fn options_without_effect_and_control_characters_of_names() {
     let outcome = dir.diarist(&format!("transcribe {BUILTIN}")).arg("a\u{1b}[31m.wav").run();
     outcome.exits(1).complains(&["a\\u{1b}[31m.wav", "no such file"]);
     assert!(!outcome.stderr.contains('\u{1b}'), "{}", outcome.stderr);
+}
+
+#[test]
+fn channels_in_antiphase_are_reported_unless_one_is_selected() {
+    let dir = Dir::new();
+    let [voice, _] = call();
+    let inverted: Vec<f32> = voice.iter().map(|sample| -sample).collect();
+    dir.write("anti.wav", wav(&[&voice, &inverted]));
+    let outcome = dir.diarist("vad anti.wav").run();
+    outcome.exits(0).complains(&["anti.wav: its channels are in antiphase", "--channel"]);
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    dir.diarist("vad anti.wav --channel 0").run().exits(0).without_complaint();
 }

@@ -26,6 +26,7 @@ impl Decoder<'_> {
             let cure = "get the file whole, or pass `allow_truncated` to transcribe what is there";
             return Err(self.error(format!("{}; {cure}", reasons.join(", and "))));
         }
+        self.mixer.energy().warn_if_cancelled(&self.name);
         // At most two lines in the log, whatever the damage.
         if self.lost > 0 {
             let (lost, packets, reason) = (self.lost, self.packets, self.fault.as_deref().unwrap_or_default());

@@ -14,6 +14,8 @@ const MAX_DEPTH: usize = 8;
 const MAX_USER_DATA: u64 = 1 << 20;
 /// Largest number of entries read of an edit list.
 const MAX_EDITS: usize = 4096;
+/// Entries of a run of samples that are read at once.
+const RUN_PIECE: u64 = 4096;
 /// Largest number of tracks and of fragments per track.
 const MAX_TRACKS: usize = 1024;
 const MAX_FRAGMENTS: usize = 1 << 20;
@@ -92,19 +94,19 @@ impl Walk<'_, '_> {
                 self.end_fragment();
             }
             b"udta" => self.gapless_tag(len)?,
-            b"mvhd" | b"tkhd" | b"mdhd" | b"hdlr" | b"elst" | b"trex" | b"tfhd" | b"tfdt" | b"trun" => {
-                self.leaf(kind, len)?;
+            b"mvhd" | b"tkhd" | b"mdhd" | b"hdlr" | b"elst" | b"trex" | b"tfhd" | b"tfdt" => self.leaf(kind, len)?,
+            b"trun" => {
+                let ticks = self.run_ticks(len)?;
+                self.fragment.ticks = self.fragment.ticks.saturating_add(ticks);
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Reads a box without children.
+    /// Reads a box without children, of an edit list at most [`MAX_EDITS`] entries.
     fn leaf(&mut self, kind: &[u8; 4], len: u64) -> io::Result<()> {
-        // Limits on the bytes read: 1 MiB of a run of samples, or an edit list of MAX_EDITS entries.
-        let most = if kind == b"trun" { 1 << 20 } else { 20 * MAX_EDITS as u64 + 8 };
-        let mut data = vec![0; len.min(most) as usize];
+        let mut data = vec![0; len.min(20 * MAX_EDITS as u64 + 8) as usize];
         self.source.read_exact(&mut data)?;
         let is_long = data.first() == Some(&1);
         let field = |short: usize, long: usize| u32_at(&data, if is_long { long } else { short });
@@ -129,7 +131,6 @@ impl Walk<'_, '_> {
                 let start = if is_long { data.get(4..12).map(number) } else { Some(u64::from(u32_at(&data, 4))) };
                 self.fragment.start = start;
             }
-            (b"trun", _) => self.fragment.ticks = self.fragment.ticks.saturating_add(self.run_ticks(&data)),
             _ => {}
         }
         Ok(())
@@ -144,16 +145,28 @@ impl Walk<'_, '_> {
         self.fragment.default_ticks = if flags & 8 != 0 { u32_at(data, at) } else { track_default };
     }
 
-    /// The duration of a run of samples (`trun`), in ticks.
-    fn run_ticks(&self, data: &[u8]) -> u64 {
-        let (flags, count) = (u32_at(data, 0), u32_at(data, 4));
+    /// The duration of a run of samples (`trun` with a body of `len` bytes), in ticks. A fragment of any length may have
+    /// a single run, so that the run is read in pieces.
+    fn run_ticks(&mut self, len: u64) -> io::Result<u64> {
+        let mut head = [0; 8];
+        self.source.read_exact(&mut head[..len.min(8) as usize])?;
+        let (flags, count) = (u32_at(&head, 0), u64::from(u32_at(&head, 4)));
         if flags & 0x100 == 0 {
-            return u64::from(count).saturating_mul(u64::from(self.fragment.default_ticks));
+            return Ok(count.saturating_mul(u64::from(self.fragment.default_ticks)));
         }
-        let start = 8 + [1, 4].into_iter().filter(|flag| flags & flag != 0).count() * 4;
+        let optional = 4 * [1, 4].into_iter().filter(|flag| flags & flag != 0).count();
         let size = 4 * [0x100, 0x200, 0x400, 0x800].into_iter().filter(|flag| flags & flag != 0).count();
-        let samples = data.get(start..).unwrap_or_default().chunks_exact(size).take(count as usize);
-        samples.map(|sample| u64::from(u32_at(sample, 0))).sum()
+        let mut left = count.min(len.saturating_sub(8 + optional as u64) / size as u64);
+        let mut piece = vec![0; size * left.min(RUN_PIECE) as usize];
+        self.source.seek(SeekFrom::Current(optional as i64))?;
+        let mut ticks = 0;
+        while left > 0 {
+            piece.truncate(size * left.min(RUN_PIECE) as usize);
+            self.source.read_exact(&mut piece)?;
+            ticks += piece.chunks_exact(size).map(|sample| u64::from(u32_at(sample, 0))).sum::<u64>();
+            left -= (piece.len() / size) as u64;
+        }
+        Ok(ticks)
     }
 
     /// Records the start of a fragment, as symphonia counts it and as the file states it.
@@ -213,7 +226,40 @@ fn gapless_delay(user_data: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
+
+    /// A box of this kind around the concatenated parts.
+    fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+        let body = parts.concat();
+        [&(body.len() as u32 + 8).to_be_bytes(), &kind[..], &body].concat()
+    }
+
+    fn words(numbers: &[u32]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn long_runs_of_samples_are_counted_to_their_end() {
+        // Version, flags, creation, modification, track 1.
+        let track = boxed(b"trak", &[&boxed(b"tkhd", &[&words(&[0, 0, 0, 1])])]);
+        // A fragment of track 1 with one entry (duration, size) per sample.
+        let fragment = |start: u32, samples: u32| {
+            let head = boxed(b"tfhd", &[&words(&[0, 1])]);
+            let time = boxed(b"tfdt", &[&words(&[0, start])]);
+            let run = boxed(b"trun", &[&words(&[0x301, samples, 0]), &words(&[1024, 300]).repeat(samples as usize)]);
+            boxed(b"moof", &[&boxed(b"traf", &[&head, &time, &run])])
+        };
+        // 8 bytes per sample: the first run has 1.6 MB.
+        let (long, short) = (fragment(0, 200_001), fragment(204_801_024, 3));
+        let file = [boxed(b"ftyp", &[b"isom"]), boxed(b"moov", &[&track]), long, short].concat();
+        let bytes = file.len() as u64;
+        let mut source: Box<dyn MediaSource> = Box::new(Cursor::new(file));
+        let movie = read(&mut source, bytes).expect("boxes");
+        assert_eq!(movie.tracks[0].fragments, [(0, 0), (204_801_024, 204_801_024)]);
+        assert_eq!(movie.tracks[0].next_fragment, 204_801_024 + 3 * 1024);
+    }
 
     #[test]
     fn the_gapless_tag_gives_the_delay() {
