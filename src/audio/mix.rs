@@ -184,7 +184,9 @@ mod tests {
 
     #[test]
     fn only_a_mix_20_db_below_its_channels_is_cancelled() {
-        let tone = |frame: usize, hz: usize| (0.3 * (frame as f64 * hz as f64 / 16_000.0 * 6.283).sin()) as f32;
+        let tone = |frame: usize, hz: usize| {
+            (0.3 * (frame as f64 * hz as f64 / 16_000.0 * std::f64::consts::TAU).sin()) as f32
+        };
         // Two channels in antiphase, the second with this gain: the mix has (1 - gain)^2 / 2 / (1 + gain^2).
         let antiphase = |gain: f32| move |frame, at| if at == 0 { tone(frame, 440) } else { -gain * tone(frame, 440) };
         assert!(is_cancelled(Channel::Mix, 2, antiphase(1.0)));
