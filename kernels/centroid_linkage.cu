@@ -45,7 +45,8 @@ __device__ __forceinline__ double squared_distance(const double* a, const double
 
 // The nearest later place of every place.
 extern "C" __global__ void __launch_bounds__(256)
-    centroid_linkage_nearest(int* __restrict__ places, double* __restrict__ away, const double* __restrict__ points, int count, int size) {
+    centroid_linkage_nearest(int* __restrict__ places, double* __restrict__ away, const double* __restrict__ points,
+                             int count, int size) {
     using namespace linkage_;
     Place* place = reinterpret_cast<Place*>(places);
     const int lane = threadIdx.x % LANES, at = blockIdx.x * ROWS + threadIdx.x / LANES;
@@ -67,8 +68,8 @@ EXPORT(centroid_linkage_nearest)
 // was merged, that place is searched instead.
 extern "C" __global__ void __launch_bounds__(1024)
     centroid_linkage_merge(int* __restrict__ merges, double* __restrict__ squared, double* __restrict__ points, int* __restrict__ places,
-                  double* __restrict__ away, int* __restrict__ states, const int* __restrict__ found, const double* __restrict__ far,
-                  int count, int size) {
+                           double* __restrict__ away, int* __restrict__ states, const int* __restrict__ found, const double* __restrict__ far,
+                           int count, int size){
     using namespace linkage_;
     SHARED(double, shared_least, 1024);
     SHARED(int, shared_place, 1024);
@@ -135,7 +136,7 @@ EXPORT(centroid_linkage_merge)
 // if the nearest neighbour was x or y, it is marked GONE.
 extern "C" __global__ void __launch_bounds__(256)
     centroid_linkage_update(int* __restrict__ places, double* __restrict__ away, const int* __restrict__ states,
-                     const double* __restrict__ points, int count, int size) {
+                            const double* __restrict__ points, int count, int size){
     using namespace linkage_;
     Place* place = reinterpret_cast<Place*>(places);
     const State* state = reinterpret_cast<const State*>(states);
@@ -156,7 +157,7 @@ EXPORT(centroid_linkage_update)
 // The nearest later place of the searched one, within one chunk of places.
 extern "C" __global__ void __launch_bounds__(256)
     centroid_linkage_search(int* __restrict__ found, double* __restrict__ far, const int* __restrict__ places, const int* __restrict__ states,
-                   const double* __restrict__ points, int count, int size) {
+                            const double* __restrict__ points, int count, int size){
     using namespace linkage_;
     SHARED(double, shared_least, ROWS);
     SHARED(int, shared_place, ROWS);

@@ -30,8 +30,8 @@ __device__ __forceinline__ float activated(float v, int activation, float leak) 
 // `rows` = B T; `clip` = F C, `hop` = step C, in elements of x; `activation` 0 none, 1 leaky ReLU, 2 sigmoid, 3 ReLU.
 extern "C" __global__ void __launch_bounds__(256)
     conv1d_f32(float* __restrict__ out, const float* __restrict__ x, const float* __restrict__ w,
-                 const float* __restrict__ bias, int64 rows, int features, int width, int out_frames, int64 clip, int64 hop,
-                 int activation, float leak) {
+               const float* __restrict__ bias, int64 rows, int features, int width, int out_frames, int64 clip, int64 hop,
+               int activation, float leak) {
     using namespace conv1d_f32_;
     SHARED(float, x_tile, DEPTH * ROW_STRIDE);
     SHARED(float, w_tile, DEPTH * FEATURE_STRIDE);

@@ -26,7 +26,7 @@ use super::{convert, files, interrupt, log, stdin};
 
 /// Mean score of words below which a warning is printed. With the built-in model it is 0.00 for silence and noise, 0.04
 /// for a tone, 0.19 for another text than the one that is spoken, and 0.26 to 0.70 for the right one.
-const IMPLAUSIBLE: f64 = 0.1;
+const MIN_PLAUSIBLE_SCORE: f64 = 0.1;
 
 /// Options of `align`.
 #[derive(Args, Debug)]
@@ -120,7 +120,7 @@ fn report(file: &Path, segments: &[Segment]) -> Result<()> {
     }
     let scores: Vec<f64> = segments.iter().flat_map(|s| s.words.iter().flatten()).filter_map(|w| w.score).collect();
     let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-    if mean < IMPLAUSIBLE {
+    if mean < MIN_PLAUSIBLE_SCORE {
         let reason = "the text is probably not what is spoken, or in a language that the alignment model does not know";
         console::error(&format!("{}: the mean score of the words is {mean:.2}: {reason}", name.display()));
     }

@@ -20,19 +20,20 @@ use super::{Failure, console, convert, files, interrupt, log, manifest, stdin, w
 pub fn run(args: &Transcribe) -> std::result::Result<(), Failure> {
     // All checks of options come before a model is downloaded or a recording is decoded.
     convert::check(&args.work, &args.subtitles)?;
+    let options = convert::all(&args.work, &args.subtitles)?;
+    convert::warn(&args.work, &options);
     if let (Some(list), Some(out)) = (&args.many.manifest, &args.many.jsonl) {
         return manifest::run(args, list, out);
     }
     manifest::none_given(&args.many)?;
     let job = Job {
-        options: convert::all(&args.work, &args.subtitles)?,
+        options,
         formats: formats(args)?,
         verbose: args.output.verbose,
         print_progress: args.output.print_progress,
         subtitles: args.subtitles.options()?,
         written: Default::default(),
     };
-    convert::warn(&args.work, &job.options);
     let opening = Opening::check(&args.work)?;
     let stems = stdin::plan(&args.files, &args.output.output_dir)?;
     let results =

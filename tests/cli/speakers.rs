@@ -373,4 +373,11 @@ fn speakers_of_whole_segments_are_announced() {
     };
     run("--no-align").exits(0).complains(&["each segment gets one speaker", "leave out --no-align"]);
     assert!(!run("").exits(0).stderr.contains("each segment"));
+    // A manifest and the worker, too.
+    dir.write("list.txt", "talk.wav\n");
+    let args = format!("{BUILTIN} --diarize --diarize-model model --no-align");
+    let outcome = dir.diarist(&format!("transcribe --manifest list.txt --jsonl out.jsonl {args}")).run();
+    outcome.exits(0).complains(&["each segment gets one speaker"]);
+    let outcome = dir.diarist(&format!("worker {args}")).stdin(std::process::Stdio::null()).run();
+    outcome.exits(0).complains(&["each segment gets one speaker"]);
 }

@@ -3,7 +3,7 @@
 use super::files;
 
 /// Host file and constant, kernel file and constant. Host files are relative to `src`, kernel files to `kernels`.
-const PAIRS: [[&str; 4]; 28] = [
+const PAIRS: [[&str; 4]; 30] = [
     ["engine/cuda/matrix.rs", "K_STEP", "matrix.cuh", "K_STEP"],
     ["engine/cuda/search.rs", "MAX_BEAMS", "search.cuh", "MAX_BEAMS"],
     ["engine/cuda/linear.rs", "TILE", "gemm.cuh", "TILE"],
@@ -26,6 +26,8 @@ const PAIRS: [[&str; 4]; 28] = [
     ["engine/cuda/segmentation_ops.rs", "HIDDEN", "lstm.cu", "HIDDEN"],
     ["engine/cuda/segmentation_ops.rs", "CLIPS", "lstm.cu", "CLIPS"],
     ["engine/cuda/cluster.rs", "ROWS", "linkage.cuh", "ROWS"],
+    ["engine/cuda/average_linkage.rs", "ROWS", "linkage.cuh", "ROWS"],
+    ["engine/cuda/log_mel.rs", "FRAMES", "log_mel.cu", "FRAMES"],
     ["engine/cuda/fbank.rs", "FRAMES", "fbank.cu", "FRAMES"],
     ["engine/backend/wav2vec2_ops.rs", "MAX_SAMPLE_TAPS", "sample_conv.cuh", "TAPS"],
     ["engine/backend/clips.rs", "SEGMENT", "segment_context.cu", "SEGMENT"],

@@ -206,8 +206,8 @@ pub struct Audio {
 pub struct Vad {
     /// none, energy, silero or pyannote.
     ///
-    /// Default: the method of --vad-model; else pyannote, with the segmentation network of speaker diarization if that
-    /// is asked for; else energy.
+    /// Default: the method of --vad-model; with speaker diarization, pyannote with its segmentation network; else
+    /// energy.
     #[arg(id = "vad_method", long = "vad-method", visible_alias = "vad", value_name = "METHOD")]
     pub method: Option<VadMethod>,
     /// VAD network: a file, a folder, or a name on the hub.

@@ -93,6 +93,7 @@ pub struct WorkerArgs {
 pub fn run(args: &WorkerArgs, line: &[OsString]) -> Result<(), Failure> {
     convert::check(&args.work, &Subtitles::default())?;
     let defaults = Defaults::new(args, line)?;
+    convert::warn(&args.work, &convert::all(&args.work, &Subtitles::default())?);
     let opening = Opening::check(&args.work)?;
     let engine = opening.load()?;
     let limit = usize::try_from(args.max_request_bytes).unwrap_or(usize::MAX);

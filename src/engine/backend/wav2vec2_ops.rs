@@ -178,10 +178,8 @@ fn positional_conv_from_products<B: MatrixOps>(
     let (rows, size) = (x.rows(), width / weights.len());
     let is_padding = |row: usize| row % frames >= lengths.host[row / frames];
     let mut values = host::values(be, x)?;
-    for (row, values) in values.chunks_exact_mut(width).enumerate().filter(|(row, _)| is_padding(*row)) {
-        debug_assert!(row < rows);
-        values.fill(0.0);
-    }
+    let padding = values.chunks_exact_mut(width).enumerate().filter(|(row, _)| is_padding(*row));
+    padding.for_each(|(_, values)| values.fill(0.0));
     let bias = bias.to_host(be)?;
     let mut result = values.clone();
     let mut product = Tensor::zeros(be, &[rows, size])?;
